@@ -1,0 +1,77 @@
+"""The ``airflow-automl`` command line: one module per subcommand, imported only when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from airflow_automl import __version__
+from airflow_automl.exceptions import AutoMLError
+
+
+class Command(NamedTuple):
+    """A subcommand: its module has ``add_arguments(parser)`` and ``run(args) -> int``."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "local": Command("airflow_automl.local.commands.serve", "serve the embedded Autopilot"),
+    "env": Command("airflow_automl.local.commands.env", "print the connection and variables to use with it"),
+    "jobs": Command("airflow_automl.local.commands.jobs", "list its jobs"),
+    "logs": Command("airflow_automl.local.commands.logs", "show a job's training log"),
+    "prune": Command("airflow_automl.local.commands.prune", "remove what old jobs left on disk"),
+    "check": Command("airflow_automl.contract.command", "validate a CreateAutoMLJob(V2) request in a file"),
+    "demo": Command("airflow_automl.demo", "train, judge, deploy and report a model, end to end"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand.
+
+    :param argv: arguments without the program's name; those of the process by default.
+    :return: the exit code: 0 for success, 1 for failure, 2 for wrong usage.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="airflow-automl", description="Amazon SageMaker Autopilot for Apache Airflow")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = next((argument for argument in arguments if argument in COMMANDS), None)
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=command.help, description=command.help)
+        if name == chosen:
+            module = _load(name, command)
+            if module is None:
+                return 1
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    args = parser.parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except AutoMLError as error:
+        print(f"airflow-automl {args.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _load(name: str, command: Command):  # type: ignore[no-untyped-def]
+    try:
+        return importlib.import_module(command.module)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("airflow_automl"):
+            raise
+        print(
+            f"airflow-automl {name}: the Python package {error.name!r} is missing; "
+            f"install the extra that brings it: pip install 'airflow-automl[local]'",
+            file=sys.stderr,
+        )
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
