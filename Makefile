@@ -1,0 +1,96 @@
+# `make demo` and `make test` set up what they need: Python 3.11 with pip is all that a fresh machine must have.
+# See CONTRIBUTING.md for the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+LOWEST := .venv-lowest
+UV_COMPILE := $(BIN)/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	--generate-hashes --no-annotate --custom-compile-command "make lock"
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export UV_LINK_MODE ?= copy
+
+.PHONY: help setup demo ui test test-all lint types unit integration lowest bench docs lock build clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.ready ## create the virtual environment with everything that is locked
+
+$(BIN)/uv: requirements/bootstrap.txt
+	@echo "==> creating $(VENV) with $(PYTHON)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "Python 3.11 is needed (the lock files are made for it); name it with: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	@touch $@
+
+$(VENV)/.ready: $(BIN)/uv requirements/dev.txt pyproject.toml
+	@echo "==> installing the locked packages (first time: about a minute, 1.6 GB)"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --require-hashes requirements/bootstrap.txt requirements/dev.txt
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(LOWEST)/.ready: $(BIN)/uv requirements/lowest.txt
+	@echo "==> installing the lowest supported Airflow into $(LOWEST)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	@VIRTUAL_ENV=$(CURDIR)/$(LOWEST) $(BIN)/uv pip sync --quiet --require-hashes requirements/lowest.txt
+	@touch $@
+
+demo: setup ## train, judge, deploy and report a model in Airflow, on this machine
+	@$(BIN)/airflow-automl demo
+
+ui: setup ## the same in Airflow's web interface
+	@$(BIN)/airflow-automl demo --ui
+
+test: lint types unit lowest integration ## everything that CI runs
+	@echo "==> make test: all passed"
+
+test-all: test ## the long runs too: soak, fuzz, crash, benchmarks
+	@echo "==> long tests"
+	@$(BIN)/python -m pytest -q -m slow tests
+	@$(MAKE) --no-print-directory bench
+	@echo "==> make test-all: all passed"
+
+lint: setup
+	@echo "==> ruff"
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: setup
+	@echo "==> mypy"
+	@$(BIN)/mypy
+
+unit: setup
+	@echo "==> unit tests"
+	@$(BIN)/python -m pytest -q -m "not slow" tests/unit
+
+lowest: $(LOWEST)/.ready
+	@echo "==> the Airflow side's tests on the lowest supported Airflow"
+	@PATH="$(CURDIR)/$(LOWEST)/bin:$$PATH" PYTHONPATH=$(CURDIR) $(LOWEST)/bin/python -m pytest -q -m "not slow" \
+		-p no:cacheprovider tests/unit --ignore=tests/unit/local --ignore=tests/unit/report
+
+integration: setup
+	@echo "==> integration tests: real DAGs, real service"
+	@$(BIN)/python -m pytest -q -m "not slow" tests/integration
+
+bench: setup ## the figures of the README
+	@for script in $$(ls benchmarks/*.py | grep -v '/_'); do echo "==> $$script"; $(BIN)/python $$script; done
+
+docs: setup ## build the documentation, strictly
+	@$(BIN)/mkdocs build --strict --quiet
+
+lock: $(BIN)/uv ## make the lock files anew
+	@$(UV_COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
+	@$(UV_COMPILE) pyproject.toml --extra local --extra report --extra demo --extra docs --extra dev -o requirements/dev.txt
+	@$(UV_COMPILE) requirements/lowest.in -o requirements/lowest.txt
+
+build: setup ## a wheel and an sdist in dist/
+	@$(BIN)/python -m build --no-isolation --outdir dist .
+
+clean: ## remove what the other targets made
+	@rm -rf $(VENV) $(LOWEST) .demo .automl dist site
