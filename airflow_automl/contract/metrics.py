@@ -1,0 +1,217 @@
+"""The metrics of AutoML jobs: which may be objectives, which way is better, and how to read them from candidates."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+__all__ = [
+    "DEFAULT_OBJECTIVE",
+    "OBJECTIVES",
+    "STANDARD_METRICS",
+    "best",
+    "candidate_metrics",
+    "direction",
+    "objective_name",
+    "objective_value",
+    "standard_name",
+]
+
+Direction = Literal["Maximize", "Minimize"]
+
+#: Problem type → metrics that AutoMLJobObjective.MetricName may name (R40, R42, R43, R44).
+OBJECTIVES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Regression": ("MAE", "MSE", "R2", "RMSE"),
+        "BinaryClassification": ("Accuracy", "AUC", "BalancedAccuracy", "F1", "Precision", "Recall"),
+        "MulticlassClassification": ("Accuracy", "BalancedAccuracy", "F1macro", "PrecisionMacro", "RecallMacro"),
+        "ImageClassification": ("Accuracy",),
+        "TextClassification": ("Accuracy",),
+        "TimeSeriesForecasting": ("RMSE", "MASE", "MAPE", "WAPE", "AverageWeightedQuantileLoss"),
+        "TextGeneration": (),
+    }
+)
+
+#: Problem type → the objective when a request names none (R42, R43, R45). Text generation minimizes its
+#: cross-entropy loss, which is not an objective that a request could name (R44).
+DEFAULT_OBJECTIVE: Mapping[str, str] = MappingProxyType(
+    {
+        "Regression": "MSE",
+        "BinaryClassification": "F1",
+        "MulticlassClassification": "Accuracy",
+        "ImageClassification": "Accuracy",
+        "TextClassification": "Accuracy",
+        "TimeSeriesForecasting": "AverageWeightedQuantileLoss",
+    }
+)
+
+#: Every name that StandardMetricName can take (AutoMLMetricExtendedEnum).
+STANDARD_METRICS: tuple[str, ...] = (
+    "Accuracy",
+    "MSE",
+    "F1",
+    "F1macro",
+    "AUC",
+    "RMSE",
+    "MAE",
+    "R2",
+    "BalancedAccuracy",
+    "Precision",
+    "PrecisionMacro",
+    "Recall",
+    "RecallMacro",
+    "LogLoss",
+    "InferenceLatency",
+    "MAPE",
+    "MASE",
+    "WAPE",
+    "AverageWeightedQuantileLoss",
+    "Rouge1",
+    "Rouge2",
+    "RougeL",
+    "RougeLSum",
+    "Perplexity",
+    "ValidationLoss",
+    "TrainingLoss",
+)
+
+_MINIMIZED = frozenset(
+    {
+        "MSE",
+        "RMSE",
+        "MAE",
+        "MAPE",
+        "MASE",
+        "WAPE",
+        "AverageWeightedQuantileLoss",
+        "LogLoss",
+        "InferenceLatency",
+        "Perplexity",
+        "ValidationLoss",
+        "TrainingLoss",
+    }
+)
+
+# Spellings met in the answers of older jobs and in the logs of the algorithms.
+_ALIASES = {
+    "f1binary": "F1",
+    "binaryf1": "F1",
+    "macrof1": "F1macro",
+    "macroprecision": "PrecisionMacro",
+    "macrorecall": "RecallMacro",
+    "rocauc": "AUC",
+    "wql": "AverageWeightedQuantileLoss",
+    "averagewql": "AverageWeightedQuantileLoss",
+    "meanwql": "AverageWeightedQuantileLoss",
+    "meanweightedquantileloss": "AverageWeightedQuantileLoss",
+    "crossentropyloss": "LogLoss",
+}
+_BY_SPELLING = {name.lower(): name for name in STANDARD_METRICS} | _ALIASES
+
+# A datum without a set comes from answers that know no other than the validation data.
+_SET_PREFERENCE = {"Validation": 0, None: 1, "Test": 2, "Train": 3}
+
+
+def standard_name(metric: Mapping[str, Any] | str) -> str:
+    """Name a metric in the API's own spelling.
+
+    Old jobs answer ``validation:f1`` where newer ones answer ``F1``; case, underscores, hyphens, blanks and a prefix
+    up to a colon make no difference. A name that is not known is returned as it is.
+
+    :param metric: a name, or a metric of an answer (``StandardMetricName`` is preferred to ``MetricName``).
+    :return: the name, empty when the metric has none.
+    """
+    if isinstance(metric, Mapping):
+        for key in ("StandardMetricName", "MetricName"):
+            if isinstance(name := metric.get(key), str) and name:
+                return standard_name(name)
+        return ""
+    spelling = re.sub(r"[\s_-]", "", metric.rpartition(":")[2]).lower()
+    return _BY_SPELLING.get(spelling, metric)
+
+
+def direction(metric: str) -> Direction:
+    """Tell which way a metric gets better (R46).
+
+    :param metric: a metric's name, in any spelling that :func:`standard_name` knows.
+    :return: ``Minimize`` for errors, losses and latencies, else ``Maximize``.
+    """
+    return "Minimize" if standard_name(metric) in _MINIMIZED else "Maximize"
+
+
+def candidate_metrics(candidate: Mapping[str, Any]) -> dict[str, float]:
+    """Collect a candidate's metrics, one value for each name.
+
+    The value measured on the validation data is preferred to one without a set, that to the test data's, and that to
+    the training data's. The final objective metric is added where the list lacks it.
+
+    :param candidate: an AutoMLCandidate, as answered by the service or taken from XCom.
+    :return: standard metric name → value.
+    """
+    chosen: dict[str, tuple[int, float]] = {}
+    properties = candidate.get("CandidateProperties")
+    listed = properties.get("CandidateMetrics") if isinstance(properties, Mapping) else None
+    for metric in listed if isinstance(listed, list | tuple) else ():
+        if not isinstance(metric, Mapping):
+            continue
+        name, value = standard_name(metric), _number(metric.get("Value"))
+        if not name or value is None:
+            continue
+        source = metric.get("Set")
+        rank = _SET_PREFERENCE.get(source if isinstance(source, str) else None, len(_SET_PREFERENCE))
+        if name not in chosen or rank < chosen[name][0]:
+            chosen[name] = (rank, value)
+    metrics = {name: value for name, (_, value) in chosen.items()}
+    objective, final = objective_name(candidate), objective_value(candidate)
+    if objective and final is not None:
+        metrics.setdefault(objective, final)
+    return metrics
+
+
+def objective_name(candidate: Mapping[str, Any]) -> str | None:
+    """Name the metric that the candidate's job optimized, ``None`` where the answer does not say."""
+    final = candidate.get("FinalAutoMLJobObjectiveMetric")
+    return (standard_name(final) or None) if isinstance(final, Mapping) else None
+
+
+def objective_value(candidate: Mapping[str, Any]) -> float | None:
+    """Read ``FinalAutoMLJobObjectiveMetric.Value``, ``None`` where there is none yet."""
+    final = candidate.get("FinalAutoMLJobObjectiveMetric")
+    return _number(final.get("Value")) if isinstance(final, Mapping) else None
+
+
+def best(candidates: Iterable[Mapping[str, Any]], objective: str | None = None) -> Mapping[str, Any] | None:
+    """Choose the best candidate: best objective, then lowest InferenceLatency, then the first of them (R94).
+
+    :param candidates: AutoMLCandidates; those that are not ``Completed`` or lack the objective are passed over.
+    :param objective: the metric to compare by; by default that of each candidate's final objective metric.
+    :return: one of the candidates, or ``None`` if none qualifies.
+    """
+    wanted = standard_name(objective) if objective else None
+    chosen: Mapping[str, Any] | None = None
+    chosen_key: tuple[float, float] | None = None
+    for candidate in candidates:
+        if candidate.get("CandidateStatus", "Completed") != "Completed":
+            continue
+        metrics = candidate_metrics(candidate)
+        name = wanted or objective_name(candidate)
+        if name is None:
+            continue
+        value = objective_value(candidate) if objective_name(candidate) == name else None
+        if value is None:
+            value = metrics.get(name)
+        if value is None:
+            continue
+        key = (value if direction(name) == "Minimize" else -value, metrics.get("InferenceLatency", math.inf))
+        if chosen_key is None or key < chosen_key:
+            chosen, chosen_key = candidate, key
+    return chosen
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
