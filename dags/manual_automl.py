@@ -119,6 +119,6 @@ with DAG(
         task_id="report",
         job=train.job,
         path="{{ params.report_path }}{{ run_id }}/",
-        trigger_rule="all_done",
     )
-    train >> gate >> deployment_wanted() >> deploy >> report
+    # A teardown always runs, and does not decide whether the run succeeded: a failed training stays a failed run.
+    train >> gate >> deployment_wanted() >> deploy >> report.as_teardown()

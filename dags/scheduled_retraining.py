@@ -69,6 +69,6 @@ with DAG(
         task_id="report",
         job=train.job,
         path="{{ params.data }}/reports/{{ run_id }}/",
-        trigger_rule="all_done",
     )
-    train >> gate >> deploy >> report
+    # A teardown always runs, and does not decide whether the run succeeded: a failed training stays a failed run.
+    train >> gate >> deploy >> report.as_teardown()

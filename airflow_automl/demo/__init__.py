@@ -1,0 +1,245 @@
+"""``airflow-automl demo``: a model trained, judged, deployed and reported by Airflow, with no AWS account.
+
+It starts the embedded Autopilot, uploads a real table, runs ``dags/scheduled_retraining.py`` with
+``airflow dags test``, shows what came out, and stops all that it started. ``--ui`` starts Airflow's web interface
+on the same folder instead and stays until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+import webbrowser
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.demo.stack import DemoFailed, Process, Stack, free_port, tail, wait_for_http
+from airflow_automl.exceptions import AutoMLError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from airflow_automl.demo.dataset import Split
+
+DAG_ID = "scheduled_retraining"
+ENDPOINT = "churn"
+LEAST_RUNTIME = 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("--folder", type=Path, default=Path(".demo"), help="state and logs (default: %(default)s)")
+    parser.add_argument(
+        "--max-runtime",
+        type=_seconds,
+        default=60,
+        metavar="SECONDS",
+        help=f"longest run of the AutoML job, at least {LEAST_RUNTIME} (default: %(default)s)",
+    )
+    parser.add_argument("--ui", action="store_true", help="stay in Airflow's web interface until Ctrl-C")
+
+
+def _seconds(text: str) -> int:
+    seconds = int(text)
+    if seconds < LEAST_RUNTIME:
+        raise argparse.ArgumentTypeError(f"{seconds} is too short to train in; give {LEAST_RUNTIME} or more")
+    return seconds
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo.
+
+    :return: 0 when the model was deployed and answered, 1 when something failed, 130 after Ctrl-C.
+    """
+    from rich.console import Console
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    console = Console(highlight=False)
+    started = time.monotonic()
+    try:
+        with Stack(args.folder) as stack:
+            split = _prepare(console, stack)
+            if args.ui:
+                _web_interface(console, stack, args.max_runtime)
+            else:
+                _retrain(console, stack, split, args.max_runtime)
+            console.print("[bold]==>[/] stopping everything that was started")
+    except AutoMLError as error:
+        console.print(f"[bold red]demo failed:[/] {error}", markup=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("demo: stopped, and so is everything that it had started")
+        return 0 if args.ui else 130
+    console.print(f"[bold green]demo: all done[/] in {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _dags_folder() -> Path:
+    """The example DAGs: in the wheel they lie in the package, in a checkout beside it."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "example_dags", package.parent / "dags"):
+        if (folder / f"{DAG_ID}.py").exists():
+            return folder
+    raise DemoFailed(f"the example DAGs are neither in {package} nor beside it; install the package again")
+
+
+def _prepare(console: Console, stack: Stack) -> Split:
+    from airflow_automl.demo import dataset
+
+    console.print("[bold]==>[/] starting the embedded Autopilot and preparing Airflow's database")
+    stack.use_airflow(_dags_folder(), {"AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO"})
+    migration = stack.airflow("airflow-db-migrate", "db", "migrate")
+    stack.start_autopilot()
+    split = dataset.load()
+    console.print(
+        f"[bold]==>[/] uploading {len(split.train):,} training and {len(split.validation):,} validation rows to "
+        f"{dataset.FOLDER}/"
+    )
+    dataset.upload(_client(stack, "s3"), split)
+    stack.finish(migration)
+    return split
+
+
+def _client(stack: Stack, service: str) -> Any:
+    """An unmodified boto3 client that finds the embedded Autopilot by the environment alone."""
+    import boto3
+
+    environment = stack.environment
+    url = environment["AWS_ENDPOINT_URL_S3" if service == "s3" else "AWS_ENDPOINT_URL"]
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name=environment["AWS_DEFAULT_REGION"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def _retrain(console: Console, stack: Stack, split: Split, max_runtime: int) -> None:
+    from airflow_automl.demo.screen import Progress
+
+    console.print(f"[bold]==>[/] airflow dags test {DAG_ID}   (submit → wait deferred → gate → deploy → report)")
+    sagemaker = _client(stack, "sagemaker")
+    progress = Progress(console, sagemaker)
+    dag_run = stack.airflow("airflow-dags-test", "dags", "test", DAG_ID, "--conf", _conf(max_runtime))
+    progress.follow(lambda: dag_run.popen.poll() is None)
+    stack.finish(dag_run)
+    if progress.job_name is None:
+        raise DemoFailed(f"no AutoML job was submitted:\n{tail(dag_run.log)}")
+    _show_result(console, stack, split, progress.job_name)
+
+
+def _conf(max_runtime: int) -> str:
+    return json.dumps({"max_runtime": max_runtime})
+
+
+def _show_result(console: Console, stack: Stack, split: Split, job_name: str) -> None:
+    from airflow_automl.contract.metrics import candidate_metrics
+    from airflow_automl.demo import dataset
+    from airflow_automl.demo.screen import comparison, leaderboard
+
+    sagemaker = _client(stack, "sagemaker")
+    job = sagemaker.describe_auto_ml_job_v2(AutoMLJobName=job_name)
+    candidates = sagemaker.list_candidates_for_auto_ml_job(AutoMLJobName=job_name)["Candidates"]
+    console.print(f"\n[bold]Leaderboard[/] of job {job_name}, on the validation rows")
+    console.print(leaderboard(candidates))
+
+    best = job["BestCandidate"]
+    measured = candidate_metrics(best)
+    predicted = _predict(stack, split)
+    base = dataset.baseline(split)
+    scores = {
+        f"{best['CandidateName']} (best candidate)": {
+            "Validation": {metric: measured[metric] for metric in base["Validation"]},
+            "Test": dataset.scores(split.test[dataset.TARGET], [float(row["probability_of_yes"]) for row in predicted]),
+        },
+        "scikit-learn gradient boosting (baseline)": base,
+    }
+    console.print("\n[bold]Against a plain baseline[/]; the test rows were seen by neither, and scored by the endpoint")
+    console.print(comparison(scores))
+
+    customer, answer = split.test.iloc[0], predicted[0]
+    console.print(
+        f"\n[bold]A prediction[/] from endpoint {ENDPOINT!r}: a customer of {customer['tenure']} months who pays "
+        f"{customer['monthly_charges']:.2f} a month: leaves with probability {float(answer['probability_of_yes']):.2f}"
+        f" (says {answer['predicted_label']!r}; the truth is {customer[dataset.TARGET]!r})"
+    )
+    console.print(f"[bold]Report[/] {_fetch_report(stack)}")
+
+
+def _predict(stack: Stack, split: Split) -> list[dict[str, Any]]:
+    """Score the test rows through the live endpoint: ``predicted_label`` and ``probability_of_yes`` per row."""
+    from airflow_automl.demo import dataset
+
+    body = dataset.to_csv(split.test.drop(columns=dataset.TARGET), header=False)
+    answer = _client(stack, "sagemaker-runtime").invoke_endpoint(
+        EndpointName=ENDPOINT, ContentType="text/csv", Accept="text/csv", Body=body
+    )
+    return [parse_prediction(row) for row in answer["Body"].read().decode().splitlines()]
+
+
+def parse_prediction(row: str) -> dict[str, Any]:
+    """Read ``label,probability,"[probabilities]","[labels]"``, the columns that the DAG asks the endpoint for."""
+    import ast
+    import csv
+
+    label, _, probabilities, labels = next(csv.reader([row]))
+    by_label = dict(zip(ast.literal_eval(labels), ast.literal_eval(probabilities), strict=True))
+    return {"predicted_label": label, "probability_of_yes": by_label["Yes"]}
+
+
+def _fetch_report(stack: Stack) -> Path:
+    """Copy the newest report out of the S3 store, so that a browser can open it."""
+    from airflow_automl.demo import dataset
+
+    s3 = _client(stack, "s3")
+    objects = s3.list_objects_v2(Bucket=dataset.BUCKET, Prefix="churn/reports/").get("Contents", [])
+    pages = [item for item in objects if item["Key"].endswith(".html")]
+    if not pages:
+        raise DemoFailed("the report task wrote no page")
+    newest = max(pages, key=lambda item: item["LastModified"])
+    path = stack.folder / "report.html"
+    s3.download_file(dataset.BUCKET, newest["Key"], str(path))
+    return path
+
+
+def _web_interface(console: Console, stack: Stack, max_runtime: int) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    stack.environment.update(
+        {
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__BASE_URL": url,
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        }
+    )
+    console.print(f"[bold]==>[/] starting Airflow (about a minute; its log: {stack.folder / 'airflow-standalone.log'})")
+    standalone = stack.airflow("airflow-standalone", "standalone")
+    wait_for_http(f"{url}/api/v2/monitor/health", standalone, within=300)
+    stack.run_airflow("airflow-dags-reserialize", "dags", "reserialize")
+    for dag_id in (DAG_ID, "manual_automl"):
+        stack.run_airflow("airflow-dags-unpause", "dags", "unpause", dag_id)
+    stack.run_airflow("airflow-dags-trigger", "dags", "trigger", DAG_ID, "--conf", _conf(max_runtime))
+    page = f"{url}/dags/{DAG_ID}"
+    console.print(f"[bold green]ready[/] {page}   (no login; the form of manual_automl: {url}/dags/manual_automl)")
+    if sys.stdout.isatty():
+        webbrowser.open(page)
+    console.print("Ctrl-C stops everything")
+    _watch(standalone)
+
+
+def _watch(process: Process) -> None:
+    code = process.popen.wait()
+    raise DemoFailed(f"Airflow ended with exit code {code}:\n{tail(process.log)}")

@@ -1,0 +1,183 @@
+"""The processes that the demo starts, and ends again whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NamedTuple
+
+from airflow_automl.exceptions import AutoMLError
+
+READY_WITHIN = 120.0
+STOP_WITHIN = 20.0
+
+
+class DemoFailed(AutoMLError):
+    """A part of the demo did not start or did not end well; the message names its log."""
+
+
+class Process(NamedTuple):
+    """A child in a session of its own, so that Ctrl-C reaches it through us and in our order."""
+
+    popen: subprocess.Popen[bytes]
+    stop_signal: signal.Signals
+    log: Path
+
+
+class Stack:
+    """Starts the embedded Autopilot and Airflow's commands in one folder, and stops them in reverse order.
+
+    :param folder: where all state and logs of the demo lie; used again by the next run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.environment: dict[str, str] = dict(os.environ)
+        self._running: list[Process] = []
+
+    def __enter__(self) -> Stack:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._running:
+            self.stop(self._running[-1])
+
+    def start(
+        self, name: str, command: Sequence[str], *, stdout: int | IO[bytes] | None = None, stop: signal.Signals
+    ) -> Process:
+        """Start a command in its own process group; its output goes to ``<name>.log`` in the folder."""
+        log = self.folder / f"{name}.log"
+        with log.open("wb") as output:
+            popen = subprocess.Popen(
+                list(command),
+                env=self.environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output if stdout is None else stdout,
+                stderr=output,
+                start_new_session=True,
+            )
+        process = Process(popen, stop, log)
+        self._running.append(process)
+        return process
+
+    def stop(self, process: Process) -> None:
+        """Ask the process to end, wait, and then end whatever is left of its group."""
+        self._running.remove(process)
+        if process.popen.poll() is None:
+            process.popen.send_signal(process.stop_signal)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.popen.wait(STOP_WITHIN)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.popen.pid, signal.SIGKILL)
+        process.popen.wait()
+
+    def start_autopilot(self) -> None:
+        """Start the embedded Autopilot on a free port, and point AWS clients and Airflow's connection at it."""
+        data = self.folder / "autopilot"
+        command = [sys.executable, "-m", "airflow_automl.cli"]
+        process = self.start(
+            "autopilot",
+            [*command, "local", "--port", "0", "--data-dir", str(data)],
+            stdout=subprocess.PIPE,
+            stop=signal.SIGTERM,
+        )
+        if not _first_line(process, READY_WITHIN).startswith("ready "):
+            raise DemoFailed(f"the embedded Autopilot did not start:\n{tail(process.log)}")
+        printed = subprocess.run(
+            [*command, "env", "--data-dir", str(data)], check=True, capture_output=True, text=True
+        ).stdout
+        self.environment.update(parse_environment(printed))
+
+    def use_airflow(self, dags: Path, overrides: Mapping[str, str]) -> None:
+        """Point Airflow at a home of its own inside the folder."""
+        binaries = str(Path(sys.executable).parent)
+        self.environment.update(
+            {
+                "PATH": f"{binaries}{os.pathsep}{self.environment.get('PATH', '')}",
+                "AIRFLOW_HOME": str(self.folder / "airflow"),
+                "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+                "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+                "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+                "PYTHONWARNINGS": "ignore",
+                **overrides,
+            }
+        )
+
+    def airflow(self, name: str, *arguments: str) -> Process:
+        """Start an ``airflow`` command."""
+        return self.start(name, [sys.executable, "-m", "airflow", *arguments], stop=signal.SIGINT)
+
+    def run_airflow(self, name: str, *arguments: str) -> None:
+        """Run an ``airflow`` command to its end."""
+        self.finish(self.airflow(name, *arguments))
+
+    def finish(self, process: Process) -> None:
+        """Wait until a process has ended, and raise what its log says if it did not end well."""
+        code = process.popen.wait()
+        self._running.remove(process)
+        if code != 0:
+            raise DemoFailed(f"{process.log.stem} ended with exit code {code}:\n{tail(process.log)}")
+
+
+def _first_line(process: Process, within: float) -> str:
+    """The first line of standard output; empty when the process ended or the time is up without one."""
+    stream = process.popen.stdout
+    if stream is None:
+        raise ValueError("the process was started without a pipe for its standard output")
+    lines: queue.Queue[bytes] = queue.Queue()
+    threading.Thread(target=lambda: lines.put(stream.readline()), daemon=True).start()
+    try:
+        return lines.get(timeout=within).decode().strip()
+    except queue.Empty:
+        return ""
+
+
+def parse_environment(printed: str) -> dict[str, str]:
+    """``KEY=value`` lines in a shell's quoting, as ``airflow-automl env`` prints them."""
+    words = (word for line in printed.splitlines() for word in shlex.split(line, comments=True))
+    return dict(word.split("=", 1) for word in words)
+
+
+def tail(log: Path, lines: int = 25) -> str:
+    """The end of a log, with the log's path."""
+    text = log.read_text(errors="replace").splitlines()[-lines:] if log.exists() else []
+    return "\n".join([*(f"  {line}" for line in text), f"  (all of it: {log})"])
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_http(url: str, process: Process, within: float) -> None:
+    """Wait until an URL answers 200, or say why it never will."""
+    import httpx
+
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        if process.popen.poll() is not None:
+            raise DemoFailed(f"{process.log.stem} ended early:\n{tail(process.log)}")
+        try:
+            if httpx.get(url, timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.5)
+    raise DemoFailed(f"{url} did not answer within {within:.0f} s:\n{tail(process.log)}")
