@@ -1,0 +1,200 @@
+"""Calls to SageMaker's AutoML operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_automl.contract import documents
+from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLJobNotFound, AutoMLValidationError
+from airflow_automl.hooks.errors import automl_error
+
+if TYPE_CHECKING:
+    from airflow_automl.contract.documents import BestCandidate
+
+__all__ = ["DEFAULTS", "SageMakerAutoMLHook", "automl_defaults"]
+
+#: What the connection's extra ``automl`` can say, and the type of each value.
+DEFAULTS: Mapping[str, type] = {
+    "role_arn": str,
+    "output_path": str,
+    "kms_key_id": str,
+    "volume_kms_key_id": str,
+    "security_group_ids": list,
+    "subnets": list,
+    "tags": dict,
+    "instance_type": str,
+}
+
+
+def automl_defaults(extra: Mapping[str, Any], connection: str | None) -> dict[str, Any]:
+    """Read and check the ``automl`` part of an AWS connection's extra.
+
+    :param extra: the connection's whole extra.
+    :param connection: the connection's id, for the message.
+    :raises AutoMLValidationError: an unknown key, or a value of another type.
+    """
+    defaults = extra.get("automl") or {}
+    subject = f'extra "automl" of the AWS connection {connection!r}'
+    if not isinstance(defaults, Mapping):
+        raise AutoMLValidationError(subject, [f"automl: expected an object, received {type(defaults).__name__}"])
+    problems = [
+        f"automl.{key}: unknown; valid are {', '.join(DEFAULTS)}"
+        if key not in DEFAULTS
+        else f"automl.{key}: expected {DEFAULTS[key].__name__}, received {type(value).__name__}"
+        for key, value in defaults.items()
+        if key not in DEFAULTS or not isinstance(value, DEFAULTS[key])
+    ]
+    if problems:
+        raise AutoMLValidationError(subject, problems)
+    return dict(defaults)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise automl_error(error) from error
+
+
+class SageMakerAutoMLHook(AwsBaseHook):
+    """SageMaker's AutoML jobs, of both API versions.
+
+    Every method raises errors of :mod:`airflow_automl.exceptions`, never botocore's.
+
+    :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
+    :param region_name: the AWS region; by default that of the connection.
+    :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
+    :param config: a ``botocore.config.Config``, or its keyword arguments.
+    """
+
+    def __init__(
+        self,
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        config: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            aws_conn_id=aws_conn_id,
+            region_name=region_name,
+            verify=verify,
+            config=config,
+            **{"client_type": "sagemaker", **kwargs},
+        )
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """What the connection's extra ``automl`` says for everything that a DAG does not name."""
+        return automl_defaults(self.conn_config.extra_config, self.aws_conn_id)
+
+    def create_job(self, api: Literal["V1", "V2"], request: Mapping[str, Any]) -> str:
+        """CreateAutoMLJob or CreateAutoMLJobV2.
+
+        :param api: ``V1`` or ``V2``.
+        :param request: the request in AWS's own keys.
+        :return: the job's ARN.
+        :raises AutoMLNameTaken: a job of this name exists (``ResourceInUse``).
+        :raises AutoMLQuotaExceeded: the account runs as many jobs as it may (``ResourceLimitExceeded``).
+        :raises AutoMLAccessDenied: the caller may not create the job, pass its role or tag it.
+        """
+        with _translated():
+            create = self.conn.create_auto_ml_job if api == "V1" else self.conn.create_auto_ml_job_v2
+            return str(create(**request)["AutoMLJobArn"])
+
+    def describe_job(self, name: str, api_version: Literal["V1", "V2"] | None = None) -> dict[str, Any]:
+        """DescribeAutoMLJobV2, which knows jobs of both versions, or DescribeAutoMLJob.
+
+        :param name: the job's name.
+        :param api_version: ``V1`` asks DescribeAutoMLJob, ``V2`` DescribeAutoMLJobV2. ``None`` asks the latter first
+            and the former if that does not know the job or is denied.
+        :return: the answer as it came, without its metadata.
+        :raises AutoMLJobNotFound: no job has this name in the account and region.
+        """
+        if api_version == "V1":
+            return self._describe(self.conn.describe_auto_ml_job, name)
+        try:
+            return self._describe(self.conn.describe_auto_ml_job_v2, name)
+        except (AutoMLJobNotFound, AutoMLAccessDenied):
+            if api_version == "V2":
+                raise
+            return self._describe(self.conn.describe_auto_ml_job, name)
+
+    def _describe(self, operation: Any, name: str) -> dict[str, Any]:
+        with _translated():
+            answer = dict(operation(AutoMLJobName=name))
+        answer.pop("ResponseMetadata", None)
+        return answer
+
+    def list_jobs(
+        self,
+        *,
+        name_contains: str | None = None,
+        status: str | None = None,
+        modified_after: datetime | None = None,
+        limit: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """ListAutoMLJobs, newest first.
+
+        :param name_contains: only jobs whose names contain this text.
+        :param status: only jobs with this ``AutoMLJobStatus``.
+        :param modified_after: only jobs that changed after this time.
+        :param limit: end after so many jobs. Jobs are never deleted: without a filter and a limit this reads all
+            that the account ever ran.
+        """
+        filters = {
+            "NameContains": name_contains,
+            "StatusEquals": status,
+            "LastModifiedTimeAfter": modified_after,
+        }
+        arguments = {key: value for key, value in filters.items() if value is not None}
+        with _translated():
+            pages = self.conn.get_paginator("list_auto_ml_jobs").paginate(
+                **arguments,
+                SortBy="CreationTime",
+                SortOrder="Descending",
+                PaginationConfig={"MaxItems": limit, "PageSize": 100},
+            )
+            for page in pages:
+                yield from page.get("AutoMLJobSummaries", ())
+
+    def list_candidates(self, name: str) -> list[dict[str, Any]]:
+        """ListCandidatesForAutoMLJob: all candidates of a job, best objective first.
+
+        :raises AutoMLJobNotFound: no job has this name in the account and region.
+        """
+        with _translated():
+            pages = self.conn.get_paginator("list_candidates_for_auto_ml_job").paginate(
+                AutoMLJobName=name, SortBy="FinalObjectiveMetricValue", SortOrder="Descending"
+            )
+            return [candidate for page in pages for candidate in page.get("Candidates", ())]
+
+    def stop_job(self, name: str) -> None:
+        """StopAutoMLJob; a job that has already ended stays as it is.
+
+        :raises AutoMLJobNotFound: no job has this name in the account and region.
+        """
+        with _translated():
+            self.conn.stop_auto_ml_job(AutoMLJobName=name)
+
+    def best_candidate(self, name: str) -> BestCandidate | None:
+        """Return the best candidate's document of a job (DescribeAutoMLJobV2), or ``None`` if it has none."""
+        return documents.best_candidate(self.describe_job(name))
+
+    def job_tags(self, arn: str) -> dict[str, str] | None:
+        """ListTags of a job; ``None`` where the account does not let us read them."""
+        try:
+            with _translated():
+                pages = self.conn.get_paginator("list_tags").paginate(ResourceArn=arn)
+                return {tag["Key"]: tag["Value"] for page in pages for tag in page.get("Tags", ())}
+        except AutoMLAccessDenied as error:
+            self.log.info("Tags of %s can't be read: %s", arn, error)
+            return None

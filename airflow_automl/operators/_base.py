@@ -1,0 +1,65 @@
+"""What every operator of this package shares: how it reaches AWS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+if TYPE_CHECKING:
+    from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
+
+__all__ = ["AutoMLBaseOperator"]
+
+
+class AutoMLBaseOperator(BaseOperator):
+    """An operator that talks to SageMaker through one AWS connection.
+
+    :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
+    :param region_name: the AWS region; by default that of the connection.
+    :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
+    :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
+    """
+
+    template_fields: Sequence[str] = ("aws_conn_id", "region_name", "verify")
+    template_ext: Sequence[str] = ()
+    ui_color = "#cfe8e3"
+
+    def __init__(
+        self,
+        *,
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        botocore_config: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.aws_conn_id = aws_conn_id
+        self.region_name = region_name
+        self.verify = verify
+        self.botocore_config = botocore_config
+
+    @property
+    def aws_settings(self) -> dict[str, Any]:
+        """How to reach AWS, as the keyword arguments that every trigger of this package takes."""
+        return {
+            "aws_conn_id": self.aws_conn_id,
+            "region_name": self.region_name or None,
+            "verify": self.verify,
+            "botocore_config": self.botocore_config,
+        }
+
+    @cached_property
+    def hook(self) -> SageMakerAutoMLHook:
+        """The hook, built when it is first needed: its imports are not for DAG parsing."""
+        from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
+
+        return SageMakerAutoMLHook(
+            aws_conn_id=self.aws_conn_id,
+            region_name=self.region_name or None,
+            verify=self.verify,
+            config=self.botocore_config,
+        )
