@@ -1,0 +1,286 @@
+"""Calls to SageMaker that come after training: models, endpoints, transform jobs, the model registry, tags.
+
+SageMaker's hosting operations have no client tokens (model packages excepted) and no typed errors: "already there" and
+"not there" are both ``ValidationException``. So nothing here reads messages: what a create answered is settled by a
+describe, and the names, which are derived from their content, make an existing resource the one that was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from airflow_automl.exceptions import AutoMLAccessDenied
+from airflow_automl.hooks.errors import automl_error, error_code
+from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["RESOURCES", "Resource", "SageMakerAutoMLDeploymentHook", "is_absent", "service_shapes"]
+
+_TAKEN = frozenset({"ValidationException", "ResourceInUse", "ConflictException"})
+_ABSENT = frozenset({"ValidationException", "ResourceNotFound", "ResourceNotFoundException"})
+_DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
+
+
+class Resource(NamedTuple):
+    """How one kind of resource is described, and when it has come to rest."""
+
+    operation: str
+    name_key: str
+    status_key: str
+    settled: frozenset[str]
+
+
+#: The kinds of resources that tasks wait for. Any status that is not settled, known or not, is waited on.
+RESOURCES: Mapping[str, Resource] = {
+    "endpoint": Resource(
+        "describe_endpoint",
+        "EndpointName",
+        "EndpointStatus",
+        frozenset({"InService", "Failed", "OutOfService", "UpdateRollbackFailed"}),
+    ),
+    "transform job": Resource(
+        "describe_transform_job",
+        "TransformJobName",
+        "TransformJobStatus",
+        frozenset({"Completed", "Failed", "Stopped"}),
+    ),
+}
+
+
+@cache
+def service_shapes() -> Mapping[str, Any]:
+    """Return the shapes of the whole SageMaker API, as botocore ships them."""
+    from botocore.loaders import Loader
+
+    shapes: Mapping[str, Any] = Loader().load_service_model("sagemaker", "service-2")["shapes"]
+    return shapes
+
+
+def is_absent(error: ClientError) -> bool:
+    """Tell whether a describe or delete by a well-formed name answered that there is no such resource."""
+    return error_code(error) in _ABSENT
+
+
+def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return tags as SageMaker takes them."""
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
+    """What :class:`~airflow_automl.hooks.SageMakerAutoMLHook` does, and the calls that serve, score and register.
+
+    Every ``ensure_…`` method can be called again: it makes a resource once and says whether this call made it.
+    Every ``delete_…`` method takes a missing resource for deleted.
+    """
+
+    def _call(self, operation: str, **request: Any) -> dict[str, Any]:
+        answer = dict(getattr(self.conn, operation)(**request))
+        answer.pop("ResponseMetadata", None)
+        return answer
+
+    def _ensure(
+        self, operation: str, request: Mapping[str, Any], describe: Callable[[], Mapping[str, Any] | None]
+    ) -> bool:
+        try:
+            self._create(operation, request)
+        except ClientError as error:
+            if error_code(error) not in _TAKEN or describe() is None:
+                raise automl_error(error) from error
+            return False
+        return True
+
+    def _create(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return self._call(operation, **request)
+        except ClientError as error:
+            if error_code(error) not in _DENIED or "AddTags" not in str(error) or "Tags" not in request:
+                raise
+            self.log.warning("This account does not allow tags, going on without them: %s", error)
+            return self._call(operation, **{key: value for key, value in request.items() if key != "Tags"})
+
+    def _describe(self, operation: str, **names: str) -> dict[str, Any] | None:
+        try:
+            return self._call(operation, **names)
+        except ClientError as error:
+            if is_absent(error):
+                return None
+            raise automl_error(error) from error
+
+    def _delete(self, operation: str, **names: str) -> bool:
+        try:
+            self._call(operation, **names)
+        except ClientError as error:
+            if is_absent(error):
+                return False
+            raise automl_error(error) from error
+        return True
+
+    def _write(self, operation: str, **request: Any) -> dict[str, Any]:
+        try:
+            return self._create(operation, request)
+        except ClientError as error:
+            raise automl_error(error) from error
+
+    def _pages(self, operation: str, items: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+        try:
+            for page in self.conn.get_paginator(operation).paginate(**arguments):
+                yield from page.get(items, ())
+        except ClientError as error:
+            raise automl_error(error) from error
+
+    def describe_resource(self, kind: str, name: str) -> dict[str, Any] | None:
+        """Describe a resource of one of the :data:`RESOURCES`; ``None`` if there is none of this name."""
+        resource = RESOURCES[kind]
+        return self._describe(resource.operation, **{resource.name_key: name})
+
+    # Models, endpoint configs, endpoints
+
+    def describe_model(self, name: str) -> dict[str, Any] | None:
+        """DescribeModel; ``None`` if there is none of this name."""
+        return self._describe("describe_model", ModelName=name)
+
+    def ensure_model(self, request: Mapping[str, Any]) -> bool:
+        """CreateModel, unless a model of this (derived) name is there; return whether this call made it."""
+        return self._ensure("create_model", request, lambda: self.describe_model(request["ModelName"]))
+
+    def delete_model(self, name: str) -> bool:
+        """DeleteModel; return whether there was one."""
+        return self._delete("delete_model", ModelName=name)
+
+    def describe_endpoint_config(self, name: str) -> dict[str, Any] | None:
+        """DescribeEndpointConfig; ``None`` if there is none of this name."""
+        return self._describe("describe_endpoint_config", EndpointConfigName=name)
+
+    def ensure_endpoint_config(self, request: Mapping[str, Any]) -> bool:
+        """CreateEndpointConfig, unless one of this (derived) name is there; return whether this call made it."""
+        name = request["EndpointConfigName"]
+        return self._ensure("create_endpoint_config", request, lambda: self.describe_endpoint_config(name))
+
+    def delete_endpoint_config(self, name: str) -> bool:
+        """DeleteEndpointConfig; return whether there was one."""
+        return self._delete("delete_endpoint_config", EndpointConfigName=name)
+
+    def list_endpoint_configs(self, name_contains: str) -> list[dict[str, Any]]:
+        """ListEndpointConfigs whose names contain a text, newest first."""
+        return list(
+            self._pages(
+                "list_endpoint_configs",
+                "EndpointConfigs",
+                NameContains=name_contains,
+                SortBy="CreationTime",
+                SortOrder="Descending",
+            )
+        )
+
+    def describe_endpoint(self, name: str) -> dict[str, Any] | None:
+        """DescribeEndpoint; ``None`` if there is none of this name."""
+        return self._describe("describe_endpoint", EndpointName=name)
+
+    def ensure_endpoint(self, request: Mapping[str, Any]) -> bool:
+        """CreateEndpoint, unless one of this name is there; return whether this call made it."""
+        return self._ensure("create_endpoint", request, lambda: self.describe_endpoint(request["EndpointName"]))
+
+    def update_endpoint(self, request: Mapping[str, Any]) -> None:
+        """UpdateEndpoint; the endpoint serves the old config until the new one is up."""
+        self._write("update_endpoint", **request)
+
+    def delete_endpoint(self, name: str) -> bool:
+        """DeleteEndpoint; return whether there was one."""
+        return self._delete("delete_endpoint", EndpointName=name)
+
+    def scale_endpoint(self, endpoint_name: str, variant_name: str, autoscaling: Mapping[str, Any]) -> None:
+        """RegisterScalableTarget and PutScalingPolicy for one variant; both overwrite what was there."""
+        client = self.get_session(region_name=self.region_name).client(
+            "application-autoscaling",
+            endpoint_url=self.conn_config.get_service_endpoint_url("application-autoscaling"),
+            config=self.config,
+            verify=self.verify,
+        )
+        target = {
+            "ServiceNamespace": "sagemaker",
+            "ResourceId": f"endpoint/{endpoint_name}/variant/{variant_name}",
+            "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        }
+        client.register_scalable_target(
+            **target, MinCapacity=autoscaling["MinCapacity"], MaxCapacity=autoscaling["MaxCapacity"]
+        )
+        policy = autoscaling.get("TargetTrackingScalingPolicyConfiguration")
+        if policy:
+            client.put_scaling_policy(
+                **target,
+                PolicyName=f"{endpoint_name}-{variant_name}",
+                PolicyType="TargetTrackingScaling",
+                TargetTrackingScalingPolicyConfiguration=policy,
+            )
+
+    # Tags
+
+    def read_tags(self, arn: str) -> dict[str, str] | None:
+        """ListTags of any resource; ``None`` where the account does not let us read them."""
+        return self.job_tags(arn)
+
+    def write_tags(self, arn: str, tags: Mapping[str, str]) -> None:
+        """AddTags to a resource; where the account forbids it, a warning says so."""
+        try:
+            self._write("add_tags", ResourceArn=arn, Tags=tag_list(tags))
+        except AutoMLAccessDenied as error:
+            self.log.warning("This account does not allow tags, going on without them: %s", error)
+
+    # Transform jobs
+
+    def describe_transform_job(self, name: str) -> dict[str, Any] | None:
+        """DescribeTransformJob; ``None`` if there is none of this name."""
+        return self._describe("describe_transform_job", TransformJobName=name)
+
+    def ensure_transform_job(self, request: Mapping[str, Any]) -> bool:
+        """CreateTransformJob, unless one of this (derived) name is there; return whether this call made it."""
+        name = request["TransformJobName"]
+        return self._ensure("create_transform_job", request, lambda: self.describe_transform_job(name))
+
+    def stop_transform_job(self, name: str) -> None:
+        """StopTransformJob; a job that has already ended stays as it is."""
+        self._delete("stop_transform_job", TransformJobName=name)
+
+    # Model registry
+
+    def ensure_model_package_group(self, request: Mapping[str, Any]) -> bool:
+        """CreateModelPackageGroup, unless it is there; return whether this call made it."""
+        name = request["ModelPackageGroupName"]
+        return self._ensure(
+            "create_model_package_group",
+            request,
+            lambda: self.describe_model_package_group(name),
+        )
+
+    def describe_model_package_group(self, name: str) -> dict[str, Any] | None:
+        """DescribeModelPackageGroup; ``None`` if there is none of this name."""
+        return self._describe("describe_model_package_group", ModelPackageGroupName=name)
+
+    def create_model_package(self, request: Mapping[str, Any]) -> str:
+        """CreateModelPackage; return the ARN. The request's ``ClientToken`` makes a repeated call answer the same."""
+        return str(self._write("create_model_package", **request)["ModelPackageArn"])
+
+    def list_model_packages(self, group: str, **filters: Any) -> Iterator[dict[str, Any]]:
+        """ListModelPackages of a group, newest first."""
+        return self._pages(
+            "list_model_packages",
+            "ModelPackageSummaryList",
+            ModelPackageGroupName=group,
+            SortBy="CreationTime",
+            SortOrder="Descending",
+            **filters,
+        )
+
+    def describe_model_package(self, name: str) -> dict[str, Any] | None:
+        """DescribeModelPackage by ARN; ``None`` if there is none."""
+        return self._describe("describe_model_package", ModelPackageName=name)
+
+    def update_model_package(self, request: Mapping[str, Any]) -> None:
+        """UpdateModelPackage."""
+        self._write("update_model_package", **request)

@@ -1,0 +1,248 @@
+"""What the tasks after training share: which candidate they are about, and how they wait for what they made."""
+
+from __future__ import annotations
+
+import ast
+import json
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.exceptions import (
+    AutoMLDeploymentFailed,
+    AutoMLJobNotFound,
+    AutoMLValidationError,
+    InvalidTriggerEvent,
+    NoBestCandidate,
+)
+from airflow_automl.operators._base import AutoMLBaseOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
+
+__all__ = ["UNSET", "CandidateOperator", "DownstreamOperator", "WaitingOperator", "document", "run_identity"]
+
+
+class _Unset:
+    """Tells an argument that was left away from one whose XCom turned out to be ``None``."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Any = _Unset()
+
+
+def document(value: Any, name: str) -> Any:
+    """Return a parameter that is a document as one, also where a template rendered it to text.
+
+    :raises AutoMLValidationError: text that is neither JSON nor a Python literal.
+    """
+    if not isinstance(value, str):
+        return value
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(value)
+        except (ValueError, SyntaxError):
+            continue
+    raise AutoMLValidationError(
+        name,
+        [f"{name}: is text that is no document: {value[:80]!r}; pass the XCom itself, such as train.{name}"],
+    )
+
+
+def run_identity(context: Context) -> dict[str, Any]:
+    """Return what tells this run of this task from all others; the same in every try."""
+    ti = context["ti"]
+    return {"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id, "map_index": ti.map_index}
+
+
+class DownstreamOperator(AutoMLBaseOperator):
+    """An operator that calls what comes after training."""
+
+    @cached_property
+    def hook(self) -> SageMakerAutoMLDeploymentHook:
+        """The hook, built when it is first needed."""
+        from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
+
+        return SageMakerAutoMLDeploymentHook(
+            aws_conn_id=self.aws_conn_id,
+            region_name=self.region_name or None,
+            verify=self.verify,
+            config=self.botocore_config,
+        )
+
+    def check_request(self, operation: str, request: Mapping[str, Any]) -> None:
+        """Check a request against botocore's model of the operation before anything is made.
+
+        Instance types are left to the service: new ones appear more often than botocore is updated.
+
+        :raises AutoMLValidationError: all violations at once.
+        """
+        from airflow_automl.contract.shapes import check_shape
+        from airflow_automl.hooks.sagemaker_deployment import service_shapes
+
+        violations = check_shape(service_shapes(), f"{operation}Input", request)
+        errors = [each for each in violations if each.severity == "error" and not each.path.endswith("InstanceType")]
+        if errors:
+            raise AutoMLValidationError(f"{operation} request", errors)
+
+
+class CandidateOperator(DownstreamOperator):
+    """An operator about one candidate: given as XCom, or looked up by its job.
+
+    :param candidate: the candidate's document in AWS's keys, such as ``train.best_candidate``. ``None`` (a job that
+        has no best candidate) raises :class:`~airflow_automl.exceptions.NoBestCandidate`.
+    :param job: the job's document, such as ``train.job``; role, KMS, VPC and tags are taken from it. Without
+        ``candidate``, its best candidate is asked for.
+    :param job_name: the name of an AutoML job (V1 or V2) to ask the service about, instead of ``job``.
+    """
+
+    template_fields = (*AutoMLBaseOperator.template_fields, "candidate", "job", "job_name")
+
+    def __init__(
+        self,
+        *,
+        candidate: Any = UNSET,
+        job: Any = None,
+        job_name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.candidate = None if candidate is UNSET else candidate
+        self.job = job
+        self.job_name = job_name
+        self._candidate_given = candidate is not UNSET
+        if not self._candidate_given and job is None and job_name is None:
+            raise AutoMLValidationError(
+                type(self).__name__,
+                ["candidate, job, job_name: none is given; pass candidate=train.best_candidate, or job_name="],
+            )
+
+    def resolve(self) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Return the candidate and its job's document (``None`` if only a candidate was given).
+
+        Operations: none for XComs; DescribeAutoMLJobV2 (V1 as fallback) where the service must be asked.
+
+        :raises NoBestCandidate: the job has none.
+        :raises AutoMLJobNotFound: there is no such job.
+        """
+        job = document(self.job, "job")
+        if self.job_name and job is None:
+            job = self.describe_job_document(self.job_name)
+        if self._candidate_given:
+            candidate = document(self.candidate, "candidate")
+        else:
+            name = self.job_name or (job or {}).get("name")
+            if not name:
+                raise AutoMLJobNotFound(f"job has no name to ask the service for: {str(job)[:200]}")
+            candidate = self.hook.best_candidate(name)
+        if not candidate:
+            about = f"job {job['name']} ({job.get('status')}/{job.get('secondary_status')})" if job else "the job"
+            raise NoBestCandidate(f"{about} has no best candidate, so there is nothing for {self.task_id} to work with")
+        if not isinstance(candidate, dict) or not candidate.get("CandidateName"):
+            raise AutoMLValidationError(
+                "candidate",
+                [f"candidate: is not a candidate's document with a CandidateName: {str(candidate)[:80]!r}"],
+            )
+        return candidate, job
+
+    def describe_job_document(self, name: str) -> dict[str, Any]:
+        """Ask the service about a job and return its document, tags included."""
+        from airflow_automl.contract import documents
+
+        answer = self.hook.describe_job(name)
+        arn = answer["AutoMLJobArn"]
+        return documents.job(answer, arn=arn, tags=self.hook.read_tags(arn) or {})
+
+
+class WaitingOperator(DownstreamOperator):
+    """An operator that waits for an endpoint or a transform job, in its slot or deferred.
+
+    :param wait_for_completion: wait at all.
+    :param deferrable: wait in the triggerer, without a worker slot; default ``[operators] default_deferrable``.
+    :param poll_interval: seconds between two looks.
+    :param timeout: how long to wait at most; what was begun goes on at AWS. ``None`` waits on.
+    """
+
+    def __init__(
+        self,
+        *,
+        wait_for_completion: bool = True,
+        deferrable: bool | None = None,
+        poll_interval: float = 30,
+        timeout: timedelta | None = timedelta(hours=3),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if deferrable is None:
+            from airflow.configuration import conf
+
+            deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+
+    def wait_for(self, context: Context, kind: str, name: str, state: dict[str, Any]) -> Any:
+        """Wait until the resource has come to rest, then go on with ``execute_complete``.
+
+        :param state: JSON-serializable notes for ``execute_complete``; ``deadline`` is kept across several waits.
+        """
+        from airflow_automl.triggers.resource import SageMakerResourceTrigger
+
+        if "deadline" not in state:
+            state["deadline"] = None if self.timeout is None else time.time() + self.timeout.total_seconds()
+        if self.deferrable:
+            self.defer(
+                trigger=SageMakerResourceTrigger(
+                    kind,
+                    name,
+                    state=state,
+                    poll_interval=self.poll_interval,
+                    deadline=state["deadline"],
+                    **self.aws_settings,
+                ),
+                method_name="execute_complete",
+            )
+        return self.execute_complete(context, self._poll(kind, name, state))
+
+    def _poll(self, kind: str, name: str, state: dict[str, Any]) -> dict[str, Any]:
+        from airflow_automl.hooks.sagemaker_deployment import RESOURCES
+
+        resource = RESOURCES[kind]
+        seen: str | None = None
+        while True:
+            answer = self.hook.describe_resource(kind, name)
+            status = answer[resource.status_key] if answer else None
+            if status != seen:
+                self.log.info("%s %s: %s", kind, name, status)
+                seen = status
+            event = {"status": "settled", "kind": kind, "name": name, "resource_status": status, "state": state}
+            if status is None or status in resource.settled:
+                return event
+            if state["deadline"] is not None and time.time() + self.poll_interval > state["deadline"]:
+                return {**event, "status": "timeout", "message": f"{kind} {name} was still {status} at the deadline"}
+            time.sleep(self.poll_interval)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """Go on after the wait; called by Airflow with the trigger's event."""
+        raise NotImplementedError
+
+    def settled(self, event: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the notes of a wait that ended because the resource has come to rest.
+
+        :raises InvalidTriggerEvent: an event that is none of ours.
+        :raises AutoMLDeploymentFailed: the wait ended otherwise; the message says how.
+        """
+        if not isinstance(event, dict) or event.get("status") not in {"settled", "timeout", "error"}:
+            raise InvalidTriggerEvent(f"expected an event with status settled, timeout or error, received {event!r}")
+        if event["status"] != "settled":
+            raise AutoMLDeploymentFailed(
+                f"waiting for {event['kind']} {event['name']} ended with {event['status']}: {event.get('message')}"
+            )
+        return dict(event.get("state") or {})

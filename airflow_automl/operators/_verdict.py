@@ -1,0 +1,158 @@
+"""Whether a candidate is good enough: bounds on its metrics, and the comparison with a champion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from airflow_automl.contract import metrics
+from airflow_automl.exceptions import AutoMLValidationError
+
+__all__ = ["Bound", "Verdict", "compare", "judge"]
+
+OBJECTIVE = "objective"
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise AutoMLValidationError(
+            "require", [f"{name}: is {value!r}; expected a number, or {{'min': number, 'max': number}}"]
+        )
+    return number
+
+
+def _metric_name(name: str, candidate: Mapping[str, Any]) -> str:
+    if name != OBJECTIVE:
+        return metrics.standard_name(name)
+    objective = metrics.objective_name(candidate)
+    if not objective:
+        raise AutoMLValidationError("require", ["objective: this candidate names no objective metric; name the metric"])
+    return objective
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What one metric must reach."""
+
+    name: str
+    minimum: float | None
+    maximum: float | None
+
+    @classmethod
+    def parse(cls, name: str, bound: Any, candidate: Mapping[str, Any]) -> Bound:
+        """Read one entry of ``require``; a bare number bounds the metric's bad side."""
+        metric = _metric_name(name, candidate)
+        if isinstance(bound, Mapping):
+            unknown = set(bound) - {"min", "max"}
+            if unknown or not bound:
+                raise AutoMLValidationError("require", [f"{name}: is {dict(bound)!r}; the keys are min and max"])
+            low, high = bound.get("min"), bound.get("max")
+            return cls(
+                metric,
+                None if low is None else _number(name, low),
+                None if high is None else _number(name, high),
+            )
+        value = _number(name, bound)
+        return cls(metric, None, value) if metrics.direction(metric) == "Minimize" else cls(metric, value, None)
+
+    def broken_by(self, value: float) -> str | None:
+        """Say which bound a value breaks."""
+        if self.minimum is not None and value < self.minimum:
+            return f"{self.name} {value:.6g} is below the required {self.minimum:g}"
+        if self.maximum is not None and value > self.maximum:
+            return f"{self.name} {value:.6g} is above the allowed {self.maximum:g}"
+        return None
+
+    def met_by(self, value: float) -> str:
+        """Say how a value meets the bound."""
+        parts = [f"at least {self.minimum:g}"] if self.minimum is not None else []
+        parts += [f"at most {self.maximum:g}"] if self.maximum is not None else []
+        return f"{self.name} {value:.6g} is {' and '.join(parts)}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the candidate passes, with the grounds for it."""
+
+    metrics: dict[str, float]
+    failures: tuple[str, ...] = ()
+    grounds: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against the candidate."""
+        return not self.failures
+
+    def also(self, ground: str) -> Verdict:
+        """Return the verdict with one more ground."""
+        return replace(self, grounds=(*self.grounds, ground))
+
+    def against(self, failure: str) -> Verdict:
+        """Return the verdict with one more failure."""
+        return replace(self, failures=(*self.failures, failure))
+
+    def sentence(self, candidate_name: str) -> str:
+        """Say the verdict and its reasons in one sentence."""
+        if self.failures:
+            return f"Candidate {candidate_name} is rejected: {', and '.join(self.failures)}."
+        return f"Candidate {candidate_name} passes: {', and '.join(self.grounds) or 'nothing is required'}."
+
+
+def judge(candidate: Mapping[str, Any], bounds: Sequence[Bound]) -> Verdict:
+    """Hold the candidate's metrics against the bounds.
+
+    :raises AutoMLValidationError: a metric that the candidate doesn't have.
+    """
+    values = metrics.candidate_metrics(candidate)
+    missing = [bound.name for bound in bounds if bound.name not in values]
+    if missing:
+        raise AutoMLValidationError(
+            "require",
+            [f"{name}: the candidate has no such metric; it has: {', '.join(sorted(values))}" for name in missing],
+        )
+    verdict = Verdict(values)
+    for bound in bounds:
+        broken = bound.broken_by(values[bound.name])
+        verdict = verdict.against(broken) if broken else verdict.also(bound.met_by(values[bound.name]))
+    return verdict
+
+
+def compare(
+    candidate: Mapping[str, Any], champion: Mapping[str, Any], verdict: Verdict, *, metric: str | None, min_gain: Any
+) -> tuple[Verdict, dict[str, Any]]:
+    """Hold the candidate against a champion's ``{"name", "metrics"}``.
+
+    :return: the verdict with the comparison in it, and the comparison.
+    :raises AutoMLValidationError: a metric that one of the two doesn't have.
+    """
+    name = _metric_name(metric or OBJECTIVE, candidate)
+    gain_wanted = _number("min_gain", min_gain)
+    theirs = {metrics.standard_name(key): value for key, value in champion["metrics"].items()}
+    if name not in theirs:
+        known = ", ".join(sorted(theirs)) or "none"
+        raise AutoMLValidationError(
+            "champion",
+            [
+                f"champion: {champion['name']} does not say its {name} (it says: {known}); deploy it with "
+                f"SageMakerAutoMLDeployOperator, or tag it airflow-automl:metric:{name}"
+            ],
+        )
+    if name not in verdict.metrics:
+        raise AutoMLValidationError(
+            "metric",
+            [f"metric: the candidate has no {name}; it has: {', '.join(sorted(verdict.metrics))}"],
+        )
+    mine, other = verdict.metrics[name], theirs[name]
+    gain = (other - mine) if metrics.direction(name) == "Minimize" else (mine - other)
+    comparison = {"name": champion["name"], "metric": name, "value": other, "candidate_value": mine, "gain": gain}
+    wanted = f" (at least {gain_wanted:g} is required)" if gain_wanted else ""
+    better = f"{name} {mine:.6g} against {other:.6g} of {champion['name']} is a gain of {gain:.6g}{wanted}"
+    # A gain is a difference of two floats: what is equal to the last digits shown must not fail by rounding.
+    enough = gain >= gain_wanted or math.isclose(gain, gain_wanted, rel_tol=1e-9, abs_tol=1e-12)
+    return (verdict.also(better) if enough else verdict.against(better)), comparison

@@ -1,0 +1,348 @@
+"""Deploy a candidate: model, endpoint config, endpoint created or updated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLValidationError
+from airflow_automl.operators._downstream import CandidateOperator, WaitingOperator, document, run_identity
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_automl.operators._deployment import Deployment
+
+__all__ = ["SageMakerAutoMLDeployOperator"]
+
+_PROBABILITY_KEYS = frozenset({"probability", "probabilities"})
+
+
+class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
+    """Put a candidate behind an endpoint, which is created or updated, and wait until it serves it.
+
+    The names of model and endpoint config are derived from the endpoint, the run and everything that they contain, so
+    a retry at any point finds what an earlier try made. If the new version does not come up, the endpoint goes on
+    serving the old one, what was made is removed, and the task fails with AWS's reason. An endpoint that went back to
+    its old config by itself counts as failed too, although AWS says ``InService``.
+
+    Operations: CreateModel, CreateEndpointConfig, CreateEndpoint or UpdateEndpoint, DescribeEndpoint; on failure and
+    for old versions DeleteEndpointConfig and DeleteModel; with ``autoscaling`` RegisterScalableTarget and
+    PutScalingPolicy. Needs ``iam:PassRole`` for the role and ``sagemaker:AddTags``.
+
+    :param endpoint_name: the endpoint (templated).
+    :param candidate: see :class:`~airflow_automl.operators._downstream.CandidateOperator`; so ``job``, ``job_name``.
+    :param instance_type: such as ``ml.m5.2xlarge``; default: the connection's ``automl.instance_type``, else one that
+        can serve the problem type. A GPU type takes the candidate's GPU containers where it has both.
+    :param instance_count: instances to begin with.
+    :param response: what a classifier answers, in this order: of ``predicted_label``, ``probability``,
+        ``probabilities``, ``labels``. Default: what the containers say by themselves.
+    :param serverless: AWS's ``ServerlessConfig`` (``MemorySizeInMB``, ``MaxConcurrency``) instead of instances.
+    :param variants: AWS's ``ProductionVariants``; those without ``ModelName`` serve the candidate, and what they leave
+        out is filled in. Default: one variant, ``AllTraffic``.
+    :param autoscaling: ``{"MinCapacity", "MaxCapacity", "TargetTrackingScalingPolicyConfiguration"}`` for every
+        variant that serves the candidate (Application Auto Scaling).
+    :param deployment_config: AWS's ``DeploymentConfig``: blue/green (all at once, canary, linear) or rolling, alarms
+        that roll back.
+    :param retain_variant_properties: on an update, keep instance counts and weights that changed since.
+    :param model: other members of CreateModel in AWS's shape, such as ``EnableNetworkIsolation`` or ``VpcConfig``;
+        they win over what comes from the job.
+    :param endpoint_config: other members of CreateEndpointConfig, such as ``DataCaptureConfig`` or ``KmsKeyId``.
+    :param role_arn: the role that the model runs with; default: the job's, else the connection's.
+    :param tags: further tags, beside the job's own.
+    :param keep_versions: how many of this endpoint's configs and models (of this operator's making) are kept, the
+        serving and the previous one always among them; ``0`` keeps all.
+    :param wait_for_completion: ``False`` ends the task when the deployment has begun.
+    :param deferrable: see :class:`~airflow_automl.operators._downstream.WaitingOperator`; so ``poll_interval`` and
+        ``timeout``.
+    :return: ``{"endpoint_name", "endpoint_arn", "endpoint_config", "model", "previous_endpoint_config",
+        "candidate_name", "job_name"}``.
+    :raises NoBestCandidate: there is no candidate, or it has no containers.
+    :raises AutoMLValidationError: a request that AWS would refuse; nothing was made.
+    :raises AutoMLDeploymentFailed: the endpoint does not serve the candidate.
+    """
+
+    template_fields = (
+        *CandidateOperator.template_fields,
+        *("endpoint_name", "instance_type", "instance_count", "response", "serverless", "variants", "autoscaling"),
+        *("deployment_config", "model", "endpoint_config", "role_arn", "tags"),
+    )
+    ui_color = "#d9ead3"
+
+    def __init__(
+        self,
+        *,
+        endpoint_name: str,
+        instance_type: str | None = None,
+        instance_count: int | str = 1,
+        response: Sequence[str] | None = None,
+        serverless: dict[str, Any] | None = None,
+        variants: list[dict[str, Any]] | None = None,
+        autoscaling: dict[str, Any] | None = None,
+        deployment_config: dict[str, Any] | None = None,
+        retain_variant_properties: bool = False,
+        model: dict[str, Any] | None = None,
+        endpoint_config: dict[str, Any] | None = None,
+        role_arn: str | None = None,
+        tags: dict[str, str] | None = None,
+        keep_versions: int = 3,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.endpoint_name = endpoint_name
+        self.instance_type = instance_type
+        self.instance_count = instance_count
+        self.response = response
+        self.serverless = serverless
+        self.variants = variants
+        self.autoscaling = autoscaling
+        self.deployment_config = deployment_config
+        self.retain_variant_properties = retain_variant_properties
+        self.model = model
+        self.endpoint_config = endpoint_config
+        self.role_arn = role_arn
+        self.tags = tags
+        self.keep_versions = keep_versions
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Deploy, or go on where an earlier try of this task stopped."""
+        deployment, about = self._plan(context, warn=True)
+        return self._advance(context, deployment, {**about, "model": deployment.model_name})
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Judge what the wait ended with, or submit now that the endpoint is at rest."""
+        state = self.settled(event)
+        if state["submitted"]:
+            return self._conclude(state)
+        deployment, _ = self._plan(context, warn=False)
+        return self._advance(context, deployment, state)
+
+    def _plan(self, context: Context, *, warn: bool) -> tuple[Deployment, dict[str, Any]]:
+        from airflow_automl.operators._deployment import plan_deployment
+
+        candidate, job = self.resolve()
+        defaults = self.hook.defaults
+        try:
+            count = int(self.instance_count)
+        except ValueError as error:
+            problem = f"instance_count: is {self.instance_count!r}; a whole number is expected"
+            raise AutoMLValidationError("deployment", [problem]) from error
+        response = document(self.response, "response") or ()
+        deployment = plan_deployment(
+            endpoint_name=self.endpoint_name,
+            candidate=candidate,
+            job=job,
+            run=run_identity(context),
+            role_arn=self.role_arn or (None if job and job.get("role_arn") else defaults.get("role_arn")),
+            instance_type=self.instance_type or defaults.get("instance_type"),
+            instance_count=count,
+            response=response,
+            serverless=document(self.serverless, "serverless"),
+            variants=document(self.variants, "variants"),
+            model=document(self.model, "model") or {},
+            endpoint_config=document(self.endpoint_config, "endpoint_config") or {},
+            tags={**(defaults.get("tags") or {}), **(document(self.tags, "tags") or {})},
+        )
+        self.check_request("CreateModel", deployment.model)
+        self.check_request("CreateEndpointConfig", deployment.config)
+        self.check_request("CreateEndpoint", self._endpoint_request(deployment.config_name))
+        if warn:
+            self._warn_about_auto(job, response)
+        return deployment, {
+            "candidate_name": candidate["CandidateName"],
+            "job_name": (job or {}).get("name"),
+            "config": deployment.config_name,
+            "scaled_variants": [
+                each["VariantName"]
+                for each in deployment.config["ProductionVariants"]
+                if each["ModelName"] == deployment.model_name and "InstanceType" in each
+            ],
+        }
+
+    def _warn_about_auto(self, job: Mapping[str, Any] | None, response: Sequence[str]) -> None:
+        if not job or not _PROBABILITY_KEYS.intersection(response):
+            return
+        described = self.hook.describe_job(job["name"])
+        config = described.get("AutoMLProblemTypeConfig", {}).get("TabularJobConfig") or described.get(
+            "AutoMLJobConfig", {}
+        )
+        if config.get("Mode", "AUTO") == "AUTO":
+            self.log.warning(
+                "Job %s chose its training mode itself (AUTO). The answer's `probability` depends on it: that of the "
+                "positive class with HYPERPARAMETER_TUNING, that of the predicted label with ENSEMBLING; data that "
+                "grows past 100 MB changes the mode. Name a mode if callers rely on it.",
+                job["name"],
+            )
+
+    def _endpoint_request(self, config_name: str) -> dict[str, Any]:
+        request: dict[str, Any] = {"EndpointName": self.endpoint_name, "EndpointConfigName": config_name}
+        deployment_config = document(self.deployment_config, "deployment_config")
+        if deployment_config:
+            request["DeploymentConfig"] = deployment_config
+        return request
+
+    def _advance(self, context: Context, deployment: Deployment, state: dict[str, Any]) -> dict[str, Any]:
+        """Take the step that the endpoint's present state asks for."""
+        from airflow_automl.hooks.sagemaker_deployment import RESOURCES
+
+        state = {**state, "submitted": False}
+        endpoint = self.hook.describe_endpoint(self.endpoint_name)
+        status = endpoint["EndpointStatus"] if endpoint else None
+        serving = endpoint.get("EndpointConfigName") if endpoint else None
+        if endpoint and status not in RESOURCES["endpoint"].settled:
+            pending = (endpoint.get("PendingDeploymentSummary") or {}).get("EndpointConfigName")
+            ours = deployment.config_name in {serving, pending} and status != "Deleting"
+            self.log.info(
+                "Endpoint %s is %s%s, waiting until it is at rest",
+                self.endpoint_name,
+                status,
+                " with this version" if ours else "",
+            )
+            return self._await(context, {**state, "submitted": ours})
+        if status == "InService" and serving == deployment.config_name:
+            return self._conclude({**state, "submitted": True})
+        if endpoint and status == "Failed":
+            self._remove_failed_endpoint(endpoint)
+            return self._await(context, state)
+        state["created"] = endpoint is None
+        self._make(deployment, serving)
+        try:
+            if endpoint is None:
+                request = self._endpoint_request(deployment.config_name)
+                self.hook.ensure_endpoint({**request, "Tags": deployment.config["Tags"]})
+            else:
+                self.hook.update_endpoint(self._update_request(deployment.config_name))
+        except Exception as error:
+            now = self.hook.describe_endpoint(self.endpoint_name)
+            if now and now["EndpointStatus"] not in RESOURCES["endpoint"].settled:
+                # Somebody else's deployment began between our look and our call.
+                return self._await(context, state)
+            self._remove(deployment.config_name, deployment.model_name)
+            raise AutoMLDeploymentFailed(
+                f"endpoint {self.endpoint_name} was not {'created' if endpoint is None else 'updated'}: {error}"
+            ) from error
+        self.log.info(
+            "%s endpoint %s with config %s and model %s for candidate %s",
+            "Creating" if endpoint is None else "Updating",
+            *(self.endpoint_name, deployment.config_name, deployment.model_name, state["candidate_name"]),
+        )
+        return self._await(context, {**state, "submitted": True})
+
+    def _update_request(self, config_name: str) -> dict[str, Any]:
+        request = self._endpoint_request(config_name)
+        if self.retain_variant_properties:
+            request["RetainAllVariantProperties"] = True
+        return request
+
+    def _await(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
+        if state["submitted"] and not self.wait_for_completion:
+            endpoint = self.hook.describe_endpoint(self.endpoint_name) or {}
+            return self._result(endpoint, state)
+        result: dict[str, Any] = self.wait_for(context, "endpoint", self.endpoint_name, state)
+        return result
+
+    def _make(self, deployment: Deployment, serving: str | None) -> None:
+        from airflow_automl.operators._deployment import TAG_PREVIOUS
+
+        config = dict(deployment.config)
+        if serving:
+            config["Tags"] = [*config["Tags"][:49], {"Key": TAG_PREVIOUS, "Value": serving}]
+        if not self.hook.ensure_model(deployment.model):
+            self.log.info("Model %s is there already, from an earlier try", deployment.model_name)
+        try:
+            made = self.hook.ensure_endpoint_config(config)
+        except Exception as error:
+            self._remove(None, deployment.model_name)
+            raise AutoMLDeploymentFailed(f"endpoint config {deployment.config_name} was not made: {error}") from error
+        if made:
+            return
+        self.log.info("Endpoint config %s is there already, from an earlier try", deployment.config_name)
+        if serving:
+            described = self.hook.describe_endpoint_config(deployment.config_name) or {}
+            self.hook.write_tags(described["EndpointConfigArn"], {TAG_PREVIOUS: serving})
+
+    def _remove_failed_endpoint(self, endpoint: Mapping[str, Any]) -> None:
+        from airflow_automl.operators._deployment import TAG_ENDPOINT
+
+        tags = self.hook.read_tags(endpoint["EndpointArn"])
+        reason = endpoint.get("FailureReason") or "AWS gives no reason"
+        if tags is not None and tags.get(TAG_ENDPOINT) != self.endpoint_name:
+            raise AutoMLDeploymentFailed(
+                f"endpoint {self.endpoint_name} is Failed ({reason}) and was not made by this operator; AWS only lets "
+                "a failed endpoint be deleted: delete it, then run this task again"
+            )
+        self.log.warning("Endpoint %s is Failed (%s): deleting it to make it anew", self.endpoint_name, reason)
+        self.hook.delete_endpoint(self.endpoint_name)
+
+    def _conclude(self, state: dict[str, Any]) -> dict[str, Any]:
+        endpoint = self.hook.describe_endpoint(self.endpoint_name)
+        serving = endpoint.get("EndpointConfigName") if endpoint else None
+        if endpoint and endpoint["EndpointStatus"] == "InService" and serving == state["config"]:
+            autoscaling = document(self.autoscaling, "autoscaling")
+            if autoscaling:
+                for variant in state["scaled_variants"]:
+                    self.hook.scale_endpoint(self.endpoint_name, variant, autoscaling)
+            result = self._result(endpoint, state)
+            self._prune(result)
+            self.log.info("Endpoint %s serves candidate %s", self.endpoint_name, state["candidate_name"])
+            return result
+        raise AutoMLDeploymentFailed(self._undo(endpoint, state))
+
+    def _undo(self, endpoint: Mapping[str, Any] | None, state: Mapping[str, Any]) -> str:
+        """Remove what this task made, and say what happened."""
+        if endpoint is None:
+            self._remove(state["config"], state["model"])
+            return f"endpoint {self.endpoint_name} was deleted while it was being deployed"
+        status = endpoint["EndpointStatus"]
+        reason = endpoint.get("FailureReason") or "AWS gives no reason; look at the endpoint's logs in CloudWatch"
+        serving = endpoint.get("EndpointConfigName")
+        if status == "Failed" and state.get("created"):
+            self.hook.delete_endpoint(self.endpoint_name)
+            self._remove(state["config"], state["model"])
+            return f"endpoint {self.endpoint_name} could not be created and was removed: {reason}"
+        if serving != state["config"]:
+            self._remove(state["config"], state["model"])
+            return (
+                f"endpoint {self.endpoint_name} did not take candidate {state['candidate_name']} and is {status} with "
+                f"its old config {serving}: {reason}"
+            )
+        return f"endpoint {self.endpoint_name} is {status} with the new config {serving}: {reason}"
+
+    def _remove(self, config_name: str | None, model_name: str) -> None:
+        try:
+            if config_name:
+                self.hook.delete_endpoint_config(config_name)
+            self.hook.delete_model(model_name)
+        except Exception as error:
+            # The deployment's own failure is what the user must see.
+            self.log.warning("Could not remove config %s and model %s: %s", config_name, model_name, error)
+
+    def _result(self, endpoint: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+        from airflow_automl.operators._deployment import TAG_PREVIOUS
+
+        described = self.hook.describe_endpoint_config(state["config"]) or {}
+        tags = self.hook.read_tags(described["EndpointConfigArn"]) if described else None
+        return {
+            "endpoint_name": self.endpoint_name,
+            "endpoint_arn": endpoint.get("EndpointArn"),
+            "endpoint_config": state["config"],
+            "model": state["model"],
+            "previous_endpoint_config": (tags or {}).get(TAG_PREVIOUS),
+            "candidate_name": state["candidate_name"],
+            "job_name": state["job_name"],
+        }
+
+    def _prune(self, result: Mapping[str, Any]) -> None:
+        from airflow_automl.operators._versions import remove_old_versions
+
+        if self.keep_versions <= 0:
+            return
+        try:
+            remove_old_versions(
+                self.hook,
+                self.endpoint_name,
+                keep=self.keep_versions,
+                protected={result["endpoint_config"], result["previous_endpoint_config"]},
+            )
+        except Exception as error:
+            self.log.warning("Old versions of endpoint %s were not removed: %s", self.endpoint_name, error)

@@ -1,0 +1,174 @@
+"""Let a candidate pass only if it is good enough, alone or against the deployed champion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.utils.skipmixin import SkipMixin
+
+from airflow_automl.exceptions import AutoMLValidationError, CandidateRejected
+from airflow_automl.operators._downstream import CandidateOperator, document
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+__all__ = ["SageMakerAutoMLGateOperator"]
+
+
+class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
+    """Go on only if the candidate meets what is required, and beats the champion where there is one.
+
+    Metrics are found by their standard names, whatever their spelling (``auc``, ``validation:f1``, ``AUC``), on the
+    validation data. The key ``objective`` stands for the metric that the job optimised.
+
+    Operations: none for thresholds; with ``champion`` DescribeEndpoint, DescribeEndpointConfig and ListTags, or
+    ListModelPackages and DescribeModelPackage.
+
+    :param candidate: see :class:`~airflow_automl.operators._downstream.CandidateOperator`; so ``job``, ``job_name``.
+    :param require: bounds by metric (templated): ``{"AUC": 0.8}`` is a minimum for a metric that is maximised and a
+        maximum for one that is minimised; ``{"AUC": {"min": 0.8, "max": 0.999}}`` says both outright.
+    :param champion: what the candidate must beat (templated): the name of an endpoint, whose metrics
+        :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator` wrote into the tags of the config that it
+        serves; or ``{"ModelPackageGroupName": "…"}``, the newest approved version in the registry. Where there is none
+        yet, the candidate passes.
+    :param metric: the metric that is compared with the champion's; default: the candidate's objective.
+    :param min_gain: by how much the candidate must be better; ``0`` lets an equal one pass.
+    :param on_reject: ``skip`` (the default) skips what is directly downstream, ``fail`` raises, a task id or a list of
+        them is followed instead of the other tasks directly downstream.
+    :return: the decision: ``{"passed", "reason", "candidate_name", "metrics", "require", "champion"}``; ``champion`` is
+        ``{"name", "metric", "value", "candidate_value", "gain"}`` or ``None``.
+    :raises CandidateRejected: rejected, with ``on_reject="fail"``.
+    :raises AutoMLValidationError: a bound that is no number, a metric that the candidate or the champion doesn't have.
+    :raises NoBestCandidate: there is no candidate.
+    """
+
+    template_fields = (
+        *CandidateOperator.template_fields,
+        *("require", "champion", "metric", "min_gain", "on_reject"),
+    )
+    ui_color = "#fff2cc"
+    inherits_from_skipmixin = True
+
+    def __init__(
+        self,
+        *,
+        require: dict[str, Any] | None = None,
+        champion: str | dict[str, str] | None = None,
+        metric: str | None = None,
+        min_gain: float | str = 0.0,
+        on_reject: str | list[str] = "skip",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.require = require
+        self.champion = champion
+        self.metric = metric
+        self.min_gain = min_gain
+        self.on_reject = on_reject
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Decide, say why in one sentence, and let the run go on, skip, branch or fail."""
+        from airflow_automl.operators._verdict import Bound, compare, judge
+
+        candidate, _ = self.resolve()
+        bounds = [
+            Bound.parse(name, bound, candidate) for name, bound in (document(self.require, "require") or {}).items()
+        ]
+        verdict = judge(candidate, bounds)
+        champion = self._champion()
+        comparison = None
+        if champion:
+            verdict, comparison = compare(candidate, champion, verdict, metric=self.metric, min_gain=self.min_gain)
+        elif self.champion:
+            verdict = verdict.also(f"there is no champion {self._champion_name()} yet")
+        decision = {
+            "passed": verdict.passed,
+            "reason": verdict.sentence(candidate["CandidateName"]),
+            "candidate_name": candidate["CandidateName"],
+            "metrics": verdict.metrics,
+            "require": {bound.name: {"min": bound.minimum, "max": bound.maximum} for bound in bounds},
+            "champion": comparison,
+        }
+        self.log.info("%s", decision["reason"])
+        self._act(context, decision)
+        return decision
+
+    def _act(self, context: Context, decision: Mapping[str, Any]) -> None:
+        ti = context["ti"]
+        branches = None if self.on_reject in ("skip", "fail") else self.on_reject
+        if branches is not None:
+            targets = [branches] if isinstance(branches, str) else list(branches)
+            others = [task_id for task_id in self.downstream_task_ids if task_id not in targets]
+        if decision["passed"]:
+            if branches is not None:
+                self._hand_over(ti, decision)
+                self.skip_all_except(ti, others)
+            return
+        if self.on_reject == "fail":
+            self._hand_over(ti, decision)
+            raise CandidateRejected(decision["reason"])
+        self._hand_over(ti, decision)
+        if branches is not None:
+            self.skip_all_except(ti, targets)
+        else:
+            self.skip_all_except(ti, None)
+
+    def _hand_over(self, ti: Any, decision: Mapping[str, Any]) -> None:
+        # Skipping and failing leave execute by an exception, which would lose its return value.
+        ti.xcom_push(key="return_value", value=dict(decision))
+
+    def _champion_name(self) -> str:
+        champion = document_or_name(self.champion)
+        return champion if isinstance(champion, str) else str(champion.get("ModelPackageGroupName"))
+
+    def _champion(self) -> dict[str, Any] | None:
+        """Return the champion's ``{"name", "metrics"}``, or ``None`` where nothing serves or is approved yet."""
+        if not self.champion:
+            return None
+        champion = document_or_name(self.champion)
+        if isinstance(champion, str):
+            return self._deployed_champion(champion)
+        group = champion.get("ModelPackageGroupName")
+        if not group or len(champion) != 1:
+            raise AutoMLValidationError(
+                "champion",
+                [f"champion: is {champion!r}; pass an endpoint's name or {{'ModelPackageGroupName': '…'}}"],
+            )
+        return self._registered_champion(group)
+
+    def _deployed_champion(self, name: str) -> dict[str, Any] | None:
+        from airflow_automl.operators._deployment import TAG_CANDIDATE, tag_metrics
+
+        endpoint = self.hook.describe_endpoint(name)
+        if endpoint is None or endpoint["EndpointStatus"] in {"Failed", "Deleting", "Creating"}:
+            return None
+        config = self.hook.describe_endpoint_config(endpoint["EndpointConfigName"]) or {}
+        tags: dict[str, str] = {}
+        # The config's tags tell of what is served now, also after a rollback; the endpoint's may be set by hand.
+        for arn in (endpoint["EndpointArn"], config.get("EndpointConfigArn")):
+            tags.update((self.hook.read_tags(arn) if arn else None) or {})
+        return {
+            "name": f"endpoint {name} ({tags.get(TAG_CANDIDATE, 'unknown candidate')})",
+            "metrics": tag_metrics(tags),
+        }
+
+    def _registered_champion(self, group: str) -> dict[str, Any] | None:
+        from airflow_automl.operators._deployment import tag_metrics
+
+        if self.hook.describe_model_package_group(group) is None:
+            return None
+        for summary in self.hook.list_model_packages(group, ModelApprovalStatus="Approved"):
+            package = self.hook.describe_model_package(summary["ModelPackageArn"]) or {}
+            return {
+                "name": f"{group} version {package.get('ModelPackageVersion')}",
+                "metrics": tag_metrics(package.get("CustomerMetadataProperties") or {}),
+            }
+        return None
+
+
+def document_or_name(champion: Any) -> Any:
+    """Return a champion given as text that renders a dict as the dict, and a name as it is."""
+    if isinstance(champion, str) and champion.lstrip().startswith("{"):
+        return document(champion, "champion")
+    return champion

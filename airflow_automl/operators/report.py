@@ -1,0 +1,143 @@
+"""Make a job's report: one HTML page, and its content as JSON."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.exceptions import AutoMLError, AutoMLJobNotFound, AutoMLValidationError
+from airflow_automl.operators._downstream import DownstreamOperator, document
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+__all__ = ["SageMakerAutoMLReportOperator"]
+
+SUMMARY_KEY = "summary"
+
+
+class SageMakerAutoMLReportOperator(DownstreamOperator):
+    """Report on a job, however it ended: verdict, leaderboard, plots, timeline, failures, where everything lies.
+
+    The page is complete in itself: it loads nothing, runs no script, follows the reader's light or dark mode, and can
+    be printed. With ``trigger_rule="all_done"`` it is made of failed and stopped jobs too, because a job's document is
+    in XCom from its submission on. It is compared with the report of this task's previous run.
+
+    Operations: DescribeAutoMLJobV2 (V1 as fallback), ListCandidatesForAutoMLJob, ListTags; GetObject and ListBucket
+    for the candidate's explainability report and model insights, PutObject where ``path`` lies in S3.
+
+    :param job: the job's document, such as ``train.job`` (templated).
+    :param job_name: the name of an AutoML job (V1 or V2), instead of ``job`` (templated).
+    :param path: a folder or a file ending in ``.html``, in S3, on disk, or wherever Airflow's object storage reaches
+        (templated). In a folder the page is called ``report.html``; the JSON lies beside it.
+    :param path_conn_id: the connection for ``path``; default: ``aws_conn_id`` for S3.
+    :return: the address of the page. XCom ``summary`` has the job's and its best candidate's names, the objective and
+        its value, all metrics, times, counts, and the addresses ``html`` and ``json``.
+    :raises AutoMLJobNotFound: there is no such job.
+    :raises AutoMLValidationError: neither ``job`` nor ``job_name`` names a job.
+    """
+
+    template_fields = (*DownstreamOperator.template_fields, "job", "job_name", "path", "path_conn_id")
+    ui_color = "#e1d5e7"
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        job: Any = None,
+        job_name: str | None = None,
+        path_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.path = path
+        self.job = job
+        self.job_name = job_name
+        self.path_conn_id = path_conn_id
+        if job is None and job_name is None:
+            raise AutoMLValidationError(
+                type(self).__name__, ["job, job_name: none is given; pass job=train.job, or job_name="]
+            )
+
+    def execute(self, context: Context) -> str:
+        """Ask the service, render, write; return where the page lies."""
+        from airflow_automl.contract import documents
+        from airflow_automl.report import build, render
+        from airflow_automl.report.insights import read
+
+        job = document(self.job, "job") or {}
+        name = self.job_name or job.get("name")
+        if not name:
+            raise AutoMLJobNotFound(
+                "there is no job to report on: the task that should have submitted it ended before it had one"
+            )
+        describe = self.hook.describe_job(name)
+        report = build(
+            describe,
+            self._candidates(name),
+            tags=self.hook.read_tags(describe["AutoMLJobArn"]) or job.get("tags"),
+            insights=read(documents.best_candidate(describe), self._objects, self._content),
+            run=_run(context),
+            previous=context["ti"].xcom_pull(
+                task_ids=self.task_id, key=SUMMARY_KEY, include_prior_dates=True, map_indexes=context["ti"].map_index
+            ),
+            timeline=job.get("timeline"),
+        )
+        html, beside = self._addresses()
+        self._write(html, render(report))
+        self._write(beside, json.dumps(report, indent=2, ensure_ascii=False))
+        context["ti"].xcom_push(key=SUMMARY_KEY, value={**report["summary"], "html": html, "json": beside})
+        self.log.info("%s: %s", report["verdict"]["title"], report["verdict"]["sentence"])
+        self.log.info("The report is at %s", html)
+        return html
+
+    def _candidates(self, name: str) -> list[dict[str, Any]]:
+        try:
+            return list(self.hook.list_candidates(name))
+        except AutoMLError as error:
+            # A report with the best candidate alone is better than none.
+            self.log.warning("The candidates of %s can't be listed: %s", name, error)
+            return []
+
+    def _addresses(self) -> tuple[str, str]:
+        if self.path.endswith(".html"):
+            return self.path, f"{self.path.removesuffix('.html')}.json"
+        folder = self.path if self.path.endswith("/") else f"{self.path}/"
+        return posixpath.join(folder, "report.html"), posixpath.join(folder, "report.json")
+
+    def _storage(self, address: str) -> Any:
+        from airflow.sdk import ObjectStoragePath
+
+        conn_id = self.path_conn_id or (self.aws_conn_id if address.startswith(("s3://", "s3a://")) else None)
+        return ObjectStoragePath(address, conn_id=conn_id)
+
+    def _write(self, address: str, content: str) -> None:
+        target = self._storage(address)
+        if "://" not in address or address.startswith("file://"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode())
+
+    def _objects(self, prefix: str) -> Iterable[str]:
+        from airflow.sdk import ObjectStoragePath
+
+        root = ObjectStoragePath(prefix, conn_id=self.aws_conn_id)
+        return [f"{root.protocol}://{each}" for each in root.fs.find(root.path.rstrip("/"))] if root.exists() else []
+
+    def _content(self, address: str) -> bytes:
+        from airflow.sdk import ObjectStoragePath
+
+        content: bytes = ObjectStoragePath(address, conn_id=self.aws_conn_id).read_bytes()
+        return content
+
+
+def _run(context: Mapping[str, Any]) -> dict[str, Any]:
+    ti, dag_run = context["ti"], context.get("dag_run")
+    logical_date = getattr(dag_run, "logical_date", None)
+    return {
+        "dag_id": ti.dag_id,
+        "run_id": ti.run_id,
+        "task_id": ti.task_id,
+        "logical_date": logical_date.isoformat() if logical_date else None,
+    }

@@ -1,0 +1,297 @@
+"""The report as data: everything that the page shows, and what the JSON beside it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_automl.contract import documents, metrics, states
+from airflow_automl.contract.states import Outcome
+
+__all__ = ["SCHEMA_VERSION", "build", "duration_text", "seconds_between"]
+
+#: Version of the report's document; raised when a key changes its meaning or goes away.
+SCHEMA_VERSION = 1
+
+_TONES = {
+    Outcome.COMPLETED: "good",
+    Outcome.COMPLETED_WITH_WARNINGS: "warning",
+    Outcome.COMPLETED_WITHOUT_CANDIDATE: "warning",
+    Outcome.FAILED: "bad",
+    Outcome.STOPPED: "bad",
+    Outcome.RUNNING: "running",
+}
+
+#: Members of a describe answer that are no configuration: what the job became, not what was asked for.
+_NOT_CONFIGURATION = frozenset(
+    {
+        *("AutoMLJobArn", "AutoMLJobName", "AutoMLJobStatus", "AutoMLJobSecondaryStatus", "BestCandidate"),
+        *("CreationTime", "EndTime", "LastModifiedTime", "FailureReason", "PartialFailureReasons"),
+        *("AutoMLJobArtifacts", "ModelDeployResult", "ResolvedAttributes", "ResponseMetadata"),
+    }
+)
+
+
+def seconds_between(start: str | None, end: str | None) -> float | None:
+    """Return the seconds between two ISO-8601 times, ``None`` if one is missing or unreadable."""
+    if not start or not end:
+        return None
+    try:
+        first, last = datetime.fromisoformat(start), datetime.fromisoformat(end)
+        return max(0.0, (last - first).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def duration_text(seconds: float | None) -> str:
+    """Return a duration as people say it: ``48 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds is None:
+        return "\N{EN DASH}"
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    if minutes:
+        return f"{minutes} min {left} s"
+    return f"{whole} s"
+
+
+def build(
+    describe: Mapping[str, Any],
+    candidates: Sequence[Mapping[str, Any]],
+    *,
+    tags: Mapping[str, str] | None = None,
+    insights: Mapping[str, Any] | None = None,
+    run: Mapping[str, Any] | None = None,
+    previous: Mapping[str, Any] | None = None,
+    timeline: Sequence[Mapping[str, Any]] | None = None,
+    now: datetime | None = None,
+) -> dict[str, Any]:
+    """Gather a job's answers into the report's document.
+
+    :param describe: an answer of DescribeAutoMLJob or DescribeAutoMLJobV2, in any state of the job.
+    :param candidates: the answers of ListCandidatesForAutoMLJob.
+    :param tags: the job's tags.
+    :param insights: what :func:`airflow_automl.report.insights.read` found beside the best candidate.
+    :param run: ``{"dag_id", "run_id", "task_id", "logical_date"}`` of the Airflow run that makes the report.
+    :param previous: the ``summary`` of this DAG's previous report.
+    :param timeline: the transitions ``{"at", "status", "secondary_status"}`` that a waiting task saw.
+    :param now: when the report is made; a running job is timed until then.
+    :return: JSON-serializable; keys ``schema_version``, ``generated``, ``verdict``, ``job``, ``summary``, ``previous``,
+        ``leaderboard``, ``progress``, ``metric_names``, ``best``, ``insights``, ``timeline``, ``problems``,
+        ``configuration``, ``resolved``, ``artifacts``, ``run``.
+    """
+    moment = (now or datetime.now(UTC)).isoformat(timespec="seconds")
+    answer = documents.json_safe(describe)
+    job = documents.job(describe, tags=tags)
+    best = documents.best_candidate(describe)
+    outcome = states.outcome(describe)
+    objective = job["objective"] or (metrics.objective_name(best) if best else None)
+    rows = _leaderboard(candidates, best, objective)
+    runtime = seconds_between(job["created"], job["ended"] or (moment if outcome is Outcome.RUNNING else None))
+    computed = [row["seconds"] for row in rows if row["seconds"] is not None]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "generated": moment,
+        "verdict": _verdict(answer, outcome, best, objective, runtime),
+        "job": dict(job),
+        "summary": {
+            "job_name": job["name"],
+            "candidate_name": best["CandidateName"] if best else None,
+            "objective": objective,
+            "direction": metrics.direction(objective) if objective else None,
+            "value": metrics.objective_value(best) if best else None,
+            "metrics": metrics.candidate_metrics(best) if best else {},
+            "outcome": outcome.value,
+            "runtime_seconds": runtime,
+            "candidate_seconds": sum(computed) if computed else None,
+            "candidates": len(rows),
+            "candidates_completed": sum(row["status"] == "Completed" for row in rows),
+            "ended": job["ended"],
+        },
+        "previous": _comparison(previous, best, objective),
+        "leaderboard": rows,
+        "progress": _progress(rows, job["created"], objective),
+        "metric_names": _metric_names(rows, objective),
+        "best": _best(best),
+        "insights": dict(insights or {}),
+        "timeline": [dict(each) for each in timeline or ()],
+        "problems": _problems(answer, rows, insights),
+        "configuration": {key: value for key, value in answer.items() if key not in _NOT_CONFIGURATION},
+        "resolved": answer.get("ResolvedAttributes") or {},
+        "artifacts": _artifacts(answer, best),
+        "run": dict(run or {}),
+    }
+
+
+def _leaderboard(
+    candidates: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None, objective: str | None
+) -> list[dict[str, Any]]:
+    listed = [documents.json_safe(candidate) for candidate in candidates]
+    if best and all(each.get("CandidateName") != best["CandidateName"] for each in listed):
+        # Listing lags behind describing, and an account may allow one and not the other.
+        listed.append(dict(best))
+    rows = []
+    for candidate in listed:
+        measured = metrics.candidate_metrics(candidate)
+        value = metrics.objective_value(candidate)
+        rows.append(
+            {
+                "name": candidate.get("CandidateName", "(unnamed)"),
+                "status": candidate.get("CandidateStatus", "unknown"),
+                "value": measured.get(objective) if value is None and objective else value,
+                "metrics": measured,
+                "created": candidate.get("CreationTime"),
+                "ended": candidate.get("EndTime"),
+                "seconds": seconds_between(candidate.get("CreationTime"), candidate.get("EndTime")),
+                "failure": candidate.get("FailureReason"),
+                "best": bool(best) and candidate.get("CandidateName") == (best or {}).get("CandidateName"),
+            }
+        )
+    sign = -1 if objective and metrics.direction(objective) == "Maximize" else 1
+    rows.sort(key=lambda row: (not row["best"], row["value"] is None, sign * (row["value"] or 0.0), row["name"]))
+    for rank, row in enumerate(rows, start=1):
+        row["rank"] = rank if row["value"] is not None else None
+    return rows
+
+
+def _progress(rows: Sequence[Mapping[str, Any]], created: str | None, objective: str | None) -> list[dict[str, Any]]:
+    """Return the finished candidates in the order in which they finished, each with the best score until then."""
+    finished = []
+    for row in rows:
+        seconds = seconds_between(created, row["ended"])
+        if row["value"] is not None and seconds is not None:
+            finished.append({"name": row["name"], "seconds": seconds, "value": row["value"], "best": row["best"]})
+    finished.sort(key=lambda each: each["seconds"])
+    better = min if objective and metrics.direction(objective) == "Minimize" else max
+    running: float | None = None
+    for each in finished:
+        running = each["value"] if running is None else better(running, each["value"])
+        each["running_best"] = running
+    return finished
+
+
+def _metric_names(rows: Sequence[Mapping[str, Any]], objective: str | None) -> list[str]:
+    seen = {name for row in rows for name in row["metrics"]}
+    known = [name for name in metrics.STANDARD_METRICS if name in seen]
+    ordered = [*known, *sorted(seen - set(known))]
+    return sorted(ordered, key=lambda name: name != objective)
+
+
+def _best(best: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if not best:
+        return None
+    by_set: dict[str, dict[str, float]] = {}
+    for metric in (best.get("CandidateProperties") or {}).get("CandidateMetrics") or ():
+        name, value = metrics.standard_name(metric), metric.get("Value")
+        if name and isinstance(value, int | float):
+            by_set.setdefault(name, {})[metric.get("Set") or "Validation"] = float(value)
+    containers = best.get("InferenceContainers") or [
+        container for group in (best.get("InferenceContainerDefinitions") or {}).values() for container in group
+    ]
+    return {
+        "name": best["CandidateName"],
+        "metrics": by_set,
+        "sets": [each for each in ("Train", "Validation", "Test") if any(each in sets for sets in by_set.values())],
+        "containers": [
+            {"image": container.get("Image"), "model": container.get("ModelDataUrl")} for container in containers
+        ],
+        "steps": [
+            {"type": step.get("CandidateStepType"), "name": step.get("CandidateStepName")}
+            for step in best.get("CandidateSteps") or ()
+        ],
+    }
+
+
+def _verdict(
+    answer: Mapping[str, Any],
+    outcome: Outcome,
+    best: Mapping[str, Any] | None,
+    objective: str | None,
+    runtime: float | None,
+) -> dict[str, str]:
+    took = f" after {duration_text(runtime)}" if runtime is not None else ""
+    score = ""
+    if best and objective and (value := metrics.objective_value(best)) is not None:
+        score = f" with {objective} {value:.4g}"
+    winner = f"{best['CandidateName']} is the best candidate{score}" if best else ""
+    title, sentence = {
+        Outcome.COMPLETED: ("Completed", f"{winner}."),
+        Outcome.COMPLETED_WITH_WARNINGS: ("Completed with warnings", f"{winner}, but not everything went well."),
+        Outcome.COMPLETED_WITHOUT_CANDIDATE: ("Completed without a model", _why_no_candidate(answer)),
+        Outcome.FAILED: ("Failed", answer.get("FailureReason") or "The service gives no reason."),
+        Outcome.STOPPED: ("Stopped", f"It was stopped{took}. {f'Until then, {winner}.' if winner else ''}".strip()),
+        Outcome.RUNNING: ("Still running", f"Until now, {winner}." if winner else "No candidate is finished yet."),
+    }[outcome]
+    tone = _TONES[outcome]
+    if states.deployment_failed(answer):
+        tone, title = "bad", "Completed, but not deployed"
+    return {"tone": tone, "title": title, "sentence": sentence, "outcome": outcome.value}
+
+
+def _why_no_candidate(answer: Mapping[str, Any]) -> str:
+    if states.definitions_only(answer):
+        return "It generated candidate definitions only, as it was asked to; the notebooks are listed below."
+    if states.runtime_limit_reached(answer):
+        return "The job's runtime limit ended it before any candidate was finished."
+    return "The service names no best candidate."
+
+
+def _comparison(
+    previous: Mapping[str, Any] | None, best: Mapping[str, Any] | None, objective: str | None
+) -> dict[str, Any] | None:
+    if not previous or not best or not objective:
+        return None
+    before, now = (previous.get("metrics") or {}).get(objective), metrics.candidate_metrics(best).get(objective)
+    if before is None or now is None:
+        return None
+    gain = before - now if metrics.direction(objective) == "Minimize" else now - before
+    return {
+        "job_name": previous.get("job_name"),
+        "candidate_name": previous.get("candidate_name"),
+        "ended": previous.get("ended"),
+        "metric": objective,
+        "before": before,
+        "now": now,
+        "gain": gain,
+    }
+
+
+def _problems(
+    answer: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], insights: Mapping[str, Any] | None
+) -> list[dict[str, str]]:
+    found = []
+    if answer.get("FailureReason"):
+        found.append({"where": "job", "message": str(answer["FailureReason"])})
+    found += [
+        {"where": "partial failure", "message": str(reason.get("PartialFailureMessage"))}
+        for reason in answer.get("PartialFailureReasons") or ()
+    ]
+    if states.deployment_failed(answer):
+        found.append({"where": "deployment", "message": "The endpoint that was asked for does not exist."})
+    found += [{"where": f"candidate {row['name']}", "message": str(row["failure"])} for row in rows if row["failure"]]
+    found += [{"where": "report", "message": str(note)} for note in (insights or {}).get("notes", ())]
+    return found
+
+
+def _artifacts(answer: Mapping[str, Any], best: Mapping[str, Any] | None) -> list[dict[str, str]]:
+    found = []
+    output = (answer.get("OutputDataConfig") or {}).get("S3OutputPath")
+    if output:
+        found.append({"what": "Output of the job", "where": f"{output.rstrip('/')}/{answer.get('AutoMLJobName', '')}/"})
+    labels = {
+        "CandidateDefinitionNotebookLocation": "Candidate definition notebook",
+        "DataExplorationNotebookLocation": "Data exploration notebook",
+        "Explainability": "Explainability report",
+        "ModelInsights": "Model insights",
+        "BacktestResults": "Backtest results",
+    }
+    properties = (best or {}).get("CandidateProperties") or {}
+    for group in (answer.get("AutoMLJobArtifacts") or {}, properties.get("CandidateArtifactLocations") or {}):
+        found += [{"what": labels.get(key, key), "where": str(value)} for key, value in group.items() if value]
+    for number, container in enumerate((_best(best) or {}).get("containers", ()), start=1):
+        if container["model"]:
+            found.append({"what": f"Model of the best candidate, container {number}", "where": container["model"]})
+    return found

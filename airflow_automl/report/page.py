@@ -1,0 +1,114 @@
+"""The report as one HTML page that loads nothing and runs nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from airflow_automl import __version__
+from airflow_automl.report import plots
+from airflow_automl.report.document import duration_text
+
+__all__ = ["render"]
+
+_ROWS = 100
+_GANTT = 30
+_STRIPS = 8
+_LABELS = 12
+
+
+def _moment(value: str | None) -> str:
+    if not value:
+        return "\N{EN DASH}"
+    try:
+        return datetime.fromisoformat(value).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except ValueError:
+        return value
+
+
+def _json_text(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def _breakable(name: str) -> Markup:
+    """Let a long metric name in a table's head break before its capitals."""
+    return Markup("<wbr>").join(part for part in re.split(r"(?<=[a-z])(?=[A-Z])", name) if part)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
+    environment.filters |= {
+        "number": plots.number,
+        "duration": duration_text,
+        "moment": _moment,
+        "breakable": _breakable,
+        "tojson_text": _json_text,
+    }
+    return environment
+
+
+@cache
+def _asset(name: str) -> str:
+    return (resources.files("airflow_automl.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _matrix(insights: Mapping[str, Any]) -> dict[str, Any] | None:
+    matrix = insights.get("confusion_matrix")
+    if not matrix or len(matrix["labels"]) > _LABELS:
+        return None
+    rows = []
+    for row in matrix["rows"]:
+        total = sum(row) or 1.0
+        rows.append([{"count": count, "heat": min(4, int(5 * count / total))} for count in row])
+    return {"labels": matrix["labels"], "rows": rows}
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """Render a report's document.
+
+    The page's Content-Security-Policy allows its own style sheet and nothing else; every value of the document is
+    escaped.
+
+    :param report: from :func:`airflow_automl.report.document.build`.
+    :return: the page.
+    """
+    style = _asset("report.css")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    rows, insights, objective = report["leaderboard"], report["insights"], report["summary"]["objective"]
+    measured = [name for name in report["metric_names"] if any(name in row["metrics"] for row in rows)][:_STRIPS]
+    importance = insights.get("feature_importance")
+    curve = insights.get("roc")
+    job = report["job"]
+    drawn = {
+        "progress": plots.progress(report["progress"], objective) if report["progress"] and objective else None,
+        "strips": plots.metric_strips(rows, measured) if len(rows) > 1 and measured else None,
+        "features": plots.features(importance) if importance else None,
+        "roc": plots.roc(curve["fpr"], curve["tpr"]) if curve else None,
+        "gantt": plots.gantt(rows, job["created"], job["ended"], _GANTT),
+    }
+    return (
+        _environment()
+        .from_string(_asset("report.html.j2"))
+        .render(
+            report=report,
+            plots=drawn,
+            matrix=_matrix(insights),
+            rows=_ROWS,
+            gantt_cut=_GANTT if sum(row["seconds"] is not None for row in rows) > _GANTT else None,
+            feature_count=len(importance or ()),
+            style=Markup(style),  # noqa: S704  # the style sheet is a file of this package
+            csp=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+            version=__version__,
+        )
+    )

@@ -1,0 +1,263 @@
+"""Plots as inline SVG, drawn by hand: no library to install, no script, colours from the page's style sheet.
+
+Every plot is narrow enough (480 units) to be read on a phone, and gets its colours by class, so that it follows the
+page into dark mode and onto paper. A point or bar tells its exact values in a ``<title>``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from airflow_automl.report.document import duration_text, seconds_between
+
+__all__ = ["features", "gantt", "metric_strips", "number", "progress", "roc"]
+
+WIDTH = 480
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 14, 40
+
+
+def number(value: Any) -> str:
+    """Return a number with four significant digits, in full where it is large."""
+    if value is None:
+        return "\N{EN DASH}"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return str(value)
+    if value and not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.3e}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def _tag(name: str, content: Markup | str = "", **attributes: Any) -> Markup:
+    parts = [f'{key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items()]
+    return Markup(f"<{name} {' '.join(parts)}>{escape(content)}</{name}>")  # noqa: S704  # every part is escaped above
+
+
+def _text(x: float, y: float, content: str, kind: str = "label", anchor: str = "start") -> Markup:
+    return _tag("text", content, x=_round(x), y=_round(y), class_=kind, text_anchor=anchor)
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
+    return _tag("line", x1=_round(x1), y1=_round(y1), x2=_round(x2), y2=_round(y2), class_=kind)
+
+
+def _round(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _svg(height: float, title: str, parts: Iterable[Markup]) -> Markup:
+    content = Markup("").join([_tag("title", title), *parts])
+    return _tag("svg", content, viewBox=f"0 0 {WIDTH} {_round(height)}", role="img", xmlns="http://www.w3.org/2000/svg")
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Return round numbers within a range, about ``count`` of them."""
+    if high <= low:
+        return [low]
+    raw = (high - low) / count
+    magnitude: float = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= raw)
+    first = math.ceil(low / step - 1e-9)
+    return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    room = (high - low) * 0.08 or abs(high) * 0.05 or 0.5
+    return low - room, high + room
+
+
+def progress(points: Sequence[Mapping[str, Any]], objective: str) -> Markup:
+    """Draw each candidate's score over the time since the job began, and the best score until then.
+
+    :param points: the document's ``progress``.
+    :param objective: the name of the score.
+    """
+    height = 260
+    low, high = _span([each["value"] for each in points])
+    longest = max(each["seconds"] for each in points) or 1.0
+    unit, divisor = ("seconds", 1.0) if longest < 300 else ("minutes", 60.0) if longest < 18000 else ("hours", 3600.0)
+
+    def x(seconds: float) -> float:
+        return _LEFT + seconds / longest * (WIDTH - _LEFT - _RIGHT - 6)
+
+    def y(value: float) -> float:
+        return _TOP + (high - value) / (high - low) * (height - _TOP - _BOTTOM)
+
+    parts = []
+    for tick in _ticks(low, high):
+        parts += [
+            _line(_LEFT, y(tick), WIDTH - _RIGHT, y(tick), "grid"),
+            _text(_LEFT - 7, y(tick) + 4, number(tick), "tick", "end"),
+        ]
+    for tick in _ticks(0, longest / divisor):
+        parts.append(_text(x(tick * divisor), height - _BOTTOM + 18, f"{tick:g}", "tick", "middle"))
+    parts.append(_line(_LEFT, height - _BOTTOM, WIDTH - _RIGHT, height - _BOTTOM, "axis"))
+    parts.append(_text((_LEFT + WIDTH - _RIGHT) / 2, height - 5, f"{unit} since the job began", "tick", "middle"))
+    path, level = "", None
+    for each in points:
+        here, best = _round(x(each["seconds"])), _round(y(each["running_best"]))
+        path += f"M{here} {best}" if level is None else f"H{here}V{best}"
+        level = best
+    parts.append(_tag("path", d=f"{path}H{WIDTH - _RIGHT}", class_="line"))
+    for each in sorted(points, key=lambda point: bool(point["best"])):
+        title = f"{each['name']}: {objective} {number(each['value'])} after {duration_text(each['seconds'])}"
+        parts.append(
+            _tag(
+                "circle",
+                _tag("title", title),
+                cx=_round(x(each["seconds"])),
+                cy=_round(y(each["value"])),
+                r=6 if each["best"] else 4,
+                class_="dot best" if each["best"] else "dot",
+            )
+        )
+    return _svg(height, f"{objective} of the candidates over time", parts)
+
+
+def metric_strips(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Markup:
+    """Draw one strip for each metric with a dot for each candidate, the best candidate's standing out.
+
+    :param rows: the document's ``leaderboard``.
+    :param names: the metrics to show.
+    """
+    parts, top = [], 0.0
+    for name in names:
+        values = [(row, row["metrics"][name]) for row in rows if name in row["metrics"]]
+        low, high = min(value for _, value in values), max(value for _, value in values)
+        mine = next((value for row, value in values if row["best"]), None)
+        y = top + 32
+        parts.append(_text(0, top + 15, name, "label strong"))
+        parts.append(_text(WIDTH, top + 15, number(mine), "label best", "end"))
+        parts.append(_line(62, y, WIDTH - 62, y, "axis"))
+        parts.append(_text(54, y + 4, number(low), "tick", "end"))
+        parts.append(_text(WIDTH - 54, y + 4, number(high), "tick"))
+        for row, value in sorted(values, key=lambda pair: bool(pair[0]["best"])):
+            share = (value - low) / (high - low) if high > low else 0.5
+            parts.append(
+                _tag(
+                    "circle",
+                    _tag("title", f"{row['name']}: {name} {number(value)}"),
+                    cx=_round(70 + share * (WIDTH - 140)),
+                    cy=_round(y),
+                    r=6 if row["best"] else 4,
+                    class_="dot best" if row["best"] else "dot",
+                )
+            )
+        top += 50
+    return _svg(top, "Metrics of all candidates", parts)
+
+
+def features(importance: Mapping[str, float], limit: int = 15) -> Markup:
+    """Draw the most important features as bars.
+
+    :param importance: feature → mean contribution; the sign is left away.
+    :param limit: how many to show.
+    """
+    ranked = sorted(((abs(value), name) for name, value in importance.items()), reverse=True)[:limit]
+    longest = ranked[0][0] or 1.0
+    parts, top = [], 0.0
+    for value, name in ranked:
+        shown = Markup("").join([_tag("title", name), escape(_cut(name, 46))])
+        parts.append(_tag("text", shown, x=0, y=_round(top + 13), class_="label"))
+        parts.append(_text(WIDTH, top + 13, number(value), "tick", "end"))
+        length = _round(max(3, value / longest * WIDTH))
+        parts.append(_tag("rect", x=0, y=_round(top + 19), width=WIDTH, height=7, rx=3, class_="track"))
+        parts.append(_tag("rect", x=0, y=_round(top + 19), width=length, height=7, rx=3, class_="bar"))
+        top += 35
+    return _svg(top, "Feature importance", parts)
+
+
+def gantt(rows: Sequence[Mapping[str, Any]], created: str | None, ended: str | None, limit: int = 30) -> Markup | None:
+    """Draw when each candidate was trained, from the job's begin to its end; ``None`` if no time is known.
+
+    :param rows: the document's ``leaderboard``; the first ``limit`` with times are shown, in order of their begin.
+    """
+    timed = [
+        (begin, row)
+        for row in rows
+        if (begin := seconds_between(created, row["created"])) is not None and row["seconds"] is not None
+    ][:limit]
+    if not timed:
+        return None
+    timed.sort(key=lambda pair: pair[0])
+    total = max([seconds_between(created, ended) or 0.0, *(begin + row["seconds"] for begin, row in timed)]) or 1.0
+    left, height = 150, 22 * len(timed)
+
+    def x(seconds: float) -> float:
+        return left + seconds / total * (WIDTH - left)
+
+    parts = [_line(x(tick), 0, x(tick), height, "grid") for tick in _ticks(0, total, 4)]
+    for index, (begin, row) in enumerate(timed):
+        top = 22 * index
+        title = f"{row['name']}: {duration_text(row['seconds'])}, {row['status']}"
+        parts.append(
+            _tag(
+                "text",
+                Markup("").join([_tag("title", row["name"]), escape(_cut(row["name"], 20))]),
+                x=left - 8,
+                y=top + 15,
+                class_="tick",
+                text_anchor="end",
+            )
+        )
+        parts.append(
+            _tag(
+                "rect",
+                _tag("title", title),
+                x=_round(x(begin)),
+                y=top + 5,
+                width=_round(max(3, row["seconds"] / total * (WIDTH - left))),
+                height=13,
+                rx=3,
+                class_="bar best" if row["best"] else "bar" if row["status"] == "Completed" else "bar failed",
+            )
+        )
+    parts.append(_line(left, height, WIDTH, height, "axis"))
+    for tick in _ticks(0, total, 4):
+        anchor = "start" if tick == 0 else "end" if x(tick) > WIDTH - 20 else "middle"
+        parts.append(_text(x(tick), height + 18, duration_text(tick), "tick", anchor))
+    return _svg(height + 26, "When the candidates were trained", parts)
+
+
+def roc(false_positive: Sequence[float], true_positive: Sequence[float]) -> Markup:
+    """Draw the receiver operating characteristic.
+
+    :param false_positive: false positive rates, 0 to 1.
+    :param true_positive: the true positive rates that go with them.
+    """
+    size, left, top = 300, 120, 10
+
+    def point(fpr: float, tpr: float) -> str:
+        return f"{_round(left + fpr * size)},{_round(top + (1 - tpr) * size)}"
+
+    parts = []
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        parts += [
+            _line(left, top + tick * size, left + size, top + tick * size, "grid"),
+            _text(left - 7, top + (1 - tick) * size + 4, f"{tick:g}", "tick", "end"),
+            _text(left + tick * size, top + size + 18, f"{tick:g}", "tick", "middle"),
+        ]
+    parts.append(_line(left, top + size, left + size, top, "chance"))
+    points = " ".join(point(*pair) for pair in zip(false_positive, true_positive, strict=False))
+    parts.append(_tag("polyline", points=points, class_="line"))
+    parts.append(_text(left + size / 2, top + size + 38, "false positive rate", "tick", "middle"))
+    parts.append(
+        _tag(
+            "text",
+            "true positive rate",
+            transform=f"translate({left - 44} {top + size / 2}) rotate(-90)",
+            class_="tick",
+            text_anchor="middle",
+        )
+    )
+    return _svg(top + size + 46, "ROC curve", parts)
