@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.demo.stack import DemoFailed, Process, Stack, free_port, tail, wait_for_http
+from airflow_automl.demo.stack import DemoFailed, Process, Stack, tail
 from airflow_automl.exceptions import AutoMLError
 
 if TYPE_CHECKING:
@@ -213,22 +213,8 @@ def _fetch_report(stack: Stack) -> Path:
 
 
 def _web_interface(console: Console, stack: Stack, max_runtime: int) -> None:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    stack.environment.update(
-        {
-            "AIRFLOW__API__HOST": "127.0.0.1",
-            "AIRFLOW__API__PORT": str(port),
-            "AIRFLOW__API__BASE_URL": url,
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-            "AIRFLOW__CORE__PARALLELISM": "4",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-        }
-    )
     console.print(f"[bold]==>[/] starting Airflow (about a minute; its log: {stack.folder / 'airflow-standalone.log'})")
-    standalone = stack.airflow("airflow-standalone", "standalone")
-    wait_for_http(f"{url}/api/v2/monitor/health", standalone, within=300)
-    stack.run_airflow("airflow-dags-reserialize", "dags", "reserialize")
+    url, standalone = stack.start_standalone()
     for dag_id in (DAG_ID, "manual_automl"):
         stack.run_airflow("airflow-dags-unpause", "dags", "unpause", dag_id)
     stack.run_airflow("airflow-dags-trigger", "dags", "trigger", DAG_ID, "--conf", _conf(max_runtime))

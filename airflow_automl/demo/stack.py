@@ -126,6 +126,28 @@ class Stack:
         """Run an ``airflow`` command to its end."""
         self.finish(self.airflow(name, *arguments))
 
+    def start_standalone(self) -> tuple[str, Process]:
+        """Start all of Airflow (``airflow standalone``, small) on a free port, without a login, and wait for it.
+
+        :return: the web interface's address, and the process.
+        """
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        self.environment.update(
+            {
+                "AIRFLOW__API__HOST": "127.0.0.1",
+                "AIRFLOW__API__PORT": str(port),
+                "AIRFLOW__API__BASE_URL": url,
+                "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+                "AIRFLOW__CORE__PARALLELISM": "4",
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            }
+        )
+        process = self.airflow("airflow-standalone", "standalone")
+        wait_for_http(f"{url}/api/v2/monitor/health", process, READY_WITHIN * 2)
+        self.run_airflow("airflow-dags-reserialize", "dags", "reserialize")
+        return url, process
+
     def finish(self, process: Process) -> None:
         """Wait until a process has ended, and raise what its log says if it did not end well."""
         code = process.popen.wait()
