@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_automl.contract.checking import check
     from airflow_automl.contract.documents import BestCandidate, JobDocument
     from airflow_automl.contract.states import JobStatus, Outcome, SecondaryStatus, is_terminal, outcome
     from airflow_automl.contract.violations import Violation
@@ -21,6 +22,7 @@ _HOME = {
     "Outcome": "states",
     "SecondaryStatus": "states",
     "Violation": "violations",
+    "check": "checking",
     "is_terminal": "states",
     "outcome": "states",
 }
@@ -32,6 +34,7 @@ __all__ = [
     "Outcome",
     "SecondaryStatus",
     "Violation",
+    "check",
     "is_terminal",
     "outcome",
 ]

@@ -33,6 +33,17 @@ __all__ = [
 SCHEMA_VERSION = 1
 
 
+# Fields of requests and answers that only one of the versions has.
+_ONLY_V1 = ("AutoMLJobConfig", "GenerateCandidateDefinitionsOnly", "InputDataConfig", "ProblemType")
+_ONLY_V2 = (
+    "AutoMLComputeConfig",
+    "AutoMLJobInputDataConfig",
+    "AutoMLProblemTypeConfig",
+    "AutoMLProblemTypeConfigName",
+    "DataSplitConfig",
+    "SecurityConfig",
+)
+
 _TIMES = ("CreationTime", "EndTime", "LastModifiedTime")
 
 
@@ -173,14 +184,16 @@ def job(
     }
 
 
-def api_version(describe: Mapping[str, Any]) -> Literal["V1", "V2"]:
-    """Tell which operation's form an answer (or request) has.
+def api_version(document: Mapping[str, Any]) -> Literal["V1", "V2"]:
+    """Tell which version's form a request or a describe answer has.
 
     DescribeAutoMLJobV2 answers for V1 jobs too, in V2's form: those read ``V2``.
+
+    :return: the version more of whose own fields are there; ``V2``, which AWS recommends, where nothing tells.
     """
-    if "AutoMLProblemTypeConfig" in describe or "AutoMLJobInputDataConfig" in describe:
-        return "V2"
-    return "V1"
+    only_v1 = sum(name in document for name in _ONLY_V1)
+    only_v2 = sum(name in document for name in _ONLY_V2)
+    return "V1" if only_v1 > only_v2 else "V2"
 
 
 def problem_type(describe: Mapping[str, Any]) -> str | None:

@@ -206,4 +206,4 @@ def _is_time(value: Any) -> bool:
         except ValueError:
             return False
         return True
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(float(value))
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e15 < value < 1e15
