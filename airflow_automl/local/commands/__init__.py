@@ -1,0 +1,1 @@
+"""Subcommands of ``airflow-automl`` that serve or inspect the embedded Autopilot."""

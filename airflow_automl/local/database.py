@@ -1,0 +1,165 @@
+"""The SQLite database of the service: connection, schema, transactions, and a clock that never stands still."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from airflow_automl.local.errors import StartupError
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE jobs (
+    name TEXT PRIMARY KEY COLLATE NOCASE,
+    arn TEXT NOT NULL,
+    api TEXT NOT NULL,                 -- V1 or V2
+    request TEXT NOT NULL,             -- as it was received, without its tags
+    status TEXT NOT NULL,
+    secondary TEXT NOT NULL,
+    stage TEXT NOT NULL,               -- queued, training, deploying, ended
+    created REAL NOT NULL,
+    modified REAL NOT NULL,
+    ended REAL,
+    started REAL,                      -- of the current attempt
+    attempt INTEGER NOT NULL DEFAULT 0,
+    crashes INTEGER NOT NULL DEFAULT 0,
+    pid INTEGER,
+    pid_started INTEGER,
+    position INTEGER NOT NULL DEFAULT 0,  -- bytes of events.jsonl that have been applied
+    outcome TEXT,                      -- secondary status that the trainer ended with
+    failure TEXT,
+    partial TEXT NOT NULL DEFAULT '[]',
+    resolved TEXT,
+    artifacts TEXT,
+    best TEXT,
+    endpoint TEXT
+);
+CREATE INDEX jobs_by_stage ON jobs (stage);
+CREATE TABLE candidates (
+    job TEXT NOT NULL COLLATE NOCASE REFERENCES jobs (name),
+    name TEXT NOT NULL,
+    status TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    created REAL NOT NULL,
+    objective REAL,
+    document TEXT NOT NULL,
+    PRIMARY KEY (job, name)
+);
+CREATE TABLE digests (
+    uri TEXT PRIMARY KEY,
+    sha256 TEXT NOT NULL,
+    job TEXT NOT NULL COLLATE NOCASE
+);
+CREATE TABLE tags (
+    arn TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (arn, key)
+);
+CREATE TABLE resources (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL COLLATE NOCASE,
+    arn TEXT NOT NULL UNIQUE,
+    parent TEXT COLLATE NOCASE,
+    status TEXT,
+    created REAL NOT NULL,
+    modified REAL NOT NULL,
+    document TEXT NOT NULL,
+    PRIMARY KEY (kind, name)
+);
+"""
+
+
+class Database:
+    """One connection to ``state.db``.
+
+    An acknowledged write is on disk (WAL, ``synchronous=FULL``) before its caller goes on.
+
+    :param path: the file; it is made where it is missing.
+    :param read_only: for commands that look at the state of a service.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._depth = 0
+        self._last = 0.0
+        uri = f"file:{path}?mode=ro" if read_only else f"file:{path}"
+        self._connection = sqlite3.connect(
+            uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=10
+        )
+        self._connection.row_factory = sqlite3.Row
+        if not read_only:
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._migrate(path)
+            self._last = self.one("SELECT max(modified) AS t FROM jobs")["t"] or 0.0
+
+    def _migrate(self, path: Path) -> None:
+        version = self.one("PRAGMA user_version")["user_version"]
+        if version == 0:
+            self._connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+        elif version != SCHEMA_VERSION:
+            raise StartupError(
+                f"{path} has schema version {version}, this release reads version {SCHEMA_VERSION}; "
+                f"use the release that wrote it, or name another folder with --data-dir"
+            )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def execute(self, statement: str, parameters: tuple[Any, ...] | dict[str, Any] = ()) -> sqlite3.Cursor:
+        """Run one statement."""
+        return self._connection.execute(statement, parameters)
+
+    def one(self, statement: str, parameters: tuple[Any, ...] | dict[str, Any] = ()) -> sqlite3.Row:
+        """The single row of a query that always has one."""
+        row = self._connection.execute(statement, parameters).fetchone()
+        assert row is not None
+        return row  # type: ignore[no-any-return]
+
+    def first(self, statement: str, parameters: tuple[Any, ...] | dict[str, Any] = ()) -> sqlite3.Row | None:
+        """The first row, or ``None``."""
+        return self._connection.execute(statement, parameters).fetchone()  # type: ignore[no-any-return]
+
+    def all(self, statement: str, parameters: tuple[Any, ...] | dict[str, Any] = ()) -> list[sqlite3.Row]:
+        """All rows."""
+        return self._connection.execute(statement, parameters).fetchall()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All writes inside become visible and durable together, or not at all; may be nested."""
+        if self._depth:
+            yield
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._depth = 1
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        else:
+            self._connection.execute("COMMIT")
+        finally:
+            self._depth = 0
+
+    def now(self) -> float:
+        """Epoch seconds in whole milliseconds, each later than the one before: no two changes share a time."""
+        self._last = max(round(time.time(), 3), round(self._last + 0.001, 3))
+        return self._last
+
+
+def dump(value: Any) -> str:
+    """JSON for a column."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def load(text: str | None) -> Any:
+    """What :func:`dump` wrote; ``None`` for an empty column."""
+    return None if text is None else json.loads(text)

@@ -1,0 +1,117 @@
+"""What a trainer says to the service that started it: JSON lines in a file, readable after any crash."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["EventLog"]
+
+MAX_PARTIAL_FAILURES = 5
+"""What PartialFailureReasons can hold (R93)."""
+
+
+class EventLog:
+    """Appends events; safe to use from several threads.
+
+    Every event is one ``write`` to a file opened for appending, so that a killed trainer leaves at most one cut line.
+
+    :param path: the file.
+    :param attempt: number of this run of the job; written into every event.
+    """
+
+    def __init__(self, path: Path, attempt: int) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._attempt = attempt
+        self._lock = threading.Lock()
+        self._partial_failures: list[str] = []
+        self._ended = False
+
+    def phase(self, secondary: str) -> None:
+        """The job entered a phase.
+
+        :param secondary: the AutoMLJobSecondaryStatus.
+        """
+        self._write({"event": "phase", "secondary": secondary})
+
+    def resolved(
+        self, problem_type: str | None, objective: str | None, mode: str | None, completion_criteria: Mapping[str, int]
+    ) -> None:
+        """What the request left open was decided (R47)."""
+        self._write(
+            {
+                "event": "resolved",
+                "problem_type": problem_type,
+                "objective": objective,
+                "mode": mode,
+                "completion_criteria": dict(completion_criteria),
+            }
+        )
+
+    def candidate(self, candidate: Mapping[str, Any], digests: Mapping[str, str] | None = None) -> None:
+        """A candidate appeared or changed.
+
+        :param candidate: the AutoMLCandidate; timestamps are epoch seconds.
+        :param digests: artefact address → SHA-256 of its bytes; given once the artefact lies in S3.
+        """
+        self._write({"event": "candidate", "candidate": _finite(candidate), "digests": dict(digests or {})})
+
+    def artifacts(self, artifacts: Mapping[str, str]) -> None:
+        """The notebooks lie in S3.
+
+        :param artifacts: the AutoMLJobArtifacts.
+        """
+        self._write({"event": "artifacts", "artifacts": dict(artifacts)})
+
+    def partial_failure(self, message: str, kind: str) -> None:
+        """Something failed that the job survives; said once, and no more than five times.
+
+        :param message: what failed and why, at most 1,024 characters.
+        :param kind: ``ExplainabilityError``, ``ModelInsightsError`` or ``Candidate``.
+        """
+        message = " ".join(message.split())[:1024]
+        if message in self._partial_failures or len(self._partial_failures) >= MAX_PARTIAL_FAILURES:
+            return
+        self._partial_failures.append(message)
+        self._write({"event": "partial_failure", "message": message, "kind": kind})
+
+    def failed(self, reason: str) -> None:
+        """The job failed; nothing comes after this.
+
+        :param reason: the FailureReason.
+        """
+        self._write({"event": "failed", "reason": reason[:1024]}, final=True)
+
+    def completed(self, secondary: str) -> None:
+        """The job is complete; nothing comes after this.
+
+        :param secondary: the secondary status it ends with.
+        """
+        self._write({"event": "completed", "secondary": secondary}, final=True)
+
+    def _write(self, event: dict[str, Any], final: bool = False) -> None:
+        event |= {"at": time.time(), "attempt": self._attempt}
+        line = json.dumps(event, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = final
+            os.write(self._descriptor, line)
+
+
+def _finite(value: Any) -> Any:
+    """JSON and the API know no NaN: a metric that is none is left out."""
+    if isinstance(value, Mapping):
+        if "Value" in value and isinstance(value["Value"], float) and not math.isfinite(value["Value"]):
+            return None
+        items = {key: _finite(entry) for key, entry in value.items()}
+        return {key: entry for key, entry in items.items() if entry is not None}
+    if isinstance(value, list | tuple):
+        return [kept for entry in value if (kept := _finite(entry)) is not None]
+    return value

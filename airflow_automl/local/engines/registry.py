@@ -1,0 +1,63 @@
+"""Which engine trains which problem family, and what has to be installed for it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+
+from airflow_automl.local.data.failures import JobFailure, listing
+from airflow_automl.local.engines.base import Engine
+
+__all__ = ["FAMILIES", "Family", "engine_for"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A problem family.
+
+    :param module: where its engine is: a module with an attribute ``engine``.
+    :param extra: the extra of this package that brings what it needs.
+    :param packages: import names of that.
+    """
+
+    module: str
+    extra: str
+    packages: tuple[str, ...]
+
+
+FAMILIES = {
+    "TabularJobConfig": Family(
+        "airflow_automl.local.engines.tabular", "local", ("autogluon.tabular", "optuna", "pyarrow", "nbformat")
+    ),
+}
+"""Configuration of the problem type → what trains it."""
+
+
+def engine_for(family: str) -> Engine:
+    """The engine of a problem family.
+
+    :param family: the configuration's name, such as ``TabularJobConfig``.
+    :raises JobFailure: nothing here trains it, or a package is not installed; the message names the extra.
+    """
+    known = FAMILIES.get(family)
+    if known is None:
+        raise JobFailure(
+            f"The embedded Autopilot does not train {family.removesuffix('JobConfig')} jobs; "
+            f"it trains {listing(name.removesuffix('JobConfig') for name in FAMILIES)}. On AWS this job would run."
+        )
+    missing = [package for package in known.packages if not _installed(package)]
+    if missing:
+        raise JobFailure(
+            f"{family.removesuffix('JobConfig')} jobs need {listing(missing)}, not installed here: "
+            f"run `pip install 'airflow-automl[{known.extra}]'` where the embedded Autopilot runs."
+        )
+    engine: Engine = importlib.import_module(known.module).engine
+    return engine
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False

@@ -1,0 +1,66 @@
+"""Errors that the embedded service answers with, under the names that AWS gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from airflow_automl.exceptions import AutoMLTerminalError
+
+
+class StartupError(AutoMLTerminalError):
+    """The service can't start; the message says what to change."""
+
+
+class ServiceError(Exception):
+    """An answer other than success.
+
+    :param code: the error's name on the wire, such as ``ValidationException``.
+    :param message: what was received, what is valid, what to do next.
+    :param status: the HTTP status.
+    """
+
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        super().__init__(code, message, status)
+        self.code = code
+        self.message = message
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+def invalid(message: str) -> ServiceError:
+    """A request that breaks a rule of the API."""
+    return ServiceError("ValidationException", message)
+
+
+def violations(found: Iterable[object]) -> ServiceError:
+    """A request that breaks one or more rules: all of them in one message."""
+    lines = [str(violation) for violation in found]
+    count = f"{len(lines)} validation error{'' if len(lines) == 1 else 's'} detected: "
+    return invalid(count + "; ".join(lines))
+
+
+def malformed(message: str) -> ServiceError:
+    """A body that can't be read as the operation's input."""
+    return ServiceError("SerializationException", message)
+
+
+def in_use(message: str) -> ServiceError:
+    """A name that is taken (R1)."""
+    return ServiceError("ResourceInUse", message)
+
+
+def not_found(message: str) -> ServiceError:
+    """A name that nothing has (R4)."""
+    return ServiceError("ResourceNotFound", message)
+
+
+def limit_exceeded(message: str) -> ServiceError:
+    """A quota that is used up (R2)."""
+    return ServiceError("ResourceLimitExceeded", message)
+
+
+def unknown_operation(message: str) -> ServiceError:
+    """An operation that neither this service nor the ones behind it offer."""
+    return ServiceError("UnknownOperationException", message)
