@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from botocore.exceptions import ClientError
 
 from airflow_automl.exceptions import AutoMLAccessDenied
@@ -104,7 +105,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
             self.log.warning("This account does not allow tags, going on without them: %s", error)
             return self._call(operation, **{key: value for key, value in request.items() if key != "Tags"})
 
-    def _describe(self, operation: str, **names: str) -> dict[str, Any] | None:
+    def _look(self, operation: str, **names: str) -> dict[str, Any] | None:
         try:
             return self._call(operation, **names)
         except ClientError as error:
@@ -137,13 +138,13 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
     def describe_resource(self, kind: str, name: str) -> dict[str, Any] | None:
         """Describe a resource of one of the :data:`RESOURCES`; ``None`` if there is none of this name."""
         resource = RESOURCES[kind]
-        return self._describe(resource.operation, **{resource.name_key: name})
+        return self._look(resource.operation, **{resource.name_key: name})
 
     # Models, endpoint configs, endpoints
 
     def describe_model(self, name: str) -> dict[str, Any] | None:
         """DescribeModel; ``None`` if there is none of this name."""
-        return self._describe("describe_model", ModelName=name)
+        return self._look("describe_model", ModelName=name)
 
     def ensure_model(self, request: Mapping[str, Any]) -> bool:
         """CreateModel, unless a model of this (derived) name is there; return whether this call made it."""
@@ -155,7 +156,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def describe_endpoint_config(self, name: str) -> dict[str, Any] | None:
         """DescribeEndpointConfig; ``None`` if there is none of this name."""
-        return self._describe("describe_endpoint_config", EndpointConfigName=name)
+        return self._look("describe_endpoint_config", EndpointConfigName=name)
 
     def ensure_endpoint_config(self, request: Mapping[str, Any]) -> bool:
         """CreateEndpointConfig, unless one of this (derived) name is there; return whether this call made it."""
@@ -180,7 +181,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def describe_endpoint(self, name: str) -> dict[str, Any] | None:
         """DescribeEndpoint; ``None`` if there is none of this name."""
-        return self._describe("describe_endpoint", EndpointName=name)
+        return self._look("describe_endpoint", EndpointName=name)
 
     def ensure_endpoint(self, request: Mapping[str, Any]) -> bool:
         """CreateEndpoint, unless one of this name is there; return whether this call made it."""
@@ -196,12 +197,13 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def scale_endpoint(self, endpoint_name: str, variant_name: str, autoscaling: Mapping[str, Any]) -> None:
         """RegisterScalableTarget and PutScalingPolicy for one variant; both overwrite what was there."""
-        client = self.get_session(region_name=self.region_name).client(
-            "application-autoscaling",
-            endpoint_url=self.conn_config.get_service_endpoint_url("application-autoscaling"),
-            config=self.config,
-            verify=self.verify,
-        )
+        client = AwsBaseHook(
+            aws_conn_id=self.aws_conn_id,
+            region_name=self._region_name,
+            verify=self._verify,
+            config=self._config,
+            client_type="application-autoscaling",
+        ).conn
         target = {
             "ServiceNamespace": "sagemaker",
             "ResourceId": f"endpoint/{endpoint_name}/variant/{variant_name}",
@@ -236,7 +238,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def describe_transform_job(self, name: str) -> dict[str, Any] | None:
         """DescribeTransformJob; ``None`` if there is none of this name."""
-        return self._describe("describe_transform_job", TransformJobName=name)
+        return self._look("describe_transform_job", TransformJobName=name)
 
     def ensure_transform_job(self, request: Mapping[str, Any]) -> bool:
         """CreateTransformJob, unless one of this (derived) name is there; return whether this call made it."""
@@ -260,7 +262,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def describe_model_package_group(self, name: str) -> dict[str, Any] | None:
         """DescribeModelPackageGroup; ``None`` if there is none of this name."""
-        return self._describe("describe_model_package_group", ModelPackageGroupName=name)
+        return self._look("describe_model_package_group", ModelPackageGroupName=name)
 
     def create_model_package(self, request: Mapping[str, Any]) -> str:
         """CreateModelPackage; return the ARN. The request's ``ClientToken`` makes a repeated call answer the same."""
@@ -279,7 +281,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def describe_model_package(self, name: str) -> dict[str, Any] | None:
         """DescribeModelPackage by ARN; ``None`` if there is none."""
-        return self._describe("describe_model_package", ModelPackageName=name)
+        return self._look("describe_model_package", ModelPackageName=name)
 
     def update_model_package(self, request: Mapping[str, Any]) -> None:
         """UpdateModelPackage."""

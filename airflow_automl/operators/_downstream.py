@@ -157,7 +157,7 @@ class CandidateOperator(DownstreamOperator):
 
         answer = self.hook.describe_job(name)
         arn = answer["AutoMLJobArn"]
-        return documents.job(answer, arn=arn, tags=self.hook.read_tags(arn) or {})
+        return dict(documents.job(answer, arn=arn, tags=self.hook.read_tags(arn) or {}))
 
 
 class WaitingOperator(DownstreamOperator):

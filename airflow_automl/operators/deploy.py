@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLValidationError
+from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLError, AutoMLValidationError
 from airflow_automl.operators._downstream import CandidateOperator, WaitingOperator, document, run_identity
 
 if TYPE_CHECKING:
@@ -143,9 +143,10 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
             endpoint_config=document(self.endpoint_config, "endpoint_config") or {},
             tags={**(defaults.get("tags") or {}), **(document(self.tags, "tags") or {})},
         )
+        # The endpoint first: its name is in the names of the other two.
+        self.check_request("CreateEndpoint", self._endpoint_request(deployment.config_name))
         self.check_request("CreateModel", deployment.model)
         self.check_request("CreateEndpointConfig", deployment.config)
-        self.check_request("CreateEndpoint", self._endpoint_request(deployment.config_name))
         if warn:
             self._warn_about_auto(job, response)
         return deployment, {
@@ -162,7 +163,11 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
     def _warn_about_auto(self, job: Mapping[str, Any] | None, response: Sequence[str]) -> None:
         if not job or not _PROBABILITY_KEYS.intersection(response):
             return
-        described = self.hook.describe_job(job["name"])
+        try:
+            described = self.hook.describe_job(job["name"])
+        except AutoMLError as error:
+            self.log.info("Whether job %s chose its mode itself can't be told: %s", job["name"], error)
+            return
         config = described.get("AutoMLProblemTypeConfig", {}).get("TabularJobConfig") or described.get(
             "AutoMLJobConfig", {}
         )

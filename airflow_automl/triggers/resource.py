@@ -47,7 +47,7 @@ class SageMakerResourceTrigger(BaseTrigger):
         verify: bool | str | None = None,
         botocore_config: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.kind = kind
         self.name = name
         self.state = state or {}
@@ -78,7 +78,7 @@ class SageMakerResourceTrigger(BaseTrigger):
         )
 
     def _event(self, status: str, resource_status: str | None, message: str = "") -> TriggerEvent:
-        return TriggerEvent(
+        return TriggerEvent(  # type: ignore[no-untyped-call]
             {
                 "status": status,
                 "kind": self.kind,

@@ -1,0 +1,162 @@
+"""A stand-in for SageMaker's hosting at the wire, and a way to run one operator, try after try."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from tests.hosting import HostingStandIn, serve
+
+ROLE = "arn:aws:iam::123456789012:role/automl"
+
+
+class Killed(BaseException):
+    """The worker process died."""
+
+
+class TaskInstance(SimpleNamespace):
+    """What operators use of a task instance."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = json.loads(json.dumps(value))
+
+    def xcom_pull(self, task_ids: str, key: str = "return_value", **_: Any) -> Any:
+        return self.prior.get(key)
+
+
+@pytest.fixture
+def hosting(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostingStandIn]:
+    with serve() as stand_in:
+        connection = {
+            "conn_type": "aws",
+            "login": "test",
+            "password": "test",
+            "extra": {"endpoint_url": stand_in.url, "region_name": "us-east-1"},
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+        yield stand_in
+
+
+@pytest.fixture
+def context() -> dict[str, Any]:
+    ti = TaskInstance(dag_id="churn", run_id="manual__1", task_id="deploy", map_index=-1, xcoms={}, prior={})
+    ti.task = SimpleNamespace(dag=SimpleNamespace(task_ids=[]))
+    return {"ti": ti, "task_instance": ti}
+
+
+@pytest.fixture
+def candidate() -> dict[str, Any]:
+    return make_candidate()
+
+
+def make_candidate(name: str = "churn-WeightedEnsemble-L2", auc: float = 0.85, containers: int = 1) -> dict[str, Any]:
+    """A binary classification candidate, of ENSEMBLING (one container) or HYPERPARAMETER_TUNING (three)."""
+    supported = [
+        "",
+        "predicted_label,probability,probabilities,labels",
+        "predicted_label,probability,probabilities,labels",
+    ]
+    if containers == 1:
+        supported = ["predicted_label,probability,probabilities,labels"]
+    return {
+        "CandidateName": name,
+        "CandidateStatus": "Completed",
+        "ObjectiveStatus": "Succeeded",
+        "CandidateSteps": [],
+        "FinalAutoMLJobObjectiveMetric": {"Type": "Maximize", "MetricName": "AUC", "Value": auc},
+        "CandidateProperties": {
+            "CandidateMetrics": [
+                {"MetricName": "AUC", "StandardMetricName": "AUC", "Value": auc, "Set": "Validation"},
+                {"MetricName": "AUC", "StandardMetricName": "AUC", "Value": 0.99, "Set": "Train"},
+                {"MetricName": "F1", "StandardMetricName": "F1", "Value": 0.64, "Set": "Validation"},
+                {"StandardMetricName": "LogLoss", "Value": 0.41, "Set": "Validation"},
+            ]
+        },
+        "InferenceContainers": [
+            {
+                "Image": f"123456789012.dkr.ecr.us-east-1.amazonaws.com/step{index}:1",
+                "ModelDataUrl": f"s3://acme-ml/out/churn/{name}/{index}/model.tar.gz",
+                "Environment": {"SAGEMAKER_INFERENCE_SUPPORTED": each}
+                if each
+                else {"AUTOML_TRANSFORM_MODE": "feature"},
+            }
+            for index, each in enumerate(supported)
+        ],
+        "CreationTime": "2026-11-21T04:00:00+00:00",
+        "EndTime": "2026-11-21T04:01:00+00:00",
+        "LastModifiedTime": "2026-11-21T04:01:00+00:00",
+    }
+
+
+@pytest.fixture
+def job() -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "name": "churn-5a8e",
+        "arn": "arn:aws:sagemaker:us-east-1:123456789012:automl-job/churn-5a8e",
+        "api_version": "V2",
+        "problem_type": "BinaryClassification",
+        "status": "Completed",
+        "secondary_status": "Completed",
+        "objective": "AUC",
+        "created": "2026-11-21T04:00:00+00:00",
+        "ended": "2026-11-21T04:01:37+00:00",
+        "role_arn": ROLE,
+        "security": {},
+        "output": {"S3OutputPath": "s3://acme-ml/out/"},
+        "tags": {"team": "growth"},
+        "artifacts": {},
+        "endpoint_name": None,
+        "partial_failures": [],
+    }
+
+
+@pytest.fixture
+def run_task(context: dict[str, Any]) -> Callable[..., Any]:
+    """Run an operator to its end, through its deferrals, in a fresh instance after each, as Airflow does."""
+
+    async def fired(trigger: Any) -> dict[str, Any]:
+        kwargs = json.loads(json.dumps(trigger.serialize()[1]))
+        async for event in type(trigger)(**kwargs).run():
+            return json.loads(json.dumps(event.payload))
+        raise AssertionError("the trigger ended without an event")
+
+    def run(make: Callable[[], Any]) -> Any:
+        import asyncio
+
+        method, arguments = "execute", {}
+        while True:
+            try:
+                return getattr(make(), method)(context, **arguments)
+            except TaskDeferred as deferred:
+                event = asyncio.run(fired(deferred.trigger))
+                method, arguments = deferred.method_name, {"event": event}
+
+    return run
+
+
+@pytest.fixture
+def kill_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let the process die right after its n-th call to SageMaker was answered (0: before the first)."""
+    from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
+
+    original = SageMakerAutoMLDeploymentHook._call
+
+    def arrange(number: int) -> None:
+        count = 0
+
+        def call(self: Any, operation: str, **request: Any) -> Any:
+            nonlocal count
+            if count == number:
+                raise Killed(operation)
+            count += 1
+            return original(self, operation, **request)
+
+        monkeypatch.setattr(SageMakerAutoMLDeploymentHook, "_call", call)
+
+    return arrange

@@ -1,0 +1,116 @@
+"""The report operator, against the wire, writing to a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_automl.exceptions import AutoMLJobNotFound, AutoMLValidationError
+from airflow_automl.operators import SageMakerAutoMLReportOperator
+from tests.hosting import ARN, HostingStandIn
+from tests.unit.operators.conftest import ROLE, make_candidate
+
+
+def describe(status: str = "Completed", **members: Any) -> dict[str, Any]:
+    return {
+        "AutoMLJobName": "churn-5a8e",
+        "AutoMLJobArn": f"{ARN}:automl-job/churn-5a8e",
+        "AutoMLJobInputDataConfig": [],
+        "AutoMLProblemTypeConfig": {"TabularJobConfig": {"TargetAttributeName": "churn"}},
+        "OutputDataConfig": {"S3OutputPath": "s3://acme-ml/out/"},
+        "RoleArn": ROLE,
+        "CreationTime": 1_790_000_000,
+        "EndTime": 1_790_000_097,
+        "LastModifiedTime": 1_790_000_097,
+        "AutoMLJobStatus": status,
+        "AutoMLJobSecondaryStatus": status,
+        **members,
+    }
+
+
+def on_the_wire(candidate: dict[str, Any]) -> dict[str, Any]:
+    return {**candidate, "CreationTime": 1_790_000_010, "EndTime": 1_790_000_020, "LastModifiedTime": 1_790_000_020}
+
+
+@pytest.fixture
+def completed(hosting: HostingStandIn) -> HostingStandIn:
+    candidates = [on_the_wire(make_candidate(f"churn-{number}", 0.8 + number / 100)) for number in range(3)]
+    hosting.jobs["churn-5a8e"] = describe(BestCandidate=candidates[2])
+    hosting.candidates["churn-5a8e"] = candidates
+    return hosting
+
+
+def test_a_page_and_its_json_are_written_into_a_folder(
+    completed: HostingStandIn, context: dict[str, Any], tmp_path: Path, job: dict[str, Any]
+) -> None:
+    folder = tmp_path / "reports" / "manual__2026-01-01T00:00:00+00:00"
+    returned = SageMakerAutoMLReportOperator(task_id="report", job=job, path=str(folder)).execute(context)
+
+    assert returned == f"{folder}/report.html"
+    page = (folder / "report.html").read_text()
+    data = json.loads((folder / "report.json").read_text())
+    assert "churn-2 is the best candidate with AUC 0.82" in page
+    assert [row["name"] for row in data["leaderboard"]] == ["churn-2", "churn-1", "churn-0"]
+    assert context["ti"].xcoms["summary"] == context["ti"].xcoms["summary"] | {
+        "job_name": "churn-5a8e",
+        "candidate_name": "churn-2",
+        "objective": "AUC",
+        "value": pytest.approx(0.82),
+        "runtime_seconds": 97.0,
+        "candidates": 3,
+        "html": returned,
+        "json": f"{folder}/report.json",
+    }
+
+
+def test_the_file_can_be_named(completed: HostingStandIn, context: dict[str, Any], tmp_path: Path) -> None:
+    path = f"file://{tmp_path}/churn.html"
+    assert SageMakerAutoMLReportOperator(task_id="r", job_name="churn-5a8e", path=path).execute(context) == path
+    assert (tmp_path / "churn.html").exists()
+    assert (tmp_path / "churn.json").exists()
+
+
+@pytest.mark.parametrize("status", ["Failed", "Stopped", "InProgress"])
+def test_jobs_that_did_not_complete_have_a_report_too(
+    hosting: HostingStandIn, context: dict[str, Any], tmp_path: Path, job: dict[str, Any], status: str
+) -> None:
+    hosting.jobs["churn-5a8e"] = describe(status, FailureReason="The target column 'churn' is not in the data")
+    SageMakerAutoMLReportOperator(task_id="r", job={**job, "status": "InProgress"}, path=str(tmp_path)).execute(context)
+    page = (tmp_path / "report.html").read_text()
+    assert {"Failed": "The target column &#39;churn&#39; is not in the data", "Stopped": "It was stopped"}.get(
+        status, "No candidate is finished yet"
+    ) in page
+
+
+def test_the_previous_run_is_compared_with(
+    completed: HostingStandIn, context: dict[str, Any], tmp_path: Path, job: dict[str, Any]
+) -> None:
+    context["ti"].prior = {"summary": {"job_name": "churn-1111", "metrics": {"AUC": 0.81}}}
+    SageMakerAutoMLReportOperator(task_id="r", job=job, path=str(tmp_path)).execute(context)
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert data["previous"]["gain"] == pytest.approx(0.01)
+    assert "AUC was 0.81 in churn-1111" in (tmp_path / "report.html").read_text()
+
+
+def test_a_leaderboard_that_may_not_be_listed_leaves_the_best_candidate(
+    completed: HostingStandIn, context: dict[str, Any], tmp_path: Path, job: dict[str, Any], monkeypatch: Any
+) -> None:
+    from tests.hosting import Refused
+
+    def denied(request: dict[str, Any]) -> dict[str, Any]:
+        raise Refused("AccessDeniedException", "no")
+
+    monkeypatch.setattr(completed, "ListCandidatesForAutoMLJob", denied)
+    SageMakerAutoMLReportOperator(task_id="r", job=job, path=str(tmp_path)).execute(context)
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert [row["name"] for row in data["leaderboard"]] == ["churn-2"]
+
+
+def test_no_job(hosting: HostingStandIn, context: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(AutoMLJobNotFound):
+        SageMakerAutoMLReportOperator(task_id="r", job_name="unknown", path=str(tmp_path)).execute(context)
+    with pytest.raises(AutoMLValidationError, match="job, job_name: none is given"):
+        SageMakerAutoMLReportOperator(task_id="r", path=str(tmp_path))
