@@ -13,6 +13,9 @@ from typing import Any, Protocol, cast
 __all__ = ["describe_pattern", "matches"]
 
 _ASCII_CLASSES = {"d": "0-9", "w": "a-zA-Z0-9_", "s": r" \t\n\x0b\f\r"}
+_CLASS = re.compile(r"\[(?:\\.|[^\]\\])*\]")
+# What the categories are among ASCII characters, inside of brackets.
+_ASCII_CATEGORIES = {r"\p{L}": "a-zA-Z", r"\p{N}": "0-9", r"\p{Z}": " "}
 _ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 _SURROGATE_PAIR = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
@@ -40,7 +43,8 @@ class _Compiled(Protocol):
 
 def matches(pattern: str, value: str) -> bool:
     """Tell whether the whole of a value has the form that a pattern of the service model asks for."""
-    return _compile(pattern).fullmatch(value) is not None
+    compiled = _compile_for_ascii(pattern) if value.isascii() else None
+    return (compiled or _compile(pattern)).fullmatch(value) is not None
 
 
 def describe_pattern(pattern: str) -> str:
@@ -50,12 +54,29 @@ def describe_pattern(pattern: str) -> str:
 
 
 @cache
+def _compile_for_ascii(pattern: str) -> _Compiled | None:
+    """Compile what the pattern means for ASCII values, without the cost of importing ``regex``."""
+    if _needs_regex(_CLASS.sub("", pattern)):
+        return None
+    for category, members in _ASCII_CATEGORIES.items():
+        pattern = pattern.replace(category, members)
+    try:
+        return None if _needs_regex(pattern) else re.compile(_translate(pattern, classes=False), re.ASCII)
+    except re.error:
+        return None
+
+
+@cache
 def _compile(pattern: str) -> _Compiled:
-    if r"\p" not in pattern and r"\P" not in pattern:
+    if not _needs_regex(pattern):
         return re.compile(_translate(pattern, classes=False), re.ASCII)
-    import regex  # only tags need it, and its import costs more than this package's
+    import regex  # slow to import, and needed only for tags beyond ASCII
 
     return cast(_Compiled, regex.compile(_translate(pattern, classes=True)))
+
+
+def _needs_regex(pattern: str) -> bool:
+    return r"\p" in pattern or r"\P" in pattern
 
 
 def _translate(pattern: str, *, classes: bool) -> str:
