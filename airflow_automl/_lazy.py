@@ -16,11 +16,11 @@ def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], An
     :param modules: exported name → the package's module that defines it.
     """
 
-    def __getattr__(name: str) -> Any:
+    def load(name: str) -> Any:
         try:
             module = modules[name]
         except KeyError:
             raise AttributeError(f"module {package!r} has no attribute {name!r}") from None
         return getattr(importlib.import_module(f"{package}.{module}"), name)
 
-    return __getattr__
+    return load

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_automl.contract import documents
+from airflow_automl.contract import documents, is_terminal
 from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLJobNotFound, AutoMLValidationError
 from airflow_automl.hooks.errors import automl_error
 
@@ -182,8 +182,13 @@ class SageMakerAutoMLHook(AwsBaseHook):
 
         :raises AutoMLJobNotFound: no job has this name in the account and region.
         """
-        with _translated():
-            self.conn.stop_auto_ml_job(AutoMLJobName=name)
+        try:
+            with _translated():
+                self.conn.stop_auto_ml_job(AutoMLJobName=name)
+        except AutoMLValidationError:
+            # AWS does not say how it answers for a job that has ended: its state is what counts.
+            if not is_terminal(self.describe_job(name).get("AutoMLJobStatus")):
+                raise
 
     def best_candidate(self, name: str) -> BestCandidate | None:
         """Return the best candidate's document of a job (DescribeAutoMLJobV2), or ``None`` if it has none."""
@@ -198,3 +203,11 @@ class SageMakerAutoMLHook(AwsBaseHook):
         except AutoMLAccessDenied as error:
             self.log.info("Tags of %s can't be read: %s", arn, error)
             return None
+
+    def tag_job(self, arn: str, tags: Mapping[str, str]) -> None:
+        """AddTags to a job; where the account forbids tags, the job goes on without them."""
+        try:
+            with _translated():
+                self.conn.add_tags(ResourceArn=arn, Tags=[{"Key": key, "Value": tags[key]} for key in tags])
+        except AutoMLAccessDenied as error:
+            self.log.info("Tags of %s can't be written: %s", arn, error)

@@ -1,0 +1,101 @@
+"""How a job ended, and what that means for the task that waited on it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow_automl.contract import Outcome, documents, states
+from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLJobFailed, AutoMLJobStopped, NoBestCandidate
+
+__all__ = ["Acceptance", "TransitionLog", "duration", "judge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Which ends of a job a task takes for success, besides the one that everybody hopes for.
+
+    :param stopped: a job that ended ``Stopped``.
+    :param no_candidate: a job that completed without a best candidate although it was to train, as happens when its
+        runtime limit comes before its first candidate.
+    :param failed_deployment: a job that completed without the endpoint that its ModelDeployConfig asked for.
+    """
+
+    stopped: bool = False
+    no_candidate: bool = False
+    failed_deployment: bool = False
+
+
+def judge(describe: Mapping[str, Any], accept: Acceptance) -> None:
+    """Raise what the end of a job means for its task, or return where it is a success.
+
+    :param describe: the answer of a describe, in a terminal status.
+    :raises AutoMLJobFailed: the job failed; the message carries its FailureReason and partial failures.
+    :raises AutoMLJobStopped: the job was stopped.
+    :raises NoBestCandidate: the job completed without a best candidate.
+    :raises AutoMLDeploymentFailed: the job completed, but did not deploy its model.
+    """
+    name = describe.get("AutoMLJobName")
+    outcome = states.outcome(describe)
+    if outcome is Outcome.FAILED:
+        reason = describe.get("FailureReason") or "the service gave no reason; its logs may"
+        raise AutoMLJobFailed(f"AutoML job {name} failed: {reason}{_partial_failures(describe)}")
+    if outcome is Outcome.STOPPED:
+        if not accept.stopped:
+            at_limit = " at its runtime limit" if states.runtime_limit_reached(describe) else ""
+            raise AutoMLJobStopped(
+                f"AutoML job {name} was stopped{at_limit}; set accept_stopped=True to go on with what it had by then"
+            )
+        return
+    if outcome is Outcome.COMPLETED_WITHOUT_CANDIDATE and not states.definitions_only(describe):
+        if accept.no_candidate:
+            return
+        why = (
+            "its runtime limit was reached before the first candidate had been trained; raise "
+            "MaxAutoMLJobRuntimeInSeconds"
+            if states.runtime_limit_reached(describe)
+            else f"its secondary status is {describe.get('AutoMLJobSecondaryStatus')}"
+        )
+        raise NoBestCandidate(
+            f"AutoML job {name} completed without a best candidate: {why}, or accept it with accept_no_candidate=True"
+            f"{_partial_failures(describe)}"
+        )
+    if states.deployment_failed(describe) and not accept.failed_deployment:
+        raise AutoMLDeploymentFailed(
+            f"AutoML job {name} completed, but did not deploy its model as ModelDeployConfig asks; deploy the best "
+            f"candidate yourself, or accept it with accept_failed_deployment=True{_partial_failures(describe)}"
+        )
+
+
+def duration(describe: Mapping[str, Any]) -> timedelta | None:
+    """Return how long the job ran; ``None`` where the answer does not say."""
+    job = documents.job(describe)
+    if not job["created"] or not job["ended"]:
+        return None
+    return datetime.fromisoformat(job["ended"]) - datetime.fromisoformat(job["created"])
+
+
+def _partial_failures(describe: Mapping[str, Any]) -> str:
+    failures = documents.job(describe)["partial_failures"]
+    return f" (partial failures: {'; '.join(failures)})" if failures else ""
+
+
+class TransitionLog:
+    """Logs every change of a job's status once, however often it is looked at."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._seen: tuple[Any, Any] | None = None
+
+    def __call__(self, describe: Mapping[str, Any]) -> None:
+        """Log the answer's status if it differs from the last one."""
+        status, secondary = describe.get("AutoMLJobStatus"), describe.get("AutoMLJobSecondaryStatus")
+        if (status, secondary) == self._seen:
+            return
+        self._seen = (status, secondary)
+        self._log.info("AutoML job %s: %s/%s", describe.get("AutoMLJobName"), status, secondary)
+        if (status, secondary) not in states.PAIRS:
+            self._log.info("This pair of statuses is not known to this version; the job's status alone decides")

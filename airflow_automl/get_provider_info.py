@@ -1,0 +1,113 @@
+"""What Airflow's provider discovery reads. It imports nothing: every Airflow process loads this module."""
+
+
+def get_provider_info():  # type: ignore[no-untyped-def]
+    """Describe this package to Airflow."""
+    return {
+        "package-name": "airflow-automl",
+        "name": "Amazon SageMaker Autopilot",
+        "description": "Submit, wait for, judge, deploy and report Amazon SageMaker AutoML jobs.",
+        "versions": ["0.1.0"],
+        "integrations": [
+            {
+                "integration-name": "Amazon SageMaker Autopilot",
+                "external-doc-url": "https://docs.aws.amazon.com/sagemaker/latest/dg/autopilot-automate-model-development.html",
+                "tags": ["aws"],
+            }
+        ],
+        "operators": [
+            {
+                "integration-name": "Amazon SageMaker Autopilot",
+                "python-modules": [
+                    f"airflow_automl.operators.{module}"
+                    for module in (
+                        "approve",
+                        "candidates",
+                        "delete_endpoint",
+                        "deploy",
+                        "gate",
+                        "job",
+                        "register",
+                        "report",
+                        "rollback",
+                        "stop",
+                        "transform",
+                    )
+                ],
+            }
+        ],
+        "sensors": [
+            {
+                "integration-name": "Amazon SageMaker Autopilot",
+                "python-modules": ["airflow_automl.sensors.sagemaker_automl"],
+            }
+        ],
+        "hooks": [
+            {
+                "integration-name": "Amazon SageMaker Autopilot",
+                "python-modules": [
+                    "airflow_automl.hooks.sagemaker_automl",
+                    "airflow_automl.hooks.sagemaker_deployment",
+                ],
+            }
+        ],
+        "triggers": [
+            {
+                "integration-name": "Amazon SageMaker Autopilot",
+                "python-modules": [
+                    f"airflow_automl.triggers.{module}" for module in ("event", "job", "resource", "slot")
+                ],
+            }
+        ],
+        "notifications": ["airflow_automl.notifications.SageMakerAutoMLNotifier"],
+        "extra-links": [
+            "airflow_automl.links.sagemaker_automl.AutoMLJobConsoleLink",
+            "airflow_automl.links.sagemaker_automl.AutoMLJobLogsLink",
+        ],
+        "config": {
+            "automl": {
+                "description": "Amazon SageMaker AutoML jobs (the airflow-automl package).",
+                "options": {
+                    "poll_interval": {
+                        "description": "Seconds between two looks at a job, where a task names none.",
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": "60",
+                        "default": "30",
+                    },
+                    "max_runtime": {
+                        "description": (
+                            "The longest that any AutoML job may run, in seconds. It is written into requests that\n"
+                            "set no MaxAutoMLJobRuntimeInSeconds, and lowers those that set a higher one.\n"
+                            "Without it, a job without a limit runs (and is paid for) for up to 30 days.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": "14400",
+                        "default": None,
+                    },
+                    "deployment": {
+                        "description": (
+                            "What tells this Airflow from others that use the same AWS account and have DAGs of the\n"
+                            "same name. It is part of every derived job name, and must be the same on all workers.\n"
+                            "By default, ``[api] base_url``.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "staging",
+                        "default": None,
+                    },
+                    "max_calls_per_second": {
+                        "description": (
+                            "How many calls a second one triggerer may make to SageMaker for all the jobs it waits\n"
+                            "on through one connection. Throttling by the service lowers the rate for a while.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": "5",
+                        "default": "10",
+                    },
+                },
+            }
+        },
+    }

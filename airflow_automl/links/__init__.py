@@ -1,0 +1,16 @@
+"""Links from a task to AWS's console, imported when their name is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_automl._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from airflow_automl.links.sagemaker_automl import AutoMLJobConsoleLink, AutoMLJobLogsLink
+
+__all__ = ["AutoMLJobConsoleLink", "AutoMLJobLogsLink"]
+
+__getattr__ = lazy_exports(
+    __name__, {"AutoMLJobConsoleLink": "sagemaker_automl", "AutoMLJobLogsLink": "sagemaker_automl"}
+)

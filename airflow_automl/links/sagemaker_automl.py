@@ -1,0 +1,65 @@
+"""Where AWS's console shows what an AutoML job does.
+
+The console has no page for one AutoML job outside of SageMaker Studio; the jobs that it starts are listed there, and
+bear the first ten characters of its name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from airflow.sdk import BaseOperatorLink
+
+from airflow_automl.naming import CHILD_PREFIX
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+__all__ = ["AutoMLJobConsoleLink", "AutoMLJobLogsLink", "console_url", "logs_url"]
+
+_DOMAINS = {
+    "aws": "console.aws.amazon.com",
+    "aws-cn": "console.amazonaws.cn",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+}
+
+
+def _region_url(partition: str, region: str, service: str) -> str:
+    domain = _DOMAINS[partition]
+    return f"https://{region}.{domain}/{service}/home?region={region}"
+
+
+def console_url(partition: str, region: str) -> str:
+    """Return the console's list of training jobs; empty for a partition whose console is not known."""
+    return f"{_region_url(partition, region, 'sagemaker')}#/jobs" if partition in _DOMAINS else ""
+
+
+def logs_url(partition: str, region: str, job_name: str) -> str:
+    """Return CloudWatch's view of what the job's training jobs log; empty for an unknown partition."""
+    if partition not in _DOMAINS:
+        return ""
+    group = quote(quote("/aws/sagemaker/TrainingJobs", safe=""), safe="").replace("%", "$")
+    prefix = quote(f"?logStreamNameFilter={job_name[:CHILD_PREFIX]}", safe="").replace("%", "$")
+    return f"{_region_url(partition, region, 'cloudwatch')}#logsV2:log-groups/log-group/{group}{prefix}"
+
+
+class AutoMLJobConsoleLink(BaseOperatorLink):
+    """SageMaker's console, in the job's region."""
+
+    name = "SageMaker console"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return what the task noted when it submitted or found its job; empty before, and outside of AWS."""
+        return str(getattr(operator, "console_url", None) or "")
+
+
+class AutoMLJobLogsLink(BaseOperatorLink):
+    """CloudWatch, filtered for the job's training jobs."""
+
+    name = "CloudWatch logs"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return what the task noted when it submitted or found its job; empty before, and outside of AWS."""
+        return str(getattr(operator, "logs_url", None) or "")

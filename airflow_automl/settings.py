@@ -1,0 +1,63 @@
+"""The ``[automl]`` section of Airflow's configuration, read in this one place.
+
+Every option is documented in :mod:`airflow_automl.get_provider_info`, where Airflow takes its defaults from.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow_automl.exceptions import AutoMLValidationError
+
+__all__ = ["SECTION", "default_deferrable", "deployment", "max_calls_per_second", "max_runtime", "poll_interval"]
+
+SECTION = "automl"
+
+
+def _number(option: str, fallback: float | None, minimum: float) -> float | None:
+    from airflow.configuration import conf
+
+    text = conf.get(SECTION, option, fallback=None)
+    if text is None or not str(text).strip():
+        return fallback
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not minimum <= value < float("inf"):
+        raise AutoMLValidationError(
+            f"[{SECTION}] {option} in Airflow's configuration",
+            [f"{option}: expected a number of at least {minimum:g}, received {text!r}"],
+        )
+    return value
+
+
+def poll_interval() -> float:
+    """Seconds between two looks at a job, where a task names none."""
+    return _number("poll_interval", 30.0, 1.0) or 30.0
+
+
+def max_runtime() -> timedelta | None:
+    """The longest that any job may run; ``None`` for no limit of ours."""
+    seconds = _number("max_runtime", None, 1.0)
+    return None if seconds is None else timedelta(seconds=seconds)
+
+
+def max_calls_per_second() -> float:
+    """How many calls a second the watcher of one connection may make, as long as it is not throttled."""
+    return _number("max_calls_per_second", 10.0, 0.1) or 10.0
+
+
+def default_deferrable() -> bool:
+    """Airflow's own ``[operators] default_deferrable``."""
+    from airflow.configuration import conf
+
+    return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
+
+
+def deployment() -> str:
+    """Which Airflow this is; by default its ``[api] base_url``. Part of every derived job name."""
+    from airflow.configuration import conf
+
+    named = conf.get(SECTION, "deployment", fallback=None)
+    return str(named or conf.get("api", "base_url", fallback=None) or "").rstrip("/")
