@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if len(arguments) != 1 or not (Path(arguments[0]) / "spec.json").is_file():
-        print("usage: python -m airflow_automl.local.trainer JOBDIR (a folder with a spec.json)", file=sys.stderr)  # noqa: T201
+        print("usage: python -m airflow_automl.local.trainer JOBDIR (a folder with a spec.json)", file=sys.stderr)
         return 2
     logging.basicConfig(
         level=logging.INFO,
@@ -61,7 +61,7 @@ def train(folder: Path) -> bool:
         _share_cores(spec.threads)
         secondary = _run(spec, events, folder / "work")
     except JobFailure as failure:
-        log.error("The job failed: %s", failure.reason, exc_info=failure.__cause__)
+        log.critical("The job failed: %s", failure.reason, exc_info=failure.__cause__)
         events.failed(failure.reason)
         return False
     except MemoryError:

@@ -1,0 +1,1 @@
+"""ENSEMBLING: AutoGluon's models and their weighted ensemble, each of them a candidate."""

@@ -1,0 +1,125 @@
+"""Trains ENSEMBLING jobs with AutoGluon, which Autopilot's ensembling mode itself uses."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from airflow_automl.local.data.dataset import TabularDataset
+from airflow_automl.local.data.failures import JobFailure
+from airflow_automl.local.data.target import BINARY, MULTICLASS, REGRESSION
+from airflow_automl.local.engines.base import DEFAULT_RUNTIME, Run
+from airflow_automl.local.engines.budget import Budget
+from airflow_automl.local.engines.candidates import Candidate
+from airflow_automl.local.engines.ensembling import plan as planning
+from airflow_automl.local.engines.ensembling.export import Exporter
+from airflow_automl.local.engines.ensembling.model import prepare
+
+__all__ = ["completion_criteria", "fit", "train"]
+
+log = logging.getLogger(__name__)
+
+_PROBLEMS = {BINARY: "binary", MULTICLASS: "multiclass", REGRESSION: "regression"}
+
+
+def completion_criteria(given: dict[str, int]) -> dict[str, int]:
+    """The limits that a job runs under: what the request says, and where it says nothing at all, an hour (R47)."""
+    criteria = {"MaxCandidates": planning.DEFAULT_CANDIDATES, **given}
+    if not given:
+        criteria["MaxAutoMLJobRuntimeInSeconds"] = DEFAULT_RUNTIME
+    return criteria
+
+
+def train(
+    run: Run, dataset: TabularDataset, algorithms: tuple[str, ...] | None, criteria: dict[str, int], budget: Budget
+) -> tuple[Any, dict[str, Candidate]]:
+    """Train and report the candidates; their artefacts lie in S3 when this returns.
+
+    :param run: the job.
+    :param dataset: what to train on.
+    :param algorithms: what the request names, ``None`` for all.
+    :param criteria: the resolved CompletionCriteria.
+    :param budget: how much time there is.
+    :return: AutoGluon's predictor, and its name of a model → the candidate.
+    :raises JobFailure: no candidate could be trained.
+    """
+    plan = planning.make(
+        rows=len(dataset.train),
+        problem_type=dataset.problem_type,
+        algorithms=algorithms,
+        max_candidates=criteria.get("MaxCandidates"),
+        seconds=budget.for_training(),
+        seconds_per_model=criteria.get("MaxRuntimePerTrainingJobInSeconds"),
+        threads=run.spec.threads,
+        memory_limit=run.spec.memory_limit,
+    )
+    for algorithm, package in plan.missing.items():
+        log.warning("%s is not trained: the package %s is not installed", algorithm, package)
+        if algorithms and algorithm in algorithms:
+            run.events.partial_failure(
+                f"The algorithm {algorithm} was not trained: the package {package} is not installed where the embedded "
+                "Autopilot runs (pip install 'airflow-automl[torch]').",
+                "Candidate",
+            )
+    # Not at the top: importing AutoGluon takes seconds, which belong to this phase and to no other job.
+    from airflow_automl.local.engines.ensembling.watch import CandidateWatch
+
+    run.events.phase("TrainingModels")
+    exporter = Exporter(run.store, dataset, {"job": run.spec.name})
+    watch = CandidateWatch(run, dataset, exporter)
+    try:
+        began = time.monotonic()
+        predictor = fit(dataset, plan, str(run.folder / "predictor"), callbacks=[watch])
+        log.info("AutoGluon trained for %.1f s", time.monotonic() - began)
+        exporter.wait()
+    finally:
+        exporter.close()
+    completed = {name: entry for name, entry in watch.candidates.items() if entry.status == "Completed"}
+    if not completed:
+        reasons = [entry.failure for entry in watch.candidates.values() if entry.failure]
+        raise JobFailure("No candidate could be trained" + (f": {reasons[0]}" if reasons else "."))
+    return predictor, completed
+
+
+def fit(dataset: TabularDataset, plan: planning.Plan, path: str, callbacks: list[Any] | None = None) -> Any:
+    """Run AutoGluon as planned.
+
+    :param dataset: what to train on.
+    :param plan: models and limits.
+    :param path: where AutoGluon keeps its files.
+    :param callbacks: AutoGluon's.
+    :return: the ``TabularPredictor``.
+    """
+    from autogluon.tabular import TabularPredictor
+
+    predictor = TabularPredictor(
+        label=dataset.target,
+        problem_type=_PROBLEMS[dataset.problem_type],
+        eval_metric=planning.METRICS[dataset.objective],
+        path=path,
+        sample_weight=dataset.weight,
+        weight_evaluation=dataset.weight is not None,
+        positive_class=dataset.labels[1] if dataset.problem_type == BINARY else None,
+        # A rare class is a class: AutoGluon would drop its rows.
+        learner_kwargs={"label_count_threshold": 1},
+        verbosity=2,
+    )
+    options = dict(plan.fit)
+    text = [feature.name for feature in dataset.features if feature.role == "text"]
+    if text:
+        options["feature_metadata"] = _text_features(dataset, text)
+    return predictor.fit(
+        train_data=prepare(dataset.train, dataset.features),
+        tuning_data=prepare(dataset.validation, dataset.features),
+        hyperparameters=dict(plan.hyperparameters),
+        callbacks=callbacks,
+        **options,
+    )
+
+
+def _text_features(dataset: TabularDataset, text: list[str]) -> Any:
+    from autogluon.tabular import FeatureMetadata
+
+    inferred = FeatureMetadata.from_df(prepare(dataset.train[dataset.columns], dataset.features))
+    return inferred.add_special_types({name: ["text"] for name in text})

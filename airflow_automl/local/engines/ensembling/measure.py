@@ -1,0 +1,88 @@
+"""What is measured once training is over: metrics on the training data, and how long one prediction takes."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from airflow_automl.local.data.dataset import TabularDataset
+from airflow_automl.local.data.split import SEED
+from airflow_automl.local.engines import metrics
+from airflow_automl.local.engines.base import Run
+from airflow_automl.local.engines.budget import Budget
+from airflow_automl.local.engines.candidates import Candidate
+from airflow_automl.local.engines.ensembling.model import prepare
+
+__all__ = ["measure"]
+
+log = logging.getLogger(__name__)
+
+TRAIN_SAMPLE = 5000
+"""Rows of the training data that the Train metrics are measured on."""
+
+REPEATS = 5
+
+
+def measure(
+    run: Run,
+    dataset: TabularDataset,
+    predictor: Any,
+    candidates: Mapping[str, Candidate],
+    budget: Budget,
+) -> None:
+    """Complete the candidates' metrics: Train, and InferenceLatency in seconds for one row.
+
+    :param run: the job.
+    :param dataset: what was trained on.
+    :param predictor: AutoGluon's.
+    :param candidates: AutoGluon's name of a model → its candidate.
+    :param budget: what does not fit is left out.
+    """
+    from autogluon.common.utils.log_utils import set_logger_verbosity
+
+    set_logger_verbosity(0)
+    sample = dataset.train
+    if len(sample) > TRAIN_SAMPLE:
+        sample = sample.iloc[np.sort(np.random.default_rng(SEED).choice(len(sample), TRAIN_SAMPLE, replace=False))]
+    rows = prepare(sample[dataset.columns], dataset.features)
+    truth, weights = sample[dataset.target].to_numpy(), dataset.weights(sample)
+    until = time.monotonic() + budget.share(60.0)
+    predictor.persist(models=list(candidates), max_memory=0.3)
+    cached: dict[str, Any] = {}
+    for name, candidate in candidates.items():
+        if time.monotonic() > until:
+            log.warning("No time left to measure %s on the training data", name)
+            break
+        if not cached:
+            # One transformation and one prediction of each base model serve all candidates.
+            cached = _predictions(predictor, rows, list(candidates))
+        predicted = cached[name]
+        if dataset.classification:
+            predicted = predicted[list(dataset.labels)]
+        candidate.train = metrics.scores(
+            dataset.problem_type, truth, predicted.to_numpy(), dataset.labels, weights, candidate.threshold
+        )
+        candidate.validation["InferenceLatency"] = _latency(predictor, rows.iloc[:1], name)
+        run.events.candidate(candidate.document())
+
+
+def _predictions(predictor: Any, rows: Any, models: list[str]) -> dict[str, Any]:
+    if predictor.problem_type == "regression":
+        found: dict[str, Any] = predictor.predict_multi(rows, models=models)
+    else:
+        found = predictor.predict_proba_multi(rows, models=models)
+    return found
+
+
+def _latency(predictor: Any, row: Any, model: str) -> float:
+    took = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        predictor.predict(row, model=model)
+        took.append(time.perf_counter() - began)
+    return statistics.median(took)

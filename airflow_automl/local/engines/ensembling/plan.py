@@ -1,0 +1,170 @@
+"""What an ensembling job trains: which models, in which order, within which limits."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_automl.local.data.failures import JobFailure, listing
+from airflow_automl.local.data.target import REGRESSION
+
+__all__ = ["ALGORITHMS", "METRICS", "Plan", "make"]
+
+DEFAULT_CANDIDATES = 10
+
+METRICS = {
+    "Accuracy": "accuracy",
+    "AUC": "roc_auc",
+    "BalancedAccuracy": "balanced_accuracy",
+    "F1": "f1",
+    "F1macro": "f1_macro",
+    "Precision": "precision",
+    "PrecisionMacro": "precision_macro",
+    "Recall": "recall",
+    "RecallMacro": "recall_macro",
+    "MAE": "mean_absolute_error",
+    "MSE": "mean_squared_error",
+    "RMSE": "root_mean_squared_error",
+    "R2": "r2",
+}
+"""Metric of the API → AutoGluon's name for it."""
+
+ALGORITHMS = {
+    "lightgbm": ("GBM", "lightgbm"),
+    "catboost": ("CAT", "catboost"),
+    "xgboost": ("XGB", "xgboost"),
+    "linear-learner": ("LR", "sklearn"),
+    "randomforest": ("RF", "sklearn"),
+    "extra-trees": ("XT", "sklearn"),
+    "nn-torch": ("NN_TORCH", "torch"),
+    "fastai": ("FASTAI", "fastai"),
+}
+"""Algorithm of the API → AutoGluon's key for it and the package it needs."""
+
+_LARGE = 20_000
+"""Rows from which forests are capped; uncapped ones take gigabytes."""
+
+_SHARE = 0.5
+"""No model may take more than this part of the time that is left when it starts."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What AutoGluon is told.
+
+    :param hyperparameters: AutoGluon's key → configurations, in the order of their priority.
+    :param fit: the other arguments of ``TabularPredictor.fit``.
+    :param missing: algorithm → package, for algorithms that can't be trained here.
+    """
+
+    hyperparameters: Mapping[str, Sequence[Mapping[str, Any]]]
+    fit: Mapping[str, Any]
+    missing: Mapping[str, str]
+
+
+def make(
+    *,
+    rows: int,
+    problem_type: str,
+    algorithms: Sequence[str] | None,
+    max_candidates: int | None,
+    seconds: float | None,
+    seconds_per_model: int | None,
+    threads: int,
+    memory_limit: int | None,
+) -> Plan:
+    """Plan an ensembling job.
+
+    Of ``n`` candidates, ``n - 1`` are base models and the last one is their weighted ensemble; a single candidate is
+    one base model.
+
+    :param rows: of the training data.
+    :param problem_type: the API's name.
+    :param algorithms: what the request names; ``None`` or empty for all (R57).
+    :param max_candidates: MaxCandidates; by default 10.
+    :param seconds: time for the training, ``None`` for no limit.
+    :param seconds_per_model: MaxRuntimePerTrainingJobInSeconds.
+    :param threads: cores that the job may keep busy.
+    :param memory_limit: bytes that the job may use, ``None`` for no limit.
+    :raises JobFailure: none of the algorithms can be trained here.
+    """
+    wanted = list(dict.fromkeys(algorithms or ALGORITHMS))
+    missing = {name: ALGORITHMS[name][1] for name in wanted if not _installed(ALGORITHMS[name][1])}
+    usable = [ALGORITHMS[name][0] for name in wanted if name not in missing]
+    if not usable:
+        raise JobFailure(
+            f"None of the algorithms {listing(missing)} can be trained here: {listing(missing.values())} not installed "
+            "(`pip install 'airflow-automl[torch]'`)."
+        )
+    candidates = max_candidates or DEFAULT_CANDIDATES
+    base = _portfolio(usable, problem_type, rows, max(1, candidates - 1))
+    hyperparameters: dict[str, list[dict[str, Any]]] = {}
+    for rank, (key, options) in enumerate(base):
+        arguments = {**options.get("ag_args", {}), "priority": 1000 - rank}
+        hyperparameters.setdefault(key, []).append({**options, "ag_args": arguments})
+    limits: dict[str, Any] = {}
+    if seconds_per_model is not None:
+        limits["max_time_limit"] = seconds_per_model
+    if seconds is not None and len(base) > 1:
+        limits["max_time_limit_ratio"] = _SHARE
+    fit: dict[str, Any] = {
+        "time_limit": seconds,
+        "num_bag_folds": 0,
+        "num_stack_levels": 0,
+        "dynamic_stacking": False,
+        "fit_weighted_ensemble": candidates > 1 and len(base) > 1,
+        "calibrate_decision_threshold": False,
+        "raise_on_no_models_fitted": False,
+        "num_cpus": threads,
+        "num_gpus": 0,
+    }
+    if limits:
+        fit["ag_args_fit"] = limits
+    if memory_limit is not None:
+        fit["memory_limit"] = memory_limit / (1 << 30)
+    return Plan(hyperparameters, fit, missing)
+
+
+def _portfolio(usable: Sequence[str], problem_type: str, rows: int, count: int) -> list[tuple[str, dict[str, Any]]]:
+    """The first ``count`` configurations: one of each algorithm, then variants, then AutoGluon's own portfolio."""
+    forest: dict[str, Any] = {"n_estimators": 100, "min_samples_leaf": 5} if rows > _LARGE else {}
+    variants: list[tuple[str, dict[str, Any]]] = [
+        ("GBM", {}),
+        ("CAT", {}),
+        ("XGB", {}),
+        ("LR", {}),
+        ("RF", {**forest}),
+        ("XT", {**forest}),
+        ("NN_TORCH", {}),
+        ("FASTAI", {}),
+        ("GBM", {"extra_trees": True, "ag_args": {"name_suffix": "XT"}}),
+    ]
+    if problem_type != REGRESSION:
+        variants += [
+            ("RF", {**forest, "criterion": "entropy", "ag_args": {"name_suffix": "Entr"}}),
+            ("XT", {**forest, "criterion": "entropy", "ag_args": {"name_suffix": "Entr"}}),
+        ]
+    chosen = [entry for entry in variants if entry[0] in usable][:count]
+    if len(chosen) < count:
+        chosen += _more(usable, forest, count - len(chosen))
+    return chosen
+
+
+def _more(usable: Sequence[str], forest: Mapping[str, Any], count: int) -> list[tuple[str, dict[str, Any]]]:
+    """Configurations that AutoGluon found to complement each other on many tables."""
+    from autogluon.tabular.configs.hyperparameter_configs import get_hyperparameter_config
+
+    entries = []
+    for key, options in get_hyperparameter_config("zeroshot").items():
+        for entry in options if isinstance(options, list) else [options]:
+            if key in usable and isinstance(entry, dict):
+                priority = entry.get("ag_args", {}).get("priority", 0)
+                entries.append((-priority, key, {**entry, **(forest if key in {"RF", "XT"} else {})}))
+    entries.sort(key=lambda entry: (entry[0], entry[1]))
+    return [(key, options) for _, key, options in entries[:count]]
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
