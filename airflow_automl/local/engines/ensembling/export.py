@@ -137,6 +137,6 @@ class Exporter:
         for name, path in snapshot.models.items():
             # Links, not copies: the files of a finished model never change.
             shutil.copytree(path, snapshot.folder / "models" / name, copy_function=os.link)
-        predictor = TabularPredictor.load(str(snapshot.folder), verbosity=0)
+        predictor = TabularPredictor.load(str(snapshot.folder))
         predictor.delete_models(models_to_keep=[snapshot.name], delete_from_disk=False)
         predictor.set_model_best(snapshot.name, save_trainer=True)

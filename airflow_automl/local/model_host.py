@@ -1,0 +1,260 @@
+"""Holds all models of the service in one process: ``python -m airflow_automl.local.model_host --socket PATH``.
+
+- ``PUT /models/KEY`` loads ``{"containers": [{"path", "image", "environment"}], "threads": n}``: 200, or 400 and why.
+- ``POST /models/KEY/invocations`` predicts: 200, 400 for a payload that the model can't take, 404 for a model that is
+  not loaded, 500 for a model that fails.
+- ``DELETE /models/KEY`` unloads, ``GET /ping`` answers when the host is up.
+
+A model is loaded once and shared by all endpoints that serve it; each has one thread, because the libraries behind the
+models don't promise to be safe with more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from airflow_automl.exceptions import AutoMLError
+from airflow_automl.local import artifacts, payloads
+
+__all__ = ["ModelHost", "main"]
+
+log = logging.getLogger("airflow_automl.model_host")
+
+Answer = tuple[int, bytes, str]
+
+
+@dataclass
+class _Loaded:
+    """A model in memory.
+
+    :param containers: what it was loaded from; the same again needs no loading.
+    :param predictor: does the work.
+    :param keys: what it answers.
+    :param worker: the thread that may touch it.
+    """
+
+    containers: Sequence[Mapping[str, Any]]
+    predictor: artifacts.Predictor
+    keys: tuple[str, ...]
+    worker: ThreadPoolExecutor
+
+    def invoke(self, body: bytes, content_type: str | None, accept: str | None) -> tuple[bytes, str]:
+        """Predict for a request body."""
+        kind = payloads.negotiate(accept)
+        predictor = self.predictor
+        rows = payloads.decode(body, content_type, predictor.features, predictor.metadata.get("target"))
+        scores = predictor.scores(rows)
+        decisions = predictor.decide(scores)
+        answer = payloads.encode(scores, decisions, predictor.labels, self.keys, kind, predictor.positive_probability)
+        return answer, f"{kind}; charset=utf-8" if kind == payloads.CSV else kind
+
+
+class ModelHost:
+    """The ASGI application."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, _Loaded] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        status, answer, kind = await self._route(scope["method"], scope["path"], bytes(body), headers)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(b"content-type", kind.encode()), (b"content-length", str(len(answer)).encode())],
+            }
+        )
+        await send({"type": "http.response.body", "body": answer})
+
+    async def _route(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        parts = path.strip("/").split("/")
+        if method == "GET" and parts == ["ping"]:
+            return 200, b"{}", payloads.JSON
+        if len(parts) == 2 and parts[0] == "models":
+            if method == "PUT":
+                return await self._load(unquote(parts[1]), body)
+            if method == "DELETE":
+                return self._unload(unquote(parts[1]))
+        if len(parts) == 3 and parts[0] == "models" and parts[2] == "invocations" and method == "POST":
+            return await self._invoke(unquote(parts[1]), body, headers)
+        return _error(404, f"There is no {method} {path} here.")
+
+    async def _load(self, key: str, body: bytes) -> Answer:
+        try:
+            wanted = json.loads(body)
+            containers = wanted["containers"]
+            threads = max(1, int(wanted.get("threads", 1)))
+            folders = [Path(entry["path"]) for entry in containers]
+        except (ValueError, KeyError, TypeError) as error:
+            return _error(400, f"The request to load '{key}' can't be read: {error!r}.")
+        # Two requests for one model share one load.
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            known = self._models.get(key)
+            if known is not None and known.containers == containers:
+                return 200, b"{}", payloads.JSON
+            worker = ThreadPoolExecutor(1, f"model-{key[:12]}", initializer=_limit_threads, initargs=(threads,))
+            try:
+                predictor = await asyncio.get_running_loop().run_in_executor(worker, artifacts.load_folders, folders)
+                keys = _keys(containers, predictor)
+            except AutoMLError as error:
+                worker.shutdown(wait=False)
+                return _error(400, str(error))
+            except Exception as error:
+                log.exception("The model %s could not be loaded", key)
+                worker.shutdown(wait=False)
+                return _error(500, f"The model could not be loaded: {type(error).__name__}: {error}")
+            self._models[key] = _Loaded(containers, predictor, keys, worker)
+            if known is not None:
+                known.worker.shutdown(wait=False)
+            log.info("Loaded %s", key)
+            return 200, b"{}", payloads.JSON
+
+    def _unload(self, key: str) -> Answer:
+        known = self._models.pop(key, None)
+        self._locks.pop(key, None)
+        if known is None:
+            return _error(404, f"The model '{key}' is not loaded.")
+        # Requests that wait for the model are still answered.
+        known.worker.shutdown(wait=False)
+        del known
+        gc.collect()
+        log.info("Unloaded %s", key)
+        return 200, b"{}", payloads.JSON
+
+    async def _invoke(self, key: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        model = self._models.get(key)
+        if model is None:
+            return _error(404, f"The model '{key}' is not loaded.")
+        loop = asyncio.get_running_loop()
+        try:
+            answer, kind = await loop.run_in_executor(
+                model.worker, model.invoke, body, headers.get("content-type"), headers.get("accept")
+            )
+        except payloads.PayloadError as error:
+            return _error(400, str(error))
+        except Exception as error:
+            log.exception("The model %s failed", key)
+            return _error(500, f"The model failed: {type(error).__name__}: {' '.join(str(error).split())[:500]}")
+        return 200, answer, kind
+
+
+def _keys(containers: Sequence[Mapping[str, Any]], predictor: artifacts.Predictor) -> tuple[str, ...]:
+    """The keys of the response, checked along the chain of containers."""
+    regression = not predictor.labels
+    environments = [dict(entry.get("environment") or {}) for entry in containers]
+    keys = payloads.response_keys(environments[-1], regression)
+    if len(containers) == 3:
+        # The middle one never gets labels; what the last one answers beyond them must have come from it.
+        inner = set(payloads.response_keys(environments[1], regression))
+        lacking = [key for key in keys if key != "labels" and key not in inner]
+        if lacking:
+            raise payloads.PayloadError(
+                f"The last container is to answer {', '.join(lacking)}, which the one before it does not hand on: add "
+                "it to SAGEMAKER_INFERENCE_OUTPUT there and to SAGEMAKER_INFERENCE_INPUT of the last one."
+            )
+    return keys
+
+
+def _limit_threads(threads: int) -> None:
+    """Give a model its share of cores; OpenMP keeps this setting for each thread."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(threads)
+
+
+def _error(status: int, reason: str) -> Answer:
+    return status, json.dumps({"error": reason}).encode(), payloads.JSON
+
+
+async def _lifespan(receive: Any, send: Any) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+def _serve(path: Path) -> None:
+    import uvicorn
+
+    listener = _listen(path)
+    config = uvicorn.Config(
+        ModelHost(), log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=5, ws="none"
+    )
+    server = uvicorn.Server(config)
+    parent = os.getppid()
+
+    def follow_parent() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        log.info("The service is gone")
+        server.should_exit = True
+
+    threading.Thread(target=follow_parent, name="parent", daemon=True).start()
+    try:
+        server.run(sockets=[listener])
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _listen(path: Path) -> socket.socket:
+    """A socket that only its owner can use, and that takes connections from the moment its file is there."""
+    unready = path.with_name(path.name + ".new")
+    unready.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(unready))
+    finally:
+        os.umask(mask)
+    listener.listen(256)
+    unready.replace(path)
+    return listener
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT, or until the process that started the host is gone.
+
+    :param arguments: of the command line.
+    :return: the exit code.
+    """
+    parser = argparse.ArgumentParser(prog="python -m airflow_automl.local.model_host", description=__doc__)
+    parser.add_argument("--socket", type=Path, required=True, help="the unix socket to listen on")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _serve(options.socket)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
