@@ -21,7 +21,7 @@ from botocore.loaders import Loader
 from airflow_automl.contract.shapes import check_shape
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012"
-_SHAPES = Loader().load_service_model("sagemaker", "service-2")["shapes"]
+_MODEL = Loader().load_service_model("sagemaker", "service-2")
 
 
 class Refused(Exception):
@@ -66,11 +66,8 @@ class HostingStandIn:
     def handle(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
             self.calls.append((operation, request))
-            shape = {"CreateEndpoint": "CreateEndpointInput"}.get(operation)
-            wanted = shape or next(
-                (name for name in (f"{operation}Input", f"{operation}Request") if name in _SHAPES), None
-            )
-            if wanted and (found := check_shape(_SHAPES, wanted, request)):
+            described = _MODEL["operations"].get(operation)
+            if described and (found := check_shape(_MODEL["shapes"], described["input"]["shape"], request)):
                 raise Refused("ValidationException", "; ".join(map(str, found)))
             if self.tags_forbidden and (request.get("Tags") or operation in {"AddTags", "ListTags"}):
                 action = "ListTags" if operation == "ListTags" else "AddTags"

@@ -21,7 +21,7 @@ from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["RESOURCES", "Resource", "SageMakerAutoMLDeploymentHook", "is_absent", "service_shapes"]
+__all__ = ["RESOURCES", "Resource", "SageMakerAutoMLDeploymentHook", "is_absent", "service_model"]
 
 _TAKEN = frozenset({"ValidationException", "ResourceInUse", "ConflictException"})
 _ABSENT = frozenset({"ValidationException", "ResourceNotFound", "ResourceNotFoundException"})
@@ -55,12 +55,12 @@ RESOURCES: Mapping[str, Resource] = {
 
 
 @cache
-def service_shapes() -> Mapping[str, Any]:
-    """Return the shapes of the whole SageMaker API, as botocore ships them."""
+def service_model() -> Mapping[str, Any]:
+    """Return the description of the whole SageMaker API (``operations``, ``shapes``), as botocore ships it."""
     from botocore.loaders import Loader
 
-    shapes: Mapping[str, Any] = Loader().load_service_model("sagemaker", "service-2")["shapes"]
-    return shapes
+    model: Mapping[str, Any] = Loader().load_service_model("sagemaker", "service-2")
+    return model
 
 
 def is_absent(error: ClientError) -> bool:

@@ -84,9 +84,10 @@ class DownstreamOperator(AutoMLBaseOperator):
         :raises AutoMLValidationError: all violations at once.
         """
         from airflow_automl.contract.shapes import check_shape
-        from airflow_automl.hooks.sagemaker_deployment import service_shapes
+        from airflow_automl.hooks.sagemaker_deployment import service_model
 
-        violations = check_shape(service_shapes(), f"{operation}Input", request)
+        model = service_model()
+        violations = check_shape(model["shapes"], model["operations"][operation]["input"]["shape"], request)
         errors = [each for each in violations if each.severity == "error" and not each.path.endswith("InstanceType")]
         if errors:
             raise AutoMLValidationError(f"{operation} request", errors)

@@ -1,0 +1,70 @@
+"""A notifier that tells any other notifier what became of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseNotifier
+
+from airflow_automl.exceptions import AutoMLValidationError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+__all__ = ["SageMakerAutoMLNotifier"]
+
+
+class SageMakerAutoMLNotifier(BaseNotifier):
+    """Send a job's summary through any of Airflow's notifiers, or through a function.
+
+    The summary is put into the context as ``automl``, where the channel's templates find it::
+
+        on_failure_callback=SageMakerAutoMLNotifier(
+            SmtpNotifier(to="ml@acme.org", subject="{{ automl.title }}", html_content="{{ automl.html }}")
+        )
+
+    It is made of XCom alone: nothing is asked of AWS in a callback.
+
+    :param channel: a notifier, whose templates may use ``automl.title``, ``automl.text``, ``automl.markdown``,
+        ``automl.html``, ``automl.facts``, ``automl.job`` and ``automl.candidate``; or a function, called with the
+        summary.
+    :param task_ids: the task that submitted the job or waited on it; default: the task that this is a callback of.
+    """
+
+    template_fields = ("task_ids",)
+
+    def __init__(
+        self, channel: BaseNotifier | Callable[[dict[str, Any]], object], *, task_ids: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if not callable(channel):
+            raise AutoMLValidationError(
+                type(self).__name__,
+                [f"channel: is {channel!r}; pass a notifier such as SmtpNotifier(…), or a function"],
+            )
+        self.channel = channel
+        self.task_ids = task_ids
+
+    def notify(self, context: Context) -> None:
+        """Summarise the job and hand the summary on."""
+        from airflow_automl.notifications.summary import summarize
+        from airflow_automl.xcom import pull_best_candidate, pull_job
+
+        ti = context["ti"]
+        task_ids = self.task_ids or ti.task_id
+        candidate = pull_best_candidate(ti, task_ids)
+        report = ti.xcom_pull(task_ids=task_ids, key="summary")
+        summary = summarize(
+            pull_job(ti, task_ids),
+            candidate if isinstance(candidate, dict) and "CandidateName" in candidate else None,
+            dag_id=ti.dag_id,
+            task_id=ti.task_id,
+            run_id=ti.run_id,
+            error=context.get("exception"),
+            report=report.get("html") if isinstance(report, dict) else None,
+        )
+        if isinstance(self.channel, BaseNotifier):
+            self.channel({**context, "automl": summary})
+        else:
+            self.channel(summary)

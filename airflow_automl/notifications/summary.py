@@ -1,0 +1,76 @@
+"""What there is to say about a job, in few words: as plain text, Markdown and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from airflow_automl.contract import metrics
+from airflow_automl.report.document import duration_text, seconds_between
+
+__all__ = ["summarize"]
+
+
+def summarize(
+    job: Mapping[str, Any] | None,
+    candidate: Mapping[str, Any] | None,
+    *,
+    dag_id: str,
+    task_id: str,
+    run_id: str,
+    error: object = None,
+    report: str | None = None,
+) -> dict[str, Any]:
+    """Put a job into words.
+
+    :param job: the job's document, ``None`` if it was never submitted.
+    :param candidate: its best candidate, if it has one.
+    :param error: what the task failed with.
+    :param report: where its report lies.
+    :return: ``{"title", "text", "markdown", "html", "facts", "job", "candidate"}``; ``facts`` are the lines as pairs.
+    """
+    name = job["name"] if job else None
+    status = (job or {}).get("status")
+    failed = error is not None or status in {"Failed", "Stopped"}
+    if job is None:
+        title = f"{dag_id}: no AutoML job was submitted"
+    elif failed:
+        title = f"{dag_id}: AutoML job {name} {'was stopped' if status == 'Stopped' else 'failed'}"
+    elif candidate:
+        title = f"{dag_id}: AutoML job {name} found {candidate['CandidateName']}"
+    else:
+        title = f"{dag_id}: AutoML job {name} is {status}"
+    facts: list[tuple[str, str]] = []
+    if error is not None:
+        facts.append(("Reason", str(error)))
+    if job:
+        facts.append(("Status", " / ".join(filter(None, (status, job.get("secondary_status"))))))
+        facts.append(("Problem type", str(job.get("problem_type") or "unknown")))
+    if candidate:
+        facts.append(("Best candidate", str(candidate["CandidateName"])))
+        objective = metrics.objective_name(candidate)
+        values = metrics.candidate_metrics(candidate)
+        ordered = sorted(values, key=lambda each: (each != objective, each))
+        facts.append(("Metrics", ", ".join(f"{each} {values[each]:.4g}" for each in ordered[:6])))
+    if job:
+        seconds = seconds_between(job.get("created"), job.get("ended"))
+        if seconds is not None:
+            facts.append(("Run time", duration_text(seconds)))
+        facts += [("Partial failure", message) for message in job.get("partial_failures") or ()]
+    if report:
+        facts.append(("Report", report))
+    facts.append(("Task", f"{dag_id}.{task_id}, run {run_id}"))
+    lines = "\n".join(f"{key}: {value}" for key, value in facts)
+    # Markdown has no escaping that all channels agree on: code spans keep the values from becoming markup.
+    marked = "\n".join(f"- {key}: `{value.replace('`', chr(39))}`" for key, value in facts)
+    rows = "".join(f"<tr><th align=left>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in facts)
+    return {
+        "title": title,
+        "text": f"{title}\n{lines}",
+        "markdown": f"**{title.replace('*', '')}**\n\n{marked}",
+        "html": f"<h3>{escape(title)}</h3><table>{rows}</table>",
+        "facts": facts,
+        "job": dict(job) if job else None,
+        "candidate": dict(candidate) if candidate else None,
+    }

@@ -1,0 +1,84 @@
+"""Approve or reject a version in SageMaker's model registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.exceptions import AutoMLValidationError
+from airflow_automl.operators._downstream import DownstreamOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+__all__ = ["SageMakerAutoMLApproveOperator"]
+
+_STATUSES = ("Approved", "Rejected", "PendingManualApproval")
+
+
+class SageMakerAutoMLApproveOperator(DownstreamOperator):
+    """Set the approval status of a registered version; setting it again changes nothing.
+
+    Operations: UpdateModelPackage, DescribeModelPackage; with ``group`` ListModelPackages.
+
+    :param model_package: the version: its ARN, or what
+        :class:`~airflow_automl.operators.SageMakerAutoMLRegisterOperator` returned (``register.output``; templated).
+    :param group: instead of ``model_package``: the newest version of this model package group (templated).
+    :param status: ``Approved``, ``Rejected`` or ``PendingManualApproval`` (templated).
+    :param description: why (templated).
+    :return: ``{"model_package_arn", "model_package_group", "version", "approval_status"}``.
+    :raises AutoMLValidationError: an unknown status, or no such version.
+    """
+
+    template_fields = (*DownstreamOperator.template_fields, "model_package", "group", "status", "description")
+    ui_color = "#e1d5e7"
+
+    def __init__(
+        self,
+        *,
+        model_package: Any = None,
+        group: str | None = None,
+        status: str = "Approved",
+        description: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model_package = model_package
+        self.group = group
+        self.status = status
+        self.description = description
+        if (model_package is None) == (group is None):
+            raise AutoMLValidationError(
+                type(self).__name__, ["model_package, group: give exactly one, such as model_package=register.output"]
+            )
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Find the version and set its status."""
+        if self.status not in _STATUSES:
+            raise AutoMLValidationError("status", [f"status: is {self.status!r}; valid are {', '.join(_STATUSES)}"])
+        arn = self._arn()
+        request: dict[str, Any] = {"ModelPackageArn": arn, "ModelApprovalStatus": self.status}
+        if self.description:
+            request["ApprovalDescription"] = " ".join(self.description.split())[:1024]
+        self.check_request("UpdateModelPackage", request)
+        self.hook.update_model_package(request)
+        package = self.hook.describe_model_package(arn) or {}
+        self.log.info("%s is %s", arn, self.status)
+        return {
+            "model_package_arn": arn,
+            "model_package_group": package.get("ModelPackageGroupName"),
+            "version": package.get("ModelPackageVersion"),
+            "approval_status": self.status,
+        }
+
+    def _arn(self) -> str:
+        if self.group is not None:
+            for summary in self.hook.list_model_packages(self.group):
+                return str(summary["ModelPackageArn"])
+            raise AutoMLValidationError("group", [f"group: {self.group} has no version to approve"])
+        package = self.model_package
+        arn = package.get("model_package_arn") if isinstance(package, dict) else package
+        if not arn:
+            raise AutoMLValidationError(
+                "model_package", [f"model_package: names no version: {package!r}; pass an ARN or register.output"]
+            )
+        return str(arn)

@@ -1,0 +1,73 @@
+"""A job's leaderboard as XCom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.exceptions import AutoMLJobNotFound, AutoMLValidationError
+from airflow_automl.operators._downstream import DownstreamOperator, document
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+__all__ = ["SageMakerAutoMLCandidatesOperator"]
+
+
+class SageMakerAutoMLCandidatesOperator(DownstreamOperator):
+    """List a job's candidates, best first, for tasks that are mapped over them.
+
+    ``SageMakerAutoMLTransformOperator.partial(…).expand(candidate=leaderboard.output)`` scores with each of them.
+
+    Operations: ListCandidatesForAutoMLJob.
+
+    :param job: the job's document, such as ``train.job`` (templated).
+    :param job_name: the name of an AutoML job (V1 or V2), instead of ``job`` (templated).
+    :param limit: return the best ones only. Airflow maps over at most 1,024 items by default.
+    :param completed_only: leave out candidates that failed, were stopped or are still training.
+    :return: the candidates' documents in AWS's own keys, times as ISO-8601 strings; those without a score come last.
+    :raises AutoMLJobNotFound: there is no such job.
+    """
+
+    template_fields = (*DownstreamOperator.template_fields, "job", "job_name", "limit")
+    ui_color = "#dae8fc"
+
+    def __init__(
+        self,
+        *,
+        job: Any = None,
+        job_name: str | None = None,
+        limit: int | str | None = None,
+        completed_only: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.job = job
+        self.job_name = job_name
+        self.limit = limit
+        self.completed_only = completed_only
+        if job is None and job_name is None:
+            raise AutoMLValidationError(
+                type(self).__name__, ["job, job_name: none is given; pass job=train.job, or job_name="]
+            )
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Ask the service and sort."""
+        from airflow_automl.contract import documents, metrics
+
+        name = self.job_name or (document(self.job, "job") or {}).get("name")
+        if not name:
+            raise AutoMLJobNotFound("there is no job whose candidates could be listed")
+        listed = [documents.json_safe(candidate) for candidate in self.hook.list_candidates(name)]
+        if self.completed_only:
+            listed = [candidate for candidate in listed if candidate.get("CandidateStatus") == "Completed"]
+
+        def rank(candidate: dict[str, Any]) -> tuple[bool, float, float]:
+            value, objective = metrics.objective_value(candidate), metrics.objective_name(candidate)
+            if value is None or objective is None:
+                return (True, 0.0, 0.0)
+            latency = metrics.candidate_metrics(candidate).get("InferenceLatency", float("inf"))
+            return (False, value if metrics.direction(objective) == "Minimize" else -value, latency)
+
+        listed.sort(key=rank)
+        self.log.info("Job %s has %d candidates", name, len(listed))
+        return listed if self.limit is None else listed[: int(self.limit)]

@@ -1,0 +1,76 @@
+"""Delete an endpoint, and the versions that were made for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.exceptions import AutoMLDeploymentFailed
+from airflow_automl.operators._downstream import WaitingOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+__all__ = ["SageMakerAutoMLDeleteEndpointOperator"]
+
+
+class SageMakerAutoMLDeleteEndpointOperator(WaitingOperator):
+    """Delete an endpoint and wait until it is gone; then its configs and models, if this package made them.
+
+    Meant as a teardown (``deploy >> use >> delete.as_teardown(setups=deploy)``). What is gone already is no error. A
+    deployment that is under way is waited for, because AWS does not let it be interrupted.
+
+    Operations: DescribeEndpoint, DeleteEndpoint; ListEndpointConfigs, ListTags, DescribeEndpointConfig,
+    DeleteEndpointConfig, DeleteModel.
+
+    :param endpoint_name: the endpoint (templated).
+    :param delete_versions: delete its configs and models too.
+    :param wait_for_completion: ``False`` ends the task when the deletion has begun.
+    :param deferrable: see :class:`~airflow_automl.operators._downstream.WaitingOperator`; so ``poll_interval`` and
+        ``timeout``.
+    :return: ``{"endpoint_name", "endpoint_configs"}``: what was deleted.
+    :raises AutoMLDeploymentFailed: the endpoint is still there after the wait.
+    """
+
+    template_fields = (*WaitingOperator.template_fields, "endpoint_name")
+    ui_color = "#f8cecc"
+
+    def __init__(self, *, endpoint_name: str, delete_versions: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.endpoint_name = endpoint_name
+        self.delete_versions = delete_versions
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Delete, or go on where an earlier try of this task stopped."""
+        return self._advance(context, {"submitted": False})
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Go on: delete the endpoint that has come to rest, or what belonged to it."""
+        return self._advance(context, self.settled(event))
+
+    def _advance(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
+        from airflow_automl.hooks.sagemaker_deployment import RESOURCES
+
+        endpoint = self.hook.describe_endpoint(self.endpoint_name)
+        if endpoint is None:
+            return self._clean()
+        status = endpoint["EndpointStatus"]
+        if status in RESOURCES["endpoint"].settled:
+            if state["submitted"]:
+                reason = endpoint.get("FailureReason") or "AWS gives no reason"
+                raise AutoMLDeploymentFailed(f"endpoint {self.endpoint_name} is {status} and not deleted: {reason}")
+            self.hook.delete_endpoint(self.endpoint_name)
+            self.log.info("Deleting endpoint %s", self.endpoint_name)
+            state = {**state, "submitted": True}
+            if not self.wait_for_completion:
+                return self._clean()
+        result: dict[str, Any] = self.wait_for(context, "endpoint", self.endpoint_name, state)
+        return result
+
+    def _clean(self) -> dict[str, Any]:
+        from airflow_automl.operators._versions import own_versions, remove_versions
+
+        names: list[str] = []
+        if self.delete_versions:
+            names = [config["EndpointConfigName"] for config in own_versions(self.hook, self.endpoint_name)]
+            remove_versions(self.hook, self.endpoint_name, names, keep=())
+        return {"endpoint_name": self.endpoint_name, "endpoint_configs": names}

@@ -1,0 +1,178 @@
+"""Register a candidate in SageMaker's model registry."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.exceptions import AutoMLValidationError
+from airflow_automl.operators._downstream import CandidateOperator, document, run_identity
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+__all__ = ["SageMakerAutoMLRegisterOperator"]
+
+_TOKENS = uuid.UUID("6f0e0f0e-6a52-4f7e-9c5e-3c7b8d1f2a90")
+_TOKEN_KEY = "airflow-automl:token"  # noqa: S105  # a name, not a secret
+#: Where the job's own reports belong in ModelMetrics: artefact location → (section, member, file).
+_REPORTS = {
+    "Explainability": ("Explainability", "Report", "analysis.json"),
+    "ModelInsights": ("ModelQuality", "Statistics", "statistics.json"),
+}
+
+
+class SageMakerAutoMLRegisterOperator(CandidateOperator):
+    """Make a candidate a version of a model package group, which is created where there is none yet.
+
+    The version has all containers of the candidate, its metrics and origin as customer metadata, and links to the
+    job's own explainability report and model insights where these exist. A retry finds the version that an earlier try
+    made.
+
+    Operations: CreateModelPackageGroup, CreateModelPackage, DescribeModelPackage; ListModelPackages on a retry.
+
+    :param group: the model package group's name (templated).
+    :param candidate: see :class:`~airflow_automl.operators._downstream.CandidateOperator`; so ``job``, ``job_name``.
+    :param approval_status: ``PendingManualApproval``, ``Approved`` or ``Rejected`` (templated).
+    :param response: as for :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator`.
+    :param metadata: further customer metadata; its values are made text.
+    :param content_types: what the model takes.
+    :param response_types: what the model answers.
+    :param instance_type: chooses between CPU and GPU containers where the candidate has both.
+    :param model_package: other members of CreateModelPackage in AWS's shape; they win.
+    :param tags: tags for a group that is created, beside the job's own.
+    :return: ``{"model_package_arn", "model_package_group", "version", "approval_status", "candidate_name",
+        "job_name"}``.
+    :raises NoBestCandidate: there is no candidate, or it has no containers.
+    :raises AutoMLValidationError: a request that AWS would refuse; nothing was made.
+    """
+
+    template_fields = (
+        *CandidateOperator.template_fields,
+        *("group", "approval_status", "response", "metadata", "model_package", "tags"),
+    )
+    ui_color = "#e1d5e7"
+
+    def __init__(
+        self,
+        *,
+        group: str,
+        approval_status: str = "PendingManualApproval",
+        response: Sequence[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        content_types: Sequence[str] = ("text/csv",),
+        response_types: Sequence[str] = ("text/csv",),
+        instance_type: str | None = None,
+        model_package: dict[str, Any] | None = None,
+        tags: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.group = group
+        self.approval_status = approval_status
+        self.response = response
+        self.metadata = metadata
+        self.content_types = content_types
+        self.response_types = response_types
+        self.instance_type = instance_type
+        self.model_package = model_package
+        self.tags = tags
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Register, or find what an earlier try registered."""
+        candidate, job = self.resolve()
+        request = self._request(candidate, job, context)
+        self.check_request("CreateModelPackage", request)
+        group = {"ModelPackageGroupName": self.group, "Tags": self._group_tags(job)}
+        self.check_request("CreateModelPackageGroup", group)
+        self.hook.ensure_model_package_group(group)
+        arn = self._registered(request, context) or self.hook.create_model_package(request)
+        package = self.hook.describe_model_package(arn) or {}
+        self.log.info("Candidate %s is version %s", candidate["CandidateName"], arn)
+        return {
+            "model_package_arn": arn,
+            "model_package_group": self.group,
+            "version": package.get("ModelPackageVersion"),
+            "approval_status": package.get("ModelApprovalStatus", self.approval_status),
+            "candidate_name": candidate["CandidateName"],
+            "job_name": (job or {}).get("name"),
+        }
+
+    def _registered(self, request: Mapping[str, Any], context: Context) -> str | None:
+        """Return what an earlier try made, where the service does not honour its own client token."""
+        if getattr(context["ti"], "try_number", 1) <= 1:
+            return None
+        for summary, _ in zip(self.hook.list_model_packages(self.group), range(20), strict=False):
+            package = self.hook.describe_model_package(summary["ModelPackageArn"]) or {}
+            if (package.get("CustomerMetadataProperties") or {}).get(_TOKEN_KEY) == request["ClientToken"]:
+                return str(summary["ModelPackageArn"])
+        return None
+
+    def _group_tags(self, job: Mapping[str, Any] | None) -> list[dict[str, str]]:
+        from airflow_automl.hooks.sagemaker_deployment import tag_list
+        from airflow_automl.operators._deployment import tag_value
+
+        tags = {**(self.hook.defaults.get("tags") or {}), **(document(self.tags, "tags") or {})}
+        return tag_list({key: tag_value(value) for key, value in tags.items()})
+
+    def _request(self, candidate: Mapping[str, Any], job: Mapping[str, Any] | None, context: Context) -> dict[str, Any]:
+        from airflow_automl.operators._deployment import tag_value, version_tags
+        from airflow_automl.serving import containers_of, is_accelerated, with_response_keys
+
+        accelerated = is_accelerated(self.instance_type) if self.instance_type else None
+        containers = with_response_keys(
+            containers_of(candidate, accelerated=accelerated), document(self.response, "response") or ()
+        )
+        run = run_identity(context)
+        run |= {"clears": getattr(context["ti"], "max_tries", 0)}
+        token = str(uuid.uuid5(_TOKENS, repr((self.group, candidate["CandidateName"], sorted(run.items())))))
+        origin = {f"airflow-automl:{key}": tag_value(value) for key, value in run_identity(context).items()}
+        own = {**version_tags(candidate, job, origin), _TOKEN_KEY: token}
+        extra = {key: tag_value(value) for key, value in (document(self.metadata, "metadata") or {}).items()}
+        if len(own) + len(extra) > 50:
+            raise AutoMLValidationError(
+                "metadata", [f"metadata: {len(extra)} entries and {len(own)} of our own are more than AWS's 50"]
+            )
+        name = (job or {}).get("name")
+        request: dict[str, Any] = {
+            "ModelPackageGroupName": self.group,
+            "ModelPackageDescription": f"Candidate {candidate['CandidateName']}"
+            + (f" of AutoML job {name}" if name else ""),
+            "ModelApprovalStatus": self.approval_status,
+            "InferenceSpecification": {
+                "Containers": containers,
+                "SupportedContentTypes": list(self.content_types),
+                "SupportedResponseMIMETypes": list(self.response_types),
+            },
+            "CustomerMetadataProperties": {**extra, **own},
+            "ClientToken": token,
+        }
+        metrics = self._model_metrics(candidate)
+        if metrics:
+            request["ModelMetrics"] = metrics
+        return {**request, **(document(self.model_package, "model_package") or {})}
+
+    def _model_metrics(self, candidate: Mapping[str, Any]) -> dict[str, Any]:
+        locations = (candidate.get("CandidateProperties") or {}).get("CandidateArtifactLocations") or {}
+        found: dict[str, Any] = {}
+        for key, (section, member, file) in _REPORTS.items():
+            prefix = locations.get(key)
+            address = self._file(prefix, file) if prefix else None
+            if address:
+                found[section] = {member: {"ContentType": "application/json", "S3Uri": address}}
+        return found
+
+    def _file(self, prefix: str, name: str) -> str | None:
+        """Return the address of a report's file; ``None`` where it is not there or S3 can't be asked."""
+        from airflow.sdk import ObjectStoragePath
+
+        try:
+            root = ObjectStoragePath(prefix, conn_id=self.aws_conn_id)
+            for found in root.fs.find(root.path.rstrip("/")):
+                if found.rpartition("/")[2] == name:
+                    return f"{root.protocol}://{found}"
+        except Exception as error:
+            # The registry takes a version without reports too.
+            self.log.warning("Reports at %s can't be listed: %s", prefix, error)
+        return None

@@ -1,0 +1,141 @@
+"""Put an endpoint's previous config back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.exceptions import AutoMLDeploymentFailed
+from airflow_automl.operators._downstream import WaitingOperator, document
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+__all__ = ["SageMakerAutoMLRollbackOperator"]
+
+_TARGET = "automl_rollback_target"
+
+
+class SageMakerAutoMLRollbackOperator(WaitingOperator):
+    """Let an endpoint serve the config again that it served before, and wait until it does.
+
+    Which config that is, is decided once for a run of the task and remembered, so that a retry does not go back one
+    step further. A deployment that is under way is waited for.
+
+    Operations: DescribeEndpoint, DescribeEndpointConfig, ListTags, UpdateEndpoint.
+
+    :param endpoint_name: the endpoint (templated).
+    :param endpoint_config: the config to go back to, such as
+        ``deploy.output["previous_endpoint_config"]`` (templated); default: the one that the endpoint served before,
+        which :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator` wrote into its config's tags.
+    :param deployment_config: AWS's ``DeploymentConfig``, as for deploying.
+    :param wait_for_completion: ``False`` ends the task when the rollback has begun.
+    :param deferrable: see :class:`~airflow_automl.operators._downstream.WaitingOperator`; so ``poll_interval`` and
+        ``timeout``.
+    :return: ``{"endpoint_name", "endpoint_arn", "endpoint_config", "previous_endpoint_config"}``; the latter is the
+        config that was served until now, ``None`` if the endpoint served the right one already.
+    :raises AutoMLDeploymentFailed: there is no such endpoint or no previous config, or it does not come up.
+    """
+
+    template_fields = (
+        *WaitingOperator.template_fields,
+        *("endpoint_name", "endpoint_config", "deployment_config"),
+    )
+    ui_color = "#f8cecc"
+
+    def __init__(
+        self,
+        *,
+        endpoint_name: str,
+        endpoint_config: str | None = None,
+        deployment_config: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.endpoint_name = endpoint_name
+        self.endpoint_config = endpoint_config
+        self.deployment_config = deployment_config
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Go back, or go on where an earlier try of this task stopped."""
+        return self._advance(context, {})
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Judge what the wait ended with, or begin now that the endpoint is at rest."""
+        state = self.settled(event)
+        if not state["submitted"]:
+            return self._advance(context, state)
+        endpoint = self._endpoint()
+        if endpoint["EndpointStatus"] == "InService" and endpoint["EndpointConfigName"] == state["target"]:
+            return self._result(endpoint, state["serving"])
+        raise AutoMLDeploymentFailed(
+            f"endpoint {self.endpoint_name} did not go back to {state['target']}; it is {endpoint['EndpointStatus']} "
+            f"with {endpoint['EndpointConfigName']}: {endpoint.get('FailureReason') or 'AWS gives no reason'}"
+        )
+
+    def _advance(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
+        from airflow_automl.hooks.sagemaker_deployment import RESOURCES
+
+        endpoint = self._endpoint()
+        if endpoint["EndpointStatus"] not in RESOURCES["endpoint"].settled:
+            return self._wait(context, {**state, "submitted": False})
+        serving = endpoint["EndpointConfigName"]
+        target = self._target(context, serving)
+        if serving == target:
+            self.log.info("Endpoint %s serves %s already", self.endpoint_name, target)
+            return self._result(endpoint, None)
+        if self.hook.describe_endpoint_config(target) is None:
+            raise AutoMLDeploymentFailed(
+                f"endpoint {self.endpoint_name} can't go back to {target}: there is no such config any more; deploy a "
+                "candidate instead, and raise keep_versions"
+            )
+        request: dict[str, Any] = {"EndpointName": self.endpoint_name, "EndpointConfigName": target}
+        deployment_config = document(self.deployment_config, "deployment_config")
+        if deployment_config:
+            request["DeploymentConfig"] = deployment_config
+        self.check_request("UpdateEndpoint", request)
+        self.hook.update_endpoint(request)
+        self.log.info("Endpoint %s goes back from %s to %s", self.endpoint_name, serving, target)
+        if not self.wait_for_completion:
+            return self._result({**endpoint, "EndpointConfigName": target}, serving)
+        return self._wait(context, {**state, "submitted": True, "target": target, "serving": serving})
+
+    def _wait(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = self.wait_for(context, "endpoint", self.endpoint_name, state)
+        return result
+
+    def _endpoint(self) -> dict[str, Any]:
+        endpoint = self.hook.describe_endpoint(self.endpoint_name)
+        if endpoint is None:
+            raise AutoMLDeploymentFailed(f"there is no endpoint {self.endpoint_name}")
+        return endpoint
+
+    def _target(self, context: Context, serving: str) -> str:
+        from airflow_automl.operators._deployment import TAG_PREVIOUS
+
+        if self.endpoint_config:
+            return self.endpoint_config
+        # After UpdateEndpoint the tags would name the step before the one that was just taken back.
+        store = context.get("task_state_store")
+        remembered = store.get(_TARGET) if store is not None else None
+        if remembered:
+            return str(remembered)
+        config = self.hook.describe_endpoint_config(serving)
+        tags = self.hook.read_tags(config["EndpointConfigArn"]) if config else None
+        target = (tags or {}).get(TAG_PREVIOUS)
+        if not target:
+            raise AutoMLDeploymentFailed(
+                f"what endpoint {self.endpoint_name} served before {serving} is not known; name the config in "
+                "endpoint_config"
+            )
+        if store is not None:
+            store.set(_TARGET, target)
+        return target
+
+    def _result(self, endpoint: Mapping[str, Any], before: str | None) -> dict[str, Any]:
+        return {
+            "endpoint_name": self.endpoint_name,
+            "endpoint_arn": endpoint.get("EndpointArn"),
+            "endpoint_config": endpoint["EndpointConfigName"],
+            "previous_endpoint_config": before,
+        }

@@ -1,0 +1,82 @@
+"""The notifier, over a channel with templates and over a function."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import BaseNotifier
+
+from airflow_automl.exceptions import AutoMLValidationError
+from airflow_automl.notifications import SageMakerAutoMLNotifier
+
+JOB = {
+    "name": "churn-5a8e",
+    "status": "Completed",
+    "secondary_status": "Completed",
+    "problem_type": "BinaryClassification",
+    "created": "2026-11-21T04:00:00+00:00",
+    "ended": "2026-11-21T04:02:00+00:00",
+    "partial_failures": ["no <b>insights</b>"],
+}
+CANDIDATE = {
+    "CandidateName": "churn-Weighted",
+    "FinalAutoMLJobObjectiveMetric": {"MetricName": "AUC", "Value": 0.85},
+}
+
+
+class Channel(BaseNotifier):
+    """Any of Airflow's notifiers."""
+
+    template_fields = ("subject", "body")
+
+    def __init__(self, subject: str, body: str) -> None:
+        super().__init__()
+        self.subject = subject
+        self.body = body
+        self.sent: list[tuple[str, str]] = []
+
+    def notify(self, context: Any) -> None:
+        self.sent.append((self.subject, self.body))
+
+
+def context(xcoms: dict[tuple[str, str], Any], **more: Any) -> dict[str, Any]:
+    def pull(task_ids: str, key: str = "return_value", **_: Any) -> Any:
+        return xcoms.get((task_ids, key))
+
+    ti = SimpleNamespace(dag_id="churn", task_id="train", run_id="manual__1", xcom_pull=pull)
+    return {"ti": ti, **more}
+
+
+def test_a_channels_templates_see_the_summary() -> None:
+    channel = Channel("{{ automl.title }}", "{{ automl.html }}")
+    there = {("train", "job"): JOB, ("train", "return_value"): CANDIDATE}
+    SageMakerAutoMLNotifier(channel)(context(there))
+    ((subject, body),) = channel.sent
+    assert subject == "churn: AutoML job churn-5a8e found churn-Weighted"
+    assert "AUC 0.85" in body
+    assert "2 min 0 s" in body
+    assert "no &lt;b&gt;insights&lt;/b&gt;" in body
+
+
+def test_a_function_gets_the_summary_of_another_task() -> None:
+    sent: list[dict[str, Any]] = []
+    there = {("other", "job"): {**JOB, "status": "Failed"}}
+    SageMakerAutoMLNotifier(sent.append, task_ids="other")(context(there, exception=ValueError("No column `churn`")))
+    (summary,) = sent
+    assert summary["title"] == "churn: AutoML job churn-5a8e failed"
+    assert "Reason: No column `churn`" in summary["text"]
+    assert "- Reason: `No column 'churn'`" in summary["markdown"]
+
+
+def test_a_task_that_never_submitted_a_job() -> None:
+    sent: list[dict[str, Any]] = []
+    SageMakerAutoMLNotifier(sent.append)(context({}, exception="bad request"))
+    assert sent[0]["title"] == "churn: no AutoML job was submitted"
+    assert sent[0]["job"] is None
+
+
+def test_a_channel_that_is_none() -> None:
+    with pytest.raises(AutoMLValidationError, match="channel: is 'mail'"):
+        SageMakerAutoMLNotifier("mail")  # type: ignore[arg-type]

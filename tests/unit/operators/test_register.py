@@ -1,0 +1,149 @@
+"""Registering a candidate and approving it, against the wire; and the leaderboard as XCom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_automl.exceptions import AutoMLJobNotFound, AutoMLValidationError
+from airflow_automl.operators import (
+    SageMakerAutoMLApproveOperator,
+    SageMakerAutoMLCandidatesOperator,
+    SageMakerAutoMLRegisterOperator,
+)
+from tests.hosting import ARN, HostingStandIn
+from tests.unit.operators.conftest import make_candidate
+
+
+def register(context: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    operator = SageMakerAutoMLRegisterOperator(task_id="register", group="churn", **settings)
+    return dict(operator.execute(context))
+
+
+def test_a_version_has_all_containers_metrics_and_its_origin(
+    hosting: HostingStandIn, context: dict[str, Any], job: dict[str, Any]
+) -> None:
+    candidate = make_candidate(containers=3)
+    result = register(context, candidate=candidate, job=job, response=["predicted_label"], metadata={"rows": 7032})
+
+    (package,) = hosting.packages
+    images = [container["Image"] for container in package["InferenceSpecification"]["Containers"]]
+    assert images == [container["Image"] for container in candidate["InferenceContainers"]]
+    assert package["ModelApprovalStatus"] == "PendingManualApproval"
+    assert package["CustomerMetadataProperties"] == package["CustomerMetadataProperties"] | {
+        "rows": "7032",
+        "airflow-automl:job": "churn-5a8e",
+        "airflow-automl:candidate": candidate["CandidateName"],
+        "airflow-automl:metric:AUC": "0.85",
+        "airflow-automl:dag": "churn",
+        "airflow-automl:run": "manual__1",
+    }
+    assert result == {
+        "model_package_arn": f"{ARN}:model-package/churn/1",
+        "model_package_group": "churn",
+        "version": 1,
+        "approval_status": "PendingManualApproval",
+        "candidate_name": candidate["CandidateName"],
+        "job_name": "churn-5a8e",
+    }
+
+
+def test_a_retry_finds_what_was_registered(
+    hosting: HostingStandIn, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any]
+) -> None:
+    first = register(context, candidate=candidate, job=job)
+    assert register(context, candidate=candidate, job=job) == first
+    # As with a service that does not honour client tokens.
+    hosting.packages[0].pop("ClientToken")
+    context["ti"].try_number = 2
+    assert register(context, candidate=candidate, job=job) == first
+    assert len(hosting.packages) == 1
+    context["ti"].run_id = "manual__2"
+    assert register(context, candidate=candidate, job=job)["version"] == 2
+    assert len(hosting.groups) == 1
+
+
+def test_reports_beside_the_candidate_are_linked(
+    hosting: HostingStandIn, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any], tmp_path: Any
+) -> None:
+    (tmp_path / "e" / "1").mkdir(parents=True)
+    (tmp_path / "e" / "1" / "analysis.json").write_text("{}")
+    candidate["CandidateProperties"]["CandidateArtifactLocations"] = {
+        "Explainability": f"file://{tmp_path}/e",
+        "ModelInsights": f"file://{tmp_path}/missing",
+    }
+    operator = SageMakerAutoMLRegisterOperator(task_id="register", group="churn", candidate=candidate, job=job)
+    found = operator._model_metrics(candidate)
+    assert found == {
+        "Explainability": {
+            "Report": {"ContentType": "application/json", "S3Uri": f"file://{tmp_path}/e/1/analysis.json"}
+        }
+    }
+
+
+def test_what_aws_would_refuse_is_refused_before_a_group_is_made(
+    hosting: HostingStandIn, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any]
+) -> None:
+    with pytest.raises(AutoMLValidationError, match="ModelApprovalStatus"):
+        register(context, candidate=candidate, job=job, approval_status="Fine")
+    with pytest.raises(AutoMLValidationError, match="are more than AWS's 50"):
+        register(context, candidate=candidate, job=job, metadata={str(number): number for number in range(50)})
+    assert not hosting.groups
+
+
+def approve(context: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    return dict(SageMakerAutoMLApproveOperator(task_id="approve", **settings).execute(context))
+
+
+def test_a_version_is_approved_or_rejected(
+    hosting: HostingStandIn, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any]
+) -> None:
+    registered = register(context, candidate=candidate, job=job)
+    result = approve(context, model_package=registered, description="Looked at by\nJo")
+    assert result == approve(context, model_package=registered["model_package_arn"])
+    assert hosting.packages[0]["ModelApprovalStatus"] == result["approval_status"] == "Approved"
+    assert hosting.packages[0]["ApprovalDescription"] == "Looked at by Jo"
+
+    context["ti"].run_id = "manual__2"
+    register(context, candidate=candidate, job=job)
+    assert approve(context, group="churn", status="Rejected")["version"] == 2
+    assert [package["ModelApprovalStatus"] for package in hosting.packages] == ["Approved", "Rejected"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model_package": "x", "status": "Yes"}, "status: is 'Yes'; valid are Approved, Rejected"),
+        ({"model_package": {}}, "names no version"),
+        ({"group": "empty"}, "empty has no version to approve"),
+        ({}, "give exactly one"),
+        ({"group": "a", "model_package": "b"}, "give exactly one"),
+    ],
+)
+def test_what_cannot_be_approved(
+    hosting: HostingStandIn, context: dict[str, Any], settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(AutoMLValidationError, match=message):
+        approve(context, **settings)
+
+
+def test_the_leaderboard_is_sorted_json(hosting: HostingStandIn, context: dict[str, Any]) -> None:
+    def wired(name: str, auc: float, status: str = "Completed") -> dict[str, Any]:
+        times = dict.fromkeys(("CreationTime", "EndTime", "LastModifiedTime"), 1_790_000_000)
+        return {**make_candidate(name, auc), "CandidateStatus": status, **times}
+
+    hosting.jobs["churn-5a8e"] = {}
+    hosting.candidates["churn-5a8e"] = [wired("a", 0.8), wired("b", 0.9), wired("c", 0.95, "Failed"), wired("d", 0.7)]
+    found = SageMakerAutoMLCandidatesOperator(task_id="c", job_name="churn-5a8e", limit="2").execute(context)
+    assert [candidate["CandidateName"] for candidate in found] == ["b", "a"]
+    assert found[0]["CreationTime"].startswith("2026-09-21T")
+    everything = SageMakerAutoMLCandidatesOperator(task_id="c", job_name="churn-5a8e", completed_only=False)
+    assert [candidate["CandidateName"] for candidate in everything.execute(context)] == ["c", "b", "a", "d"]
+
+
+def test_a_leaderboard_of_no_job(hosting: HostingStandIn, context: dict[str, Any]) -> None:
+    with pytest.raises(AutoMLJobNotFound):
+        SageMakerAutoMLCandidatesOperator(task_id="c", job_name="unknown").execute(context)
+    with pytest.raises(AutoMLValidationError, match="none is given"):
+        SageMakerAutoMLCandidatesOperator(task_id="c")

@@ -1,0 +1,149 @@
+"""Going back to the config before, and deleting an endpoint with all its versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_automl.exceptions import AutoMLDeploymentFailed
+from airflow_automl.operators import (
+    SageMakerAutoMLDeleteEndpointOperator,
+    SageMakerAutoMLDeployOperator,
+    SageMakerAutoMLRollbackOperator,
+)
+from tests.hosting import HostingStandIn
+from tests.unit.operators.conftest import Killed, make_candidate
+
+Run = Callable[[Callable[[], Any]], Any]
+
+
+class Store(dict[str, Any]):
+    """Airflow's task state, as far as a rollback uses it."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+
+@pytest.fixture
+def versions(hosting: HostingStandIn, run_task: Run, context: dict[str, Any], job: dict[str, Any]) -> list[str]:
+    """Three configs, deployed one after the other."""
+    found = []
+    for number in range(3):
+        context["ti"].run_id = f"manual__{number}"
+        make = lambda number=number: SageMakerAutoMLDeployOperator(  # noqa: E731
+            task_id="deploy",
+            endpoint_name="churn",
+            candidate=make_candidate(f"churn-{number}"),
+            job=job,
+            poll_interval=0.01,
+        )
+        found.append(run_task(make)["endpoint_config"])
+    hosting.calls.clear()
+    context["task_state_store"] = Store()
+    return found
+
+
+def rollback(**settings: Any) -> Callable[[], SageMakerAutoMLRollbackOperator]:
+    arguments = {"task_id": "rollback", "endpoint_name": "churn", "poll_interval": 0.01, **settings}
+    return lambda: SageMakerAutoMLRollbackOperator(**arguments)
+
+
+def delete(**settings: Any) -> Callable[[], SageMakerAutoMLDeleteEndpointOperator]:
+    arguments = {"task_id": "delete", "endpoint_name": "churn", "poll_interval": 0.01, **settings}
+    return lambda: SageMakerAutoMLDeleteEndpointOperator(**arguments)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_the_config_before_is_put_back(
+    hosting: HostingStandIn, run_task: Run, versions: list[str], deferrable: bool
+) -> None:
+    result = run_task(rollback(deferrable=deferrable))
+    assert hosting.endpoints["churn"]["EndpointConfigName"] == versions[1]
+    assert result["endpoint_config"] == versions[1]
+    assert result["previous_endpoint_config"] == versions[2]
+
+
+@pytest.mark.parametrize("died_after", range(6))
+def test_a_retry_goes_back_one_step_and_no_further(
+    hosting: HostingStandIn, run_task: Run, versions: list[str], kill_after: Callable[[int], None], died_after: int
+) -> None:
+    kill_after(died_after)
+    try:
+        run_task(rollback())
+    except Killed:
+        kill_after(1000)
+        run_task(rollback())
+    else:
+        pytest.skip(f"a rollback needs no more than {died_after} calls")
+    assert hosting.endpoints["churn"]["EndpointConfigName"] == versions[1]
+    assert len(hosting.made("UpdateEndpoint")) == 1
+
+
+def test_any_config_can_be_named(hosting: HostingStandIn, run_task: Run, versions: list[str]) -> None:
+    run_task(rollback(endpoint_config=versions[0]))
+    assert hosting.endpoints["churn"]["EndpointConfigName"] == versions[0]
+    assert run_task(rollback(endpoint_config=versions[0]))["previous_endpoint_config"] is None
+    assert len(hosting.made("UpdateEndpoint")) == 1
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_rollback_that_fails_says_why(hosting: HostingStandIn, run_task: Run) -> None:
+    hosting.deploys_fail = "no capacity"
+    with pytest.raises(AutoMLDeploymentFailed, match=r"did not go back to .*: no capacity"):
+        run_task(rollback())
+
+
+@pytest.mark.usefixtures("versions")
+def test_what_cannot_be_rolled_back(hosting: HostingStandIn, run_task: Run) -> None:
+    with pytest.raises(AutoMLDeploymentFailed, match="there is no endpoint other"):
+        run_task(rollback(endpoint_name="other"))
+    with pytest.raises(AutoMLDeploymentFailed, match="can't go back to gone: there is no such config any more"):
+        run_task(rollback(endpoint_config="gone"))
+    for tags in hosting.tags.values():
+        tags.pop("airflow-automl:previous-config", None)
+    with pytest.raises(AutoMLDeploymentFailed, match=r"served before .* is not known; name the config"):
+        run_task(rollback())
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.usefixtures("versions")
+def test_an_endpoint_goes_with_all_its_versions(hosting: HostingStandIn, run_task: Run, deferrable: bool) -> None:
+    hosting.models["by-hand"] = {}
+    hosting.CreateEndpointConfig(
+        {"EndpointConfigName": "churn-by-hand", "ProductionVariants": [{"VariantName": "a", "ModelName": "by-hand"}]}
+    )
+    result = run_task(delete(deferrable=deferrable))
+    assert len(result["endpoint_configs"]) == 3
+    assert not hosting.endpoints
+    assert set(hosting.configs) == {"churn-by-hand"}
+    assert set(hosting.models) == {"by-hand"}
+
+
+@pytest.mark.parametrize("died_after", range(0, 24, 3))
+@pytest.mark.usefixtures("versions")
+def test_a_deletion_can_be_retried_at_any_call(
+    hosting: HostingStandIn, run_task: Run, kill_after: Callable[[int], None], died_after: int
+) -> None:
+    kill_after(died_after)
+    try:
+        run_task(delete())
+    except Killed:
+        kill_after(1000)
+        run_task(delete())
+    assert (hosting.endpoints, hosting.configs, hosting.models) == ({}, {}, {})
+
+
+@pytest.mark.usefixtures("versions")
+def test_versions_can_be_kept_and_what_is_gone_is_no_error(hosting: HostingStandIn, run_task: Run) -> None:
+    assert run_task(delete(delete_versions=False))["endpoint_configs"] == []
+    assert len(hosting.configs) == 3
+    assert len(run_task(delete())["endpoint_configs"]) == 3
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_deployment_that_is_under_way_is_waited_for(hosting: HostingStandIn, run_task: Run) -> None:
+    hosting.endpoints["churn"] |= {"EndpointStatus": "Updating", "looks": 3}
+    run_task(delete())
+    assert not hosting.endpoints

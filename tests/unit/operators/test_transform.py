@@ -1,0 +1,192 @@
+"""Batch transform, against the wire."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from airflow_automl.exceptions import AutoMLJobFailed, AutoMLJobStopped, AutoMLJobTimeout, AutoMLValidationError
+from airflow_automl.operators import SageMakerAutoMLTransformOperator
+from tests.hosting import HostingStandIn
+from tests.unit.operators.conftest import Killed, make_candidate
+
+Run = Callable[[Callable[[], Any]], Any]
+
+
+def transform(**settings: Any) -> Callable[[], SageMakerAutoMLTransformOperator]:
+    arguments = {
+        "task_id": "score",
+        "input_path": "s3://acme-ml/new/",
+        "output_path": "s3://acme-ml/scored/",
+        "poll_interval": 0.01,
+        **settings,
+    }
+    return lambda: SageMakerAutoMLTransformOperator(**copy.deepcopy(arguments))
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_prefix_is_scored_and_the_model_removed(
+    hosting: HostingStandIn, run_task: Run, candidate: dict[str, Any], job: dict[str, Any], deferrable: bool
+) -> None:
+    job["security"] = {"VolumeKmsKeyId": "key-1"}
+    job["output"] = {"S3OutputPath": "s3://acme-ml/out/", "KmsKeyId": "key-2"}
+    result = run_task(
+        transform(candidate=candidate, job=job, join=True, response=["probability"], deferrable=deferrable)
+    )
+
+    (request,) = hosting.made("CreateTransformJob")
+    assert request["TransformInput"] == {
+        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://acme-ml/new/"}},
+        "ContentType": "text/csv",
+        "SplitType": "Line",
+    }
+    assert request["TransformOutput"] == {
+        "S3OutputPath": "s3://acme-ml/scored/",
+        "AssembleWith": "Line",
+        "Accept": "text/csv",
+        "KmsKeyId": "key-2",
+    }
+    assert request["TransformResources"] == {
+        "InstanceType": "ml.m5.2xlarge",
+        "InstanceCount": 1,
+        "VolumeKmsKeyId": "key-1",
+    }
+    assert request["DataProcessing"] == {"JoinSource": "Input"}
+    assert {"Key": "team", "Value": "growth"} in request["Tags"]
+    (model,) = hosting.made("CreateModel")
+    assert model["PrimaryContainer"]["Environment"]["SAGEMAKER_INFERENCE_OUTPUT"] == "probability"
+    assert not hosting.models
+    assert result["status"] == "Completed"
+    assert result["output"] == "s3://acme-ml/scored/"
+    assert result["transform_job_name"] == request["TransformJobName"]
+
+
+@pytest.mark.parametrize("died_after", range(8))
+def test_a_retry_after_a_crash_at_any_call_scores_once(
+    hosting: HostingStandIn,
+    run_task: Run,
+    kill_after: Callable[[int], None],
+    candidate: dict[str, Any],
+    job: dict[str, Any],
+    died_after: int,
+) -> None:
+    make = transform(candidate=candidate, job=job)
+    kill_after(died_after)
+    try:
+        run_task(make)
+    except Killed:
+        kill_after(1000)
+        assert run_task(make)["status"] == "Completed"
+    else:
+        pytest.skip(f"scoring needs no more than {died_after} calls")
+    assert len(hosting.transforms) == 1
+    assert not hosting.models
+
+
+def test_a_retry_after_a_failure_and_a_clear_score_anew(
+    hosting: HostingStandIn, run_task: Run, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any]
+) -> None:
+    context["ti"].max_tries = 1
+    hosting.deploys_fail = "ClientError: unable to parse the input"
+    with pytest.raises(AutoMLJobFailed, match="ClientError: unable to parse the input"):
+        run_task(transform(candidate=candidate, job=job))
+    assert not hosting.models
+
+    hosting.deploys_fail = None
+    second = run_task(transform(candidate=candidate, job=job))
+    assert second == run_task(transform(candidate=candidate, job=job))
+    context["ti"].max_tries = 2
+    third = run_task(transform(candidate=candidate, job=job))
+    assert len({*hosting.transforms}) == 3
+    assert third["transform_job_name"] != second["transform_job_name"]
+
+
+def test_series_are_never_split(hosting: HostingStandIn, run_task: Run, job: dict[str, Any]) -> None:
+    job["problem_type"] = "TimeSeriesForecasting"
+    run_task(transform(candidate=make_candidate(), job=job))
+    (request,) = hosting.made("CreateTransformJob")
+    assert request["TransformInput"]["SplitType"] == request["TransformOutput"]["AssembleWith"] == "None"
+    assert request["TransformInput"]["ContentType"] == "text/csv;header=present"
+    with pytest.raises(AutoMLValidationError, match="join: TimeSeriesForecasting is not scored line by line"):
+        run_task(transform(candidate=make_candidate(), job=job, join=True))
+
+
+def test_everything_that_aws_takes_can_be_said(
+    hosting: HostingStandIn, run_task: Run, candidate: dict[str, Any], job: dict[str, Any]
+) -> None:
+    extra = {
+        "BatchStrategy": "MultiRecord",
+        "MaxPayloadInMB": 50,
+        "TransformInput": {"CompressionType": "Gzip"},
+        "DataProcessing": {"InputFilter": "$[1:]", "OutputFilter": "$[0,-1]"},
+    }
+    run_task(transform(candidate=candidate, job=job, join=True, transform=extra, instance_count="3"))
+    (request,) = hosting.made("CreateTransformJob")
+    assert request["BatchStrategy"] == "MultiRecord"
+    assert request["MaxPayloadInMB"] == 50
+    assert request["TransformInput"]["CompressionType"] == "Gzip"
+    assert request["TransformInput"]["SplitType"] == "Line"
+    assert request["DataProcessing"] == {"JoinSource": "Input", "InputFilter": "$[1:]", "OutputFilter": "$[0,-1]"}
+    assert request["TransformResources"]["InstanceCount"] == 3
+
+
+def test_a_request_that_aws_would_refuse_makes_nothing(
+    hosting: HostingStandIn, run_task: Run, candidate: dict[str, Any], job: dict[str, Any]
+) -> None:
+    with pytest.raises(AutoMLValidationError, match="BatchStrategy"):
+        run_task(transform(candidate=candidate, job=job, transform={"BatchStrategy": "Many"}))
+    assert hosting.calls == []
+
+
+def test_a_job_that_somebody_stopped(
+    hosting: HostingStandIn, run_task: Run, candidate: dict[str, Any], job: dict[str, Any]
+) -> None:
+    begun = run_task(transform(candidate=candidate, job=job, wait_for_completion=False))
+    hosting.looks = 0
+    operator = transform(candidate=candidate, job=job)()
+    hosting.StopTransformJob({"TransformJobName": begun["transform_job_name"]})
+    event = {
+        "status": "settled",
+        "kind": "transform job",
+        "name": begun["transform_job_name"],
+        "state": {"model": begun["model"]},
+    }
+    hosting.transforms[begun["transform_job_name"]]["looks"] = 0
+    with pytest.raises(AutoMLJobStopped, match="was stopped"):
+        operator.execute_complete({}, event)
+
+
+def test_the_deadline_stops_the_job(
+    hosting: HostingStandIn, run_task: Run, candidate: dict[str, Any], job: dict[str, Any]
+) -> None:
+    hosting.looks = 10_000
+    with pytest.raises(AutoMLJobTimeout, match="was still InProgress at the deadline"):
+        run_task(transform(candidate=candidate, job=job, timeout=timedelta(seconds=0.1), deferrable=True))
+    (found,) = hosting.transforms.values()
+    assert found["TransformJobStatus"] == "Stopping"
+    assert not hosting.models
+
+
+def test_a_killed_task_stops_its_job(
+    hosting: HostingStandIn,
+    run_task: Run,
+    candidate: dict[str, Any],
+    job: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    operators = []
+
+    def killed(self: Any, *_: Any) -> Any:
+        operators.append(self)
+        raise Killed
+
+    monkeypatch.setattr(SageMakerAutoMLTransformOperator, "_poll", killed)
+    with pytest.raises(Killed):
+        run_task(transform(candidate=candidate, job=job))
+    operators[0].on_kill()
+    (found,) = hosting.transforms.values()
+    assert found["TransformJobStatus"] == "Stopping"
