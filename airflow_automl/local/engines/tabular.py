@@ -13,10 +13,14 @@ from airflow_automl.local.engines.base import Run
 from airflow_automl.local.engines.budget import Budget
 from airflow_automl.local.engines.ensembling import engine as ensembling
 from airflow_automl.local.engines.ensembling import measure
+from airflow_automl.local.engines.reports import best
 
 __all__ = ["engine"]
 
 log = logging.getLogger(__name__)
+
+REPORTS = 3.0
+"""Seconds that must be left for a report to be worth beginning."""
 
 
 class TabularEngine:
@@ -49,9 +53,19 @@ class TabularEngine:
         budget = Budget(spec.deadline, ends)
         events.phase("PreTraining")
         predictor, candidates = ensembling.train(run, dataset, algorithms, criteria, budget)
+        if not budget.allows(REPORTS):
+            return "MaxAutoMLJobRuntimeReached"
         events.phase("GeneratingExplainabilityReport")
         measure.measure(run, dataset, predictor, candidates, budget)
+        chosen = best.best_of(candidates.values(), dataset.objective)
+        scores = measure.scores(dataset, predictor, next(name for name, entry in candidates.items() if entry is chosen))
+        if not budget.allows(REPORTS):
+            return "MaxAutoMLJobRuntimeReached"
+        best.explain(run, dataset, chosen, scores, budget)
         events.phase("GeneratingModelInsightsReport")
+        if not budget.allows(REPORTS):
+            return "MaxAutoMLJobRuntimeReached"
+        best.give_insights(run, dataset, chosen, scores)
         return "Completed"
 
 

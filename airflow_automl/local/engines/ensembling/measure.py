@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from airflow_automl.local.data.dataset import TabularDataset
 from airflow_automl.local.data.split import SEED
@@ -18,7 +19,7 @@ from airflow_automl.local.engines.budget import Budget
 from airflow_automl.local.engines.candidates import Candidate
 from airflow_automl.local.engines.ensembling.model import prepare
 
-__all__ = ["measure"]
+__all__ = ["measure", "scores"]
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,24 @@ def measure(
         )
         candidate.validation["InferenceLatency"] = _latency(predictor, rows.iloc[:1], name)
         run.events.candidate(candidate.document())
+
+
+def scores(dataset: TabularDataset, predictor: Any, model: str) -> Callable[[pd.DataFrame], np.ndarray]:
+    """What a model says about rows: predictions, or probabilities in the order of the labels.
+
+    :param dataset: what was trained on.
+    :param predictor: AutoGluon's.
+    :param model: AutoGluon's name of the model.
+    """
+
+    def predict(rows: pd.DataFrame) -> np.ndarray:
+        frame = prepare(rows, dataset.features)
+        if not dataset.labels:
+            return np.asarray(predictor.predict(frame, model=model, as_pandas=False), dtype="float64")
+        found = predictor.predict_proba(frame, model=model)
+        return np.asarray(found[list(dataset.labels)].to_numpy(), dtype="float64")
+
+    return predict
 
 
 def _predictions(predictor: Any, rows: Any, models: list[str]) -> dict[str, Any]:

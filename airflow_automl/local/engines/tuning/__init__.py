@@ -1,0 +1,1 @@
+"""HYPERPARAMETER_TUNING: Optuna searches xgboost, linear-learner and mlp; models are data, never pickles."""
