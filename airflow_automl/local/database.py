@@ -119,9 +119,10 @@ class Database:
 
     def one(self, statement: str, parameters: tuple[Any, ...] | dict[str, Any] = ()) -> sqlite3.Row:
         """The single row of a query that always has one."""
-        row = self._connection.execute(statement, parameters).fetchone()
-        assert row is not None
-        return row  # type: ignore[no-any-return]
+        row = self.first(statement, parameters)
+        if row is None:
+            raise LookupError(f"no row for {parameters}")
+        return row
 
     def first(self, statement: str, parameters: tuple[Any, ...] | dict[str, Any] = ()) -> sqlite3.Row | None:
         """The first row, or ``None``."""

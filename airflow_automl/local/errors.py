@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from airflow_automl.exceptions import AutoMLTerminalError
 
@@ -17,13 +17,15 @@ class ServiceError(Exception):
     :param code: the error's name on the wire, such as ``ValidationException``.
     :param message: what was received, what is valid, what to do next.
     :param status: the HTTP status.
+    :param members: further members of the error's shape.
     """
 
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
+    def __init__(self, code: str, message: str, status: int = 400, members: Mapping[str, object] | None = None) -> None:
         super().__init__(code, message, status)
         self.code = code
         self.message = message
         self.status = status
+        self.members = dict(members or {})
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"

@@ -174,7 +174,7 @@ class SeaweedFS:
                 )
             self._process = identify(self._child.pid) or Process(self._child.pid, 0)
             self.port = ports[0]
-            self._write_record(ports)
+            self._write_record(self._process, ports)
             if self._wait_ready(_START_TIMEOUT):
                 log.info("started the S3 store, pid %d, at %s", self._child.pid, self.endpoint_url)
                 return
@@ -235,11 +235,10 @@ class SeaweedFS:
             "-s3.autoCreateBucket=false",
         ]
 
-    def _write_record(self, ports: list[int]) -> None:
-        assert self._process is not None
+    def _write_record(self, process: Process, ports: list[int]) -> None:
         record = {
-            "pid": self._process.pid,
-            "started": self._process.started,
+            "pid": process.pid,
+            "started": process.started,
             "port": ports[0],
             "ports": ports,
             "access_key_id": self._credentials.access_key_id,
@@ -291,7 +290,7 @@ class SeaweedFS:
                 try:
                     await asyncio.to_thread(self._restart)
                 except StartupError as error:
-                    log.error("%s; trying again", error)
+                    log.warning("%s; trying again", error)
 
     def _restart(self) -> None:
         self._end()

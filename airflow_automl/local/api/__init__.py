@@ -1,0 +1,22 @@
+"""The operations of SageMaker that the service offers, by name; all others are left to moto."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.local.api import endpoint_configs, endpoints, jobs, models, tags
+
+if TYPE_CHECKING:
+    from airflow_automl.local.service import Service
+
+#: Takes the service and a request that passed all checks; returns the answer's members.
+Operation = Callable[["Service", dict[str, Any]], Mapping[str, Any]]
+
+OPERATIONS: Mapping[str, Operation] = {
+    **jobs.OPERATIONS,
+    **models.OPERATIONS,
+    **endpoint_configs.OPERATIONS,
+    **endpoints.OPERATIONS,
+    **tags.OPERATIONS,
+}

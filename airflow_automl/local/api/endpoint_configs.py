@@ -1,0 +1,93 @@
+"""Endpoint configurations: create, describe, list, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.local.api import models
+from airflow_automl.local.api.paging import list_resources
+from airflow_automl.local.errors import invalid
+
+if TYPE_CHECKING:
+    from airflow_automl.local.resources import Resource
+    from airflow_automl.local.service import Service
+
+KIND = "endpoint-config"
+
+
+def create(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """CreateEndpointConfig."""
+    names = set()
+    for index, variant in enumerate(request["ProductionVariants"]):
+        path = f"ProductionVariants[{index}]"
+        if variant["VariantName"] in names:
+            raise invalid(f"{path}.VariantName: received {variant['VariantName']!r} twice; names must differ")
+        names.add(variant["VariantName"])
+        if "ModelName" not in variant:
+            raise invalid(f"{path}.ModelName: is required and missing; give the name of a model")
+        models.existing(service, variant["ModelName"])
+        if ("ServerlessConfig" in variant) == ("InstanceType" in variant):
+            raise invalid(f"{path}: exactly one of ServerlessConfig and InstanceType must be given")
+        if "InstanceType" in variant and "InitialInstanceCount" not in variant:
+            raise invalid(f"{path}.InitialInstanceCount: is required with InstanceType and missing; give a number")
+    if not any(variant.get("InitialVariantWeight", 1.0) > 0 for variant in request["ProductionVariants"]):
+        raise invalid("ProductionVariants: every InitialVariantWeight is 0; at least one must be above 0")
+    for unsupported in ("AsyncInferenceConfig", "ShadowProductionVariants", "ExplainerConfig"):
+        if unsupported in request:
+            raise invalid(f"{unsupported}: this service serves in real time only; leave it out")
+    name = request["EndpointConfigName"]
+    arn = service.arn(KIND, name)
+    document = {key: value for key, value in request.items() if key not in ("EndpointConfigName", "Tags")}
+    taken = invalid(f'Cannot create already existing endpoint configuration "{arn}".')
+    service.resources.add(KIND, name, arn, document, taken=taken, tags=request.get("Tags", ()))
+    return {"EndpointConfigArn": arn}
+
+
+def existing(service: Service, name: str) -> Resource:
+    """The endpoint configuration of this name.
+
+    :raises ServiceError: ValidationException as AWS answers it.
+    """
+    config = service.resources.find(KIND, name)
+    if config is None:
+        raise invalid(f'Could not find endpoint configuration "{service.arn(KIND, name)}".')
+    return config
+
+
+def describe(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """DescribeEndpointConfig."""
+    config = existing(service, request["EndpointConfigName"])
+    variants = [{"InitialVariantWeight": 1.0, **variant} for variant in config.document["ProductionVariants"]]
+    return {
+        "EnableNetworkIsolation": False,
+        **config.document,
+        "ProductionVariants": variants,
+        "EndpointConfigName": config.name,
+        "EndpointConfigArn": config.arn,
+        "CreationTime": config.created,
+    }
+
+
+def list_configs(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """ListEndpointConfigs."""
+    configs, token = list_resources(service.resources.all(KIND), request)
+    summaries = [
+        {"EndpointConfigName": config.name, "EndpointConfigArn": config.arn, "CreationTime": config.created}
+        for config in configs
+    ]
+    return {"EndpointConfigs": summaries, "NextToken": token}
+
+
+def delete(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """DeleteEndpointConfig; endpoints that were made of it go on."""
+    service.resources.remove(KIND, existing(service, request["EndpointConfigName"]).name)
+    return {}
+
+
+OPERATIONS = {
+    "CreateEndpointConfig": create,
+    "DescribeEndpointConfig": describe,
+    "ListEndpointConfigs": list_configs,
+    "DeleteEndpointConfig": delete,
+}

@@ -1,0 +1,160 @@
+"""AutoML jobs: create, describe, list, stop, and their candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.local.api import describe
+from airflow_automl.local.api.paging import Key, in_window, page
+from airflow_automl.local.database import load
+from airflow_automl.local.errors import in_use, limit_exceeded, not_found
+
+if TYPE_CHECKING:
+    from airflow_automl.local.service import Service
+    from airflow_automl.local.store import Job
+
+_SUMMARY = "name, arn, status, secondary, created, modified, ended, failure, partial"
+
+
+def create_v1(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """CreateAutoMLJob."""
+    return _create(service, "V1", request)
+
+
+def create_v2(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """CreateAutoMLJobV2."""
+    return _create(service, "V2", request)
+
+
+def _create(service: Service, api: str, request: dict[str, Any]) -> Mapping[str, Any]:
+    name = request["AutoMLJobName"]
+    arn = service.arn("automl-job", name)
+    tags = request.get("Tags", [])
+    kept = {key: value for key, value in request.items() if key != "Tags"}
+    with service.database.transaction():
+        other = service.jobs.find(name)
+        if other is not None:
+            raise in_use(
+                f"an AutoML job named {other.name!r} exists already ({other.arn}); names are unique whatever their "
+                "case, and can't be used again: choose another AutoMLJobName"
+            )
+        running, quota = service.jobs.active(), service.settings.quota
+        if quota is not None and running >= quota:
+            raise limit_exceeded(
+                "The account-level service limit 'Maximum number of concurrently running AutoML jobs' is "
+                f"{quota}, with current utilization of {running} and a request delta of 1; "
+                "wait for a job to end, or start the service with a higher --quota"
+            )
+        service.jobs.add(name, arn, api, kept)
+        service.resources.add_tags(arn, tags)
+    service.supervisor.wake()
+    return {"AutoMLJobArn": arn}
+
+
+def describe_v1(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """DescribeAutoMLJob (R5)."""
+    job = _existing(service, request)
+    if job.api != "V1":
+        raise not_found(
+            f"the AutoML job {job.name!r} was made by CreateAutoMLJobV2; describe it with DescribeAutoMLJobV2"
+        )
+    return describe.v1(job, _best(service, job))
+
+
+def describe_v2(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """DescribeAutoMLJobV2 (R6)."""
+    job = _existing(service, request)
+    return describe.v2(job, _best(service, job))
+
+
+def stop(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """StopAutoMLJob (R109)."""
+    job = _existing(service, request)
+    if service.jobs.stop(job.name):
+        service.supervisor.wake()
+    return {}
+
+
+def list_jobs(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """ListAutoMLJobs (R107)."""
+    rows = service.database.all(
+        f"SELECT {_SUMMARY} FROM jobs WHERE instr(lower(name), lower(?)) > 0 AND (? IS NULL OR status = ?)",  # noqa: S608
+        (request.get("NameContains", ""), request.get("StatusEquals"), request.get("StatusEquals")),
+    )
+    column = {"Name": "name", "CreationTime": "created", "LastModifiedTime": "modified", "Status": "status"}[
+        request.get("SortBy", "Name")
+    ]
+    rows, token = page(
+        [row for row in rows if in_window(request, row["created"], row["modified"])],
+        lambda row: (row[column].lower() if isinstance(row[column], str) else row[column], row["name"]),
+        descending=request.get("SortOrder", "Descending") == "Descending",
+        size=request.get("MaxResults", 100),
+        token=request.get("NextToken"),
+    )
+    summaries = [
+        {
+            "AutoMLJobName": row["name"],
+            "AutoMLJobArn": row["arn"],
+            "AutoMLJobStatus": row["status"],
+            "AutoMLJobSecondaryStatus": row["secondary"],
+            "CreationTime": row["created"],
+            "EndTime": row["ended"],
+            "LastModifiedTime": row["modified"],
+            "FailureReason": row["failure"],
+            "PartialFailureReasons": [{"PartialFailureMessage": entry["message"]} for entry in load(row["partial"])]
+            or None,
+        }
+        for row in rows
+    ]
+    return {"AutoMLJobSummaries": summaries, "NextToken": token}
+
+
+def list_candidates(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """ListCandidatesForAutoMLJob (R108)."""
+    job = _existing(service, request)
+    status, name = request.get("StatusEquals"), request.get("CandidateNameEquals")
+    kept = [
+        candidate
+        for candidate in service.jobs.candidates(job.name)
+        if status in (None, candidate["CandidateStatus"]) and name in (None, candidate["CandidateName"])
+    ]
+    sort_by = request.get("SortBy", "CreationTime")
+
+    def key(candidate: dict[str, Any]) -> Key:
+        if sort_by == "FinalObjectiveMetricValue":
+            value = candidate.get("FinalAutoMLJobObjectiveMetric", {}).get("Value")
+        else:
+            value = candidate["CandidateStatus" if sort_by == "Status" else "CreationTime"]
+        return value, candidate["CandidateName"]
+
+    candidates, token = page(
+        kept,
+        key,
+        descending=request.get("SortOrder", "Ascending") == "Descending",
+        size=request.get("MaxResults", 300),
+        token=request.get("NextToken"),
+    )
+    return {"Candidates": candidates, "NextToken": token}
+
+
+def _existing(service: Service, request: Mapping[str, Any]) -> Job:
+    job = service.jobs.find(request["AutoMLJobName"])
+    if job is None:
+        raise not_found(f"no AutoML job is named {request['AutoMLJobName']!r}")
+    return job
+
+
+def _best(service: Service, job: Job) -> dict[str, Any] | None:
+    return None if job.best is None else service.jobs.candidate(job.name, job.best)
+
+
+OPERATIONS = {
+    "CreateAutoMLJob": create_v1,
+    "CreateAutoMLJobV2": create_v2,
+    "DescribeAutoMLJob": describe_v1,
+    "DescribeAutoMLJobV2": describe_v2,
+    "StopAutoMLJob": stop,
+    "ListAutoMLJobs": list_jobs,
+    "ListCandidatesForAutoMLJob": list_candidates,
+}

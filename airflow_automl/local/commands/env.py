@@ -1,0 +1,56 @@
+"""``airflow-automl env``: what a shell or an Airflow needs to use the running service."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from pathlib import Path
+
+from airflow_automl.local.folder import ServiceInfo, running_service
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path(".automl"), help="the service's data folder (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print ``KEY=value`` lines, quoted for a shell: ``set -a; . <(airflow-automl env)``."""
+    for key, value in variables(running_service(args.data_dir)).items():
+        print(f"{key}={shlex.quote(value)}")
+    return 0
+
+
+def variables(info: ServiceInfo) -> dict[str, str]:
+    """The environment of a client of this service."""
+    return {
+        "AWS_ENDPOINT_URL": info.endpoint_url,
+        "AWS_ENDPOINT_URL_S3": info.s3_endpoint_url,
+        "AWS_DEFAULT_REGION": info.region,
+        "AWS_ACCESS_KEY_ID": info.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": info.secret_access_key,
+        "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(connection(info), separators=(",", ":")),
+    }
+
+
+def connection(info: ServiceInfo) -> dict[str, object]:
+    """The Airflow connection, with an address for each AWS service and defaults for AutoML jobs."""
+    own = {"endpoint_url": info.endpoint_url}
+    return {
+        "conn_type": "aws",
+        "login": info.access_key_id,
+        "password": info.secret_access_key,
+        "extra": {
+            "region_name": info.region,
+            "endpoint_url": info.endpoint_url,
+            "service_config": {
+                "s3": {"endpoint_url": info.s3_endpoint_url},
+                # STS is never asked at the general endpoint_url, unless it is named for itself.
+                **dict.fromkeys(("sagemaker", "sagemaker-runtime", "sts", "iam", "kms", "logs"), own),
+            },
+            "automl": {"role_arn": info.role_arn, "output_path": f"s3://{info.bucket}/output/"},
+        },
+    }

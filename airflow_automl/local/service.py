@@ -1,0 +1,167 @@
+"""The embedded Autopilot as a whole: makes its parts, starts them in order and ends them in reverse."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from airflow_automl.local import one_click, processes, s3, trainers
+from airflow_automl.local.database import Database
+from airflow_automl.local.deployments import Deployments
+from airflow_automl.local.folder import DataFolder, ServiceInfo
+from airflow_automl.local.foreign import Foreign
+from airflow_automl.local.hosting import ModelHost
+from airflow_automl.local.jobs import Supervisor
+from airflow_automl.local.resources import ResourceStore
+from airflow_automl.local.runtime import Runtime
+from airflow_automl.local.s3 import Credentials, ExternalStore, SeaweedFS
+from airflow_automl.local.signatures import Signatures
+from airflow_automl.local.store import JobStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a service runs.
+
+    :param data_dir: where everything is kept.
+    :param s3_endpoint: address of a store to use instead of one of its own.
+    :param max_jobs: jobs that train at once; 0 accepts jobs and starts none.
+    :param quota: jobs that may be unfinished at once before ResourceLimitExceeded (R2), ``None`` for no limit.
+    :param job_memory: bytes that one job may use; by default its share of nine tenths of the machine's memory.
+    :param credentials: demanded of every request; by default any signature, or none, is accepted.
+    :param region: the AWS region of all ARNs.
+    :param account: the AWS account of all ARNs.
+    :param trainer_command: starts a trainer; the job's folder is added.
+    """
+
+    data_dir: Path
+    s3_endpoint: str | None = None
+    max_jobs: int = field(default_factory=lambda: max(1, processes.available_cores() // 2))
+    quota: int | None = None
+    job_memory: int | None = None
+    credentials: Credentials | None = None
+    region: str = "us-east-1"
+    account: str = "123456789012"
+    trainer_command: Sequence[str] = trainers.COMMAND
+
+
+class Service:
+    """All parts of a service on one data folder, which the caller has locked.
+
+    :param settings: how it runs.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.folder = DataFolder(settings.data_dir)
+        self.database = Database(self.folder.database)
+        self.jobs = JobStore(self.database)
+        self.resources = ResourceStore(self.database)
+        self.signatures = None if settings.credentials is None else Signatures(settings.credentials)
+        self.credentials = self._store_credentials()
+        self.store: SeaweedFS | ExternalStore
+        if settings.s3_endpoint is None:
+            self.store = SeaweedFS(self.folder.s3, self.credentials, settings.region)
+        else:
+            self.store = ExternalStore(settings.s3_endpoint, self.credentials, settings.region)
+        self.foreign = Foreign(lambda: self.store.endpoint_url)
+        self.host = ModelHost(self.folder, self.s3_client, processes.available_cores())
+        self.deployments = Deployments(self.resources, self.jobs, self.host)
+        self.runtime = Runtime(self.resources, self.host)
+        self.supervisor: Supervisor
+        self._client_of_thread = threading.local()
+
+    async def start(self) -> None:
+        """Start everything but the listener.
+
+        :raises StartupError: where a part does not start.
+        """
+        await self.store.start()
+        await self.host.start()
+        await self.deployments.start()
+        self.supervisor = Supervisor(
+            self.jobs,
+            self.folder,
+            self._trainer_settings(),
+            self.settings.max_jobs,
+            lambda job: one_click.deploy(self, job),
+            lambda job: one_click.abandon(self, job),
+        )
+        await self.supervisor.start()
+
+    async def stop(self) -> None:
+        """End everything that was started, children too."""
+        if hasattr(self, "supervisor"):
+            await self.supervisor.stop()
+        await self.deployments.stop()
+        await self.host.stop()
+        self.foreign.close()
+        await self.store.stop()
+        self.database.close()
+
+    def info(self, endpoint_url: str) -> ServiceInfo:
+        """What clients need to know."""
+        process = processes.identify(os.getpid()) or processes.Process(os.getpid(), 0)
+        return ServiceInfo(
+            pid=process.pid,
+            started=process.started,
+            endpoint_url=endpoint_url,
+            s3_endpoint_url=self.store.endpoint_url,
+            region=self.settings.region,
+            account=self.settings.account,
+            access_key_id=self.credentials.access_key_id,
+            secret_access_key=self.credentials.secret_access_key,
+            bucket=s3.BUCKET,
+        )
+
+    def arn(self, kind: str, name: str) -> str:
+        """The ARN of something of SageMaker's (R3)."""
+        return f"arn:aws:sagemaker:{self.settings.region}:{self.settings.account}:{kind}/{name}"
+
+    def s3_client(self) -> Any:
+        """An S3 client for the calling thread."""
+        known = self._client_of_thread
+        # The store may have moved to another port.
+        if getattr(known, "endpoint_url", None) != self.store.endpoint_url:
+            known.client = s3.client(self.store.endpoint_url, self.credentials, self.settings.region)
+            known.endpoint_url = self.store.endpoint_url
+        return known.client
+
+    def _store_credentials(self) -> Credentials:
+        if self.settings.credentials is not None:
+            return self.settings.credentials
+        environment = os.environ
+        if self.settings.s3_endpoint is not None and "AWS_ACCESS_KEY_ID" in environment:
+            return Credentials(
+                environment["AWS_ACCESS_KEY_ID"],
+                environment.get("AWS_SECRET_ACCESS_KEY", ""),
+                environment.get("AWS_SESSION_TOKEN"),
+            )
+        return Credentials(*self.folder.own_credentials())
+
+    def _trainer_settings(self) -> trainers.TrainerSettings:
+        at_once = max(1, self.settings.max_jobs)
+        memory = self.settings.job_memory or int(processes.available_memory() * 0.9 / at_once)
+        environment = {
+            "AWS_ENDPOINT_URL_S3": self.store.endpoint_url,
+            "AWS_ACCESS_KEY_ID": self.credentials.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.credentials.secret_access_key,
+            "AWS_DEFAULT_REGION": self.settings.region,
+        }
+        if self.credentials.session_token:
+            environment["AWS_SESSION_TOKEN"] = self.credentials.session_token
+        return trainers.TrainerSettings(
+            self.settings.trainer_command,
+            environment,
+            self.settings.account,
+            self.settings.region,
+            max(1, processes.available_cores() // at_once),
+            memory,
+        )

@@ -1,0 +1,106 @@
+"""AWS's service model of SageMaker, as the service needs it: which operations there are, and what answers look like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+
+@cache
+def _model() -> dict[str, Any]:
+    from botocore.loaders import Loader
+
+    model = Loader().load_service_model("sagemaker", "service-2")
+    shapes = {name: _bare(shape) for name, shape in model["shapes"].items()}
+    operations = {
+        name: (operation.get("input", {}).get("shape"), operation.get("output", {}).get("shape"))
+        for name, operation in model["operations"].items()
+    }
+    return {"shapes": shapes, "operations": operations}
+
+
+def _bare(value: Any) -> Any:
+    # The documentation is nine tenths of the model's size in memory.
+    if isinstance(value, Mapping):
+        return {key: _bare(item) for key, item in value.items() if key != "documentation" or not isinstance(item, str)}
+    return value
+
+
+def shapes() -> dict[str, Any]:
+    """All shapes by name, without their documentation."""
+    found: dict[str, Any] = _model()["shapes"]
+    return found
+
+
+def operations() -> dict[str, tuple[str | None, str | None]]:
+    """Operation → names of its input and output shapes."""
+    found: dict[str, tuple[str | None, str | None]] = _model()["operations"]
+    return found
+
+
+def serialize(shape_name: str, value: Any) -> Any:
+    """An answer as it goes over the wire: only members of the shape, times as epoch seconds (R8)."""
+    shape = shapes()[shape_name]
+    match shape["type"]:
+        case "structure":
+            members = shape["members"]
+            return {
+                name: serialize(members[name]["shape"], item)
+                for name, item in value.items()
+                if item is not None and name in members
+            }
+        case "list":
+            member = shape["member"]["shape"]
+            return [serialize(member, item) for item in value]
+        case "map":
+            item_shape = shape["value"]["shape"]
+            return {key: serialize(item_shape, item) for key, item in value.items()}
+        case "timestamp":
+            return seconds(value)
+        case _:
+            return value
+
+
+def seconds(value: Any) -> float:
+    """A time that passed the shape check, in epoch seconds."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        value = value.timestamp()
+    return round(float(value), 3)
+
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "structure": (dict,),
+    "map": (dict,),
+    "list": (list,),
+    "string": (str,),
+    "blob": (str,),
+    "boolean": (bool,),
+    "integer": (int, float),
+    "long": (int, float),
+    "float": (int, float),
+    "double": (int, float),
+    "timestamp": (int, float, str),
+}
+
+
+def mistyped(shape_name: str, value: Any) -> bool:
+    """Whether some member has a JSON type that can't be read as its shape's: a malformed body, not a wrong value."""
+    if value is None:
+        return False
+    shape = shapes()[shape_name]
+    kind = shape["type"]
+    if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "boolean"):
+        return True
+    match kind:
+        case "structure":
+            members = shape["members"]
+            return any(name in members and mistyped(members[name]["shape"], item) for name, item in value.items())
+        case "list":
+            return any(mistyped(shape["member"]["shape"], item) for item in value)
+        case "map":
+            return any(mistyped(shape["value"]["shape"], item) for item in value.values())
+    return False
