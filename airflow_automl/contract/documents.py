@@ -232,7 +232,7 @@ def json_safe(value: Any) -> Any:
         case float():
             return value if math.isfinite(value) else None
         case Decimal():
-            return json_safe(float(value))
+            return json_safe(float(value)) if value.is_finite() else None
         case datetime() | date():
             return value.isoformat()
         case Mapping():

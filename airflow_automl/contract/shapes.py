@@ -138,7 +138,8 @@ class _Walk:
             self.report(path, f"received {show(value)}; {'; '.join(problems)}")
 
     def number(self, shape: Mapping[str, Any], value: int | float | Decimal, path: str) -> None:
-        if not isinstance(value, int) and not math.isfinite(value):
+        # Not math.isfinite for decimals: it raises on a signalling NaN.
+        if not (value.is_finite() if isinstance(value, Decimal) else isinstance(value, int) or math.isfinite(value)):
             self.report(path, f"received {show(value)}; must be a finite number")
         elif value < shape.get("min", value) or value > shape.get("max", value):
             self.report(path, f"received {show(value)}; must be {_limits(shape.get('min'), shape.get('max'))}")

@@ -58,7 +58,8 @@ class Node:
         value = self.body.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
             return None
-        return value if isinstance(value, int) or math.isfinite(value) else None
+        finite = value.is_finite() if isinstance(value, Decimal) else isinstance(value, int) or math.isfinite(value)
+        return value if finite else None
 
     def integer(self, name: str) -> int | None:
         """Return an integer."""
