@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from airflow_automl.contract.states import SecondaryStatus
 from airflow_automl.local import events, processes, trainers
@@ -29,8 +30,8 @@ _MEMORY_INTERVAL = 1.0
 _MAX_CRASHES = 5
 
 #: Makes an endpoint of the job's best candidate and returns its name, or raises DeploymentFailed.
-Deploy = Callable[[Job], Awaitable[str]]
-Abandon = Callable[[Job], Awaitable[None]]
+Deploy = Callable[[Job], Coroutine[Any, Any, str]]
+Abandon = Callable[[Job], Coroutine[Any, Any, None]]
 
 
 class DeploymentFailed(Exception):

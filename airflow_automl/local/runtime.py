@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.deployments import ENDPOINT, containers_of, variant_named
 from airflow_automl.local.errors import ServiceError
@@ -60,7 +60,7 @@ class Runtime:
         return Response(200, headers, answer.body)
 
 
-def _choose(endpoint: Resource, wanted: str | None) -> dict[str, object]:
+def _choose(endpoint: Resource, wanted: str | None) -> dict[str, Any]:
     if wanted is not None:
         try:
             return variant_named(endpoint, wanted)

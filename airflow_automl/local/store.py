@@ -30,6 +30,10 @@ _RANK: Mapping[str, int] = {
     _S.GENERATING_MODEL_INSIGHTS_REPORT: 5,
     _S.DEPLOYING_MODEL: 6,
 }
+
+#: What the service is doing about a job.
+STAGES = ("queued", "training", "deploying", "ended")
+
 _MAX_REASON = 1024
 _MAX_PARTIAL = 5
 
@@ -143,6 +147,10 @@ class JobStore:
         """The SHA-256 that an artefact had when its trainer wrote it."""
         row = self.database.first("SELECT sha256 FROM digests WHERE uri = ?", (uri,))
         return None if row is None else str(row["sha256"])
+
+    def digests_of(self, job: str) -> list[str]:
+        """SHA-256 of all artefacts that a job wrote."""
+        return [row["sha256"] for row in self.database.all("SELECT sha256 FROM digests WHERE job = ?", (job,))]
 
     # Changing
 

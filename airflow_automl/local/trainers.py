@@ -138,8 +138,13 @@ def specification(settings: TrainerSettings, job: Job) -> dict[str, Any]:
         "deadline": deadline(job),
         "started": job.started,
         "attempt": job.attempt,
-        "output": f"{request['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}/",
+        "output": output_of(job),
     }
+
+
+def output_of(job: Job) -> str:
+    """The address under which all objects of a job lie."""
+    return f"{job.request['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}/"
 
 
 def deadline(job: Job) -> float | None:

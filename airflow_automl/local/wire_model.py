@@ -92,8 +92,9 @@ def mistyped(shape_name: str, value: Any) -> bool:
     if value is None:
         return False
     shape = shapes()[shape_name]
-    kind = shape["type"]
-    if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "boolean"):
+    kind: str = shape["type"]
+    valid: Any = _KINDS[kind]
+    if not isinstance(value, valid) or (isinstance(value, bool) and kind != "boolean"):
         return True
     match kind:
         case "structure":
