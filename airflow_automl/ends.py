@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_automl.contract import Outcome, documents, states
 from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLJobFailed, AutoMLJobStopped, NoBestCandidate
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
 
 __all__ = ["Acceptance", "TransitionLog", "duration", "judge"]
 
@@ -86,7 +88,7 @@ def _partial_failures(describe: Mapping[str, Any]) -> str:
 class TransitionLog:
     """Logs every change of a job's status once, however often it is looked at."""
 
-    def __init__(self, log: logging.Logger) -> None:
+    def __init__(self, log: Logger) -> None:
         self._log = log
         self._seen: tuple[Any, Any] | None = None
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from botocore.exceptions import BotoCoreError, ClientError
@@ -211,3 +212,27 @@ class SageMakerAutoMLHook(AwsBaseHook):
                 self.conn.add_tags(ResourceArn=arn, Tags=[{"Key": key, "Value": tags[key]} for key in tags])
         except AutoMLAccessDenied as error:
             self.log.info("Tags of %s can't be written: %s", arn, error)
+
+    @property
+    def is_aws(self) -> bool:
+        """Whether the calls go to AWS itself, rather than to a stand-in such as the embedded Autopilot."""
+        host = urlsplit(self.conn_client_meta.endpoint_url).hostname or ""
+        return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
+
+    async def async_client(self) -> Any:
+        """Return an aiobotocore client, to be entered with ``async with``.
+
+        The connection is fetched and the service's model is read in a thread: both would block the event loop. The
+        client does not retry by itself, unless the connection or ``config`` says so: whoever waits for hours with it
+        has to know of every throttled call.
+        """
+        from asgiref.sync import sync_to_async
+        from botocore.config import Config
+
+        def prepare() -> Any:
+            config = self.config
+            if not config.retries:
+                config = config.merge(Config(retries={"total_max_attempts": 1, "mode": "standard"}))
+            return self.get_client_type(region_name=self.region_name, config=config, deferrable=True)
+
+        return await sync_to_async(prepare)()

@@ -1,0 +1,119 @@
+"""What the operators that wait on an AutoML job and the sensor share: what they show, and how they conclude."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset
+from airflow.sdk.definitions.asset import AssetRef
+
+from airflow_automl import xcom
+from airflow_automl.contract import documents
+from airflow_automl.ends import Acceptance, duration, judge
+from airflow_automl.exceptions import AutoMLError
+from airflow_automl.links.sagemaker_automl import AutoMLJobConsoleLink, AutoMLJobLogsLink, console_url, logs_url
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperatorLink, Context
+    from airflow.sdk.definitions.xcom_arg import XComArg
+
+    from airflow_automl.contract.documents import BestCandidate
+    from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
+
+__all__ = ["JobTask"]
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator as _Operator
+else:
+    _Operator = object  # a mixin: operator and sensor bring their own base
+
+
+class JobTask(_Operator):
+    """A task about one job; mixed into operators and sensor."""
+
+    hook: SageMakerAutoMLHook
+
+    operator_extra_links: Collection[BaseOperatorLink] = (AutoMLJobConsoleLink(), AutoMLJobLogsLink())
+    console_url: str | None = None
+    logs_url: str | None = None
+
+    @property
+    def best_candidate(self) -> XComArg:
+        """The best candidate's document, for a task that runs later."""
+        return xcom.xcom_arg(self, xcom.BEST_CANDIDATE_KEY)  # type: ignore[arg-type]
+
+    @property
+    def job(self) -> XComArg:
+        """The job's document, for a task that runs later."""
+        return xcom.xcom_arg(self, xcom.JOB_KEY)  # type: ignore[arg-type]
+
+    def show_job(self, context: Context, describe: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """Push the job's document, and log and link where AWS's console shows the job."""
+        xcom.push_job(context, documents.job(describe, tags=tags))
+        self.link_job(describe)
+        if self.console_url:
+            self.log.info("SageMaker console: %s", self.console_url)
+            self.log.info("CloudWatch logs: %s", self.logs_url)
+            for link in self.operator_extra_links:
+                # Airflow stores links only when a task ends or defers, and this one may wait for hours.
+                context["ti"].xcom_push(key=link.xcom_key, value=link.get_link(self, ti_key=context["ti"]))  # type: ignore[arg-type]
+
+    def link_job(self, describe: Mapping[str, Any]) -> None:
+        """Set the links; there are none where the endpoint is not AWS's own."""
+        arn = str(describe.get("AutoMLJobArn") or "").split(":")
+        if len(arn) > 3 and self.hook.is_aws:
+            self.console_url = console_url(arn[1], arn[3])
+            self.logs_url = logs_url(arn[1], arn[3], str(describe["AutoMLJobName"]))
+
+    def conclude(
+        self,
+        context: Context,
+        describe: Mapping[str, Any],
+        accept: Acceptance,
+        tags: Mapping[str, str] | None = None,
+    ) -> BestCandidate | None:
+        """Hand on what a job that has ended yielded, or raise what its end means.
+
+        :param describe: the describe answer, in a terminal status.
+        :param tags: the job's tags, where they are known.
+        :return: the best candidate's document, or ``None``.
+        """
+        if tags is None:
+            tags = self._tags(describe)
+        job = documents.job(describe, tags=tags)
+        xcom.push_job(context, job)
+        self.link_job(describe)
+        ran = duration(describe)
+        self.log.info(
+            "AutoML job %s ended %s/%s%s",
+            job["name"],
+            job["status"],
+            job["secondary_status"],
+            f" after {ran}" if ran else "",
+        )
+        for failure in job["partial_failures"]:
+            self.log.warning("Partial failure: %s", failure)
+        try:
+            judge(describe, accept)
+        except AutoMLError:
+            if self.logs_url:
+                self.log.info("CloudWatch logs: %s", self.logs_url)
+            raise
+        candidate = documents.best_candidate(describe)
+        if candidate:
+            metric = candidate.get("FinalAutoMLJobObjectiveMetric", {})
+            name = metric.get("StandardMetricName") or metric.get("MetricName")
+            self.log.info("Best candidate %s: %s %s", candidate.get("CandidateName"), name, metric.get("Value"))
+        for outlet in self.outlets:
+            if isinstance(outlet, Asset | AssetRef):
+                context["outlet_events"][outlet].extra.update({"best_candidate": candidate, "job": job})  # type: ignore[dict-item]
+        return candidate
+
+    def _tags(self, describe: Mapping[str, Any]) -> dict[str, str]:
+        """Read the job's tags; a job that has ended is not failed because they can't be read."""
+        try:
+            return self.hook.job_tags(str(describe["AutoMLJobArn"])) or {}
+        except AutoMLError as error:
+            self.log.warning("The job's tags can't be read: %s", error)
+            return {}

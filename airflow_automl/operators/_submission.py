@@ -1,0 +1,163 @@
+"""Creating a job exactly once, however often the task is killed and tried again.
+
+The name is derived before the call, so that "created" and "already there" lead to the same job:
+``ResourceInUse`` on a name of ours means that an earlier try got as far as creating it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.contract import JobStatus, is_terminal
+from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLJobNotFound, AutoMLNameTaken, AutoMLTransientError
+from airflow_automl.naming import TaskGeneration
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+    from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
+    from airflow_automl.operators._request import Api
+
+__all__ = ["ADOPTED_TAG", "Submission", "adopted_since", "describe_new_job", "stop_unless_adopted", "submit"]
+
+#: Which try of its task adopted a job; ``on_kill`` of an older try leaves such a job alone.
+ADOPTED_TAG = "airflow-automl:adopted-by-try"
+_MAX_TAGS = 50
+_READS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The one job that the task is about.
+
+    :param describe: what the service said of it right after it was created or found.
+    :param tags: its tags, as far as they are known.
+    :param adopted: an earlier try had created it.
+    """
+
+    name: str
+    describe: dict[str, Any]
+    tags: dict[str, str]
+    adopted: bool
+
+
+def submit(
+    hook: SageMakerAutoMLHook,
+    api: Api,
+    request: dict[str, Any],
+    generation: TaskGeneration,
+    *,
+    given_name: bool,
+    try_number: int,
+    will_create: Callable[[str], None],
+    log: Logger,
+) -> Submission:
+    """Create the task's job, or find the one that an earlier try created.
+
+    Operations: CreateAutoMLJob or CreateAutoMLJobV2, DescribeAutoMLJob or DescribeAutoMLJobV2; where the name is
+    taken, ListTags and AddTags.
+
+    :param request: the checked request; with a derived name, its ``AutoMLJobName`` is set here.
+    :param given_name: the name was given by the user.
+    :param will_create: told each name that is ours to create, before the call.
+    :raises AutoMLNameTaken: the given name belongs to another job, or to one of ours that ended badly.
+    """
+    for attempt in count(1):
+        name = request["AutoMLJobName"] if given_name else generation.job_name(attempt)
+        if not given_name:
+            will_create(name)
+        try:
+            tags = _create(hook, api, {**request, "AutoMLJobName": name}, generation, log)
+        except AutoMLNameTaken:
+            describe = describe_new_job(hook, name, api)
+            tags = hook.job_tags(describe["AutoMLJobArn"]) or {}
+            taken = describe.get("AutoMLJobName") != name or not generation.owns(tags, derived=not given_name)
+            if taken:
+                raise AutoMLNameTaken(
+                    f"an AutoML job named {describe.get('AutoMLJobName')} exists already and is not this task's. Names "
+                    "can't be reused (jobs can't be deleted; upper and lower case are the same): leave AutoMLJobName "
+                    "out to have one derived, or give another"
+                ) from None
+            status = describe["AutoMLJobStatus"]
+            if status in {JobStatus.IN_PROGRESS, JobStatus.COMPLETED}:
+                log.info("AutoML job %s of an earlier try is %s: going on with it", name, status)
+                if status == JobStatus.IN_PROGRESS:
+                    hook.tag_job(describe["AutoMLJobArn"], {ADOPTED_TAG: str(try_number)})
+                return Submission(name, describe, tags, adopted=True)
+            if given_name:
+                raise AutoMLNameTaken(
+                    f"AutoML job {name} of an earlier try is {status}, and a new job can't have its name. Leave "
+                    "AutoMLJobName out to have one derived for each try, or give another"
+                ) from None
+            log.info("AutoML job %s of an earlier try is %s: submitting another", name, status)
+            continue
+        log.info("Submitted AutoML job %s", name)
+        return Submission(name, describe_new_job(hook, name, api), tags, adopted=False)
+    raise AssertionError("unreachable")
+
+
+def describe_new_job(hook: SageMakerAutoMLHook, name: str, api: Api) -> dict[str, Any]:
+    """Describe a job that is known to be there, although reads may lag behind writes.
+
+    :raises AutoMLTransientError: it still can't be seen after some seconds.
+    """
+    for read in range(_READS):
+        try:
+            return hook.describe_job(name, api)
+        except AutoMLJobNotFound:
+            if api == "V1":
+                # The name may be held by a V2 job, which DescribeAutoMLJob does not know (R5).
+                try:
+                    return hook.describe_job(name, "V2")
+                except AutoMLJobNotFound:
+                    pass
+            if read < _READS - 1:
+                time.sleep(0.25 * 2**read)
+    raise AutoMLTransientError(f"AutoML job {name} was created, but describing it says that there is no such job")
+
+
+def _create(
+    hook: SageMakerAutoMLHook, api: Api, request: dict[str, Any], generation: TaskGeneration, log: Logger
+) -> dict[str, str]:
+    """Create the job with our tags; without them where the account forbids tags. Return the tags that it got."""
+    users = {tag["Key"]: tag.get("Value", "") for tag in request.get("Tags", ())}
+    room = _MAX_TAGS - len(users)
+    ours = dict([(key, value) for key, value in generation.tags.items() if key not in users][:room])
+    tags = users | ours
+    try:
+        hook.create_job(api, {**request, "Tags": [{"Key": key, "Value": tags[key]} for key in tags]})
+    except AutoMLAccessDenied as error:
+        if "AddTags" not in str(error) or not ours:
+            raise
+        log.warning("This account does not let jobs be tagged with their origin; going on without: %s", error)
+        hook.create_job(api, request)
+        return users
+    return tags
+
+
+def adopted_since(tags: Mapping[str, str] | None, try_number: int) -> bool:
+    """Tell whether a newer try of the task went on with the job."""
+    adopted = (tags or {}).get(ADOPTED_TAG, "")
+    return adopted.isdigit() and int(adopted) > try_number
+
+
+def stop_unless_adopted(hook: SageMakerAutoMLHook, name: str, try_number: int, log: Logger) -> None:
+    """Stop a job, unless it has ended or belongs to a newer try by now; one that was never created is no error.
+
+    Operations: DescribeAutoMLJobV2, ListTags, StopAutoMLJob.
+    """
+    try:
+        describe = hook.describe_job(name)
+        if is_terminal(describe.get("AutoMLJobStatus")):
+            return
+        if adopted_since(hook.job_tags(describe["AutoMLJobArn"]), try_number):
+            log.info("AutoML job %s is a newer try's: it is not stopped", name)
+            return
+        log.info("Stopping AutoML job %s", name)
+        hook.stop_job(name)
+    except AutoMLJobNotFound:
+        log.info("There is no AutoML job %s to stop", name)

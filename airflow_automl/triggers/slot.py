@@ -1,0 +1,101 @@
+"""The wait for a slot: an account runs one to four AutoML jobs at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_automl.exceptions import InvalidTriggerEvent
+from airflow_automl.triggers._watcher import watcher_for
+from airflow_automl.triggers._watcher.client import AwsSettings
+
+__all__ = ["SageMakerAutoMLSlotTrigger", "SlotEvent", "validate_slot_event"]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotEvent:
+    """The end of a wait for a slot.
+
+    :param free: a slot seems to be free; only the attempt to submit tells.
+    :param limits: what the task needs to know again, see :class:`SageMakerAutoMLSlotTrigger`.
+    """
+
+    free: bool
+    limits: dict[str, float | None]
+
+
+def validate_slot_event(event: Any) -> SlotEvent:
+    """Read the event of a slot trigger.
+
+    :raises InvalidTriggerEvent: it is none.
+    """
+    if not isinstance(event, Mapping) or event.get("status") not in {"free", "timeout"}:
+        raise InvalidTriggerEvent(f"expected an event of status free or timeout, received {event!r:.200}")
+    limits = event.get("limits")
+    if not isinstance(limits, Mapping):
+        raise InvalidTriggerEvent(f"a slot trigger's event has no limits: {event!r:.200}")
+    known = {key: limits.get(key) for key in ("since", "slot_deadline", "task_deadline")}
+    return SlotEvent(event["status"] == "free", known)
+
+
+class SageMakerAutoMLSlotTrigger(BaseTrigger):
+    """Fires when it is this task's turn to try to submit its job, or when it has waited too long.
+
+    All waiting tasks of a triggerer that reach AWS in the same way stand in one line, in the order in which they first
+    asked; as many are let go as the account's running jobs get fewer, and one now and then to see whether the quota
+    was raised.
+
+    :param limits: times in seconds since the epoch: ``since`` (when the task first asked), ``slot_deadline`` (until
+        when it waits in line) and ``task_deadline`` (carried along for the task).
+    :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
+    :param region_name: the AWS region; by default that of the connection.
+    :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
+    :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
+    """
+
+    def __init__(
+        self,
+        limits: dict[str, float | None],
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        botocore_config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.limits = limits
+        self.aws_conn_id = aws_conn_id
+        self.region_name = region_name
+        self.verify = verify
+        self.botocore_config = botocore_config
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and plain JSON arguments."""
+        return (
+            "airflow_automl.triggers.slot.SageMakerAutoMLSlotTrigger",
+            {
+                "limits": self.limits,
+                "aws_conn_id": self.aws_conn_id,
+                "region_name": self.region_name,
+                "verify": self.verify,
+                "botocore_config": self.botocore_config,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Stand in line, and fire."""
+        aws = AwsSettings.of(self.aws_conn_id, self.region_name, self.verify, self.botocore_config)
+        deadlines = [self.limits.get("slot_deadline"), self.limits.get("task_deadline")]
+        deadline = min((each for each in deadlines if each is not None), default=None)
+        timeout = None if deadline is None else max(0.0, deadline - time.time())
+        status = "free"
+        try:
+            async with asyncio.timeout(timeout):
+                await watcher_for(aws).slots.turn(self.limits.get("since") or time.time())
+        except TimeoutError:
+            status = "timeout"
+        yield TriggerEvent({"schema_version": 1, "status": status, "limits": self.limits})  # type: ignore[no-untyped-call]
