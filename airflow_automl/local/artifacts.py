@@ -31,7 +31,18 @@ import pandas as pd
 from airflow_automl.exceptions import AutoMLTerminalError
 from airflow_automl.local.data.frame import Feature
 
-__all__ = ["ArtifactError", "Model", "Predictor", "describe", "load", "load_folders", "pack", "unpack", "versions"]
+__all__ = [
+    "ArtifactError",
+    "Predictor",
+    "Stage",
+    "answer_of",
+    "describe",
+    "load",
+    "load_folders",
+    "pack",
+    "unpack",
+    "versions",
+]
 
 FORMAT_VERSION = 1
 METADATA = "metadata.json"
@@ -43,11 +54,9 @@ MAX_BYTES = 20 << 30
 
 _LOADERS = {
     "autogluon": "airflow_automl.local.engines.ensembling.model",
-    "features": "airflow_automl.local.engines.tuning.model",
-    "algorithm": "airflow_automl.local.engines.tuning.model",
-    "labels": "airflow_automl.local.engines.tuning.model",
+    "tuning": "airflow_automl.local.engines.tuning.serving",
 }
-"""Engine named in the metadata → the module whose ``load(folder, metadata)`` opens it."""
+"""Engine named in the metadata → the module whose ``load_stage(folder, metadata, environment, threads)`` opens it."""
 
 _DISTRIBUTIONS = {"xgboost": ("xgboost", "xgboost-cpu"), "lightgbm": ("lightgbm",), "torch": ("torch",)}
 
@@ -56,16 +65,16 @@ class ArtifactError(AutoMLTerminalError):
     """A model artefact can't be used; the message says why and what to do."""
 
 
-class Model(Protocol):
-    """What the engine of an artefact gives: numbers for rows."""
+class Stage(Protocol):
+    """What one container does: a value in, a value out.
 
-    def scores(self, rows: Any) -> Any:
-        """What the model says about some rows.
+    The first stage of a chain takes a frame of the features. The last one answers a mapping with ``predicted_label``
+    (a number or label for each row) and, for classes, ``probability`` (one for each row), ``probabilities`` (rows by
+    classes) and ``labels`` (the classes). What passes in between is the engine's affair.
+    """
 
-        :param rows: a frame of the features, or what the container before this one answered.
-        :return: for the last model of a chain: regression: one number a row; classification: one probability for each
-            class and row, in the order of the metadata's labels.
-        """
+    def __call__(self, value: Any) -> Any:
+        """Process the rows of one request."""
         ...
 
 
@@ -73,47 +82,36 @@ class Predictor:
     """A trained candidate, ready to predict.
 
     :param metadata: of the first container's artefact.
-    :param models: the engines' models, in the order of the containers.
+    :param stages: one for each container.
     """
 
-    def __init__(self, metadata: Mapping[str, Any], models: Sequence[Model]) -> None:
+    def __init__(self, metadata: Mapping[str, Any], stages: Sequence[Stage]) -> None:
         self.metadata = metadata
-        self._models = models
+        self._stages = stages
         self.features = tuple(Feature.from_json(entry) for entry in metadata["features"])
         self.problem_type = str(metadata["problem_type"])
         self.labels: tuple[int | str, ...] = tuple(metadata["labels"])
-        self.threshold = float(metadata.get("threshold", 0.5))
-        self.positive_probability = bool(metadata.get("positive_probability", False))
 
     @property
     def columns(self) -> list[str]:
         """The features' names, in the order in which rows without a header are read."""
         return [feature.name for feature in self.features]
 
-    def scores(self, rows: pd.DataFrame) -> np.ndarray:
-        """Predictions (regression) or probabilities of the classes, in the order of ``labels``.
+    def answer(self, rows: pd.DataFrame) -> Mapping[str, Any]:
+        """All that the model says about some rows.
 
         :param rows: at least the columns of :attr:`columns`.
-        :return: an array of shape (rows,) or (rows, classes).
+        :return: ``predicted_label`` and, for classes, ``probability``, ``probabilities`` and ``labels``.
         """
-        values: Any = rows
-        for model in self._models:
-            values = model.scores(values)
-        return np.asarray(values, dtype="float64")
-
-    def decide(self, scores: np.ndarray) -> list[Any]:
-        """The prediction that follows from the scores of each row."""
-        if not self.labels:
-            return [float(value) for value in scores]
-        if len(self.labels) == 2:
-            chosen = (scores[:, 1] >= self.threshold).astype(int)
-        else:
-            chosen = scores.argmax(axis=1)
-        return [self.labels[index] for index in chosen]
+        value: Any = rows
+        for stage in self._stages:
+            value = stage(value)
+        answer: Mapping[str, Any] = value
+        return answer
 
     def predict(self, rows: pd.DataFrame) -> list[Any]:
         """The predicted number or label of each row."""
-        return self.decide(self.scores(rows))
+        return list(self.answer(rows)["predicted_label"])
 
     def predict_proba(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The probability of each class.
@@ -122,7 +120,32 @@ class Predictor:
         """
         if not self.labels:
             raise ArtifactError("A regression model has no probabilities: use predict().")
-        return pd.DataFrame(self.scores(rows), columns=list(self.labels), index=rows.index)
+        found = np.asarray(self.answer(rows)["probabilities"], dtype="float64")
+        return pd.DataFrame(found, columns=list(self.labels), index=rows.index)
+
+
+def answer_of(
+    scores: np.ndarray, labels: Sequence[int | str], threshold: float = 0.5, positive_probability: bool = False
+) -> dict[str, Any]:
+    """The answer of a chain's last stage, from plain scores.
+
+    :param scores: predictions, or probabilities of the classes for each row.
+    :param labels: the classes (of two, the second is the positive one); empty for regression.
+    :param threshold: binary: probability from which a row is positive.
+    :param positive_probability: binary: ``probability`` is that of the positive class (HYPERPARAMETER_TUNING), not that
+        of the predicted one (ENSEMBLING).
+    """
+    if not labels:
+        return {"predicted_label": [float(value) for value in scores]}
+    binary = len(labels) == 2
+    chosen = (scores[:, 1] >= threshold).astype(int) if binary else scores.argmax(axis=1)
+    shown = np.ones_like(chosen) if binary and positive_probability else chosen
+    return {
+        "predicted_label": [labels[index] for index in chosen],
+        "probability": scores[np.arange(len(scores)), shown],
+        "probabilities": scores,
+        "labels": list(labels),
+    }
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
@@ -219,26 +242,29 @@ def load(path: str | os.PathLike[str]) -> Predictor:
         return load_folders([Path(folder)])
 
 
-def load_folders(folders: Sequence[Path]) -> Predictor:
+def load_folders(
+    folders: Sequence[Path], environments: Sequence[Mapping[str, str]] | None = None, threads: int = 1
+) -> Predictor:
     """Load a candidate from the unpacked artefacts of its containers.
 
     :param folders: one for each container, in their order.
+    :param environments: Environment of each container; by default none.
+    :param threads: how many threads a prediction may use.
     :raises ArtifactError: an artefact can't be used here, or they don't make a candidate together.
     """
     documents = [describe(folder) for folder in folders]
-    models: list[Model] = []
     for folder, document in zip(folders, documents, strict=True):
         _require_usable(folder, document)
-        module = importlib.import_module(_LOADERS[document["engine"]])
-        models.append(module.load(folder / MODEL, document))
-    expected = documents[0].get("containers", 1)
-    kinds = [document["engine"] for document in documents]
-    if len(folders) != expected or kinds != documents[0].get("chain", kinds[:1]):
+    expected = int(documents[0].get("containers", 1))
+    if len(folders) != expected:
         raise ArtifactError(
-            f"These {len(folders)} artefacts ({', '.join(kinds)}) don't make a candidate: "
-            f"{expected} are needed ({', '.join(documents[0].get('chain', kinds[:1]))})."
+            f"{expected} containers make this candidate, not {len(folders)}: take all of its InferenceContainers."
         )
-    return Predictor(documents[0], models)
+    stages = [
+        importlib.import_module(_LOADERS[document["engine"]]).load_stage(folder / MODEL, document, environment, threads)
+        for folder, document, environment in zip(folders, documents, environments or [{} for _ in folders], strict=True)
+    ]
+    return Predictor(documents[0], stages)
 
 
 def _require_usable(folder: Path, document: Mapping[str, Any]) -> None:

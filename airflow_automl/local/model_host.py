@@ -58,9 +58,7 @@ class _Loaded:
         kind = payloads.negotiate(accept)
         predictor = self.predictor
         rows = payloads.decode(body, content_type, predictor.features, predictor.metadata.get("target"))
-        scores = predictor.scores(rows)
-        decisions = predictor.decide(scores)
-        answer = payloads.encode(scores, decisions, predictor.labels, self.keys, kind, predictor.positive_probability)
+        answer = payloads.encode(predictor.answer(rows), self.keys, kind)
         return answer, f"{kind}; charset=utf-8" if kind == payloads.CSV else kind
 
 
@@ -114,6 +112,7 @@ class ModelHost:
             containers = wanted["containers"]
             threads = max(1, int(wanted.get("threads", 1)))
             folders = [Path(entry["path"]) for entry in containers]
+            environments = [dict(entry.get("environment") or {}) for entry in containers]
         except (ValueError, KeyError, TypeError) as error:
             return _error(400, f"The request to load '{key}' can't be read: {error!r}.")
         # Two requests for one model share one load.
@@ -123,8 +122,10 @@ class ModelHost:
                 return 200, b"{}", payloads.JSON
             worker = ThreadPoolExecutor(1, f"model-{key[:12]}", initializer=_limit_threads, initargs=(threads,))
             try:
-                predictor = await asyncio.get_running_loop().run_in_executor(worker, artifacts.load_folders, folders)
-                keys = _keys(containers, predictor)
+                predictor = await asyncio.get_running_loop().run_in_executor(
+                    worker, artifacts.load_folders, folders, environments, threads
+                )
+                keys = _keys(environments, predictor)
             except AutoMLError as error:
                 worker.shutdown(wait=False)
                 return _error(400, str(error))
@@ -167,12 +168,11 @@ class ModelHost:
         return 200, answer, kind
 
 
-def _keys(containers: Sequence[Mapping[str, Any]], predictor: artifacts.Predictor) -> tuple[str, ...]:
+def _keys(environments: Sequence[Mapping[str, str]], predictor: artifacts.Predictor) -> tuple[str, ...]:
     """The keys of the response, checked along the chain of containers."""
     regression = not predictor.labels
-    environments = [dict(entry.get("environment") or {}) for entry in containers]
     keys = payloads.response_keys(environments[-1], regression)
-    if len(containers) == 3:
+    if len(environments) == 3:
         # The middle one never gets labels; what the last one answers beyond them must have come from it.
         inner = set(payloads.response_keys(environments[1], regression))
         lacking = [key for key in keys if key != "labels" and key not in inner]

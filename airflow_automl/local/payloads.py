@@ -17,7 +17,7 @@ from airflow_automl.local.data.failures import listing
 from airflow_automl.local.data.frame import Feature
 from airflow_automl.local.data.types import NULLS, Kind
 
-__all__ = ["CSV", "JSON", "JSON_LINES", "KEYS", "PayloadError", "decode", "encode", "negotiate"]
+__all__ = ["CSV", "JSON", "JSON_LINES", "KEYS", "PayloadError", "decode", "encode", "negotiate", "response_keys"]
 
 CSV = "text/csv"
 JSON = "application/json"
@@ -89,39 +89,25 @@ def decode(
     return pd.DataFrame({f.name: _column(values, f) for f, values in zip(features, columns, strict=True)}, copy=False)
 
 
-def encode(
-    scores: np.ndarray,
-    decisions: Sequence[Any],
-    labels: Sequence[int | str],
-    keys: Sequence[str],
-    kind: str,
-    positive_probability: bool = False,
-) -> bytes:
+def encode(answer: Mapping[str, Any], keys: Sequence[str], kind: str) -> bytes:
     """Write a response.
 
-    :param scores: predictions, or the probabilities of the classes for each row.
-    :param decisions: the predicted number or label of each row.
-    :param labels: the classes; empty for regression.
+    :param answer: what the model says (see :meth:`airflow_automl.local.artifacts.Predictor.answer`).
     :param keys: what the response holds, in this order.
     :param kind: CSV, JSON or JSON lines.
-    :param positive_probability: binary ``probability`` is that of the positive (second) class, as in
-        HYPERPARAMETER_TUNING, and not that of the predicted one.
     """
-    positions = {label: index for index, label in enumerate(labels)}
-    names = [str(label) for label in labels]
-    rows = []
-    for row, decision in zip(scores.tolist(), decisions, strict=True):
-        answer: dict[str, Any] = {}
-        for key in keys:
-            if key == "predicted_label":
-                answer[key] = str(decision) if labels else decision
-            elif key == "probability":
-                answer[key] = row[1] if positive_probability and len(labels) == 2 else row[positions[decision]]
-            elif key == "probabilities":
-                answer[key] = row
-            else:
-                answer[key] = names
-        rows.append(answer)
+    columns: dict[str, list[Any]] = {}
+    count = len(answer["predicted_label"])
+    for key in keys:
+        if key == "labels":
+            columns[key] = [[str(label) for label in answer["labels"]]] * count
+        elif key == "predicted_label":
+            found = list(answer[key])
+            # Labels are text, as in the data's own CSV; the number of a regression is a number.
+            columns[key] = [str(value) for value in found] if "labels" in answer else [float(value) for value in found]
+        else:
+            columns[key] = np.asarray(answer[key], dtype="float64").tolist()
+    rows = [dict(zip(keys, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     if kind == JSON:
         return json.dumps({"predictions": rows}).encode()
     if kind == JSON_LINES:

@@ -36,7 +36,7 @@ def listing(names: Iterable[object], limit: int = 10) -> str:
     :param names: what to list.
     :param limit: how many are shown.
     """
-    names = [str(name) for name in names]
-    shown = ", ".join(f"'{name[:60]}'" for name in names[:limit])
-    more = len(names) - limit
+    texts = [str(name) for name in names]
+    shown = ", ".join(f"'{text[:60]}'" for text in texts[:limit])
+    more = len(texts) - limit
     return f"{shown} and {more} more" if more > 0 else shown

@@ -80,7 +80,7 @@ class JobSpec:
     @property
     def family(self) -> str:
         """The problem type's configuration, such as ``TabularJobConfig``."""
-        return next(iter(self.request["AutoMLProblemTypeConfig"]))
+        return str(next(iter(self.request["AutoMLProblemTypeConfig"])))
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -13,13 +13,21 @@ from airflow_automl.contract.metrics import direction
 from airflow_automl.local.engines import metrics
 from airflow_automl.local.engines.base import JobSpec
 
-__all__ = ["Candidate", "step"]
+__all__ = ["Candidate", "image", "step"]
 
 _STEPS = {
     "processing-job": "AWS::SageMaker::ProcessingJob",
     "training-job": "AWS::SageMaker::TrainingJob",
     "transform-job": "AWS::SageMaker::TransformJob",
 }
+
+
+def image(name: str) -> str:
+    """What a container's Image says here: no registry, since the embedded service runs no containers.
+
+    :param name: what the container does, such as ``autogluon``.
+    """
+    return f"airflow-automl/{name}:1-cpu-py3"
 
 
 def step(spec: JobSpec, kind: str, name: str) -> dict[str, str]:
@@ -81,12 +89,19 @@ class Candidate:
         """It could not be trained or kept."""
         self.status, self.failure, self.ended = "Failed", reason[:1024], time.time()
 
+    def stop(self, reason: str) -> None:
+        """It was ended early: pruned, or out of time."""
+        self.fail(reason)
+        self.status = "Stopped"
+
     def document(self) -> dict[str, Any]:
         """The AutoMLCandidate, timestamps as epoch seconds."""
         document: dict[str, Any] = {
             "CandidateName": self.name,
             "CandidateStatus": self.status,
-            "ObjectiveStatus": {"Completed": "Succeeded", "Failed": "Failed"}.get(self.status, "Pending"),
+            "ObjectiveStatus": {"Completed": "Succeeded", "Failed": "Failed", "Stopped": "Failed"}.get(
+                self.status, "Pending"
+            ),
             "CandidateSteps": [dict(entry) for entry in self.steps],
             "CreationTime": self.created,
             "LastModifiedTime": time.time(),

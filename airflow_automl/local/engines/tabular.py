@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from typing import Any
 
 from airflow_automl.local.data import dataset as datasets
 from airflow_automl.local.data.channels import resolve
-from airflow_automl.local.data.failures import JobFailure
 from airflow_automl.local.engines import modes
 from airflow_automl.local.engines.base import Run
 from airflow_automl.local.engines.budget import Budget
-from airflow_automl.local.engines.ensembling import engine as ensembling
-from airflow_automl.local.engines.ensembling import measure
-from airflow_automl.local.engines.reports import best
 
 __all__ = ["engine"]
 
 log = logging.getLogger(__name__)
 
-REPORTS = 3.0
-"""Seconds that must be left for a report to be worth beginning."""
+_TRAINERS = {
+    modes.ENSEMBLING: "airflow_automl.local.engines.ensembling.engine",
+    modes.HYPERPARAMETER_TUNING: "airflow_automl.local.engines.tuning.engine",
+}
+"""Mode → the module that trains in it.
+
+It has ``completion_criteria(given) -> resolved`` and ``run(run, dataset, algorithms, criteria, budget) -> secondary``,
+which reports the phases after AnalyzingData, and the candidates.
+"""
 
 
 class TabularEngine:
@@ -43,30 +47,14 @@ class TabularEngine:
             dataset.objective,
             mode,
         )
-        if mode != modes.ENSEMBLING:
-            raise JobFailure("HYPERPARAMETER_TUNING is not trained here yet: set Mode to ENSEMBLING.")
-        criteria = ensembling.completion_criteria(dict(spec.criteria))
+        trainer = importlib.import_module(_TRAINERS[mode])
+        criteria = trainer.completion_criteria(dict(spec.criteria))
         events.resolved(dataset.problem_type, dataset.objective, mode, criteria)
         ends = None
         if spec.deadline is None and "MaxAutoMLJobRuntimeInSeconds" in criteria:
             ends = spec.started + criteria["MaxAutoMLJobRuntimeInSeconds"]
-        budget = Budget(spec.deadline, ends)
-        events.phase("PreTraining")
-        predictor, candidates = ensembling.train(run, dataset, algorithms, criteria, budget)
-        if not budget.allows(REPORTS):
-            return "MaxAutoMLJobRuntimeReached"
-        events.phase("GeneratingExplainabilityReport")
-        measure.measure(run, dataset, predictor, candidates, budget)
-        chosen = best.best_of(candidates.values(), dataset.objective)
-        scores = measure.scores(dataset, predictor, next(name for name, entry in candidates.items() if entry is chosen))
-        if not budget.allows(REPORTS):
-            return "MaxAutoMLJobRuntimeReached"
-        best.explain(run, dataset, chosen, scores, budget)
-        events.phase("GeneratingModelInsightsReport")
-        if not budget.allows(REPORTS):
-            return "MaxAutoMLJobRuntimeReached"
-        best.give_insights(run, dataset, chosen, scores)
-        return "Completed"
+        secondary: str = trainer.run(run, dataset, algorithms, criteria, Budget(spec.deadline, ends))
+        return secondary
 
 
 def _algorithms(config: Any) -> tuple[str, ...] | None:

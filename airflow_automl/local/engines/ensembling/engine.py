@@ -12,13 +12,20 @@ from airflow_automl.local.data.target import BINARY, MULTICLASS, REGRESSION
 from airflow_automl.local.engines.base import DEFAULT_RUNTIME, Run
 from airflow_automl.local.engines.budget import Budget
 from airflow_automl.local.engines.candidates import Candidate
+from airflow_automl.local.engines.ensembling import measure
 from airflow_automl.local.engines.ensembling import plan as planning
 from airflow_automl.local.engines.ensembling.export import Exporter
 from airflow_automl.local.engines.ensembling.model import prepare
+from airflow_automl.local.engines.reports import best
 
-__all__ = ["completion_criteria", "fit", "train"]
+__all__ = ["completion_criteria", "fit", "run", "train"]
 
 log = logging.getLogger(__name__)
+
+REPORTS = 3.0
+"""Seconds that must be left for a report to be worth beginning."""
+
+OUT_OF_TIME = "MaxAutoMLJobRuntimeReached"
 
 _PROBLEMS = {BINARY: "binary", MULTICLASS: "multiclass", REGRESSION: "regression"}
 
@@ -29,6 +36,38 @@ def completion_criteria(given: dict[str, int]) -> dict[str, int]:
     if not given:
         criteria["MaxAutoMLJobRuntimeInSeconds"] = DEFAULT_RUNTIME
     return criteria
+
+
+def run(
+    run: Run, dataset: TabularDataset, algorithms: tuple[str, ...] | None, criteria: dict[str, int], budget: Budget
+) -> str:
+    """Train the candidates of a job and report on the best one.
+
+    :param run: the job.
+    :param dataset: what to train on.
+    :param algorithms: what the request names, ``None`` for all.
+    :param criteria: the resolved CompletionCriteria.
+    :param budget: how much time there is.
+    :return: the secondary status that the job ends with.
+    :raises JobFailure: no candidate could be trained.
+    """
+    run.events.phase("PreTraining")
+    predictor, candidates = train(run, dataset, algorithms, criteria, budget)
+    if not budget.allows(REPORTS):
+        return OUT_OF_TIME
+    run.events.phase("GeneratingExplainabilityReport")
+    measure.measure(run, dataset, predictor, candidates, budget)
+    if not budget.allows(REPORTS):
+        return OUT_OF_TIME
+    chosen = best.best_of(candidates.values(), dataset.objective)
+    scores = measure.scores(dataset, predictor, next(name for name, entry in candidates.items() if entry is chosen))
+    best.explain(run, dataset, chosen, scores, budget)
+    run.events.phase("GeneratingModelInsightsReport")
+    if not budget.allows(REPORTS):
+        return OUT_OF_TIME
+    validation = dataset.validation
+    best.give_insights(run, dataset, chosen, validation[dataset.target].to_numpy(), scores(validation[dataset.columns]))
+    return "Completed"
 
 
 def train(

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from airflow_automl.local.artifacts import answer_of
 from airflow_automl.local.data.frame import Feature
 
-__all__ = ["AutoGluonModel", "distributions", "load", "prepare"]
+__all__ = ["AutoGluonStage", "distributions", "load_stage", "prepare"]
 
 _LIBRARIES = {
     "LightGBM": "lightgbm",
@@ -44,7 +45,7 @@ def prepare(frame: pd.DataFrame, features: Sequence[Feature]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(roles, "category")) if roles else frame
 
 
-class AutoGluonModel:
+class AutoGluonStage:
     """A predictor that was cut down to one model and what that model needs.
 
     :param folder: the predictor's files.
@@ -59,16 +60,20 @@ class AutoGluonModel:
         self._features = [Feature.from_json(entry) for entry in metadata["features"]]
         self._model = metadata["model"]
         self._labels = list(metadata["labels"])
+        self._threshold = float(metadata["threshold"])
 
-    def scores(self, rows: pd.DataFrame) -> np.ndarray:
-        """See :class:`airflow_automl.local.artifacts.Model`."""
-        frame = prepare(rows[[feature.name for feature in self._features]], self._features)
+    def __call__(self, value: pd.DataFrame) -> dict[str, Any]:
+        """See :class:`airflow_automl.local.artifacts.Stage`."""
+        frame = prepare(value[[feature.name for feature in self._features]], self._features)
         if not self._labels:
-            return np.asarray(self._predictor.predict(frame, model=self._model, as_pandas=False), dtype="float64")
-        found = self._predictor.predict_proba(frame, model=self._model, as_pandas=True)
-        return np.asarray(found[self._labels].to_numpy(), dtype="float64")
+            scores = self._predictor.predict(frame, model=self._model, as_pandas=False)
+        else:
+            scores = self._predictor.predict_proba(frame, model=self._model)[self._labels].to_numpy()
+        return answer_of(np.asarray(scores, dtype="float64"), self._labels, self._threshold)
 
 
-def load(folder: Path, metadata: Mapping[str, Any]) -> AutoGluonModel:
+def load_stage(
+    folder: Path, metadata: Mapping[str, Any], environment: Mapping[str, str], threads: int
+) -> AutoGluonStage:
     """Open the files of an artefact; everything is in memory when this returns."""
-    return AutoGluonModel(folder, metadata)
+    return AutoGluonStage(folder, metadata)

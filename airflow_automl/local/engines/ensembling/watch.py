@@ -12,14 +12,12 @@ from airflow_automl.local.data.dataset import TabularDataset
 from airflow_automl.local.data.target import BINARY, REGRESSION
 from airflow_automl.local.engines import metrics
 from airflow_automl.local.engines.base import Run
-from airflow_automl.local.engines.candidates import Candidate, step
+from airflow_automl.local.engines.candidates import Candidate, image, step
 from airflow_automl.local.engines.ensembling.export import Exporter, Snapshot
 
 __all__ = ["CandidateWatch", "containers"]
 
 log = logging.getLogger(__name__)
-
-IMAGE = "airflow-automl/autogluon:1-cpu-py3"
 
 
 def containers(uri: str, model: str, problem_type: str) -> list[dict[str, Any]]:
@@ -32,7 +30,7 @@ def containers(uri: str, model: str, problem_type: str) -> list[dict[str, Any]]:
     keys = "predicted_label" if problem_type == REGRESSION else "predicted_label,probability,probabilities,labels"
     return [
         {
-            "Image": IMAGE,
+            "Image": image("autogluon"),
             "ModelDataUrl": uri,
             "Environment": {
                 "MODEL_NAME": model,
@@ -131,8 +129,7 @@ class CandidateWatch(AbstractCallback):
         known = errors.get(name)
         candidate = self.candidates[name]
         if known is None or known["exc_type"] in {"TimeLimitExceeded", "InsufficientTime"}:
-            candidate.fail(f"There was not enough time left to train {name}.")
-            candidate.status = "Stopped"
+            candidate.stop(f"There was not enough time left to train {name}.")
         else:
             candidate.fail(f"{name} could not be trained: {known['exc_type']}: {known['exc_str']}")
             self._run.events.partial_failure(str(candidate.failure), "Candidate")

@@ -85,22 +85,25 @@ def explain(run: Run, dataset: TabularDataset, candidate: Candidate, scores: Sco
     run.events.candidate(candidate.document())
 
 
-def give_insights(run: Run, dataset: TabularDataset, candidate: Candidate, scores: Scores) -> None:
+def give_insights(
+    run: Run, dataset: TabularDataset, candidate: Candidate, truth: np.ndarray, scores: np.ndarray
+) -> None:
     """Write the model insights: ``statistics.json`` in Model Monitor's layout, and a page.
 
     :param run: the job.
-    :param dataset: its validation rows are looked at.
+    :param dataset: what was trained on.
     :param candidate: gets the location.
-    :param scores: rows → predictions, or probabilities in the order of the labels.
+    :param truth: the target's values on rows that the candidate did not learn from.
+    :param scores: what it said about these: predictions, or probabilities in the order of the labels.
     """
     try:
-        rows = dataset.validation
-        if len(rows) > MAX_ROWS:
-            rows = rows.iloc[np.sort(np.random.default_rng(SEED).choice(len(rows), MAX_ROWS, replace=False))]
+        if len(truth) > MAX_ROWS:
+            some = np.sort(np.random.default_rng(SEED).choice(len(truth), MAX_ROWS, replace=False))
+            truth, scores = truth[some], scores[some]
         document = insights.statistics(
             dataset.problem_type,
-            rows[dataset.target].to_numpy(),
-            scores(rows[dataset.columns]),
+            truth,
+            scores,
             dataset.labels,
             candidate.threshold,
             candidate.validation,
