@@ -67,7 +67,15 @@ class Foreign:
     def _moto(self) -> Any:
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-        return DomainDispatcherApplication(create_backend_app)
+        class Dispatcher(DomainDispatcherApplication):
+            def infer_service_region_host(self, environ: dict[str, Any], path: str) -> str:
+                # moto takes whatever it can't place for a call of S3, and answers with an empty bucket list.
+                host: str | None = super().infer_service_region_host(environ, path)
+                if host is None:
+                    raise LookupError("the request names no service")
+                return host
+
+        return Dispatcher(create_backend_app)
 
     def _ask_moto(self, request: Request) -> Response:
         from airflow_automl.local.wire import Response

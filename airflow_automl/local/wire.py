@@ -135,7 +135,8 @@ def parse(body: bytes) -> dict[str, Any]:
     :raises ServiceError: SerializationException where it is no JSON object.
     """
     try:
-        members = json.loads(body or b"{}", parse_constant=_reject_constant)
+        # Decoded here, because json would take UTF-16 too.
+        members = json.loads(body.decode() or "{}", parse_constant=_reject_constant)
         # Lone surrogates pass as JSON, but are no text.
         json.dumps(members, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
