@@ -45,26 +45,34 @@ _TABULAR_TYPES = ["BinaryClassification", "MulticlassClassification", "Regressio
 _FILLINGS = ["zero", "value", "median", "mean", "min", "max"]
 
 
-def valid_request(random: Random, api: Api, name: str, problem: str | None = None) -> dict[str, Any]:
+def valid_request(
+    random: Random, api: Api, name: str, problem: str | None = None, *, fullness: float = 0.5
+) -> dict[str, Any]:
     """Draw a request that the API accepts.
 
     :param random: where chance comes from.
     :param name: the job's name, which nobody can draw so that it is never taken.
     :param problem: a member of AutoMLProblemTypeConfig; drawn where none is given.
+    :param fullness: how likely an optional field is given; 1 gives every field that can go together with the others.
     """
     member = "TabularJobConfig" if api == "V1" else problem or random.choice(list(PROBLEMS))
-    request = _Walk(random, member).structure(create_shape(api))
+    walk = _Walk(random, member, fullness)
+    request = walk.structure(create_shape(api))
     request["AutoMLJobName"] = name
-    _Steering(random, api, member, request).run()
+    _Steering(walk, api, request).run()
     return request
 
 
 class _Walk:
     """Whatever the model allows, field by field."""
 
-    def __init__(self, random: Random, problem: str) -> None:
+    def __init__(self, random: Random, problem: str, fullness: float) -> None:
         self.random = random
         self.problem = problem
+        self.fullness = fullness
+
+    def maybe(self) -> bool:
+        return self.random.random() < self.fullness
 
     def value(self, shape_name: str) -> Any:
         shape = shapes()[shape_name]
@@ -97,11 +105,13 @@ class _Walk:
         return {
             name: self.value(reference["shape"])
             for name, reference in members.items()
-            if name in required or self.random.random() < 0.5
+            if name in required or self.maybe()
         }
 
     def size(self, shape: Mapping[str, Any]) -> int:
         low = shape.get("min", 0)
+        if self.fullness == 1:
+            low = max(low, 1)
         return self.random.randint(low, min(shape.get("max", low + 3), low + 3))
 
     def string(self, shape: Mapping[str, Any]) -> str:
@@ -116,10 +126,13 @@ class _Walk:
 class _Steering:
     """What a request that is valid by the model still has to obey."""
 
-    def __init__(self, random: Random, api: Api, member: str, request: dict[str, Any]) -> None:
-        self.random = random
+    def __init__(self, walk: _Walk, api: Api, request: dict[str, Any]) -> None:
+        self.random = walk.random
+        self.maybe = walk.maybe
+        self.full = walk.fullness == 1
         self.api = api
         self.request = request
+        member = walk.problem
         self.problem = PROBLEMS[member]
         self.tabular = self.problem == "Tabular"
         self.config: dict[str, Any] = (
@@ -147,7 +160,7 @@ class _Steering:
 
     def channels(self) -> None:
         channels = self.request["InputDataConfig" if self.api == "V1" else "AutoMLJobInputDataConfig"]
-        content_type = self.random.choice([None, *_CONTENT.get(self.problem, _TABLES)])
+        content_type = self.random.choice(_CONTENT.get(self.problem, _TABLES)) if self.maybe() else None
         target = self.word()
         for channel, kind in zip(channels, ["training", "validation"], strict=False):
             channel["ChannelType"] = kind
@@ -162,7 +175,7 @@ class _Steering:
                 channel["CompressionType"] = "None"
             if self.api == "V1":
                 channel["TargetAttributeName"] = target
-        if self.random.random() < 0.5:
+        if self.maybe():
             channels.reverse()
 
     def common(self) -> None:
@@ -172,10 +185,10 @@ class _Steering:
         if "ModelDeployConfig" in request:
             request["ModelDeployConfig"] = self.random.choice(
                 [
+                    {"AutoGenerateEndpointName": False, "EndpointName": self.word()},
                     {"AutoGenerateEndpointName": True},
                     {"EndpointName": self.word()},
-                    {"AutoGenerateEndpointName": False, "EndpointName": self.word()},
-                ]
+                ][: 1 if self.full else 3]
             )
         if self.problem not in ("Tabular", "TimeSeriesForecasting"):
             request.get("AutoMLComputeConfig", {}).pop("EmrServerlessComputeConfig", None)
@@ -192,7 +205,7 @@ class _Steering:
         self.request.pop("AutoMLJobObjective", None)
         if self.tabular:
             self.statement.pop("ProblemType", None)
-        given = self.random.random() < 0.6
+        given = self.maybe()
         if given and OBJECTIVES.get(kind):
             self.request["AutoMLJobObjective"] = {"MetricName": self.random.choice(OBJECTIVES[kind])}
         if given and self.tabular:
@@ -200,7 +213,8 @@ class _Steering:
 
     def mode(self) -> None:
         generation = self.config.get("CandidateGenerationConfig", {})
-        mode = self.random.choice([None, "AUTO", "ENSEMBLING", "HYPERPARAMETER_TUNING"])
+        modes = ["ENSEMBLING"] if self.full else [None, "AUTO", "ENSEMBLING", "HYPERPARAMETER_TUNING"]
+        mode = self.random.choice(modes)
         if mode is None:
             self.config.pop("Mode", None)
         elif self.config or self.api == "V2":
@@ -212,7 +226,7 @@ class _Steering:
     def algorithms(self, generation: dict[str, Any], list_name: str) -> None:
         for entry in generation.get("AlgorithmsConfig", []):
             names = _ALGORITHMS[list_name]
-            entry["AutoMLAlgorithms"] = self.random.sample(names, self.random.randint(0, len(names)))
+            entry["AutoMLAlgorithms"] = self.random.sample(names, self.random.randint(int(self.full), len(names)))
 
     def weights(self) -> None:
         holders = self.request["InputDataConfig"] if self.api == "V1" else [self.config]
@@ -255,5 +269,5 @@ class _Steering:
                 "learningRate": self.random.choice(["0", "1", "0.00005", "1e-4"]),
                 "learningRateWarmupSteps": str(self.random.randint(0, 250)),
             }
-            names = self.random.sample(list(drawn), self.random.randint(0, 4))
+            names = self.random.sample(list(drawn), self.random.randint(int(self.full), 4))
             self.config["TextGenerationHyperParameters"] = {name: drawn[name] for name in names}
