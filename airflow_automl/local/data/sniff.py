@@ -75,7 +75,7 @@ def require_csv(path: Path, uri: str) -> None:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
         # A character may be cut in two by the end of the head.
-        if error.start < len(head) - 4:
+        if len(head) < _HEAD or error.start < len(head) - 4:
             raise JobFailure(f"{uri} is not UTF-8 text (byte offset {error.start}): store the CSV as UTF-8.") from error
 
 

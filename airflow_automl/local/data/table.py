@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from airflow_automl.local.data.types import NULLS
 __all__ = ["read_csv", "read_parquet"]
 
 _BLOCK = 8 << 20
+_COLUMN_NUMBER = re.compile(r"CSV column #(\d+)")
 
 
 def read_csv(files: Sequence[tuple[Path, str]], header: list[str] | None = None) -> pa.Table:
@@ -99,6 +101,10 @@ def _read_one(path: Path, uri: str, names: list[str]) -> pa.Table:
     try:
         table = read(threads=True)
     except pa.ArrowInvalid as error:
+        if "invalid UTF8" in str(error):
+            column = _COLUMN_NUMBER.search(str(error))
+            where = f" in the column '{names[int(column[1])]}'" if column else ""
+            raise JobFailure(f"{uri} is not UTF-8 text{where}: store the CSV as UTF-8.") from error
         if not ragged:
             raise JobFailure(f"{uri} could not be read as CSV: {error}.") from error
         # Only a serial reader counts rows.
