@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-runtime",
         type=_seconds,
-        default=60,
+        default=120,
         metavar="SECONDS",
         help=f"longest run of the AutoML job, at least {LEAST_RUNTIME} (default: %(default)s)",
     )
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     started = time.monotonic()
     try:
         with Stack(args.folder) as stack:
@@ -156,13 +156,14 @@ def _show_result(console: Console, stack: Stack, split: Split, job_name: str) ->
     best = job["BestCandidate"]
     measured = candidate_metrics(best)
     predicted = _predict(stack, split)
+    leaving = [float(row["probability_of_yes"]) for row in predicted]
     base = dataset.baseline(split)
     scores = {
-        f"{best['CandidateName']} (best candidate)": {
+        "best candidate": {
             "Validation": {metric: measured[metric] for metric in base["Validation"]},
-            "Test": dataset.scores(split.test[dataset.TARGET], [float(row["probability_of_yes"]) for row in predicted]),
+            "Test": dataset.scores(split.test[dataset.TARGET], leaving),
         },
-        "scikit-learn gradient boosting (baseline)": base,
+        "scikit-learn gradient boosting": base,
     }
     console.print("\n[bold]Against a plain baseline[/]; the test rows were seen by neither, and scored by the endpoint")
     console.print(comparison(scores))
@@ -170,7 +171,7 @@ def _show_result(console: Console, stack: Stack, split: Split, job_name: str) ->
     customer, answer = split.test.iloc[0], predicted[0]
     console.print(
         f"\n[bold]A prediction[/] from endpoint {ENDPOINT!r}: a customer of {customer['tenure']} months who pays "
-        f"{customer['monthly_charges']:.2f} a month: leaves with probability {float(answer['probability_of_yes']):.2f}"
+        f"{customer['monthly_charges']:.2f} a month: leaves with probability {leaving[0]:.2f}"
         f" (says {answer['predicted_label']!r}; the truth is {customer[dataset.TARGET]!r})"
     )
     console.print(f"[bold]Report[/] {_fetch_report(stack)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -76,12 +77,13 @@ def baseline(split: Split) -> dict[str, dict[str, float]]:
     }
 
 
-def scores(truth: pd.Series[Any], probability: Any) -> dict[str, float]:
+def scores(truth: pd.Series[Any], probability: Sequence[float]) -> dict[str, float]:
     """AUC, accuracy and F1 of probabilities of leaving, with the threshold at one half."""
+    import numpy as np
     from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
     left = truth == POSITIVE
-    predicted = probability >= 0.5
+    predicted = np.asarray(probability) >= 0.5
     return {
         "AUC": float(roc_auc_score(left, probability)),
         "Accuracy": float(accuracy_score(left, predicted)),

@@ -78,7 +78,7 @@ def leaderboard(candidates: Sequence[Mapping[str, Any]], limit: int | None = Non
     )
     metrics.sort(key=lambda pair: pair[0], reverse=not smaller_is_better)
     table = Table(box=None, padding=(0, 2), header_style="dim")
-    table.add_column("    candidate")
+    table.add_column("    candidate", no_wrap=True, min_width=44)
     objective = standard_name(metrics[0][1]["FinalAutoMLJobObjectiveMetric"]) if metrics else "objective"
     others = [name for name in ("AUC", "Accuracy", "F1", "LogLoss") if name != objective]
     for name in (objective, *others):
@@ -97,11 +97,11 @@ def leaderboard(candidates: Sequence[Mapping[str, Any]], limit: int | None = Non
 def comparison(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
     """Models side by side: ``{model: {split: {metric: value}}}``."""
     table = Table(box=None, padding=(0, 2), header_style="dim")
-    table.add_column("    model")
+    table.add_column("    model", no_wrap=True)
     splits = {split: list(metrics) for model in scores.values() for split, metrics in model.items()}
     for split, metrics in splits.items():
         for metric in metrics:
-            table.add_column(f"{split} {metric}", justify="right")
+            table.add_column(f"{split}\n{metric}", justify="right")
     for model, measured in scores.items():
         cells = [f"{measured[split][metric]:.4f}" for split, metrics in splits.items() for metric in metrics]
         table.add_row(f"    {model}", *cells)
