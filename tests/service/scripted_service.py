@@ -1,0 +1,21 @@
+"""The whole service, with another trainer: ``python scripted_service.py DATA_DIR [JSON of Settings]``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+from airflow_automl.local.server import serve
+from airflow_automl.local.service import Settings
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    options = json.loads(sys.argv[2])
+    settings = Settings(
+        Path(sys.argv[1]),
+        trainer_command=(sys.executable, str(Path(__file__).with_name("scripted_trainer.py"))),
+        **options,
+    )
+    serve(settings, "127.0.0.1", 0, lambda url: print(f"ready {url}", flush=True))
