@@ -80,9 +80,7 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
             tags=self.hook.read_tags(describe["AutoMLJobArn"]) or job.get("tags"),
             insights=read(documents.best_candidate(describe), self._objects, self._content),
             run=_run(context),
-            previous=context["ti"].xcom_pull(
-                task_ids=self.task_id, key=SUMMARY_KEY, include_prior_dates=True, map_indexes=context["ti"].map_index
-            ),
+            previous=self._previous(context),
             timeline=job.get("timeline"),
         )
         html, beside = self._addresses()
@@ -92,6 +90,16 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
         self.log.info("%s: %s", report["verdict"]["title"], report["verdict"]["sentence"])
         self.log.info("The report is at %s", html)
         return html
+
+    def _previous(self, context: Context) -> dict[str, Any] | None:
+        """Return the summary of this task's last run before this one."""
+        ti = context["ti"]
+        wanted: dict[str, Any] = {"task_ids": self.task_id, "key": SUMMARY_KEY, "include_prior_dates": True}
+        # Airflow logs an error when a single XCom is not there, as on every first run; a list may be empty.
+        if not ti.xcom_pull(**wanted):
+            return None
+        summary = ti.xcom_pull(**wanted, map_indexes=ti.map_index)
+        return summary if isinstance(summary, dict) else None
 
     def _candidates(self, name: str) -> list[dict[str, Any]]:
         try:

@@ -115,7 +115,7 @@ def build(
         "leaderboard": rows,
         "progress": _progress(rows, job["created"], objective),
         "metric_names": _metric_names(rows, objective),
-        "best": _best(best),
+        "best": _best(best, objective),
         "insights": dict(insights or {}),
         "timeline": [dict(each) for each in timeline or ()],
         "problems": _problems(answer, rows, insights),
@@ -180,7 +180,7 @@ def _metric_names(rows: Sequence[Mapping[str, Any]], objective: str | None) -> l
     return sorted(ordered, key=lambda name: name != objective)
 
 
-def _best(best: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _best(best: Mapping[str, Any] | None, objective: str | None = None) -> dict[str, Any] | None:
     if not best:
         return None
     by_set: dict[str, dict[str, float]] = {}
@@ -193,7 +193,7 @@ def _best(best: Mapping[str, Any] | None) -> dict[str, Any] | None:
     ]
     return {
         "name": best["CandidateName"],
-        "metrics": by_set,
+        "metrics": dict(sorted(by_set.items(), key=lambda pair: pair[0] != objective)),
         "sets": [each for each in ("Train", "Validation", "Test") if any(each in sets for sets in by_set.values())],
         "containers": [
             {"image": container.get("Image"), "model": container.get("ModelDataUrl")} for container in containers

@@ -28,7 +28,9 @@ def read(candidate: Mapping[str, Any] | None, list_objects: Lister, read_object:
     :param list_objects: lists the addresses under an S3 prefix.
     :param read_object: reads one of them.
     :return: any of ``feature_importance`` (feature → mean absolute SHAP value), ``confusion_matrix``
-        (``{"labels", "rows"}``), ``roc`` (``{"fpr", "tpr"}``), and ``notes`` on what could not be read.
+        (``{"labels", "rows"}``), ``roc`` (``{"fpr", "tpr"}``), ``precision_recall`` (``{"recall", "precision"}``),
+        ``predictions`` (``{"actual", "predicted"}``), ``residuals`` (``{"counts", "edges"}``), and ``notes`` on what
+        could not be read.
     """
     locations = ((candidate or {}).get("CandidateProperties") or {}).get("CandidateArtifactLocations") or {}
     found: dict[str, Any] = {}
@@ -91,7 +93,7 @@ def _explainability(content: Mapping[str, Any], found: dict[str, Any]) -> None:
 
 
 def _model_insights(content: Mapping[str, Any], found: dict[str, Any]) -> None:
-    """Take confusion matrix and ROC of Model Monitor's ``statistics.json``."""
+    """Take confusion matrix, curves and residuals of Model Monitor's ``statistics.json``."""
     for kind in ("binary_classification_metrics", "multiclass_classification_metrics"):
         section = content.get(kind)
         if not isinstance(section, Mapping):
@@ -103,8 +105,35 @@ def _model_insights(content: Mapping[str, Any], found: dict[str, Any]) -> None:
                 "labels": labels,
                 "rows": [[_numbers(matrix.get(actual)).get(guess, 0.0) for guess in labels] for actual in labels],
             }
-        curve = section.get("receiver_operating_characteristic_curve")
-        if isinstance(curve, Mapping):
-            fpr, tpr = curve.get("false_positive_rates"), curve.get("true_positive_rates")
-            if isinstance(fpr, list) and isinstance(tpr, list) and len(fpr) == len(tpr) > 1:
-                found["roc"] = {"fpr": [float(each) for each in fpr], "tpr": [float(each) for each in tpr]}
+        roc = _series(section, "receiver_operating_characteristic_curve", "false_positive_rates", "true_positive_rates")
+        if roc:
+            found["roc"] = {"fpr": roc[0], "tpr": roc[1]}
+        curve = _series(section, "precision_recall_curve", "recalls", "precisions")
+        if curve:
+            found["precision_recall"] = {"recall": curve[0], "precision": curve[1]}
+    section = content.get("regression_metrics")
+    pairs = _series(section, "residuals", "actual", "predicted")
+    if pairs:
+        found["predictions"] = {"actual": pairs[0], "predicted": pairs[1]}
+    if isinstance(section, Mapping) and isinstance(residuals := section.get("residuals"), Mapping):
+        bins = residuals.get("histogram")
+        counts, edges = (_list(bins.get(key)) for key in ("counts", "edges")) if isinstance(bins, Mapping) else ([], [])
+        if counts and len(edges) == len(counts) + 1:
+            found["residuals"] = {"counts": counts, "edges": edges}
+
+
+def _list(value: Any) -> list[float]:
+    """Return a list of finite numbers; empty if it is anything else."""
+    if not isinstance(value, list):
+        return []
+    numbers = [float(each) for each in value if isinstance(each, int | float) and math.isfinite(each)]
+    return numbers if len(numbers) == len(value) else []
+
+
+def _series(section: Any, name: str, first: str, second: str) -> tuple[list[float], list[float]] | None:
+    """Return two lists of the same length that belong together."""
+    both = section.get(name) if isinstance(section, Mapping) else None
+    if not isinstance(both, Mapping):
+        return None
+    left, right = _list(both.get(first)), _list(both.get(second))
+    return (left, right) if len(left) == len(right) > 1 else None

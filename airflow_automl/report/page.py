@@ -25,6 +25,8 @@ _ROWS = 100
 _GANTT = 30
 _STRIPS = 8
 _LABELS = 12
+_ROC = ("ROC curve", "false positive rate", "true positive rate")
+_PRECISION = ("Precision and recall", "recall", "precision")
 
 
 def _moment(value: str | None) -> str:
@@ -88,13 +90,17 @@ def render(report: Mapping[str, Any]) -> str:
     rows, insights, objective = report["leaderboard"], report["insights"], report["summary"]["objective"]
     measured = [name for name in report["metric_names"] if any(name in row["metrics"] for row in rows)][:_STRIPS]
     importance = insights.get("feature_importance")
-    curve = insights.get("roc")
+    rates, precision = insights.get("roc"), insights.get("precision_recall")
+    pairs, residuals = insights.get("predictions"), insights.get("residuals")
     job = report["job"]
     drawn = {
         "progress": plots.progress(report["progress"], objective) if report["progress"] and objective else None,
         "strips": plots.metric_strips(rows, measured) if len(rows) > 1 and measured else None,
         "features": plots.features(importance) if importance else None,
-        "roc": plots.roc(curve["fpr"], curve["tpr"]) if curve else None,
+        "roc": plots.curve(rates["fpr"], rates["tpr"], _ROC, chance=True) if rates else None,
+        "precision": plots.curve(precision["recall"], precision["precision"], _PRECISION) if precision else None,
+        "scatter": plots.scatter(pairs["actual"], pairs["predicted"]) if pairs else None,
+        "histogram": plots.histogram(residuals["counts"], residuals["edges"]) if residuals else None,
         "gantt": plots.gantt(rows, job["created"], job["ended"], _GANTT),
     }
     return (

@@ -12,9 +12,10 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from airflow_automl.contract import metrics
 from airflow_automl.report.document import duration_text, seconds_between
 
-__all__ = ["features", "gantt", "metric_strips", "number", "progress", "roc"]
+__all__ = ["curve", "features", "gantt", "histogram", "metric_strips", "number", "progress", "scatter"]
 
 WIDTH = 480
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 14, 40
@@ -124,6 +125,11 @@ def progress(points: Sequence[Mapping[str, Any]], objective: str) -> Markup:
     return _svg(height, f"{objective} of the candidates over time", parts)
 
 
+def lower(metric: str) -> bool:
+    """Tell whether less of a metric is better."""
+    return metrics.direction(metric) == "Minimize"
+
+
 def metric_strips(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Markup:
     """Draw one strip for each metric with a dot for each candidate, the best candidate's standing out.
 
@@ -136,7 +142,8 @@ def metric_strips(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Ma
         low, high = min(value for _, value in values), max(value for _, value in values)
         mine = next((value for row, value in values if row["best"]), None)
         y = top + 32
-        parts.append(_text(0, top + 15, name, "label strong"))
+        hint = Markup("").join([name, _tag("tspan", " lower is better" if lower(name) else "", class_="tick")])
+        parts.append(_tag("text", hint, x=0, y=_round(top + 15), class_="label strong"))
         parts.append(_text(WIDTH, top + 15, number(mine), "label best", "end"))
         parts.append(_line(62, y, WIDTH - 62, y, "axis"))
         parts.append(_text(54, y + 4, number(low), "tick", "end"))
@@ -177,6 +184,13 @@ def features(importance: Mapping[str, float], limit: int = 15) -> Markup:
     return _svg(top, "Feature importance", parts)
 
 
+def _shared(names: Sequence[str]) -> int:
+    """Return the length of the beginning, up to a hyphen, that several names share."""
+    first, last = min(names), max(names)
+    same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
+    return first.rfind("-", 0, same) + 1
+
+
 def gantt(rows: Sequence[Mapping[str, Any]], created: str | None, ended: str | None, limit: int = 30) -> Markup | None:
     """Draw when each candidate was trained, from the job's begin to its end; ``None`` if no time is known.
 
@@ -192,6 +206,8 @@ def gantt(rows: Sequence[Mapping[str, Any]], created: str | None, ended: str | N
     timed.sort(key=lambda pair: pair[0])
     total = max([seconds_between(created, ended) or 0.0, *(begin + row["seconds"] for begin, row in timed)]) or 1.0
     left, height = 150, 22 * len(timed)
+    # Candidates begin with their job's name, which would be all that is left of them in a narrow column.
+    cut = _shared([row["name"] for _, row in timed])
 
     def x(seconds: float) -> float:
         return left + seconds / total * (WIDTH - left)
@@ -203,7 +219,7 @@ def gantt(rows: Sequence[Mapping[str, Any]], created: str | None, ended: str | N
         parts.append(
             _tag(
                 "text",
-                Markup("").join([_tag("title", row["name"]), escape(_cut(row["name"], 20))]),
+                Markup("").join([_tag("title", row["name"]), escape(_cut(row["name"][cut:], 20))]),
                 x=left - 8,
                 y=top + 15,
                 class_="tick",
@@ -229,35 +245,101 @@ def gantt(rows: Sequence[Mapping[str, Any]], created: str | None, ended: str | N
     return _svg(height + 26, "When the candidates were trained", parts)
 
 
-def roc(false_positive: Sequence[float], true_positive: Sequence[float]) -> Markup:
-    """Draw the receiver operating characteristic.
+def curve(x: Sequence[float], y: Sequence[float], labels: tuple[str, str, str], *, chance: bool = False) -> Markup:
+    """Draw a curve of two rates, each from 0 to 1.
 
-    :param false_positive: false positive rates, 0 to 1.
-    :param true_positive: the true positive rates that go with them.
+    :param labels: the plot's title, and what the two axes show.
+    :param chance: draw the diagonal that guessing would give.
     """
-    size, left, top = 300, 120, 10
+    title, across, up = labels
+    square = _Square(0.0, 1.0, across, up)
+    points = " ".join(f"{_round(square.x(a))},{_round(square.y(b))}" for a, b in zip(x, y, strict=False))
+    parts = [square.diagonal()] if chance else []
+    parts.append(_tag("polyline", points=points, class_="line"))
+    return _svg(square.height, title, [*square.frame(), *parts])
 
-    def point(fpr: float, tpr: float) -> str:
-        return f"{_round(left + fpr * size)},{_round(top + (1 - tpr) * size)}"
+
+def scatter(actual: Sequence[float], predicted: Sequence[float], limit: int = 500) -> Markup:
+    """Draw predictions against the truth; what is on the diagonal is right.
+
+    :param limit: how many points to show at most, evenly taken.
+    """
+    step = max(1, math.ceil(len(actual) / limit))
+    pairs = list(zip(actual, predicted, strict=False))[::step]
+    square = _Square(*_span([value for pair in pairs for value in pair]), "actual", "predicted")
+    dots = [
+        _tag("circle", cx=_round(square.x(real)), cy=_round(square.y(guess)), r=2.5, class_="point")
+        for real, guess in pairs
+    ]
+    return _svg(square.height, "Predicted and actual", [*square.frame(), square.diagonal(), *dots])
+
+
+def histogram(counts: Sequence[float], edges: Sequence[float]) -> Markup:
+    """Draw how often residuals of each size occur.
+
+    :param counts: rows in each bin.
+    :param edges: the bins' edges, one more than there are bins.
+    """
+    height, highest = 260, max(counts) or 1.0
+    low, high = edges[0], edges[-1] if edges[-1] > edges[0] else edges[0] + 1.0
+
+    def x(value: float) -> float:
+        return _LEFT + (value - low) / (high - low) * (WIDTH - _LEFT - _RIGHT)
+
+    def y(count: float) -> float:
+        return height - _BOTTOM - count / highest * (height - _TOP - _BOTTOM)
 
     parts = []
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+    for tick in _ticks(0, highest, 4):
         parts += [
-            _line(left, top + tick * size, left + size, top + tick * size, "grid"),
-            _text(left - 7, top + (1 - tick) * size + 4, f"{tick:g}", "tick", "end"),
-            _text(left + tick * size, top + size + 18, f"{tick:g}", "tick", "middle"),
+            _line(_LEFT, y(tick), WIDTH - _RIGHT, y(tick), "grid"),
+            _text(_LEFT - 7, y(tick) + 4, number(tick), "tick", "end"),
         ]
-    parts.append(_line(left, top + size, left + size, top, "chance"))
-    points = " ".join(point(*pair) for pair in zip(false_positive, true_positive, strict=False))
-    parts.append(_tag("polyline", points=points, class_="line"))
-    parts.append(_text(left + size / 2, top + size + 38, "false positive rate", "tick", "middle"))
-    parts.append(
-        _tag(
-            "text",
-            "true positive rate",
-            transform=f"translate({left - 44} {top + size / 2}) rotate(-90)",
-            class_="tick",
-            text_anchor="middle",
+    for count, left, right in zip(counts, edges, edges[1:], strict=False):
+        parts.append(
+            _tag(
+                "rect",
+                _tag("title", f"{number(left)} to {number(right)}: {number(count)} rows"),
+                x=_round(x(left) + 0.5),
+                y=_round(y(count)),
+                width=_round(max(1, x(right) - x(left) - 1)),
+                height=_round(height - _BOTTOM - y(count)),
+                class_="bar",
+            )
         )
-    )
-    return _svg(top + size + 46, "ROC curve", parts)
+    parts += [_text(x(tick), height - _BOTTOM + 18, number(tick), "tick", "middle") for tick in _ticks(low, high)]
+    parts.append(_line(_LEFT, height - _BOTTOM, WIDTH - _RIGHT, height - _BOTTOM, "axis"))
+    parts.append(_text((_LEFT + WIDTH - _RIGHT) / 2, height - 5, "actual minus predicted", "tick", "middle"))
+    return _svg(height, "Residuals", parts)
+
+
+class _Square:
+    """A square plot whose axes have the same scale."""
+
+    side, left, top = 300.0, 120.0, 10.0
+    height = 356.0
+
+    def __init__(self, low: float, high: float, across: str, up: str) -> None:
+        self.low, self.high, self.across, self.up = low, high, across, up
+
+    def x(self, value: float) -> float:
+        return self.left + (value - self.low) / (self.high - self.low) * self.side
+
+    def y(self, value: float) -> float:
+        return self.top + (self.high - value) / (self.high - self.low) * self.side
+
+    def diagonal(self) -> Markup:
+        return _line(self.x(self.low), self.y(self.low), self.x(self.high), self.y(self.high), "chance")
+
+    def frame(self) -> list[Markup]:
+        bottom, parts = self.top + self.side, []
+        for tick in _ticks(self.low, self.high):
+            parts += [
+                _line(self.left, self.y(tick), self.left + self.side, self.y(tick), "grid"),
+                _text(self.left - 7, self.y(tick) + 4, number(tick), "tick", "end"),
+                _text(self.x(tick), bottom + 18, number(tick), "tick", "middle"),
+            ]
+        parts.append(_text(self.left + self.side / 2, bottom + 38, self.across, "tick", "middle"))
+        turned = f"translate({_round(self.left - 64)} {_round(self.top + self.side / 2)}) rotate(-90)"
+        parts.append(_tag("text", self.up, transform=turned, class_="tick", text_anchor="middle"))
+        return parts

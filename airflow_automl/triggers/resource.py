@@ -99,7 +99,7 @@ class SageMakerResourceTrigger(BaseTrigger):
 
         resource = RESOURCES[self.kind]
         seen: str | None = None
-        async with await self._hook().get_async_conn() as client:
+        async with await self._hook().async_client() as client:
             describe = getattr(client, resource.operation)
             while True:
                 try:

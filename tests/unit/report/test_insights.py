@@ -47,11 +47,21 @@ def test_confusion_matrix_and_roc() -> None:
         {},
         {"explanations": None},
         {"explanations": {"kernel_shap": {"label0": {"global_shap_values": {"a": None}}}}},
+        {"regression_metrics": {"residuals": {"actual": [1], "predicted": [float("inf")], "histogram": [1]}}},
         {"binary_classification_metrics": {"confusion_matrix": [1], "receiver_operating_characteristic_curve": 3}},
     ],
 )
 def test_other_shapes_are_passed_over(content: Any) -> None:
     assert reading({"s3://b/e/x.json": content, "s3://b/m/x.json": content}) == {}
+
+
+def test_residuals_of_a_regression() -> None:
+    residuals = {"actual": [1, 2], "predicted": [1.5, 2], "histogram": {"counts": [1, 1], "edges": [0, 1, 2]}}
+    found = reading({"s3://b/m/statistics.json": {"regression_metrics": {"residuals": residuals}}})
+    assert found == {
+        "predictions": {"actual": [1.0, 2.0], "predicted": [1.5, 2.0]},
+        "residuals": {"counts": [1.0, 1.0], "edges": [0.0, 1.0, 2.0]},
+    }
 
 
 def test_storage_that_fails_becomes_a_note() -> None:

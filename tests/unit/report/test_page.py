@@ -19,6 +19,9 @@ INSIGHTS: dict[str, Any] = {
     "feature_importance": {f"feature {number} {EVIL}": float(number) for number in range(20)},
     "confusion_matrix": {"labels": ["No", EVIL], "rows": [[930, 105], [180, 194]]},
     "roc": {"fpr": [0.0, 0.2, 1.0], "tpr": [0.0, 0.8, 1.0]},
+    "precision_recall": {"recall": [1.0, 0.5, 0.0], "precision": [0.3, 0.6, 1.0]},
+    "predictions": {"actual": [1.0, 2.0, 3.0], "predicted": [1.1, 1.9, 3.5]},
+    "residuals": {"counts": [1, 5, 2], "edges": [-1.0, -0.5, 0.5, 1.0]},
 }
 
 
@@ -89,7 +92,7 @@ def test_nothing_outside_is_loaded_and_the_policy_forbids_it() -> None:
 
 def test_every_plot_is_well_formed_and_tells_its_values() -> None:
     drawings = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", everything(), re.DOTALL)]
-    assert len(drawings) == 5
+    assert len(drawings) == 8
     for drawing in drawings:
         assert drawing.find("{http://www.w3.org/2000/svg}title") is not None
 
