@@ -1,0 +1,74 @@
+"""What all tests share: an Airflow of their own, and a way to run a DAG in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Airflow reads its home when it is first imported, which is before any fixture runs.
+_HOME = tempfile.TemporaryDirectory(prefix="airflow-automl-tests-", ignore_cleanup_errors=True)
+os.environ["AIRFLOW_HOME"] = _HOME.name
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(Path(_HOME.name, "dags"))
+os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
+os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_HOME.name}/airflow.db"
+os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "INFO"
+for _name in [name for name in os.environ if name.startswith("AWS_")]:
+    del os.environ[_name]
+
+
+@pytest.fixture(scope="session")
+def airflow_home() -> Path:
+    """The session's AIRFLOW_HOME, with a migrated SQLite database."""
+    home = Path(_HOME.name)
+    (home / "dags").mkdir(exist_ok=True)
+    if not (home / "airflow.db").exists():
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow", "db", "migrate"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    return home
+
+
+def _register(dag: Any) -> None:
+    """Write a DAG that is in no file to the database, as the DAG processor does."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.collection import update_dag_parsing_results_in_db
+    from airflow.serialization.serialized_objects import LazyDeserializedDAG
+    from airflow.settings import Session
+
+    with Session() as session:
+        DagBundlesManager().sync_bundles_to_db(session=session)
+        session.commit()
+        update_dag_parsing_results_in_db(
+            "dags-folder", None, [LazyDeserializedDAG.from_dag(dag)], {}, None, set(), session=session
+        )
+        session.commit()
+
+
+@pytest.fixture
+def run_dag(airflow_home: Path) -> Callable[..., Any]:
+    """Return a function that runs a DAG to its end in this process, as ``dag.test()`` does, and returns its run."""
+
+    def run(dag: Any, **kwargs: Any) -> Any:
+        _register(dag)
+        return dag.test(**kwargs)
+
+    return run
+
+
+@pytest.fixture
+def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A stand-in for SageMaker's AutoML operations, behind the connection ``aws_default``."""
+    from tests.standin import connection, serve
+
+    with serve() as stand_in:
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", connection(stand_in.url))
+        yield stand_in
