@@ -40,7 +40,7 @@ CREATE TABLE jobs (
     best TEXT,
     endpoint TEXT
 );
-CREATE INDEX jobs_by_stage ON jobs (stage);
+CREATE INDEX jobs_by_stage ON jobs (stage, status, created);
 CREATE TABLE candidates (
     job TEXT NOT NULL COLLATE NOCASE REFERENCES jobs (name),
     name TEXT NOT NULL,

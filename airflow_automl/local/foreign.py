@@ -71,9 +71,11 @@ class Foreign:
             def infer_service_region_host(self, environ: dict[str, Any], path: str) -> str:
                 # moto takes whatever it can't place for a call of S3, and answers with an empty bucket list.
                 host: str | None = super().infer_service_region_host(environ, path)
-                if host is None:
-                    raise LookupError("the request names no service")
-                return host
+                if host is not None:
+                    return host
+                if environ.get("HTTP_X_AMZ_TARGET", "").startswith("SageMaker."):
+                    return "api.sagemaker.us-east-1.amazonaws.com"
+                raise LookupError("the request names no service")
 
         return Dispatcher(create_backend_app)
 

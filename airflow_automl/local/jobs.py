@@ -145,13 +145,11 @@ class Supervisor:
             self._attend(job)
         for job in self._store.in_stage("deploying"):
             self._attend_deployment(job)
-        running = len(self._store.in_stage("training"))
-        for job in self._store.in_stage("queued"):
-            if job.stopping:
-                self._store.stopped(job.name)
-            elif running < self._max_jobs:
-                self._start(job)
-                running += 1
+        for job in self._store.queued("Stopping"):
+            self._store.stopped(job.name)
+        free = self._max_jobs - len(self._store.in_stage("training"))
+        for job in self._store.queued("InProgress", max(free, 0)):
+            self._start(job)
         return bool(self._store.in_stage("training", "deploying"))
 
     def _start(self, job: Job) -> None:

@@ -129,6 +129,17 @@ class JobStore:
         rows = self.database.all(f"SELECT * FROM jobs WHERE stage IN ({marks}) ORDER BY created", stages)  # noqa: S608
         return [_job(row) for row in rows]
 
+    def queued(self, status: str, limit: int = -1) -> list[Job]:
+        """Jobs that wait for their turn, oldest first.
+
+        :param status: ``InProgress``, or ``Stopping`` for those that shall not have it any more.
+        :param limit: at most so many; -1 for all. A queue may be long, and is looked at after every request.
+        """
+        rows = self.database.all(
+            "SELECT * FROM jobs WHERE stage = 'queued' AND status = ? ORDER BY created LIMIT ?", (status, limit)
+        )
+        return [_job(row) for row in rows]
+
     def active(self) -> int:
         """How many jobs have not ended."""
         return int(self.database.one("SELECT count(*) AS n FROM jobs WHERE stage <> 'ended'")["n"])
