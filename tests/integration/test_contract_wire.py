@@ -202,6 +202,11 @@ class TestTarget:
 
         assert_error(wire.send(b"{}", headers), 400, "UnknownOperationException")
 
+    def test_sagemaker_operations_of_others_need_no_signature_either(self, wire: Wire) -> None:
+        answer = wire.call("ListTrainingJobs")
+
+        assert (answer.status, answer.json) == (200, {"TrainingJobSummaries": []})
+
     @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"])
     def test_no_target_at_all_is_refused(self, wire: Wire, method: str) -> None:
         answer = wire.send(b"", {}, method=method)
