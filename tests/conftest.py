@@ -53,7 +53,7 @@ def _register(dag: Any) -> None:
         session.commit()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_dag(airflow_home: Path) -> Callable[..., Any]:
     """Return a function that runs a DAG to its end in this process, as ``dag.test()`` does, and returns its run."""
 

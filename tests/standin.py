@@ -138,7 +138,8 @@ class StandIn:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.faults = Faults()
         self.plan: Callable[[dict[str, Any]], Sequence[Step]] = lambda request: COMPLETED
-        self.extra: dict[str, Any] = {}
+        #: What describe answers besides for a job that has ended, by the task that created it.
+        self.extra_by_task: dict[str, dict[str, Any]] = {}
         self.most_running = 0
         self.url = ""
         self._random = random.Random(7)
@@ -210,7 +211,8 @@ class StandIn:
         if running >= self.faults.quota:
             raise Refused("ResourceLimitExceeded", "The account-level service limit for AutoML jobs is reached")
         tags = {tag["Key"]: tag["Value"] for tag in body.get("Tags", ())}
-        job = Job(name, api, body, tuple(self.plan(body)), now, dict(self.extra), tags)
+        extra = self.extra_by_task.get(tags.get("airflow:task_id", ""), {})
+        job = Job(name, api, body, tuple(self.plan(body)), now, dict(extra), tags)
         self.jobs[name.lower()] = job
         self.most_running = max(self.most_running, running + 1)
         return {"AutoMLJobArn": job.arn}

@@ -1,0 +1,193 @@
+"""Wait until an AutoML job has ended, whoever submitted it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
+from airflow.triggers.base import StartTriggerArgs
+
+from airflow_automl import settings
+from airflow_automl.contract import is_terminal
+from airflow_automl.ends import Acceptance, TransitionLog
+from airflow_automl.exceptions import (
+    AutoMLAccessDenied,
+    AutoMLJobNotFound,
+    AutoMLTerminalError,
+    AutoMLTransientError,
+    AutoMLValidationError,
+)
+from airflow_automl.operators._base import AutoMLBaseOperator
+from airflow_automl.operators._job_task import JobTask
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_automl.contract.documents import BestCandidate
+
+__all__ = ["SageMakerAutoMLJobSensor"]
+
+
+class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):  # type: ignore[misc]
+    """Wait on ``AutoMLJobStatus`` of any AutoML job, V1 or V2, in this account and region.
+
+    The sensor does not own the job: it never stops it. Throttling and lost connections don't end the wait.
+
+    Operations: DescribeAutoMLJobV2 or DescribeAutoMLJob, ListTags; ListAutoMLJobs while deferred.
+
+    XComs: ``return_value`` is the best candidate in AWS's own keys, or ``None``; ``job`` is the job's document
+    (:class:`~airflow_automl.contract.documents.JobDocument`). Assets in ``outlets`` carry both in their event's
+    ``extra``.
+
+    ``timeout``, ``mode``, ``soft_fail``, ``never_fail`` and ``exponential_backoff`` are those of
+    Airflow's sensors; ``soft_fail`` skips the task after a timeout and after a job that did not succeed, in every mode.
+
+    :param job_name: the job's name. Templated.
+    :param api_version: ``V1`` or ``V2`` ask only the operation of that version; by default both are tried.
+    :param poke_interval: seconds (or a timedelta) between two looks at the job, in every mode. Default:
+        ``[automl] poll_interval`` (30).
+    :param timeout: how long to wait at most, in every mode. Default: ``[sensors] default_timeout``.
+    :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
+    :param start_from_trigger: begin in the triggerer at once, so that no worker is needed until the job has ended.
+        The job is then looked at by the trigger only; ``job_name`` must be text (a template is fine), and the task
+        can't be mapped.
+    :param accept_stopped: take a job that was stopped for a success.
+    :param accept_no_candidate: take a job for a success that completed without a best candidate, although it was to
+        train. A job that only generates candidate definitions always is one.
+    :param accept_failed_deployment: take a job for a success that did not deploy its model, although its
+        ModelDeployConfig asks for it.
+    :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
+    :param region_name: the AWS region; by default that of the connection.
+    :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
+    :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
+
+    :raises AutoMLJobNotFound: no job has this name in the account and region.
+    :raises AutoMLJobFailed: the job failed; the message carries its FailureReason.
+    :raises AutoMLJobStopped: the job was stopped, and ``accept_stopped`` is not set.
+    :raises NoBestCandidate: the job completed without one, and ``accept_no_candidate`` is not set.
+    :raises AutoMLDeploymentFailed: the job did not deploy, and ``accept_failed_deployment`` is not set.
+    :raises AirflowSensorTimeout: the job had not ended in time.
+    """
+
+    template_fields: Sequence[str] = (*AutoMLBaseOperator.template_fields, "job_name")
+    ui_color = "#e0f0ec"
+
+    def __init__(
+        self,
+        *,
+        job_name: str,
+        api_version: Literal["V1", "V2"] | None = None,
+        poke_interval: timedelta | float | None = None,
+        deferrable: bool | None = None,
+        start_from_trigger: bool = False,
+        accept_stopped: bool = False,
+        accept_no_candidate: bool = True,
+        accept_failed_deployment: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            poke_interval=settings.poll_interval() if poke_interval is None else poke_interval,
+            **kwargs,
+        )
+        self.job_name = job_name
+        self.api_version = api_version
+        self.deferrable = settings.default_deferrable() if deferrable is None else deferrable
+        self.accept_stopped = accept_stopped
+        self.accept_no_candidate = accept_no_candidate
+        self.accept_failed_deployment = accept_failed_deployment
+        self._notice: TransitionLog | None = None
+        if start_from_trigger:
+            self._start_in_triggerer()
+
+    def _start_in_triggerer(self) -> None:
+        if not isinstance(self.job_name, str):
+            raise AutoMLValidationError(
+                type(self).__name__,
+                [
+                    "job_name: must be text where start_from_trigger is set; use a template, such as "
+                    "\"{{ ti.xcom_pull(task_ids='train', key='job')['name'] }}\""
+                ],
+            )
+        self.deferrable = True
+        self.start_from_trigger = True
+        self.start_trigger_args = StartTriggerArgs(
+            trigger_cls="airflow_automl.triggers.job.SageMakerAutoMLJobTrigger",
+            next_method="execute_complete",
+            trigger_kwargs=self._trigger_arguments(deadline=None),
+            timeout=timedelta(seconds=self.timeout),
+        )
+
+    def _trigger_arguments(self, deadline: float | None) -> dict[str, Any]:
+        return {
+            "job_name": self.job_name,
+            "api_version": self.api_version,
+            "poll_interval": self.poke_interval,
+            "deadline": deadline,
+            "stop_on_kill": False,
+            **self.aws_settings,
+        }
+
+    def execute(self, context: Context) -> Any:
+        """Look once, then wait: in the worker, by rescheduling, or deferred."""
+        if not self.deferrable:
+            return super().execute(context)
+        started = time.time()
+        found = self.poke(context)
+        if found:
+            return found.xcom_value
+        from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
+
+        limits = [timedelta(seconds=self.timeout), *([self.execution_timeout] if self.execution_timeout else [])]
+        deadline = started + min(limits).total_seconds()
+        self.defer(
+            trigger=SageMakerAutoMLJobTrigger(**self._trigger_arguments(deadline)), method_name="execute_complete"
+        )
+        raise AssertionError("unreachable")
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look at the job; called by Airflow."""
+        try:
+            describe = self.hook.describe_job(self.job_name, self.api_version)
+        except AutoMLTransientError as error:
+            self.log.warning("AutoML job %s can't be described just now: %s", self.job_name, error)
+            return PokeReturnValue(is_done=False)
+        except AutoMLTerminalError as error:
+            raise self._failure(error) from error
+        if self._notice is None:
+            self._notice = TransitionLog(self.log)
+            self.link_job(describe)
+        self._notice(describe)
+        if not is_terminal(describe.get("AutoMLJobStatus")):
+            return PokeReturnValue(is_done=False)
+        return PokeReturnValue(is_done=True, xcom_value=self._end(context, describe))
+
+    def execute_complete(self, context: Context, event: Any = None) -> BestCandidate | None:
+        """Conclude after the deferred wait; called by Airflow with the trigger's event."""
+        from airflow_automl.triggers.events import EventStatus, validate_event
+
+        ended = validate_event(event)
+        match ended.status:
+            case EventStatus.TIMEOUT:
+                raise AirflowSensorTimeout(f"AutoML job {ended.job_name} had not ended within {self.timeout:g} s")
+            case EventStatus.NOT_FOUND:
+                raise self._failure(AutoMLJobNotFound(ended.message))
+            case EventStatus.ACCESS_DENIED:
+                raise self._failure(AutoMLAccessDenied(ended.message))
+        return self._end(context, ended.job or {})
+
+    def _end(self, context: Context, describe: Mapping[str, Any]) -> BestCandidate | None:
+        accept = Acceptance(self.accept_stopped, self.accept_no_candidate, self.accept_failed_deployment)
+        try:
+            return self.conclude(context, describe, accept)
+        except AutoMLTerminalError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> Exception:
+        """Return what a failure means under soft_fail: Airflow itself does not heed it for errors of other packages."""
+        if self.soft_fail or self.never_fail:
+            return AirflowSkipException(f"Skipping, because soft_fail or never_fail is set: {error}")
+        return error
