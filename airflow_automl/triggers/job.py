@@ -1,40 +1,48 @@
-"""The deferred half of a wait for one job."""
+"""The deferred wait for an AutoML job."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_automl.contract import documents, is_terminal
-from airflow_automl.exceptions import AutoMLError, AutoMLJobNotFound, AutoMLTransientError
-from airflow_automl.triggers._watcher import watcher_for
-from airflow_automl.triggers._watcher.client import AwsSettings
-from airflow_automl.triggers._watcher.watcher import Transition
+from airflow_automl.contract import is_terminal
+from airflow_automl.contract.documents import json_safe
+from airflow_automl.ends import TransitionLog
+from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLError, AutoMLJobNotFound
 from airflow_automl.triggers.events import EventStatus, JobEvent, end_event
+
+if TYPE_CHECKING:
+    from airflow_automl.triggers._watcher import AwsSettings, Client
+    from airflow_automl.triggers._watcher.client import ApiVersion
 
 __all__ = ["SageMakerAutoMLJobTrigger"]
 
-#: Seconds in which a job is to be stopped at its deadline, throttled or not.
-STOP_WITHIN = 60.0
+#: How long to go on trying to look at and to stop a job, in seconds; Airflow gives ``on_kill`` 30 in all.
+_LAST_LOOK, _STOP, _ON_KILL = 10.0, 60.0, 25.0
 
 
 class SageMakerAutoMLJobTrigger(BaseTrigger):
-    """Fires one event when an AutoML job has ended, or when its deadline passes.
+    """Wait until an AutoML job has ended, and say how in one event (:mod:`airflow_automl.triggers.events`).
 
-    All triggers that reach AWS in the same way share one client and one watcher
-    (:mod:`airflow_automl.triggers._watcher`). The event is described in :mod:`airflow_automl.triggers.events`.
+    All triggers of a triggerer that share connection, region, ``verify`` and botocore config share one client and one
+    watcher: a thousand of them make hardly more calls than one. Throttling and lost connections never end the wait;
+    only the job's end, the deadline, a job that is not there or a refusal by policy does.
+
+    Operations: DescribeAutoMLJobV2, DescribeAutoMLJob, ListAutoMLJobs (where it is denied, each job is described
+    instead); StopAutoMLJob and ListTags where the job is to be stopped.
+
+    Triggers outlive releases: parameters are only ever added, each with a default.
 
     :param job_name: the job's name.
-    :param api_version: ``V1`` or ``V2``; ``None`` if it is not known.
-    :param poll_interval: seconds between two looks.
-    :param deadline: when to give up, in seconds since the epoch; ``None`` for never. Then the job is stopped if
-        ``stop_on_kill`` says so, and the event's status is ``timeout``.
-    :param stop_on_kill: stop the job at the deadline, and when a user marks the deferred task failed or success or
-        clears it. For tasks that own the job.
+    :param api_version: ``V1``, ``V2``, or ``None`` if it is not known.
+    :param poll_interval: seconds between two looks. The shortest of all triggers that share a watcher counts for all.
+    :param deadline: epoch seconds after which the wait ends with ``timeout``; ``None`` waits on.
+    :param stop_on_kill: the job belongs to the task: stop it at the deadline, and when a user marks the task failed
+        or success, or clears it.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -44,7 +52,7 @@ class SageMakerAutoMLJobTrigger(BaseTrigger):
     def __init__(
         self,
         job_name: str,
-        api_version: Literal["V1", "V2"] | None = None,
+        api_version: ApiVersion | None = None,
         poll_interval: float = 30,
         deadline: float | None = None,
         stop_on_kill: bool = True,
@@ -65,123 +73,128 @@ class SageMakerAutoMLJobTrigger(BaseTrigger):
         self.botocore_config = botocore_config
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and plain JSON arguments."""
-        return (
-            "airflow_automl.triggers.job.SageMakerAutoMLJobTrigger",
-            {
-                "job_name": self.job_name,
-                "api_version": self.api_version,
-                "poll_interval": self.poll_interval,
-                "deadline": self.deadline,
-                "stop_on_kill": self.stop_on_kill,
-                "aws_conn_id": self.aws_conn_id,
-                "region_name": self.region_name,
-                "verify": self.verify,
-                "botocore_config": self.botocore_config,
-            },
+        """Return the class path and the arguments that build this trigger anew."""
+        names = (
+            *("job_name", "api_version", "poll_interval", "deadline", "stop_on_kill"),
+            *("aws_conn_id", "region_name", "verify", "botocore_config"),
         )
-
-    @property
-    def _aws(self) -> AwsSettings:
-        return AwsSettings.of(self.aws_conn_id, self.region_name, self.verify, self.botocore_config)
+        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait for the job's end, and fire."""
+        """Wait, and yield the one event."""
         yield TriggerEvent((await self._wait()).payload())  # type: ignore[no-untyped-call]
 
     async def _wait(self) -> JobEvent:
-        timeout = None if self.deadline is None else max(0.0, self.deadline - time.time())
+        from airflow_automl.triggers._watcher import watcher_for
+
         watcher = watcher_for(self._aws)
-        try:
-            async with (
-                asyncio.timeout(timeout),
-                watcher.watch(self.job_name, self.api_version, self.poll_interval) as updates,
-            ):
-                while True:
-                    update = await updates.get()
-                    if isinstance(update, JobEvent):
-                        return update
-                    self._log_transition(update)
-        except TimeoutError:
-            return await self._give_up()
-
-    def _log_transition(self, update: Transition) -> None:
-        self.log.info("AutoML job %s: %s/%s", self.job_name, update.status, update.secondary_status)
-
-    async def _give_up(self) -> JobEvent:
-        """Stop the job at the deadline; a job that ended just in time has ended, and not timed out."""
-        client = watcher_for(self._aws).client
-        message = f"AutoML job {self.job_name} had not ended at its deadline"
-        describe: dict[str, Any] | None = None
-        try:
-            async with asyncio.timeout(STOP_WITHIN):
-                describe = await self._persist(lambda: client.describe(self.job_name, self.api_version))
-                if is_terminal(describe.get("AutoMLJobStatus")):
-                    return end_event(describe)
-                if self.stop_on_kill:
-                    await self._persist(lambda: client.stop(self.job_name))
-                    message += " and was stopped"
-        except AutoMLJobNotFound as error:
-            return JobEvent(EventStatus.NOT_FOUND, self.job_name, str(error))
-        except (AutoMLError, TimeoutError) as error:
-            self.log.warning("AutoML job %s could not be stopped at its deadline: %s", self.job_name, error)
-            message += f"; stopping it failed: {error or 'no answer in time'}"
-        job = None if describe is None else documents.json_safe(describe)
-        return JobEvent(EventStatus.TIMEOUT, self.job_name, message, job)
-
-    async def _persist(self, call: Any) -> Any:
-        """Make a call until it is answered; the caller sets the time limit."""
-        while True:
+        async with watcher.in_use() as client:
             try:
-                return await call()
-            except AutoMLTransientError as error:
-                self.log.info("Trying again: %s", error)
-                await asyncio.sleep(1.0)
+                async with asyncio.timeout(None if self.deadline is None else self.deadline - time.time()):
+                    return end_event(
+                        await watcher.end_of(
+                            self.job_name, self.api_version, self.poll_interval, TransitionLog(self.log)
+                        )
+                    )
+            except TimeoutError:
+                return await self._overdue(client)
+            except AutoMLJobNotFound as error:
+                return JobEvent(EventStatus.NOT_FOUND, self.job_name, str(error))
+            except AutoMLAccessDenied as error:
+                return JobEvent(EventStatus.ACCESS_DENIED, self.job_name, str(error))
+
+    async def _overdue(self, client: Client) -> JobEvent:
+        """Stop the job, unless it has ended just before the deadline: then that is what happened."""
+        from airflow_automl.triggers._watcher.client import patiently
+
+        job: dict[str, Any] | None = None
+        try:
+            job = await patiently(lambda: client.describe(self.job_name, self.api_version), _LAST_LOOK)
+            job.pop("ResponseMetadata", None)
+        except AutoMLError as error:
+            self.log.warning("AutoML job %s can't be described at its deadline: %s", self.job_name, error)
+        if job is not None and is_terminal(job.get("AutoMLJobStatus")):
+            return end_event(job)
+        message = f"AutoML job {self.job_name} had not ended at its deadline"
+        if self.stop_on_kill:
+            try:
+                await patiently(lambda: client.stop(self.job_name), _STOP)
+                message += "; it was told to stop"
+            except AutoMLError as error:
+                message += f"; it could not be stopped: {error}"
+                self.log.error("AutoML job %s runs on, because it could not be stopped: %s", self.job_name, error)  # noqa: TRY400
+        return JobEvent(EventStatus.TIMEOUT, self.job_name, message, None if job is None else json_safe(job))
 
     async def on_kill(self) -> None:
-        """Stop the job when a user ended the deferred wait, unless it is still, or again, waited for.
+        """Stop the job when a user acted on the task.
 
-        Airflow calls this also on a triggerer that fell silent and lost its triggers to another while the task is
-        deferred as before; and a newer try may have gone on with the job.
+        A triggerer that fell silent and lost its triggers to another is told the same as if a user had acted. So the
+        task is asked first: where it is still deferred, another trigger waits on. A job that a newer try of the task
+        has adopted is left to that.
         """
         if not self.stop_on_kill:
             return
-        state = await self._task_state()
-        if state == "deferred":
-            self.log.info("The task is still deferred: AutoML job %s is not stopped", self.job_name)
-            return
-        client = watcher_for(self._aws).client
-        try:
-            describe = await self._persist(lambda: client.describe(self.job_name, self.api_version))
-            if is_terminal(describe.get("AutoMLJobStatus")):
+        async with asyncio.timeout(_ON_KILL):
+            if not await self._is_given_up():
                 return
-            tags = await self._persist(lambda: client.tags(str(describe["AutoMLJobArn"])))
-            if self._adopted(tags):
+            from airflow_automl.triggers._watcher import watcher_for
+
+            async with watcher_for(self._aws).in_use() as client:
+                await self._stop(client)
+
+    async def _stop(self, client: Client) -> None:
+        from airflow_automl.operators._submission import adopted_since
+        from airflow_automl.triggers._watcher.client import patiently
+
+        try:
+            job = await patiently(lambda: client.describe(self.job_name, self.api_version), _ON_KILL)
+            if is_terminal(job.get("AutoMLJobStatus")):
+                return
+            tags = await patiently(lambda: client.tags(job["AutoMLJobArn"]), _ON_KILL)
+            if adopted_since(tags, getattr(self.task_instance, "try_number", 0)):
                 self.log.info("AutoML job %s is a newer try's: it is not stopped", self.job_name)
                 return
-            self.log.info("Stopping AutoML job %s: its task is %s", self.job_name, state or "not scheduled")
-            await self._persist(lambda: client.stop(self.job_name))
+            self.log.info("Stopping AutoML job %s", self.job_name)
+            await patiently(lambda: client.stop(self.job_name), _ON_KILL)
         except AutoMLJobNotFound:
             self.log.info("There is no AutoML job %s to stop", self.job_name)
+        except AutoMLError as error:
+            self.log.error("AutoML job %s runs on, because it could not be stopped: %s", self.job_name, error)  # noqa: TRY400
 
-    def _adopted(self, tags: dict[str, str]) -> bool:
-        from airflow_automl.operators._submission import adopted_since
-
-        return adopted_since(tags, getattr(self.task_instance, "try_number", 0) or 0)
-
-    async def _task_state(self) -> str | None:
-        """Ask Airflow for the state of the task that this trigger waits for."""
-        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-        from asgiref.sync import sync_to_async
+    async def _is_given_up(self) -> bool:
+        """Ask Airflow whether the task still waits; where it does not answer, nothing is stopped."""
+        from airflow.sdk.execution_time import task_runner
+        from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
 
         ti = self.task_instance
         if ti is None:
-            return None
+            return False
         map_index = -1 if ti.map_index is None else ti.map_index
-        states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
-            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=map_index
-        )
-        found = states.get(ti.run_id, {})
-        key = ti.task_id if map_index < 0 else f"{ti.task_id}_{map_index}"
-        state = found.get(key, found.get(ti.task_id))
-        return None if state is None else str(getattr(state, "value", state))
+        answer: Any = None
+        try:
+            answer = await task_runner.SUPERVISOR_COMMS.asend(
+                GetTaskStates(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=map_index)
+            )
+        except Exception as error:
+            answer = error
+        if not isinstance(answer, TaskStatesResult):
+            self.log.error(
+                "AutoML job %s is not stopped, because Airflow did not say whether its task still waits (%s); if it "
+                "does not, stop the job in the SageMaker console",
+                self.job_name,
+                answer,
+            )
+            return False
+        label = ti.task_id if map_index < 0 else f"{ti.task_id}_{map_index}"
+        # A run or task that is gone has no state: it was deleted while its task waited.
+        state = answer.task_states.get(ti.run_id, {}).get(label)
+        if state == "deferred":
+            self.log.info("The task still waits, in another triggerer: AutoML job %s is not stopped", self.job_name)
+            return False
+        return True
+
+    @property
+    def _aws(self) -> AwsSettings:
+        from airflow_automl.triggers._watcher import AwsSettings
+
+        return AwsSettings.of(self.aws_conn_id, self.region_name, self.verify, self.botocore_config)

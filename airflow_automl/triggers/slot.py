@@ -95,7 +95,7 @@ class SageMakerAutoMLSlotTrigger(BaseTrigger):
         status = "free"
         try:
             async with asyncio.timeout(timeout):
-                await watcher_for(aws).slots.turn(self.limits.get("since") or time.time())
+                await watcher_for(aws).slot(self.limits.get("since") or time.time())
         except TimeoutError:
             status = "timeout"
         yield TriggerEvent({"schema_version": 1, "status": status, "limits": self.limits})  # type: ignore[no-untyped-call]

@@ -1,26 +1,27 @@
-"""One watcher for all the triggers that wait on jobs of one account and region.
+"""Waiting for many jobs at the price of a few calls.
 
-How it works, in full:
+All triggers of one event loop that share a connection, region, ``verify`` and botocore config share one
+:class:`~airflow_automl.triggers._watcher.watcher.Watcher`, with one client. Its rule: **a list is a hint, a describe
+is the truth**. Only DescribeAutoMLJob(V2) ends a wait; ListAutoMLJobs says whom to describe.
 
-* Triggers with the same connection, region, ``verify`` and botocore config, in one event loop, share a
-  :class:`~airflow_automl.triggers._watcher.watcher.Watcher`: one AWS client, fetched and built once, in a context of
-  its own, so that it outlives every single trigger.
-* **List is a hint.** Once per interval the watcher lists what changed since it last looked (by the service's own
-  clock, with an overlap, because lists lag). A change is passed on to be logged; a job that the list calls ended is
-  described. When triggers register, a list of the running jobs tells which of theirs need no describe.
-* **Describe is the truth.** Only a describe ends a wait. Being absent from a list means nothing, except that the job is
-  described more often. Every job is described now and then even if no list ever says so (a sweep); where lists are
-  denied or fail, sweeps come at the triggers' own interval.
-* **Throttling slows the watcher down and ends nothing.** One pace governs all calls: halved when the service throttles,
-  slowly raised again. Other errors of the service do not change it: the call is made again soon. Jobs that are said to
-  have ended come first, but every fifth describe is a sweep's.
-* A job that was not found is looked for three times; a denied call leads to a new client, because credentials expire,
-  and only then to an event.
-* The watcher closes its client some time after its last trigger has gone.
+At every poll interval:
+
+1. Up to three jobs are simply described; nothing below is needed.
+2. The page of jobs that changed lately (``LastModifiedTimeAfter``, counted from the service's own clock, with an
+   overlap) is listed. Jobs that it says have ended are described.
+3. Now and then, and when more jobs are new than pages would be needed, the jobs that still run are listed instead.
+   Watched jobs that are not among them are described: they ended before they were watched, or the list missed them.
+4. The few jobs that were described longest ago are described anyway: lists may be wrong for as long as they like.
+
+If lists are denied, or don't come, all jobs are described in turn, as fast as the rate allows. Each operation has a
+pace of its own, which throttling lowers and errors interrupt; neither ends a wait. Jobs of rule 4 go before those of
+a burst of ends. A job that is not found, or may not be seen, is looked at twice before its wait ends with that.
 """
 
 from __future__ import annotations
 
+from airflow_automl.triggers._watcher.client import AwsSettings, Client
 from airflow_automl.triggers._watcher.registry import watcher_for
+from airflow_automl.triggers._watcher.watcher import Watcher
 
-__all__ = ["watcher_for"]
+__all__ = ["AwsSettings", "Client", "Watcher", "watcher_for"]

@@ -1,31 +1,58 @@
-"""A watcher's one AWS client: built once, and anew when its credentials have gone."""
+"""The one client behind all triggers of a connection."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
+import logging
+import random
 import time
-from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, NamedTuple, TypeVar
 
+from airflow.sdk.exceptions import AirflowException
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLJobNotFound, AutoMLThrottled, AutoMLTransientError
-from airflow_automl.hooks.errors import automl_error
+from airflow_automl.exceptions import (
+    AutoMLAccessDenied,
+    AutoMLError,
+    AutoMLJobNotFound,
+    AutoMLThrottled,
+    AutoMLTransientError,
+)
+from airflow_automl.hooks.errors import automl_error, error_code
+from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 from airflow_automl.triggers._watcher import metrics
-from airflow_automl.triggers._watcher.pace import Pace
 
-__all__ = ["AwsSettings", "Client", "Page"]
+__all__ = ["ApiVersion", "AwsSettings", "Client", "patiently"]
 
-#: Seconds between two clients: denied calls of many jobs lead to one new client.
-REBUILD_INTERVAL = 30.0
+log = logging.getLogger(__name__)
+
+ApiVersion = Literal["V1", "V2"]
+_T = TypeVar("_T")
+
+_BOTH = ("describe_auto_ml_job_v2", "describe_auto_ml_job")
+_DESCRIBE: dict[str | None, tuple[str, ...]] = {"V1": _BOTH[1:], "V2": _BOTH[:1], None: _BOTH}
+
+#: The service does not know who we are, or no longer: new credentials may help, unlike where a policy forbids a call.
+_STALE_CREDENTIALS = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+#: For so many seconds stale credentials are read anew before they count as a refusal: rotations take a while.
+CREDENTIALS_GRACE = 300.0
 
 
 class AwsSettings(NamedTuple):
-    """How to reach AWS; watchers are told apart by it."""
+    """How to reach AWS; equal settings share a client."""
 
     aws_conn_id: str | None
     region_name: str | None
@@ -40,138 +67,152 @@ class AwsSettings(NamedTuple):
         verify: bool | str | None,
         botocore_config: Mapping[str, Any] | None,
     ) -> AwsSettings:
-        """Make a key of a trigger's parameters."""
+        """Make it of a trigger's parameters."""
         config = json.dumps(botocore_config, sort_keys=True) if botocore_config else None
-        return cls(aws_conn_id, region_name, verify, config)
+        return cls(aws_conn_id, region_name or None, verify, config)
 
 
-class Page(NamedTuple):
-    """One page of ListAutoMLJobs, and the service's own time when it was made."""
+class _Built:
+    """A client, and how many calls use it."""
 
-    rows: list[dict[str, Any]]
-    token: str | None
-    date: datetime
+    def __init__(self, context: Any, client: Any) -> None:
+        self.context = context
+        self.client = client
+        self.calls = 0
+        self.retired = False
 
 
 class Client:
-    """The calls of a watcher."""
+    """Calls to SageMaker by one client that no trigger owns; built at the first call, anew when credentials expire.
 
-    def __init__(self, settings: AwsSettings, pace: Pace) -> None:
+    Calls raise errors of :mod:`airflow_automl.exceptions`. The client itself never tries again: whoever calls it
+    knows how often that is wanted.
+    """
+
+    def __init__(self, settings: AwsSettings) -> None:
         self._settings = settings
-        self._pace = pace
-        self._stack: contextlib.AsyncExitStack | None = None
-        self._client: Any = None
-        self._built = float("-inf")
-        self._lock = asyncio.Lock()
-        #: Raised with each client: tells whether a call was denied with the client of now.
-        self.generation = 0
+        self._built: _Built | None = None
+        self._building = asyncio.Lock()
+        self._stale_since: float | None = None
 
-    async def close(self) -> None:
-        """Close the connections."""
-        stack, self._stack, self._client = self._stack, None, None
-        if stack is not None:
-            await stack.aclose()
+    async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """Call one operation by its boto3 name, and return the answer as it came.
 
-    async def renew(self) -> bool:
-        """Build a client anew from the connection as it is now; return whether that was done (not too often)."""
-        async with self._lock:
-            if time.monotonic() - self._built < REBUILD_INTERVAL:
-                return False
-            await self.close()
-        await self._connected()
-        return True
-
-    async def _connected(self) -> Any:
-        if self._client is not None:
-            return self._client
-        async with self._lock:
-            if self._client is None:
-                from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
-
-                config = self._settings.botocore_config
-                hook = SageMakerAutoMLHook(
-                    aws_conn_id=self._settings.aws_conn_id,
-                    region_name=self._settings.region_name,
-                    verify=self._settings.verify,
-                    config=json.loads(config) if config else None,
-                )
-                self._built = time.monotonic()
-                stack = contextlib.AsyncExitStack()
-                self._client = await stack.enter_async_context(await hook.async_client())
-                self._stack = stack
-                self.generation += 1
-        return self._client
-
-    async def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        try:
-            client = await self._connected()
-        except BotoCoreError as error:
-            raise automl_error(error) from error
-        await self._pace.turn()
+        :raises AutoMLAccessDenied: a policy forbids it, or credentials stayed stale after they were read anew.
+        :raises AutoMLTransientError: it may succeed later.
+        """
+        built: _Built | None = None
         began = time.perf_counter()
+        throttled = False
         try:
-            answer: dict[str, Any] = await getattr(client, operation)(**arguments)
-        except (BotoCoreError, ClientError, OSError) as error:
-            failure = AutoMLTransientError(str(error)) if isinstance(error, OSError) else automl_error(error)
-            throttled = isinstance(failure, AutoMLThrottled)
-            if throttled:
-                self._pace.throttled()
-            metrics.call(operation, time.perf_counter() - began, throttled=throttled)
-            raise failure from error
-        self._pace.succeeded()
-        metrics.call(operation, time.perf_counter() - began)
+            built = await self._client()
+            built.calls += 1
+            answer: dict[str, Any] = await getattr(built.client, operation)(**arguments)
+        except (ClientError, BotoCoreError) as error:
+            if built is not None and error_code(error) in _STALE_CREDENTIALS:
+                await self._retire(built)
+                raise self._stale(error) from error
+            refusal = automl_error(error)
+            throttled = isinstance(refusal, AutoMLThrottled)
+            raise refusal from error
+        except (AirflowException, OSError) as error:
+            raise AutoMLTransientError(f"{type(error).__name__}: {error}") from error
+        finally:
+            if built is not None:
+                built.calls -= 1
+                metrics.call(operation, time.perf_counter() - began, throttled=throttled)
+                if built.retired and not built.calls:
+                    await built.context.__aexit__(None, None, None)
+        self._stale_since = None
         return answer
 
-    async def list_page(self, token: str | None = None, **filters: Any) -> Page:
-        """ListAutoMLJobs, one page of at most 100 jobs, oldest first."""
-        arguments = {**filters, "MaxResults": 100, "SortBy": "CreationTime", "SortOrder": "Ascending"}
-        if token:
-            arguments["NextToken"] = token
-        answer = await self._call("list_auto_ml_jobs", **arguments)
-        return Page(answer.get("AutoMLJobSummaries", []), answer.get("NextToken"), _date(answer))
+    async def describe(self, name: str, api_version: ApiVersion | None) -> dict[str, Any]:
+        """DescribeAutoMLJobV2 or DescribeAutoMLJob; for an unknown version the first, then the other.
 
-    async def pages(self, limit: int, **filters: Any) -> AsyncIterator[Page]:
-        """ListAutoMLJobs, page by page; the last page has a token if there are more than ``limit``."""
-        token: str | None = None
-        for _ in range(limit):
-            page = await self.list_page(token, **filters)
-            yield page
-            token = page.token
-            if not token:
-                return
-
-    async def describe(self, name: str, api_version: str | None) -> dict[str, Any]:
-        """DescribeAutoMLJobV2, which knows jobs of both versions, or DescribeAutoMLJob; each where the other fails."""
-        operations = ["describe_auto_ml_job_v2", "describe_auto_ml_job"]
-        if api_version == "V1":
-            operations.reverse()
-        try:
-            answer = await self._call(operations[0], AutoMLJobName=name)
-        except (AutoMLJobNotFound, AutoMLAccessDenied) as first:
+        :raises AutoMLJobNotFound: neither knows the job.
+        """
+        refusal: AutoMLError | None = None
+        for operation in _DESCRIBE[api_version]:
             try:
-                answer = await self._call(operations[1], AutoMLJobName=name)
-            except (AutoMLJobNotFound, AutoMLAccessDenied):
-                raise first from None
-        answer.pop("ResponseMetadata", None)
-        return answer
+                return await self.call(operation, AutoMLJobName=name)
+            except (AutoMLJobNotFound, AutoMLAccessDenied) as error:
+                # Where one operation is denied and the other does not know the job, nobody knows whether it is there.
+                if refusal is None or isinstance(error, AutoMLAccessDenied):
+                    refusal = error
+        assert refusal is not None  # noqa: S101
+        raise refusal
 
     async def stop(self, name: str) -> None:
-        """StopAutoMLJob."""
-        await self._call("stop_auto_ml_job", AutoMLJobName=name)
+        """StopAutoMLJob; a job that has already ended stays as it is."""
+        await self.call("stop_auto_ml_job", AutoMLJobName=name)
 
     async def tags(self, arn: str) -> dict[str, str]:
-        """ListTags of a job; empty where they can't be read."""
+        """ListTags; empty where the account does not let them be read."""
+        tags: dict[str, str] = {}
+        page: dict[str, Any] = {}
         try:
-            answer = await self._call("list_tags", ResourceArn=arn, MaxResults=100)
-        except AutoMLAccessDenied:
-            return {}
-        return {tag["Key"]: tag["Value"] for tag in answer.get("Tags", ())}
+            while not page or page.get("NextToken"):
+                token = {"NextToken": page["NextToken"]} if page else {}
+                page = await self.call("list_tags", ResourceArn=arn, **token)
+                tags.update({tag["Key"]: tag["Value"] for tag in page.get("Tags", ())})
+        except AutoMLAccessDenied as error:
+            log.info("Tags of %s can't be read: %s", arn, error)
+        return tags
+
+    async def close(self) -> None:
+        """Close the client's connections; a later call builds another."""
+        if self._built is not None:
+            await self._retire(self._built)
+
+    async def _client(self) -> _Built:
+        async with self._building:
+            if self._built is None:
+                settings = self._settings
+                hook = SageMakerAutoMLHook(
+                    aws_conn_id=settings.aws_conn_id,
+                    region_name=settings.region_name,
+                    verify=settings.verify,
+                    config=json.loads(settings.botocore_config) if settings.botocore_config else None,
+                )
+                context = await hook.async_client()
+                self._built = _Built(context, await context.__aenter__())
+            return self._built
+
+    async def _retire(self, built: _Built) -> None:
+        if self._built is built:
+            self._built = None
+        if not built.retired:
+            built.retired = True
+            if not built.calls:
+                await built.context.__aexit__(None, None, None)
+
+    def _stale(self, error: ClientError) -> AutoMLError:
+        refusal = automl_error(error)
+        now = time.monotonic()
+        if self._stale_since is None:
+            self._stale_since = now
+        if now - self._stale_since > CREDENTIALS_GRACE:
+            return AutoMLAccessDenied(str(refusal))
+        log.warning(
+            "The credentials of connection %r are refused, reading them anew: %s", self._settings.aws_conn_id, refusal
+        )
+        return AutoMLTransientError(str(refusal))
 
 
-def _date(answer: Mapping[str, Any]) -> datetime:
-    """Return the service's time; ours may be off by minutes."""
-    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    try:
-        return parsedate_to_datetime(headers["date"]).astimezone(UTC)
-    except (KeyError, TypeError, ValueError):
-        return datetime.now(UTC)
+async def patiently(call: Callable[[], Awaitable[_T]], seconds: float) -> _T:
+    """Make a call, and make it again after errors that may pass.
+
+    :param call: makes the call.
+    :param seconds: how long to go on trying; then the last error is raised.
+    """
+    until = time.monotonic() + seconds
+    pause = 0.2
+    while True:
+        try:
+            return await call()
+        except AutoMLTransientError:
+            wait = random.uniform(pause / 2, pause)  # noqa: S311
+            pause = min(pause * 2, 5.0)
+            if time.monotonic() + wait > until:
+                raise
+            await asyncio.sleep(wait)

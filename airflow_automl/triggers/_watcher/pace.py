@@ -1,46 +1,81 @@
-"""How fast a watcher may call."""
+"""How fast one operation may be called."""
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import random
+from itertools import count
 
 __all__ = ["Pace"]
 
-_SLOWEST = 0.1
+_SLOWEST = 0.2
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 30.0
 
 
 class Pace:
-    """Spaces calls out: the rate is halved by each throttled call, and recovers with the calls that succeed.
+    """Gives out turns at a rate, urgent ones first.
 
-    :param fastest: calls per second at most.
+    Throttling halves the rate, success raises it again step by step. Any failure also makes a pause, random between
+    nothing and twice the longest of the failure before: an outage is probed ever more rarely, while single errors
+    among successes cost next to nothing, so that they can't starve the events.
+
+    :param rate: turns a second.
+    :param burst: how many turns that nobody took may be given at once.
     """
 
-    def __init__(self, fastest: float) -> None:
-        self._fastest = fastest
-        self._slowest = min(_SLOWEST, fastest)
-        self.rate = fastest
-        self._next = 0.0
-        self._cut = float("-inf")
+    def __init__(self, rate: float, burst: int = 1) -> None:
+        self.rate = self._full_rate = rate
+        self._burst = burst
+        self._due = 0.0
+        self._failures = 0
+        self._slowed = 0.0
+        self._order = count()
+        self._waiting: list[tuple[bool, int, asyncio.Future[None]]] = []
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def turn(self) -> None:
-        """Wait until the next call may be made; callers get their turns in the order they asked."""
+    async def turn(self, urgent: bool = False) -> float:
+        """Wait for a turn; return when it was, to say so to :meth:`throttled` or :meth:`failed`."""
         loop = asyncio.get_running_loop()
-        now = loop.time()
-        # Up to a second's calls may come at once: a watcher is idle most of the time.
-        start = max(self._next, now - 1.0)
-        self._next = start + 1.0 / self.rate
-        if start > now:
-            await asyncio.sleep(start - now)
+        waiting = loop.create_future()
+        heapq.heappush(self._waiting, (not urgent, next(self._order), waiting))
+        self._schedule(loop)
+        await waiting
+        return loop.time()
 
     def succeeded(self) -> None:
-        """Note that the service answered."""
-        self.rate = min(self._fastest, self.rate * 1.02 + 0.02)
+        """Note that a call was answered."""
+        self._failures = 0
+        self.rate = min(self._full_rate, self.rate + self._full_rate / 20)
 
-    def throttled(self) -> None:
-        """Note that the service asked to slow down; calls that were under way at the last cut don't cut again."""
-        now = asyncio.get_running_loop().time()
-        if now - self._cut < 1.0:
+    def throttled(self, turn: float) -> None:
+        """Note that the service asked to slow down."""
+        if turn > self._slowed:
+            self.rate = max(min(_SLOWEST, self._full_rate), self.rate / 2)
+        self.failed(turn)
+
+    def failed(self, turn: float) -> None:
+        """Note that a call failed; those that were under way together count as one failure."""
+        if turn <= self._slowed:
             return
-        self._cut = now
-        self.rate = max(self._slowest, self.rate / 2)
-        self._next = max(self._next, now + 1.0 / self.rate)
+        self._failures += 1
+        now = asyncio.get_running_loop().time()
+        pause = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures))  # noqa: S311
+        self._slowed = now
+        # Past its due time by a whole burst: after a pause, turns come one by one.
+        self._due = max(self._due, now + pause + (self._burst - 1) / self.rate)
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is None and self._waiting:
+            self._timer = loop.call_at(self._due - (self._burst - 1) / self.rate, self._give, loop)
+
+    def _give(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now = loop.time()
+        while self._waiting and now >= self._due - (self._burst - 1) / self.rate:
+            _, _, waiting = heapq.heappop(self._waiting)
+            if not waiting.done():
+                waiting.set_result(None)
+                self._due = max(self._due, now) + 1 / self.rate
+        self._schedule(loop)

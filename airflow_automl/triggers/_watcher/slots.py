@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from airflow_automl.exceptions import AutoMLError
 
 if TYPE_CHECKING:
-    from airflow_automl.triggers._watcher.client import Client
+    from airflow_automl.triggers._watcher.listing import Listing
 
 __all__ = ["SlotLine"]
 
@@ -34,11 +34,11 @@ class SlotLine:
     AWS tells nobody how many jobs an account may run. But every task in this line was refused, so that the account was
     full when it came: the number of running jobs that was seen then is taken for the quota, until more are seen.
 
-    :param client: the watcher's client.
+    :param listing: the watcher's lists.
     """
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
         self._line: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = count()
         self._quota: int | None = None
@@ -58,16 +58,18 @@ class SlotLine:
         await future
 
     async def serve(self) -> None:
-        """Let tasks go, for as long as the watcher runs."""
+        """Let tasks go, for as long as any wait; begun with the first of them."""
         loop = asyncio.get_running_loop()
         self._last_let_go = loop.time()
         while True:
-            if len(self):
-                try:
-                    self._let_go(await self._running_jobs(), loop.time())
-                except AutoMLError as error:
-                    log.warning("The account's running AutoML jobs can't be counted: %s", error)
-                    self._let_go(None, loop.time())
+            running: int | None = None
+            try:
+                running = await self._listing.count_running(PAGES)
+            except AutoMLError as error:
+                log.warning("The account's running AutoML jobs can't be counted: %s", error)
+            self._let_go(running, loop.time())
+            if not len(self):
+                return
             await asyncio.sleep(LOOK_INTERVAL)
 
     def _let_go(self, running: int | None, now: float) -> None:
@@ -88,10 +90,3 @@ class SlotLine:
             self._claims.append(now)
             self._last_let_go = now
             free -= 1
-
-    async def _running_jobs(self) -> int:
-        jobs = 0
-        for status in ("InProgress", "Stopping"):
-            async for page in self._client.pages(PAGES, StatusEquals=status):
-                jobs += len(page.rows)
-        return jobs

@@ -1,0 +1,139 @@
+"""Lists of jobs: hints of which are worth a look."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from airflow_automl.contract import JobStatus
+from airflow_automl.exceptions import AutoMLThrottled, AutoMLTransientError
+from airflow_automl.triggers._watcher.client import Client
+from airflow_automl.triggers._watcher.pace import Pace
+
+__all__ = ["Listing"]
+
+Jobs = dict[str, Mapping[str, Any]]
+
+#: The service takes about so many calls of ListAutoMLJobs a second, from everybody in the account and region.
+LISTS_PER_SECOND = 2.0
+#: What changed is listed from so many seconds before the list of before: lists lag, and clocks are coarse.
+OVERLAP = timedelta(seconds=20)
+#: More pages than these are not worth a look at what changed: then all that runs is listed.
+MOST_PAGES = 4
+PAGE_SIZE = 100
+#: A denial counts for so many seconds.
+DENIAL = 600.0
+_TRIES = 3
+
+
+class Listing:
+    """ListAutoMLJobs, in bounded pages and by the service's own clock. Jobs are keyed by name in lower case.
+
+    :param client: makes the calls.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._pace = Pace(LISTS_PER_SECOND)
+        self._since: datetime | None = None
+        self._overflowed = False
+        self._heard: float | None = None
+        self._denied_until = float("-inf")
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether only a list of all that runs can help: none came before, or too much has changed for a few pages."""
+        return self._since is None or self._overflowed
+
+    def silent_for(self, now: float) -> float:
+        """Seconds since a page came, or since the first question; endless while lists are denied."""
+        if self.denied(now):
+            return float("inf")
+        if self._heard is None:
+            self._heard = now
+        return now - self._heard
+
+    def denied(self, now: float) -> bool:
+        """Whether lists were denied lately."""
+        return now < self._denied_until
+
+    def deny(self, now: float) -> None:
+        """Note that lists are denied, for a while: permissions change."""
+        self._denied_until = now + DENIAL
+
+    async def running(self, most_pages: int) -> Jobs:
+        """List all jobs that have not ended."""
+        since: datetime | None = None
+        jobs: Jobs = {}
+        # In this order a job that is stopped meanwhile is in one of the two.
+        for status in (JobStatus.IN_PROGRESS, JobStatus.STOPPING):
+            found, first, _ = await self._pages(most_pages, StatusEquals=status.value)
+            jobs |= found
+            since = since or first
+        self._since, self._overflowed = since, False
+        return jobs
+
+    async def count_running(self, most_pages: int) -> int:
+        """Count the jobs that have not ended."""
+        count = 0
+        for status in (JobStatus.IN_PROGRESS, JobStatus.STOPPING):
+            found, _, _ = await self._pages(most_pages, StatusEquals=status.value)
+            count += len(found)
+        return count
+
+    async def changed(self) -> Jobs:
+        """List the jobs that changed since the last list."""
+        assert self._since is not None  # noqa: S101
+        jobs, first, more = await self._pages(MOST_PAGES, LastModifiedTimeAfter=self._since - OVERLAP)
+        self._since, self._overflowed = first, more
+        return jobs
+
+    async def _pages(self, most: int, **filters: Any) -> tuple[Jobs, datetime | None, bool]:
+        """Return the jobs, the service's time at the first page, and whether there was more."""
+        jobs: Jobs = {}
+        first: datetime | None = None
+        page: dict[str, Any] = {}
+        for number in range(most):
+            token = {"NextToken": page["NextToken"]} if number else {}
+            page = await self._page(**filters, **token)
+            first = first or self.server_time(page)
+            jobs |= {str(job["AutoMLJobName"]).lower(): job for job in page.get("AutoMLJobSummaries", ())}
+            if not page.get("NextToken"):
+                return jobs, first, False
+        return jobs, first, True
+
+    async def _page(self, **arguments: Any) -> dict[str, Any]:
+        for attempt in range(1, _TRIES + 1):
+            turn = await self._pace.turn()
+            try:
+                page = await self._client.call(
+                    "list_auto_ml_jobs",
+                    **arguments,
+                    MaxResults=PAGE_SIZE,
+                    SortBy="CreationTime",
+                    SortOrder="Descending",
+                )
+            except AutoMLTransientError as error:
+                if isinstance(error, AutoMLThrottled):
+                    self._pace.throttled(turn)
+                else:
+                    self._pace.failed(turn)
+                if attempt == _TRIES:
+                    raise
+            else:
+                self._pace.succeeded()
+                self._heard = asyncio.get_running_loop().time()
+                return page
+        raise AssertionError("unreachable")
+
+    @staticmethod
+    def server_time(answer: Mapping[str, Any]) -> datetime | None:
+        """When the service says it answered; ``None`` where a proxy has dropped that."""
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        try:
+            return parsedate_to_datetime(headers["date"])
+        except (KeyError, TypeError, ValueError):
+            return None
