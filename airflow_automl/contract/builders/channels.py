@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from airflow_automl.contract.builders.parts import given
 
@@ -12,6 +12,16 @@ __all__ = ["Channel", "Data", "augmented_manifest", "channel", "channels", "mani
 Channel = Mapping[str, Any]
 #: Input data: an S3 prefix, a channel, or a list of channels.
 Data = str | Channel | Sequence[str | Channel]
+
+
+class ChannelOptions(TypedDict, total=False):
+    """What can be said of a channel besides where its data lies: parameters of :func:`channel`."""
+
+    channel_type: str | None
+    content_type: str | None
+    compression: str | None
+    target: str | None
+    sample_weight: str | None
 
 
 def channel(
@@ -46,40 +56,40 @@ def channel(
     )
 
 
-def manifest(s3_uri: str, **options: Any) -> dict[str, Any]:
+def manifest(s3_uri: str, **options: Unpack[ChannelOptions]) -> dict[str, Any]:
     """Build a channel whose data a manifest lists, for tabular and image data (R17).
 
     :param s3_uri: the manifest: a JSON list, first ``{"prefix": "s3://…/"}``, then keys relative to it (R21).
-    :param options: those of :func:`channel`, except ``data_type``.
+    :param options: see :class:`ChannelOptions`.
     """
     return channel(s3_uri, data_type="ManifestFile", **options)
 
 
-def augmented_manifest(s3_uri: str, **options: Any) -> dict[str, Any]:
+def augmented_manifest(s3_uri: str, **options: Unpack[ChannelOptions]) -> dict[str, Any]:
     """Build a channel of labelled images that an augmented manifest lists, for V2 (R18).
 
     :param s3_uri: the manifest: JSON lines with ``source-ref`` and ``<label>-metadata`` holding ``class-name`` (R22).
-    :param options: those of :func:`channel`, except ``data_type``.
+    :param options: see :class:`ChannelOptions`.
     """
     return channel(s3_uri, data_type="AugmentedManifestFile", **options)
 
 
-def validation(data: str | Channel, **options: Any) -> dict[str, Any]:
+def validation(data: str | Channel, **options: Unpack[ChannelOptions]) -> dict[str, Any]:
     """Build the channel of validation data, with the same columns and content type as the training data (R11, R13).
 
     :param data: an S3 prefix, or a channel, such as that of :func:`manifest`.
-    :param options: those of :func:`channel`, if ``data`` is a prefix.
+    :param options: see :class:`ChannelOptions`; only of a prefix.
     """
     built = dict(data) if isinstance(data, Mapping) else channel(data, **options)
     return {**built, "ChannelType": "validation"}
 
 
-def channels(train: Data, validate: str | Channel | None, **options: Any) -> list[dict[str, Any]]:
+def channels(train: Data, validate: str | Channel | None, **options: Unpack[ChannelOptions]) -> list[dict[str, Any]]:
     """Build the list of channels; ``options`` fill in what the given channels leave open.
 
     :param train: a prefix, a channel, or a list of either.
     :param validate: a prefix or a channel for validation.
-    :param options: those of :func:`channel`.
+    :param options: see :class:`ChannelOptions`.
     """
     listed: Any = train if isinstance(train, list | tuple) else [train]
     built = [_fill(item, options) for item in listed]
@@ -88,7 +98,7 @@ def channels(train: Data, validate: str | Channel | None, **options: Any) -> lis
     return built
 
 
-def _fill(data: str | Channel, options: Mapping[str, Any]) -> dict[str, Any]:
+def _fill(data: str | Channel, options: ChannelOptions) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         return channel(data, **options)
     return {**data, **{name: value for name, value in channel("", **options).items() if name not in data}}

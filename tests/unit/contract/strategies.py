@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from airflow_automl.contract.model import shapes
+
+#: Of all property tests here; FUZZ_EXAMPLES asks for more than an everyday run makes.
+SETTINGS = settings(
+    deadline=None,
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "60")),
+    suppress_health_check=list(HealthCheck),
+)
 
 _TAG_CHARACTERS = st.characters(categories=("L", "Z", "N"), include_characters="_.:/=+-@")
 

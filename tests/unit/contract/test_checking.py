@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_automl.contract import builders
@@ -13,9 +13,9 @@ from airflow_automl.contract.shapes import check_shape
 from airflow_automl.contract.violations import Violation
 from tests.unit.contract import strategies
 from tests.unit.contract.samples import EXAMPLES, v1, v2
+from tests.unit.contract.strategies import SETTINGS
 
 APIS = tuple(CREATE_OPERATIONS)
-SETTINGS = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[entry["id"] for entry in EXAMPLES])

@@ -1,15 +1,14 @@
 import copy
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_automl.contract.coercion import coerce
 from airflow_automl.contract.model import CREATE_OPERATIONS, create_shape
 from tests.unit.contract import strategies
 from tests.unit.contract.samples import v1, v2
-
-SETTINGS = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+from tests.unit.contract.strategies import SETTINGS
 
 
 def criteria(value):

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_automl.contract.documents import (
@@ -18,9 +18,9 @@ from airflow_automl.contract.documents import (
 )
 from airflow_automl.contract.model import output_shape, shapes
 from airflow_automl.contract.states import JobStatus
+from tests.unit.contract.strategies import SETTINGS
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-SETTINGS = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 
 V2 = {
     "AutoMLJobName": "churn",

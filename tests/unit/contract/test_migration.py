@@ -1,7 +1,7 @@
 import copy
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_automl.contract.checking import check
@@ -11,6 +11,7 @@ from airflow_automl.contract.shapes import check_shape
 from airflow_automl.exceptions import AutoMLValidationError
 from tests.unit.contract import strategies
 from tests.unit.contract.samples import EXAMPLES, ROLE, channel, v1
+from tests.unit.contract.strategies import SETTINGS
 
 FULL = {
     "AutoMLJobName": "churn",
@@ -129,13 +130,13 @@ def test_what_v1_accepts_v2_accepts(example):
     assert [found for found in check("V2", converted) if found.severity == "error"] == []
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@SETTINGS
 @given(request=strategies.valid(create_shape("V1")))
 def test_every_valid_v1_request_becomes_a_valid_v2_request(request):
     assert check_shape(shapes(), create_shape("V2"), to_v2(request)) == []
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@SETTINGS
 @given(data=st.data(), replacement=strategies.ANY_JSON)
 def test_malformed_parts_are_carried_along(data, replacement):
     keys = data.draw(st.sampled_from([keys for keys in strategies.places(FULL) if keys]))
