@@ -8,12 +8,13 @@ import importlib.metadata
 import json
 import logging
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import URLError
@@ -27,6 +28,7 @@ from airflow_automl.local.processes import Process, alive, identify, wait_gone
 log = logging.getLogger(__name__)
 
 BUCKET = "automl"
+_PORTS = range(20000, 32768)
 _START_TIMEOUT = 60.0
 _WATCH_INTERVAL = 1.0
 
@@ -113,6 +115,9 @@ class SeaweedFS:
         self._child: subprocess.Popen[bytes] | None = None
         self._process: Process | None = None
         self._watch: asyncio.Task[None] | None = None
+        # Starting takes seconds in a thread, which a cancelled task does not end.
+        self._lock = threading.Lock()
+        self._ending = threading.Event()
         self.port = 0
 
     @property
@@ -134,9 +139,18 @@ class SeaweedFS:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watch
-        await asyncio.to_thread(self._end)
+        self._ending.set()
+        await asyncio.to_thread(self._end_for_good)
+
+    def _end_for_good(self) -> None:
+        with self._lock:
+            self._end()
 
     def _adopt_or_start(self) -> None:
+        with self._lock:
+            self._adopt_or_start_locked()
+
+    def _adopt_or_start_locked(self) -> None:
         known: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError):
             known = json.loads(self._record.read_text())
@@ -156,7 +170,7 @@ class SeaweedFS:
         for directory in self._folder.glob("m[0-9]*"):
             shutil.rmtree(directory, ignore_errors=True)
         for attempt in range(3):
-            ports = list(_free_ports(8))
+            ports = _free_ports(8)
             if self.port and _port_is_free(self.port):
                 ports[0] = self.port
             elif self.port:
@@ -178,8 +192,10 @@ class SeaweedFS:
             if self._wait_ready(_START_TIMEOUT):
                 log.info("started the S3 store, pid %d, at %s", self._child.pid, self.endpoint_url)
                 return
-            log.warning("the S3 store did not become ready (attempt %d of 3)", attempt + 1)
             self._end()
+            if self._ending.is_set():
+                return
+            log.warning("the S3 store did not become ready (attempt %d of 3)", attempt + 1)
         raise StartupError(f"the S3 store did not start; its log is {self._folder / 'weed.log'}")
 
     def _command(self, binary: str, ports: list[int]) -> list[str]:
@@ -247,7 +263,7 @@ class SeaweedFS:
 
     def _wait_ready(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self._ending.is_set():
             if self._process is None or not self._running():
                 return False
             if _healthy(self.endpoint_url) and self._bucket_is_there():
@@ -293,8 +309,10 @@ class SeaweedFS:
                     log.warning("%s; trying again", error)
 
     def _restart(self) -> None:
-        self._end()
-        self._start()
+        with self._lock:
+            if not self._ending.is_set():
+                self._end()
+                self._start()
 
 
 class ExternalStore:
@@ -362,9 +380,12 @@ def _port_is_free(port: int) -> bool:
     return True
 
 
-def _free_ports(count: int) -> Iterator[int]:
-    with contextlib.ExitStack() as stack:
-        for _ in range(count):
-            probe = stack.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            yield probe.getsockname()[1]
+def _free_ports(count: int) -> list[int]:
+    # Below the ports that outgoing connections get: one of those could take the store's port while it is down.
+    found: list[int] = []
+    candidates = random.sample(_PORTS, len(_PORTS))
+    while len(found) < count:
+        port = candidates.pop()
+        if _port_is_free(port):
+            found.append(port)
+    return found
