@@ -117,7 +117,7 @@ def job_limit_given(job: JobRequest) -> Findings:
     if job.problem is not None and not job.definitions_only and not job.completion.has("MaxAutoMLJobRuntimeInSeconds"):
         yield Finding(
             job.completion.at("MaxAutoMLJobRuntimeInSeconds"),
-            "no limit: the job may run, and be paid for, for days; give a number of seconds",
+            "no limit: the job may run, and be paid for, for up to 30 days; give a number of seconds",
         )
 
 
