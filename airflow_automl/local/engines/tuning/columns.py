@@ -65,6 +65,9 @@ class Column:
         :param feature: the feature.
         :param values: its training values.
         """
+        if feature.role == SEQUENCE and not _is_numeric_sequence(values):
+            # A sequence of words is learned from like any other text.
+            return cls(feature, TEXT)
         if feature.role != "auto":
             return cls(feature, feature.role)
         if feature.kind in {Kind.INTEGER, Kind.FLOAT}:
@@ -97,6 +100,12 @@ def _is_text(values: pd.Series) -> bool:
     return words >= _WORDS_OF_A_TEXT and sample.nunique() > 0.5 * len(sample)
 
 
+def _is_numeric_sequence(values: pd.Series) -> bool:
+    filled = strings(values.dropna())
+    sample = filled.iloc[:: max(1, len(filled) // 500)]
+    return bool(sample.map(lambda text: _sequence(text) is not None).mean() >= 0.5) if len(sample) else True
+
+
 def strings(values: pd.Series) -> pd.Series:
     """Values as strings, missing ones as ``None``."""
     missing = values.isna()
@@ -113,7 +122,7 @@ def numbers(column: Column, values: pd.Series) -> np.ndarray:
     if column.role == NUMERIC:
         plain = pd.to_numeric(values, errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
         with np.errstate(over="ignore"):
-            found = plain.astype("float32")
+            found: np.ndarray = np.asarray(plain, dtype="float32")
         found[~np.isfinite(found)] = np.nan
         return found.reshape(-1, 1)
     if column.role == DATETIME:
