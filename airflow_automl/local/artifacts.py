@@ -29,7 +29,8 @@ import numpy as np
 import pandas as pd
 
 from airflow_automl.exceptions import AutoMLTerminalError
-from airflow_automl.local.data.frame import Feature
+from airflow_automl.local.data.failures import listing
+from airflow_automl.local.data.frame import Feature, conform
 
 __all__ = [
     "ArtifactError",
@@ -100,10 +101,18 @@ class Predictor:
     def answer(self, rows: pd.DataFrame) -> Mapping[str, Any]:
         """All that the model says about some rows.
 
-        :param rows: at least the columns of :attr:`columns`.
+        :param rows: at least the columns of :attr:`columns`; numbers, dates and text are read as in training.
         :return: ``predicted_label`` and, for classes, ``probability``, ``probabilities`` and ``labels``.
+        :raises ArtifactError: a column is missing, or has values of another kind than in training.
         """
-        value: Any = rows
+        try:
+            value: Any = conform(rows, self.features)
+        except KeyError as error:
+            raise ArtifactError(
+                f"The rows lack the column {error}; the model takes {listing(self.columns, 30)}."
+            ) from error
+        except (TypeError, ValueError) as error:
+            raise ArtifactError(f"The rows have values of another kind than the training data: {error}.") from error
         for stage in self._stages:
             value = stage(value)
         answer: Mapping[str, Any] = value

@@ -17,6 +17,7 @@ import gc
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -220,6 +221,9 @@ def _serve(path: Path) -> None:
         server.should_exit = True
 
     threading.Thread(target=follow_parent, name="parent", daemon=True).start()
+    # After a graceful end uvicorn raises the signal once more, for handlers that were there before its own.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     try:
         server.run(sockets=[listener])
     finally:

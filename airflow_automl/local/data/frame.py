@@ -13,7 +13,7 @@ from airflow_automl.local.data import types
 from airflow_automl.local.data.failures import JobFailure
 from airflow_automl.local.data.types import Kind
 
-__all__ = ["Feature", "convert", "to_frame"]
+__all__ = ["Feature", "as_text", "conform", "convert", "kinds_for_roles", "to_frame"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,28 @@ def convert(frame: pd.DataFrame, feature: Feature) -> pd.Series:
             f"but none of its values can be read that way (for example '{values.dropna().iloc[0]}')."
         )
     return converted
+
+
+def conform(frame: pd.DataFrame, features: Sequence[Feature]) -> pd.DataFrame:
+    """Give rows from anywhere the types of the training data.
+
+    :param frame: holds at least the features' columns.
+    :param features: what a model learned from.
+    :return: a frame of the features alone, in their order.
+    :raises KeyError: a column is missing.
+    :raises ValueError: a value is no number or no date where one is needed.
+    """
+    columns = {feature.name: _conformed(frame[feature.name], feature.kind) for feature in features}
+    return pd.DataFrame(columns, index=frame.index, copy=False)
+
+
+def _conformed(values: pd.Series, kind: Kind) -> pd.Series:
+    if kind is Kind.TEXT:
+        strings = values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in {"string", "empty"}
+        return values if strings else as_text(values)
+    if kind is Kind.DATETIME:
+        return values if values.dtype.kind == "M" else pd.to_datetime(values, format="mixed")
+    return values if values.dtype.kind in "iuf" else pd.to_numeric(values).astype("float64")
 
 
 def as_text(values: pd.Series) -> pd.Series:

@@ -19,6 +19,7 @@ from airflow_automl.local.data.types import NULLS
 
 __all__ = ["read_csv", "read_parquet"]
 
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 _BLOCK = 8 << 20
 _COLUMN_NUMBER = re.compile(r"CSV column #(\d+)")
 
@@ -59,6 +60,8 @@ def read_parquet(files: Sequence[tuple[Path, str]], header: list[str] | None = N
             # ParquetFile reads this very file; read_table would make a dataset of it and guess partitions.
             with pa.parquet.ParquetFile(path) as file:
                 table = file.read()
+            # Row labels that pandas wrote along are no data.
+            table = table.drop_columns([name for name in table.column_names if _PANDAS_INDEX.fullmatch(name)])
         except (pa.ArrowInvalid, OSError) as error:
             raise JobFailure(f"{uri} is a damaged Parquet file: {error}.") from error
         names = table.column_names

@@ -39,7 +39,10 @@ def statistics(
     if problem_type == REGRESSION:
         residuals = truth - scores
         order = np.linspace(0, len(truth) - 1, min(RESIDUALS, len(truth))).astype(int)
-        counts, edges = np.histogram(residuals, bins=min(30, max(5, len(truth) // 20)))
+        # Residuals that hardly differ have no 30 bins between them.
+        margin = max(1e-6 * float(np.abs(residuals).max()), 1e-12)
+        bounds = (float(residuals.min()) - margin, float(residuals.max()) + margin)
+        counts, edges = np.histogram(residuals, bins=min(30, max(5, len(truth) // 20)), range=bounds)
         document["regression_metrics"] = named | {
             "residuals": {
                 "mean": float(residuals.mean()),

@@ -1,9 +1,11 @@
 import hashlib
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from airflow_automl.local.data.failures import MAX_REASON, JobFailure, listing
-from airflow_automl.local.data.store import S3Object, parse_uri
+from airflow_automl.local.data.store import S3Object, Store, parse_uri
 from tests.local_s3 import BUCKET, Bucket
 
 
@@ -59,6 +61,19 @@ def test_an_upload_to_a_missing_bucket_says_so(bucket: Bucket, tmp_path):
     (tmp_path / "model").write_bytes(b"x")
     with pytest.raises(JobFailure, match="no-such-bucket"):
         bucket.store.upload(tmp_path / "model", "s3://no-such-bucket/model")
+
+
+def test_a_store_that_is_gone_is_a_reason_too():
+    client = boto3.client(
+        "s3",
+        endpoint_url="http://127.0.0.1:9",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        region_name="us-east-1",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    with pytest.raises(JobFailure, match=r"List s3://b/in/: S3 answered EndpointConnectionError: Could not connect"):
+        list(Store(client).objects("s3://b/in/"))
 
 
 def test_a_document_that_is_not_json_is_named(bucket: Bucket):
