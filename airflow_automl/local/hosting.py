@@ -115,17 +115,20 @@ class ModelHost:
         if answer.status != 200:
             raise HostingError(reason_in(answer))
 
-    async def invoke(self, containers: Sequence[Container], body: bytes, headers: dict[str, str]) -> Answer:
+    async def invoke(
+        self, containers: Sequence[Container], body: bytes, headers: dict[str, str], limit: float = _ANSWER_TIMEOUT
+    ) -> Answer:
         """Ask a model, loading it first if the host does not have it.
 
         :param headers: ``content-type`` and ``accept``.
+        :param limit: seconds that the model has for its answer.
         :raises HostingError: where it can't be loaded, or gives no answer in time.
         """
         path = f"/models/{key_of(containers)}/invocations"
-        answer = await self._request("POST", path, body, headers, _ANSWER_TIMEOUT)
+        answer = await self._request("POST", path, body, headers, limit)
         if answer.status == 404:
             await self.load(containers)
-            answer = await self._request("POST", path, body, headers, _ANSWER_TIMEOUT)
+            answer = await self._request("POST", path, body, headers, limit)
         return answer
 
     # The process

@@ -22,6 +22,7 @@ from airflow_automl.local.runtime import Runtime
 from airflow_automl.local.s3 import Credentials, ExternalStore, SeaweedFS
 from airflow_automl.local.signatures import Signatures
 from airflow_automl.local.store import JobStore
+from airflow_automl.local.transforms import Transforms
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class Service:
         self.foreign = Foreign(lambda: self.store.endpoint_url)
         self.host = ModelHost(self.folder, self.s3_client, processes.available_cores())
         self.deployments = Deployments(self.resources, self.jobs, self.host)
+        self.transforms = Transforms(self.resources, self.deployments, self.host, self.folder, self.s3_client)
         self.runtime = Runtime(self.resources, self.host)
         self.supervisor: Supervisor
         self._client_of_thread = threading.local()
@@ -86,6 +88,7 @@ class Service:
         await self.store.start()
         await self.host.start()
         await self.deployments.start()
+        await self.transforms.start()
         self.supervisor = Supervisor(
             self.jobs,
             self.folder,
@@ -100,6 +103,7 @@ class Service:
         """End everything that was started, children too."""
         if hasattr(self, "supervisor"):
             await self.supervisor.stop()
+        await self.transforms.stop()
         await self.deployments.stop()
         await self.host.stop()
         self.foreign.close()

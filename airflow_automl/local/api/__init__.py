@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.local.api import endpoint_configs, endpoints, jobs, models, tags
+from airflow_automl.local.api import endpoint_configs, endpoints, jobs, models, registry, tags, transform_jobs
 
 if TYPE_CHECKING:
     from airflow_automl.local.service import Service
@@ -18,5 +18,7 @@ OPERATIONS: Mapping[str, Operation] = {
     **models.OPERATIONS,
     **endpoint_configs.OPERATIONS,
     **endpoints.OPERATIONS,
+    **transform_jobs.OPERATIONS,
+    **registry.OPERATIONS,
     **tags.OPERATIONS,
 }

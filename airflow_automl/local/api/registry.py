@@ -1,0 +1,197 @@
+"""The model registry: model package groups, and model packages with their approval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.local.api.paging import list_resources
+from airflow_automl.local.errors import ServiceError, invalid
+
+if TYPE_CHECKING:
+    from airflow_automl.local.resources import Resource
+    from airflow_automl.local.service import Service
+
+GROUP, PACKAGE = "model-package-group", "model-package"
+
+#: Members of a request that are not members of the package.
+_NOT_KEPT = ("ModelPackageName", "ModelPackageGroupName", "Tags", "ClientToken")
+_REPLACED = (
+    "ModelApprovalStatus",
+    "ModelPackageRegistrationType",
+    "ApprovalDescription",
+    "InferenceSpecification",
+    "SourceUri",
+    "ModelCard",
+    "ModelLifeCycle",
+)
+
+
+def create_group(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """CreateModelPackageGroup."""
+    name = request["ModelPackageGroupName"]
+    arn = service.arn(GROUP, name)
+    document = {"ModelPackageGroupDescription": request.get("ModelPackageGroupDescription"), "LastVersion": 0}
+    taken = invalid(f"Model Package Group already exists: {arn}")
+    tags = request.get("Tags", ())
+    service.resources.add(GROUP, name, arn, document, taken=taken, status="Completed", tags=tags)
+    return {"ModelPackageGroupArn": arn}
+
+
+def _group(service: Service, name_or_arn: str) -> Resource:
+    found = service.resources.find(GROUP, name_or_arn.rpartition("/")[2])
+    if found is None or name_or_arn not in (found.arn, found.name):
+        raise invalid(f"ModelPackageGroup {name_or_arn} does not exist.")
+    return found
+
+
+def describe_group(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """DescribeModelPackageGroup."""
+    group = _group(service, request["ModelPackageGroupName"])
+    return {**group.document, **_group_summary(group), "CreatedBy": {}}
+
+
+def _group_summary(group: Resource) -> dict[str, Any]:
+    return {
+        "ModelPackageGroupName": group.name,
+        "ModelPackageGroupArn": group.arn,
+        "ModelPackageGroupDescription": group.document.get("ModelPackageGroupDescription"),
+        "CreationTime": group.created,
+        "ModelPackageGroupStatus": group.status,
+    }
+
+
+def list_groups(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """ListModelPackageGroups."""
+    groups, token = list_resources(service.resources.all(GROUP), request)
+    return {"ModelPackageGroupSummaryList": [_group_summary(group) for group in groups], "NextToken": token}
+
+
+def delete_group(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """DeleteModelPackageGroup."""
+    group = _group(service, request["ModelPackageGroupName"])
+    if service.resources.all(PACKAGE, group.name):
+        raise ServiceError("ConflictException", f"the group {group.name!r} still has model packages; delete them first")
+    service.resources.remove(GROUP, group.name)
+    return {}
+
+
+def create_package(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """CreateModelPackage; a group's packages are versions from 1, and a version is never given twice."""
+    if ("ModelPackageName" in request) == ("ModelPackageGroupName" in request):
+        raise invalid("ModelPackageName, ModelPackageGroupName: exactly one of the two must be given")
+    token = request.get("ClientToken")
+    with service.database.transaction():
+        for known in service.resources.all(PACKAGE) if token else ():
+            if known.document.get("ClientToken") == token:
+                return {"ModelPackageArn": known.arn}
+        document: dict[str, Any] = {key: value for key, value in request.items() if key not in _NOT_KEPT}
+        document["ClientToken"] = token
+        parent = None
+        if "ModelPackageGroupName" in request:
+            group = _group(service, request["ModelPackageGroupName"])
+            parent, version = group.name, group.document["LastVersion"] + 1
+            service.resources.update(GROUP, group.name, LastVersion=version)
+            name = f"{group.name}/{version}"
+            document |= {"ModelPackageGroupName": group.name, "ModelPackageVersion": version}
+            document.setdefault("ModelApprovalStatus", "PendingManualApproval")
+        else:
+            name = request["ModelPackageName"]
+        arn = service.arn(PACKAGE, name)
+        taken = invalid(f"Model Package already exists: {arn}")
+        service.resources.add(
+            PACKAGE, name, arn, document, taken=taken, status="Completed", parent=parent, tags=request.get("Tags", ())
+        )
+    return {"ModelPackageArn": arn}
+
+
+def _package(service: Service, name_or_arn: str) -> Resource:
+    found = service.resources.by_arn(name_or_arn) or service.resources.find(PACKAGE, name_or_arn)
+    if found is None or found.kind != PACKAGE:
+        raise invalid(f"ModelPackage {name_or_arn} does not exist.")
+    return found
+
+
+def describe_package(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """DescribeModelPackage."""
+    package = _package(service, request["ModelPackageName"])
+    statuses = [{"Name": package.name.replace("/", "-"), "Status": "Completed"}]
+    return {
+        **package.document,
+        **_package_summary(package),
+        "LastModifiedTime": package.modified,
+        "ModelPackageStatusDetails": {"ValidationStatuses": statuses},
+    }
+
+
+def _package_summary(package: Resource) -> dict[str, Any]:
+    document = package.document
+    return {
+        "ModelPackageName": package.parent or package.name,
+        "ModelPackageGroupName": package.parent,
+        "ModelPackageVersion": document.get("ModelPackageVersion"),
+        "ModelPackageArn": package.arn,
+        "ModelPackageDescription": document.get("ModelPackageDescription"),
+        "CreationTime": package.created,
+        "ModelPackageStatus": package.status,
+        "ModelApprovalStatus": document.get("ModelApprovalStatus"),
+        "ModelPackageRegistrationType": document.get("ModelPackageRegistrationType"),
+        "ModelLifeCycle": document.get("ModelLifeCycle"),
+    }
+
+
+def list_packages(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """ListModelPackages: unversioned ones, unless a group or another type is asked for."""
+    group = request.get("ModelPackageGroupName")
+    approval = request.get("ModelApprovalStatus")
+    kind = request.get("ModelPackageType", "Versioned" if group else "Unversioned")
+    packages = service.resources.all(PACKAGE, None if group is None else _group(service, group).name)
+    kept = [
+        package
+        for package in packages
+        if approval in (None, package.document.get("ModelApprovalStatus"))
+        and kind in ("Both", "Unversioned" if package.parent is None else "Versioned")
+    ]
+    chosen, token = list_resources(kept, request)
+    return {"ModelPackageSummaryList": [_package_summary(package) for package in chosen], "NextToken": token}
+
+
+def update_package(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """UpdateModelPackage."""
+    package = _package(service, request["ModelPackageArn"])
+    changes = {name: request[name] for name in _REPLACED if name in request}
+    properties = {
+        **package.document.get("CustomerMetadataProperties", {}),
+        **request.get("CustomerMetadataProperties", {}),
+    }
+    for key in request.get("CustomerMetadataPropertiesToRemove", ()):
+        properties.pop(key, None)
+    added = request.get("AdditionalInferenceSpecificationsToAdd", [])
+    service.resources.update(
+        PACKAGE,
+        package.name,
+        **changes,
+        CustomerMetadataProperties=properties or None,
+        AdditionalInferenceSpecifications=[*package.document.get("AdditionalInferenceSpecifications", []), *added]
+        or None,
+    )
+    return {"ModelPackageArn": package.arn}
+
+
+def delete_package(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """DeleteModelPackage."""
+    service.resources.remove(PACKAGE, _package(service, request["ModelPackageName"]).name)
+    return {}
+
+
+OPERATIONS = {
+    "CreateModelPackageGroup": create_group,
+    "DescribeModelPackageGroup": describe_group,
+    "ListModelPackageGroups": list_groups,
+    "DeleteModelPackageGroup": delete_group,
+    "CreateModelPackage": create_package,
+    "DescribeModelPackage": describe_package,
+    "ListModelPackages": list_packages,
+    "UpdateModelPackage": update_package,
+    "DeleteModelPackage": delete_package,
+}

@@ -1,0 +1,101 @@
+"""Batch transform jobs: create, describe, list, stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.local.api import models
+from airflow_automl.local.api.paging import list_resources
+from airflow_automl.local.errors import in_use, invalid
+from airflow_automl.local.json_path import PathError
+from airflow_automl.local.records import Processing
+from airflow_automl.local.transforms import TRANSFORM_JOB as KIND
+
+if TYPE_CHECKING:
+    from airflow_automl.local.resources import Resource
+    from airflow_automl.local.service import Service
+
+
+def create(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """CreateTransformJob."""
+    models.existing(service, request["ModelName"])
+    split = request["TransformInput"].get("SplitType", "None")
+    if split not in ("None", "Line"):
+        raise invalid(f"TransformInput.SplitType: received {split}; this service knows None and Line")
+    if "S3DataSource" not in request["TransformInput"]["DataSource"]:
+        raise invalid("TransformInput.DataSource.S3DataSource: is required and missing")
+    source = request["TransformInput"]["DataSource"]["S3DataSource"]
+    for path, uri in (
+        ("TransformInput.DataSource.S3DataSource.S3Uri", source["S3Uri"]),
+        ("TransformOutput.S3OutputPath", request["TransformOutput"]["S3OutputPath"]),
+    ):
+        if not uri.startswith("s3://"):
+            raise invalid(f"{path}: received {uri!r}; must be s3://bucket/key")
+    try:
+        Processing.of(request)
+    except PathError as error:
+        raise invalid(f"DataProcessing: {error}") from None
+    name = request["TransformJobName"]
+    arn = service.arn(KIND, name)
+    document = {key: value for key, value in request.items() if key not in ("TransformJobName", "Tags")}
+    taken = in_use(f"Job name must be unique within an AWS account and region, and a job with this name exists: {arn}")
+    tags = request.get("Tags", ())
+    service.resources.add(KIND, name, arn, document, taken=taken, status="InProgress", tags=tags)
+    service.transforms.begin(name)
+    return {"TransformJobArn": arn}
+
+
+def _existing(service: Service, request: Mapping[str, Any]) -> Resource:
+    found = service.resources.find(KIND, request["TransformJobName"])
+    if found is None:
+        raise invalid(f"Could not find requested job with name: {request['TransformJobName']}")
+    return found
+
+
+def describe(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """DescribeTransformJob."""
+    job = _existing(service, request)
+    return {
+        **job.document,
+        "TransformJobName": job.name,
+        "TransformJobArn": job.arn,
+        "TransformJobStatus": job.status,
+        "CreationTime": job.created,
+    }
+
+
+def list_jobs(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """ListTransformJobs."""
+    jobs, token = list_resources(service.resources.all(KIND), request)
+    summaries = [
+        {
+            "TransformJobName": job.name,
+            "TransformJobArn": job.arn,
+            "TransformJobStatus": job.status,
+            "CreationTime": job.created,
+            "LastModifiedTime": job.modified,
+            "TransformEndTime": job.document.get("TransformEndTime"),
+            "FailureReason": job.document.get("FailureReason"),
+        }
+        for job in jobs
+    ]
+    return {"TransformJobSummaries": summaries, "NextToken": token}
+
+
+def stop(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+    """StopTransformJob."""
+    job = _existing(service, request)
+    if job.status == "InProgress":
+        service.transforms.cancel(job)
+    elif job.status != "Stopping":
+        raise invalid(f"The transform job {job.name!r} is {job.status}; only one that is InProgress can be stopped.")
+    return {}
+
+
+OPERATIONS = {
+    "CreateTransformJob": create,
+    "DescribeTransformJob": describe,
+    "ListTransformJobs": list_jobs,
+    "StopTransformJob": stop,
+}
