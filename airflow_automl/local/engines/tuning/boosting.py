@@ -64,6 +64,8 @@ class Learner:
                 "max_bin": MAX_BIN,
                 "nthread": lesson.threads,
                 "seed": lesson.seed,
+                # XGBoost keeps one generator a thread, and folds change threads between their rounds.
+                "seed_per_iteration": True,
                 "verbosity": 0,
             },
             [self._data],

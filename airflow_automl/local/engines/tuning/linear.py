@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,12 +79,7 @@ class Learner:
     def advance(self, units: int, stop: Stop) -> None:
         """See :class:`airflow_automl.local.engines.tuning.learners.Learner`."""
         while self.done < units and not stop():
-            with warnings.catch_warnings():
-                # Passes are counted out on purpose: each ends before the solver is content.
-                warnings.filterwarnings("ignore", category=UserWarning)
-                warnings.filterwarnings("ignore", category=RuntimeWarning)
-                done = getattr(self, "_" + self._family)(units, stop)
-            if not done:
+            if not getattr(self, "_" + self._family)(units, stop):
                 return
 
     def _ridge(self, units: int, stop: Stop) -> bool:
@@ -132,11 +126,17 @@ def _model(family: str, classes: int, strength: float, rows: int, objective: str
     if family == "logistic":
         return LogisticRegression(C=1 / (strength * rows), warm_start=True, tol=1e-4)
     if classes:
-        return SGDClassifier(loss="log_loss", alpha=max(strength, 1e-6), average=True, random_state=random)
+        return SGDClassifier(
+            loss="log_loss",
+            alpha=strength,
+            average=True,
+            learning_rate="invscaling",
+            eta0=0.05,
+            power_t=0.25,
+            random_state=random,
+        )
     loss = "epsilon_insensitive" if objective == "MAE" else "squared_error"
-    return SGDRegressor(
-        loss=loss, epsilon=0.0, alpha=max(strength, 1e-6), average=True, eta0=0.005, random_state=random
-    )
+    return SGDRegressor(loss=loss, epsilon=0.0, alpha=strength, average=True, eta0=0.005, random_state=random)
 
 
 def load(folder: Path, classes: int, threads: int) -> LinearModel:

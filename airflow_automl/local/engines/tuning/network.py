@@ -19,10 +19,8 @@ MODEL = "network.npz"
 _BLOCK = 8192
 """Rows between two looks at the clock."""
 
-_EPOCHS = 45
-_FEW_ROWS = 2000
-_SHORT_EPOCHS = 18
-_MANY_ROWS = 100_000
+_EPOCHS = ((2000, 54), (100_000, 27), (None, 18))
+"""Epochs of a whole training, for up to so many rows: many rows take many steps in each."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Learner:
 
         options = lesson.choice.options
         rows = len(lesson.part)
-        self.total = 2 * _EPOCHS if rows <= _FEW_ROWS else _EPOCHS if rows <= _MANY_ROWS else _SHORT_EPOCHS
+        self.total = next(epochs for most, epochs in _EPOCHS if most is None or rows <= most)
         self.done = 0
         self._classes = lesson.target.classes
         self._activation: str = options["activation"]

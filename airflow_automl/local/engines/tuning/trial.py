@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -130,7 +131,10 @@ class Workbench:
         from threadpoolctl import threadpool_limits
 
         inner = 1 if self.measuring.crossed else self.threads
-        with threadpool_limits(limits=inner, user_api="blas"):
+        with threadpool_limits(limits=inner, user_api="blas"), warnings.catch_warnings():
+            # Iterations are counted out on purpose: each solver is stopped before it is content. Set here and not where
+            # it is called, because filters belong to the process and not to the threads of the folds.
+            warnings.simplefilter("ignore")
             for share, part in self.measuring.samples:
                 value = self._train(choice, [part], clock.over, lambda *_: False)[1].value
                 if clock.over():
