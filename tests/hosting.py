@@ -110,6 +110,14 @@ class HostingStandIn:
         del self.models[request["ModelName"]]
         return {}
 
+    def ListModels(self, request: dict[str, Any]) -> dict[str, Any]:
+        found = [
+            {key: model[key] for key in ("ModelName", "ModelArn", "CreationTime")}
+            for name, model in self.models.items()
+            if request.get("NameContains", "") in name and "ModelArn" in model
+        ]
+        return {"Models": found}
+
     def CreateEndpointConfig(self, request: dict[str, Any]) -> dict[str, Any]:
         for variant in request["ProductionVariants"]:
             self._get(self.models, "Model", "model", variant)

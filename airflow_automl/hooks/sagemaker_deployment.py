@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_automl.exceptions import AutoMLAccessDenied
 from airflow_automl.hooks.errors import automl_error, error_code
@@ -81,7 +81,10 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
     """
 
     def _call(self, operation: str, **request: Any) -> dict[str, Any]:
-        answer = dict(getattr(self.conn, operation)(**request))
+        try:
+            answer = dict(getattr(self.conn, operation)(**request))
+        except BotoCoreError as error:
+            raise automl_error(error) from error
         answer.pop("ResponseMetadata", None)
         return answer
 
@@ -149,6 +152,10 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
     def ensure_model(self, request: Mapping[str, Any]) -> bool:
         """CreateModel, unless a model of this (derived) name is there; return whether this call made it."""
         return self._ensure("create_model", request, lambda: self.describe_model(request["ModelName"]))
+
+    def list_models(self, name_contains: str) -> list[dict[str, Any]]:
+        """ListModels whose names contain a text."""
+        return list(self._pages("list_models", "Models", NameContains=name_contains))
 
     def delete_model(self, name: str) -> bool:
         """DeleteModel; return whether there was one."""

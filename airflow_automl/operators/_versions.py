@@ -12,7 +12,7 @@ from airflow_automl.serving import derived_pattern, derived_stem
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
 
-__all__ = ["own_versions", "remove_old_versions", "remove_versions"]
+__all__ = ["own_versions", "remove_old_versions", "remove_stray_models", "remove_versions"]
 
 log = logging.getLogger(__name__)
 
@@ -23,15 +23,27 @@ def own_versions(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str) -> lis
     A config is ours if it has a derived name and says in its tags that it belongs to the endpoint. Where the account
     does not let tags be read, the derived name is proof enough.
     """
-    pattern = derived_pattern(endpoint_name)
-    found = []
-    for config in hook.list_endpoint_configs(derived_stem(endpoint_name)):
-        if not pattern.fullmatch(config["EndpointConfigName"]):
-            continue
-        tags = hook.read_tags(config["EndpointConfigArn"])
-        if tags is None or tags.get(TAG_ENDPOINT) == endpoint_name:
-            found.append(config)
-    return found
+    configs = hook.list_endpoint_configs(derived_stem(endpoint_name))
+    return [
+        config
+        for config in configs
+        if _is_own(hook, endpoint_name, config["EndpointConfigName"], config["EndpointConfigArn"])
+    ]
+
+
+def remove_stray_models(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str) -> None:
+    """Delete the endpoint's models that this package made and for which a deployment never got as far as a config."""
+    for model in hook.list_models(derived_stem(endpoint_name)):
+        if _is_own(hook, endpoint_name, model["ModelName"], model["ModelArn"]):
+            hook.delete_model(model["ModelName"])
+            log.info("Removed model %s", model["ModelName"])
+
+
+def _is_own(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str, name: str, arn: str) -> bool:
+    if not derived_pattern(endpoint_name).fullmatch(name):
+        return False
+    tags = hook.read_tags(arn)
+    return tags is None or tags.get(TAG_ENDPOINT) == endpoint_name
 
 
 def remove_versions(
@@ -47,9 +59,10 @@ def remove_versions(
     used = set().union(*(models(name) for name in keep)) if keep else set()
     for name in remove:
         own = {model for model in models(name) if pattern.fullmatch(model)}
-        hook.delete_endpoint_config(name)
-        for model in own - used:
+        # The config last: only it tells a retry which models went with it.
+        for model in sorted(own - used):
             hook.delete_model(model)
+        hook.delete_endpoint_config(name)
         log.info("Removed endpoint config %s and %s", name, ", ".join(sorted(own - used)) or "no model")
 
 

@@ -19,8 +19,8 @@ class SageMakerAutoMLDeleteEndpointOperator(WaitingOperator):
     Meant as a teardown (``deploy >> use >> delete.as_teardown(setups=deploy)``). What is gone already is no error. A
     deployment that is under way is waited for, because AWS does not let it be interrupted.
 
-    Operations: DescribeEndpoint, DeleteEndpoint; ListEndpointConfigs, ListTags, DescribeEndpointConfig,
-    DeleteEndpointConfig, DeleteModel.
+    Operations: DescribeEndpoint, DeleteEndpoint; ListEndpointConfigs, ListModels, ListTags,
+    DescribeEndpointConfig, DeleteEndpointConfig, DeleteModel.
 
     :param endpoint_name: the endpoint (templated).
     :param delete_versions: delete its configs and models too.
@@ -67,10 +67,11 @@ class SageMakerAutoMLDeleteEndpointOperator(WaitingOperator):
         return result
 
     def _clean(self) -> dict[str, Any]:
-        from airflow_automl.operators._versions import own_versions, remove_versions
+        from airflow_automl.operators._versions import own_versions, remove_stray_models, remove_versions
 
         names: list[str] = []
         if self.delete_versions:
             names = [config["EndpointConfigName"] for config in own_versions(self.hook, self.endpoint_name)]
             remove_versions(self.hook, self.endpoint_name, names, keep=())
+            remove_stray_models(self.hook, self.endpoint_name)
         return {"endpoint_name": self.endpoint_name, "endpoint_configs": names}

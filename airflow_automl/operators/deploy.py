@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLError, AutoMLValidationError
+from airflow_automl.exceptions import (
+    AutoMLDeploymentFailed,
+    AutoMLError,
+    AutoMLQuotaExceeded,
+    AutoMLTerminalError,
+    AutoMLValidationError,
+)
 from airflow_automl.operators._downstream import CandidateOperator, WaitingOperator, document, run_identity
 
 if TYPE_CHECKING:
@@ -217,7 +223,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
                 self.hook.ensure_endpoint({**request, "Tags": deployment.config["Tags"]})
             else:
                 self.hook.update_endpoint(self._update_request(deployment.config_name))
-        except Exception as error:
+        except (AutoMLTerminalError, AutoMLQuotaExceeded) as error:
             now = self.hook.describe_endpoint(self.endpoint_name)
             if now and now["EndpointStatus"] not in RESOURCES["endpoint"].settled:
                 # Somebody else's deployment began between our look and our call.
@@ -256,7 +262,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
             self.log.info("Model %s is there already, from an earlier try", deployment.model_name)
         try:
             made = self.hook.ensure_endpoint_config(config)
-        except Exception as error:
+        except (AutoMLTerminalError, AutoMLQuotaExceeded) as error:
             self._remove(None, deployment.model_name)
             raise AutoMLDeploymentFailed(f"endpoint config {deployment.config_name} was not made: {error}") from error
         if made:

@@ -12,6 +12,7 @@ import pytest
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
     AutoMLDeploymentFailed,
+    AutoMLThrottled,
     AutoMLValidationError,
     InvalidTriggerEvent,
     NoBestCandidate,
@@ -445,6 +446,39 @@ def test_access_denied_keeps_the_services_own_words(
     monkeypatch.setattr(hosting, "CreateModel", denied)
     with pytest.raises(AutoMLAccessDenied, match="User x is not authorized to perform: iam:PassRole on resource y"):
         run_task(deploy(candidate=candidate, job=job))
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "kept"),
+    [
+        ("CreateEndpointConfig", "ValidationException", 0),
+        ("CreateEndpoint", "ResourceLimitExceeded", 0),
+        ("CreateEndpoint", "AccessDeniedException", 0),
+        ("CreateEndpoint", "ThrottlingException", 1),
+    ],
+)
+def test_a_refused_call_leaves_nothing_behind_and_a_throttled_one_what_the_retry_needs(
+    hosting: HostingStandIn,
+    run_task: Run,
+    candidate: dict[str, Any],
+    job: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    operation: str,
+    code: str,
+    kept: int,
+) -> None:
+    from tests.hosting import Refused
+
+    def refused(request: dict[str, Any]) -> dict[str, Any]:
+        raise Refused(code, "the service's own words")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hosting, operation, refused)
+        with pytest.raises(AutoMLThrottled if kept else AutoMLDeploymentFailed, match="the service's own words"):
+            run_task(deploy(candidate=candidate, job=job, botocore_config={"retries": {"total_max_attempts": 1}}))
+    assert len(hosting.models) == len(hosting.configs) == kept
+    run_task(deploy(candidate=candidate, job=job))
+    assert len(hosting.models) == len(hosting.configs) == 1
 
 
 def test_the_job_can_be_looked_up_by_its_name(hosting: HostingStandIn, run_task: Run) -> None:

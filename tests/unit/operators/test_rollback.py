@@ -121,7 +121,7 @@ def test_an_endpoint_goes_with_all_its_versions(hosting: HostingStandIn, run_tas
     assert set(hosting.models) == {"by-hand"}
 
 
-@pytest.mark.parametrize("died_after", range(0, 24, 3))
+@pytest.mark.parametrize("died_after", range(14))
 @pytest.mark.usefixtures("versions")
 def test_a_deletion_can_be_retried_at_any_call(
     hosting: HostingStandIn, run_task: Run, kill_after: Callable[[int], None], died_after: int
@@ -133,6 +133,16 @@ def test_a_deletion_can_be_retried_at_any_call(
         kill_after(1000)
         run_task(delete())
     assert (hosting.endpoints, hosting.configs, hosting.models) == ({}, {}, {})
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_model_that_never_got_a_config_goes_too(hosting: HostingStandIn, run_task: Run) -> None:
+    name = "churn-0123456789ab"
+    tags = [{"Key": "airflow-automl:endpoint", "Value": "churn"}]
+    hosting.CreateModel({"ModelName": name, "Tags": tags})
+    hosting.CreateModel({"ModelName": "churn-ba9876543210"})
+    run_task(delete())
+    assert set(hosting.models) == {"churn-ba9876543210"}
 
 
 @pytest.mark.usefixtures("versions")
