@@ -162,7 +162,9 @@ class Watcher:
                 if self._watches:
                     self._tick()
                 try:
-                    await asyncio.wait_for(self._wake.wait(), self._interval())
+                    # Not wait_for: on Python 3.11 it swallows a cancellation that comes right after the wake-up.
+                    async with asyncio.timeout(self._interval()):
+                        await self._wake.wait()
                 except TimeoutError:
                     if not self._users:
                         return
