@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
 
 from tests.integration.dags.conftest import World
 
-RUN_WITHIN = 400.0
+RUN_WITHIN = 600.0
+
+
+class Run(NamedTuple):
+    """A DAG run."""
+
+    dag_id: str
+    run_id: str
+
+    @property
+    def path(self) -> str:
+        return f"/api/v2/dags/{self.dag_id}/dagRuns/{self.run_id}"
 
 
 class Airflow:
@@ -22,27 +34,30 @@ class Airflow:
         token = self._client.get("/auth/token").raise_for_status().json()["access_token"]
         self._client.headers["Authorization"] = f"Bearer {token}"
 
-    def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
+    def trigger(self, dag_id: str, conf: dict[str, Any]) -> Run:
         self._client.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
         run = self._client.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
-        return str(run.raise_for_status().json()["dag_run_id"])
+        return Run(dag_id, run.raise_for_status().json()["dag_run_id"])
 
-    def follow(self, dag_id: str, run_id: str) -> tuple[str, dict[str, set[str]]]:
-        """Wait for the end of a run; return its state and every state that each task was seen in."""
-        seen: dict[str, set[str]] = {}
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}"
+    def follow(self, runs: Sequence[Run]) -> dict[Run, tuple[str, dict[str, set[str]]]]:
+        """Wait until all runs have ended; return each one's state and every state that its tasks were seen in."""
+        seen: dict[Run, dict[str, set[str]]] = {run: {} for run in runs}
+        ended: dict[Run, str] = {}
         deadline = time.monotonic() + RUN_WITHIN
-        while time.monotonic() < deadline:
-            for task in self._client.get(f"{path}/taskInstances").raise_for_status().json()["task_instances"]:
-                seen.setdefault(task["task_id"], set()).add(str(task["state"]))
-            state = self._client.get(path).raise_for_status().json()["state"]
-            if state in {"success", "failed"}:
-                return state, seen
+        while len(ended) < len(runs):
+            assert time.monotonic() < deadline, f"not all runs ended within {RUN_WITHIN:.0f} s; seen: {seen}"
+            for run in [run for run in runs if run not in ended]:
+                state = self._client.get(run.path).raise_for_status().json()["state"]
+                tasks = self._client.get(f"{run.path}/taskInstances").raise_for_status().json()["task_instances"]
+                for task in tasks:
+                    seen[run].setdefault(task["task_id"], set()).add(str(task["state"]))
+                if state in {"success", "failed"}:
+                    ended[run] = state
             time.sleep(0.3)
-        raise AssertionError(f"{dag_id} did not end within {RUN_WITHIN:.0f} s; seen: {seen}")
+        return {run: (ended[run], seen[run]) for run in runs}
 
-    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str) -> Any:
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
+    def xcom(self, run: Run, task_id: str, key: str) -> Any:
+        path = f"{run.path}/taskInstances/{task_id}/xcomEntries/{key}"
         return self._client.get(path, params={"deserialize": False}).raise_for_status().json()["value"]
 
 
@@ -53,24 +68,43 @@ def airflow(world: World) -> Iterator[Airflow]:
     world.stack.stop(process)
 
 
-def test_scheduled_retraining_waits_in_the_triggerer_and_deploys(airflow: Airflow) -> None:
-    run_id = airflow.trigger("scheduled_retraining", {"max_runtime": 40, "min_auc": 0.6})
+def test_runs_side_by_side_wait_in_the_triggerer_and_end_as_they_should(world: World, airflow: Airflow) -> None:
+    """Four runs at once: deployed, kept back by the gate, failed by the service, trained by V1."""
+    small = {"max_runtime_minutes": 3, "max_candidates": 2}
+    deployed = airflow.trigger("manual_automl", {**small, "endpoint_name": "standalone"})
+    rejected = airflow.trigger("scheduled_retraining", {"max_runtime": 120, "min_auc": 0.9999})
+    broken = airflow.trigger("manual_automl", {**small, "target": "no_such_column"})
+    through_v1 = airflow.trigger("manual_automl", {**small, "api_version": "V1"})
 
-    state, seen = airflow.follow("scheduled_retraining", run_id)
+    ends = airflow.follow([deployed, rejected, broken, through_v1])
 
-    assert state == "success", seen
-    assert "deferred" in seen["train"]
-    assert all("success" in seen[task] for task in ("train", "good_enough", "deploy", "report"))
-    best = airflow.xcom("scheduled_retraining", run_id, "train", "return_value")
-    assert "CandidateName" in str(best)
+    sagemaker = world.client("sagemaker")
+    for state, seen in ends.values():
+        assert "deferred" in seen["train"], (state, seen)
+        assert "success" in seen["report"], (state, seen)
 
-
-def test_the_manual_form_fails_with_the_services_reason(airflow: Airflow) -> None:
-    run_id = airflow.trigger("manual_automl", {"target": "no_such_column", "max_runtime_minutes": 1})
-
-    state, seen = airflow.follow("manual_automl", run_id)
-
+    state, seen = ends[broken]
     assert state == "failed", seen
-    assert "deferred" in seen["train"]
-    assert "Failed" in str(airflow.xcom("manual_automl", run_id, "train", "job"))
-    assert "success" in seen["report"]
+    assert "failed" in seen["train"]
+    described = sagemaker.describe_auto_ml_job_v2(AutoMLJobName=_job_name(airflow.xcom(broken, "train", "job")))
+    assert "no_such_column" in described["FailureReason"]
+
+    state, seen = ends[deployed]
+    assert state == "success", seen
+    assert all("success" in seen[task] for task in ("train", "good_enough", "deploy")), seen
+    assert "CandidateName" in str(airflow.xcom(deployed, "train", "return_value"))
+    assert sagemaker.describe_endpoint(EndpointName="standalone")["EndpointStatus"] == "InService"
+
+    state, seen = ends[rejected]
+    assert state == "success", seen
+    assert "skipped" in seen["deploy"]
+
+    state, seen = ends[through_v1]
+    assert state == "success", seen
+    assert "skipped" in seen["deploy"]
+    name = _job_name(airflow.xcom(through_v1, "train", "job"))
+    assert sagemaker.describe_auto_ml_job(AutoMLJobName=name)["AutoMLJobStatus"] == "Completed"
+
+
+def _job_name(job: Any) -> str:
+    return str((json.loads(job) if isinstance(job, str) else job)["name"])
