@@ -101,7 +101,9 @@ def train(
                 "Autopilot runs (pip install 'airflow-automl[torch]').",
                 "Candidate",
             )
-    # Not at the top: importing AutoGluon takes seconds, which belong to this phase and to no other job.
+    # Not at the top: importing AutoGluon takes seconds, which a job that fails on its data need not wait for.
+    import autogluon.tabular  # noqa: F401
+
     from airflow_automl.local.engines.ensembling.watch import CandidateWatch
 
     run.events.phase("TrainingModels")
