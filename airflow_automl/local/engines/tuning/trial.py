@@ -87,17 +87,11 @@ class Clock:
         began = time.monotonic()
         own = None if limit is None else began + limit
         limits = [moment for moment in (own, ends) if moment is not None]
-        self._ends = min(limits) if limits else None
+        self.ends = min(limits) if limits else None
+        """Monotonic time at which training must end."""
         # A cross-validated candidate is trained once more, on all rows: about a fifth of the work.
-        self._measuring_ends = None if self._ends is None else began + 0.75 * (self._ends - began)
-
-    def over(self) -> bool:
-        """Whether training must end."""
-        return self._ends is not None and time.monotonic() >= self._ends
-
-    def measuring_over(self) -> bool:
-        """Whether training must end if a final model is still to be trained."""
-        return self._measuring_ends is not None and time.monotonic() >= self._measuring_ends
+        self.measuring_ends = None if self.ends is None else began + 0.75 * (self.ends - began)
+        """Monotonic time at which training must end if a final model is still to be trained."""
 
 
 @dataclass(frozen=True)
@@ -136,20 +130,20 @@ class Workbench:
             # it is called, because filters belong to the process and not to the threads of the folds.
             warnings.simplefilter("ignore")
             for share, part in self.measuring.samples:
-                value = self._train(choice, [part], clock.over, lambda *_: False)[1].value
-                if clock.over():
+                value = self._train(choice, [part], clock.ends, lambda *_: False)[1].value
+                if _passed(clock.ends):
                     raise TimeIsUp
                 if report(share, value):
                     raise Pruned(value, share)
             silent = bool(self.measuring.samples)
             parts = [fold.train for fold in self.measuring.folds]
-            stop = clock.measuring_over if self.measuring.crossed else clock.over
+            ends = clock.measuring_ends if self.measuring.crossed else clock.ends
             estimators, measured, units, cut = self._train(
-                choice, parts, stop, (lambda *_: False) if silent else report
+                choice, parts, ends, (lambda *_: False) if silent else report
             )
             if self.measuring.crossed:
                 learner = start(self._lesson(choice, self.measuring.everything, self.threads))
-                learner.advance(min(units, learner.total), clock.over)
+                learner.advance(min(units, learner.total), lambda: _passed(clock.ends))
                 if not learner.done:
                     raise TimeIsUp
                 final, cut = learner.snapshot(), cut or learner.done < min(units, learner.total)
@@ -160,18 +154,22 @@ class Workbench:
         return Result(model, measured, train, cut)
 
     def _train(
-        self, choice: Choice, parts: list[Part], stop: Callable[[], bool], report: Callable[[int, float], bool]
+        self, choice: Choice, parts: list[Part], ends: float | None, report: Callable[[int, float], bool]
     ) -> tuple[list[Estimator], Measured, int, bool]:
         """Train one learner for each fold, all in step, and keep the step at which they were best together."""
         threads = 1 if len(parts) > 1 else self.threads
         workers = min(self.threads, len(parts))
+        waves = -(-len(parts) // workers)
         best: tuple[list[Estimator], Measured, int, int] | None = None
         cut = False
         with ThreadPoolExecutor(workers, "fold") as pool:
             learners = list(pool.map(lambda part: start(self._lesson(choice, part, threads)), parts))
             for step in range(1, RESOURCE + 1):
                 units = [-(-learner.total * step // RESOURCE) for learner in learners]
-                list(pool.map(lambda learner, goal: learner.advance(goal, stop), learners, units))
+                # Folds that begin late must not find the time used up by the first ones: nothing would be measured.
+                shares = [(number // workers + 1) / waves if best is None else 1.0 for number in range(len(parts))]
+                stops = [_stop(ends, share) for share in shares]
+                list(pool.map(lambda learner, goal, stop: learner.advance(goal, stop), learners, units, stops))
                 cut = any(learner.done < goal for learner, goal in zip(learners, units, strict=True))
                 if cut and (best is not None or not all(learner.done for learner in learners)):
                     break
@@ -227,3 +225,14 @@ class Workbench:
 
 def _snapshot(learner: Learner) -> Any:
     return learner.snapshot()
+
+
+def _passed(moment: float | None) -> bool:
+    return moment is not None and time.monotonic() >= moment
+
+
+def _stop(ends: float | None, share: float) -> Callable[[], bool]:
+    """Tells when a share of the time that is left is over."""
+    now = time.monotonic()
+    mine = None if ends is None else now + share * (ends - now)
+    return lambda: _passed(mine)
