@@ -113,7 +113,10 @@ def run_tasks(airflow_home: Path, run_dag: Callable[..., Any]) -> Iterator[Calla
 
 def new_dag(dag_id: str, folder: str | None = None) -> DAG:
     return DAG(
-        dag_id, schedule=None, start_date=timezone.datetime(2026, 1, 1), template_searchpath=[folder] if folder else None
+        dag_id,
+        schedule=None,
+        start_date=timezone.datetime(2026, 1, 1),
+        template_searchpath=[folder] if folder else None,
     )
 
 

@@ -1,0 +1,326 @@
+"""One run of a task makes one job, wherever it is killed. Each test is a story of tries against the stand-in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from airflow_automl.exceptions import (
+    AutoMLAccessDenied,
+    AutoMLJobFailed,
+    AutoMLJobStopped,
+    AutoMLJobTimeout,
+    AutoMLNameTaken,
+    AutoMLQuotaExceeded,
+    AutoMLValidationError,
+)
+from airflow_automl.hooks import SageMakerAutoMLHook
+from airflow_automl.naming import OWNER_TAG
+from airflow_automl.operators import SageMakerAutoMLJobOperator
+from airflow_automl.operators._submission import ADOPTED_TAG
+from tests.standin import COMPLETED, StandIn, ends, running
+from tests.unit.operators.test_job import V2
+
+
+class Killed(BaseException):
+    """The worker process is gone: nothing after this runs."""
+
+
+class TaskRun:
+    """What Airflow keeps of one task between its tries."""
+
+    def __init__(self) -> None:
+        self.store: dict[str, Any] = {}
+        self.try_number = 0
+        self.max_tries = 2
+        self.xcoms: dict[str, Any] = {}
+
+    def clear(self) -> None:
+        """A user clears the task: Airflow raises the number of tries that it may have."""
+        self.max_tries = self.try_number + 2
+
+    def operator(self, **kwargs: Any) -> SageMakerAutoMLJobOperator:
+        arguments = {"config": V2_RENDERED, "poll_interval": 0.02, "deferrable": False, **kwargs}
+        return SageMakerAutoMLJobOperator(task_id="train", **arguments)
+
+    def context(self) -> Any:
+        self.try_number += 1
+        ti = SimpleNamespace(
+            dag_id="churn",
+            run_id="manual__1",
+            task_id="train",
+            map_index=-1,
+            max_tries=self.max_tries,
+            try_number=self.try_number,
+            xcom_push=lambda key, value: self.xcoms.__setitem__(key, value),
+        )
+        store = SimpleNamespace(
+            get=self.store.get, set=lambda key, value, retention=None: self.store.__setitem__(key, value)
+        )
+        return {"ti": ti, "task_state_store": store, "outlet_events": {}}
+
+    def attempt(self, **kwargs: Any) -> Any:
+        return self.operator(**kwargs).execute(self.context())
+
+
+V2_RENDERED = {
+    **V2,
+    "AutoMLProblemTypeConfig": {
+        "TabularJobConfig": {
+            "TargetAttributeName": "y",
+            "CompletionCriteria": {"MaxAutoMLJobRuntimeInSeconds": 3600},
+        }
+    },
+}
+
+
+@pytest.fixture
+def task(standin: StandIn) -> TaskRun:
+    return TaskRun()
+
+
+@pytest.fixture
+def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Kill the worker before or after the first call of a method of the hook."""
+
+    def arrange(method: str, *, after: bool) -> None:
+        original = getattr(SageMakerAutoMLHook, method)
+
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            monkeypatch.setattr(SageMakerAutoMLHook, method, original)
+            if after:
+                original(self, *args, **kwargs)
+            raise Killed
+
+        monkeypatch.setattr(SageMakerAutoMLHook, method, call)
+
+    return arrange
+
+
+def created(standin: StandIn) -> int:
+    return len(standin.jobs)
+
+
+@pytest.mark.parametrize(
+    ("method", "after", "adopts"),
+    [
+        ("create_job", False, False),
+        ("create_job", True, True),
+        ("describe_job", False, True),
+        ("describe_job", True, True),
+    ],
+)
+def test_a_try_that_was_killed_is_continued(
+    standin: StandIn, task: TaskRun, kill_at: Callable[..., None], method: str, after: bool, adopts: bool
+) -> None:
+    standin.plan = lambda request: running(0.3)
+    kill_at(method, after=after)
+    with pytest.raises(Killed):
+        task.attempt()
+    candidate = task.attempt()
+    assert created(standin) == 1
+    (job,) = standin.jobs.values()
+    assert candidate["CandidateName"] == f"{job.name}-best"
+    assert task.xcoms["job"]["status"] == "Completed"
+    assert (ADOPTED_TAG in job.tags) is adopts
+
+
+def test_a_try_killed_while_deferring_is_continued(standin: StandIn, task: TaskRun) -> None:
+    standin.plan = lambda request: running(60)
+    with pytest.raises(TaskDeferred):
+        task.attempt(deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        task.attempt(deferrable=True)
+    assert created(standin) == 1
+    assert deferred.value.trigger.job_name.lower() in standin.jobs
+
+
+def test_a_retry_after_a_job_that_failed_trains_anew(standin: StandIn, task: TaskRun) -> None:
+    standin.plan = lambda request: ends("Failed", "Failed") if not standin.jobs else COMPLETED
+    with pytest.raises(AutoMLJobFailed):
+        task.attempt()
+    assert task.attempt()
+    assert created(standin) == 2
+
+
+def test_a_retry_after_a_job_that_completed_takes_it_as_it_is(standin: StandIn, task: TaskRun) -> None:
+    first = task.attempt()
+    assert task.attempt() == first
+    assert created(standin) == 1
+
+
+def test_a_clear_trains_anew_and_stops_the_old_job(standin: StandIn, task: TaskRun) -> None:
+    standin.plan = lambda request: running(60)
+    with pytest.raises(TaskDeferred):
+        task.attempt(deferrable=True)
+    task.clear()
+    with pytest.raises(TaskDeferred) as deferred:
+        task.attempt(deferrable=True)
+    old, new = standin.jobs.values()
+    assert old.stopped is not None
+    assert new.stopped is None
+    assert deferred.value.trigger.job_name == new.name
+
+
+def test_stop_on_kill_false_leaves_the_old_job_alone_after_a_clear(standin: StandIn, task: TaskRun) -> None:
+    standin.plan = lambda request: running(60)
+    for _ in range(2):
+        with pytest.raises(TaskDeferred):
+            task.attempt(deferrable=True, stop_on_kill=False)
+        task.clear()
+    assert [job.stopped for job in standin.jobs.values()] == [None, None]
+
+
+def test_two_airflows_do_not_adopt_each_others_jobs(
+    standin: StandIn, task: TaskRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task.attempt()
+    monkeypatch.setenv("AIRFLOW__AUTOML__DEPLOYMENT", "staging")
+    task.attempt()
+    assert created(standin) == 2
+
+
+@pytest.mark.parametrize("other", ["Mine", "mine"])
+def test_a_given_name_of_somebody_elses_job_fails(standin: StandIn, task: TaskRun, other: str) -> None:
+    standin.add_job(other, running(60))
+    with pytest.raises(AutoMLNameTaken, match="can't be reused"):
+        task.attempt(config={**V2_RENDERED, "AutoMLJobName": "Mine"})
+    assert standin.jobs["mine"].stopped is None
+
+
+def test_a_given_name_is_adopted_by_a_retry_but_not_made_twice(standin: StandIn, task: TaskRun) -> None:
+    config = {**V2_RENDERED, "AutoMLJobName": "mine"}
+    standin.plan = lambda request: running(0.3)
+    with pytest.raises(AutoMLJobTimeout):
+        task.attempt(config=config, max_wait=timedelta(0), stop_on_kill=False)
+    assert task.attempt(config=config)["CandidateName"] == "mine-best"
+    standin.jobs.clear()
+    standin.plan = lambda request: ends("Failed", "Failed")
+    with pytest.raises(AutoMLJobFailed):
+        task.attempt(config=config)
+    with pytest.raises(AutoMLNameTaken, match="Failed"):
+        task.attempt(config=config)
+
+
+def test_a_worker_that_is_told_to_end_stops_its_job(standin: StandIn, task: TaskRun) -> None:
+    standin.plan = lambda request: running(60)
+    operator = task.operator()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", lambda seconds: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            operator.execute(task.context())
+    operator.on_kill()
+    (job,) = standin.jobs.values()
+    assert job.stopped is not None
+    operator.on_kill()
+    assert standin.calls["StopAutoMLJob"] == 1
+
+
+def test_an_older_try_does_not_stop_what_a_newer_one_adopted(standin: StandIn, task: TaskRun) -> None:
+    standin.plan = lambda request: running(60)
+    older = task.operator()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", lambda seconds: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            older.execute(task.context())
+    with pytest.raises(TaskDeferred):
+        task.attempt(deferrable=True)
+    older.on_kill()
+    (job,) = standin.jobs.values()
+    assert job.stopped is None
+
+
+def test_a_job_of_an_account_that_forbids_tags_is_found_by_its_name(
+    standin: StandIn, task: TaskRun, kill_at: Callable[..., None]
+) -> None:
+    standin.faults.forbid_tags = True
+    standin.plan = lambda request: running(0.2)
+    kill_at("describe_job", after=False)
+    with pytest.raises(Killed):
+        task.attempt()
+    assert task.attempt()
+    assert created(standin) == 1
+    assert OWNER_TAG not in next(iter(standin.jobs.values())).tags
+
+
+def test_tags_that_a_dag_asks_for_are_never_dropped(standin: StandIn, task: TaskRun) -> None:
+    standin.faults.forbid_tags = True
+    with pytest.raises(AutoMLAccessDenied, match="AddTags"):
+        task.attempt(config={**V2_RENDERED, "Tags": [{"Key": "cost-center", "Value": "42"}]})
+    assert created(standin) == 0
+
+
+def test_a_deadline_stops_the_job(standin: StandIn, task: TaskRun) -> None:
+    standin.plan = lambda request: running(60)
+    with pytest.raises(AutoMLJobTimeout, match="it was stopped"):
+        task.attempt(max_wait=timedelta(seconds=0.2))
+    assert next(iter(standin.jobs.values())).stopped is not None
+
+
+def test_throttling_and_failures_end_no_wait(standin: StandIn, task: TaskRun) -> None:
+    standin.plan = lambda request: running(0.5)
+    operator = task.operator(botocore_config={"retries": {"total_max_attempts": 1}})
+    original = SageMakerAutoMLHook.describe_job
+    with pytest.MonkeyPatch.context() as patch:
+
+        def describe(self: Any, *args: Any) -> Any:
+            answer = original(self, *args)
+            standin.faults.throttle_next = 3
+            return answer
+
+        patch.setattr(SageMakerAutoMLHook, "describe_job", describe)
+        patch.setattr(SageMakerAutoMLHook, "job_tags", lambda self, arn: {})
+        assert operator.execute(task.context())
+
+
+def test_a_full_account_fails_the_task_and_says_how_to_wait(standin: StandIn, task: TaskRun) -> None:
+    standin.faults.quota = 0
+    with pytest.raises(AutoMLQuotaExceeded, match="wait_for_slot"):
+        task.attempt()
+
+
+def test_a_full_account_is_waited_for_deferred(standin: StandIn, task: TaskRun) -> None:
+    standin.faults.quota = 0
+    operator = task.operator(wait_for_slot=timedelta(hours=1))
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(task.context())
+    limits = deferred.value.trigger.limits
+    assert deferred.value.method_name == "execute_with_slot"
+    assert limits["slot_deadline"] - limits["since"] == pytest.approx(3600, abs=1)
+    with pytest.raises(TaskDeferred) as again:
+        operator.execute_with_slot(task.context(), {"status": "free", "limits": limits})
+    assert again.value.trigger.limits == limits
+    standin.faults.quota = 1
+    assert operator.execute_with_slot(task.context(), {"status": "free", "limits": limits})
+    with pytest.raises(AutoMLQuotaExceeded, match="no slot"):
+        operator.execute_with_slot(task.context(), {"status": "timeout", "limits": limits})
+
+
+def test_a_request_is_checked_whole_before_any_call(standin: StandIn, task: TaskRun) -> None:
+    config = {**V2_RENDERED, "RoleArn": "nobody", "OutputDataConfig": {"S3OutputPath": "/tmp"}}
+    with pytest.raises(AutoMLValidationError) as caught:
+        task.attempt(config=config)
+    assert {violation.path for violation in caught.value.violations} >= {"RoleArn", "OutputDataConfig.S3OutputPath"}
+    assert not standin.calls
+
+
+def test_settings_that_cannot_travel_to_the_triggerer_fail_before_there_is_a_job(
+    standin: StandIn, task: TaskRun
+) -> None:
+    with pytest.raises(AutoMLValidationError, match="botocore_config"):
+        task.attempt(botocore_config={"connect_timeout": 5, "user_agent_extra": object()})
+    assert created(standin) == 0
+
+
+def test_an_accepted_stop_is_one_that_this_try_saw(standin: StandIn, task: TaskRun) -> None:
+    standin.plan = lambda request: ends("Stopped", "Stopped")
+    with pytest.raises(AutoMLJobStopped):
+        task.attempt()
+    assert task.attempt(accept_stopped=True) is None
+    assert created(standin) == 2
