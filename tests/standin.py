@@ -141,6 +141,8 @@ class StandIn:
         #: What describe answers besides for a job that has ended, by the task that created it.
         self.extra_by_task: dict[str, dict[str, Any]] = {}
         self.most_running = 0
+        #: Names of the jobs that were described or listed.
+        self.seen: set[str] = set()
         self.url = ""
         self._random = random.Random(7)
         self._lists: list[float] = []
@@ -228,6 +230,7 @@ class StandIn:
         job = self.jobs.get(name.lower())
         if job is None:
             raise Refused("ResourceNotFound", f"AutoML job {name} does not exist.")
+        self.seen.add(name.lower())
         return job
 
     def _DescribeAutoMLJob(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -296,6 +299,7 @@ class StandIn:
         rows.sort(key=lambda row: row[key], reverse=body.get("SortOrder", "Descending") == "Descending")
         start, size = int(body.get("NextToken") or 0), int(body.get("MaxResults") or 10)
         answer: dict[str, Any] = {"AutoMLJobSummaries": rows[start : start + size]}
+        self.seen |= {row["AutoMLJobName"].lower() for row in answer["AutoMLJobSummaries"]}
         if start + size < len(rows):
             answer["NextToken"] = str(start + size)
         return answer
@@ -325,17 +329,20 @@ class StandIn:
     # For benchmarks in another process
 
     def control(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Set faults, add jobs ``[name, seconds]``, or tell the counts."""
+        """Set faults, add jobs ``[name, seconds]``, set when jobs end, and tell what was asked so far."""
         if "faults" in command:
             known = {**command["faults"]}
             known["deny"] = frozenset(known.get("deny", ()))
             self.faults = Faults(**known)
         for name, seconds in command.get("jobs", ()):
             self.add_job(name, running(seconds))
+        for name, at in command.get("end_at", {}).items():
+            job = self.jobs[name.lower()]
+            job.script = (*job.script[:-1], (at - job.created, *job.script[-1][1:]))
+        answer = {"calls": dict(self.calls), "all_seen": self.jobs.keys() <= self.seen}
         if command.get("reset_calls"):
             self.calls.clear()
-        ended = {job.name: job.created + job.script[-1][0] for job in self.jobs.values()} if "ends" in command else {}
-        return {"calls": dict(self.calls), "ends": ended}
+        return answer
 
 
 def _channel() -> dict[str, Any]:
