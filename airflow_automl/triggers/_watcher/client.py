@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from airflow.sdk.exceptions import AirflowException
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_automl.exceptions import (
@@ -47,8 +46,9 @@ _STALE_CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
-#: For so many seconds stale credentials are read anew before they count as a refusal: rotations take a while.
-CREDENTIALS_GRACE = 300.0
+#: For so many seconds a connection that is of no use is read again before that counts: rotations and outages take a
+#: while.
+CONNECTION_GRACE = 300.0
 
 
 class AwsSettings(NamedTuple):
@@ -93,7 +93,7 @@ class Client:
         self._settings = settings
         self._built: _Built | None = None
         self._building = asyncio.Lock()
-        self._stale_since: float | None = None
+        self._useless_since: float | None = None
 
     async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         """Call one operation by its boto3 name, and return the answer as it came.
@@ -115,7 +115,7 @@ class Client:
             refusal = automl_error(error)
             throttled = isinstance(refusal, AutoMLThrottled)
             raise refusal from error
-        except (AirflowException, OSError) as error:
+        except OSError as error:
             raise AutoMLTransientError(f"{type(error).__name__}: {error}") from error
         finally:
             if built is not None:
@@ -123,7 +123,7 @@ class Client:
                 metrics.call(operation, time.perf_counter() - began, throttled=throttled)
                 if built.retired and not built.calls:
                     await built.context.__aexit__(None, None, None)
-        self._stale_since = None
+        self._useless_since = None
         return answer
 
     async def describe(self, name: str, api_version: ApiVersion | None) -> dict[str, Any]:
@@ -167,16 +167,27 @@ class Client:
     async def _client(self) -> _Built:
         async with self._building:
             if self._built is None:
-                settings = self._settings
-                hook = SageMakerAutoMLHook(
-                    aws_conn_id=settings.aws_conn_id,
-                    region_name=settings.region_name,
-                    verify=settings.verify,
-                    config=json.loads(settings.botocore_config) if settings.botocore_config else None,
-                )
-                context = await hook.async_client()
-                self._built = _Built(context, await context.__aenter__())
+                try:
+                    self._built = await self._build()
+                except (BotoCoreError, ClientError):
+                    raise
+                except Exception as error:
+                    # Airflow or its secrets backend does not hand out the connection, or not in a form that works.
+                    if self._out_of_patience():
+                        raise
+                    raise AutoMLTransientError(f"{type(error).__name__}: {error}") from error
             return self._built
+
+    async def _build(self) -> _Built:
+        settings = self._settings
+        hook = SageMakerAutoMLHook(
+            aws_conn_id=settings.aws_conn_id,
+            region_name=settings.region_name,
+            verify=settings.verify,
+            config=json.loads(settings.botocore_config) if settings.botocore_config else None,
+        )
+        context = await hook.async_client()
+        return _Built(context, await context.__aenter__())
 
     async def _retire(self, built: _Built) -> None:
         if self._built is built:
@@ -188,15 +199,18 @@ class Client:
 
     def _stale(self, error: ClientError) -> AutoMLError:
         refusal = automl_error(error)
-        now = time.monotonic()
-        if self._stale_since is None:
-            self._stale_since = now
-        if now - self._stale_since > CREDENTIALS_GRACE:
+        if self._out_of_patience():
             return AutoMLAccessDenied(str(refusal))
         log.warning(
             "The credentials of connection %r are refused, reading them anew: %s", self._settings.aws_conn_id, refusal
         )
         return AutoMLTransientError(str(refusal))
+
+    def _out_of_patience(self) -> bool:
+        now = time.monotonic()
+        if self._useless_since is None:
+            self._useless_since = now
+        return now - self._useless_since > CONNECTION_GRACE
 
 
 async def patiently(call: Callable[[], Awaitable[_T]], seconds: float) -> _T:
