@@ -8,9 +8,11 @@ from typing import Any
 
 from airflow_automl.local.data import dataset as datasets
 from airflow_automl.local.data.channels import resolve
+from airflow_automl.local.data.failures import JobFailure
 from airflow_automl.local.engines import modes
 from airflow_automl.local.engines.base import Run
 from airflow_automl.local.engines.budget import Budget
+from airflow_automl.local.engines.notebooks.publish import publish
 
 __all__ = ["engine"]
 
@@ -50,6 +52,18 @@ class TabularEngine:
         trainer = importlib.import_module(_TRAINERS[mode])
         criteria = trainer.completion_criteria(dict(spec.criteria))
         events.resolved(dataset.problem_type, dataset.objective, mode, criteria)
+        only_definitions = spec.config.get("GenerateCandidateDefinitionsOnly")
+        try:
+            publish(run, dataset, mode, algorithms, criteria)
+        except JobFailure:
+            raise
+        except Exception:
+            if only_definitions:
+                raise
+            # Columns can hold anything; notebooks about them are no reason to train nothing.
+            log.exception("The notebooks could not be made")
+        if only_definitions:
+            return "CandidateDefinitionsGenerated"
         ends = None
         if spec.deadline is None and "MaxAutoMLJobRuntimeInSeconds" in criteria:
             ends = spec.started + criteria["MaxAutoMLJobRuntimeInSeconds"]
