@@ -125,3 +125,18 @@ class SageMakerResourceTrigger(BaseTrigger):
                     yield self._event("timeout", seen, f"{self.kind} {self.name} was still {seen} at the deadline")
                     return
                 await asyncio.sleep(self.poll_interval)
+
+    async def on_kill(self) -> None:
+        """Stop the transform job when a user acted on the task; an endpoint's deployment can't be interrupted."""
+        if self.kind != "transform job" or not self.stop_on_kill:
+            return
+        from airflow_automl.triggers.killed import is_given_up
+
+        if not await is_given_up(self.task_instance, f"{self.kind} {self.name}", self.log):
+            return
+        self.log.info("Stopping %s %s", self.kind, self.name)
+        async with await self._hook().async_client() as client:
+            try:
+                await client.stop_transform_job(TransformJobName=self.name)
+            except Exception as error:
+                self.log.warning("%s %s was not stopped: %s", self.kind, self.name, error)

@@ -29,6 +29,23 @@ class TaskInstance(SimpleNamespace):
         return self.prior.get(key)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def service_models_are_read_once() -> Iterator[None]:
+    """botocore reads SageMaker's model, two megabytes, for each session; every try of a task has one."""
+    from botocore.loaders import Loader
+
+    with pytest.MonkeyPatch.context() as patch:
+        read, kept = Loader.load_data_with_path, {}
+
+        def load(self: Any, name: str) -> Any:
+            if name not in kept:
+                kept[name] = read(self, name)
+            return kept[name]
+
+        patch.setattr(Loader, "load_data_with_path", load)
+        yield
+
+
 @pytest.fixture
 def hosting(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostingStandIn]:
     with serve() as stand_in:

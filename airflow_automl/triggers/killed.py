@@ -1,0 +1,45 @@
+"""Whether ``on_kill`` means it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+__all__ = ["is_given_up"]
+
+
+async def is_given_up(task_instance: Any, subject: str, log: logging.Logger) -> bool:
+    """Ask Airflow whether a user took the task away from its trigger.
+
+    A triggerer that fell silent, lost its triggers to another and is alive is told to cancel them in the same way as if
+    a user had acted. Where the task is still deferred another trigger waits on, and nothing may be stopped; where
+    Airflow does not answer, nothing is stopped either.
+
+    :param task_instance: the trigger's own.
+    :param subject: what would be stopped, such as ``transform job x``, for the log.
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
+
+    if task_instance is None:
+        return False
+    map_index = -1 if task_instance.map_index is None else task_instance.map_index
+    request = GetTaskStates(
+        dag_id=task_instance.dag_id,
+        task_ids=[task_instance.task_id],
+        run_ids=[task_instance.run_id],
+        map_index=map_index,
+    )
+    answer: Any
+    try:
+        answer = await task_runner.SUPERVISOR_COMMS.asend(request)
+    except Exception as error:
+        answer = error
+    if not isinstance(answer, TaskStatesResult):
+        log.error("%s is not stopped: Airflow did not say whether its task still waits (%s)", subject, answer)
+        return False
+    label = task_instance.task_id if map_index < 0 else f"{task_instance.task_id}_{map_index}"
+    if answer.task_states.get(task_instance.run_id, {}).get(label) == "deferred":
+        log.info("The task still waits, in another triggerer: %s is not stopped", subject)
+        return False
+    return True

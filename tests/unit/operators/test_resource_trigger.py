@@ -1,0 +1,131 @@
+"""The trigger that waits for endpoints and transform jobs, against the wire."""
+
+from __future__ import annotations
+
+import json
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import TaskStatesResult
+
+from airflow_automl.triggers.resource import SageMakerResourceTrigger
+from tests.hosting import HostingStandIn, Refused
+
+
+@pytest.fixture
+def endpoint(hosting: HostingStandIn) -> HostingStandIn:
+    hosting.models["m"] = {}
+    hosting.CreateEndpointConfig(
+        {"EndpointConfigName": "c", "ProductionVariants": [{"VariantName": "a", "ModelName": "m"}]}
+    )
+    hosting.CreateEndpoint({"EndpointName": "churn", "EndpointConfigName": "c"})
+    return hosting
+
+
+async def first_event(trigger: SageMakerResourceTrigger) -> dict[str, Any]:
+    async for event in trigger.run():
+        payload: dict[str, Any] = json.loads(json.dumps(event.payload))
+        return payload
+    raise AssertionError("no event")
+
+
+async def test_it_survives_being_serialized_with_all_its_settings(hosting: HostingStandIn) -> None:
+    settings: dict[str, Any] = {
+        "kind": "endpoint",
+        "name": "churn",
+        "state": {"a": 1},
+        "poll_interval": 5,
+        "deadline": 7.0,
+        "stop_on_kill": False,
+        "aws_conn_id": "other",
+        "region_name": "eu-west-1",
+        "verify": False,
+        "botocore_config": {"read_timeout": 3},
+    }
+    path, kwargs = SageMakerResourceTrigger(**settings).serialize()
+    assert path == "airflow_automl.triggers.resource.SageMakerResourceTrigger"
+    assert json.loads(json.dumps(kwargs)) == settings
+
+
+async def test_an_endpoint_at_rest_ends_the_wait(endpoint: HostingStandIn) -> None:
+    endpoint.endpoints["churn"]["looks"] = 2
+    event = await first_event(SageMakerResourceTrigger("endpoint", "churn", {"x": 1}, poll_interval=0.01))
+    assert event == {
+        "status": "settled",
+        "kind": "endpoint",
+        "name": "churn",
+        "resource_status": "InService",
+        "message": "",
+        "state": {"x": 1},
+    }
+
+
+async def test_an_endpoint_that_is_gone_ends_the_wait(endpoint: HostingStandIn) -> None:
+    event = await first_event(SageMakerResourceTrigger("endpoint", "other", poll_interval=0.01))
+    assert (event["status"], event["resource_status"]) == ("settled", None)
+
+
+@pytest.mark.parametrize("code", ["ThrottlingException", "InternalFailure", "ServiceUnavailable"])
+async def test_trouble_that_passes_never_ends_the_wait(
+    endpoint: HostingStandIn, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    describe, troubles = endpoint.DescribeEndpoint, iter(range(4))
+
+    def troubled(request: dict[str, Any]) -> dict[str, Any]:
+        if next(troubles, None) is not None:
+            raise Refused(code, "slow down")
+        return describe(request)
+
+    monkeypatch.setattr(endpoint, "DescribeEndpoint", troubled)
+    event = await first_event(SageMakerResourceTrigger("endpoint", "churn", poll_interval=0.01))
+    assert event["resource_status"] == "InService"
+
+
+async def test_a_refusal_ends_the_wait_with_the_services_words(
+    endpoint: HostingStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(request: dict[str, Any]) -> dict[str, Any]:
+        raise Refused("AccessDeniedException", "not authorized to perform: sagemaker:DescribeEndpoint")
+
+    monkeypatch.setattr(endpoint, "DescribeEndpoint", denied)
+    event = await first_event(SageMakerResourceTrigger("endpoint", "churn", poll_interval=0.01))
+    assert event["status"] == "error"
+    assert "not authorized to perform: sagemaker:DescribeEndpoint" in event["message"]
+
+
+async def test_the_deadline_ends_the_wait(endpoint: HostingStandIn) -> None:
+    endpoint.endpoints["churn"]["looks"] = 10_000
+    trigger = SageMakerResourceTrigger("endpoint", "churn", poll_interval=0.01, deadline=time.time() + 0.1)
+    assert (await first_event(trigger))["status"] == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("deferred", "InProgress"), ("failed", "Stopping"), (None, "Stopping"), (OSError(), "InProgress")],
+)
+async def test_a_transform_job_is_stopped_only_when_a_user_took_its_task_away(
+    hosting: HostingStandIn, monkeypatch: pytest.MonkeyPatch, state: Any, status: str
+) -> None:
+    class Supervisor:
+        async def asend(self, request: Any) -> Any:
+            if isinstance(state, Exception):
+                raise state
+            return TaskStatesResult(task_states={"run": {"score": state} if state else {}})
+
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(), raising=False)
+    hosting.models["m"] = {}
+    hosting.CreateTransformJob({"TransformJobName": "t", "ModelName": "m"})
+    trigger = SageMakerResourceTrigger("transform job", "t")
+    trigger.task_instance = SimpleNamespace(dag_id="d", task_id="score", run_id="run", map_index=-1)
+    await trigger.on_kill()
+    assert hosting.transforms["t"]["TransformJobStatus"] == status
+
+
+async def test_a_deployment_is_left_alone_when_its_task_is_killed(endpoint: HostingStandIn) -> None:
+    trigger = SageMakerResourceTrigger("endpoint", "churn")
+    await trigger.on_kill()
+    assert endpoint.endpoints["churn"]["EndpointStatus"] == "Creating"
+    assert endpoint.calls == []
