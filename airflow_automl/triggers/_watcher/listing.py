@@ -76,13 +76,13 @@ class Listing:
         self._since, self._overflowed = since, False
         return jobs
 
-    async def count_running(self, most_pages: int) -> int:
-        """Count the jobs that have not ended."""
-        count = 0
+    async def unfinished(self, most_pages: int) -> set[str]:
+        """Name the jobs that have not ended."""
+        names: set[str] = set()
         for status in (JobStatus.IN_PROGRESS, JobStatus.STOPPING):
             found, _, _ = await self._pages(most_pages, StatusEquals=status.value)
-            count += len(found)
-        return count
+            names |= set(found)
+        return names
 
     async def changed(self) -> Jobs:
         """List the jobs that changed since the last list."""

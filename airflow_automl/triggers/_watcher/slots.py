@@ -20,10 +20,11 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two counts of the account's running jobs.
 LOOK_INTERVAL = 10.0
-#: Seconds after which somebody is let go although no job has ended: the quota may have been raised.
-PROBE_INTERVAL = 60.0
-#: Seconds that a task has to submit its job, before its slot is taken for free again.
-CLAIM = 45.0
+#: Seconds after which somebody is let go although no job has ended: more may be allowed than was seen. Doubled by each
+#: probe that finds the account as full as it was.
+PROBE_AFTER, PROBE_AFTER_AT_MOST = 20.0, 600.0
+#: Seconds in which a task that was let go is expected to submit its job.
+CLAIM = 20.0
 #: Pages of 100 running jobs to count; no account runs so many.
 PAGES = 10
 
@@ -32,7 +33,8 @@ class SlotLine:
     """First come, first served; the front of the line goes when a job has ended.
 
     AWS tells nobody how many jobs an account may run. But every task in this line was refused, so that the account was
-    full when it came: the number of running jobs that was seen then is taken for the quota, until more are seen.
+    full when it came: the number of running jobs that was seen then is taken for the quota, until more are seen, or
+    until a task was let go and no job came of it.
 
     :param listing: the watcher's lists.
     """
@@ -41,9 +43,11 @@ class SlotLine:
         self._listing = listing
         self._line: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = count()
-        self._quota: int | None = None
+        self._quota = 1
+        self._running: set[str] | None = None
         self._claims: deque[float] = deque()
-        self._last_let_go = float("-inf")
+        self._probed = float("-inf")
+        self._probe_after = PROBE_AFTER
 
     def __len__(self) -> int:
         return sum(not future.done() for _, _, future in self._line)
@@ -60,11 +64,11 @@ class SlotLine:
     async def serve(self) -> None:
         """Let tasks go, for as long as any wait; begun with the first of them."""
         loop = asyncio.get_running_loop()
-        self._last_let_go = loop.time()
+        self._probed, self._probe_after, self._running = loop.time(), PROBE_AFTER, None
         while True:
-            running: int | None = None
+            running: set[str] | None = None
             try:
-                running = await self._listing.count_running(PAGES)
+                running = await self._listing.unfinished(PAGES)
             except AutoMLError as error:
                 log.warning("The account's running AutoML jobs can't be counted: %s", error)
             self._let_go(running, loop.time())
@@ -72,21 +76,31 @@ class SlotLine:
                 return
             await asyncio.sleep(LOOK_INTERVAL)
 
-    def _let_go(self, running: int | None, now: float) -> None:
-        while self._claims and self._claims[0] < now - CLAIM:
-            self._claims.popleft()
+    def _let_go(self, running: set[str] | None, now: float) -> None:
         free = 0
         if running is not None:
-            if self._quota is None or running > self._quota:
-                self._quota = running
-            free = self._quota - running - len(self._claims)
-        if free <= 0 and not self._claims and now - self._last_let_go >= PROBE_INTERVAL:
+            self._take_in(running, now)
+            free = self._quota - len(running) - len(self._claims)
+        if free <= 0 and not self._claims and now - self._probed >= self._probe_after:
             free = 1
+            self._probed = now
+            self._probe_after = min(2 * self._probe_after, PROBE_AFTER_AT_MOST)
         while free > 0 and self._line:
             _, _, future = heapq.heappop(self._line)
-            if future.done():
-                continue
-            future.set_result(None)
-            self._claims.append(now)
-            self._last_let_go = now
-            free -= 1
+            if not future.done():
+                future.set_result(None)
+                self._claims.append(now)
+                free -= 1
+
+    def _take_in(self, running: set[str], now: float) -> None:
+        """Settle the claims of tasks that have submitted, and learn from those that have not."""
+        before = running if self._running is None else self._running
+        for _ in range(min(len(running - before), len(self._claims))):
+            self._claims.popleft()
+        while self._claims and self._claims[0] < now - CLAIM:
+            self._claims.popleft()
+            self._quota = max(1, len(running))
+        if running != before:
+            self._probed, self._probe_after = now, PROBE_AFTER
+        self._quota = max(self._quota, len(running))
+        self._running = running

@@ -1,0 +1,132 @@
+"""The line for the account's quota: fair, without bursts, and never stuck."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from airflow_automl.exceptions import InvalidTriggerEvent
+from airflow_automl.triggers._watcher import slots
+from airflow_automl.triggers._watcher.slots import SlotLine
+from airflow_automl.triggers.slot import SageMakerAutoMLSlotTrigger, validate_slot_event
+from tests.standin import StandIn, running
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOOK_INTERVAL", "PROBE_AFTER", "PROBE_AFTER_AT_MOST", "CLAIM"):
+        monkeypatch.setattr(slots, name, getattr(slots, name) / 100)
+
+
+def trigger(since: float, wait: float = 3600.0) -> SageMakerAutoMLSlotTrigger:
+    return SageMakerAutoMLSlotTrigger({"since": since, "slot_deadline": time.time() + wait, "task_deadline": None})
+
+
+async def fired(trigger: SageMakerAutoMLSlotTrigger) -> dict[str, Any]:
+    classpath, kwargs = trigger.serialize()
+    assert classpath.endswith(".SageMakerAutoMLSlotTrigger")
+    async for event in SageMakerAutoMLSlotTrigger(**kwargs).run():
+        return event.payload
+    raise AssertionError("the trigger fired nothing")
+
+
+async def test_the_first_that_asked_goes_when_a_job_has_ended(standin: StandIn) -> None:
+    standin.add_job("theirs", running(0.5))
+    began = time.time()
+    late, early = asyncio.create_task(fired(trigger(2000.0))), asyncio.create_task(fired(trigger(1000.0)))
+    done, _ = await asyncio.wait([late, early], return_when=asyncio.FIRST_COMPLETED)
+    assert done == {early}
+    assert (await early)["status"] == "free"
+    assert time.time() - began < 5
+    late.cancel()
+
+
+async def test_a_wait_for_a_slot_has_an_end(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "PROBE_AFTER", 1000.0)
+    standin.add_job("theirs", running(60))
+    payload = await fired(trigger(1000.0, wait=0.3))
+    assert payload["status"] == "timeout"
+    assert validate_slot_event(payload).limits["since"] == 1000.0
+    assert not validate_slot_event(payload).free
+
+
+async def test_counting_that_is_denied_or_throttled_does_not_strand_anybody(standin: StandIn) -> None:
+    standin.faults.deny = frozenset({"ListAutoMLJobs"})
+    assert (await fired(trigger(1000.0)))["status"] == "free"
+
+
+@pytest.mark.parametrize("event", [None, {}, {"status": "gone"}, {"status": "free"}, {"status": "free", "limits": 3}])
+def test_an_event_that_is_none_of_ours_is_refused(event: Any) -> None:
+    with pytest.raises(InvalidTriggerEvent):
+        validate_slot_event(event)
+
+
+class Account:
+    """An account of a quota, a line before it, and time that is counted in looks."""
+
+    def __init__(self, quota: int, waiting: int) -> None:
+        self.quota, self.refused, self.most = quota, 0, 0
+        self.running = {f"theirs-{number}" for number in range(quota)}
+        self.line = SlotLine(listing=None)  # type: ignore[arg-type] - the account itself is counted here
+        self.submitted: list[int] = []
+        self._waits = {number: asyncio.ensure_future(self.line.turn(float(number))) for number in range(waiting)}
+
+    async def look(self, now: float) -> int:
+        """Let the line look once; whoever is let go tries to submit. Return how many did."""
+        await asyncio.sleep(0)
+        self.line._let_go(set(self.running), now)
+        await asyncio.sleep(0)
+        gone = [number for number, wait in self._waits.items() if wait.done()]
+        for number in gone:
+            if len(self.running) < self.quota:
+                del self._waits[number]
+                self.running.add(f"ours-{number}")
+                self.submitted.append(number)
+            else:
+                self.refused += 1
+                self._waits[number] = asyncio.ensure_future(self.line.turn(float(number)))
+        self.most = max(self.most, len(self.running))
+        return len(gone)
+
+
+async def test_a_thousand_tasks_pass_a_quota_of_four_in_order_and_unrefused() -> None:
+    account = Account(quota=4, waiting=1000)
+    account.line._probed = 0.0
+    now, latest = 0.0, 0.0
+    freed: list[float] = []
+    looks = 0
+    while len(account.submitted) < 1000:
+        before = len(account.submitted)
+        await account.look(now)
+        for _ in range(len(account.submitted) - before):
+            if freed:
+                latest = max(latest, now - freed.pop(0))
+        now += slots.LOOK_INTERVAL
+        looks += 1
+        if looks % 3 == 0 and len(account.running) == account.quota:
+            account.running.pop()
+            freed.append(now)
+    assert account.submitted == sorted(account.submitted)
+    assert account.most == 4
+    assert latest <= 3 * slots.LOOK_INTERVAL
+    assert account.refused <= 100
+
+
+async def test_a_quota_that_is_raised_is_found_and_one_that_is_lowered_stops_the_rush() -> None:
+    account = Account(quota=1, waiting=60)
+    account.line._probed = 0.0
+    now = 0.0
+    account.quota = 3
+    while len(account.running) < 3:
+        await account.look(now)
+        now += slots.LOOK_INTERVAL
+        assert now < 600 * slots.LOOK_INTERVAL
+    account.quota, account.running, account.refused = 1, {"theirs"}, 0
+    looks = 300
+    for _ in range(looks):
+        await account.look(now)
+        now += slots.LOOK_INTERVAL
+    assert account.refused < looks / 10
