@@ -109,6 +109,11 @@ class Database:
                 f"use the release that wrote it, or name another folder with --data-dir"
             )
 
+    @property
+    def changes(self) -> int:
+        """How many rows have been changed; this process is the only one that changes any."""
+        return self._connection.total_changes
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()

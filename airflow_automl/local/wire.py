@@ -20,6 +20,7 @@ from airflow_automl.local.errors import ServiceError
 from airflow_automl.local.wire_model import mistyped, operations, serialize, shapes
 
 if TYPE_CHECKING:
+    from airflow_automl.local.database import Database
     from airflow_automl.local.service import Service
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ _MEBI = 1024 * 1024
 MAX_API_BODY = 4 * _MEBI
 MAX_INVOCATION_BODY = 25 * _MEBI
 MAX_FOREIGN_BODY = 64 * _MEBI
+#: Bytes of answers that are remembered.
+_REMEMBERED = 16 * _MEBI
 
 _JSON = "application/x-amz-json-1.1"
 _INVOCATION = re.compile(r"^/endpoints/([^/]+)/invocations$")
@@ -69,6 +72,7 @@ class Application:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._remembered = _Remembered(service.database)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -118,15 +122,52 @@ class Application:
             raise answers.unknown_operation(f"received {name!r}; SageMaker has no such operation")
         if name not in OPERATIONS:
             return await self._service.foreign.answer(request)
-        members = parse(request.body)
+        # What only looks at the state answers the same until the state changes: watchers ask the same again and again.
+        looks = name.startswith(("Describe", "List"))
+        if looks and (known := self._remembered.get((name, request.body))) is not None:
+            return known
+        response = self._perform(name, shapes_of, request.body)
+        if looks:
+            self._remembered.put((name, request.body), response)
+        return response
+
+    def _perform(self, name: str, shapes_of: tuple[str | None, str | None], body: bytes) -> Response:
+        members = parse(body)
         input_shape, output_shape = shapes_of
         if input_shape is not None:
             validate(name, input_shape, members)
         answer = OPERATIONS[name](self._service, members)
         if output_shape is None:
             return Response(200, {"content-type": _JSON}, b"")
-        body = json.dumps(serialize(output_shape, answer), separators=(",", ":"), ensure_ascii=False).encode()
-        return Response(200, {"content-type": _JSON}, body)
+        text = json.dumps(serialize(output_shape, answer), separators=(",", ":"), ensure_ascii=False)
+        return Response(200, {"content-type": _JSON}, text.encode())
+
+
+class _Remembered:
+    """Answers by operation and request body, all forgotten at the next change of the state.
+
+    :param database: the state.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._changes = database.changes
+        self._answers: dict[tuple[str, bytes], Response] = {}
+        self._size = 0
+
+    def get(self, key: tuple[str, bytes]) -> Response | None:
+        """The answer, if it still holds."""
+        if self._changes != self._database.changes:
+            self._answers.clear()
+            self._changes, self._size = self._database.changes, 0
+        return self._answers.get(key)
+
+    def put(self, key: tuple[str, bytes], answer: Response) -> None:
+        """Remember an answer that was made since the last :meth:`get`."""
+        size = len(key[1]) + len(answer.body)
+        if self._size + size <= _REMEMBERED:
+            self._size += size
+            self._answers[key] = answer
 
 
 def parse(body: bytes) -> dict[str, Any]:
