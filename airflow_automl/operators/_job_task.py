@@ -112,8 +112,11 @@ class JobTask(_Operator):
 
     def _tags(self, describe: Mapping[str, Any]) -> dict[str, str]:
         """Read the job's tags; a job that has ended is not failed because they can't be read."""
+        arn = describe.get("AutoMLJobArn")
+        if not arn:
+            return {}
         try:
-            return self.hook.job_tags(str(describe["AutoMLJobArn"])) or {}
+            return self.hook.job_tags(str(arn)) or {}
         except AutoMLError as error:
             self.log.warning("The job's tags can't be read: %s", error)
             return {}
