@@ -19,6 +19,7 @@ from airflow_automl.operators import (
     SageMakerAutoMLJobOperator,
     SageMakerAutoMLReportOperator,
 )
+from airflow_automl.retries import automl_retry_policy
 
 PROBLEM_TYPES = ["BinaryClassification", "MulticlassClassification", "Regression"]
 OBJECTIVES = [
@@ -31,6 +32,7 @@ with DAG(
     description="Train, judge, deploy and report a model from a form",
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    default_args={"retries": 2, "retry_policy": automl_retry_policy()},
     params={
         "api_version": Param(
             "V2", type="string", enum=["V1", "V2"], title="API version", description="CreateAutoMLJob or …V2"

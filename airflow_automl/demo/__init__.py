@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         with Stack(args.folder) as stack:
             split = _prepare(console, stack)
             if args.ui:
-                _web_interface(console, stack, args.max_runtime)
+                _web_interface(console, stack)
             else:
                 _retrain(console, stack, split, args.max_runtime)
             console.print("[bold]==>[/] stopping everything that was started")
@@ -213,12 +213,12 @@ def _fetch_report(stack: Stack) -> Path:
     return path
 
 
-def _web_interface(console: Console, stack: Stack, max_runtime: int) -> None:
+def _web_interface(console: Console, stack: Stack) -> None:
     console.print(f"[bold]==>[/] starting Airflow (about a minute; its log: {stack.folder / 'airflow-standalone.log'})")
     url, standalone = stack.start_standalone()
+    # Unpausing the weekly DAG is enough: the scheduler makes up for the newest week's run at once.
     for dag_id in (DAG_ID, "manual_automl"):
         stack.run_airflow("airflow-dags-unpause", "dags", "unpause", dag_id)
-    stack.run_airflow("airflow-dags-trigger", "dags", "trigger", DAG_ID, "--conf", _conf(max_runtime))
     page = f"{url}/dags/{DAG_ID}"
     console.print(f"[bold green]ready[/] {page}   (no login; the form of manual_automl: {url}/dags/manual_automl)")
     if sys.stdout.isatty():

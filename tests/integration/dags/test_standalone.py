@@ -34,8 +34,20 @@ class Airflow:
         token = self._client.get("/auth/token").raise_for_status().json()["access_token"]
         self._client.headers["Authorization"] = f"Bearer {token}"
 
-    def trigger(self, dag_id: str, conf: dict[str, Any]) -> Run:
+    def unpause(self, dag_id: str) -> None:
         self._client.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
+
+    def scheduled_run(self, dag_id: str) -> Run:
+        """The run that the scheduler makes by itself when the DAG is unpaused."""
+        deadline = time.monotonic() + RUN_WITHIN
+        while time.monotonic() < deadline:
+            runs = self._client.get(f"/api/v2/dags/{dag_id}/dagRuns", params={"run_type": "scheduled"})
+            for run in runs.raise_for_status().json()["dag_runs"]:
+                return Run(dag_id, run["dag_run_id"])
+            time.sleep(0.3)
+        raise AssertionError(f"the scheduler made no run of {dag_id}")
+
+    def trigger(self, dag_id: str, conf: dict[str, Any]) -> Run:
         run = self._client.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
         return Run(dag_id, run.raise_for_status().json()["dag_run_id"])
 
@@ -69,12 +81,14 @@ def airflow(world: World) -> Iterator[Airflow]:
 
 
 def test_runs_side_by_side_wait_in_the_triggerer_and_end_as_they_should(world: World, airflow: Airflow) -> None:
-    """Four runs at once: deployed, kept back by the gate, failed by the service, trained by V1."""
-    small = {"max_runtime_minutes": 3, "max_candidates": 2}
-    deployed = airflow.trigger("manual_automl", {**small, "endpoint_name": "standalone"})
-    rejected = airflow.trigger("scheduled_retraining", {"max_runtime": 120, "min_auc": 0.9999})
+    """Four runs at once: scheduled and deployed, kept back by the gate, failed by the service, trained by V1."""
+    small = {"max_runtime_minutes": 5, "max_candidates": 2}
+    for dag_id in ("scheduled_retraining", "manual_automl"):
+        airflow.unpause(dag_id)
     broken = airflow.trigger("manual_automl", {**small, "target": "no_such_column"})
+    rejected = airflow.trigger("manual_automl", {**small, "min_score": 0.9999, "endpoint_name": "never"})
     through_v1 = airflow.trigger("manual_automl", {**small, "api_version": "V1"})
+    deployed = airflow.scheduled_run("scheduled_retraining")
 
     ends = airflow.follow([deployed, rejected, broken, through_v1])
 
@@ -93,7 +107,7 @@ def test_runs_side_by_side_wait_in_the_triggerer_and_end_as_they_should(world: W
     assert state == "success", seen
     assert all("success" in seen[task] for task in ("train", "good_enough", "deploy")), seen
     assert "CandidateName" in str(airflow.xcom(deployed, "train", "return_value"))
-    assert sagemaker.describe_endpoint(EndpointName="standalone")["EndpointStatus"] == "InService"
+    assert sagemaker.describe_endpoint(EndpointName="churn")["EndpointStatus"] == "InService"
 
     state, seen = ends[rejected]
     assert state == "success", seen
