@@ -10,6 +10,7 @@ from botocore.exceptions import (
     ParamValidationError,
     PartialCredentialsError,
 )
+from botocore.parsers import ResponseParserError
 
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
@@ -22,7 +23,10 @@ from airflow_automl.exceptions import (
     AutoMLValidationError,
 )
 
-__all__ = ["automl_error", "error_code", "is_throttled"]
+__all__ = ["CALL_ERRORS", "automl_error", "error_code", "is_throttled"]
+
+#: What a call raises, boto3's or aiobotocore's; the last one for an answer that can't be read.
+CALL_ERRORS = (ClientError, BotoCoreError, ResponseParserError)
 
 _DENIED = frozenset(
     {
@@ -74,7 +78,7 @@ def is_throttled(error: BaseException) -> bool:
     return status == 429
 
 
-def automl_error(error: ClientError | BotoCoreError) -> AutoMLError:
+def automl_error(error: ClientError | BotoCoreError | ResponseParserError) -> AutoMLError:
     """Return the error of this package that says what AWS answered.
 
     :param error: what boto3 or aiobotocore raised.

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
-from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_automl.contract import documents, is_terminal
 from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLJobNotFound, AutoMLValidationError
-from airflow_automl.hooks.errors import automl_error
+from airflow_automl.hooks.errors import CALL_ERRORS, automl_error
 
 if TYPE_CHECKING:
     from airflow_automl.contract.documents import BestCandidate
@@ -61,7 +60,7 @@ def automl_defaults(extra: Mapping[str, Any], connection: str | None) -> dict[st
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (ClientError, BotoCoreError) as error:
+    except CALL_ERRORS as error:
         raise automl_error(error) from error
 
 

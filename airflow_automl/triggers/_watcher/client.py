@@ -19,7 +19,7 @@ from airflow_automl.exceptions import (
     AutoMLThrottled,
     AutoMLTransientError,
 )
-from airflow_automl.hooks.errors import automl_error, error_code
+from airflow_automl.hooks.errors import CALL_ERRORS, automl_error, error_code
 from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 from airflow_automl.triggers._watcher import metrics
 
@@ -108,7 +108,7 @@ class Client:
             built = await self._client()
             built.calls += 1
             answer: dict[str, Any] = await getattr(built.client, operation)(**arguments)
-        except (ClientError, BotoCoreError) as error:
+        except CALL_ERRORS as error:
             if built is not None and error_code(error) in _STALE_CREDENTIALS:
                 await self._retire(built)
                 raise self._stale(error) from error
