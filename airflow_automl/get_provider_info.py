@@ -63,6 +63,7 @@ def get_provider_info():  # type: ignore[no-untyped-def]
         "extra-links": [
             "airflow_automl.links.sagemaker_automl.AutoMLJobConsoleLink",
             "airflow_automl.links.sagemaker_automl.AutoMLJobLogsLink",
+            "airflow_automl.links.sagemaker_automl.AutoMLReportLink",
         ],
         "config": {
             "automl": {

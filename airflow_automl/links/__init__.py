@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from airflow_automl._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from airflow_automl.links.sagemaker_automl import AutoMLJobConsoleLink, AutoMLJobLogsLink
+    from airflow_automl.links.sagemaker_automl import AutoMLJobConsoleLink, AutoMLJobLogsLink, AutoMLReportLink
 
-__all__ = ["AutoMLJobConsoleLink", "AutoMLJobLogsLink"]
+__all__ = ["AutoMLJobConsoleLink", "AutoMLJobLogsLink", "AutoMLReportLink"]
 
 __getattr__ = lazy_exports(
-    __name__, {"AutoMLJobConsoleLink": "sagemaker_automl", "AutoMLJobLogsLink": "sagemaker_automl"}
+    __name__,
+    dict.fromkeys(("AutoMLJobConsoleLink", "AutoMLJobLogsLink", "AutoMLReportLink"), "sagemaker_automl"),
 )

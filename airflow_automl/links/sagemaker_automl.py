@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-__all__ = ["AutoMLJobConsoleLink", "AutoMLJobLogsLink", "console_url", "logs_url"]
+__all__ = ["AutoMLJobConsoleLink", "AutoMLJobLogsLink", "AutoMLReportLink", "console_url", "logs_url", "s3_object_url"]
 
 _DOMAINS = {
     "aws": "console.aws.amazon.com",
@@ -43,6 +43,24 @@ def logs_url(partition: str, region: str, job_name: str) -> str:
     group = quote(quote("/aws/sagemaker/TrainingJobs", safe=""), safe="").replace("%", "$")
     prefix = quote(f"?logStreamNameFilter={job_name[:CHILD_PREFIX]}", safe="").replace("%", "$")
     return f"{_region_url(partition, region, 'cloudwatch')}#logsV2:log-groups/log-group/{group}{prefix}"
+
+
+def s3_object_url(partition: str, region: str, address: str) -> str:
+    """Return S3's console page of an object (``s3://bucket/key``); empty for an unknown partition."""
+    bucket, _, key = address.partition("://")[2].partition("/")
+    if partition not in _DOMAINS or not key:
+        return ""
+    return f"https://{region}.{_DOMAINS[partition]}/s3/object/{quote(bucket)}?region={region}&prefix={quote(key)}"
+
+
+class AutoMLReportLink(BaseOperatorLink):
+    """Where a job's report can be read."""
+
+    name = "AutoML report"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return what the task noted when it had written its report; empty where no browser can reach it."""
+        return str(getattr(operator, "report_url", None) or "")
 
 
 class AutoMLJobConsoleLink(BaseOperatorLink):

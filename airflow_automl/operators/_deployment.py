@@ -28,6 +28,7 @@ __all__ = [
     "TAG_OBJECTIVE",
     "TAG_PREVIOUS",
     "Deployment",
+    "origin_tags",
     "plan_deployment",
     "tag_metrics",
     "tag_value",
@@ -47,6 +48,11 @@ _TAG_LIMIT = 50
 def tag_value(value: Any) -> str:
     """Return a value as a tag can hold it: at most 256 characters of those that AWS allows."""
     return _NOT_IN_TAGS.sub("-", str(value))[:256]
+
+
+def origin_tags(run: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags that name the run of a task, as :func:`run_identity` identifies it."""
+    return {f"airflow-automl:{key}": tag_value(value) for key, value in run.items() if value != ""}
 
 
 def version_tags(candidate: Mapping[str, Any], job: Mapping[str, Any] | None, own: Mapping[str, str]) -> dict[str, str]:
@@ -140,7 +146,7 @@ def plan_deployment(
     config_body.update(copy.deepcopy(dict(endpoint_config)))
     config_name = derived_name(endpoint_name, run, config_body)
 
-    own = {TAG_ENDPOINT: endpoint_name, **{f"airflow-automl:{key}": tag_value(value) for key, value in run.items()}}
+    own = {TAG_ENDPOINT: endpoint_name, **origin_tags(run)}
     described = version_tags(candidate, job, own)
     inherited = {key: tag_value(value) for key, value in {**((job or {}).get("tags") or {}), **tags}.items()}
     # What we write wins over the job's own tags of the same keys: those name the task that trained.

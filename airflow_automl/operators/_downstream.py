@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from airflow_automl import settings
 from airflow_automl.exceptions import (
     AutoMLDeploymentFailed,
     AutoMLJobNotFound,
@@ -58,7 +59,13 @@ def document(value: Any, name: str) -> Any:
 def run_identity(context: Context) -> dict[str, Any]:
     """Return what tells this run of this task from all others; the same in every try."""
     ti = context["ti"]
-    return {"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id, "map_index": ti.map_index}
+    return {
+        "deployment": settings.deployment(),
+        "dag": ti.dag_id,
+        "run": ti.run_id,
+        "task": ti.task_id,
+        "map_index": ti.map_index,
+    }
 
 
 class DownstreamOperator(AutoMLBaseOperator):
@@ -166,7 +173,7 @@ class WaitingOperator(DownstreamOperator):
 
     :param wait_for_completion: wait at all.
     :param deferrable: wait in the triggerer, without a worker slot; default ``[operators] default_deferrable``.
-    :param poll_interval: seconds between two looks.
+    :param poll_interval: seconds between two looks; default ``[automl] poll_interval`` (30).
     :param timeout: how long to wait at most; what was begun goes on at AWS. ``None`` waits on.
     """
 
@@ -175,19 +182,19 @@ class WaitingOperator(DownstreamOperator):
         *,
         wait_for_completion: bool = True,
         deferrable: bool | None = None,
-        poll_interval: float = 30,
+        poll_interval: float | None = None,
         timeout: timedelta | None = timedelta(hours=3),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if deferrable is None:
-            from airflow.configuration import conf
-
-            deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.wait_for_completion = wait_for_completion
-        self.deferrable = deferrable
+        self.deferrable = settings.default_deferrable() if deferrable is None else deferrable
         self.poll_interval = poll_interval
         self.timeout = timeout
+
+    @property
+    def _interval(self) -> float:
+        return self.poll_interval or settings.poll_interval()
 
     def wait_for(self, context: Context, kind: str, name: str, state: dict[str, Any]) -> Any:
         """Wait until the resource has come to rest, then go on with ``execute_complete``.
@@ -204,7 +211,7 @@ class WaitingOperator(DownstreamOperator):
                     kind,
                     name,
                     state=state,
-                    poll_interval=self.poll_interval,
+                    poll_interval=self._interval,
                     deadline=state["deadline"],
                     **self.aws_settings,
                 ),
@@ -226,9 +233,9 @@ class WaitingOperator(DownstreamOperator):
             event = {"status": "settled", "kind": kind, "name": name, "resource_status": status, "state": state}
             if status is None or status in resource.settled:
                 return event
-            if state["deadline"] is not None and time.time() + self.poll_interval > state["deadline"]:
+            if state["deadline"] is not None and time.time() + self._interval > state["deadline"]:
                 return {**event, "status": "timeout", "message": f"{kind} {name} was still {status} at the deadline"}
-            time.sleep(self.poll_interval)
+            time.sleep(self._interval)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Go on after the wait; called by Airflow with the trigger's event."""

@@ -117,7 +117,7 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
         return tag_list({key: tag_value(value) for key, value in tags.items()})
 
     def _request(self, candidate: Mapping[str, Any], job: Mapping[str, Any] | None, context: Context) -> dict[str, Any]:
-        from airflow_automl.operators._deployment import tag_value, version_tags
+        from airflow_automl.operators._deployment import origin_tags, tag_value, version_tags
         from airflow_automl.serving import containers_of, is_accelerated, with_response_keys
 
         accelerated = is_accelerated(self.instance_type) if self.instance_type else None
@@ -127,8 +127,7 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
         run = run_identity(context)
         run |= {"clears": getattr(context["ti"], "max_tries", 0)}
         token = str(uuid.uuid5(_TOKENS, repr((self.group, candidate["CandidateName"], sorted(run.items())))))
-        origin = {f"airflow-automl:{key}": tag_value(value) for key, value in run_identity(context).items()}
-        own = {**version_tags(candidate, job, origin), _TOKEN_KEY: token}
+        own = {**version_tags(candidate, job, origin_tags(run_identity(context))), _TOKEN_KEY: token}
         extra = {key: tag_value(value) for key, value in (document(self.metadata, "metadata") or {}).items()}
         if len(own) + len(extra) > 50:
             raise AutoMLValidationError(

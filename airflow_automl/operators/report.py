@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import AutoMLError, AutoMLJobNotFound, AutoMLValidationError
+from airflow_automl.links.sagemaker_automl import AutoMLReportLink, s3_object_url
 from airflow_automl.operators._downstream import DownstreamOperator, document
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
 
     template_fields = (*DownstreamOperator.template_fields, "job", "job_name", "path", "path_conn_id")
     ui_color = "#e1d5e7"
+    operator_extra_links = (AutoMLReportLink(),)
+    report_url: str | None = None
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
         context["ti"].xcom_push(key=SUMMARY_KEY, value={**report["summary"], "html": html, "json": beside})
         self.log.info("%s: %s", report["verdict"]["title"], report["verdict"]["sentence"])
         self.log.info("The report is at %s", html)
+        self._link(html)
         return html
 
     def _previous(self, context: Context) -> dict[str, Any] | None:
@@ -114,6 +118,13 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
             return self.path, f"{self.path.removesuffix('.html')}.json"
         folder = self.path if self.path.endswith("/") else f"{self.path}/"
         return posixpath.join(folder, "report.html"), posixpath.join(folder, "report.json")
+
+    def _link(self, address: str) -> None:
+        """Note where a browser finds the page; it can't reach a worker's disk or S3 that is not AWS's own."""
+        if address.startswith(("http://", "https://")):
+            self.report_url = address
+        elif address.startswith("s3://") and self.hook.is_aws:
+            self.report_url = s3_object_url(self.hook.conn_partition, self.hook.conn_region_name, address)
 
     def _storage(self, address: str) -> Any:
         from airflow.sdk import ObjectStoragePath

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 __all__ = ["is_given_up"]
 
 
-async def is_given_up(task_instance: Any, subject: str, log: logging.Logger) -> bool:
+async def is_given_up(task_instance: Any, subject: str, log: Any) -> bool:
     """Ask Airflow whether a user took the task away from its trigger.
 
     A triggerer that fell silent, lost its triggers to another and is alive is told to cancel them in the same way as if

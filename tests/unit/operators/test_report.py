@@ -114,3 +114,28 @@ def test_no_job(hosting: HostingStandIn, context: dict[str, Any], tmp_path: Path
         SageMakerAutoMLReportOperator(task_id="r", job_name="unknown", path=str(tmp_path)).execute(context)
     with pytest.raises(AutoMLValidationError, match="job, job_name: none is given"):
         SageMakerAutoMLReportOperator(task_id="r", path=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("address", "is_aws", "link"),
+    [
+        (
+            "s3://acme-ml/reports/a b/report.html",
+            True,
+            "https://us-east-1.console.aws.amazon.com/s3/object/acme-ml?region=us-east-1&prefix=reports/a%20b/report.html",
+        ),
+        ("s3://acme-ml/reports/report.html", False, ""),
+        ("/var/reports/report.html", True, ""),
+        ("https://reports.acme.org/report.html", True, "https://reports.acme.org/report.html"),
+    ],
+)
+def test_the_link_leads_to_where_a_browser_finds_the_page(
+    hosting: HostingStandIn, monkeypatch: pytest.MonkeyPatch, address: str, is_aws: bool, link: str
+) -> None:
+    from airflow_automl.hooks import SageMakerAutoMLHook
+
+    monkeypatch.setattr(SageMakerAutoMLHook, "is_aws", is_aws)
+    operator = SageMakerAutoMLReportOperator(task_id="r", job_name="churn-5a8e", path="unused")
+    operator._link(address)
+    (extra,) = operator.operator_extra_links
+    assert extra.get_link(operator, ti_key=None) == link
