@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from airflow_automl.exceptions import AutoMLValidationError
+
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
     from airflow.sdk.definitions.xcom_arg import XComArg
 
     from airflow_automl.contract.documents import BestCandidate, JobDocument
 
-__all__ = ["BEST_CANDIDATE_KEY", "JOB_KEY", "pull_best_candidate", "pull_job", "push_job", "xcom_arg"]
+__all__ = ["BEST_CANDIDATE_KEY", "JOB_KEY", "job_name", "pull_best_candidate", "pull_job", "push_job", "xcom_arg"]
 
 BEST_CANDIDATE_KEY = "return_value"
 JOB_KEY = "job"
@@ -54,3 +56,16 @@ def xcom_arg(operator: BaseOperator, key: str) -> XComArg:
     from airflow.sdk.definitions.xcom_arg import PlainXComArg
 
     return PlainXComArg(operator=operator, key=key)
+
+
+def job_name(job: Any) -> str | None:
+    """Return the name in a job's document, as a task gets it from ``train.job``.
+
+    :param job: the document; ``None`` (or what a template makes of it) if no job was submitted.
+    :raises AutoMLValidationError: it is something else.
+    """
+    if job in (None, "", "None"):
+        return None
+    if isinstance(job, Mapping) and isinstance(job.get("name"), str) and job["name"]:
+        return str(job["name"])
+    raise AutoMLValidationError("job", [f"job: is no job's document with a name: {job!r:.80}; pass train.job"])

@@ -90,14 +90,7 @@ class SageMakerAutoMLStopOperator(AutoMLBaseOperator):
         self._end(context, describe)
 
     def _name(self) -> str | None:
-        if self.job_name:
-            return self.job_name
-        job = self.job
-        if isinstance(job, dict) and isinstance(job.get("name"), str):
-            return str(job["name"])
-        if job in (None, "", "None"):
-            return None
-        raise AutoMLValidationError("job", [f"job: is no job's document with a name: {job!r:.80}; pass train.job"])
+        return self.job_name or xcom.job_name(self.job)
 
     def _wait(self, name: str) -> dict[str, Any]:
         limits = [span for span in (self.max_wait, self.execution_timeout) if span is not None]

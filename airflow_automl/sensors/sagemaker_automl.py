@@ -11,7 +11,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 from airflow.triggers.base import StartTriggerArgs
 
-from airflow_automl import settings
+from airflow_automl import settings, xcom
 from airflow_automl.contract import is_terminal
 from airflow_automl.ends import Acceptance, TransitionLog
 from airflow_automl.exceptions import (
@@ -47,6 +47,7 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
     Airflow's sensors; ``soft_fail`` skips the task after a timeout and after a job that did not succeed, in every mode.
 
     :param job_name: the job's name. Templated.
+    :param job: the job's document, such as ``train.job``, instead of ``job_name``. Templated.
     :param api_version: ``V1`` or ``V2`` ask only the operation of that version; by default both are tried.
     :param poke_interval: seconds (or a timedelta) between two looks at the job, in every mode. Default:
         ``[automl] poll_interval`` (30).
@@ -73,13 +74,14 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
     :raises AirflowSensorTimeout: the job had not ended in time.
     """
 
-    template_fields: Sequence[str] = (*AutoMLBaseOperator.template_fields, "job_name")
+    template_fields: Sequence[str] = (*AutoMLBaseOperator.template_fields, "job_name", "job_document")
     ui_color = "#e0f0ec"
 
     def __init__(
         self,
         *,
-        job_name: str,
+        job_name: str | None = None,
+        job: Any = None,
         api_version: Literal["V1", "V2"] | None = None,
         poke_interval: timedelta | float | None = None,
         deferrable: bool | None = None,
@@ -93,7 +95,12 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
             poke_interval=settings.poll_interval() if poke_interval is None else poke_interval,
             **kwargs,
         )
+        if job_name is None and job is None:
+            raise AutoMLValidationError(
+                type(self).__name__, ["job_name, job: neither is given; pass job_name=, or job=train.job"]
+            )
         self.job_name = job_name
+        self.job_document = job
         self.api_version = api_version
         self.deferrable = settings.default_deferrable() if deferrable is None else deferrable
         self.accept_stopped = accept_stopped
@@ -123,7 +130,7 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
 
     def _trigger_arguments(self, deadline: float | None) -> dict[str, Any]:
         return {
-            "job_name": self.job_name,
+            "job_name": self.job_name or self._name(),
             "api_version": self.api_version,
             "poll_interval": self.poke_interval,
             "deadline": deadline,
@@ -150,10 +157,11 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look at the job; called by Airflow."""
+        name = self._name()
         try:
-            describe = self.hook.describe_job(self.job_name, self.api_version)
+            describe = self.hook.describe_job(name, self.api_version)
         except AutoMLTransientError as error:
-            self.log.warning("AutoML job %s can't be described just now: %s", self.job_name, error)
+            self.log.warning("AutoML job %s can't be described just now: %s", name, error)
             return PokeReturnValue(is_done=False)
         except AutoMLTerminalError as error:
             raise self._failure(error) from error
@@ -185,6 +193,12 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
             return self.conclude(context, describe, accept)
         except AutoMLTerminalError as error:
             raise self._failure(error) from error
+
+    def _name(self) -> str:
+        name = self.job_name or xcom.job_name(self.job_document)
+        if name is None:
+            raise AutoMLValidationError("job", ["job: is None, because that task has submitted no job"])
+        return name
 
     def _failure(self, error: Exception) -> Exception:
         """Return what a failure means under soft_fail: Airflow itself does not heed it for errors of other packages."""
