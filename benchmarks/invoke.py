@@ -86,8 +86,9 @@ def _measure(folder: Path, data: Path, options: argparse.Namespace) -> int:
         worst = max(worst, ratio)
         rates = ", ".join(f"{_rate(invoke, clients, options.requests):.0f}" for clients in (1, 8, 32))
         print(
-            f"{candidate['CandidateName']:42}{statistics.median(here) * 1e3:>9.1f} ms{statistics.median(there) * 1e3:>7.1f} ms"
-            f"{statistics.quantiles(there, n=100)[98] * 1e3:>6.1f} ms{ratio:>7.2f}{rates:>28}"
+            f"{candidate['CandidateName']:42}{statistics.median(here) * 1e3:>9.1f} ms"
+            f"{statistics.median(there) * 1e3:>7.1f} ms{statistics.quantiles(there, n=100)[98] * 1e3:>6.1f} ms"
+            f"{ratio:>7.2f}{rates:>28}"
         )
     print(f"\nThe largest ratio is {worst:.2f} (target 1.5).")
     return 0 if worst <= 1.5 else 1

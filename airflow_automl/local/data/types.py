@@ -80,11 +80,16 @@ def _numbers(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Kind] | None:
         converted, kind = _narrowest(cleaned)
         if converted is None:
             return None
-    if kind is Kind.INTEGER or pc.all(pc.equal(pc.floor(converted), converted)).as_py():
-        codes = pc.any(pc.match_substring_regex(values, _CODE)).as_py()
-        if codes:
-            return None
+    if _may_be_codes(values, converted, kind) and pc.any(pc.match_substring_regex(values, _CODE)).as_py():
+        return None
     return converted, kind
+
+
+def _may_be_codes(values: pa.ChunkedArray, converted: pa.ChunkedArray, kind: Kind) -> bool:
+    """Whether the costlier look at the digits is worth it: numbers that print as they were read hold no code."""
+    if kind is Kind.INTEGER:
+        return not pc.all(pc.equal(converted.cast(pa.string()), values)).as_py()
+    return bool(pc.all(pc.equal(pc.floor(converted), converted)).as_py())
 
 
 def _narrowest(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray | None, Kind]:

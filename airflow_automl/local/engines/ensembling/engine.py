@@ -110,10 +110,10 @@ def train(
     exporter = Exporter(run.store, dataset, {"job": run.spec.name})
     watch = CandidateWatch(run, dataset, exporter)
     try:
-        began = time.monotonic()
+        began, worked = time.monotonic(), time.process_time()
         predictor = fit(dataset, plan, str(run.folder / "predictor"), callbacks=[watch])
-        log.info("AutoGluon trained for %.1f s", time.monotonic() - began)
         exporter.wait()
+        log.info("TrainingModels took %.1f s, %.1f s of CPU", time.monotonic() - began, time.process_time() - worked)
     finally:
         exporter.close()
     completed = {name: entry for name, entry in watch.candidates.items() if entry.status == "Completed"}
