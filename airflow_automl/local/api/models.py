@@ -17,7 +17,7 @@ KIND = "model"
 
 def create(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
     """CreateModel."""
-    if ("PrimaryContainer" in request) == ("Containers" in request):
+    if ("PrimaryContainer" in request) == bool(request.get("Containers")):
         raise invalid("PrimaryContainer, Containers: exactly one of the two must be given")
     containers = request.get("Containers") or [request["PrimaryContainer"]]
     for index, container in enumerate(containers):
