@@ -1,0 +1,262 @@
+"""Names, ends, links, retries, settings, XComs, lazy imports, and what Airflow discovers of the package."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_automl import exceptions, settings, xcom
+from airflow_automl.contract import states
+from airflow_automl.ends import Acceptance, TransitionLog, duration, judge
+from airflow_automl.get_provider_info import get_provider_info
+from airflow_automl.links.sagemaker_automl import console_url, logs_url
+from airflow_automl.naming import OWNER_TAG, TaskGeneration, derive_name, tag_value
+from airflow_automl.operators._request import complete, read_config
+from airflow_automl.retries import automl_retry_policy
+from airflow_automl.triggers.events import EventStatus, end_event, validate_event
+from tests.standin import candidate
+
+NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}")
+PACKAGES = ("operators", "sensors", "triggers", "hooks", "links")
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("dag", "task"),
+        [("churn", "train"), ("", ""), ("ключ", "задача"), ("_._", "a__b--c"), ("d" * 250, "t" * 250), ("a.b", "g.t")],
+    )
+    def test_every_name_is_one_that_the_service_takes(self, dag: str, task: str) -> None:
+        assert NAME.fullmatch(derive_name(dag, task, 1))
+
+    def test_the_first_ten_characters_tell_jobs_apart(self) -> None:
+        names = [derive_name("churn", "train", number) for number in range(2000)]
+        assert len(set(names)) == 2000
+        assert len({name[:10] for name in names}) > 1990
+        assert all(name.startswith("chur-") for name in names)
+
+    def test_a_name_is_the_same_in_every_process(self) -> None:
+        generation = TaskGeneration("https://airflow", "churn", "manual__1", "train", -1, 2)
+        assert generation.job_name(1) == "chur-" + generation.job_name(1)[5:17] + "-train"
+        assert generation.job_name(1) != generation.job_name(2)
+        assert TaskGeneration("", "churn", "manual__1", "train", -1, 2).job_name(1) != generation.job_name(1)
+
+    def test_tags_are_such_as_the_service_takes(self) -> None:
+        tags = TaskGeneration("", "d", "manual__2026-01-01T00:00:00+00:00", "t|*é", 3, 0).tags
+        assert tags["airflow:run_id"] == "manual__2026-01-01T00:00:00+00:00"
+        assert tags["airflow:task_id"] == "t__é"
+        assert tags["airflow:map_index"] == "3"
+        assert len(tag_value("x" * 999)) == 256
+
+    def test_a_tag_of_somebody_else_outweighs_the_name(self) -> None:
+        generation = TaskGeneration("", "d", "r", "t", -1, 0)
+        assert generation.owns({OWNER_TAG: generation.owner}, derived=False)
+        assert generation.owns(None, derived=True)
+        assert not generation.owns({}, derived=False)
+        assert not generation.owns({OWNER_TAG: "other"}, derived=True)
+
+
+class TestEnds:
+    @pytest.mark.parametrize("pair", [pair for pair in states.PAIRS.values() if pair.terminal])
+    def test_every_terminal_pair_is_judged(self, pair: states.Pair) -> None:
+        best = {} if pair.best_candidate is states.Expectation.ABSENT else {"BestCandidate": candidate("j")}
+        describe = {
+            "AutoMLJobName": "j",
+            "AutoMLJobStatus": pair.status.value,
+            "AutoMLJobSecondaryStatus": pair.secondary.value,
+            **best,
+        }
+        bad = pair.status != "Completed" or pair.secondary == "ModelDeploymentError"
+        if bad:
+            with pytest.raises(exceptions.AutoMLTerminalError, match="AutoML job j"):
+                judge(describe, Acceptance())
+        else:
+            judge(describe, Acceptance())
+
+    def test_a_failure_says_why(self) -> None:
+        describe = {
+            "AutoMLJobName": "j",
+            "AutoMLJobStatus": "Failed",
+            "FailureReason": "column y is missing",
+            "PartialFailureReasons": [{"PartialFailureMessage": "no report"}],
+        }
+        with pytest.raises(exceptions.AutoMLJobFailed, match=r"column y is missing \(partial failures: no report\)"):
+            judge(describe, Acceptance())
+
+    def test_duration_is_read_from_json_too(self) -> None:
+        job = {"CreationTime": "2026-01-01T00:00:00+00:00", "EndTime": "2026-01-01T00:01:30+00:00"}
+        assert duration(job) is not None
+        assert duration(job).total_seconds() == 90  # type: ignore[union-attr]
+        assert duration({}) is None
+
+    def test_each_change_is_logged_once(self) -> None:
+        lines: list[str] = []
+
+        class Log:
+            def info(self, message: str, *args: Any) -> None:
+                lines.append(message % args)
+
+        notice = TransitionLog(Log())  # type: ignore[arg-type]
+        for secondary in ("Starting", "Starting", "Odd", "Odd", "Starting"):
+            notice({"AutoMLJobName": "j", "AutoMLJobStatus": "InProgress", "AutoMLJobSecondaryStatus": secondary})
+        assert [line for line in lines if line.startswith("AutoML job")] == [
+            "AutoML job j: InProgress/Starting",
+            "AutoML job j: InProgress/Odd",
+            "AutoML job j: InProgress/Starting",
+        ]
+
+
+class TestEvents:
+    def test_an_event_survives_its_way(self) -> None:
+        describe = {"AutoMLJobName": "j", "AutoMLJobStatus": "Completed", "AutoMLJobSecondaryStatus": "Completed"}
+        payload = json.loads(json.dumps(end_event(describe).payload()))
+        event = validate_event(payload)
+        assert (event.status, event.job_name, event.job) == (EventStatus.COMPLETED, "j", describe)
+
+    def test_an_event_of_an_older_or_newer_release_is_understood(self) -> None:
+        event = validate_event({"status": "timeout", "job_name": "j", "novelty": 1})
+        assert event.status is EventStatus.TIMEOUT
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            None,
+            "done",
+            {},
+            {"status": "great", "job_name": "j"},
+            {"status": "completed", "job_name": "j"},
+            {"status": "timeout"},
+            {"status": "failed", "job_name": "j", "job": "x"},
+        ],
+    )
+    def test_what_is_no_event_is_refused(self, event: Any) -> None:
+        with pytest.raises(exceptions.InvalidTriggerEvent):
+            validate_event(event)
+
+
+class TestConfig:
+    def test_a_missing_file_says_where_it_was_looked_for(self, tmp_path: Path) -> None:
+        with pytest.raises(exceptions.AutoMLValidationError, match=re.escape(str(tmp_path / "a.json"))):
+            read_config("a.json", [tmp_path])
+
+    @pytest.mark.parametrize("text", ["s3://bucket/config", "{'a': ", "request.txt"])
+    def test_text_that_is_no_config_is_refused(self, text: str, tmp_path: Path) -> None:
+        with pytest.raises(exceptions.AutoMLValidationError, match="config"):
+            read_config(text, [tmp_path])
+
+    def test_a_broken_file_is_named(self, tmp_path: Path) -> None:
+        for name in ("a.json", "a.yaml"):
+            (tmp_path / name).write_text("{a: [")
+            with pytest.raises(exceptions.AutoMLValidationError, match="can't be parsed"):
+                read_config(name, [tmp_path])
+
+    def test_what_a_template_rendered_to_text_is_read(self, tmp_path: Path) -> None:
+        assert read_config("{'a': True}", [tmp_path]) == read_config('{"a": true}', [tmp_path]) == {"a": True}
+
+    def test_a_job_without_a_limit_is_warned_about(self) -> None:
+        from tests.unit.operators.test_job import V1
+
+        warnings: list[str] = []
+
+        class Log:
+            def warning(self, message: str, *args: Any) -> None:
+                warnings.append(message % args)
+
+        config = {key: value for key, value in V1.items() if key != "AutoMLJobConfig"}
+        complete("V1", config, defaults={}, name="j", max_runtime=None, log=Log())  # type: ignore[arg-type]
+        assert any("MaxAutoMLJobRuntimeInSeconds" in warning for warning in warnings)
+
+
+class TestSettings:
+    def test_an_option_that_is_no_number_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW__AUTOML__POLL_INTERVAL", "often")
+        with pytest.raises(exceptions.AutoMLValidationError, match="often"):
+            settings.poll_interval()
+
+    def test_defaults_are_those_that_are_documented(self) -> None:
+        options = get_provider_info()["config"]["automl"]["options"]
+        assert settings.poll_interval() == float(options["poll_interval"]["default"])
+        assert settings.max_calls_per_second() == float(options["max_calls_per_second"]["default"])
+        assert settings.max_runtime() is None
+
+
+class TestLinks:
+    def test_links_lead_to_the_jobs_region(self) -> None:
+        assert console_url("aws", "eu-west-1").startswith("https://eu-west-1.console.aws.amazon.com/sagemaker/")
+        assert console_url("aws-cn", "cn-north-1").startswith("https://cn-north-1.console.amazonaws.cn/")
+        assert console_url("aws-iso", "x") == ""
+        assert logs_url("aws", "eu-west-1", "abcdefghijklm").endswith("logStreamNameFilter$3Dabcdefghij")
+
+
+class TestRetries:
+    @pytest.mark.parametrize(
+        ("error", "action"),
+        [
+            (exceptions.AutoMLThrottled("x"), "retry"),
+            (exceptions.AutoMLQuotaExceeded("x"), "retry"),
+            (exceptions.AutoMLTransientError("x"), "retry"),
+            (exceptions.AutoMLJobFailed("x"), "fail"),
+            (exceptions.AutoMLValidationError("x", []), "fail"),
+            (exceptions.AutoMLAccessDenied("x"), "fail"),
+            (RuntimeError("x"), "default"),
+        ],
+    )
+    def test_each_error_has_its_answer(self, error: Exception, action: str) -> None:
+        assert automl_retry_policy().evaluate(error, 1, 3).action.value == action
+
+    def test_a_policy_survives_serialization(self) -> None:
+        from airflow.sdk import ExceptionRetryPolicy
+
+        again = ExceptionRetryPolicy.deserialize(json.loads(json.dumps(automl_retry_policy().serialize())))
+        assert again.evaluate(exceptions.AutoMLJobStopped("x"), 1, 3).action.value == "fail"
+
+    @pytest.mark.parametrize("name", exceptions.__all__)
+    def test_errors_survive_pickling(self, name: str) -> None:
+        cls = getattr(exceptions, name)
+        error = cls("subject", ["a"]) if name == "AutoMLValidationError" else cls("why")
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+class TestXComs:
+    def test_a_document_names_its_job(self) -> None:
+        assert xcom.job_name({"name": "j"}) == "j"
+        assert xcom.job_name(None) is xcom.job_name("None") is None
+        with pytest.raises(exceptions.AutoMLValidationError):
+            xcom.job_name({"Name": "j"})
+
+
+class TestPackage:
+    @pytest.mark.parametrize("package", PACKAGES)
+    def test_all_exported_names_can_be_imported(self, package: str) -> None:
+        module = importlib.import_module(f"airflow_automl.{package}")
+        for name in module.__all__:
+            assert getattr(module, name).__name__ == name
+        with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+            module.Nothing  # noqa: B018
+
+    def test_airflow_discovers_the_package_and_every_module_that_it_names(self) -> None:
+        info = get_provider_info()
+        assert info["package-name"] == "airflow-automl"
+        modules = [
+            module
+            for kind in ("operators", "sensors", "hooks", "triggers")
+            for group in info[kind]
+            for module in group["python-modules"]
+        ]
+        for module in modules:
+            importlib.import_module(module)
+        for path in [*info["extra-links"], *info["notifications"]]:
+            module, _, name = path.rpartition(".")
+            assert getattr(importlib.import_module(module), name)
+
+    def test_the_description_is_one_that_airflow_accepts(self) -> None:
+        import airflow
+        import jsonschema
+
+        schema = json.loads(Path(airflow.__path__[0], "provider_info.schema.json").read_text())
+        jsonschema.validate(get_provider_info(), schema)
