@@ -222,6 +222,7 @@ class Sequence:
         config["CompletionCriteria"] = {"MaxCandidates": 2, "MaxAutoMLJobRuntimeInSeconds": 3600}
         config.pop("CandidateGenerationConfig", None)
         whole = {**request, "AutoMLJobName": name, "AutoMLProblemTypeConfig": {"TabularJobConfig": config}}
+        del whole["ModelDeployConfig"]  # an endpoint would be left behind
         self._call("trained/create", "create_auto_ml_job_v2", **whole)
         self._wait(name, self._settings.patience * 6)
         self._call("trained/describe", "describe_auto_ml_job_v2", AutoMLJobName=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,44 @@ def test_a_job_that_trains_to_its_end_is_recorded_too(tmp_path: Path, monkeypatc
                 monkeypatch.setenv(name, value)
         assert main(["--endpoint", autopilot.url, "--train", "--record", str(recorded)]) == 0
     trained = {call.label: call for call in Recording.load(recorded).calls}["trained/describe"].fields
-    assert trained["AutoMLJobStatus"] == "Completed"
+    assert (trained["AutoMLJobStatus"], trained["AutoMLJobSecondaryStatus"]) == ("Completed", "Completed")
     assert trained["BestCandidate.FinalAutoMLJobObjectiveMetric.MetricName"] == "F1"
     assert trained["BestCandidate.FinalAutoMLJobObjectiveMetric.Value"] == "<number>"
+    generic = {re.sub(r"\[\d+\]", "[]", path) for path in trained}
+    assert {path for path in TRAINED if path not in generic} == set()
+
+
+#: Every field of a described job that trained: FIELDS.md's, but for those of other problem types and of failures.
+TRAINED = {
+    *("EndTime", "CreationTime", "LastModifiedTime", "AutoMLProblemTypeConfigName"),
+    *(f"AutoMLJobArtifacts.{name}NotebookLocation" for name in ("CandidateDefinition", "DataExploration")),
+    "ResolvedAttributes.AutoMLJobObjective.MetricName",
+    "ResolvedAttributes.CompletionCriteria.MaxCandidates",
+    "ResolvedAttributes.CompletionCriteria.MaxAutoMLJobRuntimeInSeconds",
+    "ResolvedAttributes.AutoMLProblemTypeResolvedAttributes.TabularResolvedAttributes.ProblemType",
+    *(
+        f"BestCandidate.{path}"
+        for path in (
+            "CandidateName",
+            "CandidateStatus",
+            "ObjectiveStatus",
+            "CreationTime",
+            "EndTime",
+            "LastModifiedTime",
+            "CandidateSteps[].CandidateStepType",
+            "CandidateSteps[].CandidateStepArn",
+            "CandidateSteps[].CandidateStepName",
+            "FinalAutoMLJobObjectiveMetric.Type",
+            "FinalAutoMLJobObjectiveMetric.StandardMetricName",
+            "InferenceContainers[].Image",
+            "InferenceContainers[].ModelDataUrl",
+            "InferenceContainers[].Environment.SAGEMAKER_INFERENCE_SUPPORTED",
+            "CandidateProperties.CandidateArtifactLocations.Explainability",
+            "CandidateProperties.CandidateArtifactLocations.ModelInsights",
+            "CandidateProperties.CandidateMetrics[].MetricName",
+            "CandidateProperties.CandidateMetrics[].StandardMetricName",
+            "CandidateProperties.CandidateMetrics[].Value",
+            "CandidateProperties.CandidateMetrics[].Set",
+        )
+    ),
+}
