@@ -88,10 +88,11 @@ def _apply_one(store: JobStore, job: Job, event: Mapping[str, Any]) -> Final | N
             store.set_artifacts(name, event["artifacts"])
         case "partial_failure":
             store.add_partial_failure(name, event["kind"], event["message"])
+        # The last event is kept, so that a restart between it and the end of the job does not train again.
         case "failed":
+            store.set_failure(name, str(event["reason"]))
             return Final(str(event["reason"]), None)
         case "completed":
-            # Kept, so that a restart between this and the end of the job does not train again.
             store.set_outcome(name, event["secondary"])
             return Final(None, event["secondary"])
         case other:

@@ -67,7 +67,6 @@ class Supervisor:
         self._trainers: dict[str, Trainer] = {}
         self._deployments: dict[str, asyncio.Task[str]] = {}
         self._overruns: dict[str, str] = {}
-        self._finals: dict[str, events.Final] = {}
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -89,12 +88,16 @@ class Supervisor:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
-        for name, trainer in self._trainers.items():
+        for name, trainer in list(self._trainers.items()):
             if await asyncio.to_thread(_wait_gone, trainer):
                 job = self._store.get(name)
-                final = events.apply(self._store, job, self._events(name)) or self._finals.get(name)
-                if not job.stopping and final is None:
+                final = events.apply(self._store, job, self._events(name)) or _recorded(job)
+                if job.stopping:
+                    self._store.stopped(name)
+                elif final is None:
                     self._store.requeue(name, crashed=False)
+                else:
+                    self._finish(name, final)
 
     def wake(self) -> None:
         """Look at the jobs now: one came, or is to stop."""
@@ -120,9 +123,7 @@ class Supervisor:
         elif final is not None:
             self._finish(job.name, final)
         elif job.crashes >= _MAX_CRASHES:
-            self._store.failed(
-                job.name, f"the trainer died {job.crashes + 1} times; its log may say why"
-            )
+            self._store.failed(job.name, f"the trainer died {job.crashes + 1} times; its log may say why")
         else:
             log.info("job %s: its trainer is gone; it starts over", job.name)
             self._store.requeue(job.name, crashed=process is not None)
@@ -170,14 +171,13 @@ class Supervisor:
             self._adopt(job)
             return
         running = trainer.running
-        final = events.apply(self._store, job, self._events(job.name)) or self._finals.get(job.name)
+        final = events.apply(self._store, job, self._events(job.name)) or _recorded(job)
         deadline = trainers.deadline(job)
         if job.stopping:
             if trainer.gone():
                 self._close(job.name)
                 self._store.stopped(job.name)
         elif final is not None:
-            self._finals[job.name] = final
             trainer.ended_at = trainer.ended_at or time.monotonic()
             patient = running and time.monotonic() < trainer.ended_at + _GRACE
             if not patient and trainer.gone():
@@ -256,7 +256,6 @@ class Supervisor:
 
     def _close(self, name: str) -> None:
         self._trainers.pop(name, None)
-        self._finals.pop(name, None)
         self._overruns.pop(name, None)
         self._folder.remove_work(name)
 
@@ -280,7 +279,9 @@ class Supervisor:
 
 
 def _recorded(job: Job) -> events.Final | None:
-    return None if job.outcome is None else events.Final(None, job.outcome)
+    if job.failure is None and job.outcome is None:
+        return None
+    return events.Final(job.failure, job.outcome)
 
 
 def _wait_gone(trainer: Trainer) -> bool:

@@ -181,7 +181,8 @@ class JobStore:
         """
         self.database.execute(
             "UPDATE jobs SET stage = 'training', attempt = attempt + 1, started = ?, pid = NULL, pid_started = NULL,"
-            " position = 0, outcome = NULL, partial = '[]' WHERE name = ? AND stage IN ('queued', 'training')",
+            " position = 0, outcome = NULL, failure = NULL, partial = '[]'"
+            " WHERE name = ? AND stage IN ('queued', 'training')",
             (started, name),
         )
         return self.get(name).attempt
@@ -222,6 +223,10 @@ class JobStore:
     def set_outcome(self, name: str, secondary: str) -> None:
         """Remember how training ended; the job itself may still have a deployment ahead."""
         self._touch(name, "outcome = ?", secondary)
+
+    def set_failure(self, name: str, reason: str) -> None:
+        """Remember why training failed; the job itself fails once its processes have ended."""
+        self._touch(name, "failure = ?", reason[:_MAX_REASON])
 
     def set_deploying(self, name: str) -> None:
         """Training is over, the deployment begins."""

@@ -158,3 +158,36 @@ def test_a_second_service_on_the_same_folder_refuses_to_start(tmp_path: Path) ->
         assert len(second.stderr.splitlines()) == 1
         assert f"pid {service.process.pid}" in second.stderr
         assert service.client().list_auto_ml_jobs()["AutoMLJobSummaries"] == []
+
+
+def test_a_failure_that_was_reported_is_not_run_again(tmp_path: Path) -> None:
+    with scripted_service(tmp_path / "data", max_jobs=1) as service:
+        service.client().create_auto_ml_job_v2(**request("failing", "phases,failed,child,firstwait"))
+        trainer_pid(service, "failing")
+        events = service.data_dir / "jobs" / "failing" / "events.jsonl"
+        until(lambda: '"failed"' in events.read_text())
+        service.kill()
+        service.start()
+        assert ended(service.client(), "failing")["FailureReason"] == "The column 'target' is not in the data"
+        assert (service.data_dir / "jobs" / "failing" / "trainer.log").read_text().count("runs") == 1
+
+
+def test_another_s3_store_can_be_named(tmp_path: Path) -> None:
+    with real_service(tmp_path / "store", "--max-jobs", "0") as store:
+        info = store.info
+        keys = ["--access-key", info.access_key_id, "--secret-key", info.secret_access_key]
+        arguments = ["--max-jobs", "0", "--s3-endpoint", info.s3_endpoint_url]
+        with real_service(tmp_path / "data", *arguments, *keys) as service:
+            service.client("s3").put_object(Bucket="automl", Key="shared", Body=b"object")
+            assert store.client("s3").get_object(Bucket="automl", Key="shared")["Body"].read() == b"object"
+        assert not list((tmp_path / "data" / "s3").iterdir())
+        command = [sys.executable, "-m", "airflow_automl.cli", "local", "--port", "0", "--log-level", "error"]
+        wrong = subprocess.run(
+            [*command, "--data-dir", str(tmp_path / "wrong"), *arguments],
+            capture_output=True,
+            text=True,
+            env=clean_environment(),
+            timeout=60,
+        )
+        assert (wrong.returncode, wrong.stdout) == (1, "")
+        assert f"the S3 store at {info.s3_endpoint_url} can't be used" in wrong.stderr

@@ -63,7 +63,7 @@ def _common(job: Job, best: Mapping[str, Any] | None) -> dict[str, Any]:
         "CreationTime": job.created,
         "EndTime": job.ended,
         "LastModifiedTime": job.modified,
-        "FailureReason": job.failure,
+        "FailureReason": job.failure if job.status == "Failed" else None,
         "PartialFailureReasons": partial_failure_reasons(job) or None,
         "BestCandidate": best,
         "AutoMLJobStatus": job.status,

@@ -101,7 +101,7 @@ def list_jobs(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
             "CreationTime": row["created"],
             "EndTime": row["ended"],
             "LastModifiedTime": row["modified"],
-            "FailureReason": row["failure"],
+            "FailureReason": row["failure"] if row["status"] == "Failed" else None,
             "PartialFailureReasons": [{"PartialFailureMessage": entry["message"]} for entry in load(row["partial"])]
             or None,
         }

@@ -85,3 +85,10 @@ def test_a_long_line_is_read_whole(jobs: JobStore, path: Path) -> None:
     append(path, line(event="completed", secondary="Completed"))
     assert apply(jobs, path) == events.Final(None, "Completed")
     assert jobs.get("churn").outcome == "Completed"
+
+
+def test_a_failure_is_kept_until_the_job_fails(jobs: JobStore, path: Path) -> None:
+    append(path, line(event="failed", reason="y" * 3000))
+    apply(jobs, path)
+    assert jobs.get("churn").status == "InProgress"
+    assert jobs.get("churn").failure == "y" * 1024
