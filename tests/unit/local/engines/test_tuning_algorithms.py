@@ -5,12 +5,14 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
+from airflow_automl.contract.metrics import OBJECTIVES, direction
 from airflow_automl.local.data.frame import Feature
 from airflow_automl.local.data.types import Kind
 from airflow_automl.local.engines import metrics
 from airflow_automl.local.engines.tuning.features import RANKS, STANDARD, TREES, FeatureTransformer
 from airflow_automl.local.engines.tuning.learners import Lesson, TrainedAlgorithm, start
 from airflow_automl.local.engines.tuning.plan import Measuring, folds
+from airflow_automl.local.engines.tuning.search import Search
 from airflow_automl.local.engines.tuning.space import Choice, SearchSpace, algorithms_for
 from airflow_automl.local.engines.tuning.table import Part, Table
 from airflow_automl.local.engines.tuning.targets import Target, balanced_weights, may_be_logarithmic
@@ -208,3 +210,22 @@ def test_a_frame_of_many_words_stays_sparse():
         learner = start(Lesson(Part(rows), choice, Target(2), "Accuracy", 1, 1))
         learner.advance(2, lambda: False)
         assert learner.snapshot().answer(rows.matrix(choice.view)).shape == (1200, 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "objective"),
+    [(data, objective) for data, (problem, _, _) in PROBLEMS.items() for objective in OBJECTIVES[problem]],
+)
+def test_every_objective_of_the_api_can_be_searched_for(tables, data, objective):
+    rows, classes = tables[data]
+    workbench = bench(rows, classes, objective, PROBLEMS[data][0])
+    search = Search(SearchSpace(("linear-learner",), classes, len(rows), objective), "job")
+    values = []
+    for _ in range(3):
+        proposal = search.propose()
+        result = workbench.run(proposal.choice, Clock(None, None), lambda *_: False)
+        search.completed(proposal, result.measured.value)
+        assert result.measured.value == result.measured.metrics[objective]
+        values.append(result.measured.value)
+    assert np.isfinite(values).all()
+    assert search._study.best_value == (min(values) if direction(objective) == "Minimize" else max(values))
