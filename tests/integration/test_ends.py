@@ -418,6 +418,28 @@ def test_every_terminal_pair_of_the_table_is_met() -> None:
     assert {(str(pair.status), str(pair.secondary)) for pair in states.PAIRS.values() if pair.terminal} <= met
 
 
+def test_the_documents_reach_later_tasks_unharmed(stage: Stage) -> None:
+    with stage.dag("handing_on") as dag:
+        train = SageMakerAutoMLJobOperator(task_id="train", config=REQUEST, poll_interval=0.01)
+
+        @task
+        def read(best: Any, job: Any, best_text: str, job_text: str) -> list[Any]:
+            return [best, job, json.loads(best_text), json.loads(job_text)]
+
+        read(
+            train.best_candidate,
+            train.job,
+            "{{ ti.xcom_pull(task_ids='train') | tojson }}",
+            "{{ ti.xcom_pull(task_ids='train', key='job') | tojson }}",
+        )
+
+    run = stage.run(dag)
+
+    assert run.state("read") == "success", run.errors
+    best, job = run.xcom("train"), run.xcom("train", "job")
+    assert run.xcom("read") == [best, job, best, job]
+
+
 def test_answers_that_can_not_be_read_are_waited_out(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     with stage.dag("unreadable") as dag:
         stage.stand_in.plan = lambda request: [(0.0, "InProgress", "Starting"), (0.3, "Completed", "Completed")]
