@@ -54,9 +54,7 @@ def get_provider_info():  # type: ignore[no-untyped-def]
         "triggers": [
             {
                 "integration-name": "Amazon SageMaker Autopilot",
-                "python-modules": [
-                    f"airflow_automl.triggers.{module}" for module in ("event", "job", "resource", "slot")
-                ],
+                "python-modules": [f"airflow_automl.triggers.{module}" for module in ("job", "resource", "slot")],
             }
         ],
         "notifications": ["airflow_automl.notifications.SageMakerAutoMLNotifier"],
@@ -100,13 +98,14 @@ def get_provider_info():  # type: ignore[no-untyped-def]
                     },
                     "max_calls_per_second": {
                         "description": (
-                            "How many calls a second one triggerer may make to SageMaker for all the jobs it waits\n"
-                            "on through one connection. Throttling by the service lowers the rate for a while.\n"
+                            "How many jobs a second one triggerer may describe for all the tasks that wait through one\n"
+                            "connection. It is reached only when many jobs end together, or where lists are denied.\n"
+                            "Throttling by the service lowers the rate for a while.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "float",
                         "example": "5",
-                        "default": "10",
+                        "default": "20",
                     },
                 },
             }
