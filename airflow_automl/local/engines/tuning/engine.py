@@ -275,7 +275,8 @@ class _Tuning:
                 f"{pruned.value:.6g}: other candidates did better with as much (Hyperband)."
             )
         except TimeIsUp:
-            self.search.failed(proposal)
+            # Too slow counts as bad: the search must not propose it again and again.
+            self.search.pruned(proposal)
             candidate.stop("The time was over before there was anything to measure.")
         except Exception as error:
             reason = error.reason if isinstance(error, JobFailure) else f"{type(error).__name__}: {error}"

@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from airflow_automl.local.engines.tuning.batches import Blocks
 from airflow_automl.local.engines.tuning.features import Matrix
 from airflow_automl.local.engines.tuning.learners import Lesson, Stop
 
 __all__ = ["Learner", "LinearModel", "load"]
 
 MODEL = "linear.npz"
-
-_BLOCK = 20_000
-"""Rows between two looks at the clock."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class LinearModel:
 
 
 class Learner:
-    """Trains a linear model; a unit is a pass over the rows."""
+    """Trains a linear model; a unit is a pass over the rows, or over a block of them for gradient descent."""
 
     def __init__(self, lesson: Lesson) -> None:
         self.done = 0
@@ -64,7 +62,7 @@ class Learner:
         self._matrix = lesson.part.matrix(lesson.choice.view)
         self._values = lesson.values
         self._weights = lesson.weights
-        self._random = np.random.RandomState(lesson.seed)
+        random = np.random.RandomState(lesson.seed)
         strength: float = lesson.choice.options["strength"]
         rows = len(lesson.part)
         if self._family == "ridge":
@@ -73,21 +71,20 @@ class Learner:
         elif self._family == "logistic":
             self.total = 180
         else:
-            self.total = int(np.clip(1_000_000 // rows, 9, 90))
-        self._model = _model(self._family, self._classes, strength, rows, lesson.objective, self._random)
+            self._blocks = Blocks(rows, 1, random)
+            self.total = int(np.clip(1_000_000 // rows, 9, 90)) * self._blocks.per_pass
+        self._model = _model(self._family, self._classes, strength, rows, lesson.objective, random)
 
     def advance(self, units: int, stop: Stop) -> None:
         """See :class:`airflow_automl.local.engines.tuning.learners.Learner`."""
         while self.done < units and not stop():
-            if not getattr(self, "_" + self._family)(units, stop):
-                return
+            getattr(self, "_" + self._family)(units)
 
-    def _ridge(self, units: int, stop: Stop) -> bool:
+    def _ridge(self, units: int) -> None:
         self._model.fit(self._matrix, self._values)
         self.done = 1
-        return True
 
-    def _logistic(self, units: int, stop: Stop) -> bool:
+    def _logistic(self, units: int) -> None:
         # A few more passes from where the last ones ended; the solver says if it needed fewer.
         passes = min(20, units - self.done)
         self._model.set_params(max_iter=passes)
@@ -95,19 +92,13 @@ class Learner:
         self.done += passes
         if int(np.max(self._model.n_iter_)) < passes:
             self.done = self.total
-        return True
 
-    def _sgd(self, units: int, stop: Stop) -> bool:
-        order = self._random.permutation(len(self._values))
-        for begin in range(0, len(order), _BLOCK):
-            if begin and stop():
-                return False
-            rows = order[begin : begin + _BLOCK]
-            weights = None if self._weights is None else self._weights[rows]
-            extra: dict[str, Any] = {"classes": np.arange(self._classes)} if self._classes else {}
-            self._model.partial_fit(self._matrix[rows], self._values[rows], sample_weight=weights, **extra)
+    def _sgd(self, units: int) -> None:
+        rows = next(self._blocks)
+        weights = None if self._weights is None else self._weights[rows]
+        extra: dict[str, Any] = {"classes": np.arange(self._classes)} if self._classes else {}
+        self._model.partial_fit(self._matrix[rows], self._values[rows], sample_weight=weights, **extra)
         self.done += 1
-        return True
 
     def snapshot(self) -> LinearModel:
         """See :class:`airflow_automl.local.engines.tuning.learners.Learner`."""

@@ -1,4 +1,4 @@
-"""mlp: fully connected networks of scikit-learn; a unit is an epoch, and the model is its weights."""
+"""mlp: fully connected networks of scikit-learn; a unit is a block of rows, and the model is its weights."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from airflow_automl.local.engines.tuning.batches import Blocks
 from airflow_automl.local.engines.tuning.features import Matrix
 from airflow_automl.local.engines.tuning.learners import Lesson, Stop
 
 __all__ = ["Learner", "Network", "load"]
 
 MODEL = "network.npz"
-
-_BLOCK = 8192
-"""Rows between two looks at the clock."""
 
 _EPOCHS = ((2000, 54), (100_000, 27), (None, 18))
 """Epochs of a whole training, for up to so many rows: many rows take many steps in each."""
@@ -64,45 +62,41 @@ class Network:
 
 
 class Learner:
-    """Trains a network epoch by epoch."""
+    """Trains a network block by block."""
 
     def __init__(self, lesson: Lesson) -> None:
         from sklearn.neural_network import MLPClassifier, MLPRegressor
 
         options = lesson.choice.options
         rows = len(lesson.part)
-        self.total = next(epochs for most, epochs in _EPOCHS if most is None or rows <= most)
         self.done = 0
         self._classes = lesson.target.classes
         self._activation: str = options["activation"]
         self._matrix = lesson.part.matrix(lesson.choice.view)
         self._values = lesson.values if self._classes else lesson.values.astype("float32")
         self._weights = lesson.weights
-        # One generator for all epochs: with a number, every epoch would shuffle alike.
-        self._random = np.random.RandomState(lesson.seed)
+        # One generator for all blocks: with a number, each would be shuffled alike.
+        random = np.random.RandomState(lesson.seed)
+        batch = min(options["batch"], rows)
+        self._blocks = Blocks(rows, batch, random)
+        epochs = next(epochs for most, epochs in _EPOCHS if most is None or rows <= most)
+        self.total = epochs * self._blocks.per_pass
         self._model = (MLPClassifier if self._classes else MLPRegressor)(
             hidden_layer_sizes=tuple(max(4, options["width"] >> layer) for layer in range(options["layers"])),
             activation=self._activation,
             alpha=options["alpha"],
             learning_rate_init=options["rate"],
-            batch_size=min(options["batch"], rows),
-            random_state=self._random,
+            batch_size=batch,
+            random_state=random,
         )
 
     def advance(self, units: int, stop: Stop) -> None:
         """See :class:`airflow_automl.local.engines.tuning.learners.Learner`."""
         while self.done < units and not stop():
-            order = self._random.permutation(len(self._values))
-            for begin in range(0, len(order), _BLOCK):
-                if begin and stop():
-                    return
-                rows = order[begin : begin + _BLOCK]
-                if len(rows) < self._model.batch_size:
-                    # The rest of the rows fills up from the front of the epoch.
-                    rows = np.concatenate([rows, order[: self._model.batch_size - len(rows)]])
-                weights = None if self._weights is None else self._weights[rows]
-                extra: dict[str, Any] = {"classes": np.arange(self._classes)} if self._classes else {}
-                self._model.partial_fit(self._matrix[rows], self._values[rows], sample_weight=weights, **extra)
+            rows = next(self._blocks)
+            weights = None if self._weights is None else self._weights[rows]
+            extra: dict[str, Any] = {"classes": np.arange(self._classes)} if self._classes else {}
+            self._model.partial_fit(self._matrix[rows], self._values[rows], sample_weight=weights, **extra)
             self.done += 1
 
     def snapshot(self) -> Network:

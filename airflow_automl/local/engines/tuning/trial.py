@@ -129,24 +129,23 @@ class Workbench:
             # Iterations are counted out on purpose: each solver is stopped before it is content. Set here and not where
             # it is called, because filters belong to the process and not to the threads of the folds.
             warnings.simplefilter("ignore")
-            for share, part in self.measuring.samples:
-                value = self._train(choice, [part], clock.ends, lambda *_: False)[1].value
+            for ninths, sample in self.measuring.samples:
+                value = self._train(choice, [sample], clock.ends, lambda *_: False)[1].value
                 if _passed(clock.ends):
                     raise TimeIsUp
-                if report(share, value):
-                    raise Pruned(value, share)
+                if report(ninths, value):
+                    raise Pruned(value, ninths)
             silent = bool(self.measuring.samples)
             parts = [fold.train for fold in self.measuring.folds]
             ends = clock.measuring_ends if self.measuring.crossed else clock.ends
-            estimators, measured, units, cut = self._train(
-                choice, parts, ends, (lambda *_: False) if silent else report
-            )
+            estimators, measured, share, cut = self._train(choice, parts, ends, (lambda *_: False) if silent else report)
             if self.measuring.crossed:
                 learner = start(self._lesson(choice, self.measuring.everything, self.threads))
-                learner.advance(min(units, learner.total), lambda: _passed(clock.ends))
+                goal = max(1, round(share * learner.total))
+                learner.advance(goal, lambda: _passed(clock.ends))
                 if not learner.done:
                     raise TimeIsUp
-                final, cut = learner.snapshot(), cut or learner.done < min(units, learner.total)
+                final, cut = learner.snapshot(), cut or learner.done < goal
             else:
                 final = estimators[0]
             model = TrainedAlgorithm(choice.algorithm, choice.view, self._target(choice), final)
@@ -155,12 +154,16 @@ class Workbench:
 
     def _train(
         self, choice: Choice, parts: list[Part], ends: float | None, report: Callable[[int, float], bool]
-    ) -> tuple[list[Estimator], Measured, int, bool]:
-        """Train one learner for each fold, all in step, and keep the step at which they were best together."""
+    ) -> tuple[list[Estimator], Measured, float, bool]:
+        """Train one learner for each fold, all in step, and keep the step at which they were best together.
+
+        :return: what was learned by then, what it is worth, which part of the training that took, and whether a time
+            limit ended it.
+        """
         threads = 1 if len(parts) > 1 else self.threads
         workers = min(self.threads, len(parts))
         waves = -(-len(parts) // workers)
-        best: tuple[list[Estimator], Measured, int, int] | None = None
+        best: tuple[list[Estimator], Measured, float, int] | None = None
         cut = False
         with ThreadPoolExecutor(workers, "fold") as pool:
             learners = list(pool.map(lambda part: start(self._lesson(choice, part, threads)), parts))
@@ -176,7 +179,7 @@ class Workbench:
                 estimators = list(pool.map(_snapshot, learners))
                 measured = self._measure(choice, list(pool.map(self._answer(choice), range(len(parts)), estimators)))
                 if best is None or self._better(measured.value, best[1].value):
-                    best = (estimators, measured, min(learner.done for learner in learners), step)
+                    best = (estimators, measured, min(learner.done / learner.total for learner in learners), step)
                 done = cut or step == RESOURCE or all(learner.done >= learner.total for learner in learners)
                 if report(step, best[1].value) and not done:
                     raise Pruned(best[1].value, step)

@@ -9,6 +9,7 @@ from airflow_automl.contract.metrics import OBJECTIVES, direction
 from airflow_automl.local.data.frame import Feature
 from airflow_automl.local.data.types import Kind
 from airflow_automl.local.engines import metrics
+from airflow_automl.local.engines.tuning.batches import BLOCK, Blocks
 from airflow_automl.local.engines.tuning.features import RANKS, STANDARD, TREES, FeatureTransformer
 from airflow_automl.local.engines.tuning.learners import Lesson, TrainedAlgorithm, start
 from airflow_automl.local.engines.tuning.plan import Measuring, folds
@@ -221,7 +222,7 @@ def test_every_objective_of_the_api_can_be_searched_for(tables, data, objective)
     workbench = bench(rows, classes, objective, PROBLEMS[data][0])
     search = Search(SearchSpace(("linear-learner",), classes, len(rows), objective), "job")
     values = []
-    for _ in range(3):
+    for _ in range(2):
         proposal = search.propose()
         result = workbench.run(proposal.choice, Clock(None, None), lambda *_: False)
         search.completed(proposal, result.measured.value)
@@ -229,3 +230,13 @@ def test_every_objective_of_the_api_can_be_searched_for(tables, data, objective)
         values.append(result.measured.value)
     assert np.isfinite(values).all()
     assert search._study.best_value == (min(values) if direction(objective) == "Minimize" else max(values))
+
+
+def test_blocks_go_through_all_rows_in_a_new_order_each_time():
+    blocks = Blocks(BLOCK * 2 + 3, 32, np.random.RandomState(0))
+    assert blocks.per_pass == 3
+    passes = [[next(blocks) for _ in range(3)] for _ in range(2)]
+    for first, second, rest in passes:
+        assert sorted(np.concatenate([first, second, rest[:3]])) == list(range(BLOCK * 2 + 3))
+        assert len(rest) == 32, "a block too small for a batch is filled up"
+    assert not np.array_equal(passes[0][0], passes[1][0])
