@@ -86,7 +86,7 @@ docs: setup ## build the documentation, strictly
 
 lock: $(BIN)/uv ## make the lock files anew
 	@$(UV_COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
-	@$(UV_COMPILE) pyproject.toml --extra local --extra report --extra demo --extra docs --extra dev -o requirements/dev.txt
+	@$(UV_COMPILE) pyproject.toml --extra demo --extra docs --extra dev -o requirements/dev.txt
 	@$(UV_COMPILE) requirements/lowest.in -o requirements/lowest.txt
 
 build: setup ## a wheel and an sdist in dist/
