@@ -9,6 +9,8 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_automl.triggers.settling import settle
+
 __all__ = ["SageMakerResourceTrigger"]
 
 
@@ -99,6 +101,7 @@ class SageMakerResourceTrigger(BaseTrigger):
 
         resource = RESOURCES[self.kind]
         seen: str | None = None
+        await settle(self.poll_interval)
         async with await self._hook().async_client() as client:
             describe = getattr(client, resource.operation)
             while True:
