@@ -98,7 +98,7 @@ def get_provider_info():  # type: ignore[no-untyped-def]
                     },
                     "max_calls_per_second": {
                         "description": (
-                            "How many jobs a second one triggerer may describe for all the tasks that wait through one\n"
+                            "How many jobs a second one triggerer may describe for all tasks that wait through one\n"
                             "connection. It is reached only when many jobs end together, or where lists are denied.\n"
                             "Throttling by the service lowers the rate for a while.\n"
                         ),
