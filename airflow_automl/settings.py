@@ -45,7 +45,7 @@ def max_runtime() -> timedelta | None:
 
 def max_calls_per_second() -> float:
     """How many calls a second the watcher of one connection may make, as long as it is not throttled."""
-    return _number("max_calls_per_second", 10.0, 0.1) or 10.0
+    return _number("max_calls_per_second", 20.0, 0.1) or 20.0
 
 
 def default_deferrable() -> bool:

@@ -125,8 +125,8 @@ class Runner(TriggerRunner):
         with Path(self.lag_file).open("w", encoding="utf-8", buffering=1) as out:  # noqa: ASYNC230
             while not self.stop:
                 began = time.monotonic()
-                await asyncio.sleep(0.02)
-                lag = time.monotonic() - began - 0.02
+                await asyncio.sleep(0.05)
+                lag = time.monotonic() - began - 0.05
                 if lag > worst:
                     worst = lag
                     out.write(f"{worst}\n")

@@ -82,7 +82,8 @@ class Faults:
     :param list_misses: share of the jobs that lists never show.
     :param skew: seconds by which the service's clock is ahead of ours.
     :param deny: operations that are denied.
-    :param deny_until: calls that are denied as if their credentials had expired.
+    :param expired_next: so many calls to come are refused as if their credentials had expired.
+    :param valid_key: calls signed with another access key are refused as expired.
     :param quota: how many jobs may run at once.
     :param forbid_tags: jobs can't be tagged.
     """
@@ -95,6 +96,7 @@ class Faults:
     skew: float = 0.0
     deny: frozenset[str] = frozenset()
     expired_next: int = 0
+    valid_key: str | None = None
     quota: int = sys.maxsize
     forbid_tags: bool = False
 
@@ -180,7 +182,7 @@ class StandIn:
 
     # The wire
 
-    def answer(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, operation: str, body: dict[str, Any], access_key: str = "") -> dict[str, Any]:
         """Answer one call."""
         self.calls[operation] += 1
         self.requests.append((operation, body))
@@ -190,8 +192,8 @@ class StandIn:
         if faults.throttle_next > 0:
             faults.throttle_next -= 1
             raise Refused("ThrottlingException", "Rate exceeded")
-        if faults.expired_next > 0:
-            faults.expired_next -= 1
+        if faults.expired_next > 0 or faults.valid_key not in {None, access_key}:
+            faults.expired_next = max(0, faults.expired_next - 1)
             raise Refused("ExpiredTokenException", "The security token included in the request is expired")
         if operation in faults.deny:
             raise Refused("AccessDeniedException", f"User: u is not authorized to perform: sagemaker:{operation}")
@@ -384,7 +386,9 @@ class _Server:
             if line.startswith("POST /control"):
                 answer = self._stand_in.control(document)
             else:
-                answer = self._stand_in.answer(headers.get("x-amz-target", "").rpartition(".")[2], document)
+                operation = headers.get("x-amz-target", "").rpartition(".")[2]
+                access_key = headers.get("authorization", "").partition("Credential=")[2].partition("/")[0]
+                answer = self._stand_in.answer(operation, document, access_key)
         except Refused as refused:
             status = refused.status
             extra = f"x-amzn-errortype: {refused.code}\r\n"

@@ -14,6 +14,7 @@ from airflow_automl.contract.documents import json_safe
 from airflow_automl.ends import TransitionLog
 from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLError, AutoMLJobNotFound
 from airflow_automl.triggers.events import EventStatus, JobEvent, end_event
+from airflow_automl.triggers.killed import is_given_up
 
 if TYPE_CHECKING:
     from airflow_automl.triggers._watcher import AwsSettings, Client
@@ -135,7 +136,7 @@ class SageMakerAutoMLJobTrigger(BaseTrigger):
         if not self.stop_on_kill:
             return
         async with asyncio.timeout(_ON_KILL):
-            if not await self._is_given_up():
+            if not await is_given_up(self.task_instance, f"AutoML job {self.job_name}", self.log):
                 return
             from airflow_automl.triggers._watcher import watcher_for
 
@@ -160,38 +161,6 @@ class SageMakerAutoMLJobTrigger(BaseTrigger):
             self.log.info("There is no AutoML job %s to stop", self.job_name)
         except AutoMLError as error:
             self.log.error("AutoML job %s runs on, because it could not be stopped: %s", self.job_name, error)  # noqa: TRY400
-
-    async def _is_given_up(self) -> bool:
-        """Ask Airflow whether the task still waits; where it does not answer, nothing is stopped."""
-        from airflow.sdk.execution_time import task_runner
-        from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
-
-        ti = self.task_instance
-        if ti is None:
-            return False
-        map_index = -1 if ti.map_index is None else ti.map_index
-        answer: Any = None
-        try:
-            answer = await task_runner.SUPERVISOR_COMMS.asend(
-                GetTaskStates(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=map_index)
-            )
-        except Exception as error:
-            answer = error
-        if not isinstance(answer, TaskStatesResult):
-            self.log.error(
-                "AutoML job %s is not stopped, because Airflow did not say whether its task still waits (%s); if it "
-                "does not, stop the job in the SageMaker console",
-                self.job_name,
-                answer,
-            )
-            return False
-        label = ti.task_id if map_index < 0 else f"{ti.task_id}_{map_index}"
-        # A run or task that is gone has no state: it was deleted while its task waited.
-        state = answer.task_states.get(ti.run_id, {}).get(label)
-        if state == "deferred":
-            self.log.info("The task still waits, in another triggerer: AutoML job %s is not stopped", self.job_name)
-            return False
-        return True
 
     @property
     def _aws(self) -> AwsSettings:

@@ -4,7 +4,7 @@ All triggers of one event loop that share a connection, region, ``verify`` and b
 :class:`~airflow_automl.triggers._watcher.watcher.Watcher`, with one client. Its rule: **a list is a hint, a describe
 is the truth**. Only DescribeAutoMLJob(V2) ends a wait; ListAutoMLJobs says whom to describe.
 
-At every poll interval:
+At every look (one in every poll interval, two from 500 jobs on):
 
 1. Up to three jobs are simply described; nothing below is needed.
 2. The page of jobs that changed lately (``LastModifiedTimeAfter``, counted from the service's own clock, with an

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -40,7 +39,7 @@ class Listing:
         self._pace = Pace(LISTS_PER_SECOND)
         self._since: datetime | None = None
         self._overflowed = False
-        self._heard: float | None = None
+        self._failing_since: float | None = None
         self._denied_until = float("-inf")
 
     @property
@@ -48,13 +47,11 @@ class Listing:
         """Whether only a list of all that runs can help: none came before, or too much has changed for a few pages."""
         return self._since is None or self._overflowed
 
-    def silent_for(self, now: float) -> float:
-        """Seconds since a page came, or since the first question; endless while lists are denied."""
+    def failing_for(self, now: float) -> float:
+        """Seconds since a list failed, if none has succeeded since; endless while lists are denied."""
         if self.denied(now):
             return float("inf")
-        if self._heard is None:
-            self._heard = now
-        return now - self._heard
+        return 0.0 if self._failing_since is None else now - self._failing_since
 
     def denied(self, now: float) -> bool:
         """Whether lists were denied lately."""
@@ -117,6 +114,8 @@ class Listing:
                     SortOrder="Descending",
                 )
             except AutoMLTransientError as error:
+                if self._failing_since is None:
+                    self._failing_since = turn
                 if isinstance(error, AutoMLThrottled):
                     self._pace.throttled(turn)
                 else:
@@ -125,7 +124,7 @@ class Listing:
                     raise
             else:
                 self._pace.succeeded()
-                self._heard = asyncio.get_running_loop().time()
+                self._failing_since = None
                 return page
         raise AssertionError("unreachable")
 

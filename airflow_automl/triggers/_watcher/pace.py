@@ -9,9 +9,10 @@ from itertools import count
 
 __all__ = ["Pace"]
 
-_SLOWEST = 0.2
-_FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 30.0
+#: Turns a second that throttling leaves at least.
+SLOWEST = 0.2
+#: Seconds: the pause after a first failure is at most twice so long, and no pause is longer than the other.
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 30.0
 
 
 class Pace:
@@ -28,7 +29,8 @@ class Pace:
     def __init__(self, rate: float, burst: int = 1) -> None:
         self.rate = self._full_rate = rate
         self._burst = burst
-        self._due = 0.0
+        self._saved = float(burst)
+        self._counted = self._resume = 0.0
         self._failures = 0
         self._slowed = 0.0
         self._order = count()
@@ -52,7 +54,7 @@ class Pace:
     def throttled(self, turn: float) -> None:
         """Note that the service asked to slow down."""
         if turn > self._slowed:
-            self.rate = max(min(_SLOWEST, self._full_rate), self.rate / 2)
+            self.rate = max(min(SLOWEST, self._full_rate), self.rate / 2)
         self.failed(turn)
 
     def failed(self, turn: float) -> None:
@@ -60,22 +62,30 @@ class Pace:
         if turn <= self._slowed:
             return
         self._failures += 1
-        now = asyncio.get_running_loop().time()
-        pause = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._failures))  # noqa: S311
-        self._slowed = now
-        # Past its due time by a whole burst: after a pause, turns come one by one.
-        self._due = max(self._due, now + pause + (self._burst - 1) / self.rate)
+        pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._failures))  # noqa: S311
+        self._slowed = asyncio.get_running_loop().time()
+        # Nothing is saved up during a pause: after it, turns come one by one.
+        self._counted = self._resume = self._slowed + pause
+        self._saved = min(self._saved, 1.0)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is None and self._waiting:
-            self._timer = loop.call_at(self._due - (self._burst - 1) / self.rate, self._give, loop)
+            now = loop.time()
+            if now > self._counted:
+                self._saved = min(float(self._burst), self._saved + (now - self._counted) * self.rate)
+                self._counted = now
+            due = max(self._counted, self._resume) + max(0.0, 1.0 - self._saved) / self.rate
+            self._timer = loop.call_at(due, self._give, loop)
 
     def _give(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
-        now = loop.time()
-        while self._waiting and now >= self._due - (self._burst - 1) / self.rate:
+        if loop.time() < self._resume:  # a call failed meanwhile
+            self._schedule(loop)
+            return
+        while self._waiting:
             _, _, waiting = heapq.heappop(self._waiting)
             if not waiting.done():
                 waiting.set_result(None)
-                self._due = max(self._due, now) + 1 / self.rate
+                self._saved -= 1.0
+                break
         self._schedule(loop)

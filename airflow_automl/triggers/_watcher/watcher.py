@@ -34,11 +34,13 @@ Notice = Callable[[Mapping[str, Any]], None]
 
 #: So many jobs are described at every interval: a list would cost as much.
 FEW = 3
-#: One in so many jobs is described at every interval, the longest unseen first.
+#: From so many jobs on, there are two looks in every interval: they cost little beside so many, and halve the delay.
+MANY = 500
+#: One in so many jobs is described at every look, the longest unseen first.
 RECHECK_SHARE = 500
 #: The jobs that still run are listed every so many intervals, and not more often than every so many seconds.
 SWEEP_INTERVALS, SWEEP_SECONDS = 12, 60.0
-#: Without a page of a list for so many intervals, every job is described.
+#: When lists have failed for so many intervals, every job is described.
 LISTLESS_INTERVALS = 3
 #: How long a client without jobs is kept for the next one, in seconds.
 LINGER = 60.0
@@ -179,11 +181,11 @@ class Watcher:
             await self.client.close()
 
     def _interval(self) -> float:
-        """Seconds until the next look; without jobs, until the watcher is given up."""
-        return min(
-            (seconds for watch in self._watches.values() for seconds in watch.waiting.values()),
-            default=LINGER,
+        """Seconds between two looks; without jobs, until the watcher is given up."""
+        shortest = min(
+            (seconds for watch in self._watches.values() for seconds in watch.waiting.values()), default=LINGER
         )
+        return shortest if len(self._watches) < MANY else shortest / 2
 
     def _tick(self) -> None:
         watches = list(self._watches.values())
@@ -194,7 +196,7 @@ class Watcher:
         share = -(-len(watches) // RECHECK_SHARE)
         self._look_at(heapq.nsmallest(share, watches, key=lambda watch: watch.looked_at), urgent=True)
         self._look_at(watch for watch in watches if watch.refused)
-        if self._listing.silent_for(now) > LISTLESS_INTERVALS * self._interval():
+        if self._listing.failing_for(now) > LISTLESS_INTERVALS * self._interval():
             self._look_at(watches)
         if self._list_task is None and not self._listing.denied(now):
             self._list_task = self._start(self._list(watches, now))

@@ -1,0 +1,282 @@
+"""The job trigger: what it says at each end, at its deadline, and what it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.jobs.triggerer_job_runner import _USER_ACTION_CANCEL_MSG, TriggerRunner
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import ErrorResponse, GetTaskStates, TaskStatesResult
+
+from airflow_automl.operators._submission import ADOPTED_TAG
+from airflow_automl.triggers.events import EventStatus, validate_event
+from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
+from tests.standin import StandIn, connection, ends, running
+from tests.unit.triggers.conftest import INTERVAL, fire, until
+
+
+def _trigger(**kwargs: Any) -> SageMakerAutoMLJobTrigger:
+    return SageMakerAutoMLJobTrigger("job", **{"poll_interval": INTERVAL, **kwargs})
+
+
+def test_it_serializes_to_plain_json_and_back() -> None:
+    trigger = _trigger(
+        api_version="V1",
+        deadline=1.5,
+        stop_on_kill=False,
+        region_name="eu-west-1",
+        verify="/ca.pem",
+        botocore_config={"read_timeout": 5},
+    )
+    path, arguments = trigger.serialize()
+    assert path == "airflow_automl.triggers.job.SageMakerAutoMLJobTrigger"
+    again = SageMakerAutoMLJobTrigger(**json.loads(json.dumps(arguments)))
+    assert again.serialize() == (path, arguments)
+    assert arguments["botocore_config"] == {"read_timeout": 5}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"job_name": "job"},
+        {
+            "job_name": "job",
+            "api_version": None,
+            "poll_interval": 30,
+            "deadline": None,
+            "stop_on_kill": True,
+            "aws_conn_id": "aws_default",
+            "region_name": None,
+            "verify": None,
+            "botocore_config": None,
+        },
+    ],
+    ids=["least", "0.1"],
+)
+def test_the_arguments_of_every_release_are_understood(arguments: dict[str, Any]) -> None:
+    assert SageMakerAutoMLJobTrigger(**arguments).job_name == "job"
+
+
+@pytest.mark.parametrize("status", ["Completed", "Failed", "Stopped"])
+async def test_its_event_carries_the_describe_answer_as_json(standin: StandIn, status: str) -> None:
+    standin.add_job("job", ends(status, status, 0.1))
+    event = await fire(_trigger())
+    ended = validate_event(json.loads(json.dumps(event.payload)))
+    assert ended.status == status.lower()
+    assert ended.job is not None
+    assert ended.job["AutoMLJobStatus"] == status
+    assert isinstance(ended.job["EndTime"], str)
+    assert "ResponseMetadata" not in ended.job
+
+
+def test_it_runs_alone_in_a_new_event_loop_each_time(standin: StandIn) -> None:
+    """That is what ``airflow dags test`` does."""
+    for name in ("one", "two"):
+        standin.add_job(name, running(0.1))
+        event = asyncio.run(fire(SageMakerAutoMLJobTrigger(name, poll_interval=INTERVAL)))
+        assert event.payload["status"] == "completed"
+
+
+async def test_a_job_that_is_not_there_is_said_to_be(standin: StandIn) -> None:
+    event = await fire(_trigger())
+    assert validate_event(event.payload).status is EventStatus.NOT_FOUND
+    assert "job" in event.payload["message"]
+
+
+async def test_at_its_deadline_it_stops_the_job_and_says_timeout(standin: StandIn) -> None:
+    standin.add_job("job", running(60.0))
+    deadline = time.time() + 0.8
+    event = await fire(_trigger(deadline=deadline))
+    assert event.at >= deadline
+    assert event.payload["status"] == "timeout"
+    assert event.payload["job"]["AutoMLJobStatus"] == "InProgress"
+    assert standin.calls["StopAutoMLJob"] == 1
+
+
+async def test_a_job_of_somebody_else_is_not_stopped_at_the_deadline(standin: StandIn) -> None:
+    standin.add_job("job", running(60.0))
+    event = await fire(_trigger(deadline=time.time() + 0.5, stop_on_kill=False))
+    assert event.payload["status"] == "timeout"
+    assert not standin.calls["StopAutoMLJob"]
+
+
+async def test_a_deadline_that_passed_long_ago_ends_the_wait_at_once(standin: StandIn) -> None:
+    standin.add_job("job", running(60.0))
+    event = await asyncio.wait_for(fire(_trigger(deadline=time.time() - 3600)), 5)
+    assert event.payload["status"] == "timeout"
+    assert standin.calls["StopAutoMLJob"] == 1
+
+
+async def test_a_job_that_ended_just_before_the_deadline_has_ended(standin: StandIn) -> None:
+    standin.add_job("job", running(0.0), age=10.0)
+    event = await fire(_trigger(deadline=time.time() - 1))
+    assert event.payload["status"] == "completed"
+    assert not standin.calls["StopAutoMLJob"]
+
+
+async def test_a_stop_that_is_throttled_is_tried_again(standin: StandIn) -> None:
+    standin.add_job("job", running(60.0))
+    standin.faults.throttle_next = 3
+    event = await fire(_trigger(deadline=time.time() - 1))
+    assert event.payload["status"] == "timeout"
+    assert standin.jobs["job"].stopped is not None
+
+
+async def test_a_stop_that_is_denied_is_said_in_the_event(standin: StandIn) -> None:
+    standin.add_job("job", running(60.0))
+    standin.faults.deny = frozenset({"StopAutoMLJob"})
+    event = await fire(_trigger(deadline=time.time() - 1))
+    assert event.payload["status"] == "timeout"
+    assert "could not be stopped" in event.payload["message"]
+    assert "not authorized to perform: sagemaker:StopAutoMLJob" in event.payload["message"]
+
+
+class Airflow:
+    """What a triggerer's supervisor answers."""
+
+    def __init__(self, states: dict[str, Any] | Exception | None) -> None:
+        self.states = states
+        self.asked: list[GetTaskStates] = []
+
+    async def asend(self, request: GetTaskStates) -> Any:
+        self.asked.append(request)
+        if isinstance(self.states, Exception):
+            raise self.states
+        if self.states is None:
+            return ErrorResponse()
+        return TaskStatesResult(task_states=self.states)
+
+
+@pytest.fixture
+def killed(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that kills a deferred task whose state is then as given; it returns whether the job runs on."""
+
+    async def kill(states: Any, *, map_index: int = -1, try_number: int = 1, **kwargs: Any) -> bool:
+        job = standin.jobs.get("job") or standin.add_job("job", running(60.0))
+        airflow = Airflow(states)
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", airflow, raising=False)
+        trigger = _trigger(**kwargs)
+        trigger.task_instance = SimpleNamespace(  # type: ignore[assignment]
+            dag_id="dag", run_id="run", task_id="train", map_index=map_index, try_number=try_number
+        )
+        await trigger.on_kill()
+        kill.asked = airflow.asked  # type: ignore[attr-defined]
+        return job.stopped is None
+
+    return kill
+
+
+@pytest.mark.parametrize("state", ["failed", "success", "scheduled", "queued", "running", "up_for_retry", None])
+async def test_a_killed_task_stops_its_job(killed: Any, state: str | None) -> None:
+    assert not await killed({"run": {"train": state}})
+
+
+async def test_a_task_that_was_deleted_stops_its_job(killed: Any) -> None:
+    assert not await killed({})
+
+
+async def test_a_task_that_another_triggerer_waits_for_keeps_its_job(killed: Any) -> None:
+    assert await killed({"run": {"train": "deferred"}})
+
+
+async def test_a_mapped_task_is_told_from_its_siblings(killed: Any) -> None:
+    assert await killed({"run": {"train_3": "deferred", "train_2": "failed"}}, map_index=3)
+    assert killed.asked[0].map_index == 3
+    assert not await killed({"run": {"train_3": "failed", "train_2": "deferred"}}, map_index=3)
+
+
+@pytest.mark.parametrize("answer", [None, RuntimeError("no answer")])
+async def test_where_airflow_does_not_answer_nothing_is_stopped(killed: Any, answer: Any) -> None:
+    assert await killed(answer)
+
+
+async def test_a_job_that_a_newer_try_adopted_is_left_to_it(killed: Any, standin: StandIn) -> None:
+    job = standin.add_job("job", running(60.0), tags={ADOPTED_TAG: "2"})
+    assert await killed({"run": {"train": "running"}}, try_number=1)
+    assert job.stopped is None
+    assert not await killed({"run": {"train": "failed"}}, try_number=2)
+
+
+async def test_a_job_that_has_ended_is_not_stopped(killed: Any, standin: StandIn) -> None:
+    standin.add_job("job", age=10.0)
+    assert await killed({"run": {"train": "failed"}})
+    assert not standin.calls["StopAutoMLJob"]
+
+
+async def test_a_job_that_is_not_the_tasks_is_never_stopped(killed: Any) -> None:
+    assert await killed({"run": {"train": "failed"}}, stop_on_kill=False)
+    assert not killed.asked
+
+
+async def test_on_kill_bears_throttling_and_a_job_that_is_gone(killed: Any, standin: StandIn) -> None:
+    standin.faults.throttle_next = 2
+    assert not await killed({"run": {"train": "failed"}})
+    standin.jobs.clear()
+    trigger = _trigger()
+    trigger.task_instance = SimpleNamespace(  # type: ignore[assignment]
+        dag_id="dag", run_id="run", task_id="train", map_index=-1, try_number=1
+    )
+    await trigger.on_kill()
+
+
+@pytest.mark.parametrize(("message", "stopped"), [(_USER_ACTION_CANCEL_MSG, True), (None, False)])
+async def test_airflows_runner_stops_the_job_when_a_user_acts_and_not_when_it_shuts_down(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch, message: str | None, stopped: bool
+) -> None:
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Airflow({"run": {"train": "failed"}}), raising=False)
+    job = standin.add_job("job", running(60.0))
+    trigger = _trigger()
+    trigger.task_instance = SimpleNamespace(  # type: ignore[assignment]
+        id="1", dag_id="dag", run_id="run", task_id="train", map_index=-1, try_number=1
+    )
+    monkeypatch.setattr("airflow.jobs.triggerer_job_runner._make_trigger_span", _no_span)
+    runner = TriggerRunner()
+    task = asyncio.create_task(runner.run_trigger(1, trigger))
+    runner.triggers[1] = {"task": task, "is_watcher": False, "name": "job", "events": 0}
+    await until(lambda: standin.calls.total() > 0)
+    task.cancel(message) if message else task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (job.stopped is not None) is stopped
+
+
+def _no_span(**kwargs: Any) -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext(SimpleNamespace(set_status=lambda *args, **kwargs: None))
+
+
+async def test_every_change_of_status_is_logged_once(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    log = SimpleNamespace(info=lambda text, *args: lines.append(text % args))
+    monkeypatch.setattr(SageMakerAutoMLJobTrigger, "log", log)
+    job = standin.add_job("job", ((0.0, "InProgress", "Starting"),), age=10.0)
+    wait = asyncio.create_task(fire(_trigger()))
+    await until(lambda: len(lines) == 1)
+    looks = standin.calls.total()
+    await until(lambda: standin.calls.total() >= looks + 2)
+    job.script = (*job.script, (time.time() - job.created, "Completed", "Completed"))
+    await wait
+    assert lines == ["AutoML job job: InProgress/Starting", "AutoML job job: Completed/Completed"]
+
+
+async def test_region_and_botocore_config_reach_the_client(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_automl.triggers._watcher import watcher_for
+
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", connection(standin.url, config_kwargs={"read_timeout": 7}))
+    standin.add_job("job", running(0.1))
+    first = _trigger(region_name="eu-central-1", botocore_config={"user_agent_extra": "night-shift"})
+    await fire(first)
+    async with watcher_for(first._aws).in_use() as client:
+        meta = (await client._client()).client.meta
+        assert meta.region_name == "eu-central-1"
+        assert "night-shift" in meta.config.user_agent_extra
+    second = _trigger()
+    await fire(second)
+    async with watcher_for(second._aws).in_use() as client:
+        assert (await client._client()).client.meta.config.read_timeout == 7

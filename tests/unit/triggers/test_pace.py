@@ -1,0 +1,72 @@
+"""A pace keeps its rate, yields to throttling, and shrugs at single errors."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from airflow_automl.triggers._watcher.pace import Pace
+
+
+async def _turns(pace: Pace, count: int) -> float:
+    began = time.monotonic()
+    for _ in range(count):
+        await pace.turn()
+    return time.monotonic() - began
+
+
+async def test_turns_keep_the_rate_after_the_burst() -> None:
+    pace = Pace(50.0, burst=10)
+    assert await _turns(pace, 10) < 0.15
+    assert await _turns(pace, 10) >= 0.17
+
+
+async def test_urgent_turns_come_first() -> None:
+    pace, order = Pace(50.0), []
+
+    async def take(name: str, urgent: bool) -> None:
+        await pace.turn(urgent)
+        order.append(name)
+
+    await pace.turn()
+    await asyncio.gather(take("one", False), take("two", False), take("urgent", True))
+    assert order == ["urgent", "one", "two"]
+
+
+async def test_a_turn_that_is_given_up_is_not_spent() -> None:
+    pace = Pace(10.0)
+    await pace.turn()
+    waiting = [asyncio.ensure_future(pace.turn()) for _ in range(20)]
+    await asyncio.sleep(0)
+    for each in waiting:
+        each.cancel()
+    assert await _turns(pace, 1) < 0.3
+
+
+async def test_throttling_halves_the_rate_once_for_calls_under_way_together() -> None:
+    pace = Pace(8.0)
+    turns = [await pace.turn() for _ in range(3)]
+    for turn in turns:
+        pace.throttled(turn)
+    assert pace.rate == 4.0
+    for _ in range(100):
+        pace.succeeded()
+    assert pace.rate == 8.0
+
+
+async def test_errors_do_not_lower_the_rate() -> None:
+    pace = Pace(100.0)
+    for _ in range(5):
+        pace.failed(await pace.turn())
+        pace.succeeded()
+    assert pace.rate == 100.0
+
+
+async def test_failures_in_a_row_make_ever_longer_pauses() -> None:
+    pace = Pace(1000.0)
+    began = time.monotonic()
+    for _ in range(7):
+        pace.failed(await pace.turn())
+    await pace.turn()
+    # Random between nothing and 0.1, 0.2, 0.4, … 6.4 s: that all seven are short is next to impossible.
+    assert time.monotonic() - began > 0.2
