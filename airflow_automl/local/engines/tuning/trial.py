@@ -138,7 +138,9 @@ class Workbench:
             silent = bool(self.measuring.samples)
             parts = [fold.train for fold in self.measuring.folds]
             ends = clock.measuring_ends if self.measuring.crossed else clock.ends
-            estimators, measured, share, cut = self._train(choice, parts, ends, (lambda *_: False) if silent else report)
+            estimators, measured, share, cut = self._train(
+                choice, parts, ends, (lambda *_: False) if silent else report
+            )
             if self.measuring.crossed:
                 learner = start(self._lesson(choice, self.measuring.everything, self.threads))
                 goal = max(1, round(share * learner.total))

@@ -15,7 +15,7 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from airflow_automl.contract.metrics import best, candidate_metrics
 from airflow_automl.local import artifacts, trainer
 from airflow_automl.local.engines import metrics
-from airflow_automl.local.engines.tuning import engine
+from airflow_automl.local.engines.tuning import engine, plan
 from airflow_automl.local.engines.tuning.trial import Clock
 from airflow_automl.local.model_host import ModelHost
 from tests.unit.local import training
@@ -291,3 +291,15 @@ def test_sequences_are_learned_from(train, bucket):
     found = train(frame, config, objective="Accuracy")
     (candidate,) = completed(found).values()
     assert candidate["FinalAutoMLJobObjectiveMetric"]["Value"] > 0.9
+
+
+def test_large_tables_are_tried_on_samples_first(train, monkeypatch, caplog):
+    monkeypatch.setattr(plan, "FIDELITY_BYTES", 1)
+    config = tabular("churn", "linear-learner", limits={"MaxCandidates": 8})
+    with caplog.at_level("INFO"):
+        found = train(churn(3000), config, request={"DataSplitConfig": {"ValidationFraction": 0.3}})
+    assert "1 folds, samples of [1, 3] ninths" in caplog.text
+    assert found[-1]["secondary"] == "MaxCandidatesReached"
+    reasons = [c["FailureReason"] for c in training.candidates(found).values() if c["CandidateStatus"] == "Stopped"]
+    assert all("Given up after 1/9" in reason or "Given up after 3/9" in reason for reason in reasons)
+    assert best(completed(found).values(), "F1")["FinalAutoMLJobObjectiveMetric"]["Value"] > 0.5
