@@ -88,6 +88,14 @@ class Listing:
         self._since, self._overflowed = first, more
         return jobs
 
+    async def changed_since(self, since: datetime | None, most_pages: int) -> tuple[Jobs, datetime | None, bool]:
+        """List the jobs that changed since a time, or one page of all; the service's time; whether there is more.
+
+        What the watcher knows stays as it is.
+        """
+        filters: dict[str, Any] = {} if since is None else {"LastModifiedTimeAfter": since}
+        return await self._pages(1 if since is None else most_pages, **filters)
+
     async def _pages(self, most: int, **filters: Any) -> tuple[Jobs, datetime | None, bool]:
         """Return the jobs, the service's time at the first page, and whether there was more."""
         jobs: Jobs = {}

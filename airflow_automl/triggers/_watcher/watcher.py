@@ -37,7 +37,7 @@ FEW = 3
 #: From so many jobs on, there are two looks in every interval: they cost little beside so many, and halve the delay.
 MANY = 500
 #: One in so many jobs is described at every look, the longest unseen first.
-RECHECK_SHARE = 500
+RECHECK_SHARE = 1000
 #: The jobs that still run are listed every so many intervals, and not more often than every so many seconds.
 SWEEP_INTERVALS, SWEEP_SECONDS = 12, 60.0
 #: When lists have failed for so many intervals, every job is described.
@@ -93,10 +93,10 @@ class Watcher:
         self._work: set[asyncio.Task[None]] = set()
         self._main: asyncio.Task[None] | None = None
         self._describing = Pace(calls_per_second, burst=max(1, round(2 * calls_per_second)))
-        self._listing = Listing(self.client)
+        self.listing = Listing(self.client)
         self._list_task: asyncio.Task[None] | None = None
         self._swept = float("-inf")
-        self._slots = SlotLine(self._listing)
+        self._slots = SlotLine(self.listing)
         self._slots_task: asyncio.Task[None] | None = None
 
     async def end_of(
@@ -196,9 +196,9 @@ class Watcher:
         share = -(-len(watches) // RECHECK_SHARE)
         self._look_at(heapq.nsmallest(share, watches, key=lambda watch: watch.looked_at), urgent=True)
         self._look_at(watch for watch in watches if watch.refused)
-        if self._listing.failing_for(now) > LISTLESS_INTERVALS * self._interval():
+        if self.listing.failing_for(now) > LISTLESS_INTERVALS * self._interval():
             self._look_at(watches)
-        if self._list_task is None and not self._listing.denied(now):
+        if self._list_task is None and not self.listing.denied(now):
             self._list_task = self._start(self._list(watches, now))
 
     async def _list(self, watches: list[_Watch], now: float) -> None:
@@ -207,15 +207,15 @@ class Watcher:
             new = [watch for watch in watches if not watch.known]
             pages = -(-len(watches) // 100)
             sweep_due = now - self._swept >= max(SWEEP_SECONDS, SWEEP_INTERVALS * self._interval())
-            if sweep_due or len(new) > pages or self._listing.incomplete:
-                running = await self._listing.running(most_pages=3 * pages + 7)
+            if sweep_due or len(new) > pages or self.listing.incomplete:
+                running = await self.listing.running(most_pages=3 * pages + 7)
                 self._swept = now
                 for watch in watches:
                     watch.known = True
                     self._heed(watch, running)
                 self._look_at(watch for watch in watches if watch.name.lower() not in running)
             else:
-                changed = await self._listing.changed()
+                changed = await self.listing.changed()
                 for watch in watches:
                     self._heed(watch, changed)
                 ended = {name for name, job in changed.items() if is_terminal(job.get("AutoMLJobStatus"))}
@@ -223,7 +223,7 @@ class Watcher:
         except AutoMLTransientError as error:
             log.info("AutoML jobs can't be listed just now, which delays news of their ends: %s", error)
         except AutoMLError as error:
-            self._listing.deny(asyncio.get_running_loop().time())
+            self.listing.deny(asyncio.get_running_loop().time())
             log.warning("AutoML jobs can't be listed; they are described one by one instead: %s", error)
             self._look_at(watches)
         finally:
@@ -276,7 +276,7 @@ class Watcher:
         now = asyncio.get_running_loop().time()
         watch.refused, watch.known, watch.looked_at = False, True, now
         watch.modified = answer.get("LastModifiedTime", watch.modified)
-        server_time = self._listing.server_time(answer)
+        server_time = self.listing.server_time(answer)
         answer.pop("ResponseMetadata", None)
         watch.notice(answer)
         if is_terminal(answer.get("AutoMLJobStatus")):

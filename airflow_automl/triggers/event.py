@@ -1,0 +1,244 @@
+"""Assets that change when an AutoML job ends, whoever started it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
+
+from airflow_automl.contract import JobStatus, documents
+from airflow_automl.exceptions import AutoMLError, AutoMLJobNotFound, AutoMLValidationError
+
+if TYPE_CHECKING:
+    from airflow_automl.triggers._watcher import AwsSettings, Watcher
+    from airflow_automl.triggers._watcher.ended import Progress, Snapshot
+
+__all__ = ["SageMakerAutoMLEventTrigger"]
+
+PROGRESS_KEY = "airflow_automl.ended_jobs"
+_TERMINAL = (JobStatus.COMPLETED.value, JobStatus.FAILED.value, JobStatus.STOPPED.value)
+#: How long to try to describe a job before it is left to the next look, in seconds.
+_DESCRIBE = 10.0
+
+
+class SageMakerAutoMLEventTrigger(BaseEventTrigger):
+    """Raise one asset event for each AutoML job that ends; for an ``AssetWatcher``.
+
+    ``extra["payload"]`` of the asset event is ``{"schema_version": 1, "job": …, "best_candidate": …}``: the documents
+    that the operators push as XComs; the candidate is ``None`` where the job has none.
+
+    The first time, jobs that end from then on count. How far it has come is kept in the asset's state store, and saved
+    when Airflow has stored the events: a triggerer that restarts goes on from there and leaves nothing out, however
+    long it was away. One that is killed in the seconds between the two tells of a job once more.
+
+    All such triggers of a triggerer that reach AWS in the same way share one stream of lists.
+
+    Operations: ListAutoMLJobs, DescribeAutoMLJobV2, DescribeAutoMLJob.
+
+    :param name_prefix: only jobs whose names start so; by default all.
+    :param statuses: which ends count: ``Completed`` (the default), ``Failed``, ``Stopped``.
+    :param poll_interval: seconds between two looks.
+    :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
+    :param region_name: the AWS region; by default that of the connection.
+    :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
+    :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
+    :raises AutoMLValidationError: a status is not one that a job ends with.
+    """
+
+    def __init__(
+        self,
+        name_prefix: str = "",
+        statuses: Sequence[str] = (JobStatus.COMPLETED.value,),
+        poll_interval: float = 30,
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        botocore_config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        unknown = [status for status in statuses if status not in _TERMINAL]
+        if unknown or isinstance(statuses, str) or not statuses:
+            raise AutoMLValidationError(
+                "SageMakerAutoMLEventTrigger", [f"statuses: expected some of {list(_TERMINAL)}, received {statuses!r}"]
+            )
+        self.name_prefix = name_prefix
+        self.statuses = [str(status) for status in statuses]
+        self.poll_interval = poll_interval
+        self.aws_conn_id = aws_conn_id
+        self.region_name = region_name
+        self.verify = verify
+        self.botocore_config = botocore_config
+        self._progress: Progress | None = None
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments that build this trigger anew."""
+        names = (
+            *("name_prefix", "statuses", "poll_interval"),
+            *("aws_conn_id", "region_name", "verify", "botocore_config"),
+        )
+        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Watch alone, where Airflow does not share the stream."""
+        producer = self.create_shared_stream_producer(self.serialize()[1])
+        saved: list[Snapshot] = []
+        async for snapshot, _ in producer.open_stream():
+            if snapshot is None:
+                continue
+            # Nobody says when Airflow has stored the events of the look before: an interval later, it has.
+            for before in saved:
+                await _save(before)
+            saved = [snapshot]
+            async for event in self._tell(snapshot):
+                yield event
+
+    def shared_stream_key(self) -> Hashable | None:
+        """Return what triggers have in common that share lists."""
+        return ("airflow_automl.ended_jobs", self.poll_interval, *_aws(self.serialize()[1]))
+
+    @classmethod
+    def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
+        """Return the stream of snapshots; ``kwargs`` are those of any trigger with the same key."""
+        return _Producer(_aws(kwargs), kwargs["poll_interval"])
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
+        """Yield this trigger's events from the stream of snapshots."""
+        async for snapshot in shared_stream:
+            if snapshot is not None:
+                async for event in self._tell(snapshot):
+                    yield event
+
+    async def _tell(self, snapshot: Snapshot) -> AsyncIterator[TriggerEvent]:
+        from airflow_automl.triggers._watcher import watcher_for
+        from airflow_automl.triggers._watcher.ended import OVERLAP, ended_since
+
+        watcher = watcher_for(_aws(self.serialize()[1]))
+        async with watcher.in_use():
+            try:
+                progress = self._progress or await self._load(snapshot)
+                jobs = snapshot.jobs
+                if max(progress.start, progress.after - OVERLAP) < snapshot.since:
+                    self.log.info("Catching up with the AutoML jobs that ended since %s", progress.after)
+                    jobs, _ = await ended_since(watcher.listing, progress.after - OVERLAP)
+            except Exception as error:
+                # Whatever it is: a trigger of an asset that fails is started again at once, and fails again.
+                self.log.warning("AutoML jobs that have ended can't be told just now: %s", error)
+                return
+            self._progress = progress
+            untold = []
+            for job in progress.news(jobs):
+                if not job["AutoMLJobName"].startswith(self.name_prefix):
+                    continue
+                try:
+                    payload = await self._payload(watcher, job)
+                except AutoMLError as error:
+                    self.log.warning("AutoML job %s can't be told just now: %s", job["AutoMLJobName"], error)
+                    untold.append(job)
+                    continue
+                progress.tell(job)
+                if payload is not None:
+                    yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
+            progress.advance(snapshot.now, untold)
+            snapshot.receipts.append(self._receipt(progress.document()))
+
+    async def _payload(self, watcher: Watcher, job: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Describe a job that a list says has ended; ``None`` if its end does not count."""
+        from airflow_automl.triggers._watcher.client import patiently
+
+        if job["AutoMLJobStatus"] not in self.statuses:
+            return None
+        try:
+            answer = await patiently(lambda: watcher.client.describe(job["AutoMLJobName"], None), _DESCRIBE)
+        except AutoMLJobNotFound:
+            return None
+        if answer.get("AutoMLJobStatus") not in self.statuses:
+            return None
+        return {
+            "schema_version": 1,
+            "job": documents.job(answer),
+            "best_candidate": documents.best_candidate(answer),
+        }
+
+    async def _load(self, snapshot: Snapshot) -> Progress:
+        from airflow_automl.triggers._watcher.ended import Progress
+
+        found = [document for store in self._stores() if (document := await store.aget(PROGRESS_KEY))]
+        if not found:
+            return Progress(snapshot.now, snapshot.now)
+        return min((Progress.read(document) for document in found), key=lambda progress: progress.after)
+
+    def _receipt(self, document: dict[str, Any]) -> Callable[[], Awaitable[None]]:
+        async def save() -> None:
+            for store in self._stores():
+                await store.aset(PROGRESS_KEY, document)
+
+        return save
+
+    def _stores(self) -> list[Any]:
+        """Return the state store of each asset; equal watchers of several assets share a trigger."""
+        accessors = self.asset_state_store
+        if accessors is None:
+            return []
+        # There is no public way to go through them.
+        return [*accessors._by_name.values(), *accessors._by_uri.values()]
+
+
+class _Producer(SharedStreamProducer):
+    """Yields snapshots, and saves each subscriber's progress once its events are stored.
+
+    Each snapshot is followed by ``None``: Airflow takes an event for done with when the next one is asked for.
+    """
+
+    def __init__(self, aws: AwsSettings, poll_interval: float) -> None:
+        self._aws = aws
+        self._poll_interval = poll_interval
+
+    async def open_stream(self) -> AsyncIterator[tuple[Any, Any]]:
+        """Yield snapshots for ever."""
+        import logging
+
+        from airflow_automl.triggers._watcher import watcher_for
+        from airflow_automl.triggers._watcher.ended import EndedJobs
+
+        ended: EndedJobs | None = None
+        while True:
+            watcher = watcher_for(self._aws)
+            async with watcher.in_use():
+                ended = ended or EndedJobs(watcher.listing)
+                while not watcher.closed:
+                    try:
+                        snapshot = await ended.snapshot()
+                    except AutoMLError as error:
+                        logging.getLogger(__name__).warning("Ended AutoML jobs can't be listed just now: %s", error)
+                    else:
+                        yield snapshot, snapshot
+                        yield None, None
+                    await asyncio.sleep(self._poll_interval)
+            ended = None
+
+    async def advance(self, batch: Sequence[AdvanceItem]) -> None:
+        """Save how far the subscribers have come."""
+        for item in batch:
+            # One of the subscribers failed, nobody knows which: what it was told may not be stored.
+            if item.broker_payload is not None and not item.outcome.failed:
+                await _save(item.broker_payload)
+
+
+async def _save(snapshot: Snapshot) -> None:
+    import logging
+
+    for save in snapshot.receipts:
+        try:
+            await save()
+        except Exception as error:
+            # The next snapshot's progress includes this one's.
+            logging.getLogger(__name__).warning("Progress can't be saved just now: %s", error)
+
+
+def _aws(kwargs: Mapping[str, Any]) -> AwsSettings:
+    from airflow_automl.triggers._watcher import AwsSettings
+
+    return AwsSettings.of(kwargs["aws_conn_id"], kwargs["region_name"], kwargs["verify"], kwargs["botocore_config"])
