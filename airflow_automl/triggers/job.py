@@ -15,6 +15,7 @@ from airflow_automl.ends import TransitionLog
 from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLError, AutoMLJobNotFound
 from airflow_automl.triggers.events import EventStatus, JobEvent, end_event
 from airflow_automl.triggers.killed import is_given_up
+from airflow_automl.triggers.settling import settle
 
 if TYPE_CHECKING:
     from airflow_automl.triggers._watcher import AwsSettings, Client
@@ -83,6 +84,7 @@ class SageMakerAutoMLJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event."""
+        await settle(self.poll_interval)
         yield TriggerEvent((await self._wait()).payload())  # type: ignore[no-untyped-call]
 
     async def _wait(self) -> JobEvent:
