@@ -232,6 +232,10 @@ class SageMakerAutoMLHook(AwsBaseHook):
             config = self.config
             if not config.retries:
                 config = config.merge(Config(retries={"total_max_attempts": 1, "mode": "standard"}))
+            # The provider's sessions share a loader: what is read here is not read again on the event loop.
+            loader: Any = self.get_session(region_name=self.region_name, deferrable=True).get_component("data_loader")
+            loader.load_service_model("sagemaker", "service-2", api_version=None)
+            loader.load_data_with_path("endpoints")
             return self.get_client_type(region_name=self.region_name, config=config, deferrable=True)
 
         return await sync_to_async(prepare)()
