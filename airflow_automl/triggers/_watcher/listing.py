@@ -16,10 +16,11 @@ __all__ = ["Listing"]
 
 Jobs = dict[str, Mapping[str, Any]]
 
-#: The service takes about so many calls of ListAutoMLJobs a second, from everybody in the account and region.
+#: The service takes about so many calls of ListAutoMLJobs a second, from everybody in the account and region; the
+#: pages of one look at what changed may come at once, where none came before.
 LISTS_PER_SECOND = 2.0
 #: What changed is listed from so many seconds before the list of before: lists lag, and clocks are coarse.
-OVERLAP = timedelta(seconds=20)
+OVERLAP = timedelta(seconds=10)
 #: More pages than these are not worth a look at what changed: then all that runs is listed.
 MOST_PAGES = 4
 PAGE_SIZE = 100
@@ -36,7 +37,7 @@ class Listing:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._pace = Pace(LISTS_PER_SECOND)
+        self._pace = Pace(LISTS_PER_SECOND, burst=MOST_PAGES)
         self._since: datetime | None = None
         self._overflowed = False
         self._failing_since: float | None = None
