@@ -95,8 +95,8 @@ def make(
 ) -> Plan:
     """Plan an ensembling job.
 
-    Of ``n`` candidates, ``n - 1`` are base models and the last one is their weighted ensemble; a single candidate is
-    one base model.
+    Of ``n`` candidates, ``n - 1`` are base models and the last one is their weighted ensemble. Up to two candidates are
+    all base models: an ensemble of one model is that model.
 
     :param rows: of the training data.
     :param problem_type: the API's name.
@@ -117,7 +117,8 @@ def make(
             "(`pip install 'airflow-automl[torch]'`)."
         )
     candidates = max_candidates or DEFAULT_CANDIDATES
-    base = _portfolio(usable, problem_type, rows, max(1, candidates - 1))
+    ensemble = candidates > 2
+    base = _portfolio(usable, problem_type, rows, candidates - ensemble)
     hyperparameters: dict[str, list[dict[str, Any]]] = {}
     for rank, (key, options) in enumerate(base):
         arguments = {**options.get("ag_args", {}), "priority": 1000 - rank}
@@ -132,7 +133,7 @@ def make(
         "num_bag_folds": 0,
         "num_stack_levels": 0,
         "dynamic_stacking": False,
-        "fit_weighted_ensemble": candidates > 1 and len(base) > 1,
+        "fit_weighted_ensemble": ensemble and len(base) > 1,
         "calibrate_decision_threshold": False,
         "raise_on_no_models_fitted": False,
         "num_cpus": threads,

@@ -29,7 +29,8 @@ def count(made):
 
 
 @pytest.mark.parametrize(
-    ("candidates", "base", "ensemble"), [(None, 9, True), (1, 1, False), (2, 1, False), (4, 3, True), (40, 39, True)]
+    ("candidates", "base", "ensemble"),
+    [(None, 9, True), (1, 1, False), (2, 2, False), (3, 2, True), (4, 3, True), (40, 39, True)],
 )
 def test_base_models_and_their_ensemble_together_are_max_candidates(candidates, base, ensemble):
     made = make(max_candidates=candidates)
