@@ -95,14 +95,14 @@ def leaderboard(candidates: Sequence[Mapping[str, Any]], limit: int | None = Non
 
 
 def comparison(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
-    """Models side by side: ``{model: {split: {metric: value}}}``."""
+    """Models side by side, a row for each metric of each split: ``{model: {split: {metric: value}}}``."""
     table = Table(box=None, padding=(0, 2), header_style="dim")
-    table.add_column("    model", no_wrap=True)
-    splits = {split: list(metrics) for model in scores.values() for split, metrics in model.items()}
-    for split, metrics in splits.items():
-        for metric in metrics:
-            table.add_column(f"{split}\n{metric}", justify="right")
-    for model, measured in scores.items():
-        cells = [f"{measured[split][metric]:.4f}" for split, metrics in splits.items() for metric in metrics]
-        table.add_row(f"    {model}", *cells)
+    table.add_column("    metric")
+    for model in scores:
+        table.add_column(model, justify="right")
+    rows = {
+        (split, metric) for measured in scores.values() for split, metrics in measured.items() for metric in metrics
+    }
+    for split, metric in sorted(rows, key=lambda row: (row[0] != "Validation", row[1])):
+        table.add_row(f"    {split} {metric}", *(f"{measured[split][metric]:.4f}" for measured in scores.values()))
     return table
