@@ -310,7 +310,7 @@ def compare(n: int, steady: float) -> bool:
 
 def alone(n: int, steady: float) -> bool:
     print(f"\nN = {n}: ours alone", flush=True)
-    result = measure(OURS, n, steady=steady, spread=max(60, n / 8), faults={})
+    result = measure(OURS, n, steady=steady, spread=max(60, n / 16), faults={})
     pages = -(-n // 100)
     registering, budget = sum(result["calls to register"].values()), 3 * pages + 10
     ticks = result["steady minutes"] * 60 / INTERVAL

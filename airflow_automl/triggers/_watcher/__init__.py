@@ -7,10 +7,10 @@ is the truth**. Only DescribeAutoMLJob(V2) ends a wait; ListAutoMLJobs says whom
 At every look (one in every poll interval, two from 500 jobs on):
 
 1. Up to three jobs are simply described; nothing below is needed.
-2. The page of jobs that changed lately (``LastModifiedTimeAfter``, counted from the service's own clock, with an
-   overlap) is listed. Jobs that it says have ended are described.
-3. Now and then, and when more jobs are new than pages would be needed, the jobs that still run are listed instead.
-   Watched jobs that are not among them are described: they ended before they were watched, or the list missed them.
+2. The jobs that changed lately (``LastModifiedTimeAfter``, counted from the service's own clock, with an overlap) are
+   listed, a few pages at most. Those that it says have ended are described.
+3. Now and then, and when more jobs are new than pages would be needed, all jobs that still run are listed too.
+   Watched jobs that are not among them are described: they ended before they were watched, or a list missed them.
 4. The few jobs that were described longest ago are described anyway: lists may be wrong for as long as they like.
 
 If lists are denied, or don't come, all jobs are described in turn, as fast as the rate allows. Each operation has a

@@ -44,6 +44,11 @@ class Listing:
         self._denied_until = float("-inf")
 
     @property
+    def begun(self) -> bool:
+        """Whether there was a list to count changes from."""
+        return self._since is not None
+
+    @property
     def incomplete(self) -> bool:
         """Whether only a list of all that runs can help: none came before, or too much has changed for a few pages."""
         return self._since is None or self._overflowed
@@ -66,12 +71,13 @@ class Listing:
         """List all jobs that have not ended."""
         since: datetime | None = None
         jobs: Jobs = {}
+        self._overflowed = False
         # In this order a job that is stopped meanwhile is in one of the two.
         for status in (JobStatus.IN_PROGRESS, JobStatus.STOPPING):
             found, first, _ = await self._pages(most_pages, StatusEquals=status.value)
             jobs |= found
             since = since or first
-        self._since, self._overflowed = since, False
+        self._since = self._since or since
         return jobs
 
     async def unfinished(self, most_pages: int) -> set[str]:
@@ -85,8 +91,9 @@ class Listing:
     async def changed(self) -> Jobs:
         """List the jobs that changed since the last list."""
         assert self._since is not None  # noqa: S101
-        jobs, first, more = await self._pages(MOST_PAGES, LastModifiedTimeAfter=self._since - OVERLAP)
-        self._since, self._overflowed = first, more
+        jobs, first, more = await self._pages(MOST_PAGES, urgent=True, LastModifiedTimeAfter=self._since - OVERLAP)
+        self._since = first or self._since
+        self._overflowed = self._overflowed or more
         return jobs
 
     async def changed_since(self, since: datetime | None, most_pages: int) -> tuple[Jobs, datetime | None, bool]:
@@ -97,23 +104,23 @@ class Listing:
         filters: dict[str, Any] = {} if since is None else {"LastModifiedTimeAfter": since}
         return await self._pages(1 if since is None else most_pages, **filters)
 
-    async def _pages(self, most: int, **filters: Any) -> tuple[Jobs, datetime | None, bool]:
+    async def _pages(self, most: int, urgent: bool = False, **filters: Any) -> tuple[Jobs, datetime | None, bool]:
         """Return the jobs, the service's time at the first page, and whether there was more."""
         jobs: Jobs = {}
         first: datetime | None = None
         page: dict[str, Any] = {}
         for number in range(most):
             token = {"NextToken": page["NextToken"]} if number else {}
-            page = await self._page(**filters, **token)
+            page = await self._page(urgent, **filters, **token)
             first = first or self.server_time(page)
             jobs |= {str(job["AutoMLJobName"]).lower(): job for job in page.get("AutoMLJobSummaries", ())}
             if not page.get("NextToken"):
                 return jobs, first, False
         return jobs, first, True
 
-    async def _page(self, **arguments: Any) -> dict[str, Any]:
+    async def _page(self, urgent: bool, **arguments: Any) -> dict[str, Any]:
         for attempt in range(1, _TRIES + 1):
-            turn = await self._pace.turn()
+            turn = await self._pace.turn(urgent)
             try:
                 page = await self._client.call(
                     "list_auto_ml_jobs",

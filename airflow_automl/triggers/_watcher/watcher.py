@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import heapq
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -56,7 +56,7 @@ class _Watch:
         self.looked_at = now
         self.known = False
         self.looking = False
-        self.refused = False
+        self.refused_at: float | None = None
         self.modified: datetime | None = None
         self.waiting: dict[asyncio.Future[Describe], float] = {}
         self.notices: dict[asyncio.Future[Describe], tuple[Notice, contextvars.Context]] = {}
@@ -94,7 +94,8 @@ class Watcher:
         self._main: asyncio.Task[None] | None = None
         self._describing = Pace(calls_per_second, burst=max(1, round(2 * calls_per_second)))
         self.listing = Listing(self.client)
-        self._list_task: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
         self._swept = float("-inf")
         self._slots = SlotLine(self.listing)
         self._slots_task: asyncio.Task[None] | None = None
@@ -139,7 +140,7 @@ class Watcher:
         :param since: when the task first asked, in seconds since the epoch.
         """
         async with self.in_use():
-            if self._slots_task is None or self._slots_task.done():
+            if _idle(self._slots_task):
                 self._slots_task = self._start(self._slots.serve())
             await self._slots.turn(since)
 
@@ -194,40 +195,50 @@ class Watcher:
             return
         now = asyncio.get_running_loop().time()
         share = -(-len(watches) // RECHECK_SHARE)
-        self._look_at(heapq.nsmallest(share, watches, key=lambda watch: watch.looked_at), urgent=True)
-        self._look_at(watch for watch in watches if watch.refused)
+        known = (watch for watch in watches if watch.known)
+        self._look_at(heapq.nsmallest(share, known, key=lambda watch: watch.looked_at), urgent=True)
+        self._look_at(watch for watch in watches if watch.refused_at is not None)
         if self.listing.failing_for(now) > LISTLESS_INTERVALS * self._interval():
             self._look_at(watches)
-        if self._list_task is None and not self.listing.denied(now):
-            self._list_task = self._start(self._list(watches, now))
+        if self.listing.denied(now):
+            return
+        new = [watch for watch in watches if not watch.known]
+        pages = -(-len(watches) // 100)
+        sweep_due = now - self._swept >= max(SWEEP_SECONDS, SWEEP_INTERVALS * self._interval())
+        if _idle(self._sweeping) and (sweep_due or len(new) > pages or self.listing.incomplete):
+            self._sweeping = self._start(self._list(self._sweep, watches))
+        if _idle(self._following) and self.listing.begun:
+            # New jobs are few where no sweep is under way: they are described at once.
+            self._look_at(new if _idle(self._sweeping) else ())
+            self._following = self._start(self._list(self._follow, watches))
 
-    async def _list(self, watches: list[_Watch], now: float) -> None:
-        """Look at those jobs that a list gives reason to look at."""
+    async def _list(self, work: Callable[[list[_Watch]], Awaitable[None]], watches: list[_Watch]) -> None:
         try:
-            new = [watch for watch in watches if not watch.known]
-            pages = -(-len(watches) // 100)
-            sweep_due = now - self._swept >= max(SWEEP_SECONDS, SWEEP_INTERVALS * self._interval())
-            if sweep_due or len(new) > pages or self.listing.incomplete:
-                running = await self.listing.running(most_pages=3 * pages + 7)
-                self._swept = now
-                for watch in watches:
-                    watch.known = True
-                    self._heed(watch, running)
-                self._look_at(watch for watch in watches if watch.name.lower() not in running)
-            else:
-                changed = await self.listing.changed()
-                for watch in watches:
-                    self._heed(watch, changed)
-                ended = {name for name, job in changed.items() if is_terminal(job.get("AutoMLJobStatus"))}
-                self._look_at(watch for watch in watches if not watch.known or watch.name.lower() in ended)
+            await work(watches)
         except AutoMLTransientError as error:
             log.info("AutoML jobs can't be listed just now, which delays news of their ends: %s", error)
         except AutoMLError as error:
             self.listing.deny(asyncio.get_running_loop().time())
             log.warning("AutoML jobs can't be listed; they are described one by one instead: %s", error)
             self._look_at(watches)
-        finally:
-            self._list_task = None
+
+    async def _sweep(self, watches: list[_Watch]) -> None:
+        """Look at those jobs that a list of all that run does not show."""
+        now = asyncio.get_running_loop().time()
+        running = await self.listing.running(most_pages=3 * -(-len(watches) // 100) + 7)
+        self._swept = now
+        for watch in watches:
+            watch.known = True
+            self._heed(watch, running)
+        self._look_at(watch for watch in watches if watch.name.lower() not in running)
+
+    async def _follow(self, watches: list[_Watch]) -> None:
+        """Look at those jobs that a list of what changed says have ended."""
+        changed = await self.listing.changed()
+        for watch in watches:
+            self._heed(watch, changed)
+        ended = {name for name, job in changed.items() if is_terminal(job.get("AutoMLJobStatus"))}
+        self._look_at(watch for watch in watches if watch.name.lower() in ended)
 
     def _heed(self, watch: _Watch, jobs: Mapping[str, Mapping[str, Any]]) -> None:
         """Take note of a transition. A list may lag: only what is newer than what is known counts."""
@@ -274,7 +285,7 @@ class Watcher:
 
     def _answer(self, watch: _Watch, answer: Describe) -> None:
         now = asyncio.get_running_loop().time()
-        watch.refused, watch.known, watch.looked_at = False, True, now
+        watch.refused_at, watch.known, watch.looked_at = None, True, now
         watch.modified = answer.get("LastModifiedTime", watch.modified)
         server_time = self.listing.server_time(answer)
         answer.pop("ResponseMetadata", None)
@@ -287,9 +298,15 @@ class Watcher:
 
     def _refuse(self, watch: _Watch, error: AutoMLError) -> None:
         """End a wait whose job can't be seen at the second look: reads lag behind writes, permissions too."""
-        if watch.refused or not isinstance(error, AutoMLJobNotFound | AutoMLAccessDenied):
+        now = asyncio.get_running_loop().time()
+        if watch.refused_at is None:
+            watch.refused_at = now
+        # Other triggers that start may wake the watcher at once: that look is not the second.
+        if (
+            not isinstance(error, AutoMLJobNotFound | AutoMLAccessDenied)
+            or now - watch.refused_at > self._interval() / 2
+        ):
             watch.end(error)
-        watch.refused = True
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -301,3 +318,7 @@ class Watcher:
         self._work.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.error("The watcher stumbled, and goes on", exc_info=error)
+
+
+def _idle(task: asyncio.Task[None] | None) -> bool:
+    return task is None or task.done()

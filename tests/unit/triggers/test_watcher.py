@@ -170,6 +170,17 @@ async def test_a_job_that_is_seen_late_is_not_missing(standin: StandIn) -> None:
     assert (await asyncio.wait_for(wait, 10))["AutoMLJobStatus"] == "Completed"
 
 
+async def test_a_look_that_another_trigger_woke_is_not_the_second(standin: StandIn) -> None:
+    wait = asyncio.create_task(watcher_for(AWS).end_of("late", "V2", 2.0))
+    await until(lambda: standin.calls.total() == 1)
+    standin.add_job("other", running(60))
+    other = asyncio.create_task(watcher_for(AWS).end_of("other", "V2", 2.0))
+    await until(lambda: standin.calls.total() == 3)
+    standin.add_job("late", running(0.1))
+    assert (await asyncio.wait_for(wait, 10))["AutoMLJobStatus"] == "Completed"
+    other.cancel()
+
+
 @pytest.mark.parametrize("others", [0, 10])
 async def test_a_job_that_is_not_there_is_looked_for_twice(standin: StandIn, others: int) -> None:
     for number in range(others):
