@@ -82,7 +82,7 @@ bench: setup ## the figures of the README
 	@for script in $$(ls benchmarks/*.py | grep -v '/_'); do echo "==> $$script"; $(BIN)/python $$script; done
 
 docs: setup ## build the documentation, strictly
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: $(BIN)/uv ## make the lock files anew
 	@$(UV_COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
