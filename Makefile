@@ -48,7 +48,7 @@ demo: setup ## train, judge, deploy and report a model in Airflow, on this machi
 ui: setup ## the same in Airflow's web interface
 	@$(BIN)/airflow-automl demo --ui
 
-test: lint types unit lowest integration ## everything that CI runs
+test: lint types docs unit lowest integration ## everything that CI runs
 	@echo "==> make test: all passed"
 
 test-all: test ## the long runs too: soak, fuzz, crash, benchmarks
@@ -82,6 +82,7 @@ bench: setup ## the figures of the README
 	@for script in $$(ls benchmarks/*.py | grep -v '/_'); do echo "==> $$script"; $(BIN)/python $$script; done
 
 docs: setup ## build the documentation, strictly
+	@echo "==> documentation"
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: $(BIN)/uv ## make the lock files anew
