@@ -299,6 +299,7 @@ class Watcher:
     def _refuse(self, watch: _Watch, error: AutoMLError) -> None:
         """End a wait whose job can't be seen at the second look: reads lag behind writes, permissions too."""
         now = asyncio.get_running_loop().time()
+        watch.known = True
         if watch.refused_at is None:
             watch.refused_at = now
         # Other triggers that start may wake the watcher at once: that look is not the second.

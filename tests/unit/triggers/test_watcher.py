@@ -182,14 +182,14 @@ async def test_a_look_that_another_trigger_woke_is_not_the_second(standin: Stand
 
 
 @pytest.mark.parametrize("others", [0, 10])
-async def test_a_job_that_is_not_there_is_looked_for_twice(standin: StandIn, others: int) -> None:
+async def test_a_job_that_is_not_there_is_looked_for_again_and_not_for_ever(standin: StandIn, others: int) -> None:
     for number in range(others):
         standin.add_job(f"job-{number}", running(60))
     waits = [asyncio.create_task(watcher_for(AWS).end_of(f"job-{n}", "V2", INTERVAL)) for n in range(others)]
     with pytest.raises(AutoMLJobNotFound, match="gone"):
         await asyncio.wait_for(watcher_for(AWS).end_of("gone", "V2", INTERVAL), 10)
     looks = [body for operation, body in standin.requests if body.get("AutoMLJobName") == "gone"]
-    assert len(looks) == 2
+    assert 2 <= len(looks) <= 4
     for wait in waits:
         wait.cancel()
 
