@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a shell's background jobs are started with it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     started = time.monotonic()
