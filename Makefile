@@ -76,7 +76,7 @@ lowest: $(LOWEST)/.ready
 
 integration: setup
 	@echo "==> integration tests: real DAGs, real service"
-	@$(BIN)/python -m pytest -q -m "not slow" tests/integration
+	@$(BIN)/python -m pytest -q -m "not slow" tests/integration tests/browser
 
 bench: setup ## the figures of the README
 	@for script in $$(ls benchmarks/*.py | grep -v '/_'); do echo "==> $$script"; $(BIN)/python $$script; done
