@@ -17,6 +17,7 @@ class Command(NamedTuple):
 
     module: str
     help: str
+    extra: str = "local"
 
 
 COMMANDS = {
@@ -26,7 +27,7 @@ COMMANDS = {
     "logs": Command("airflow_automl.local.commands.logs", "show a job's training log"),
     "prune": Command("airflow_automl.local.commands.prune", "remove what old jobs left on disk"),
     "check": Command("airflow_automl.contract.command", "validate a CreateAutoMLJob(V2) request in a file"),
-    "demo": Command("airflow_automl.demo", "train, judge, deploy and report a model, end to end"),
+    "demo": Command("airflow_automl.demo", "train, judge, deploy and report a model, end to end", "demo"),
 }
 
 
@@ -67,7 +68,7 @@ def _load(name: str, command: Command):  # type: ignore[no-untyped-def]
             raise
         print(
             f"airflow-automl {name}: the Python package {error.name!r} is missing; "
-            f"install the extra that brings it: pip install 'airflow-automl[local]'",
+            f"install the extra that brings it: pip install 'airflow-automl[{command.extra}]'",
             file=sys.stderr,
         )
         return None
