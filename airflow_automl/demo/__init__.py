@@ -17,12 +17,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+
+from airflow_automl.demo import dataset
 from airflow_automl.demo.stack import DemoFailed, Process, Stack, tail
 from airflow_automl.exceptions import AutoMLError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from airflow_automl.demo.dataset import Split
 
 DAG_ID = "scheduled_retraining"
@@ -55,8 +56,6 @@ def run(args: argparse.Namespace) -> int:
 
     :return: 0 when the model was deployed and answered, 1 when something failed, 130 after Ctrl-C.
     """
-    from rich.console import Console
-
     # SIGINT too: a shell's background jobs are started with it ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -94,8 +93,6 @@ def _dags_folder() -> Path:
 
 
 def _prepare(console: Console, stack: Stack) -> Split:
-    from airflow_automl.demo import dataset
-
     console.print("[bold]==>[/] starting the embedded Autopilot and preparing Airflow's database")
     stack.use_airflow(_dags_folder(), {"AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO"})
     migration = stack.airflow("airflow-db-migrate", "db", "migrate")
@@ -145,7 +142,6 @@ def _conf(max_runtime: int) -> str:
 
 def _show_result(console: Console, stack: Stack, split: Split, job_name: str) -> None:
     from airflow_automl.contract.metrics import candidate_metrics
-    from airflow_automl.demo import dataset
     from airflow_automl.demo.screen import comparison, leaderboard
 
     sagemaker = _client(stack, "sagemaker")
@@ -180,8 +176,6 @@ def _show_result(console: Console, stack: Stack, split: Split, job_name: str) ->
 
 def _predict(stack: Stack, split: Split) -> list[dict[str, Any]]:
     """Score the test rows through the live endpoint: ``predicted_label`` and ``probability_of_yes`` per row."""
-    from airflow_automl.demo import dataset
-
     body = dataset.to_csv(split.test.drop(columns=dataset.TARGET), header=False)
     answer = _client(stack, "sagemaker-runtime").invoke_endpoint(
         EndpointName=ENDPOINT, ContentType="text/csv", Accept="text/csv", Body=body
@@ -201,8 +195,6 @@ def parse_prediction(row: str) -> dict[str, Any]:
 
 def _fetch_report(stack: Stack) -> Path:
     """Copy the newest report out of the S3 store, so that a browser can open it."""
-    from airflow_automl.demo import dataset
-
     s3 = _client(stack, "s3")
     objects = s3.list_objects_v2(Bucket=dataset.BUCKET, Prefix="churn/reports/").get("Contents", [])
     pages = [item for item in objects if item["Key"].endswith(".html")]

