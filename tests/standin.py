@@ -43,6 +43,10 @@ def running(seconds: float) -> tuple[Step, ...]:
     return ends("Completed", "Completed", seconds)
 
 
+#: A script of a job that runs until it is stopped.
+ENDLESS: tuple[Step, ...] = ((0.0, "InProgress", "Starting"), (0.05, "InProgress", "TrainingModels"))
+
+
 def candidate(name: str, value: float = 0.87) -> dict[str, Any]:
     """A best candidate as the service answers it."""
     return {

@@ -21,7 +21,7 @@ from airflow_automl.operators import (
     SageMakerAutoMLStopOperator,
 )
 from airflow_automl.sensors import SageMakerAutoMLJobSensor
-from tests.standin import COMPLETED, StandIn, connection, ends, running, serve
+from tests.standin import COMPLETED, ENDLESS, StandIn, connection, ends, running, serve
 
 ROLE = "arn:aws:iam::123456789012:role/automl"
 DATA = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://data/train/"}}
@@ -179,16 +179,17 @@ def ran_tasks(run_tasks: Callable[..., Ran], tmp_path_factory: pytest.TempPathFa
     """One run of a DAG that shows what else these tasks can do."""
     stand_in: StandIn = run_tasks.stand_in  # type: ignore[attr-defined]
     stand_in.reset()
-    stand_in.plan = lambda request: running(0.4)
+    scripts = dict.fromkeys(("from_json", "from_yaml", "v2_said_outright", "defaults", "not_waited"), running(0.4))
+    stand_in.plan = plan_by_task({**scripts, "timed_out": ENDLESS})
     for name, script, api in (
         ("done", COMPLETED, "V2"),
         ("done-v1", COMPLETED, "V1"),
         ("soon", running(6), "V2"),
         ("soon-v1", running(6), "V1"),
         ("bad", ends("Failed", "Failed"), "V2"),
-        ("endless", running(3600), "V2"),
-        ("doomed", running(3600), "V2"),
-        ("doomed-too", running(3600), "V1"),
+        ("endless", ENDLESS, "V2"),
+        ("doomed", ENDLESS, "V2"),
+        ("doomed-too", ENDLESS, "V1"),
     ):
         stand_in.add_job(name, script, api=api, age=1)
     folder = tmp_path_factory.mktemp("configs")
@@ -215,7 +216,7 @@ def ran_tasks(run_tasks: Callable[..., Ran], tmp_path_factory: pytest.TempPathFa
         job(task_id="defaults", config=lean, aws_conn_id="defaults", **quick)
         trained = job(task_id="not_waited", config=V2, wait_for_completion=False, deferrable=True)
         job(task_id="timed_out", config=V2, max_wait=timedelta(seconds=0.1), deferrable=True, **quick)
-        watch = {"poke_interval": 0.2, "timeout": 30}
+        watch = {"poke_interval": 0.2, "timeout": 600}
         found = sensor(task_id="finds_ended", job_name="done", outlets=[Asset("found")], **watch)
         sensor(task_id="finds_ended_deferrable", job_name="done-v1", deferrable=True, **watch)
         sensor(task_id="pokes", job_name="{{ 'soon' }}", **watch)
