@@ -81,7 +81,12 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
             describe,
             self._candidates(name),
             tags=self.hook.read_tags(describe["AutoMLJobArn"]) or job.get("tags"),
-            insights=read(documents.best_candidate(describe), self._objects, self._content),
+            insights=read(
+                documents.best_candidate(describe),
+                self._objects,
+                self._content,
+                documents.problem_type(describe),
+            ),
             run=_run(context),
             previous=self._previous(context),
             timeline=job.get("timeline"),

@@ -1,7 +1,7 @@
 """A job's report: what the service says about it, gathered into one document and shown on one page.
 
 ``document`` is made of the service's answers, ``insights`` reads what lies beside the candidate in S3, ``plots`` draws,
-``page`` renders. None of them imports Airflow or an AWS client.
+``page`` renders, ``sections`` has what only one problem type shows. None of them imports Airflow or an AWS client.
 """
 
 from __future__ import annotations

@@ -8,29 +8,32 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["Lister", "Reader", "read"]
+from airflow_automl.report.sections import Lister, Reader, section_of
 
-#: Returns the content of an object.
-Reader = Callable[[str], bytes]
-#: Returns the addresses of the objects under a prefix.
-Lister = Callable[[str], Iterable[str]]
+__all__ = ["read"]
 
 _LIMIT = 5_000_000
 
 
-def read(candidate: Mapping[str, Any] | None, list_objects: Lister, read_object: Reader) -> dict[str, Any]:
+def read(
+    candidate: Mapping[str, Any] | None,
+    list_objects: Lister,
+    read_object: Reader,
+    problem_type: str | None = None,
+) -> dict[str, Any]:
     """Read the reports that a candidate points to.
 
     :param candidate: the candidate's document.
     :param list_objects: lists the addresses under an S3 prefix.
     :param read_object: reads one of them.
+    :param problem_type: that of the job; its section (:mod:`airflow_automl.report.sections`) reads what it shows.
     :return: any of ``feature_importance`` (feature → mean absolute SHAP value), ``confusion_matrix``
         (``{"labels", "rows"}``), ``roc`` (``{"fpr", "tpr"}``), ``precision_recall`` (``{"recall", "precision"}``),
-        ``predictions`` (``{"actual", "predicted"}``), ``residuals`` (``{"counts", "edges"}``), and ``notes`` on what
-        could not be read.
+        ``predictions`` (``{"actual", "predicted"}``), ``residuals`` (``{"counts", "edges"}``), what the problem type's
+        section found under its name, and ``notes`` on what could not be read.
     """
     locations = ((candidate or {}).get("CandidateProperties") or {}).get("CandidateArtifactLocations") or {}
     found: dict[str, Any] = {}
@@ -44,6 +47,13 @@ def read(candidate: Mapping[str, Any] | None, list_objects: Lister, read_object:
                 take(content, found)
         except Exception as error:  # whatever storage raises, the rest of the report is worth having
             notes.append(f"{key} at {prefix} could not be read: {error}")
+    section = section_of(problem_type)
+    if candidate and section:
+        name, module = section
+        try:
+            found[name] = module.read(candidate, list_objects, read_object)
+        except Exception as error:
+            notes.append(f"What belongs to {problem_type} could not be read: {error}")
     if notes:
         found["notes"] = notes
     return found

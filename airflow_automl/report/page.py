@@ -18,6 +18,7 @@ from markupsafe import Markup
 from airflow_automl import __version__
 from airflow_automl.report import plots
 from airflow_automl.report.document import duration_text
+from airflow_automl.report.sections import Card, section_of
 
 __all__ = ["render"]
 
@@ -76,6 +77,14 @@ def _matrix(insights: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"labels": matrix["labels"], "rows": rows}
 
 
+def _cards(report: Mapping[str, Any]) -> list[Card]:
+    section = section_of(report["job"]["problem_type"])
+    if section is None:
+        return []
+    name, module = section
+    return list(module.cards(report["insights"].get(name) or {}, report))
+
+
 def render(report: Mapping[str, Any]) -> str:
     """Render a report's document.
 
@@ -110,6 +119,7 @@ def render(report: Mapping[str, Any]) -> str:
             report=report,
             plots=drawn,
             matrix=_matrix(insights),
+            cards=_cards(report),
             rows=_ROWS,
             gantt_cut=_GANTT if sum(row["seconds"] is not None for row in rows) > _GANTT else None,
             feature_count=len(importance or ()),

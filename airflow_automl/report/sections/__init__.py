@@ -1,0 +1,66 @@
+"""What a problem type adds to the report: one module for each, with the two functions of :class:`Section`.
+
+A new one is a module here and its line in :data:`SECTIONS`. The page's style sheet is ``templates/report.css``: the
+Content-Security-Policy allows no inline styles. :mod:`airflow_automl.report.plots` has what draws SVG.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, cast
+
+from markupsafe import Markup
+
+__all__ = ["SECTIONS", "Card", "Lister", "Reader", "Section", "section_of"]
+
+#: Returns the content of an object.
+Reader = Callable[[str], bytes]
+#: Returns the addresses of the objects under a prefix.
+Lister = Callable[[str], Iterable[str]]
+
+#: Problem type, as ``report["job"]["problem_type"]`` has it → the name of its module in this package.
+SECTIONS: dict[str, str] = {}
+
+
+class Card(NamedTuple):
+    """One box on the page.
+
+    :param title: its heading; escaped by the page.
+    :param body: HTML or SVG, in which every value is escaped already.
+    :param note: a sentence below it; escaped by the page.
+    :param wide: take the page's whole width, as tables and long plots do.
+    """
+
+    title: str
+    body: Markup
+    note: str = ""
+    wide: bool = False
+
+
+class Section(Protocol):
+    """A module of this package."""
+
+    @staticmethod
+    def read(candidate: Mapping[str, Any], list_objects: Lister, read_object: Reader) -> dict[str, Any]:
+        """Read what lies beside the best candidate in S3.
+
+        Nothing there is taken for granted. What is missing is left out; what raises becomes a note on the page.
+
+        :param candidate: the candidate's document.
+        :return: JSON-serializable; kept as ``report["insights"][<module's name>]``.
+        """
+
+    @staticmethod
+    def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]:
+        """Show what :func:`read` found, which may be nothing.
+
+        :param found: what it returned; empty where it failed or was never called.
+        :param report: the report's document (:func:`airflow_automl.report.document.build`).
+        """
+
+
+def section_of(problem_type: str | None) -> tuple[str, Section] | None:
+    """Return the name and the module of a problem type's section, ``None`` if it adds nothing."""
+    name = SECTIONS.get(problem_type or "")
+    return (name, cast(Section, importlib.import_module(f"{__name__}.{name}"))) if name else None
