@@ -66,6 +66,7 @@ class DataFolder:
         self.s3 = self.root / "s3"
         self.models = self.root / "models"
         self.jobs = self.root / "jobs"
+        self.weights = self.root / "weights"
         self._info = self.root / "service.json"
         self._secrets = self.root / "credentials.json"
 

@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,16 +65,23 @@ class ModelHost:
     :param s3_client: makes a client of the S3 store.
     :param threads: cores that the host may use.
     :param command: starts the host.
+    :param environment: variables to add to the service's own, such as where weights are.
     """
 
     def __init__(
-        self, folder: DataFolder, s3_client: Callable[[], Any], threads: int, command: Sequence[str] = COMMAND
+        self,
+        folder: DataFolder,
+        s3_client: Callable[[], Any],
+        threads: int,
+        command: Sequence[str] = COMMAND,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._folder = folder
         self._s3_client = s3_client
         self._threads = threads
         self._socket = _socket_path(folder)
         self._command = [*command, "--socket", str(self._socket)]
+        self._environment = dict(environment or {})
         self._child: subprocess.Popen[bytes] | None = None
         self._session: aiohttp.ClientSession | None = None
         self._starting = asyncio.Lock()
@@ -196,6 +203,7 @@ class ModelHost:
             "OMP_NUM_THREADS": str(self._threads),
             "OMP_WAIT_POLICY": "passive",
             "PYTHONUNBUFFERED": "1",
+            **self._environment,
         }
         with self._log.open("ab") as output:
             self._child = subprocess.Popen(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airflow_automl.local import one_click, processes, s3, trainers
+from airflow_automl.local import one_click, processes, s3, trainers, weights
 from airflow_automl.local.database import Database
 from airflow_automl.local.deployments import Deployments
 from airflow_automl.local.folder import DataFolder, ServiceInfo
@@ -39,6 +39,7 @@ class Settings:
     :param credentials: demanded of every request; by default any signature, or none, is accepted.
     :param region: the AWS region of all ARNs.
     :param account: the AWS account of all ARNs.
+    :param model_dir: folder of weights and base models; by default the one that ``AUTOML_MODEL_DIR`` names, if any.
     :param trainer_command: starts a trainer; the job's folder is added.
     """
 
@@ -50,6 +51,7 @@ class Settings:
     credentials: Credentials | None = None
     region: str = "us-east-1"
     account: str = "123456789012"
+    model_dir: Path | None = None
     trainer_command: Sequence[str] = trainers.COMMAND
 
 
@@ -73,7 +75,9 @@ class Service:
         else:
             self.store = ExternalStore(settings.s3_endpoint, self.credentials, settings.region)
         self.foreign = Foreign(lambda: self.store.endpoint_url)
-        self.host = ModelHost(self.folder, self.s3_client, processes.available_cores())
+        self.host = ModelHost(
+            self.folder, self.s3_client, processes.available_cores(), environment=self._weights_environment()
+        )
         self.deployments = Deployments(self.resources, self.jobs, self.host)
         self.transforms = Transforms(self.resources, self.deployments, self.host, self.folder, self.s3_client)
         self.runtime = Runtime(self.resources, self.host)
@@ -150,6 +154,14 @@ class Service:
             )
         return Credentials(*self.folder.own_credentials())
 
+    def _weights_environment(self) -> dict[str, str]:
+        environment = {weights.CACHE_DIR: str(self.folder.weights)}
+        models = self.settings.model_dir or weights.model_folder()
+        if models is not None:
+            # Trainers run elsewhere: a relative path would mean another folder there.
+            environment[weights.MODEL_DIR] = str(models.expanduser().resolve())
+        return environment
+
     def _trainer_settings(self) -> trainers.TrainerSettings:
         at_once = max(1, self.settings.max_jobs)
         memory = self.settings.job_memory or int(processes.available_memory() * 0.9 / at_once)
@@ -158,6 +170,7 @@ class Service:
             "AWS_ACCESS_KEY_ID": self.credentials.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.credentials.secret_access_key,
             "AWS_DEFAULT_REGION": self.settings.region,
+            **self._weights_environment(),
         }
         if self.credentials.session_token:
             environment["AWS_SESSION_TOKEN"] = self.credentials.session_token

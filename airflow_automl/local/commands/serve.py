@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--job-memory", type=_size, metavar="SIZE", help="memory of one job, such as 8G (default: its share of 90%%)")
     add("--region", default="us-east-1", help="AWS region of all ARNs (default: %(default)s)")
     add("--account", type=_account, default="123456789012", help="AWS account of all ARNs (default: %(default)s)")
+    add("--model-dir", type=Path, metavar="DIR", help="folder of weights and base models (default: $AUTOML_MODEL_DIR)")
     add("--access-key", metavar="KEY", help="demand requests signed with this access key")
     add("--secret-key", metavar="SECRET", help="its secret; other users of this machine can see it here")
     add("--credentials-file", type=Path, metavar="FILE", help="the same from the [default] part of an AWS file")
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         credentials=credentials,
         region=args.region,
         account=args.account,
+        model_dir=args.model_dir,
     )
     serve(settings, args.host, args.port, lambda url: print(f"ready {url}", flush=True))
     return 0
