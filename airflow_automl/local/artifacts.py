@@ -23,7 +23,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,7 @@ from airflow_automl.local.data.frame import Feature, conform
 __all__ = [
     "ArtifactError",
     "Predictor",
+    "Responder",
     "Stage",
     "answer_of",
     "describe",
@@ -55,9 +56,14 @@ MAX_BYTES = 20 << 30
 
 _LOADERS = {
     "autogluon": "airflow_automl.local.engines.ensembling.model",
+    "timeseries": "airflow_automl.local.engines.timeseries.serving",
     "tuning": "airflow_automl.local.engines.tuning.serving",
 }
-"""Engine named in the metadata → the module whose ``load_stage(folder, metadata, environment, threads)`` opens it."""
+"""Engine named in the metadata → the module that opens it.
+
+It has ``load_stage(folder, metadata, environment, threads)`` if the model takes rows of a table (:class:`Stage`), else
+``load_model`` with the same parameters (:class:`Responder`).
+"""
 
 _DISTRIBUTIONS = {"xgboost": ("xgboost", "xgboost-cpu"), "lightgbm": ("lightgbm",), "torch": ("torch",)}
 
@@ -76,6 +82,22 @@ class Stage(Protocol):
 
     def __call__(self, value: Any) -> Any:
         """Process the rows of one request."""
+        ...
+
+
+@runtime_checkable
+class Responder(Protocol):
+    """A trained candidate in one container, whose requests and answers are not rows of a table."""
+
+    def respond(self, body: bytes, content_type: str | None, accept: str | None) -> tuple[bytes, str]:
+        """Answer a request.
+
+        :param body: the request's body.
+        :param content_type: its type.
+        :param accept: the type that the caller wants.
+        :return: the answer and its type.
+        :raises PayloadError: the body is nothing that this model can take (of ``airflow_automl.local.payloads``).
+        """
         ...
 
 
@@ -234,11 +256,11 @@ def unpack(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None
         raise ArtifactError(f"{path} is damaged or unsafe: {error}.") from error
 
 
-def load(path: str | os.PathLike[str]) -> Predictor:
-    """Load a candidate that is one artefact (ENSEMBLING).
+def load(path: str | os.PathLike[str]) -> Any:
+    """Load a candidate that is one artefact (all but HYPERPARAMETER_TUNING's).
 
     :param path: a ``model.tar.gz``, or the folder it was unpacked to.
-    :return: the predictor.
+    :return: a :class:`Predictor`; for other problem types than tables what their engine's ``load_model`` returns.
     :raises ArtifactError: it is no artefact, was written with other versions of the libraries, or is one of several
         that make a candidate together: then use :func:`load_folders`.
     """
@@ -253,12 +275,13 @@ def load(path: str | os.PathLike[str]) -> Predictor:
 
 def load_folders(
     folders: Sequence[Path], environments: Sequence[Mapping[str, str]] | None = None, threads: int = 1
-) -> Predictor:
+) -> Any:
     """Load a candidate from the unpacked artefacts of its containers.
 
     :param folders: one for each container, in their order.
     :param environments: Environment of each container; by default none.
     :param threads: how many threads a prediction may use.
+    :return: as for :func:`load`.
     :raises ArtifactError: an artefact can't be used here, or they don't make a candidate together.
     """
     documents = [describe(folder) for folder in folders]
@@ -269,9 +292,13 @@ def load_folders(
         raise ArtifactError(
             f"{expected} containers make this candidate, not {len(folders)}: take all of its InferenceContainers."
         )
+    environments = environments or [{} for _ in folders]
+    loaders = [importlib.import_module(_LOADERS[document["engine"]]) for document in documents]
+    if hasattr(loaders[0], "load_model"):
+        return loaders[0].load_model(folders[0] / MODEL, documents[0], environments[0], threads)
     stages = [
-        importlib.import_module(_LOADERS[document["engine"]]).load_stage(folder / MODEL, document, environment, threads)
-        for folder, document, environment in zip(folders, documents, environments or [{} for _ in folders], strict=True)
+        loader.load_stage(folder / MODEL, document, environment, threads)
+        for loader, folder, document, environment in zip(loaders, folders, documents, environments, strict=True)
     ]
     return Predictor(documents[0], stages)
 

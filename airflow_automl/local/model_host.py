@@ -45,19 +45,21 @@ class _Loaded:
 
     :param containers: what it was loaded from; the same again needs no loading.
     :param predictor: does the work.
-    :param keys: what it answers.
+    :param keys: what it answers; a responder decides that itself.
     :param worker: the thread that may touch it.
     """
 
     containers: Sequence[Mapping[str, Any]]
-    predictor: artifacts.Predictor
+    predictor: artifacts.Predictor | artifacts.Responder
     keys: tuple[str, ...]
     worker: ThreadPoolExecutor
 
     def invoke(self, body: bytes, content_type: str | None, accept: str | None) -> tuple[bytes, str]:
         """Predict for a request body."""
-        kind = payloads.negotiate(accept)
         predictor = self.predictor
+        if isinstance(predictor, artifacts.Responder):
+            return predictor.respond(body, content_type, accept)
+        kind = payloads.negotiate(accept)
         rows = payloads.decode(body, content_type, predictor.features, predictor.metadata.get("target"))
         answer = payloads.encode(predictor.answer(rows), self.keys, kind)
         return answer, f"{kind}; charset=utf-8" if kind == payloads.CSV else kind
@@ -126,7 +128,7 @@ class ModelHost:
                 predictor = await asyncio.get_running_loop().run_in_executor(
                     worker, artifacts.load_folders, folders, environments, threads
                 )
-                keys = _keys(environments, predictor)
+                keys = () if isinstance(predictor, artifacts.Responder) else _keys(environments, predictor)
             except AutoMLError as error:
                 worker.shutdown(wait=False)
                 return _error(400, str(error))

@@ -73,6 +73,7 @@ class Candidate:
     containers: Sequence[Mapping[str, Any]] = ()
     explainability: str | None = None
     insights: str | None = None
+    backtest: str | None = None
 
     @staticmethod
     def name_for(spec: JobSpec, label: str) -> str:
@@ -124,11 +125,15 @@ class Candidate:
             properties["CandidateMetrics"] = metrics.data(self.validation, "Validation") + metrics.data(
                 self.train, "Train"
             )
-        if self.explainability:
-            # The API requires Explainability in this structure: without that report there is none (R98).
-            properties["CandidateArtifactLocations"] = {"Explainability": self.explainability} | (
-                {"ModelInsights": self.insights} if self.insights else {}
-            )
+        if self.explainability or self.backtest:
+            # The API requires Explainability in this structure: without that report there is none (R98). Forecasts are
+            # the exception: the service answers their backtest results where there is nothing to explain.
+            locations = {
+                "Explainability": self.explainability,
+                "ModelInsights": self.insights,
+                "BacktestResults": self.backtest,
+            }
+            properties["CandidateArtifactLocations"] = {key: value for key, value in locations.items() if value}
         if properties:
             document["CandidateProperties"] = properties
         return document
