@@ -24,7 +24,7 @@ from airflow_automl.hooks import SageMakerAutoMLHook
 from airflow_automl.naming import OWNER_TAG
 from airflow_automl.operators import SageMakerAutoMLJobOperator
 from airflow_automl.operators._submission import ADOPTED_TAG
-from tests.standin import COMPLETED, StandIn, ends, running
+from tests.standin import COMPLETED, ENDLESS, StandIn, ends
 from tests.unit.operators.test_job import V2
 
 
@@ -103,6 +103,19 @@ def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return arrange
 
 
+@pytest.fixture
+def ends_while_waited_for(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs run until a task sleeps between two looks."""
+    standin.plan = lambda request: ENDLESS
+
+    def sleep(seconds: float) -> None:
+        if not standin.faults.throttle_next:
+            for job in standin.jobs.values():
+                job.script = COMPLETED
+
+    monkeypatch.setattr("airflow_automl.operators.job.time.sleep", sleep)
+
+
 def created(standin: StandIn) -> int:
     return len(standin.jobs)
 
@@ -117,9 +130,14 @@ def created(standin: StandIn) -> int:
     ],
 )
 def test_a_try_that_was_killed_is_continued(
-    standin: StandIn, task: TaskRun, kill_at: Callable[..., None], method: str, after: bool, adopts: bool
+    standin: StandIn,
+    task: TaskRun,
+    ends_while_waited_for: None,
+    kill_at: Callable[..., None],
+    method: str,
+    after: bool,
+    adopts: bool,
 ) -> None:
-    standin.plan = lambda request: running(0.3)
     kill_at(method, after=after)
     with pytest.raises(Killed):
         task.attempt()
@@ -132,7 +150,7 @@ def test_a_try_that_was_killed_is_continued(
 
 
 def test_a_try_killed_while_deferring_is_continued(standin: StandIn, task: TaskRun) -> None:
-    standin.plan = lambda request: running(60)
+    standin.plan = lambda request: ENDLESS
     with pytest.raises(TaskDeferred):
         task.attempt(deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
@@ -156,7 +174,7 @@ def test_a_retry_after_a_job_that_completed_takes_it_as_it_is(standin: StandIn, 
 
 
 def test_a_clear_trains_anew_and_stops_the_old_job(standin: StandIn, task: TaskRun) -> None:
-    standin.plan = lambda request: running(60)
+    standin.plan = lambda request: ENDLESS
     with pytest.raises(TaskDeferred):
         task.attempt(deferrable=True)
     task.clear()
@@ -169,7 +187,7 @@ def test_a_clear_trains_anew_and_stops_the_old_job(standin: StandIn, task: TaskR
 
 
 def test_stop_on_kill_false_leaves_the_old_job_alone_after_a_clear(standin: StandIn, task: TaskRun) -> None:
-    standin.plan = lambda request: running(60)
+    standin.plan = lambda request: ENDLESS
     for _ in range(2):
         with pytest.raises(TaskDeferred):
             task.attempt(deferrable=True, stop_on_kill=False)
@@ -188,7 +206,7 @@ def test_two_airflows_do_not_adopt_each_others_jobs(
 
 @pytest.mark.parametrize("other", ["Mine", "mine"])
 def test_a_given_name_of_somebody_elses_job_fails(standin: StandIn, task: TaskRun, other: str) -> None:
-    standin.add_job(other, running(60))
+    standin.add_job(other, ENDLESS)
     with pytest.raises(AutoMLNameTaken, match="can't be reused"):
         task.attempt(config={**V2_RENDERED, "AutoMLJobName": "Mine"})
     assert standin.jobs["mine"].stopped is None
@@ -196,9 +214,10 @@ def test_a_given_name_of_somebody_elses_job_fails(standin: StandIn, task: TaskRu
 
 def test_a_given_name_is_adopted_by_a_retry_but_not_made_twice(standin: StandIn, task: TaskRun) -> None:
     config = {**V2_RENDERED, "AutoMLJobName": "mine"}
-    standin.plan = lambda request: running(0.3)
+    standin.plan = lambda request: ENDLESS
     with pytest.raises(AutoMLJobTimeout):
         task.attempt(config=config, max_wait=timedelta(0), stop_on_kill=False)
+    standin.jobs["mine"].script = COMPLETED
     assert task.attempt(config=config)["CandidateName"] == "mine-best"
     standin.jobs.clear()
     standin.plan = lambda request: ends("Failed", "Failed")
@@ -209,7 +228,7 @@ def test_a_given_name_is_adopted_by_a_retry_but_not_made_twice(standin: StandIn,
 
 
 def test_a_worker_that_is_told_to_end_stops_its_job(standin: StandIn, task: TaskRun) -> None:
-    standin.plan = lambda request: running(60)
+    standin.plan = lambda request: ENDLESS
     operator = task.operator()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "sleep", lambda seconds: (_ for _ in ()).throw(Killed))
@@ -223,7 +242,7 @@ def test_a_worker_that_is_told_to_end_stops_its_job(standin: StandIn, task: Task
 
 
 def test_an_older_try_does_not_stop_what_a_newer_one_adopted(standin: StandIn, task: TaskRun) -> None:
-    standin.plan = lambda request: running(60)
+    standin.plan = lambda request: ENDLESS
     older = task.operator()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "sleep", lambda seconds: (_ for _ in ()).throw(Killed))
@@ -240,7 +259,6 @@ def test_a_job_of_an_account_that_forbids_tags_is_found_by_its_name(
     standin: StandIn, task: TaskRun, kill_at: Callable[..., None]
 ) -> None:
     standin.faults.forbid_tags = True
-    standin.plan = lambda request: running(0.2)
     kill_at("describe_job", after=False)
     with pytest.raises(Killed):
         task.attempt()
@@ -257,14 +275,13 @@ def test_tags_that_a_dag_asks_for_are_never_dropped(standin: StandIn, task: Task
 
 
 def test_a_deadline_stops_the_job(standin: StandIn, task: TaskRun) -> None:
-    standin.plan = lambda request: running(60)
+    standin.plan = lambda request: ENDLESS
     with pytest.raises(AutoMLJobTimeout, match="it was stopped"):
         task.attempt(max_wait=timedelta(seconds=0.2))
     assert next(iter(standin.jobs.values())).stopped is not None
 
 
-def test_throttling_and_failures_end_no_wait(standin: StandIn, task: TaskRun) -> None:
-    standin.plan = lambda request: running(0.5)
+def test_throttling_and_failures_end_no_wait(standin: StandIn, task: TaskRun, ends_while_waited_for: None) -> None:
     operator = task.operator(botocore_config={"retries": {"total_max_attempts": 1}})
     original = SageMakerAutoMLHook.describe_job
     with pytest.MonkeyPatch.context() as patch:

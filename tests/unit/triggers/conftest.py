@@ -47,7 +47,7 @@ async def fire(trigger: SageMakerAutoMLJobTrigger) -> Fired:
     return events[0]
 
 
-async def until(condition: Callable[[], bool], within: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], within: float = 60.0) -> None:
     """Wait for what happens in the stand-in's thread, where no event can be awaited."""
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110
@@ -61,7 +61,7 @@ Herd = Callable[..., Awaitable[None]]
 def herd(standin: StandIn) -> Herd:
     """Return a function that waits for many jobs of every kind, and proves that no event is lost, early or wrong."""
 
-    async def run(count: int = 40, *, first: float = 0.4, last: float = 2.0, within: float = 30.0) -> None:
+    async def run(count: int = 40, *, first: float = 0.4, last: float = 2.0, within: float = 120.0) -> None:
         jobs = {}
         for number in range(count):
             status, secondary = ENDS[number % len(ENDS)]

@@ -16,7 +16,7 @@ from airflow.sdk.execution_time.comms import ErrorResponse, GetTaskStates, TaskS
 from airflow_automl.operators._submission import ADOPTED_TAG
 from airflow_automl.triggers.events import EventStatus, validate_event
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
-from tests.standin import StandIn, connection, ends, running
+from tests.standin import ENDLESS, StandIn, connection, ends, running
 from tests.unit.triggers.conftest import INTERVAL, fire, until
 
 
@@ -89,7 +89,7 @@ async def test_a_job_that_is_not_there_is_said_to_be(standin: StandIn) -> None:
 
 
 async def test_at_its_deadline_it_stops_the_job_and_says_timeout(standin: StandIn) -> None:
-    standin.add_job("job", running(60.0))
+    standin.add_job("job", ENDLESS)
     deadline = time.time() + 0.8
     event = await fire(_trigger(deadline=deadline))
     assert event.at >= deadline
@@ -99,15 +99,15 @@ async def test_at_its_deadline_it_stops_the_job_and_says_timeout(standin: StandI
 
 
 async def test_a_job_of_somebody_else_is_not_stopped_at_the_deadline(standin: StandIn) -> None:
-    standin.add_job("job", running(60.0))
+    standin.add_job("job", ENDLESS)
     event = await fire(_trigger(deadline=time.time() + 0.5, stop_on_kill=False))
     assert event.payload["status"] == "timeout"
     assert not standin.calls["StopAutoMLJob"]
 
 
 async def test_a_deadline_that_passed_long_ago_ends_the_wait_at_once(standin: StandIn) -> None:
-    standin.add_job("job", running(60.0))
-    event = await asyncio.wait_for(fire(_trigger(deadline=time.time() - 3600)), 5)
+    standin.add_job("job", ENDLESS)
+    event = await asyncio.wait_for(fire(_trigger(deadline=time.time() - 3600)), 60)
     assert event.payload["status"] == "timeout"
     assert standin.calls["StopAutoMLJob"] == 1
 
@@ -120,7 +120,7 @@ async def test_a_job_that_ended_just_before_the_deadline_has_ended(standin: Stan
 
 
 async def test_a_stop_that_is_throttled_is_tried_again(standin: StandIn) -> None:
-    standin.add_job("job", running(60.0))
+    standin.add_job("job", ENDLESS)
     standin.faults.throttle_next = 3
     event = await fire(_trigger(deadline=time.time() - 1))
     assert event.payload["status"] == "timeout"
@@ -128,7 +128,7 @@ async def test_a_stop_that_is_throttled_is_tried_again(standin: StandIn) -> None
 
 
 async def test_a_stop_that_is_denied_is_said_in_the_event(standin: StandIn) -> None:
-    standin.add_job("job", running(60.0))
+    standin.add_job("job", ENDLESS)
     standin.faults.deny = frozenset({"StopAutoMLJob"})
     event = await fire(_trigger(deadline=time.time() - 1))
     assert event.payload["status"] == "timeout"
@@ -157,7 +157,7 @@ def killed(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that kills a deferred task whose state is then as given; it returns whether the job runs on."""
 
     async def kill(states: Any, *, map_index: int = -1, try_number: int = 1, **kwargs: Any) -> bool:
-        job = standin.jobs.get("job") or standin.add_job("job", running(60.0))
+        job = standin.jobs.get("job") or standin.add_job("job", ENDLESS)
         airflow = Airflow(states)
         monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", airflow, raising=False)
         trigger = _trigger(**kwargs)
@@ -196,7 +196,7 @@ async def test_where_airflow_does_not_answer_nothing_is_stopped(killed: Any, ans
 
 
 async def test_a_job_that_a_newer_try_adopted_is_left_to_it(killed: Any, standin: StandIn) -> None:
-    job = standin.add_job("job", running(60.0), tags={ADOPTED_TAG: "2"})
+    job = standin.add_job("job", ENDLESS, tags={ADOPTED_TAG: "2"})
     assert await killed({"run": {"train": "running"}}, try_number=1)
     assert job.stopped is None
     assert not await killed({"run": {"train": "failed"}}, try_number=2)
@@ -229,7 +229,7 @@ async def test_airflows_runner_stops_the_job_when_a_user_acts_and_not_when_it_sh
     standin: StandIn, monkeypatch: pytest.MonkeyPatch, message: str | None, stopped: bool
 ) -> None:
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Airflow({"run": {"train": "failed"}}), raising=False)
-    job = standin.add_job("job", running(60.0))
+    job = standin.add_job("job", ENDLESS)
     trigger = _trigger()
     trigger.task_instance = SimpleNamespace(  # type: ignore[assignment]
         id="1", dag_id="dag", run_id="run", task_id="train", map_index=-1, try_number=1
