@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from airflow_automl.local.data import specification, split, target
+from airflow_automl.local.data import columns, specification, split, target
 from airflow_automl.local.data.channels import PARQUET, Channels
 from airflow_automl.local.data.failures import JobFailure, listing
 from airflow_automl.local.data.frame import Feature, convert, kinds_for_roles, to_frame
@@ -81,7 +81,10 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
     name = str(config["TargetAttributeName"])
     weight = config.get("SampleWeightAttributeName") or None
     training = channels.training.read(store, folder / "training")
-    _require_columns(training, channels.training.uri, name, weight)
+    roles = {"target": name} | ({"sample weight": weight} if weight else {})
+    columns.require(training.column_names, channels.training.uri, roles)
+    if weight == name:
+        raise JobFailure(f"The column '{name}' can't be both the target and the sample weight.")
     rows = training.num_rows
     validation_rows = 0
     typed = channels.training.content_type == PARQUET
@@ -123,28 +126,6 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
         if len(labels) < 2:
             raise JobFailure(f"The target '{name}' has only one class in the training data, '{labels[0]}'.")
     return TabularDataset(train, validation, features, name, weight, problem_type, objective, labels)
-
-
-def _require_columns(table: pa.Table, uri: str, name: str, weight: str | None) -> None:
-    columns = table.column_names
-    for role, column in (("target", name), ("sample weight", weight)):
-        if column is None or column in columns:
-            continue
-        hint = ""
-        if len(columns) == 1:
-            separators = [mark for mark in (";", "\t", "|") if mark in columns[0]]
-            if separators:
-                mark = "a tab" if separators[0] == "\t" else f"'{separators[0]}'"
-                hint = f" The columns seem to be separated by {mark}; CSV needs commas."
-        else:
-            alike = [other for other in columns if other.strip().lower() == column.strip().lower()]
-            if alike:
-                hint = f" Did you mean '{alike[0]}'?"
-        raise JobFailure(
-            f"The {role} column '{column}' is not in the data at {uri}; its columns are {listing(columns)}.{hint}"
-        )
-    if weight is not None and weight == name:
-        raise JobFailure(f"The column '{name}' can't be both the target and the sample weight.")
 
 
 def _features(
