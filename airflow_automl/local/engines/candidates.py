@@ -22,12 +22,13 @@ _STEPS = {
 }
 
 
-def image(name: str) -> str:
+def image(name: str, unit: str = "cpu") -> str:
     """What a container's Image says here: no registry, since the embedded service runs no containers.
 
     :param name: what the container does, such as ``autogluon``.
+    :param unit: the processing unit that it is meant for, ``cpu`` or ``gpu``.
     """
-    return f"airflow-automl/{name}:1-cpu-py3"
+    return f"airflow-automl/{name}:1-{unit}-py3"
 
 
 def step(spec: JobSpec, kind: str, name: str) -> dict[str, str]:
@@ -71,6 +72,7 @@ class Candidate:
     validation: dict[str, float] = field(default_factory=dict)
     train: dict[str, float] = field(default_factory=dict)
     containers: Sequence[Mapping[str, Any]] = ()
+    definitions: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     explainability: str | None = None
     insights: str | None = None
     backtest: str | None = None
@@ -82,9 +84,18 @@ class Candidate:
         readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{spec.name[:10]}-{label}").strip("-")
         return f"{readable[:55]}-{digest}"
 
-    def complete(self, containers: Sequence[Mapping[str, Any]]) -> None:
-        """Its artefacts lie in S3."""
-        self.containers, self.status, self.ended = containers, "Completed", time.time()
+    def complete(
+        self,
+        containers: Sequence[Mapping[str, Any]] = (),
+        definitions: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    ) -> None:
+        """Its artefacts lie in S3.
+
+        :param containers: InferenceContainers.
+        :param definitions: InferenceContainerDefinitions: processing unit (``CPU``, ``GPU``) → containers (R96).
+        """
+        self.containers, self.definitions = containers, definitions or {}
+        self.status, self.ended = "Completed", time.time()
 
     def fail(self, reason: str) -> None:
         """It could not be trained or kept."""
@@ -120,6 +131,10 @@ class Candidate:
             document["FailureReason"] = self.failure
         if self.containers:
             document["InferenceContainers"] = [dict(entry) for entry in self.containers]
+        if self.definitions:
+            document["InferenceContainerDefinitions"] = {
+                unit: [dict(entry) for entry in entries] for unit, entries in self.definitions.items()
+            }
         properties: dict[str, Any] = {}
         if self.validation:
             properties["CandidateMetrics"] = metrics.data(self.validation, "Validation") + metrics.data(
