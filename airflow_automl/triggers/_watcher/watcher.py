@@ -195,8 +195,9 @@ class Watcher:
             return
         now = asyncio.get_running_loop().time()
         share = -(-len(watches) // RECHECK_SHARE)
-        known = (watch for watch in watches if watch.known)
-        self._look_at(heapq.nsmallest(share, known, key=lambda watch: watch.looked_at), urgent=True)
+        # Those of a burst of ends are described anyway: they must not use up the share of those that lists hide.
+        settled = (watch for watch in watches if watch.known and not watch.looking)
+        self._look_at(heapq.nsmallest(share, settled, key=lambda watch: watch.looked_at), urgent=True)
         self._look_at(watch for watch in watches if watch.refused_at is not None)
         if self.listing.failing_for(now) > LISTLESS_INTERVALS * self._interval():
             self._look_at(watches)
