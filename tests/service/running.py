@@ -80,7 +80,10 @@ class RunningService:
 
 @contextmanager
 def scripted_service(data_dir: Path, **options: Any) -> Iterator[RunningService]:
-    """A service whose jobs do what their S3 prefix says; see ``scripted_trainer.py``."""
+    """A service whose jobs do what their S3 prefix says; see ``scripted_trainer.py``.
+
+    :param options: of the service; ``trainer`` is another script of this folder.
+    """
     with _ended(RunningService(data_dir, [sys.executable, str(_SCRIPTED), str(data_dir), json.dumps(options)])) as it:
         yield it
 

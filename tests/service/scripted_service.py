@@ -1,4 +1,4 @@
-"""The whole service, with another trainer: ``python scripted_service.py DATA_DIR [JSON of Settings]``."""
+"""The whole service, with a trainer of this folder: ``python scripted_service.py DATA_DIR [JSON of Settings]``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from airflow_automl.local.service import Settings
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     options = json.loads(sys.argv[2])
+    trainer = options.pop("trainer", "scripted_trainer.py")
     settings = Settings(
         Path(sys.argv[1]),
-        trainer_command=(sys.executable, str(Path(__file__).with_name("scripted_trainer.py"))),
+        trainer_command=(sys.executable, str(Path(__file__).with_name(trainer))),
         **options,
     )
     serve(settings, "127.0.0.1", 0, lambda url: print(f"ready {url}", flush=True))

@@ -108,7 +108,7 @@ def train(
 
     run.events.phase("TrainingModels")
     exporter = Exporter(run.store, dataset, {"job": run.spec.name})
-    watch = CandidateWatch(run, dataset, exporter)
+    watch = CandidateWatch(run, dataset, exporter, criteria.get("MaxRuntimePerTrainingJobInSeconds"))
     try:
         began, worked = time.monotonic(), time.process_time()
         predictor = fit(dataset, plan, str(run.folder / "predictor"), callbacks=[watch])

@@ -14,6 +14,7 @@ from airflow_automl.local.engines import metrics
 from airflow_automl.local.engines.base import Run
 from airflow_automl.local.engines.candidates import Candidate, image, step
 from airflow_automl.local.engines.ensembling.export import Exporter, Snapshot
+from airflow_automl.local.engines.ensembling.limits import enforce
 
 __all__ = ["CandidateWatch", "containers"]
 
@@ -50,10 +51,14 @@ class CandidateWatch(AbstractCallback):
     :param run: the job.
     :param dataset: what is trained on.
     :param exporter: takes finished models.
+    :param seconds_per_model: MaxRuntimePerTrainingJobInSeconds, ``None`` for no limit.
     """
 
-    def __init__(self, run: Run, dataset: TabularDataset, exporter: Exporter) -> None:
+    def __init__(
+        self, run: Run, dataset: TabularDataset, exporter: Exporter, seconds_per_model: int | None = None
+    ) -> None:
         super().__init__()
+        self._seconds_per_model = seconds_per_model
         self._run = run
         self._dataset = dataset
         self._exporter = exporter
@@ -72,6 +77,8 @@ class CandidateWatch(AbstractCallback):
 
     def _before_model_fit(self, trainer: Any, model: Any, **kwargs: Any) -> tuple[bool, bool]:
         self._current = model.name
+        if self._seconds_per_model is not None:
+            enforce(model, self._seconds_per_model)
         candidate = Candidate(
             name=Candidate.name_for(self._run.spec, model.name),
             problem_type=self._dataset.problem_type,
@@ -129,7 +136,9 @@ class CandidateWatch(AbstractCallback):
         known = errors.get(name)
         candidate = self.candidates[name]
         if known is None or known["exc_type"] in {"TimeLimitExceeded", "InsufficientTime"}:
-            candidate.stop(f"There was not enough time left to train {name}.")
+            said = "" if known is None else str(known["exc_str"])
+            overran = "MaxRuntimePerTrainingJobInSeconds" in said
+            candidate.stop(said if overran else f"There was not enough time left to train {name}.")
         else:
             candidate.fail(f"{name} could not be trained: {known['exc_type']}: {known['exc_str']}")
             self._run.events.partial_failure(str(candidate.failure), "Candidate")

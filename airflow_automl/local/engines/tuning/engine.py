@@ -15,6 +15,7 @@ import pandas as pd
 from airflow_automl.local.data.dataset import TabularDataset
 from airflow_automl.local.data.failures import JobFailure
 from airflow_automl.local.data.split import SEED
+from airflow_automl.local.engines import isolation
 from airflow_automl.local.engines.base import Run
 from airflow_automl.local.engines.budget import Budget
 from airflow_automl.local.engines.candidates import Candidate
@@ -263,7 +264,7 @@ class _Tuning:
         digests: dict[str, str] = {}
         reason = None
         try:
-            result = self.bench.run(choice, clock, lambda step, value: self.search.hopeless(proposal, step, value))
+            result = self._train(proposal, clock)
             candidate.threshold = result.measured.threshold
             candidate.validation = {**result.measured.metrics, "InferenceLatency": self._latency(result.model)}
             candidate.train = result.train
@@ -274,6 +275,10 @@ class _Tuning:
                 f"Given up after {pruned.step}/{plan.RESOURCE} of its training at {self.dataset.objective} "
                 f"{pruned.value:.6g}: other candidates did better with as much (Hyperband)."
             )
+        except isolation.Overrun:
+            self.search.pruned(proposal)
+            limit = self.criteria["MaxRuntimePerTrainingJobInSeconds"]
+            candidate.stop(f"Still training after MaxRuntimePerTrainingJobInSeconds ({limit} s), and ended.")
         except TimeIsUp:
             # Too slow counts as bad: the search must not propose it again and again.
             self.search.pruned(proposal)
@@ -293,6 +298,24 @@ class _Tuning:
         log.info("%s: %s %s", candidate.name, candidate.status, candidate.validation.get(self.dataset.objective, ""))
         self.job.events.candidate(candidate.document(), digests)
         return reason
+
+    def _train(self, proposal: Proposal, clock: Clock) -> Result:
+        """Train in this process; with a limit of the candidate's own, in a copy of it that can be killed."""
+
+        def report(step: int, value: float) -> bool:
+            return self.search.hopeless(proposal, step, value)
+
+        limit = self.criteria.get("MaxRuntimePerTrainingJobInSeconds")
+        if limit is None:
+            return self.bench.run(proposal.choice, clock, report)
+        # Made here, what candidates share is there for the next ones too.
+        self.bench.prepare(proposal.choice)
+        result: Result = isolation.run(
+            lambda ask: self.bench.run(proposal.choice, clock, lambda step, value: bool(ask((step, value)))),
+            limit,
+            lambda question: report(*question),
+        )
+        return result
 
     def _latency(self, model: TrainedAlgorithm) -> float:
         """Seconds from one row to its prediction."""

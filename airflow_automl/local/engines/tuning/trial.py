@@ -35,9 +35,13 @@ class Pruned(Exception):
     """
 
     def __init__(self, value: float, step: int) -> None:
-        super().__init__(f"stopped after {step}/{RESOURCE} at {value}")
+        # Given as they are, so that it survives the way from one process to another.
+        super().__init__(value, step)
         self.value = value
         self.step = step
+
+    def __str__(self) -> str:
+        return f"stopped after {self.step}/{RESOURCE} at {self.value}"
 
 
 class TimeIsUp(Exception):
@@ -153,6 +157,20 @@ class Workbench:
             model = TrainedAlgorithm(choice.algorithm, choice.view, self._target(choice), final)
             train = self._metrics(self.sample.values, model.scores(self.sample.matrix(choice.view)), measured.threshold)
         return Result(model, measured, train, cut)
+
+    def prepare(self, choice: Choice) -> None:
+        """Bring the rows into the form that a candidate takes, unless one before it had them so.
+
+        :param choice: what the candidate is made of.
+        """
+        folds = self.measuring.folds
+        for part in (*(fold.validation for fold in folds), self.measuring.everything, self.sample):
+            part.table.matrix(choice.view)
+        if choice.algorithm == "xgboost":
+            threads = 1 if self.measuring.crossed else self.threads
+            for part in (*(fold.train for fold in folds), *(sample for _, sample in self.measuring.samples)):
+                part.binned(threads)
+            self.measuring.everything.binned(self.threads)
 
     def _train(
         self, choice: Choice, parts: list[Part], ends: float | None, report: Callable[[int, float], bool]
