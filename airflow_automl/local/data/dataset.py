@@ -137,7 +137,7 @@ def _features(
     weight: str | None,
     mode: str,
 ) -> tuple[Feature, ...]:
-    reserved = [name, *([weight] if weight else [])]
+    reserved = {name: "target"} | ({weight: "sample weight column"} if weight else {})
     uri = config.get("FeatureSpecificationS3Uri")
     if uri:
         document = store.read_json(uri, "feature specification")

@@ -1,8 +1,8 @@
-"""The feature specification of a tabular job: which columns are features, and of what type (R60 to R63)."""
+"""The feature specification of a job: which columns are features, and of what type (R60 to R64)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ _TYPES = "FeatureDataTypes"
 _ALLOWED = {
     "ENSEMBLING": ("numeric", "categorical", "text", "datetime"),
     "HYPERPARAMETER_TUNING": ("numeric", "categorical", "text", "datetime", "sequence"),
+    "TimeSeriesForecasting": ("numeric", "categorical", "text", "datetime"),
 }
 
 
@@ -30,14 +31,17 @@ class FeatureSpecification:
     types: dict[str, str] = field(default_factory=dict)
 
 
-def parse(document: Any, uri: str, columns: Sequence[str], reserved: Sequence[str], mode: str) -> FeatureSpecification:
+def parse(
+    document: Any, uri: str, columns: Sequence[str], reserved: Mapping[str, str], mode: str
+) -> FeatureSpecification:
     """Check a feature specification against the data.
 
     :param document: the parsed JSON.
     :param uri: its address, for messages.
     :param columns: the columns of the data.
-    :param reserved: target (first) and weight column, which can't be features (R61, R66).
-    :param mode: ``ENSEMBLING`` or ``HYPERPARAMETER_TUNING``, which know different types (R62).
+    :param reserved: columns that can't be features, such as the target → what they are (R61, R64, R66).
+    :param mode: ``ENSEMBLING``, ``HYPERPARAMETER_TUNING`` or ``TimeSeriesForecasting``: they know different types
+        (R62, R64).
     :raises JobFailure: the document has another shape, or names columns that are no features.
     """
     where = f"The feature specification {uri}"
@@ -71,15 +75,13 @@ def _strings(values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
-def _check_columns(what: str, given: Sequence[str], columns: Sequence[str], reserved: Sequence[str]) -> None:
+def _check_columns(what: str, given: Sequence[str], columns: Sequence[str], reserved: Mapping[str, str]) -> None:
     twice = sorted({name for name in given if list(given).count(name) > 1})
     if twice:
         raise JobFailure(f"{what} names '{twice[0]}' more than once.")
     for name in given:
-        if reserved and name == reserved[0]:
-            raise JobFailure(f"{what} names the target '{name}', which can't be a feature.")
         if name in reserved:
-            raise JobFailure(f"{what} names the sample weight column '{name}', which can't be a feature.")
+            raise JobFailure(f"{what} names the {reserved[name]} '{name}', which can't be a feature.")
     unknown = [name for name in given if name not in columns]
     if unknown:
         raise JobFailure(f"{what} names {listing(unknown)}, not in the data; its columns are {listing(columns)}.")
