@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -54,6 +54,7 @@ class HostingStandIn:
         self.looks = 1
         self.deploys_fail: str | None = None
         self.silent_rollback = False
+        self.predict: Callable[[str], str] | None = None
         self.tags_forbidden = False
         self.url = ""
         self._clock = time.time()
@@ -192,6 +193,14 @@ class HostingStandIn:
             raise Refused("ValidationException", "Cannot update in-progress endpoint")
         endpoint |= {"EndpointStatus": "Deleting", "looks": self.looks}
         return {}
+
+    def invoke(self, endpoint: str, body: str, headers: Any) -> bytes:
+        """InvokeEndpoint: what ``predict`` says of the whole body."""
+        with self._lock:
+            variant = headers.get("X-Amzn-SageMaker-Target-Variant")
+            self.calls.append(("InvokeEndpoint", {"EndpointName": endpoint, "Body": body, "TargetVariant": variant}))
+            assert self.predict is not None
+            return self.predict(body).encode()
 
     # Tags
 
@@ -348,15 +357,21 @@ def serve() -> Iterator[HostingStandIn]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+            raw = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path.endswith("/invocations"):
+                self.answer(200, "text/csv", stand_in.invoke(self.path.split("/")[2], raw.decode(), self.headers))
+                return
+            body = json.loads(raw or b"{}")
             operation = self.headers["X-Amz-Target"].partition(".")[2]
             try:
                 status, answer = 200, stand_in.handle(operation, body)
             except Refused as refused:
                 status, answer = 400, {"__type": refused.code, "message": refused.message}
-            content = json.dumps(answer).encode()
+            self.answer(status, "application/x-amz-json-1.1", json.dumps(answer).encode())
+
+        def answer(self, status: int, content_type: str, content: bytes) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

@@ -18,7 +18,7 @@ from airflow_automl.hooks.errors import CALL_ERRORS, automl_error
 if TYPE_CHECKING:
     from airflow_automl.contract.documents import BestCandidate
 
-__all__ = ["DEFAULTS", "SageMakerAutoMLHook", "automl_defaults"]
+__all__ = ["DEFAULTS", "SageMakerAutoMLHook", "automl_defaults", "translated"]
 
 #: What the connection's extra ``automl`` can say, and the type of each value.
 DEFAULTS: Mapping[str, type] = {
@@ -57,7 +57,8 @@ def automl_defaults(extra: Mapping[str, Any], connection: str | None) -> dict[st
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Raise the errors of this package instead of botocore's."""
     try:
         yield
     except CALL_ERRORS as error:
@@ -90,11 +91,27 @@ class SageMakerAutoMLHook(AwsBaseHook):
             config=config,
             **{"client_type": "sagemaker", **kwargs},
         )
+        self._clients: dict[str, Any] = {}
 
     @cached_property
     def defaults(self) -> dict[str, Any]:
         """What the connection's extra ``automl`` says for everything that a DAG does not name."""
         return automl_defaults(self.conn_config.extra_config, self.aws_conn_id)
+
+    def client_of(self, service: str) -> Any:
+        """Return a boto3 client of another AWS service, reached through the same connection.
+
+        :param service: boto3's name for it, such as ``logs`` or ``sagemaker-runtime``.
+        """
+        if service not in self._clients:
+            self._clients[service] = AwsBaseHook(
+                aws_conn_id=self.aws_conn_id,
+                region_name=self._region_name,
+                verify=self._verify,
+                config=self._config,
+                client_type=service,
+            ).conn
+        return self._clients[service]
 
     def create_job(self, api: Literal["V1", "V2"], request: Mapping[str, Any]) -> str:
         """CreateAutoMLJob or CreateAutoMLJobV2.
@@ -106,7 +123,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         :raises AutoMLQuotaExceeded: the account runs as many jobs as it may (``ResourceLimitExceeded``).
         :raises AutoMLAccessDenied: the caller may not create the job, pass its role or tag it.
         """
-        with _translated():
+        with translated():
             create = self.conn.create_auto_ml_job if api == "V1" else self.conn.create_auto_ml_job_v2
             return str(create(**request)["AutoMLJobArn"])
 
@@ -129,7 +146,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
             return self._describe(self.conn.describe_auto_ml_job, name)
 
     def _describe(self, operation: Any, name: str) -> dict[str, Any]:
-        with _translated():
+        with translated():
             answer = dict(operation(AutoMLJobName=name))
         answer.pop("ResponseMetadata", None)
         return answer
@@ -156,7 +173,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
             "LastModifiedTimeAfter": modified_after,
         }
         arguments = {key: value for key, value in filters.items() if value is not None}
-        with _translated():
+        with translated():
             pages = self.conn.get_paginator("list_auto_ml_jobs").paginate(
                 **arguments,
                 SortBy="CreationTime",
@@ -171,7 +188,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
 
         :raises AutoMLJobNotFound: no job has this name in the account and region.
         """
-        with _translated():
+        with translated():
             pages = self.conn.get_paginator("list_candidates_for_auto_ml_job").paginate(
                 AutoMLJobName=name, SortBy="FinalObjectiveMetricValue", SortOrder="Descending"
             )
@@ -183,7 +200,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         :raises AutoMLJobNotFound: no job has this name in the account and region.
         """
         try:
-            with _translated():
+            with translated():
                 self.conn.stop_auto_ml_job(AutoMLJobName=name)
         except AutoMLValidationError:
             # AWS does not say how it answers for a job that has ended: its state is what counts.
@@ -197,7 +214,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
     def job_tags(self, arn: str) -> dict[str, str] | None:
         """ListTags of a job; ``None`` where the account does not let us read them."""
         try:
-            with _translated():
+            with translated():
                 pages = self.conn.get_paginator("list_tags").paginate(ResourceArn=arn)
                 return {tag["Key"]: tag["Value"] for page in pages for tag in page.get("Tags", ())}
         except AutoMLAccessDenied as error:
@@ -207,7 +224,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
     def tag_job(self, arn: str, tags: Mapping[str, str]) -> None:
         """AddTags to a job; where the account forbids tags, the job goes on without them."""
         try:
-            with _translated():
+            with translated():
                 self.conn.add_tags(ResourceArn=arn, Tags=[{"Key": key, "Value": tags[key]} for key in tags])
         except AutoMLAccessDenied as error:
             self.log.info("Tags of %s can't be written: %s", arn, error)

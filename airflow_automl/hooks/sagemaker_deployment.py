@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_automl.exceptions import AutoMLAccessDenied
 from airflow_automl.hooks.errors import automl_error, error_code
-from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
+from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,29 +203,38 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def scale_endpoint(self, endpoint_name: str, variant_name: str, autoscaling: Mapping[str, Any]) -> None:
         """RegisterScalableTarget and PutScalingPolicy for one variant; both overwrite what was there."""
-        client = AwsBaseHook(
-            aws_conn_id=self.aws_conn_id,
-            region_name=self._region_name,
-            verify=self._verify,
-            config=self._config,
-            client_type="application-autoscaling",
-        ).conn
+        client = self.client_of("application-autoscaling")
         target = {
             "ServiceNamespace": "sagemaker",
             "ResourceId": f"endpoint/{endpoint_name}/variant/{variant_name}",
             "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
         }
-        client.register_scalable_target(
-            **target, MinCapacity=autoscaling["MinCapacity"], MaxCapacity=autoscaling["MaxCapacity"]
-        )
         policy = autoscaling.get("TargetTrackingScalingPolicyConfiguration")
-        if policy:
-            client.put_scaling_policy(
-                **target,
-                PolicyName=f"{endpoint_name}-{variant_name}",
-                PolicyType="TargetTrackingScaling",
-                TargetTrackingScalingPolicyConfiguration=policy,
+        with translated():
+            client.register_scalable_target(
+                **target, MinCapacity=autoscaling["MinCapacity"], MaxCapacity=autoscaling["MaxCapacity"]
             )
+            if policy:
+                client.put_scaling_policy(
+                    **target,
+                    PolicyName=f"{endpoint_name}-{variant_name}",
+                    PolicyType="TargetTrackingScaling",
+                    TargetTrackingScalingPolicyConfiguration=policy,
+                )
+
+    def invoke_endpoint(
+        self, name: str, body: bytes, content_type: str, accept: str, *, target_variant: str | None = None
+    ) -> bytes:
+        """InvokeEndpoint; return the answer's body.
+
+        :param target_variant: ask this variant, instead of the one that the endpoint chooses by its weights.
+        """
+        request: dict[str, Any] = {"EndpointName": name, "Body": body, "ContentType": content_type, "Accept": accept}
+        if target_variant:
+            request["TargetVariant"] = target_variant
+        with translated():
+            answer: bytes = self.client_of("sagemaker-runtime").invoke_endpoint(**request)["Body"].read()
+        return answer
 
     # Tags
 

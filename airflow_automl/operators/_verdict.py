@@ -10,7 +10,7 @@ from typing import Any
 from airflow_automl.contract import metrics
 from airflow_automl.exceptions import AutoMLValidationError
 
-__all__ = ["Bound", "Verdict", "compare", "judge"]
+__all__ = ["OBJECTIVE", "Bound", "Verdict", "compare", "judge", "metric_name"]
 
 OBJECTIVE = "objective"
 
@@ -27,7 +27,8 @@ def _number(name: str, value: Any) -> float:
     return number
 
 
-def _metric_name(name: str, candidate: Mapping[str, Any]) -> str:
+def metric_name(name: str, candidate: Mapping[str, Any]) -> str:
+    """Return a metric's standard name; ``objective`` stands for the one that the candidate's job optimised."""
     if name != OBJECTIVE:
         return metrics.standard_name(name)
     objective = metrics.objective_name(candidate)
@@ -47,7 +48,7 @@ class Bound:
     @classmethod
     def parse(cls, name: str, bound: Any, candidate: Mapping[str, Any]) -> Bound:
         """Read one entry of ``require``; a bare number bounds the metric's bad side."""
-        metric = _metric_name(name, candidate)
+        metric = metric_name(name, candidate)
         if isinstance(bound, Mapping):
             unknown = set(bound) - {"min", "max"}
             if unknown or not bound:
@@ -128,20 +129,21 @@ def compare(
 ) -> tuple[Verdict, dict[str, Any]]:
     """Hold the candidate against a champion's ``{"name", "metrics"}``.
 
+    :param champion: may have a ``hint``: what to do where it lacks the metric.
+
     :return: the verdict with the comparison in it, and the comparison.
     :raises AutoMLValidationError: a metric that one of the two doesn't have.
     """
-    name = _metric_name(metric or OBJECTIVE, candidate)
+    name = metric_name(metric or OBJECTIVE, candidate)
     gain_wanted = _number("min_gain", min_gain)
     theirs = {metrics.standard_name(key): value for key, value in champion["metrics"].items()}
     if name not in theirs:
         known = ", ".join(sorted(theirs)) or "none"
+        hint = champion.get("hint") or (
+            f"deploy it with SageMakerAutoMLDeployOperator, or tag it airflow-automl:metric:{name}"
+        )
         raise AutoMLValidationError(
-            "champion",
-            [
-                f"champion: {champion['name']} does not say its {name} (it says: {known}); deploy it with "
-                f"SageMakerAutoMLDeployOperator, or tag it airflow-automl:metric:{name}"
-            ],
+            "champion", [f"champion: {champion['name']} does not say its {name} (it says: {known}); {hint}"]
         )
     if name not in verdict.metrics:
         raise AutoMLValidationError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.utils.skipmixin import SkipMixin
+from airflow.sdk.bases.skipmixin import SkipMixin
 
 from airflow_automl.exceptions import AutoMLValidationError, CandidateRejected
 from airflow_automl.operators._downstream import CandidateOperator, document
@@ -23,7 +23,8 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
     validation data. The key ``objective`` stands for the metric that the job optimised.
 
     Operations: none for thresholds; with ``champion`` DescribeEndpoint, DescribeEndpointConfig and ListTags, or
-    ListModelPackages and DescribeModelPackage.
+    ListModelPackages and DescribeModelPackage; with ``champion_data`` also DescribeModel, InvokeEndpoint and
+    DescribeAutoMLJobV2, ListBucket and GetObject.
 
     :param candidate: see :class:`~airflow_automl.operators._downstream.CandidateOperator`; so ``job``, ``job_name``.
     :param require: bounds by metric (templated): ``{"AUC": 0.8}`` is a minimum for a metric that is maximised and a
@@ -32,6 +33,13 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator` wrote into the tags of the config that it
         serves; or ``{"ModelPackageGroupName": "…"}``, the newest approved version in the registry. Where there is none
         yet, the candidate passes.
+    :param champion_data: score the champion now, through its endpoint, on these labelled rows (templated), instead of
+        taking the metrics that it had when it was trained. Name the validation data of the candidate's job, so that
+        both are measured on the same rows: an S3 prefix or object of CSV with a header, the model's columns in their
+        order and the target, 200 MB at most. For tabular data and text classification. AUC and LogLoss need an endpoint
+        that answers ``probabilities`` and ``labels``.
+    :param target: the target's column in ``champion_data``; default: what the job learned, for which ``job`` or
+        ``job_name`` must be given (templated).
     :param metric: the metric that is compared with the champion's; default: the candidate's objective.
     :param min_gain: by how much the candidate must be better; ``0`` lets an equal one pass.
     :param on_reject: ``skip`` (the default) skips what is directly downstream, ``fail`` raises, a task id or a list of
@@ -45,7 +53,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
 
     template_fields = (
         *CandidateOperator.template_fields,
-        *("require", "champion", "metric", "min_gain", "on_reject"),
+        *("require", "champion", "champion_data", "target", "metric", "min_gain", "on_reject"),
     )
     ui_color = "#fff2cc"
     inherits_from_skipmixin = True
@@ -55,6 +63,8 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         *,
         require: dict[str, Any] | None = None,
         champion: str | dict[str, str] | None = None,
+        champion_data: str | None = None,
+        target: str | None = None,
         metric: str | None = None,
         min_gain: float | str = 0.0,
         on_reject: str | list[str] = "skip",
@@ -63,6 +73,8 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         super().__init__(**kwargs)
         self.require = require
         self.champion = champion
+        self.champion_data = champion_data
+        self.target = target
         self.metric = metric
         self.min_gain = min_gain
         self.on_reject = on_reject
@@ -71,12 +83,12 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         """Decide, say why in one sentence, and let the run go on, skip, branch or fail."""
         from airflow_automl.operators._verdict import Bound, compare, judge
 
-        candidate, _ = self.resolve()
+        candidate, job = self.resolve()
         bounds = [
             Bound.parse(name, bound, candidate) for name, bound in (document(self.require, "require") or {}).items()
         ]
         verdict = judge(candidate, bounds)
-        champion = self._champion()
+        champion = self._champion(candidate, job)
         comparison = None
         if champion:
             verdict, comparison = compare(candidate, champion, verdict, metric=self.metric, min_gain=self.min_gain)
@@ -122,13 +134,16 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         champion = document_or_name(self.champion)
         return champion if isinstance(champion, str) else str(champion.get("ModelPackageGroupName"))
 
-    def _champion(self) -> dict[str, Any] | None:
+    def _champion(self, candidate: Mapping[str, Any], job: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """Return the champion's ``{"name", "metrics"}``, or ``None`` where nothing serves or is approved yet."""
         if not self.champion:
             return None
         champion = document_or_name(self.champion)
         if isinstance(champion, str):
-            return self._deployed_champion(champion)
+            return self._deployed_champion(champion, candidate, job)
+        if self.champion_data:
+            problem = f"champion_data: only an endpoint can be scored, and champion is {champion!r}"
+            raise AutoMLValidationError("champion_data", [problem])
         group = champion.get("ModelPackageGroupName")
         if not group or len(champion) != 1:
             raise AutoMLValidationError(
@@ -137,7 +152,10 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
             )
         return self._registered_champion(group)
 
-    def _deployed_champion(self, name: str) -> dict[str, Any] | None:
+    def _deployed_champion(
+        self, name: str, candidate: Mapping[str, Any], job: Mapping[str, Any] | None
+    ) -> dict[str, Any] | None:
+        from airflow_automl.operators._champion import RESPONSE_HINT
         from airflow_automl.operators._deployment import TAG_CANDIDATE, tag_metrics
 
         endpoint = self.hook.describe_endpoint(name)
@@ -148,10 +166,27 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         # The config's tags tell of what is served now, also after a rollback; the endpoint's may be set by hand.
         for arn in (endpoint["EndpointArn"], config.get("EndpointConfigArn")):
             tags.update((self.hook.read_tags(arn) if arn else None) or {})
-        return {
-            "name": f"endpoint {name} ({tags.get(TAG_CANDIDATE, 'unknown candidate')})",
-            "metrics": tag_metrics(tags),
-        }
+        shown = f"endpoint {name} ({tags.get(TAG_CANDIDATE, 'unknown candidate')})"
+        if not self.champion_data:
+            return {"name": shown, "metrics": tag_metrics(tags)}
+        values, rows = self._score_champion(name, config, candidate, job)
+        self.log.info("%s, scored on %d rows of %s: %s", shown, rows, self.champion_data, values)
+        return {"name": f"{shown}, scored now on {rows} rows", "metrics": values, "hint": RESPONSE_HINT}
+
+    def _score_champion(
+        self, name: str, config: Mapping[str, Any], candidate: Mapping[str, Any], job: Mapping[str, Any] | None
+    ) -> tuple[dict[str, float], int]:
+        from airflow_automl.operators._champion import Columns, columns_of, score_champion
+        from airflow_automl.operators._verdict import OBJECTIVE, metric_name
+
+        if self.target:
+            columns = Columns(self.target)
+        elif job:
+            columns = columns_of(self.hook.describe_job(str(job["name"])))
+        else:
+            raise AutoMLValidationError("target", ["target: is not given, and neither is job= or job_name= to ask"])
+        metric = metric_name(self.metric or OBJECTIVE, candidate)
+        return score_champion(self.hook, name, config, str(self.champion_data), columns, metric)
 
     def _registered_champion(self, group: str) -> dict[str, Any] | None:
         from airflow_automl.operators._deployment import tag_metrics

@@ -1,0 +1,108 @@
+"""Metrics of predictions, computed from what an endpoint answers: for a champion that is scored anew.
+
+Plain Python, because an Airflow worker need not have any library for it. Definitions are the API's (R102 to R106); of
+two classes, the one that sorts last is the positive one (``No`` < ``Yes``, ``0`` < ``1``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+__all__ = ["NUMBER_METRICS", "class_metrics", "label_of", "number_metrics"]
+
+#: The metrics of a regression.
+NUMBER_METRICS = frozenset({"MAE", "MSE", "R2", "RMSE"})
+
+
+def label_of(value: str) -> str:
+    """Return a class's name in one spelling: ``1``, ``1.0`` and `` 1 `` are the same class."""
+    text = value.strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if math.isfinite(number) and number.is_integer() else text
+
+
+def number_metrics(actual: Sequence[float], predicted: Sequence[float]) -> dict[str, float]:
+    """Return MSE, RMSE, MAE and R2 of a regression."""
+    count = len(actual)
+    errors = [guess - real for real, guess in zip(actual, predicted, strict=True)]
+    squares = math.fsum(error * error for error in errors)
+    mean = math.fsum(actual) / count
+    spread = math.fsum((real - mean) ** 2 for real in actual)
+    found = {
+        "MSE": squares / count,
+        "RMSE": math.sqrt(squares / count),
+        "MAE": math.fsum(map(abs, errors)) / count,
+    }
+    return {**found, "R2": 1 - squares / spread} if spread else found
+
+
+def class_metrics(
+    actual: Sequence[str],
+    predicted: Sequence[str],
+    probabilities: Sequence[Sequence[float]] | None = None,
+    labels: Sequence[str] = (),
+) -> dict[str, float]:
+    """Return the metrics of a classification.
+
+    :param actual: each row's class, as :func:`label_of` writes it; so ``predicted``.
+    :param probabilities: of each row, in the order of ``labels``; ``None`` leaves AUC and LogLoss out.
+    """
+    classes = sorted({*actual, *predicted, *labels}, key=_order)
+    pairs = list(zip(actual, predicted, strict=True))
+    hits = {name: sum(real == guess == name for real, guess in pairs) for name in classes}
+    real = {name: sum(each == name for each in actual) for name in classes}
+    said = {name: sum(each == name for each in predicted) for name in classes}
+    recall = {name: hits[name] / real[name] for name in classes if real[name]}
+    precision = {name: hits[name] / said[name] if said[name] else 0.0 for name in classes}
+    f1 = {name: 2 * hits[name] / (real[name] + said[name]) for name in classes if real[name] + said[name]}
+    found = {"Accuracy": sum(hits.values()) / len(pairs), "BalancedAccuracy": _mean(recall.values())}
+    if len(classes) == 2:
+        positive = classes[1]
+        found |= {"F1": f1.get(positive, 0.0), "Precision": precision[positive], "Recall": recall.get(positive, 0.0)}
+    else:
+        found |= {
+            "F1macro": _mean(f1.values()),
+            "PrecisionMacro": _mean(precision[name] for name in f1),
+            "RecallMacro": _mean(recall.get(name, 0.0) for name in f1),
+        }
+    if probabilities is not None:
+        place = {name: position for position, name in enumerate(labels)}
+        chosen = [row[place[name]] if name in place else 0.0 for name, row in zip(actual, probabilities, strict=True)]
+        found["LogLoss"] = -math.fsum(math.log(max(each, 1e-15)) for each in chosen) / len(chosen)
+        if len(classes) == 2 and len(recall) == 2 and classes[1] in place:
+            found["AUC"] = _auc(
+                [each == classes[1] for each in actual], [row[place[classes[1]]] for row in probabilities]
+            )
+    return found
+
+
+def _order(name: str) -> tuple[int, float, str]:
+    try:
+        return (0, float(name), name)
+    except ValueError:
+        return (1, 0.0, name)
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return math.fsum(listed) / len(listed) if listed else 0.0
+
+
+def _auc(positive: Sequence[bool], scores: Sequence[float]) -> float:
+    """Return the share of pairs of a positive and a negative row that the scores put in the right order."""
+    ranked = sorted(zip(scores, positive, strict=True))
+    count, wins, below, at = sum(positive), 0.0, 0, 0
+    while at < len(ranked):
+        end = at
+        while end < len(ranked) and ranked[end][0] == ranked[at][0]:
+            end += 1
+        up = sum(is_positive for _, is_positive in ranked[at:end])
+        down = end - at - up
+        wins += up * (below + down / 2)
+        below += down
+        at = end
+    return wins / (count * (len(ranked) - count))
