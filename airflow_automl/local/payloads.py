@@ -60,6 +60,7 @@ def decode(
     CSV has no header; one that names the model's columns is tolerated, in any order. JSON is a row or a list of rows,
     also under ``instances``; JSON lines have a row in each line. A row is an object (other members than the model's
     columns are ignored) or a list of values in the order of the columns, also under ``features``.
+    Where the model takes one column only, a bare value is a row as well.
 
     :param body: the request's body.
     :param content_type: its type; CSV when there is none.
@@ -81,7 +82,7 @@ def decode(
     if kind == CSV:
         rows = _csv_rows(text, names, target)
     else:
-        documents = _json_lines(text) if kind == JSON_LINES else _json_rows(text)
+        documents = _json_lines(text) if kind == JSON_LINES else _json_rows(text, len(names))
         rows = [_json_row(entry, number, names, target) for number, entry in enumerate(documents, 1)]
     if not rows:
         raise PayloadError("The body has no rows.")
@@ -149,11 +150,13 @@ def _require_width(row: Sequence[Any], number: int, names: list[str], target: st
     )
 
 
-def _json_rows(text: str) -> Iterable[Any]:
+def _json_rows(text: str, width: int) -> Iterable[Any]:
     try:
         document = json.loads(text)
     except ValueError as error:
         raise PayloadError(f"The body is not JSON: {error}.") from error
+    if width == 1 and isinstance(document, str):
+        return [document]
     if isinstance(document, dict):
         for key in ("instances", "data"):
             if isinstance(document.get(key), list):
@@ -163,8 +166,9 @@ def _json_rows(text: str) -> Iterable[Any]:
             return [document]
     if not isinstance(document, list):
         raise PayloadError("The body must be a row (an object) or a list of rows.")
-    # One flat list of values is one row.
-    return [document] if document and not any(isinstance(entry, dict | list) for entry in document) else document
+    # One flat list of values is one row, unless each value is one.
+    flat = document and not any(isinstance(entry, dict | list) for entry in document)
+    return [document] if flat and width > 1 else document
 
 
 def _json_lines(text: str) -> Iterable[Any]:
@@ -184,6 +188,8 @@ def _json_row(entry: Any, number: int, names: list[str], target: str | None) -> 
     if isinstance(entry, list):
         _require_width(entry, number, names, target)
         return entry
+    if len(names) == 1 and not isinstance(entry, dict):
+        return [entry]
     if not isinstance(entry, dict):
         raise PayloadError(f"Row {number} must be an object or a list of values, not {type(entry).__name__}.")
     missing = [name for name in names if name not in entry]

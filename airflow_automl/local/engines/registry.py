@@ -27,6 +27,9 @@ class Family:
 
 
 FAMILIES = {
+    "TextClassificationJobConfig": Family(
+        "airflow_automl.local.engines.text.engine", "text", ("sklearn", "onnxruntime", "tokenizers")
+    ),
     "TabularJobConfig": Family(
         "airflow_automl.local.engines.tabular", "local", ("autogluon.tabular", "optuna", "pyarrow", "nbformat")
     ),

@@ -23,7 +23,7 @@ def page(title: str, sections: Sequence[tuple[str, str]]) -> str:
     :param sections: heading (plain text) and content (HTML made by this module).
     """
     body = "".join(f"<h2>{escape(heading)}</h2>{content}" for heading, content in sections)
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'

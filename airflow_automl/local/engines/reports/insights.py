@@ -10,7 +10,7 @@ import numpy as np
 from airflow_automl.local.data.target import BINARY, REGRESSION
 from airflow_automl.local.engines.reports import html
 
-__all__ = ["page", "statistics"]
+__all__ = ["page", "sections", "statistics"]
 
 CURVE_POINTS = 200
 SHOWN_CLASSES = 30
@@ -80,6 +80,14 @@ def page(name: str, document: Mapping[str, Any]) -> str:
     :param name: the candidate's.
     :param document: what :func:`statistics` returned.
     """
+    return html.page(f"Model insights: {name}", sections(document))
+
+
+def sections(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The parts of the page: heading and content, for :func:`html.page`.
+
+    :param document: what :func:`statistics` returned.
+    """
     section = next(value for key, value in document.items() if key.endswith("_metrics"))
     values = [[key, entry["value"]] for key, entry in section.items() if isinstance(entry, dict) and "value" in entry]
     parts = [("Metrics on the validation data", html.table(values, ["metric", "value"]))]
@@ -103,7 +111,7 @@ def page(name: str, document: Mapping[str, Any]) -> str:
         parts.append(("Predicted and actual", html.plot(points, "actual", "predicted", line=False, diagonal=True)))
         points = [(p, a - p) for a, p in points]
         parts.append(("Residuals", html.plot(points, "predicted", "actual minus predicted", line=False)))
-    return html.page(f"Model insights: {name}", parts)
+    return parts
 
 
 def _curves(actual: np.ndarray, positive: np.ndarray) -> dict[str, Any]:

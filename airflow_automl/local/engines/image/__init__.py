@@ -1,0 +1,1 @@
+"""ImageClassification jobs."""

@@ -1,0 +1,1 @@
+"""TextClassification jobs."""
