@@ -96,6 +96,16 @@ def get_provider_info():  # type: ignore[no-untyped-def]
                         "example": "staging",
                         "default": None,
                     },
+                    "manual_dag": {
+                        "description": (
+                            "The DAG that the AutoML pages of the web interface start with a job's configuration\n"
+                            "filled in. Its params are those of the example DAG ``manual_automl``.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "train_anything",
+                        "default": "manual_automl",
+                    },
                     "max_calls_per_second": {
                         "description": (
                             "How many jobs a second one triggerer may describe for all tasks that wait through one\n"

@@ -9,7 +9,15 @@ from datetime import timedelta
 
 from airflow_automl.exceptions import AutoMLValidationError
 
-__all__ = ["SECTION", "default_deferrable", "deployment", "max_calls_per_second", "max_runtime", "poll_interval"]
+__all__ = [
+    "SECTION",
+    "default_deferrable",
+    "deployment",
+    "manual_dag",
+    "max_calls_per_second",
+    "max_runtime",
+    "poll_interval",
+]
 
 SECTION = "automl"
 
@@ -61,3 +69,10 @@ def deployment() -> str:
 
     named = conf.get(SECTION, "deployment", fallback=None)
     return str(named or conf.get("api", "base_url", fallback=None) or "").rstrip("/")
+
+
+def manual_dag() -> str:
+    """The DAG that the AutoML pages start with a job's configuration filled in."""
+    from airflow.configuration import conf
+
+    return str(conf.get(SECTION, "manual_dag", fallback=None) or "manual_automl")

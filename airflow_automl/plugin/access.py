@@ -1,0 +1,130 @@
+"""Who may see and do what, as Airflow's auth manager says; and proof that a form was sent from a page of ours."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from airflow.api_fastapi.auth.managers.models.resource_details import ConnectionDetails, DagAccessEntity, DagDetails
+from airflow.configuration import conf
+from airflow.models.connection import Connection
+from airflow.models.dag import DagModel
+from airflow.utils.session import create_session
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+from sqlalchemy import select
+
+from airflow_automl.plugin.account import Source
+from airflow_automl.plugin.known import Owner, Sighting, sources
+
+__all__ = ["Denied", "Rights"]
+
+_FORM_LIFETIME = 12 * 3600
+
+
+class Denied(Exception):
+    """The user may not see or do this; the message is for the user."""
+
+
+class Rights:
+    """What one user may see and do. Every method asks the database, and belongs into a thread.
+
+    :param user: who asks, as Airflow authenticated the request.
+    """
+
+    def __init__(self, user: BaseUser) -> None:
+        self.user = user
+        self._manager = get_auth_manager()
+
+    def may_see_dag(self, dag_id: str) -> bool:
+        """Tell whether the user may see a DAG, and so its jobs."""
+        return dag_id in self.visible_dags({dag_id})
+
+    def visible_dags(self, dag_ids: set[str]) -> set[str]:
+        """Return those of the DAGs that the user may see."""
+        by_team: dict[str | None, set[str]] = defaultdict(set)
+        teams = DagModel.get_dag_id_to_team_name_mapping(list(dag_ids)) if dag_ids else {}
+        for dag_id in dag_ids:
+            by_team[teams.get(dag_id)].add(dag_id)
+        return {
+            dag_id
+            for team, ids in by_team.items()
+            for dag_id in self._manager.filter_authorized_dag_ids(dag_ids=ids, user=self.user, team_name=team)
+        }
+
+    def may_stop(self, owner: Owner | None, source: Source) -> bool:
+        """Tell whether the user may stop a job: they may mark its task, or change the connection where it has none."""
+        if owner is None:
+            return self._may_use(source.connection, "PUT")
+        return self._dag(owner.dag_id, "PUT", DagAccessEntity.TASK_INSTANCE)
+
+    def may_start(self, dag_id: str) -> bool:
+        """Tell whether the user may start runs of a DAG."""
+        return self._dag(dag_id, "POST", DagAccessEntity.RUN)
+
+    def _dag(self, dag_id: str, method: str, entity: DagAccessEntity) -> bool:
+        details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
+        return bool(
+            self._manager.is_authorized_dag(method=method, access_entity=entity, details=details, user=self.user)  # type: ignore[arg-type]
+        )
+
+    def may_see_connection(self, connection: str | None) -> bool:
+        """Tell whether the user may see a connection, and so the jobs in its account that no DAG owns."""
+        return self._may_use(connection, "GET")
+
+    def _may_use(self, connection: str | None, method: str) -> bool:
+        team = Connection.get_team_name(connection) if connection else None
+        details = ConnectionDetails(conn_id=connection, team_name=team)
+        return bool(self._manager.is_authorized_connection(method=method, details=details, user=self.user))  # type: ignore[arg-type]
+
+    def may_ask(self, connection: str | None, seen: Iterable[Sighting]) -> bool:
+        """Tell whether the pages may use a connection for this user at all.
+
+        :param seen: the jobs that Airflow knows: a connection through which a DAG that the user may see reached a job
+            is one whose jobs of that DAG the user may see.
+        """
+        if self.may_see_connection(connection):
+            return True
+        dags = self.visible_dags({each.dag_id for each in seen})
+        return any(
+            source.connection == connection for source in sources(each for each in seen if each.dag_id in dags).values()
+        )
+
+    def may_see_job(self, owner: Owner | None, connection: str | None) -> bool:
+        """Tell whether the user may see a job: the right to its DAG, or to the connection where it has none."""
+        return self.may_see_connection(connection) if owner is None else self.may_see_dag(owner.dag_id)
+
+    def connections(self) -> list[str]:
+        """List the AWS connections of the metadata database that the user may see, for the choice on the page."""
+        with create_session(scoped=False) as session:
+            found = session.execute(
+                select(Connection.conn_id, Connection.team_name).where(Connection.conn_type == "aws")
+            ).all()
+        return sorted(
+            conn_id
+            for conn_id, team in found
+            if self._manager.is_authorized_connection(
+                method="GET", details=ConnectionDetails(conn_id=conn_id, team_name=team), user=self.user
+            )
+        )
+
+    def sign(self, *subject: str) -> str:
+        """Return what a form carries to prove that it is a page's of ours, made for this user and this subject."""
+        return str(_serializer().dumps([self.user.get_id(), *subject]))
+
+    def check(self, token: str, *subject: str) -> None:
+        """Refuse a form that another site, or a page for another user or subject, sent.
+
+        :raises Denied: the proof is missing, wrong or too old.
+        """
+        try:
+            signed = _serializer().loads(token, max_age=_FORM_LIFETIME)
+        except BadSignature as error:
+            raise Denied("This form is too old or was not sent from this page. Go back, reload, try again.") from error
+        if signed != [self.user.get_id(), *subject]:
+            raise Denied("This form was made for another user or another job. Go back, reload, try again.")
+
+
+def _serializer() -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(conf.get_mandatory_value("api", "secret_key"), salt="airflow-automl-pages")

@@ -1,0 +1,202 @@
+"""What SageMaker answers about jobs, as the pages ask for it: few calls, remembered, never waited for long."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
+
+from airflow_automl.contract.states import is_terminal
+from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
+from airflow_automl.plugin.answers import Answers, NotAnswered
+
+__all__ = ["MOST_JOBS", "Account", "Jobs", "Source"]
+
+#: How many jobs of an account the list knows, the newest ones.
+MOST_JOBS = 1000
+
+T = TypeVar("T")
+
+_HOOK_MODULE = "airflow_automl.hooks.sagemaker_automl"
+_HOOKS = 60.0  # a changed connection shows after so long
+_RUNNING = 4.0
+_ENDED = 300.0
+_TAGS = 3600.0
+_LIST = 10.0
+_WHOLE_LIST = 900.0
+#: Lists lag behind, and so does the time that they filter by.
+_OVERLAP = timedelta(minutes=1)
+_CALLS = {"connect_timeout": 2, "read_timeout": 2.5, "retries": {"total_max_attempts": 1}, "max_pool_connections": 16}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where jobs are asked for.
+
+    :param connection: the AWS connection; ``None`` for boto3's own credentials chain.
+    :param region: the region; ``None`` for the connection's.
+    :param verify: how TLS certificates are verified, where a task says so.
+    """
+
+    connection: str | None = "aws_default"
+    region: str | None = None
+    verify: bool | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """The jobs of an account.
+
+    :param rows: summaries of ListAutoMLJobs, newest first.
+    :param whole: whether all that were asked for are there already.
+    :param more: whether the account has more than :data:`MOST_JOBS`.
+    """
+
+    rows: tuple[Mapping[str, Any], ...]
+    whole: bool
+    more: bool
+
+
+class _Listing:
+    """The jobs that one source lists: read once, then kept up with what changed."""
+
+    def __init__(self) -> None:
+        self.jobs = Jobs((), whole=False, more=False)
+        self._read_at = 0.0
+
+    def refresh(self, hook: Any, contains: str | None) -> Jobs:
+        rows: dict[str, Mapping[str, Any]] = {}
+        if self.jobs.whole and time.monotonic() < self._read_at + _WHOLE_LIST:
+            newest = max((row["LastModifiedTime"] for row in self.jobs.rows), default=None)
+            changed = self._list(hook, contains, newest - _OVERLAP if isinstance(newest, datetime) else None)
+            rows = {row["AutoMLJobArn"]: row for row in (*self.jobs.rows, *changed)}
+            self.jobs = Jobs(_newest_first(rows.values()), whole=True, more=self.jobs.more)
+            return self.jobs
+        began = time.monotonic()
+        for row in self._list(hook, contains, None):
+            rows[row["AutoMLJobArn"]] = row
+            if len(rows) % 100 == 0 and not self.jobs.whole:
+                # A page that can't wait for the rest shows these.
+                self.jobs = Jobs(tuple(rows.values()), whole=False, more=False)
+        self.jobs = Jobs(_newest_first(rows.values()), whole=True, more=len(rows) >= MOST_JOBS)
+        self._read_at = began
+        return self.jobs
+
+    @staticmethod
+    def _list(hook: Any, contains: str | None, modified_after: datetime | None) -> Iterable[Mapping[str, Any]]:
+        rows: Iterable[Mapping[str, Any]] = hook.list_jobs(
+            name_contains=contains, modified_after=modified_after, limit=MOST_JOBS
+        )
+        return rows
+
+
+def _newest_first(rows: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    return tuple(sorted(rows, key=lambda row: row["CreationTime"], reverse=True)[:MOST_JOBS])
+
+
+class Account:
+    """Asks SageMaker for the pages."""
+
+    def __init__(self, answers: Answers | None = None) -> None:
+        self.answers = answers or Answers()
+        self._hooks: dict[Source, tuple[float, Any]] = {}
+        self._listings: dict[tuple[Source, str | None], _Listing] = {}
+        self._making: dict[Source, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    async def describe(self, source: Source, name: str) -> dict[str, Any]:
+        """DescribeAutoMLJobV2."""
+
+        def lifetime(answer: Mapping[str, Any]) -> float:
+            return _ENDED if is_terminal(answer.get("AutoMLJobStatus")) else _RUNNING
+
+        def ask(hook: Any) -> dict[str, Any]:
+            return dict(hook.describe_job(name))
+
+        return await self._ask(source, "describe", name, ask, lifetime)
+
+    async def candidates(self, source: Source, name: str, ended: bool) -> list[dict[str, Any]]:
+        """ListCandidatesForAutoMLJob.
+
+        :param ended: whether the job has ended: then nothing comes that is not there now.
+        """
+
+        def ask(hook: Any) -> list[dict[str, Any]]:
+            return list(hook.list_candidates(name))
+
+        return await self._ask(source, "candidates", (name, ended), ask, lambda _: _ENDED if ended else _RUNNING)
+
+    async def tags(self, source: Source, arn: str) -> dict[str, str] | None:
+        """ListTags; ``None`` where the account does not let us read them."""
+
+        def ask(hook: Any) -> dict[str, str] | None:
+            return cast("dict[str, str] | None", hook.job_tags(arn))
+
+        return await self._ask(source, "tags", arn, ask, lambda _: _TAGS)
+
+    async def is_aws(self, source: Source) -> bool:
+        """Tell whether the calls go to AWS itself, whose console can be linked to."""
+        return await self._ask(source, "is_aws", "", lambda hook: bool(hook.is_aws), lambda _: _HOOKS)
+
+    async def jobs(self, source: Source, contains: str | None = None) -> Jobs:
+        """ListAutoMLJobs: the newest jobs. Ten calls for a thousand jobs at first, then one at a time.
+
+        :param contains: only jobs whose names contain this text. It is asked for only where the account has more jobs
+            than are known.
+        """
+        with self._lock:
+            if len(self._listings) > 32:
+                self._listings.clear()
+            listing = self._listings.setdefault((source, contains), _Listing())
+        try:
+            return await self._ask(
+                source, "jobs", contains, lambda hook: listing.refresh(hook, contains), lambda _: _LIST
+            )
+        except NotAnswered:
+            if listing.jobs.rows:
+                return Jobs(listing.jobs.rows, whole=False, more=listing.jobs.more)
+            raise
+
+    async def stop(self, source: Source, name: str) -> None:
+        """StopAutoMLJob."""
+        await self._ask(source, "stop", (name, time.monotonic()), lambda hook: hook.stop_job(name), lambda _: 0.0)
+        self.answers.forget(lambda key: key[0] == source and (key[2] == name or key[1] == "jobs"))
+
+    async def _ask(
+        self, source: Source, question: str, about: Any, ask: Callable[[Any], T], lifetime: Callable[[T], float]
+    ) -> T:
+        if _HOOK_MODULE not in sys.modules:
+            # The first page of a process waits for imports, which is not AWS's fault.
+            await asyncio.to_thread(importlib.import_module, _HOOK_MODULE)
+        return await self.answers.get((source, question, about), lambda: ask(self._hook(source)), lifetime)
+
+    def _hook(self, source: Source) -> Any:
+        with self._lock:
+            making = self._making.setdefault(source, threading.Lock())
+        with making:
+            known = self._hooks.get(source)
+            if not known or known[0] <= time.monotonic():
+                known = self._hooks[source] = (time.monotonic() + _HOOKS, self._new_hook(source))
+            return known[1]
+
+    @staticmethod
+    def _new_hook(source: Source) -> Any:
+        from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
+
+        try:
+            hook = SageMakerAutoMLHook(source.connection, source.region, source.verify, config=dict(_CALLS))
+            _ = hook.conn
+        except AutoMLError:
+            raise
+        except Exception as error:
+            # Its text may hold what the connection holds.
+            raise AutoMLTransientError(
+                f"The connection {source.connection!r} can't be used ({type(error).__name__}); is it defined?"
+            ) from error
+        return hook

@@ -1,0 +1,182 @@
+"""What a user can do from the pages: stop a job, start the manual DAG. Each form proves that a page of ours sent it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from airflow_automl.exceptions import AutoMLValidationError
+from airflow_automl.plugin import known, manual
+from airflow_automl.plugin.access import Denied, Rights
+from airflow_automl.plugin.links import Links
+from airflow_automl.plugin.pages import Looked, html, look, source_of
+
+__all__ = ["router"]
+
+log = logging.getLogger(__name__)
+
+router = APIRouter(default_response_class=HTMLResponse)
+
+Text = Annotated[str, Query(max_length=250)]
+FormText = Annotated[str, Form(max_length=4000)]
+
+
+def _same_origin(request: Request) -> None:
+    """Refuse what a browser says that another site sent.
+
+    :raises Denied: it was another site.
+    """
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    origin = request.headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host") and site != "same-origin"
+    if foreign or site not in ("same-origin", "none"):
+        raise Denied("Another site sent this form.")
+
+
+def _subject(action: str, looked: Looked) -> tuple[str, ...]:
+    return action, str(looked.describe.get("AutoMLJobArn")), looked.source.connection or "-"
+
+
+async def _stoppable(request: Request, rights: Rights, name: str, connection: str, region: str) -> Looked:
+    looked = await look(request, rights, source_of(connection, region), name)
+    if not await asyncio.to_thread(rights.may_stop, looked.owner, looked.source):
+        raise Denied("You may see this job, but not stop it.")
+    return looked
+
+
+@router.get("/stop")
+async def ask_to_stop(
+    request: Request, user: GetUserDep, name: Text, connection: Text = "aws_default", region: Text = ""
+) -> HTMLResponse:
+    """Ask whether the job is really to be stopped."""
+    rights = Rights(user)
+    looked = await _stoppable(request, rights, name, connection, region)
+    return await html(
+        request, "stop.html.j2", looked=looked, token=rights.sign(*_subject("stop", looked)), refresh=None
+    )
+
+
+@router.post("/stop")
+async def stop(
+    request: Request,
+    user: GetUserDep,
+    name: FormText,
+    connection: FormText,
+    token: FormText,
+    region: FormText = "",
+) -> Response:
+    """Stop the job."""
+    _same_origin(request)
+    rights = Rights(user)
+    looked = await _stoppable(request, rights, name, connection, region)
+    rights.check(token, *_subject("stop", looked))
+    if not looked.ended:
+        await request.app.state.account.stop(looked.source, looked.name)
+        log.info("User %s stopped AutoML job %s", user.get_name(), looked.name)
+    links = Links(request.scope.get("root_path", ""))
+    return RedirectResponse(links.about("job", looked.source, looked.name), status_code=303)
+
+
+@router.get("/start")
+async def ask_to_start(
+    request: Request, user: GetUserDep, name: Text, connection: Text = "aws_default", region: Text = ""
+) -> HTMLResponse:
+    """Show the manual DAG's form with this job's configuration filled in."""
+    rights, dag_id = Rights(user), request.app.state.manual_dag
+    looked = await look(request, rights, source_of(connection, region), name)
+    params = await asyncio.to_thread(_startable, rights, dag_id)
+    form = manual.fields(params, manual.conf_of(looked.describe))
+    return await _start_form(request, rights, looked, dag_id, form)
+
+
+@router.post("/start")
+async def start(request: Request, user: GetUserDep) -> Response:
+    """Start a run of the manual DAG."""
+    _same_origin(request)
+    rights, dag_id = Rights(user), request.app.state.manual_dag
+    sent = {key: value for key, value in (await request.form()).items() if isinstance(value, str)}
+    about = [sent.pop(f"about_{key}", "") for key in ("name", "connection", "region", "token")]
+    looked = await look(request, rights, source_of(about[1], about[2]), about[0])
+    rights.check(about[3], *_subject("start", looked))
+    params = await asyncio.to_thread(_startable, rights, dag_id)
+    try:
+        run_id = await asyncio.to_thread(_trigger, dag_id, manual.read(params, sent), user.get_name())
+    except AutoMLValidationError as error:
+        page = await _start_form(
+            request, rights, looked, dag_id, manual.fields(params, {}), sent, [str(each) for each in error.violations]
+        )
+        page.status_code = 400
+        return page
+    return await html(request, "started.html.j2", dag_id=dag_id, run_id=run_id, refresh=None)
+
+
+async def _start_form(
+    request: Request,
+    rights: Rights,
+    looked: Looked,
+    dag_id: str,
+    form: list[manual.Field],
+    sent: Mapping[str, str] | None = None,
+    problems: list[str] | None = None,
+) -> HTMLResponse:
+    token = rights.sign(*_subject("start", looked))
+    return await html(
+        request,
+        "start.html.j2",
+        looked=looked,
+        dag_id=dag_id,
+        form=form,
+        sent=sent,
+        problems=problems or [],
+        token=token,
+        refresh=None,
+    )
+
+
+def _startable(rights: Rights, dag_id: str) -> dict[str, dict[str, Any]]:
+    """Return the manual DAG's params, each as a JSON Schema with its default."""
+    from airflow.models.dagbag import DBDagBag
+    from airflow.utils.session import create_session
+
+    if not known.dag_exists(dag_id) or not rights.may_start(dag_id):
+        raise Denied(f"You may not start the DAG {dag_id!r}, or Airflow does not have it.")
+    with create_session(scoped=False) as session:
+        dag = DBDagBag().get_latest_version_of_dag(dag_id, session=session)
+        if dag is None:
+            raise Denied(f"Airflow has no DAG {dag_id!r}.")
+        params = dag.params
+        return {name: _schema(params.get_param(name)) for name in params}
+
+
+def _schema(param: Any) -> dict[str, Any]:
+    from airflow.serialization.definitions.notset import is_arg_set
+
+    default = param.value if is_arg_set(param.value) else None
+    return {**param.schema, "default": default, "description": param.description}
+
+
+def _trigger(dag_id: str, conf: Mapping[str, Any], user_name: str) -> str:
+    """Create a run, as Airflow's own trigger form does.
+
+    :raises AutoMLValidationError: the params refuse the configuration.
+    """
+    from airflow.api.common.trigger_dag import trigger_dag
+    from airflow.exceptions import ParamValidationError
+    from airflow.utils.types import DagRunTriggeredByType
+
+    try:
+        run = trigger_dag(
+            dag_id, triggered_by=DagRunTriggeredByType.UI, triggering_user_name=user_name, conf=dict(conf)
+        )
+    except (ParamValidationError, ValueError) as error:
+        raise AutoMLValidationError("The form", [str(error).splitlines()[0]]) from error
+    if run is None:
+        raise AutoMLValidationError("The form", ["Airflow started no run"])
+    return str(run.run_id)

@@ -1,0 +1,172 @@
+"""The manual DAG's form: filled in with a job's configuration, and read again when it is sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_automl.contract import builders, documents, to_v2
+from airflow_automl.exceptions import AutoMLValidationError
+
+__all__ = ["Field", "conf_of", "fields", "read"]
+
+#: What a describe answer repeats of its request.
+_REQUEST = (
+    *("AutoMLJobInputDataConfig", "OutputDataConfig", "AutoMLProblemTypeConfig", "RoleArn", "SecurityConfig"),
+    *("AutoMLJobObjective", "ModelDeployConfig", "DataSplitConfig", "AutoMLComputeConfig"),
+)
+_V1_REQUEST = (
+    *("InputDataConfig", "OutputDataConfig", "ProblemType", "AutoMLJobObjective", "AutoMLJobConfig", "RoleArn"),
+    *("GenerateCandidateDefinitionsOnly", "ModelDeployConfig"),
+)
+#: What the AWS connection brings where a request does not.
+_FROM_CONNECTION = frozenset({"OutputDataConfig", "RoleArn", "SecurityConfig"})
+
+
+def conf_of(describe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the manual DAG's params are to train like this job.
+
+    A tabular job that the form's own fields can say is said by them; any other one is handed over whole, as
+    ``request``.
+    """
+    answer = documents.json_safe(describe)
+    if documents.api_version(describe) == "V1":
+        request = to_v2({key: answer[key] for key in _V1_REQUEST if answer.get(key) is not None})
+    else:
+        request = {key: answer[key] for key in _REQUEST if answer.get(key) is not None}
+    wanted = {key: value for key, value in request.items() if key not in _FROM_CONNECTION}
+    simple = _simple(wanted)
+    return simple if simple is not None else {"request": request}
+
+
+def _simple(request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the form's fields that say the same as the request, ``None`` if they can't."""
+    tabular = (request.get("AutoMLProblemTypeConfig") or {}).get("TabularJobConfig")
+    channels = request.get("AutoMLJobInputDataConfig") or [{}]
+    data = ((channels[0].get("DataSource") or {}).get("S3DataSource") or {}).get("S3Uri")
+    if not tabular or not data or "TargetAttributeName" not in tabular:
+        return None
+    criteria = tabular.get("CompletionCriteria") or {}
+    seconds = criteria.get("MaxAutoMLJobRuntimeInSeconds")
+    said = builders.tabular(
+        data,
+        target=tabular["TargetAttributeName"],
+        problem_type=tabular.get("ProblemType"),
+        objective=(request.get("AutoMLJobObjective") or {}).get("MetricName"),
+        mode=tabular.get("Mode"),
+        max_candidates=criteria.get("MaxCandidates"),
+        max_runtime=seconds,
+    )
+    if _plain(said) != _plain(request) or not seconds or seconds % 60 or tabular.get("Mode") is None:
+        return None
+    return {
+        "data": data,
+        "target": tabular["TargetAttributeName"],
+        "problem_type": tabular.get("ProblemType"),
+        "objective": (request.get("AutoMLJobObjective") or {}).get("MetricName"),
+        "mode": tabular["Mode"],
+        "max_candidates": criteria.get("MaxCandidates"),
+        "max_runtime_minutes": seconds // 60,
+    }
+
+
+def _plain(request: Mapping[str, Any]) -> Any:
+    """Fill in what the service says although nobody asked for it."""
+    plain = json.loads(json.dumps(request))
+    for channel in plain.get("AutoMLJobInputDataConfig", ()):
+        channel.setdefault("ChannelType", "training")
+        channel.setdefault("ContentType", "text/csv;header=present")
+        channel.setdefault("CompressionType", "None")
+        source = channel["DataSource"]["S3DataSource"]
+        source.setdefault("S3DataType", "S3Prefix")
+    return plain
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the form."""
+
+    name: str
+    title: str
+    description: str
+    kind: str  # select, number, checkbox, json or text
+    value: str
+    options: tuple[str, ...] = ()
+    required: bool = False
+
+
+def fields(params: Mapping[str, Mapping[str, Any]], conf: Mapping[str, Any]) -> list[Field]:
+    """Lay out a form for a DAG's params.
+
+    :param params: each param's JSON Schema, with its default as ``default``.
+    :param conf: the values to fill in.
+    """
+    made = []
+    for name, schema in params.items():
+        value = conf.get(name, schema.get("default"))
+        types = _types(schema)
+        kind = _kind(schema, types)
+        text = "" if value is None else json.dumps(value, indent=2) if kind == "json" else str(value)
+        made.append(
+            Field(
+                name,
+                str(schema.get("title") or name),
+                str(schema.get("description") or ""),
+                kind,
+                text,
+                tuple("" if option is None else str(option) for option in schema.get("enum") or ()),
+                "null" not in types and kind != "checkbox",
+            )
+        )
+    return made
+
+
+def read(params: Mapping[str, Mapping[str, Any]], sent: Mapping[str, str]) -> dict[str, Any]:
+    """Read a form that was sent.
+
+    :param sent: the fields' texts.
+    :return: the run's configuration; Airflow checks it against the params.
+    :raises AutoMLValidationError: a field can't be read; all of them are named.
+    """
+    conf: dict[str, Any] = {}
+    problems = []
+    for name, schema in params.items():
+        types = _types(schema)
+        text = sent.get(name, "").strip()
+        try:
+            conf[name] = _value(text, _kind(schema, types), types)
+        except ValueError:
+            problems.append(f"{schema.get('title') or name}: expected {' or '.join(types)}, received {text!r}")
+    if problems:
+        raise AutoMLValidationError("The form", problems)
+    return conf
+
+
+def _types(schema: Mapping[str, Any]) -> list[str]:
+    given = schema.get("type") or "string"
+    return [given] if isinstance(given, str) else list(given)
+
+
+def _kind(schema: Mapping[str, Any], types: list[str]) -> str:
+    if schema.get("enum"):
+        return "select"
+    for kind, names in (("json", {"object", "array"}), ("number", {"integer", "number"}), ("checkbox", {"boolean"})):
+        if names & set(types):
+            return kind
+    return "text"
+
+
+def _value(text: str, kind: str, types: list[str]) -> Any:
+    if kind == "checkbox":
+        return bool(text)
+    if not text and "null" in types:
+        return None
+    if kind == "json":
+        return json.loads(text)
+    if "integer" in types:
+        return int(text)
+    if "number" in types:
+        return float(text)
+    return text

@@ -1,0 +1,85 @@
+"""How far a job is: the secondary statuses on its way, as steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from airflow_automl.contract import documents, states
+from airflow_automl.contract.states import Outcome, SecondaryStatus
+
+__all__ = ["Step", "steps", "words"]
+
+_TABULAR = frozenset({"BinaryClassification", "MulticlassClassification", "Regression", "Tabular"})
+_ENDS = {
+    Outcome.COMPLETED: "Completed",
+    Outcome.COMPLETED_WITH_WARNINGS: "Completed with warnings",
+    Outcome.COMPLETED_WITHOUT_CANDIDATE: "Completed without a model",
+    Outcome.FAILED: "Failed",
+    Outcome.STOPPED: "Stopped",
+}
+
+
+class Step(NamedTuple):
+    """One step; ``state`` is ``done``, ``now``, ``todo``, ``good``, ``warning`` or ``bad``."""
+
+    label: str
+    state: str
+
+
+def words(name: str | None) -> str:
+    """Say a status of AWS's in words: ``GeneratingModelInsightsReport`` → ``Generating model insights report``."""
+    text = " ".join(re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]*|[a-z]+|\d+", name or ""))
+    return (text[:1] + text[1:].lower()).replace("auto ml", "AutoML") or "\N{EN DASH}"
+
+
+def steps(describe: Mapping[str, Any]) -> list[Step]:
+    """List the steps of a job's way, and where it is.
+
+    The end of a job that has ended takes the place of the steps that it skipped: AWS does not say which ones it took.
+    """
+    outcome = states.outcome(describe)
+    current = str(describe.get("AutoMLJobSecondaryStatus") or "")
+    way = [
+        str(phase.secondary) for phase in _way(describe, current) if not phase.optional or phase.secondary == current
+    ]
+    if outcome.terminal:
+        tone = "good" if outcome is Outcome.COMPLETED else "bad" if outcome in _BAD else "warning"
+        if outcome in _BAD:
+            return [Step(words(way[0]), "done"), Step(_ENDS[outcome], tone)]
+        return [*(Step(words(each), "done") for each in way), Step(_ENDS[outcome], tone)]
+    if current not in way:
+        # A status that is newer than this package, or one between two phases.
+        return [Step(words(way[0]), "done"), Step(words(current), "now"), Step("Completed", "todo")]
+    at = way.index(current)
+    found = [
+        Step(words(each), "done" if index < at else "now" if index == at else "todo") for index, each in enumerate(way)
+    ]
+    return [*found, Step("Completed", "todo")]
+
+
+_BAD = frozenset({Outcome.FAILED, Outcome.STOPPED})
+
+
+def _way(describe: Mapping[str, Any], current: str) -> tuple[states.Phase, ...]:
+    if states.definitions_only(describe):
+        return states.phases("DefinitionsOnly")
+    problem = documents.problem_type(describe) or "Tabular"
+    if problem not in _TABULAR:
+        return states.phases(problem if problem in states.ORDER else "TextGeneration")
+    if current in {SecondaryStatus.FEATURE_ENGINEERING, SecondaryStatus.MODEL_TUNING}:
+        return states.phases("HYPERPARAMETER_TUNING")
+    if current in {SecondaryStatus.PRE_TRAINING, SecondaryStatus.TRAINING_MODELS}:
+        return states.phases("ENSEMBLING")
+    mode = _mode(describe)
+    return states.phases(mode if mode in states.ORDER else "AUTO")
+
+
+def _mode(describe: Mapping[str, Any]) -> str:
+    v1 = describe.get("AutoMLJobConfig")
+    v2 = (describe.get("AutoMLProblemTypeConfig") or {}).get("TabularJobConfig")
+    for config in (v1, v2):
+        if isinstance(config, Mapping) and config.get("Mode"):
+            return str(config["Mode"])
+    return "AUTO"
