@@ -56,6 +56,7 @@ MAX_BYTES = 20 << 30
 
 _LOADERS = {
     "autogluon": "airflow_automl.local.engines.ensembling.model",
+    "generation": "airflow_automl.local.engines.generation.serving",
     "text": "airflow_automl.local.engines.text.serving",
     "timeseries": "airflow_automl.local.engines.timeseries.serving",
     "tuning": "airflow_automl.local.engines.tuning.serving",

@@ -17,7 +17,18 @@ from airflow_automl.local.data.failures import listing
 from airflow_automl.local.data.frame import Feature
 from airflow_automl.local.data.types import NULLS, Kind
 
-__all__ = ["CSV", "JSON", "JSON_LINES", "KEYS", "PayloadError", "decode", "encode", "negotiate", "response_keys"]
+__all__ = [
+    "CSV",
+    "JSON",
+    "JSON_LINES",
+    "KEYS",
+    "PayloadError",
+    "decode",
+    "encode",
+    "media_type",
+    "negotiate",
+    "response_keys",
+]
 
 CSV = "text/csv"
 JSON = "application/json"
@@ -41,7 +52,7 @@ def negotiate(accept: str | None) -> str:
     :param accept: the Accept header; anything at all, or nothing, means CSV, as for Autopilot's containers.
     :raises PayloadError: none of what is accepted can be answered.
     """
-    wanted = [_plain(part) for part in (accept or "").split(",") if part.strip()]
+    wanted = [media_type(part) for part in (accept or "").split(",") if part.strip()]
     if not wanted:
         return CSV
     for kind in wanted:
@@ -69,7 +80,7 @@ def decode(
     :return: a frame with the features, typed as in training.
     :raises PayloadError: the body can't be read as rows for this model.
     """
-    kind = _plain(content_type or CSV) or CSV
+    kind = media_type(content_type or CSV) or CSV
     if kind not in _TYPES:
         raise PayloadError(f"The model can't read the content type {content_type}; it reads {listing(_TYPES)}.")
     try:
@@ -118,7 +129,8 @@ def encode(answer: Mapping[str, Any], keys: Sequence[str], kind: str) -> bytes:
     return text.getvalue().encode()
 
 
-def _plain(kind: str) -> str:
+def media_type(kind: str) -> str:
+    """A content type without its parameters, in the spelling that this module knows it by."""
     kind = kind.partition(";")[0].strip().lower()
     return _ALIASES.get(kind, kind)
 

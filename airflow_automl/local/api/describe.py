@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_automl.contract.metrics import OBJECTIVES
 from airflow_automl.contract.migration import to_v2
 from airflow_automl.local.store import Job, partial_failure_reasons
 
 _TABULAR_TYPES = ("BinaryClassification", "MulticlassClassification", "Regression")
+
+_OBJECTIVES = frozenset(name for names in OBJECTIVES.values() for name in names)
 
 #: Member of AutoMLProblemTypeConfig → AutoMLProblemTypeConfigName.
 _CONFIG_NAMES = {
@@ -74,7 +77,9 @@ def _common(job: Job, best: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _objective(resolved: Mapping[str, Any]) -> dict[str, str] | None:
-    return {"MetricName": resolved["objective"]} if resolved.get("objective") else None
+    name = resolved.get("objective")
+    # Text generation minimizes a loss that is no objective of the API (R44).
+    return {"MetricName": name} if name and name in _OBJECTIVES else None
 
 
 def _none_if_empty(attributes: Mapping[str, Any]) -> dict[str, Any] | None:

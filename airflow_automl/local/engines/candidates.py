@@ -118,7 +118,8 @@ class Candidate:
             "CreationTime": self.created,
             "LastModifiedTime": time.time(),
         }
-        if self.objective in self.validation:
+        # Text generation minimizes a loss that the final metric can't name.
+        if self.objective in self.validation and self.objective in metrics.OBJECTIVES:
             document["FinalAutoMLJobObjectiveMetric"] = {
                 "Type": direction(self.objective),
                 "MetricName": self.objective,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -27,11 +28,13 @@ class EventLog:
     """
 
     def __init__(self, path: Path, attempt: int) -> None:
+        self._path = str(path)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._attempt = attempt
         self._lock = threading.Lock()
         self._partial_failures: list[str] = []
         self._ended = False
+        self._cut = False
 
     def phase(self, secondary: str) -> None:
         """The job entered a phase.
@@ -41,7 +44,12 @@ class EventLog:
         self._write({"event": "phase", "secondary": secondary})
 
     def resolved(
-        self, problem_type: str | None, objective: str | None, mode: str | None, completion_criteria: Mapping[str, int]
+        self,
+        problem_type: str | None,
+        objective: str | None,
+        mode: str | None,
+        completion_criteria: Mapping[str, int],
+        base_model: str | None = None,
     ) -> None:
         """What the request left open was decided (R47)."""
         self._write(
@@ -52,6 +60,7 @@ class EventLog:
                 "mode": mode,
                 "completion_criteria": dict(completion_criteria),
             }
+            | ({"base_model": base_model} if base_model else {})
         )
 
     def candidate(self, candidate: Mapping[str, Any], digests: Mapping[str, str] | None = None) -> None:
@@ -101,8 +110,13 @@ class EventLog:
         with self._lock:
             if self._ended:
                 return
+            # The rest of a line that a full disk cut off must not swallow this one.
+            line = b"\n" + line if self._cut else line
+            self._cut = True
+            if os.write(self._descriptor, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
+            self._cut = False
             self._ended = final
-            os.write(self._descriptor, line)
 
 
 def _finite(value: Any) -> Any:

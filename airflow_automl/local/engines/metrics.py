@@ -10,10 +10,13 @@ import numpy as np
 from airflow_automl.contract import metrics as contract
 from airflow_automl.local.data.target import BINARY, REGRESSION
 
-__all__ = ["THRESHOLD_METRICS", "best_threshold", "data", "scores"]
+__all__ = ["OBJECTIVES", "THRESHOLD_METRICS", "best_threshold", "data", "scores"]
 
 THRESHOLD_METRICS = frozenset({"F1", "BalancedAccuracy"})
 """Binary objectives for which 0.5 is rarely the best threshold."""
+
+OBJECTIVES = frozenset(name for names in contract.OBJECTIVES.values() for name in names)
+"""Metrics that a request, and the final metric of a candidate, can name."""
 
 Array = np.ndarray
 
@@ -137,9 +140,8 @@ def data(values: dict[str, float], source: str) -> list[dict[str, Any]]:
     :param values: metric → value.
     :param source: ``Train``, ``Validation`` or ``Test``.
     """
-    objectives = {name for names in contract.OBJECTIVES.values() for name in names}
     return [
-        ({"MetricName": name} if name in objectives else {})
+        ({"MetricName": name} if name in OBJECTIVES else {})
         | {"StandardMetricName": name, "Value": value, "Set": source}
         for name, value in values.items()
     ]

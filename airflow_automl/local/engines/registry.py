@@ -33,6 +33,11 @@ FAMILIES = {
     "TabularJobConfig": Family(
         "airflow_automl.local.engines.tabular", "local", ("autogluon.tabular", "optuna", "pyarrow", "nbformat")
     ),
+    "TextGenerationJobConfig": Family(
+        "airflow_automl.local.engines.generation.engine",
+        "llm",
+        ("pyarrow", "torch", "transformers", "peft", "safetensors"),
+    ),
 }
 """Configuration of the problem type → what trains it."""
 
