@@ -9,6 +9,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
+WORKERS ?= 2
+PYTEST := python -m pytest -q -n $(WORKERS)
 UV_COMPILE := $(BIN)/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	--generate-hashes --no-annotate --custom-compile-command "make lock"
 
@@ -33,7 +35,7 @@ $(BIN)/uv: requirements/bootstrap.txt
 	@touch $@
 
 $(VENV)/.ready: $(BIN)/uv requirements/dev.txt pyproject.toml
-	@echo "==> installing the locked packages (first time: about a minute, 1.6 GB)"
+	@echo "==> installing the locked packages (first time: about a minute, 2 GB)"
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --require-hashes requirements/bootstrap.txt requirements/dev.txt
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -78,16 +80,16 @@ types: setup
 
 unit: models
 	@echo "==> unit tests"
-	@$(BIN)/python -m pytest -q -m "not slow" tests/unit
+	@$(BIN)/$(PYTEST) --dist loadscope -m "not slow" tests/unit
 
 lowest: $(LOWEST)/.ready
 	@echo "==> the Airflow side's tests on the lowest supported Airflow"
-	@PATH="$(CURDIR)/$(LOWEST)/bin:$$PATH" PYTHONPATH=$(CURDIR) $(LOWEST)/bin/python -m pytest -q -m "not slow" \
+	@PATH="$(CURDIR)/$(LOWEST)/bin:$$PATH" PYTHONPATH=$(CURDIR) $(LOWEST)/bin/$(PYTEST) --dist loadscope -m "not slow" \
 		-p no:cacheprovider tests/unit --ignore=tests/unit/local --ignore=tests/unit/report
 
 integration: models
 	@echo "==> integration tests: real DAGs, real service"
-	@$(BIN)/python -m pytest -q -m "not slow" tests/integration tests/browser
+	@$(BIN)/$(PYTEST) --dist loadfile -m "not slow" tests/integration tests/browser
 
 bench: setup ## the figures of the README
 	@for script in $$(ls benchmarks/*.py | grep -v '/_'); do echo "==> $$script"; $(BIN)/python $$script; done
