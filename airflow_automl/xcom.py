@@ -1,7 +1,8 @@
 """The one place that knows the XCom keys.
 
 ``return_value`` is the best candidate's document in AWS's own keys, or ``None``; ``job`` is the job's document
-(:class:`airflow_automl.contract.documents.JobDocument`), there from the moment of submission and renewed at every end.
+(:class:`airflow_automl.contract.documents.JobDocument`), there from the moment of submission and renewed at every end;
+``summary`` is what a report task says in short of the job that it reported.
 """
 
 from __future__ import annotations
@@ -17,10 +18,20 @@ if TYPE_CHECKING:
 
     from airflow_automl.contract.documents import BestCandidate, JobDocument
 
-__all__ = ["BEST_CANDIDATE_KEY", "JOB_KEY", "job_name", "pull_best_candidate", "pull_job", "push_job", "xcom_arg"]
+__all__ = [
+    "BEST_CANDIDATE_KEY",
+    "JOB_KEY",
+    "SUMMARY_KEY",
+    "job_name",
+    "pull_best_candidate",
+    "pull_job",
+    "push_job",
+    "xcom_arg",
+]
 
 BEST_CANDIDATE_KEY = "return_value"
 JOB_KEY = "job"
+SUMMARY_KEY = "summary"
 
 
 def push_job(context: Context, job: Mapping[str, Any]) -> None:

@@ -78,6 +78,13 @@ with DAG(
             description="Deploy the best candidate here. Empty: do not deploy.",
         ),
         "report_path": Param("s3://acme-ml/reports/", type="string", title="Folder for the report"),
+        "request": Param(
+            None,
+            type=["null", "object"],
+            title="Whole request",
+            description="CreateAutoMLJobV2 in AWS's own keys, for any problem type, instead of all fields that "
+            "describe the training. Empty: the fields.",
+        ),
     },
     render_template_as_native_obj=True,
     tags=["automl", "example"],
@@ -88,6 +95,8 @@ with DAG(
     def configure() -> dict[str, Any]:
         """The request for AWS, from the form's answers."""
         params = get_current_context()["params"]
+        if params["request"]:
+            return params["request"]
         build = job_v1 if params["api_version"] == "V1" else tabular
         return build(
             params["data"],

@@ -126,9 +126,10 @@ class Stack:
         """Run an ``airflow`` command to its end."""
         self.finish(self.airflow(name, *arguments))
 
-    def start_standalone(self) -> tuple[str, Process]:
-        """Start all of Airflow (``airflow standalone``, small) on a free port, without a login, and wait for it.
+    def start_standalone(self, users: str | None = None) -> tuple[str, Process]:
+        """Start all of Airflow (``airflow standalone``, small) on a free port, and wait for it.
 
+        :param users: users and roles, as ``[core] simple_auth_manager_users`` takes them; without, there is no login.
         :return: the web interface's address, and the process.
         """
         port = free_port()
@@ -140,7 +141,8 @@ class Stack:
                 "AIRFLOW__API__BASE_URL": url,
                 "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
                 "AIRFLOW__CORE__PARALLELISM": "4",
-                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": str(users is None),
+                **({"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": users} if users else {}),
             }
         )
         process = self.airflow("airflow-standalone", "standalone")

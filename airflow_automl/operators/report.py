@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from airflow_automl.exceptions import AutoMLError, AutoMLJobNotFound, AutoMLValidationError
 from airflow_automl.links.sagemaker_automl import AutoMLReportLink, s3_object_url
 from airflow_automl.operators._downstream import DownstreamOperator, document
+from airflow_automl.xcom import SUMMARY_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 __all__ = ["SageMakerAutoMLReportOperator"]
-
-SUMMARY_KEY = "summary"
 
 
 class SageMakerAutoMLReportOperator(DownstreamOperator):

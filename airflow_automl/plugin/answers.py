@@ -63,8 +63,11 @@ class Answers:
         entry = self._entry(key, fetch, lifetime)
         if not entry.future.done():
             left = entry.asked + self.patience - time.monotonic()
+            waiter = asyncio.wrap_future(entry.future)
+            # A failure is told by the entry below, or to nobody if it comes too late.
+            waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
             # Waiting, rather than a timeout that cancels: others may wait for the same answer.
-            await asyncio.wait({asyncio.wrap_future(entry.future)}, timeout=max(0.0, left))
+            await asyncio.wait({waiter}, timeout=max(0.0, left))
         if not entry.future.done():
             raise NotAnswered(f"no answer within {self.patience:g} seconds")
         return cast(T, entry.future.result())

@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 
 from airflow_automl.naming import OWNER_TAG
 from airflow_automl.plugin.account import Source
-from airflow_automl.xcom import JOB_KEY
+from airflow_automl.xcom import JOB_KEY, SUMMARY_KEY
 
 __all__ = ["KnownJobs", "Owner", "Sighting", "dag_exists", "owner_of", "report_of", "sightings", "sources"]
 
@@ -163,8 +163,6 @@ def report_of(owner: Owner, name: str) -> dict[str, str]:
 
     :return: ``address``, and ``link`` if a browser can open it; empty if there is none.
     """
-    from airflow_automl.operators.report import SUMMARY_KEY
-
     if owner.run_id is None:
         return {}
     query = select(XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.value).where(
