@@ -57,6 +57,7 @@ MAX_BYTES = 20 << 30
 _LOADERS = {
     "autogluon": "airflow_automl.local.engines.ensembling.model",
     "generation": "airflow_automl.local.engines.generation.serving",
+    "image": "airflow_automl.local.engines.image.serving",
     "text": "airflow_automl.local.engines.text.serving",
     "timeseries": "airflow_automl.local.engines.timeseries.serving",
     "tuning": "airflow_automl.local.engines.tuning.serving",

@@ -30,6 +30,9 @@ FAMILIES = {
     "TextClassificationJobConfig": Family(
         "airflow_automl.local.engines.text.engine", "text", ("sklearn", "onnxruntime", "tokenizers")
     ),
+    "ImageClassificationJobConfig": Family(
+        "airflow_automl.local.engines.image.engine", "image", ("sklearn", "onnxruntime", "PIL")
+    ),
     "TabularJobConfig": Family(
         "airflow_automl.local.engines.tabular", "local", ("autogluon.tabular", "optuna", "pyarrow", "nbformat")
     ),
