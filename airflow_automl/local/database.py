@@ -147,11 +147,12 @@ class Database:
         self._depth = 1
         try:
             yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        else:
             self._connection.execute("COMMIT")
+        except BaseException:
+            # A full disk may have ended the transaction already, or left it open at its COMMIT.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
         finally:
             self._depth = 0
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_automl.local import processes
 from airflow_automl.local.folder import DataFolder
+from airflow_automl.local.patience import patiently
 from airflow_automl.local.processes import Process
 from airflow_automl.local.s3 import parse_uri
 
@@ -35,6 +37,7 @@ _LOAD_TIMEOUT = 300.0
 #: SageMaker gives a model 60 seconds for an answer.
 _ANSWER_TIMEOUT = 60.0
 _MAX_SOCKET_PATH = 100
+_SCRATCH = ".fetch-"
 
 
 class HostingError(Exception):
@@ -89,6 +92,8 @@ class ModelHost:
 
     async def start(self) -> None:
         """End a host that outlived the last service: it holds models that this one can't know of."""
+        for leftover in self._folder.models.glob(f"{_SCRATCH}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         orphan = processes.find(self._command)
         if orphan is not None:
             await asyncio.to_thread(_kill, orphan)
@@ -226,10 +231,10 @@ class ModelHost:
         if target.is_dir():
             return target
         location = parse_uri(container.model_data)
-        with tempfile.TemporaryDirectory(dir=self._folder.models, prefix=".fetch-") as temporary:
+        with tempfile.TemporaryDirectory(dir=self._folder.models, prefix=_SCRATCH) as temporary:
             archive = Path(temporary) / "model.tar.gz"
             try:
-                self._s3_client().download_file(location.bucket, location.key, str(archive))
+                patiently(lambda: self._s3_client().download_file(location.bucket, location.key, str(archive)))
             except (BotoCoreError, ClientError) as error:
                 raise HostingError(f"{container.model_data} can't be read: {error}") from error
             with archive.open("rb") as handle:

@@ -67,6 +67,7 @@ class Supervisor:
         self._trainers: dict[str, Trainer] = {}
         self._deployments: dict[str, asyncio.Task[str]] = {}
         self._overruns: dict[str, str] = {}
+        self._troubles: dict[str, str] = {}
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -143,15 +144,27 @@ class Supervisor:
 
     def _step(self) -> bool:
         for job in self._store.in_stage("training"):
-            self._attend(job)
+            self._undisturbed(job, self._attend)
         for job in self._store.in_stage("deploying"):
-            self._attend_deployment(job)
+            self._undisturbed(job, self._attend_deployment)
         for job in self._store.queued("Stopping"):
             self._store.stopped(job.name)
         free = self._max_jobs - len(self._store.in_stage("training"))
         for job in self._store.queued("InProgress", max(free, 0)):
-            self._start(job)
+            self._undisturbed(job, self._start)
         return bool(self._store.in_stage("training", "deploying"))
+
+    def _undisturbed(self, job: Job, attend: Callable[[Job], None]) -> None:
+        """Look after a job; whatever goes wrong with it must not keep the others waiting."""
+        try:
+            attend(job)
+        except Exception as error:
+            # Said once: with a full disk it goes wrong five times a second.
+            if self._troubles.get(job.name) != repr(error):
+                self._troubles[job.name] = repr(error)
+                log.exception("job %s: something went wrong while looking after it; it is tried again", job.name)
+        else:
+            self._troubles.pop(job.name, None)
 
     def _start(self, job: Job) -> None:
         self._store.begin_attempt(job.name, self._store.database.now())
@@ -161,8 +174,8 @@ class Supervisor:
         except OSError as error:
             self._store.failed(job.name, f"the trainer could not be started: {error}")
             return
-        self._store.set_process(job.name, trainer.process)
         self._trainers[job.name] = trainer
+        self._store.set_process(job.name, trainer.process)
         log.info("job %s: attempt %d runs, pid %d", job.name, job.attempt, trainer.process.pid)
 
     def _attend(self, job: Job) -> None:

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import URLError
@@ -119,6 +120,8 @@ class SeaweedFS:
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self.port = 0
+        self.moved: Callable[[], None] = lambda: None
+        """Called when the server was started again on another port."""
 
     @property
     def endpoint_url(self) -> str:
@@ -303,8 +306,11 @@ class SeaweedFS:
             await asyncio.sleep(_WATCH_INTERVAL)
             if not self._running():
                 log.error("the S3 store ended; starting it again")
+                port = self.port
                 try:
                     await asyncio.to_thread(self._restart)
+                    if self.port != port:
+                        self.moved()
                 except StartupError as error:
                     log.warning("%s; trying again", error)
 

@@ -165,6 +165,16 @@ class Service:
     def _trainer_settings(self) -> trainers.TrainerSettings:
         at_once = max(1, self.settings.max_jobs)
         memory = self.settings.job_memory or int(processes.available_memory() * 0.9 / at_once)
+        return trainers.TrainerSettings(
+            self.settings.trainer_command,
+            self._trainer_environment,
+            self.settings.account,
+            self.settings.region,
+            max(1, processes.available_cores() // at_once),
+            memory,
+        )
+
+    def _trainer_environment(self) -> dict[str, str]:
         environment = {
             "AWS_ENDPOINT_URL_S3": self.store.endpoint_url,
             "AWS_ACCESS_KEY_ID": self.credentials.access_key_id,
@@ -174,11 +184,4 @@ class Service:
         }
         if self.credentials.session_token:
             environment["AWS_SESSION_TOKEN"] = self.credentials.session_token
-        return trainers.TrainerSettings(
-            self.settings.trainer_command,
-            environment,
-            self.settings.account,
-            self.settings.region,
-            max(1, processes.available_cores() // at_once),
-            memory,
-        )
+        return environment

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class TrainerSettings:
     """What all trainers get.
 
     :param command: starts a trainer; the job's folder is added.
-    :param environment: variables to add to the service's own, such as where S3 is.
+    :param environment: answers the variables to add to the service's own, such as where S3 is now.
     :param account: the AWS account of all ARNs.
     :param region: the AWS region.
     :param threads: cores for one job.
@@ -69,14 +69,14 @@ class TrainerSettings:
     def __init__(
         self,
         command: Sequence[str],
-        environment: Mapping[str, str],
+        environment: Callable[[], Mapping[str, str]],
         account: str,
         region: str,
         threads: int,
         memory_limit: int | None,
     ) -> None:
         self.command = list(command)
-        self.environment = dict(environment)
+        self.environment = environment
         self.account = account
         self.region = region
         self.threads = threads
@@ -105,7 +105,7 @@ def start(settings: TrainerSettings, folder: DataFolder, job: Job) -> Trainer:
         "OMP_NUM_THREADS": str(settings.threads),
         "OMP_WAIT_POLICY": "passive",
         "PYTHONUNBUFFERED": "1",
-        **settings.environment,
+        **settings.environment(),
     }
     with (path / "trainer.log").open("ab") as output:
         output.write(f"--- attempt {job.attempt}, {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}\n".encode())

@@ -7,14 +7,17 @@ import contextlib
 import gzip
 import json
 import logging
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from airflow_automl.local.deployments import MODEL, Deployments
 from airflow_automl.local.errors import ServiceError
 from airflow_automl.local.hosting import Container, HostingError, ModelHost, reason_in
+from airflow_automl.local.patience import PATIENCE, away
 from airflow_automl.local.records import Processing, RecordError, answers, batches
 from airflow_automl.local.resources import Resource, ResourceStore
 from airflow_automl.local.s3 import Location, parse_uri
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
 TRANSFORM_JOB = "transform-job"
+_SCRATCH = ".transform-"
 _MAX_REASON = 1024
 _MEBI = 1024 * 1024
 
@@ -55,6 +60,8 @@ class Transforms:
 
     async def start(self) -> None:
         """Go on with what the last service left unfinished."""
+        for leftover in self._folder.root.glob(f"{_SCRATCH}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         for job in self._resources.all(TRANSFORM_JOB):
             if job.status == "InProgress":
                 self.begin(job.name)
@@ -92,6 +99,7 @@ class Transforms:
             self._resources.update(TRANSFORM_JOB, name, status=status, TransformEndTime=ended, FailureReason=reason)
 
     async def _run(self, name: str) -> None:
+        from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
         job = self._resources.update(TRANSFORM_JOB, name, TransformStartTime=self._resources.database.now())
@@ -101,7 +109,7 @@ class Transforms:
             self._end(name, "Failed", str(error))
         except ServiceError as error:
             self._end(name, "Failed", error.message)
-        except (BotoCoreError, ClientError, OSError) as error:
+        except (BotoCoreError, ClientError, Boto3Error, OSError) as error:
             self._end(name, "Failed", f"reading or storing objects failed: {error}")
         except asyncio.CancelledError:
             raise
@@ -122,40 +130,39 @@ class Transforms:
         ]
         source = request["TransformInput"]["DataSource"]["S3DataSource"]
         target = parse_uri(request["TransformOutput"]["S3OutputPath"])
-        objects = await asyncio.to_thread(lambda: list(self._objects(source["S3DataType"], parse_uri(source["S3Uri"]))))
+        objects = await self._with_store(
+            lambda store: list(_objects(store, source["S3DataType"], parse_uri(source["S3Uri"])))
+        )
         if not objects:
             raise HostingError(f"no object lies under {source['S3Uri']}")
         for location, relative in objects:
             key = "/".join(part for part in (target.key.strip("/"), f"{relative}.out") if part)
             await self._one_object(request, containers, location, Location(target.bucket, key))
 
-    def _objects(self, kind: str, source: Location) -> Iterator[tuple[Location, str]]:
-        store = self._s3_client()
-        if kind == "ManifestFile":
-            manifest = json.loads(store.get_object(Bucket=source.bucket, Key=source.key)["Body"].read())
-            prefix = parse_uri(manifest[0]["prefix"])
-            for relative in manifest[1:]:
-                yield Location(prefix.bucket, prefix.key + relative), relative
-            return
-        folder = source.key[: source.key.rfind("/") + 1]
-        for listed in store.get_paginator("list_objects_v2").paginate(Bucket=source.bucket, Prefix=source.key):
-            for entry in listed.get("Contents", []):
-                if not entry["Key"].endswith("/"):
-                    yield Location(source.bucket, entry["Key"]), entry["Key"].removeprefix(folder)
+    async def _with_store(self, work: Callable[[Any], _T]) -> _T:
+        """Do something with the S3 store, in a thread; a cancelled job does not wait for it."""
+        ends = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return await asyncio.to_thread(lambda: work(self._s3_client()))
+            except Exception as error:
+                if not away(error) or time.monotonic() >= ends:
+                    raise
+                await asyncio.sleep(1)
 
     async def _one_object(
         self, request: dict[str, Any], containers: list[Container], source: Location, target: Location
     ) -> None:
-        with tempfile.TemporaryDirectory(dir=self._folder.root, prefix=".transform-") as temporary:
+        with tempfile.TemporaryDirectory(dir=self._folder.root, prefix=_SCRATCH) as temporary:
             given, made = Path(temporary) / "in", Path(temporary) / "out"
-            await asyncio.to_thread(self._s3_client().download_file, source.bucket, source.key, str(given))
+            await self._with_store(lambda store: store.download_file(source.bucket, source.key, str(given)))
             try:
                 # Small reads and writes of local files: not worth a thread each.
                 with _opened(given, request["TransformInput"].get("CompressionType")) as handle, made.open("wb") as out:
                     await self._records(request, containers, handle, out)
             except (HostingError, RecordError, gzip.BadGzipFile, EOFError) as error:
                 raise RecordError(f"s3://{source.bucket}/{source.key}: {error}") from error
-            await asyncio.to_thread(self._s3_client().upload_file, str(made), target.bucket, target.key)
+            await self._with_store(lambda store: store.upload_file(str(made), target.bucket, target.key))
 
     async def _records(
         self, request: dict[str, Any], containers: list[Container], handle: IO[bytes], out: IO[bytes]
@@ -196,3 +203,17 @@ class Transforms:
 
 def _opened(path: Path, compression: str | None) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path, "rb")) if compression == "Gzip" else path.open("rb")
+
+
+def _objects(store: Any, kind: str, source: Location) -> Iterator[tuple[Location, str]]:
+    if kind == "ManifestFile":
+        manifest = json.loads(store.get_object(Bucket=source.bucket, Key=source.key)["Body"].read())
+        prefix = parse_uri(manifest[0]["prefix"])
+        for relative in manifest[1:]:
+            yield Location(prefix.bucket, prefix.key + relative), relative
+        return
+    folder = source.key[: source.key.rfind("/") + 1]
+    for listed in store.get_paginator("list_objects_v2").paginate(Bucket=source.bucket, Prefix=source.key):
+        for entry in listed.get("Contents", []):
+            if not entry["Key"].endswith("/"):
+                yield Location(source.bucket, entry["Key"]), entry["Key"].removeprefix(folder)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import re
+import sqlite3
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +16,7 @@ from airflow_automl.contract.checking import check
 from airflow_automl.contract.shapes import check_shape
 from airflow_automl.contract.violations import errors
 from airflow_automl.local import errors as answers
+from airflow_automl.local import logs
 from airflow_automl.local.api import OPERATIONS
 from airflow_automl.local.errors import ServiceError
 from airflow_automl.local.wire_model import mistyped, operations, serialize, shapes
@@ -107,14 +109,25 @@ class Application:
                 return await self._operation(target.partition(".")[2], request)
             if invocation:
                 return await self._service.runtime.invoke(unquote(invocation[1]), request)
-            return await self._service.foreign.answer(request)
+            return logs.answer(self._service, request) or await self._service.foreign.answer(request)
         except ServiceError as error:
             return _failure(error)
         except asyncio.CancelledError:
             raise
+        except sqlite3.OperationalError as error:
+            log.error("%s could not be kept: %s", target or scope["path"], error)  # noqa: TRY400 - no bug, no traceback
+            return _failure(self._unkept(error))
         except Exception:
             log.exception("%s %s %s failed", scope["method"], scope["path"], target)
             return _failure(ServiceError("InternalFailure", "the service failed; its log says why", 500))
+
+    def _unkept(self, error: sqlite3.OperationalError) -> ServiceError:
+        return ServiceError(
+            "ServiceUnavailable",
+            f"nothing was changed, because the state in {self._service.folder.root} could not be written: {error}; "
+            "see to its disk and try again",
+            503,
+        )
 
     async def _operation(self, name: str, request: Request) -> Response:
         shapes_of = operations().get(name)

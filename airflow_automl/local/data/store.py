@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from airflow_automl.local.data.failures import JobFailure
+from airflow_automl.local.patience import away, patiently
 
 __all__ = ["S3Object", "Store", "parse_uri"]
 
@@ -73,7 +74,12 @@ class Store:
             from botocore.config import Config
 
             # Bucket names with dots or upper case, and stores on loopback, only work path-style.
-            config = Config(retries={"max_attempts": 5, "mode": "standard"}, s3={"addressing_style": "path"})
+            config = Config(
+                retries={"total_max_attempts": 3, "mode": "standard"},
+                connect_timeout=10,
+                read_timeout=60,
+                s3={"addressing_style": "path"},
+            )
             client = boto3.client("s3", config=config)
         self._client = client
 
@@ -84,12 +90,17 @@ class Store:
         :raises JobFailure: the bucket is missing or can't be read.
         """
         bucket, prefix = parse_uri(uri)
-        try:
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-                for entry in page.get("Contents", ()):
-                    yield S3Object(bucket, entry["Key"], entry["Size"])
-        except Exception as error:
-            raise _refused(f"List {uri}", error) from error
+        arguments = {"Bucket": bucket, "Prefix": prefix}
+        while True:
+            try:
+                page = patiently(lambda: self._client.list_objects_v2(**arguments))
+            except Exception as error:
+                raise _refused(f"List {uri}", error) from error
+            for entry in page.get("Contents", ()):
+                yield S3Object(bucket, entry["Key"], entry["Size"])
+            if not page.get("IsTruncated"):
+                return
+            arguments["ContinuationToken"] = page["NextContinuationToken"]
 
     def head(self, uri: str) -> S3Object:
         """The object at ``uri``, with its size.
@@ -98,7 +109,7 @@ class Store:
         """
         bucket, key = parse_uri(uri)
         try:
-            answer = self._client.head_object(Bucket=bucket, Key=key)
+            answer = patiently(lambda: self._client.head_object(Bucket=bucket, Key=key))
         except Exception as error:
             raise _refused(f"Read {uri}", error) from error
         return S3Object(bucket, key, int(answer["ContentLength"]))
@@ -108,14 +119,19 @@ class Store:
 
         :raises JobFailure: the object is missing or can't be read.
         """
-        try:
+
+        def get() -> None:
             body = self._client.get_object(Bucket=source.bucket, Key=source.key)["Body"]
             with path.open("wb") as file:
                 for chunk in body.iter_chunks(_CHUNK):
                     file.write(chunk)
-        except OSError as error:
-            raise JobFailure(f"{source.uri} could not be kept on disk: {error.strerror or error}.") from error
+
+        try:
+            patiently(get)
         except Exception as error:
+            # Some of botocore's errors are OSErrors too.
+            if isinstance(error, OSError) and not away(error):
+                raise JobFailure(f"{source.uri} could not be kept on disk: {error.strerror or error}.") from error
             raise _refused(f"Read {source.uri}", error) from error
 
     def read_json(self, uri: str, what: str) -> Any:
@@ -124,18 +140,32 @@ class Store:
         :param what: what the document is, for the message.
         :raises JobFailure: it is missing, too large, or not JSON.
         """
-        bucket, key = parse_uri(uri)
         try:
-            answer = self._client.get_object(Bucket=bucket, Key=key)
-            body = answer["Body"].read(_MAX_DOCUMENT + 1)
-        except Exception as error:
-            raise _refused(f"Read the {what} {uri}", error) from error
-        if len(body) > _MAX_DOCUMENT:
-            raise JobFailure(f"The {what} {uri} is larger than {_MAX_DOCUMENT >> 20} MiB.")
-        try:
-            return json.loads(body)
+            return json.loads(self._read(uri, what))
         except ValueError as error:
             raise JobFailure(f"The {what} {uri} is not JSON: {error}.") from error
+
+    def read_text(self, uri: str, what: str) -> str:
+        """The text at ``uri``.
+
+        :param what: what the document is, for the message.
+        :raises JobFailure: it is missing, too large, or not UTF-8.
+        """
+        try:
+            return self._read(uri, what).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise JobFailure(f"The {what} {uri} is not UTF-8 text (byte offset {error.start}).") from error
+
+    def _read(self, uri: str, what: str) -> bytes:
+        bucket, key = parse_uri(uri)
+        try:
+            got = patiently(lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"].read(_MAX_DOCUMENT + 1))
+        except Exception as error:
+            raise _refused(f"Read the {what} {uri}", error) from error
+        body: bytes = got
+        if len(body) > _MAX_DOCUMENT:
+            raise JobFailure(f"The {what} {uri} is larger than {_MAX_DOCUMENT >> 20} MiB.")
+        return body
 
     def upload(self, path: Path, uri: str, content_type: str = "application/octet-stream") -> str:
         """Put a file at ``uri``.
@@ -149,7 +179,7 @@ class Store:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
         try:
-            self._client.upload_file(str(path), bucket, key, ExtraArgs={"ContentType": content_type})
+            patiently(lambda: self._client.upload_file(str(path), bucket, key, ExtraArgs={"ContentType": content_type}))
         except Exception as error:
             raise _refused(f"Write {uri}", error) from error
         return digest.hexdigest()
@@ -162,7 +192,7 @@ class Store:
         bucket, key = parse_uri(uri)
         data = body.encode() if isinstance(body, str) else body
         try:
-            self._client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type)
+            patiently(lambda: self._client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type))
         except Exception as error:
             raise _refused(f"Write {uri}", error) from error
 
@@ -180,5 +210,7 @@ def _refused(action: str, error: Exception) -> JobFailure:
         return JobFailure(
             f"{action}: access denied ({code}); the role must be able to read the input and write the output."
         )
+    if away(error) and not details:
+        return JobFailure(f"{action}: the S3 store can't be reached ({type(error).__name__}: {error})")
     text = str(details.get("Message") or error)
     return JobFailure(f"{action}: S3 answered {code or type(error).__name__}: {text}")

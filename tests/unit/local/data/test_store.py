@@ -1,9 +1,14 @@
 import hashlib
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import pytest
 from botocore.config import Config
 
+from airflow_automl.local import patience
 from airflow_automl.local.data.failures import MAX_REASON, JobFailure, listing
 from airflow_automl.local.data.store import S3Object, Store, parse_uri
 from tests.local_s3 import BUCKET, Bucket
@@ -63,7 +68,8 @@ def test_an_upload_to_a_missing_bucket_says_so(bucket: Bucket, tmp_path):
         bucket.store.upload(tmp_path / "model", "s3://no-such-bucket/model")
 
 
-def test_a_store_that_is_gone_is_a_reason_too():
+def test_a_store_that_is_gone_is_a_reason_too(monkeypatch):
+    monkeypatch.setattr(patience, "PATIENCE", 0.0)
     client = boto3.client(
         "s3",
         endpoint_url="http://127.0.0.1:9",
@@ -72,8 +78,56 @@ def test_a_store_that_is_gone_is_a_reason_too():
         region_name="us-east-1",
         config=Config(retries={"total_max_attempts": 1}),
     )
-    with pytest.raises(JobFailure, match=r"List s3://b/in/: S3 answered EndpointConnectionError: Could not connect"):
+    with pytest.raises(
+        JobFailure, match=r"List s3://b/in/: the S3 store can't be reached \(EndpointConnectionError: Could not connect"
+    ):
         list(Store(client).objects("s3://b/in/"))
+
+
+def test_a_store_that_comes_back_is_waited_for(tmp_path):
+    """The first connections are refused; the third is cut off in the middle of the object."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    asked = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(503 if len(asked) == 1 else 200)
+            self.send_header("content-length", "6" if len(asked) > 1 else "0")
+            self.end_headers()
+            if len(asked) > 1:
+                self.wfile.write(b"obj" if len(asked) == 2 else b"object")
+
+        def log_message(self, *args):
+            pass
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        region_name="us-east-1",
+        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+    )
+    refused = []
+    client.meta.events.register(
+        "needs-retry.s3.GetObject", lambda caught_exception, **_: refused.append(caught_exception)
+    )
+    with ThreadPoolExecutor() as pool:
+        download = pool.submit(Store(client).download, S3Object("b", "in/a.csv"), tmp_path / "a.csv")
+        while not refused:
+            time.sleep(0.01)
+        server = ThreadingHTTPServer(("127.0.0.1", port), Answer)
+        pool.submit(server.serve_forever)
+        try:
+            download.result(30)
+        finally:
+            server.shutdown()
+            server.server_close()
+    assert (tmp_path / "a.csv").read_bytes() == b"object"
+    assert type(refused[0]).__name__ == "EndpointConnectionError"
+    assert len(asked) == 3
 
 
 def test_a_document_that_is_not_json_is_named(bucket: Bucket):

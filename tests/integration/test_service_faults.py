@@ -1,0 +1,287 @@
+"""What a service lives on breaks: its disk, its S3 store, its model host. Training and models are real."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import socketserver
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from sklearn.datasets import load_breast_cancer
+
+from airflow_automl.local.processes import Process, alive, find
+from tests.service.running import ROLE, RunningService, ended, real_service, request, scripted_service, until
+
+FRAME = load_breast_cancer(as_frame=True).frame
+ROWS = FRAME.drop(columns="target").head(20).to_csv(index=False, header=False)
+VARIANT = {"VariantName": "all", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1, "ModelName": "cancer"}
+
+
+def put_data(service: RunningService) -> None:
+    body = FRAME.to_csv(index=False).encode()
+    service.client("s3").put_object(Bucket="automl", Key="in/train.csv", Body=body)
+
+
+def job(name: str, mode: str, algorithm: str, **more: Any) -> dict[str, Any]:
+    config = {
+        "TargetAttributeName": "target",
+        "Mode": mode,
+        "CandidateGenerationConfig": {"AlgorithmsConfig": [{"AutoMLAlgorithms": [algorithm]}]},
+        "CompletionCriteria": {"MaxCandidates": 1},
+    }
+    found = request(name, "", AutoMLProblemTypeConfig={"TabularJobConfig": config}, **more)
+    found["AutoMLJobInputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"] = "s3://automl/in/"
+    return found
+
+
+def kill_store(service: RunningService) -> None:
+    record = json.loads((service.data_dir / "s3" / "process.json").read_text())
+    os.kill(record["pid"], signal.SIGKILL)
+    until(lambda: not alive(Process(record["pid"], record["started"])))
+
+
+# Training
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    folder = tmp_path_factory.mktemp("faulty") / "data"
+    with scripted_service(folder, max_jobs=2, trainer="faulty_trainer.py") as running:
+        put_data(running)
+        yield running
+
+
+@pytest.mark.slow
+def test_a_store_that_dies_costs_no_job_if_it_comes_back(faulty: RunningService) -> None:
+    sagemaker = faulty.client()
+    for name in ("pause-1", "lost-1"):
+        sagemaker.create_auto_ml_job_v2(**job(name, "ENSEMBLING", "lightgbm"))
+    folders = {name: faulty.data_dir / "jobs" / name for name in ("pause-1", "lost-1")}
+    logs = [folder / "trainer.log" for folder in folders.values()]
+    until(lambda: all(log.exists() and "waits" in log.read_text() for log in logs), 90)
+    # Both are in the middle of training: they have read their data and stored nothing yet.
+    kill_store(faulty)
+    (folders["pause-1"] / "go").touch()
+    described = ended(sagemaker, "pause-1", 120)
+    assert described["AutoMLJobStatus"] == "Completed", described.get("FailureReason")
+    before = faulty.info.s3_endpoint_url
+    with closed_port(lambda: kill_store(faulty), int(before.rpartition(":")[2])):
+        (folders["lost-1"] / "go").touch()
+        reason = ended(sagemaker, "lost-1", 120)["FailureReason"]
+        assert "s3://automl/out/lost-1/" in reason
+        assert "can't be reached" in reason
+        # The store has moved; clients and new jobs are told where to.
+        until(lambda: faulty.info.s3_endpoint_url != before, 60)
+        assert faulty.client("s3").head_object(Bucket="automl", Key="in/train.csv")["ContentLength"] > 1000
+        sagemaker.create_auto_ml_job_v2(**job("disk-1", "ENSEMBLING", "lightgbm"))
+        reason = ended(sagemaker, "disk-1", 120)["FailureReason"]
+    assert os.strerror(errno.EFBIG) in reason
+
+
+@contextmanager
+def closed_port(free: Callable[[], None], port: int) -> Iterator[None]:
+    """A port that somebody else takes as soon as it is free, and who hangs up on every caller."""
+
+    class HangUp(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.close()
+
+    class Server(socketserver.ThreadingTCPServer):
+        allow_reuse_address = True
+
+    server = Server(("127.0.0.1", port), HangUp, bind_and_activate=False)
+    free()
+    until(lambda: taken(server), 10)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(server.serve_forever)
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+def taken(server: socketserver.TCPServer) -> bool:
+    try:
+        server.server_bind()
+    except OSError:
+        return False
+    server.server_activate()
+    return True
+
+
+# Serving
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service with a trained model and its endpoint."""
+    with real_service(tmp_path_factory.mktemp("faults") / "data", "--max-jobs", "1") as running:
+        put_data(running)
+        sagemaker = running.client()
+        sagemaker.create_auto_ml_job_v2(**job("cancer", "HYPERPARAMETER_TUNING", "linear-learner"))
+        described = ended(sagemaker, "cancer", 120)
+        assert described["AutoMLJobStatus"] == "Completed", described.get("FailureReason")
+        containers = described["BestCandidate"]["InferenceContainers"]
+        sagemaker.create_model(ModelName="cancer", Containers=containers, ExecutionRoleArn=ROLE)
+        sagemaker.create_endpoint_config(EndpointConfigName="cancer", ProductionVariants=[VARIANT])
+        sagemaker.create_endpoint(EndpointName="cancer", EndpointConfigName="cancer")
+        until(lambda: sagemaker.describe_endpoint(EndpointName="cancer")["EndpointStatus"] == "InService", 60)
+        running.client("s3").put_object(Bucket="automl", Key="batch/a.csv", Body=ROWS.encode())
+        yield running
+
+
+def host(service: RunningService) -> Process:
+    """The model host."""
+    arguments = ["", "-m", "airflow_automl.local.model_host", "--socket", str(service.data_dir / "model_host.sock")]
+    found: Process = until(lambda: find(arguments), 30)
+    return found
+
+
+@contextmanager
+def frozen(service: RunningService) -> Iterator[Process]:
+    """The model host does not answer: what asks it is in the middle of something until the end of this."""
+    process = host(service)
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        yield process
+    finally:
+        if alive(process):
+            os.kill(process.pid, signal.SIGCONT)
+
+
+def begin_transform(service: RunningService, name: str) -> None:
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://automl/batch/"}}
+    service.client().create_transform_job(
+        TransformJobName=name,
+        ModelName="cancer",
+        TransformInput={"DataSource": source, "ContentType": "text/csv", "SplitType": "Line"},
+        TransformOutput={"S3OutputPath": f"s3://automl/scored/{name}", "AssembleWith": "Line"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    )
+    # It has its object on disk, and asks the model.
+    until(lambda: any(path.stat().st_size for path in service.data_dir.glob(".transform-*/in")))
+
+
+def transformed(service: RunningService, name: str, seconds: float = 60) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        found: dict[str, Any] = service.client().describe_transform_job(TransformJobName=name)
+        return found if found["TransformJobStatus"] not in ("InProgress", "Stopping") else None
+
+    found: dict[str, Any] = until(look, seconds)
+    return found
+
+
+def output_of(service: RunningService, name: str) -> list[str]:
+    answer = service.client("s3").get_object(Bucket="automl", Key=f"scored/{name}/a.csv.out")
+    lines: list[str] = answer["Body"].read().decode().split()
+    return lines
+
+
+def invoke(service: RunningService, body: str = ROWS) -> list[str]:
+    answer = service.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName="cancer", ContentType="text/csv", Body=body
+    )
+    lines: list[str] = answer["Body"].read().decode().split()
+    return lines
+
+
+def test_a_transform_that_is_stopped_leaves_nothing(service: RunningService) -> None:
+    with frozen(service):
+        begin_transform(service, "stopped")
+        service.client().stop_transform_job(TransformJobName="stopped")
+        found = transformed(service, "stopped")
+    assert found["TransformJobStatus"] == "Stopped"
+    assert "TransformEndTime" in found
+    assert not list(service.data_dir.glob(".transform-*"))
+    listed = service.client("s3").list_objects_v2(Bucket="automl", Prefix="scored/stopped/")
+    assert listed["KeyCount"] == 0
+
+
+def test_a_transform_outlives_the_service_and_its_store(service: RunningService) -> None:
+    expected = invoke(service)
+    with frozen(service):
+        begin_transform(service, "restarted")
+        service.kill()
+    service.start()
+    assert transformed(service, "restarted")["TransformJobStatus"] == "Completed"
+    assert output_of(service, "restarted") == expected
+    # The killed one's files went with its data.
+    assert not list(service.data_dir.glob(".transform-*"))
+    with pytest.raises(ClientError, match="ResourceInUse"):
+        begin_transform(service, "restarted")
+    with frozen(service):
+        begin_transform(service, "storeless")
+        kill_store(service)
+    assert transformed(service, "storeless", 90)["TransformJobStatus"] == "Completed"
+    assert output_of(service, "storeless") == expected
+
+
+def test_a_model_host_that_dies_under_load_costs_no_request(service: RunningService) -> None:
+    expected = invoke(service)
+    process = host(service)
+    answered = 0
+    stop = False
+
+    def ask() -> int:
+        count = 0
+        while not stop:
+            assert invoke(service) == expected
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(ask) for _ in range(8)]
+        try:
+            os.kill(process.pid, signal.SIGKILL)
+            until(lambda: find_another(service, process), 60)
+            assert invoke(service) == expected
+        finally:
+            stop = True
+        answered = sum(future.result(60) for future in asking)
+    assert answered >= 8
+
+
+def find_another(service: RunningService, process: Process) -> bool:
+    return not alive(process) and host(service) != process
+
+
+def test_a_job_that_is_stopped_while_it_deploys_takes_its_endpoint_back(service: RunningService) -> None:
+    sagemaker = service.client()
+    invoke(service)
+    with frozen(service):
+        deploy = {"ModelDeployConfig": {"EndpointName": "one-click"}}
+        sagemaker.create_auto_ml_job_v2(**job("deploying", "HYPERPARAMETER_TUNING", "linear-learner", **deploy))
+
+        def secondary() -> str:
+            found: str = sagemaker.describe_auto_ml_job_v2(AutoMLJobName="deploying")["AutoMLJobSecondaryStatus"]
+            return found
+
+        until(lambda: secondary() == "DeployingModel", 90)
+        until(lambda: sagemaker.list_endpoints(NameContains="one-click")["Endpoints"])
+        # A crash in the middle is no end; a stop is.
+        service.kill()
+    service.start()
+    sagemaker = service.client()
+    found = ended(sagemaker, "deploying", 90)
+    assert found["AutoMLJobStatus"] == "Completed"
+    assert found["ModelDeployResult"] == {"EndpointName": "one-click"}
+    invoke(service)
+    with frozen(service):
+        deploy = {"ModelDeployConfig": {"EndpointName": "never"}}
+        sagemaker.create_auto_ml_job_v2(**job("stopping", "HYPERPARAMETER_TUNING", "linear-learner", **deploy))
+        until(lambda: sagemaker.list_endpoints(NameContains="never")["Endpoints"], 90)
+        sagemaker.stop_auto_ml_job(AutoMLJobName="stopping")
+        found = ended(sagemaker, "stopping")
+    assert found["AutoMLJobStatus"] == "Stopped"
+    assert "BestCandidate" in found
+    assert "ModelDeployResult" not in found
+    until(lambda: not sagemaker.list_endpoints(NameContains="never")["Endpoints"])
+    assert [entry["ModelName"] for entry in sagemaker.list_models(NameContains="stopping")["Models"]] == []
