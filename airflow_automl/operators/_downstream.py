@@ -237,6 +237,12 @@ class WaitingOperator(DownstreamOperator):
                 return {**event, "status": "timeout", "message": f"{kind} {name} was still {status} at the deadline"}
             time.sleep(self._interval)
 
+    def show_logs(self, kind: str, name: str) -> None:
+        """Log the end of what a transform job or an endpoint logged."""
+        from airflow_automl.hooks.sagemaker_logs import resource_log_tail, show
+
+        show(self.log, lambda: resource_log_tail(self.hook, kind, name))
+
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Go on after the wait; called by Airflow with the trigger's event."""
         raise NotImplementedError

@@ -11,7 +11,7 @@ from airflow.sdk.definitions.asset import AssetRef
 from airflow_automl import xcom
 from airflow_automl.contract import documents
 from airflow_automl.ends import Acceptance, duration, judge
-from airflow_automl.exceptions import AutoMLError
+from airflow_automl.exceptions import AutoMLError, AutoMLJobFailed
 from airflow_automl.links.sagemaker_automl import AutoMLJobConsoleLink, AutoMLJobLogsLink, console_url, logs_url
 
 if TYPE_CHECKING:
@@ -96,9 +96,13 @@ class JobTask(_Operator):
             self.log.warning("Partial failure: %s", failure)
         try:
             judge(describe, accept)
-        except AutoMLError:
+        except AutoMLError as error:
             if self.logs_url:
                 self.log.info("CloudWatch logs: %s", self.logs_url)
+            if isinstance(error, AutoMLJobFailed):
+                from airflow_automl.hooks.sagemaker_logs import job_log_tails, show
+
+                show(self.log, lambda: job_log_tails(self.hook, describe))
             raise
         candidate = documents.best_candidate(describe)
         if candidate:

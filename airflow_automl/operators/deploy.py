@@ -305,6 +305,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
             self._remove(state["config"], state["model"])
             return f"endpoint {self.endpoint_name} was deleted while it was being deployed"
         status = endpoint["EndpointStatus"]
+        self.show_logs("endpoint", self.endpoint_name)
         reason = endpoint.get("FailureReason") or "AWS gives no reason; look at the endpoint's logs in CloudWatch"
         serving = endpoint.get("EndpointConfigName")
         if status == "Failed" and state.get("created"):

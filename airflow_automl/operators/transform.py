@@ -150,6 +150,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
             return self._result(found, state["model"])
         if status == "Stopped":
             raise AutoMLJobStopped(f"transform job {event['name']} was stopped")
+        self.show_logs("transform job", event["name"])
         reason = found.get("FailureReason") or "AWS gives no reason; look at the job's logs in CloudWatch"
         raise AutoMLJobFailed(f"transform job {event['name']} is {status}: {reason}")
 
