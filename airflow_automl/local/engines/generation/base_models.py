@@ -61,7 +61,7 @@ def find(name: str | None) -> BaseModel:
             )
     if model is None:
         given = f"'{wanted}'" if name else f"'{wanted}' (the default, since the request names none)"
-        stand_in = next(iter(available()), next(iter(PACKAGED)))
+        stand_in = next(iter([*available(), *PACKAGED]), "NAME")
         raise JobFailure(
             f"The weights of the base model {given} are not registered here; {_what_there_is()} To register them, put "
             f"config.json, *.safetensors and tokenizer.json into {weights.MODEL_DIR}/{wanted}/ (a folder that the "

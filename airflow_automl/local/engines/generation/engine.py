@@ -95,6 +95,7 @@ class _Job:
     options: HyperParameters
     evaluator: Evaluator
     budget: Budget
+    job_ends_first: bool = False
 
     def train(self, train: Sequence[Encoded], limit: int) -> str:
         """Evaluate, fine-tune, evaluate again, export.
@@ -104,8 +105,10 @@ class _Job:
         :return: the secondary status that the job ends with.
         """
         spec, events = self.run.spec, self.run.events
-        seconds = min(limit, self.budget.for_training() or limit)
-        before = self.evaluator.evaluate(self.model, seconds * _TEXT_SHARE)
+        left = self.budget.for_training()
+        # Which of the two limits comes first decides what it means to run into it.
+        self.job_ends_first = left is not None and left < limit
+        before = self.evaluator.evaluate(self.model, (left if self.job_ends_first and left else limit) * _TEXT_SHARE)
         log.info("Before: %s", _shown(before))
         events.phase("TrainingModels")
         steps = [step(spec, "training-job", f"fine-tune-{self.base.name}")]
@@ -131,7 +134,7 @@ class _Job:
             events.candidate(candidate.document())
             raise
         if not course.steps:
-            return self._no_time(candidate, limit, ends)
+            return self._no_time(candidate, limit)
         if course.cut:
             log.warning(
                 "The time was over after %d of %d steps; what was learned is kept", course.steps, course.planned
@@ -144,10 +147,7 @@ class _Job:
         containers, digests = export.export(self.run, steps[0]["CandidateStepName"], self.base, self.model, document)
         candidate.complete(containers)
         events.candidate(candidate.document(), digests)
-        job_limit = self.budget.for_training()
-        return (
-            OUT_OF_TIME if course.cut and job_limit is not None and job_limit < ends - time.monotonic() else "Completed"
-        )
+        return OUT_OF_TIME if course.cut and self.job_ends_first else "Completed"
 
     def _seconds(self, ends: float) -> float:
         """What is left for training and for the evaluation after it."""
@@ -155,11 +155,10 @@ class _Job:
         job = self.budget.for_training()
         return left if job is None else min(left, job)
 
-    def _no_time(self, candidate: Candidate, limit: int, ends: float) -> str:
+    def _no_time(self, candidate: Candidate, limit: int) -> str:
         candidate.stop("The time was over before the first step of training.")
         self.run.events.candidate(candidate.document())
-        job = self.budget.for_training()
-        if job is not None and job < ends - time.monotonic():
+        if self.job_ends_first:
             # The job's own limit came before the first candidate: the job is complete without one (R52).
             return OUT_OF_TIME
         raise JobFailure(
