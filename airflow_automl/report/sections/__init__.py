@@ -20,7 +20,9 @@ Reader = Callable[[str], bytes]
 Lister = Callable[[str], Iterable[str]]
 
 #: Problem type, as ``report["job"]["problem_type"]`` has it → the name of its module in this package.
-SECTIONS: dict[str, str] = {}
+SECTIONS: dict[str, str] = {
+    "TextGeneration": "generation",
+}
 
 
 class Card(NamedTuple):

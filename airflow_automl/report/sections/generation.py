@@ -1,0 +1,156 @@
+"""Text generation: how the losses went, what was gained, and what both models say to the same prompts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from airflow_automl.contract.metrics import direction
+from airflow_automl.report.plots import WIDTH, number
+from airflow_automl.report.sections import Card, Lister, Reader
+
+__all__ = ["cards", "read"]
+
+_LIMIT = 5_000_000
+_SAMPLES = 8
+_TEXT = 2_000
+_HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 260.0, 54.0, 14.0, 14.0, 40.0
+
+
+def read(candidate: Mapping[str, Any], list_objects: Lister, read_object: Reader) -> dict[str, Any]:
+    """See :class:`airflow_automl.report.sections.Section`.
+
+    The embedded Autopilot puts ``evaluation.json`` beside the candidate's artefact.
+
+    :return: those that are there of ``base_model``, ``before`` and ``after`` (metric → value), ``training_loss`` and
+        ``validation_loss`` (pairs of epoch and loss), and ``samples`` (``input``, ``expected``, ``before``, ``after``).
+    """
+    for address in _artifacts(candidate):
+        folder = address.rpartition("/")[0]
+        for found in list_objects(f"{folder}/"):
+            if found.rpartition("/")[2] != "evaluation.json":
+                continue
+            raw = read_object(found)
+            content = json.loads(raw) if len(raw) <= _LIMIT else None
+            if isinstance(content, Mapping):
+                return _understood(content)
+    return {}
+
+
+def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]:
+    """See :class:`airflow_automl.report.sections.Section`."""
+    shown = []
+    base = found.get("base_model")
+    if found.get("before") and found.get("after"):
+        note = f"On the held-out data; the base model is {base}." if base else "On the held-out data."
+        shown.append(Card("Before and after fine-tuning", _gains(found["before"], found["after"]), note))
+    training, validation = found.get("training_loss") or [], found.get("validation_loss") or []
+    if len(training) > 1 or len(validation) > 1:
+        note = "Nats per token of the answers. Line: training data; dots: held-out data, 0 is before fine-tuning."
+        shown.append(Card("Loss", _course(training, validation), note))
+    if found.get("samples"):
+        shown.append(Card("Sample generations", _samples(found["samples"]), "Held-out prompts.", wide=True))
+    return shown
+
+
+def _artifacts(candidate: Mapping[str, Any]) -> Iterable[str]:
+    definitions = candidate.get("InferenceContainerDefinitions") or {}
+    groups = [candidate.get("InferenceContainers") or [], *definitions.values()]
+    return dict.fromkeys(str(entry["ModelDataUrl"]) for group in groups for entry in group if entry.get("ModelDataUrl"))
+
+
+def _understood(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts that have the expected shape; a file of another version is no reason for an error."""
+    result: dict[str, Any] = {}
+    if isinstance(content.get("base_model"), str):
+        result["base_model"] = content["base_model"]
+    for name in ("before", "after"):
+        entry = content.get(name)
+        values = entry.get("metrics") if isinstance(entry, Mapping) else None
+        if isinstance(values, Mapping):
+            result[name] = {str(key): float(value) for key, value in values.items() if _finite(value)}
+    steps: Any = content.get("steps_per_epoch")
+    per_epoch = float(steps) if _finite(steps) and steps > 0 else 1.0
+    for name, divisor in (("training_loss", per_epoch), ("validation_loss", 1.0)):
+        pairs = content.get(name)
+        if isinstance(pairs, list):
+            result[name] = [
+                [float(pair[0]) / divisor, float(pair[1])]
+                for pair in pairs
+                if isinstance(pair, list) and len(pair) == 2 and all(map(_finite, pair))
+            ]
+    samples = content.get("samples")
+    if isinstance(samples, list):
+        result["samples"] = [
+            {key: str(sample.get(key, ""))[:_TEXT] for key in ("input", "expected", "before", "after")}
+            for sample in samples[:_SAMPLES]
+            if isinstance(sample, Mapping)
+        ]
+    return result
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _gains(before: Mapping[str, float], after: Mapping[str, float]) -> Markup:
+    rows = []
+    for name in [*after, *(name for name in before if name not in after)]:
+        first, second = before.get(name), after.get(name)
+        tone = ""
+        if first is not None and second is not None and first != second:
+            tone = "better" if (second < first) == (direction(name) == "Minimize") else "worse"
+        rows.append(
+            Markup('<tr><td>{}</td><td class="n">{}</td><td class="n {}">{}</td></tr>').format(
+                name, number(first), tone, number(second)
+            )
+        )
+    head = Markup('<tr><th>Metric</th><th class="n">Base model</th><th class="n">Fine-tuned</th></tr>')
+    return Markup("<table><thead>{}</thead><tbody>{}</tbody></table>").format(head, Markup("").join(rows))
+
+
+def _course(training: Sequence[Sequence[float]], validation: Sequence[Sequence[float]]) -> Markup:
+    points = [*training, *validation]
+    far = max(at for at, _ in points) or 1.0
+    high = max(loss for _, loss in points) * 1.05 or 1.0
+
+    def x(at: float) -> str:
+        return f"{_LEFT + at / far * (WIDTH - _LEFT - _RIGHT):.1f}"
+
+    def y(loss: float) -> str:
+        return f"{_TOP + (high - loss) / high * (_HEIGHT - _TOP - _BOTTOM):.1f}"
+
+    parts = [Markup("<title>Loss by epoch</title>")]
+    for part in range(5):
+        tick = high * part / 4
+        parts.append(
+            Markup(
+                '<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>'
+                '<text class="tick" text-anchor="end" x="47" y="{}">{}</text>'
+            ).format(x(0), y(tick), x(far), y(tick), y(tick), number(tick))
+        )
+    for epoch in range(math.floor(far + 1e-9) + 1):
+        text = Markup('<text class="tick" text-anchor="middle" x="{}" y="{}">{}</text>')
+        parts.append(text.format(x(epoch), f"{_HEIGHT - _BOTTOM + 18:.0f}", epoch))
+    parts.append(
+        Markup('<text class="tick" text-anchor="middle" x="{}" y="{}">epochs</text>').format(x(far / 2), _HEIGHT - 5)
+    )
+    line = " ".join(f"{x(at)},{y(loss)}" for at, loss in training)
+    parts.append(Markup('<polyline class="axis" fill="none" points="{}"/>').format(line))
+    for at, loss in validation:
+        dot = Markup('<circle class="dot best" cx="{}" cy="{}" r="5"><title>{} epochs: {}</title></circle>')
+        parts.append(dot.format(x(at), y(loss), number(at), number(loss)))
+    return Markup('<svg viewBox="0 0 {} {}" role="img" xmlns="http://www.w3.org/2000/svg">{}</svg>').format(
+        WIDTH, f"{_HEIGHT:.0f}", Markup("").join(parts)
+    )
+
+
+def _samples(samples: Sequence[Mapping[str, str]]) -> Markup:
+    row = Markup("<tr><td>{input}</td><td>{expected}</td><td>{before}</td><td>{after}</td></tr>")
+    rows = Markup("").join(row.format(**sample) for sample in samples)
+    head = Markup("<tr><th>Prompt</th><th>Expected</th><th>Base model</th><th>Fine-tuned</th></tr>")
+    return Markup('<div class="scroll"><table><thead>{}</thead><tbody>{}</tbody></table></div>').format(head, rows)
