@@ -5,19 +5,34 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import socketserver
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from sklearn.datasets import load_breast_cancer
 
+from airflow_automl.local.folder import ServiceInfo
 from airflow_automl.local.processes import Process, alive, find
-from tests.service.running import ROLE, RunningService, ended, real_service, request, scripted_service, until
+from tests.service import running
+from tests.service.running import (
+    ROLE,
+    RunningService,
+    ended,
+    real_service,
+    request,
+    scripted_service,
+    trainer_pid,
+    until,
+)
 
 FRAME = load_breast_cancer(as_frame=True).frame
 ROWS = FRAME.drop(columns="target").head(20).to_csv(index=False, header=False)
@@ -53,9 +68,9 @@ def kill_store(service: RunningService) -> None:
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     folder = tmp_path_factory.mktemp("faulty") / "data"
-    with scripted_service(folder, max_jobs=2, trainer="faulty_trainer.py") as running:
-        put_data(running)
-        yield running
+    with scripted_service(folder, max_jobs=2, trainer="faulty_trainer.py") as started:
+        put_data(started)
+        yield started
 
 
 @pytest.mark.slow
@@ -123,9 +138,9 @@ def taken(server: socketserver.TCPServer) -> bool:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service with a trained model and its endpoint."""
-    with real_service(tmp_path_factory.mktemp("faults") / "data", "--max-jobs", "1") as running:
-        put_data(running)
-        sagemaker = running.client()
+    with real_service(tmp_path_factory.mktemp("faults") / "data", "--max-jobs", "1") as started:
+        put_data(started)
+        sagemaker = started.client()
         sagemaker.create_auto_ml_job_v2(**job("cancer", "HYPERPARAMETER_TUNING", "linear-learner"))
         described = ended(sagemaker, "cancer", 120)
         assert described["AutoMLJobStatus"] == "Completed", described.get("FailureReason")
@@ -134,8 +149,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
         sagemaker.create_endpoint_config(EndpointConfigName="cancer", ProductionVariants=[VARIANT])
         sagemaker.create_endpoint(EndpointName="cancer", EndpointConfigName="cancer")
         until(lambda: sagemaker.describe_endpoint(EndpointName="cancer")["EndpointStatus"] == "InService", 60)
-        running.client("s3").put_object(Bucket="automl", Key="batch/a.csv", Body=ROWS.encode())
-        yield running
+        started.client("s3").put_object(Bucket="automl", Key="batch/a.csv", Body=ROWS.encode())
+        yield started
 
 
 def host(service: RunningService) -> Process:
@@ -285,3 +300,76 @@ def test_a_job_that_is_stopped_while_it_deploys_takes_its_endpoint_back(service:
     assert "ModelDeployResult" not in found
     until(lambda: not sagemaker.list_endpoints(NameContains="never")["Endpoints"])
     assert [entry["ModelName"] for entry in sagemaker.list_models(NameContains="stopping")["Models"]] == []
+
+
+# The disk of the service itself
+
+
+class OnSmallDisk(RunningService):
+    """A service of scripted jobs on a file system of 3 MB, which it alone sees."""
+
+    def __init__(self, folder: Path, store: RunningService) -> None:
+        folder.mkdir()
+        info = store.info
+        keys = {"AWS_ACCESS_KEY_ID": info.access_key_id, "AWS_SECRET_ACCESS_KEY": info.secret_access_key}
+        options = json.dumps({"max_jobs": 1, "s3_endpoint": info.s3_endpoint_url})
+        script = Path(running.__file__).with_name("scripted_service.py")
+        mount = 'mount -t tmpfs -o size=3m tmpfs "$0" && cd / && exec "$@"'
+        command = ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, str(folder)]
+        environment = ["env", *(f"{key}={value}" for key, value in keys.items())]
+        self._folder = folder
+        super().__init__(folder, [*command, *environment, sys.executable, str(script), str(folder), options])
+
+    @property
+    def data_dir(self) -> Path:  # type: ignore[override]
+        """The folder as the service sees it, once it runs."""
+        return Path(f"/proc/{self.process.pid}/root{self._folder}") if hasattr(self, "process") else self._folder
+
+    @data_dir.setter
+    def data_dir(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def info(self) -> ServiceInfo:
+        """What the service published; a path that is looked up as the service sees it can't be resolved."""
+        return ServiceInfo(**json.loads((self.data_dir / "service.json").read_text()))
+
+
+def own_file_systems() -> bool:
+    command = ["unshare", "--mount", "--map-root-user", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not own_file_systems(), reason="a process may not have file systems of its own here (unshare)")
+def test_a_full_disk_loses_nothing_that_was_acknowledged(service: RunningService, tmp_path: Path) -> None:
+    small = OnSmallDisk(tmp_path / "data", service)
+    try:
+        sagemaker = small.client()
+        sagemaker.create_auto_ml_job_v2(**request("before", "phases,candidate-60,wait,candidate-70,completed"))
+        trainer_pid(small, "before")
+        until(lambda: "BestCandidate" in sagemaker.describe_auto_ml_job_v2(AutoMLJobName="before"))
+        filler = small.data_dir / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        acknowledged = ["before"]
+        tags = [{"Key": f"tag-{number}", "Value": "x" * 256} for number in range(50)]
+        with pytest.raises(ClientError) as refused:
+            for number in range(1000):
+                sagemaker.create_auto_ml_job_v2(**request(f"n-{number}", "phases,candidate-60,completed", Tags=tags))
+                acknowledged.append(f"n-{number}")
+        assert refused.value.response["Error"]["Code"] == "ServiceUnavailable"
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+        # What it knew it still tells, and the trainer goes on meanwhile.
+        assert sagemaker.describe_auto_ml_job_v2(AutoMLJobName="before")["AutoMLJobStatus"] == "InProgress"
+        (small.data_dir / "jobs" / "before").joinpath("go").touch()
+        filler.unlink()
+        last = f"n-{len(acknowledged) - 1}"
+        sagemaker.create_auto_ml_job_v2(**request(last, "phases,candidate-60,completed"))
+        for name in [*acknowledged, last]:
+            found = ended(sagemaker, name, 60)
+            assert (name, found["AutoMLJobStatus"], found.get("FailureReason")) == (name, "Completed", None)
+        assert small.stop() == 0
+    finally:
+        if small.process.poll() is None:
+            small.kill()
