@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ("tests.aws_calls",)
+
 # Airflow reads its home when it is first imported, which is before any fixture runs.
 _HOME = tempfile.TemporaryDirectory(prefix="airflow-automl-tests-", ignore_cleanup_errors=True)
 os.environ["AIRFLOW_HOME"] = _HOME.name

@@ -70,9 +70,12 @@ def as_service(
     """The command that runs another one as a container would: own host name and mounts, no root, no capabilities.
 
     :param mounts: what lies where, and whether it is read-only.
+    :param directory: where it starts, which is the user's home where it is not the root.
     """
     uid, gid = user.split(":")
     lines = ["set -eu", f"hostname {shlex.quote(hostname)}"]
+    if directory != "/":
+        lines.append(f"install -d -o {uid} -g {gid} {shlex.quote(directory)}")
     for source, target, read_only in mounts:
         place = shlex.quote(target)
         make = f"mkdir -p {place}" if source.is_dir() else f"mkdir -p $(dirname {place}); [ -e {place} ] || : > {place}"

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.packaging.building import UV, build, clean_tree, environment
 from tests.stack import namespace
 from tests.stack.compose import ROOT
 from tests.stack.scenario import SERVERS
-
-UV = Path(sys.executable).with_name("uv")
 
 
 def _missing() -> str | None:
@@ -28,11 +27,9 @@ def _missing() -> str | None:
 
 def _install(image: str, wheel: Path, target: Path) -> None:
     """Make what the Dockerfile makes: an environment with the locked packages and the wheel, and nothing else."""
-    environment = {**os.environ, "VIRTUAL_ENV": str(target), "UV_LINK_MODE": "hardlink"}
-    subprocess.run([UV, "venv", "--quiet", "--relocatable", "--python", sys.executable, target], check=True)
-    lock = ROOT / "docker" / f"{image}.txt"
-    subprocess.run([UV, "pip", "sync", "--quiet", "--require-hashes", lock], check=True, env=environment)
-    subprocess.run([UV, "pip", "install", "--quiet", "--no-deps", wheel], check=True, env=environment)
+    environment(target, "--require-hashes", "-r", ROOT / "docker" / f"{image}.txt")
+    variables = {**os.environ, "VIRTUAL_ENV": str(target), "UV_LINK_MODE": "hardlink"}
+    subprocess.run([UV, "pip", "install", "--quiet", "--no-deps", wheel], check=True, env=variables)
 
 
 @pytest.mark.slow
@@ -42,12 +39,7 @@ def test_the_stack_of_the_compose_file_runs_the_retraining_dag_and_keeps_its_dat
     for parent in tmp_path.parents[:2]:
         parent.chmod(0o755)
     subprocess.run([ROOT / "docker" / "make-env.sh", tmp_path / ".env"], check=True, capture_output=True)
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", ROOT],
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    (wheel,) = build(clean_tree(tmp_path / "tree"), tmp_path / "dist", "wheel")
     (tmp_path / "images").mkdir()
     for image in ("airflow", "autopilot"):
         _install(image, wheel, tmp_path / "images" / image)
