@@ -22,7 +22,7 @@ PREFIX = "/automl"
 _ROOT = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
 
 
-def _view(destination: str, page: str) -> dict[str, str]:
+def _view(destination: str, page: str) -> dict[str, Any]:
     return {
         "name": "AutoML",
         "destination": destination,
@@ -38,7 +38,7 @@ class AutoMLPlugin(AirflowPlugin):
 
     name = "airflow_automl"
     external_views = [
-        {**_view("nav", "/jobs"), "category": "browse"},
+        {**_view("nav", "/jobs"), "nav_top_level": True},
         _view("dag", "/dag?dag_id={DAG_ID}"),
         _view("dag_run", "/run?dag_id={DAG_ID}&run_id={RUN_ID}"),
         _view("task", "/task?dag_id={DAG_ID}&task_id={TASK_ID}"),

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from airflow_automl.contract.states import is_terminal
 from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
@@ -24,7 +24,7 @@ MOST_JOBS = 1000
 T = TypeVar("T")
 
 _HOOK_MODULE = "airflow_automl.hooks.sagemaker_automl"
-_HOOKS = 60.0  # a changed connection shows after so long
+_CONNECTION = 60.0  # a changed connection shows after so long
 _RUNNING = 4.0
 _ENDED = 300.0
 _TAGS = 3600.0
@@ -47,6 +47,14 @@ class Source:
     connection: str | None = "aws_default"
     region: str | None = None
     verify: bool | str | None = None
+
+
+class _Known(NamedTuple):
+    """A hook, the hash of the connection that it was made of, and when that was looked at."""
+
+    hook: Any
+    content: int
+    checked: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,7 @@ class Account:
 
     def __init__(self, answers: Answers | None = None) -> None:
         self.answers = answers or Answers()
-        self._hooks: dict[Source, tuple[float, Any]] = {}
+        self._hooks: dict[Source, _Known] = {}
         self._listings: dict[tuple[Source, str | None], _Listing] = {}
         self._making: dict[Source, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -142,7 +150,7 @@ class Account:
 
     async def is_aws(self, source: Source) -> bool:
         """Tell whether the calls go to AWS itself, whose console can be linked to."""
-        return await self._ask(source, "is_aws", "", lambda hook: bool(hook.is_aws), lambda _: _HOOKS)
+        return await self._ask(source, "is_aws", "", lambda hook: bool(hook.is_aws), lambda _: _CONNECTION)
 
     async def jobs(self, source: Source, contains: str | None = None) -> Jobs:
         """ListAutoMLJobs: the newest jobs. Ten calls for a thousand jobs at first, then one at a time.
@@ -181,15 +189,19 @@ class Account:
             making = self._making.setdefault(source, threading.Lock())
         with making:
             known = self._hooks.get(source)
-            if not known or known[0] <= time.monotonic():
-                known = self._hooks[source] = (time.monotonic() + _HOOKS, self._new_hook(source))
-            return known[1]
+            if known is None or known.checked + _CONNECTION <= time.monotonic():
+                known = self._hooks[source] = self._renewed(source, known)
+            return known.hook
 
     @staticmethod
-    def _new_hook(source: Source) -> Any:
+    def _renewed(source: Source, known: _Known | None) -> _Known:
+        """Look whether the connection is still the same; a new client takes half a second of a processor."""
         from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
         try:
+            content = _content(source.connection)
+            if known is not None and known.content == content:
+                return _Known(known.hook, content, time.monotonic())
             hook = SageMakerAutoMLHook(source.connection, source.region, source.verify, config=dict(_CALLS))
             _ = hook.conn
         except AutoMLError:
@@ -199,4 +211,12 @@ class Account:
             raise AutoMLTransientError(
                 f"The connection {source.connection!r} can't be used ({type(error).__name__}); is it defined?"
             ) from error
-        return hook
+        return _Known(hook, content, time.monotonic())
+
+
+def _content(connection: str | None) -> int:
+    if connection is None:
+        return 0
+    from airflow.sdk import BaseHook
+
+    return hash(BaseHook.get_connection(connection).get_uri())

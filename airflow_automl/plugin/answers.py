@@ -69,7 +69,7 @@ class Answers:
             # Waiting, rather than a timeout that cancels: others may wait for the same answer.
             await asyncio.wait({waiter}, timeout=max(0.0, left))
         if not entry.future.done():
-            raise NotAnswered(f"no answer within {self.patience:g} seconds")
+            raise NotAnswered(f"It gave no answer within {self.patience:g} seconds")
         return cast(T, entry.future.result())
 
     def forget(self, belongs: Callable[[Any], bool]) -> None:

@@ -107,7 +107,10 @@ async def _view(request: Request, rights: Rights, looked: Looked) -> dict[str, A
     except AutoMLError as error:
         candidates = []
         notes.append(f"The candidates can't be listed: {error}")
-    on_aws = await account.is_aws(looked.source)
+    try:
+        on_aws = await account.is_aws(looked.source)
+    except AutoMLError:
+        on_aws = False
 
     def gather() -> dict[str, Any]:
         report = known.report_of(looked.owner, looked.name) if looked.owner else {}

@@ -1,0 +1,135 @@
+"""A full Airflow with users, jobs that do what a script says, and a headless browser that keeps what it complains of."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from airflow_automl.demo.stack import Stack, parse_environment
+from tests.service.running import RunningService, scripted_service
+
+USERS = {"grace": "admin", "ruth": "viewer", "nick": ""}
+DAGS = Path(__file__).with_name("dags")
+EXAMPLES = Path(__file__).resolve().parents[2] / "dags"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+class Airflow:
+    """A running Airflow, its API, and the service that its connection leads to."""
+
+    def __init__(self, url: str, service: RunningService) -> None:
+        self.url, self.service = url, service
+        self.api = httpx.Client(base_url=url, timeout=30)
+        token = self.api.post("/auth/token", json={"username": "grace", "password": "grace"}).raise_for_status()
+        self.api.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
+
+    def trigger(self, dag_id: str, **conf: Any) -> str:
+        """Start a run; return its id."""
+        self.api.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
+        run = self.api.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
+        return str(run.raise_for_status().json()["dag_run_id"])
+
+    def job(self, dag_id: str, run_id: str, map_index: int = -1) -> str:
+        """The name of the job that a run's task ``train`` submitted, once it has."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/train/xcomEntries/job"
+
+        def name() -> str | None:
+            answer = self.api.get(path, params={"deserialize": False, "map_index": map_index})
+            if answer.status_code != 200:
+                return None
+            value = answer.json()["value"]
+            return str((json.loads(value) if isinstance(value, str) else value)["name"])
+
+        return str(until(name))
+
+    def state(self, dag_id: str, run_id: str) -> str:
+        """The state of a run."""
+        return str(self.api.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").raise_for_status().json()["state"])
+
+
+def until(what: Callable[[], Any], seconds: float = 120.0) -> Any:
+    """Ask until the answer is truthy."""
+    deadline = time.monotonic() + seconds
+    while not (answer := what()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.2)
+    return answer
+
+
+@contextmanager
+def running_airflow(folder: Path) -> Iterator[Airflow]:
+    """All of Airflow with this project's plugin, users of several roles, and a service with a scripted trainer."""
+    dags = folder / "dags"
+    shutil.copytree(DAGS, dags)
+    shutil.copy(EXAMPLES / "manual_automl.py", dags)
+    passwords = folder / "passwords.json"
+    passwords.write_text(json.dumps({name: name for name in USERS}))
+    with scripted_service(folder / "autopilot", max_jobs=6) as service, Stack(folder / "stack") as stack:
+        stack.use_airflow(
+            dags,
+            {
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+                "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+                **{name: "" for name in os.environ if name.startswith("AIRFLOW__DATABASE")},
+            },
+        )
+        printed = subprocess.run(
+            [sys.executable, "-m", "airflow_automl.cli", "env", "--data-dir", str(folder / "autopilot")],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        stack.environment.update(parse_environment(printed))
+        stack.environment.pop("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", None)
+        stack.run_airflow("db-migrate", "db", "migrate")
+        url, _ = stack.start_standalone(",".join(f"{name}:{role}" for name, role in USERS.items()))
+        yield Airflow(url, service)
+
+
+class Watched:
+    """A browser tab that keeps every complaint and every request to elsewhere.
+
+    :param page: Playwright's page.
+    :param url: Airflow's address; requests to any other are noted.
+    """
+
+    def __init__(self, page: Any, url: str) -> None:
+        self.page, self.url = page, url
+        self.complaints: list[str] = []
+        self.foreign: list[str] = []
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", self._request)
+
+    def _console(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.type}: {message.text} ({message.location.get('url')})")
+
+    def _request(self, request: Any) -> None:
+        address = urlsplit(request.url)
+        if address.scheme not in ("data", "blob") and address.netloc != urlsplit(self.url).netloc:
+            self.foreign.append(request.url)
+
+    def log_in(self, name: str) -> None:
+        """Log in as a person does."""
+        self.page.goto(f"{self.url}/auth/login/")
+        self.page.get_by_label("Username").fill(name)
+        self.page.get_by_label("Password").fill(name)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.wait_for_url(lambda url: "/auth/" not in url)
+
+    def open(self, path: str) -> Any:
+        """Open a page of Airflow; return the frame in it that holds ours."""
+        self.page.goto(f"{self.url}{path}")
+        return self.page.frame_locator("iframe[title=AutoML]")

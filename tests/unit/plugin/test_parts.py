@@ -1,0 +1,208 @@
+"""What pages are made of: steps, rows, links, and the manual DAG's form."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_automl.contract import image_classification, tabular
+from airflow_automl.contract.states import ORDER, PAIRS
+from airflow_automl.exceptions import AutoMLValidationError
+from airflow_automl.plugin import manual, rows
+from airflow_automl.plugin.account import Source
+from airflow_automl.plugin.known import Owner, owner_of
+from airflow_automl.plugin.links import Links, console_links
+from airflow_automl.plugin.phases import steps, words
+from tests.unit.report.samples import describe
+
+SOURCE = Source("aws_default")
+
+
+# Steps
+
+
+def problem(name: str, **config: Any) -> dict[str, Any]:
+    return {"AutoMLProblemTypeConfig": {f"{name}JobConfig": config}, "AutoMLProblemTypeConfigName": name}
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        ("ENSEMBLING", problem("Tabular", Mode="ENSEMBLING")),
+        ("HYPERPARAMETER_TUNING", problem("Tabular", Mode="HYPERPARAMETER_TUNING")),
+        ("TimeSeriesForecasting", problem("TimeSeriesForecasting")),
+        ("TextClassification", problem("TextClassification")),
+        ("ImageClassification", problem("ImageClassification")),
+        ("TextGeneration", problem("TextGeneration")),
+    ],
+)
+def test_a_job_goes_through_the_steps_of_its_kind(kind: str, answer: dict[str, Any]) -> None:
+    for phase in ORDER[kind]:
+        found = steps(describe(AutoMLJobStatus="InProgress", AutoMLJobSecondaryStatus=str(phase.secondary), **answer))
+        now = [step for step in found if step.state == "now"]
+        assert [step.label for step in now] == [words(phase.secondary)]
+        at = found.index(now[0])
+        assert all(step.state == "done" for step in found[:at])
+        assert all(step.state == "todo" for step in found[at + 1 :])
+
+
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=str)
+def test_every_state_of_a_job_has_steps(pair: Any) -> None:
+    found = steps(describe(AutoMLJobStatus=str(pair.status), AutoMLJobSecondaryStatus=str(pair.secondary)))
+    assert len(found) >= 2
+    assert all(step.label for step in found)
+    if pair.terminal:
+        assert found[-1].state in {"good", "warning", "bad"}
+        assert found[-1].label.startswith(pair.status if pair.status != "Completed" else "Completed")
+
+
+def test_a_status_of_tomorrow_is_shown_as_it_is() -> None:
+    found = steps(describe(AutoMLJobStatus="InProgress", AutoMLJobSecondaryStatus="PonderingQuantumModels"))
+    assert [(step.label, step.state) for step in found][1] == ("Pondering quantum models", "now")
+
+
+def test_the_mode_that_auto_chose_shows_by_what_it_does() -> None:
+    answer = problem("Tabular", Mode="AUTO")
+    tuning = steps(describe(AutoMLJobStatus="InProgress", AutoMLJobSecondaryStatus="ModelTuning", **answer))
+    training = steps(describe(AutoMLJobStatus="InProgress", AutoMLJobSecondaryStatus="TrainingModels", **answer))
+    assert "Feature engineering" in [step.label for step in tuning]
+    assert "Pre training" in [step.label for step in training]
+
+
+# Rows
+
+
+def summary(name: str, **members: Any) -> dict[str, Any]:
+    return {
+        "AutoMLJobName": name,
+        "AutoMLJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:automl-job/{name}",
+        "AutoMLJobStatus": "Completed",
+        "AutoMLJobSecondaryStatus": "Completed",
+        "CreationTime": datetime(2026, 11, 21, 4, tzinfo=UTC),
+        "LastModifiedTime": datetime(2026, 11, 21, 4, tzinfo=UTC),
+        **members,
+    }
+
+
+def test_filters_narrow_by_name_status_and_problem_type() -> None:
+    failed = rows.from_summary(summary("churn-1", AutoMLJobStatus="Failed"), SOURCE, None)
+    assert rows.Filters("CHURN", "Failed", "unknown").takes(failed)
+    assert not rows.Filters("churn", "Completed").takes(failed)
+    assert not rows.Filters("sales").takes(failed)
+    assert not rows.Filters(problem_type="Regression").takes(failed)
+
+
+def test_pages_are_cut_and_a_page_past_the_end_is_the_last() -> None:
+    all_rows = [rows.from_summary(summary(f"job-{number}"), SOURCE, None) for number in range(rows.PAGE * 2 + 1)]
+    assert [len(rows.Page.of(all_rows, number).rows) for number in (1, 2, 3)] == [rows.PAGE, rows.PAGE, 1]
+    assert rows.Page.of(all_rows, 99).number == 3
+    assert rows.Page.of([], 5).number == 1
+
+
+def test_a_partial_failure_shows_in_the_list() -> None:
+    partial = [{"PartialFailureMessage": "no fastai"}]
+    assert rows.from_summary(summary("a", PartialFailureReasons=partial), SOURCE, None).reason == "no fastai"
+
+
+# Owners and links
+
+
+def test_only_tags_of_this_package_name_an_owner() -> None:
+    tags = {"airflow-automl:owner": "x", "airflow:dag_id": "d", "airflow:run_id": "r", "airflow:task_id": "t"}
+    assert owner_of(tags) == Owner("d", "r", "t", -1)
+    assert owner_of({**tags, "airflow:map_index": "3"}) == Owner("d", "r", "t", 3)
+    assert owner_of({**tags, "airflow:map_index": "x"}) == Owner("d", "r", "t", -1)
+    assert owner_of({key: value for key, value in tags.items() if key != "airflow-automl:owner"}) is None
+    assert owner_of(None) is None
+
+
+def test_links_keep_the_path_that_airflow_is_served_at_and_quote_what_they_carry() -> None:
+    links = Links("/flow/automl")
+    assert links.owner(Owner("a b", "r/1+0", "t", 2)) == "/flow/dags/a%20b/runs/r%2F1%2B0/tasks/t/mapped/2"
+    assert links.owner(Owner("a")) == "/flow/dags/a"
+    assert links.page("job", name="x&y", region=None) == "/flow/automl/job?name=x%26y"
+    assert links.about("job", Source(None), "x") == "/flow/automl/job?name=x&connection=-"
+
+
+def test_the_console_is_linked_where_it_is_known() -> None:
+    assert "SageMaker console" in console_links("arn:aws:sagemaker:eu-west-1:123456789012:automl-job/x", "x")
+    assert console_links("arn:moon:sagemaker:eu-west-1:123456789012:automl-job/x", "x") == {}
+    assert console_links("", "x") == {}
+
+
+# The manual DAG's form
+
+PARAMS: dict[str, dict[str, Any]] = {
+    "data": {"type": "string", "default": "s3://x/", "title": "Data"},
+    "mode": {"type": "string", "enum": ["AUTO", "ENSEMBLING"], "default": "AUTO"},
+    "max_candidates": {"type": ["null", "integer"], "default": None},
+    "min_score": {"type": ["null", "number"], "default": None},
+    "deploy": {"type": "boolean", "default": False},
+    "request": {"type": ["null", "object"], "default": None},
+}
+
+
+def described(request: dict[str, Any]) -> dict[str, Any]:
+    """What the service answers for a request: with what it fills in."""
+    channels = [
+        {"ChannelType": "training", "CompressionType": "None", **channel}
+        for channel in request["AutoMLJobInputDataConfig"]
+    ]
+    return describe(**{**request, "AutoMLJobInputDataConfig": channels})
+
+
+def test_a_job_that_the_form_can_say_fills_its_fields() -> None:
+    request = tabular(
+        "s3://acme/train/", target="churn", problem_type="Regression", objective="RMSE", mode="AUTO", max_runtime=1800
+    )
+    assert manual.conf_of(described(request)) == {
+        "data": "s3://acme/train/",
+        "target": "churn",
+        "problem_type": "Regression",
+        "objective": "RMSE",
+        "mode": "AUTO",
+        "max_candidates": None,
+        "max_runtime_minutes": 30,
+    }
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        tabular("s3://a/", target="y", mode="ENSEMBLING", max_runtime=60, algorithms=["xgboost"]),
+        tabular("s3://a/", target="y", mode="ENSEMBLING", max_runtime=61),
+        tabular("s3://a/", target="y", mode="ENSEMBLING"),
+        tabular("s3://a/", target="y", mode="ENSEMBLING", max_runtime=60, validation="s3://b/"),
+        image_classification("s3://a/", max_runtime=60),
+    ],
+)
+def test_any_other_job_is_handed_over_whole(request_: dict[str, Any]) -> None:
+    given = described(request_)
+    whole = manual.conf_of(given)["request"]
+    assert whole["AutoMLProblemTypeConfig"] == given["AutoMLProblemTypeConfig"]
+    assert whole["AutoMLJobInputDataConfig"] == given["AutoMLJobInputDataConfig"]
+    assert whole["RoleArn"] == given["RoleArn"]
+    assert "AutoMLJobName" not in whole
+
+
+def test_a_form_that_is_sent_back_unchanged_says_the_same() -> None:
+    conf = {"data": "s3://y/", "mode": "ENSEMBLING", "max_candidates": 5, "min_score": 0.5, "request": {"a": [1]}}
+    form = manual.fields(PARAMS, conf)
+    assert {field.name: field.kind for field in form} == {
+        "data": "text",
+        "mode": "select",
+        "max_candidates": "number",
+        "min_score": "number",
+        "deploy": "checkbox",
+        "request": "json",
+    }
+    sent = {field.name: field.value for field in form if field.kind != "checkbox"}
+    assert manual.read(PARAMS, sent) == {**conf, "deploy": False}
+
+
+def test_fields_that_cant_be_read_are_all_named() -> None:
+    with pytest.raises(AutoMLValidationError) as caught:
+        manual.read(PARAMS, {"max_candidates": "many", "request": "{", "data": "s3://x/", "mode": "AUTO"})
+    assert len(caught.value.violations) == 2
