@@ -41,6 +41,11 @@ FAMILIES = {
         "llm",
         ("pyarrow", "torch", "transformers", "peft", "safetensors"),
     ),
+    "TimeSeriesForecastingJobConfig": Family(
+        "airflow_automl.local.engines.timeseries.engine",
+        "timeseries",
+        ("holidays", "prophet", "pyarrow", "statsforecast"),
+    ),
 }
 """Configuration of the problem type → what trains it."""
 

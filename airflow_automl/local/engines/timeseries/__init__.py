@@ -1,0 +1,1 @@
+"""Time series: many series of one frequency, forecast by six algorithms and their weighted ensemble."""
