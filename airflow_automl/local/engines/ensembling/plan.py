@@ -64,6 +64,10 @@ def metric_for(objective: str, problem_type: str) -> str:
 _LARGE = 20_000
 """Rows from which forests are capped; uncapped ones take gigabytes."""
 
+_NEURAL = ("nn-torch", "fastai")
+_NEURAL_SECONDS = 600
+"""Neural networks take longer than all trees together: with less time than this, only who names them gets them."""
+
 _SHARE = 0.5
 """No model may take more than this part of the time that is left when it starts."""
 
@@ -109,6 +113,8 @@ def make(
     :raises JobFailure: none of the algorithms can be trained here.
     """
     wanted = list(dict.fromkeys(algorithms or ALGORITHMS))
+    if not algorithms and seconds is not None and seconds < _NEURAL_SECONDS:
+        wanted = [name for name in wanted if name not in _NEURAL]
     missing = {name: ALGORITHMS[name][1] for name in wanted if not _installed(ALGORITHMS[name][1])}
     usable = [ALGORITHMS[name][0] for name in wanted if name not in missing]
     if not usable:

@@ -57,6 +57,16 @@ def test_missing_packages_are_told(monkeypatch):
         make(algorithms=["nn-torch"])
 
 
+@pytest.mark.parametrize(
+    ("algorithms", "seconds", "trained"),
+    [(None, None, True), (None, 3000.0, True), (None, 60.0, False), (["nn-torch", "fastai"], 60.0, True)],
+)
+def test_neural_networks_are_trained_where_there_is_time_or_they_are_named(monkeypatch, algorithms, seconds, trained):
+    monkeypatch.setattr(plan, "_installed", lambda package: True)
+    made = make(algorithms=algorithms, seconds=seconds, max_candidates=2 if algorithms else 9)
+    assert set(made.hyperparameters) & {"NN_TORCH", "FASTAI"} == ({"NN_TORCH", "FASTAI"} if trained else set())
+
+
 def test_forests_are_capped_on_many_rows():
     assert make(rows=100_000).hyperparameters["RF"][0]["n_estimators"] == 100
     assert "n_estimators" not in make(rows=1000).hyperparameters["RF"][0]
