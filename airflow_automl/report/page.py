@@ -88,8 +88,8 @@ def _cards(report: Mapping[str, Any]) -> list[Card]:
 def render(report: Mapping[str, Any]) -> str:
     """Render a report's document.
 
-    The page's Content-Security-Policy allows its own style sheet and nothing else; every value of the document is
-    escaped.
+    The page's Content-Security-Policy allows its own style sheet, pictures that are part of the page where a section
+    shows some, and nothing else; every value of the document is escaped.
 
     :param report: from :func:`airflow_automl.report.document.build`.
     :return: the page.
@@ -101,7 +101,8 @@ def render(report: Mapping[str, Any]) -> str:
     importance = insights.get("feature_importance")
     rates, precision = insights.get("roc"), insights.get("precision_recall")
     pairs, residuals = insights.get("predictions"), insights.get("residuals")
-    job = report["job"]
+    job, cards = report["job"], _cards(report)
+    pictures = "; img-src data:" if any("<img " in card.body for card in cards) else ""
     drawn = {
         "progress": plots.progress(report["progress"], objective) if report["progress"] and objective else None,
         "strips": plots.metric_strips(rows, measured) if len(rows) > 1 and measured else None,
@@ -119,12 +120,12 @@ def render(report: Mapping[str, Any]) -> str:
             report=report,
             plots=drawn,
             matrix=_matrix(insights),
-            cards=_cards(report),
+            cards=cards,
             rows=_ROWS,
             gantt_cut=_GANTT if sum(row["seconds"] is not None for row in rows) > _GANTT else None,
             feature_count=len(importance or ()),
             style=Markup(style),  # noqa: S704  # the style sheet is a file of this package
-            csp=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+            csp=f"default-src 'none'; style-src 'sha256-{digest}'{pictures}; base-uri 'none'; form-action 'none'",
             version=__version__,
         )
     )

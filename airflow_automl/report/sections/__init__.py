@@ -21,7 +21,10 @@ Lister = Callable[[str], Iterable[str]]
 
 #: Problem type, as ``report["job"]["problem_type"]`` has it → the name of its module in this package.
 SECTIONS: dict[str, str] = {
+    "ImageClassification": "classification",
+    "TextClassification": "classification",
     "TextGeneration": "generation",
+    "TimeSeriesForecasting": "forecast",
 }
 
 
