@@ -11,7 +11,7 @@ from airflow_automl.report import build, render
 from airflow_automl.report.insights import read
 from tests.unit.report.samples import candidate, describe
 
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PIXEL = "data:image/png;base64," + "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9aw=="
 
 
 def report(problem: str, documents: dict[str, Any]) -> dict[str, Any]:
