@@ -15,6 +15,7 @@ from airflow_automl.exceptions import AutoMLError, AutoMLJobFailed
 from airflow_automl.links.sagemaker_automl import AutoMLJobConsoleLink, AutoMLJobLogsLink, console_url, logs_url
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import BaseOperatorLink, Context
     from airflow.sdk.definitions.xcom_arg import XComArg
 
@@ -37,6 +38,8 @@ class JobTask(_Operator):
     operator_extra_links: Collection[BaseOperatorLink] = (AutoMLJobConsoleLink(), AutoMLJobLogsLink())
     console_url: str | None = None
     logs_url: str | None = None
+    #: The newest answer of a describe that this try has.
+    _describe: Mapping[str, Any] | None = None
 
     @property
     def best_candidate(self) -> XComArg:
@@ -50,6 +53,7 @@ class JobTask(_Operator):
 
     def show_job(self, context: Context, describe: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         """Push the job's document, and log and link where AWS's console shows the job."""
+        self._describe = describe
         xcom.push_job(context, documents.job(describe, tags=tags))
         self.link_job(describe)
         if self.console_url:
@@ -79,6 +83,7 @@ class JobTask(_Operator):
         :param tags: the job's tags, where they are known.
         :return: the best candidate's document, or ``None``.
         """
+        self._describe = describe
         if tags is None:
             tags = self._tags(describe)
         job = documents.job(describe, tags=tags)
@@ -113,6 +118,12 @@ class JobTask(_Operator):
             if isinstance(outlet, Asset | AssetRef):
                 context["outlet_events"][outlet].extra.update({"best_candidate": candidate, "job": job})  # type: ignore[dict-item]
         return candidate
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
+        """Tell OpenLineage what the job read and wrote; called by its provider, also when the task has failed."""
+        from airflow_automl.lineage import lineage
+
+        return lineage(self._describe)
 
     def _tags(self, describe: Mapping[str, Any]) -> dict[str, str]:
         """Read the job's tags; a job that has ended is not failed because they can't be read."""
