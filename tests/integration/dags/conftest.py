@@ -69,6 +69,8 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with Stack(tmp_path_factory.mktemp("world")) as stack:
         stack.use_airflow(DAGS, {})
+        # A test that needs weights of its own puts them there.
+        stack.environment["AUTOML_MODEL_DIR"] = str(stack.folder / "models")
         migration = stack.airflow("db-migrate", "db", "migrate")
         stack.start_autopilot()
         world = World(stack)
