@@ -300,10 +300,14 @@ def _give_insights(run: Run, dataset: Dataset, backtest: Backtest, training: _Tr
         chosen = dataset.panel.of(by_key[key] for key in results.choose(backtest, best.forecasts))
         ahead = training.model(best).of(chosen)
         summary["examples"] = results.examples(dataset.panel, backtest, best.forecasts, ahead, chosen)
+        summary["items"] = results.largest(backtest, best.forecasts)
         summary["data"] = dict(dataset.facts)
         results.write(run, best.candidate.name, summary, backtest, best.forecasts)
         best.candidate.insights = give_insights(
-            run, best.candidate.name, {k: v for k, v in summary.items() if k != "examples"}, dataset.facts
+            run,
+            best.candidate.name,
+            {k: v for k, v in summary.items() if k not in ("examples", "items", "data")},
+            dataset.facts,
         )
     except Exception as error:
         log.exception("The model insights failed")

@@ -74,8 +74,8 @@ def grid(rows: Rows, settings: Settings) -> list[Gridded]:
         target[observed] = numbers[begin:end]
         filled = np.isnan(target)
         inside = np.arange(len(target)) <= observed[-1]
-        fill(target, fills.get("middlefill", _ZERO), filled & inside)
-        fill(target, fills.get("backfill", _ZERO), filled & ~inside)
+        fill(target, fills.get("middlefill", _ZERO), filled & inside, numbers[begin:end])
+        fill(target, fills.get("backfill", _ZERO), filled & ~inside, numbers[begin:end])
         found.append(Gridded(int(codes[begin]), start, target, filled))
     return found
 
@@ -109,21 +109,20 @@ def spread(rows: Rows, column: str, spans: Sequence[tuple[int, int, int]]) -> li
     return found
 
 
-def fill(values: Array, how: Fill, where: Array) -> None:
-    """Fill gaps in place; statistics are those of the series' own values.
+def fill(values: Array, how: Fill, where: Array, own: Array) -> None:
+    """Fill gaps in place.
 
     :param values: numbers, ``NaN`` where they are missing.
     :param how: the filling.
     :param where: which of the gaps to fill.
+    :param own: the values that the series really has, for statistics.
     """
     if not where.any():
         return
     if how.method in ("zero", "value"):
         values[where] = 0.0 if how.method == "zero" else float(how.value or 0)
-        return
-    there = values[~np.isnan(values)]
-    if len(there):
-        values[where] = getattr(np, how.method)(there)
+    elif len(own):
+        values[where] = getattr(np, how.method)(own)
 
 
 def _runs(codes: Array) -> list[tuple[int, int]]:

@@ -179,12 +179,13 @@ def _complete(values: Array, length: int, fills: Mapping[str, Fill]) -> Array:
         "backfill": (places > last) & (places < length) & (len(there) > 0),
         "futurefill": places >= length,
     }
+    own = values[~missing] if numeric else values[:0]
     for method, where in parts.items():
         how = fills.get(method)
         if how is None:
             continue
         if numeric:
-            fill(values, how, missing & where)
+            fill(values, how, missing & where, own)
         elif how.method == "value":
             values[missing & where] = how.value
     return pd.Series(values).ffill().bfill().to_numpy()  # type: ignore[no-any-return]

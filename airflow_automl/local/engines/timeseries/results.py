@@ -16,9 +16,10 @@ from airflow_automl.local.engines.timeseries.backtest import Backtest, average
 from airflow_automl.local.engines.timeseries.panel import Panel, Series
 from airflow_automl.local.engines.timeseries.serving import tabulate
 
-__all__ = ["choose", "examples", "summary", "write"]
+__all__ = ["choose", "examples", "largest", "summary", "write"]
 
 EXAMPLES = 6
+ITEMS = 20
 _HISTORY = 120
 _WQL = "AverageWeightedQuantileLoss"
 
@@ -113,12 +114,29 @@ def _predictions(past: Panel, window: metrics.Window, said: Array) -> pd.DataFra
 
 def _items(backtest: Backtest, forecasts: Sequence[Array]) -> pd.DataFrame:
     settings = backtest.training.settings
-    by_key: dict[tuple[str, ...], list[dict[str, float]]] = {}
+    return pd.DataFrame(
+        [dict(zip(settings.key, key, strict=True)) | found for key, found in _by_item(backtest, forecasts).items()]
+    )
+
+
+def _by_item(backtest: Backtest, forecasts: Sequence[Array]) -> dict[tuple[str, ...], dict[str, float]]:
+    """The metrics of each series, the mean over the windows."""
+    quantiles = backtest.training.settings.quantiles
+    found: dict[tuple[str, ...], list[dict[str, float]]] = {}
     for past, window, said in zip(backtest.pasts, backtest.windows, forecasts, strict=True):
-        for series, found in zip(past.series, metrics.measure_items(window, said, settings.quantiles), strict=True):
-            by_key.setdefault(series.key, []).append(found)
-    rows = [dict(zip(settings.key, key, strict=True)) | average(found) for key, found in by_key.items()]
-    return pd.DataFrame(rows)
+        for series, measured in zip(past.series, metrics.measure_items(window, said, quantiles), strict=True):
+            found.setdefault(series.key, []).append(measured)
+    return {key: average(measured) for key, measured in found.items()}
+
+
+def largest(backtest: Backtest, forecasts: Sequence[Array]) -> list[dict[str, Any]]:
+    """The metrics of the series with the largest values, for the report."""
+    past, window = backtest.pasts[-1], backtest.windows[-1]
+    order = np.argsort(-np.abs(window.truth).sum(axis=1), kind="stable")[:ITEMS]
+    by_item = _by_item(backtest, forecasts)
+    return [
+        {"key": list(past.series[place].key), "metrics": by_item[past.series[place].key]} for place in order.tolist()
+    ]
 
 
 def _csv(table: pd.DataFrame) -> str:

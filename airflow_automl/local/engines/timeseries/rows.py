@@ -73,7 +73,16 @@ def assemble(
         raise JobFailure("No row has both a timestamp and an item identifier.")
     codes, names = _codes(keys)
     calendar = calendar or Calendar.over(settings.frequency, moments)
-    return Rows(codes, names, calendar.steps(moments), target, related.reset_index(drop=True)), calendar
+    # The first value of a step is the earliest one, wherever its row stands.
+    order = np.argsort(moments, kind="stable")
+    rows = Rows(
+        codes[order],
+        names,
+        calendar.steps(moments[order]),
+        target[order],
+        related.iloc[order].reset_index(drop=True),
+    )
+    return rows, calendar
 
 
 def numbers(column: pa.ChunkedArray, name: str) -> Array:
