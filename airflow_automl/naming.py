@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["OWNER_TAG", "TaskGeneration", "derive_name", "digest", "tag_value"]
+__all__ = ["ADOPTED_TAG", "OWNER_TAG", "TaskGeneration", "adopted_since", "derive_name", "digest", "tag_value"]
 
 OWNER_TAG = "airflow-automl:owner"
+#: Which try of its task adopted a job; ``on_kill`` of an older try leaves such a job alone.
+ADOPTED_TAG = "airflow-automl:adopted-by-try"
 #: Child jobs of an AutoML job keep only so many characters of its name.
 CHILD_PREFIX = 10
 MAX_LENGTH = 32
@@ -53,6 +55,12 @@ def derive_name(readable: str, detail: str, *parts: Any) -> str:
 def tag_value(text: str) -> str:
     """Return the text as a tag may carry it: characters that AWS refuses become ``_``."""
     return re.sub(r"[^\w\s.:/=+\-@]", "_", text)[:_TAG_VALUE_LENGTH]
+
+
+def adopted_since(tags: Mapping[str, str] | None, try_number: int) -> bool:
+    """Tell whether a newer try of the task went on with the job that bears these tags."""
+    adopted = (tags or {}).get(ADOPTED_TAG, "")
+    return adopted.isdigit() and int(adopted) > try_number
 
 
 def _slug(text: str, length: int) -> str:

@@ -7,14 +7,14 @@ The name is derived before the call, so that "created" and "already there" lead 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.contract import JobStatus, is_terminal
 from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLJobNotFound, AutoMLNameTaken, AutoMLTransientError
-from airflow_automl.naming import TaskGeneration
+from airflow_automl.naming import ADOPTED_TAG, TaskGeneration, adopted_since
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
     from airflow_automl.operators._request import Api
 
-__all__ = ["ADOPTED_TAG", "Submission", "adopted_since", "describe_new_job", "stop_unless_adopted", "submit"]
+__all__ = ["Submission", "describe_new_job", "stop_unless_adopted", "submit"]
 
-#: Which try of its task adopted a job; ``on_kill`` of an older try leaves such a job alone.
-ADOPTED_TAG = "airflow-automl:adopted-by-try"
 _MAX_TAGS = 50
 _READS = 6
 
@@ -137,12 +135,6 @@ def _create(
         hook.create_job(api, request)
         return users
     return tags
-
-
-def adopted_since(tags: Mapping[str, str] | None, try_number: int) -> bool:
-    """Tell whether a newer try of the task went on with the job."""
-    adopted = (tags or {}).get(ADOPTED_TAG, "")
-    return adopted.isdigit() and int(adopted) > try_number
 
 
 def stop_unless_adopted(hook: SageMakerAutoMLHook, name: str, try_number: int, log: Logger) -> None:

@@ -13,6 +13,7 @@ from airflow_automl.contract import is_terminal
 from airflow_automl.contract.documents import json_safe
 from airflow_automl.ends import TransitionLog
 from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLError, AutoMLJobNotFound
+from airflow_automl.naming import adopted_since
 from airflow_automl.triggers.events import EventStatus, JobEvent, end_event
 from airflow_automl.triggers.killed import is_given_up
 from airflow_automl.triggers.settling import settle
@@ -146,7 +147,6 @@ class SageMakerAutoMLJobTrigger(BaseTrigger):
                 await self._stop(client)
 
     async def _stop(self, client: Client) -> None:
-        from airflow_automl.operators._submission import adopted_since
         from airflow_automl.triggers._watcher.client import patiently
 
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.observability import stats
 
-__all__ = ["call", "event_latency", "watched"]
+__all__ = ["call", "event_latency", "poll", "watched"]
 
 
 def call(operation: str, seconds: float, *, throttled: bool = False) -> None:
@@ -14,6 +14,14 @@ def call(operation: str, seconds: float, *, throttled: bool = False) -> None:
     stats.timing("automl.call_duration", seconds * 1000.0, tags=tags)
     if throttled:
         stats.incr("automl.throttles", tags=tags)
+
+
+def poll(kind: str, seconds: float) -> None:
+    """Time one look at jobs, waits for the rate included (``automl.poll_duration``).
+
+    :param kind: ``follow`` (a list of what changed), ``sweep`` (of all that runs) or ``describe`` (one job).
+    """
+    stats.timing("automl.poll_duration", seconds * 1000.0, tags={"kind": kind})
 
 
 def watched(jobs: int) -> None:

@@ -207,15 +207,17 @@ class Watcher:
         pages = -(-len(watches) // 100)
         sweep_due = now - self._swept >= max(SWEEP_SECONDS, SWEEP_INTERVALS * self._interval())
         if _idle(self._sweeping) and (sweep_due or len(new) > pages or self.listing.incomplete):
-            self._sweeping = self._start(self._list(self._sweep, watches))
+            self._sweeping = self._start(self._list("sweep", self._sweep, watches))
         if _idle(self._following) and self.listing.begun:
             # New jobs are few where no sweep is under way: they are described at once.
             self._look_at(new if _idle(self._sweeping) else ())
-            self._following = self._start(self._list(self._follow, watches))
+            self._following = self._start(self._list("follow", self._follow, watches))
 
-    async def _list(self, work: Callable[[list[_Watch]], Awaitable[None]], watches: list[_Watch]) -> None:
+    async def _list(self, kind: str, work: Callable[[list[_Watch]], Awaitable[None]], watches: list[_Watch]) -> None:
+        began = asyncio.get_running_loop().time()
         try:
             await work(watches)
+            metrics.poll(kind, asyncio.get_running_loop().time() - began)
         except AutoMLTransientError as error:
             log.info("AutoML jobs can't be listed just now, which delays news of their ends: %s", error)
         except AutoMLError as error:
@@ -259,6 +261,7 @@ class Watcher:
 
     async def _look(self, watch: _Watch, urgent: bool) -> None:
         """Describe one job, as often as it takes to get an answer."""
+        began = asyncio.get_running_loop().time()
         try:
             while watch.waiting:
                 turn = await self._describing.turn(urgent)
@@ -276,6 +279,7 @@ class Watcher:
                     return
                 else:
                     self._describing.succeeded()
+                    metrics.poll("describe", asyncio.get_running_loop().time() - began)
                     self._answer(watch, answer)
                     return
         except Exception as error:

@@ -21,9 +21,8 @@ from airflow_automl.exceptions import (
     AutoMLValidationError,
 )
 from airflow_automl.hooks import SageMakerAutoMLHook
-from airflow_automl.naming import OWNER_TAG
+from airflow_automl.naming import ADOPTED_TAG, OWNER_TAG
 from airflow_automl.operators import SageMakerAutoMLJobOperator
-from airflow_automl.operators._submission import ADOPTED_TAG
 from tests.standin import COMPLETED, ENDLESS, StandIn, ends
 from tests.unit.operators.test_job import V2
 

@@ -13,7 +13,7 @@ from airflow.jobs.triggerer_job_runner import _USER_ACTION_CANCEL_MSG, TriggerRu
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse, GetTaskStates, TaskStatesResult
 
-from airflow_automl.operators._submission import ADOPTED_TAG
+from airflow_automl.naming import ADOPTED_TAG
 from airflow_automl.triggers.events import EventStatus, validate_event
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 from tests.standin import ENDLESS, StandIn, connection, ends, running
