@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from airflow.sdk import DAG
@@ -11,8 +12,78 @@ from fastapi.testclient import TestClient
 
 from airflow_automl.contract import tabular
 from airflow_automl.operators import SageMakerAutoMLJobOperator
+from tests.standin import ENDLESS, StandIn, connection, serve
 
 Browser = Callable[[str | None], TestClient]
+
+SECRET = "not-for-anybodys-eyes"
+
+
+@pytest.fixture(scope="session")
+def sagemaker() -> Iterator[StandIn]:
+    """A stand-in for SageMaker behind the connection ``aws_default``, whose secrets are never to be seen."""
+    with serve() as stand_in, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(
+            "AIRFLOW_CONN_AWS_DEFAULT",
+            connection(stand_in.url).replace('"password": "test"', f'"password": "{SECRET}"'),
+        )
+        patch.setenv("AIRFLOW_CONN_DEAD", connection("http://127.0.0.1:9"))
+        yield stand_in
+
+
+class World:
+    """Jobs of two DAGs, and one that belongs to none."""
+
+    def __init__(self, sagemaker: StandIn, run_dag: Any) -> None:
+        self.sagemaker = sagemaker
+        config = tabular(
+            "s3://data/train/",
+            target="y",
+            output="s3://out/",
+            role="arn:aws:iam::123456789012:role/automl",
+            mode="ENSEMBLING",
+            max_runtime=3600,
+        )
+        settings: dict[str, Any] = {"task_id": "train", "poll_interval": 1, "deferrable": False}
+        with DAG("churn", schedule=None) as churn:
+            SageMakerAutoMLJobOperator(config=config, wait_for_completion=False, **settings)
+        with DAG("countries", schedule=None) as countries:
+            SageMakerAutoMLJobOperator.partial(**settings).expand(config=[config, config])
+        sagemaker.plan = lambda request: ENDLESS
+        self.churn = str(run_dag(churn).run_id)
+        self.running = self._newest()
+        sagemaker.plan = StandIn().plan
+        self.countries = str(run_dag(countries).run_id)
+        self.foreign = "of-no-dag"
+        sagemaker.add_job(self.foreign, ENDLESS)
+
+    def _newest(self) -> str:
+        return list(self.sagemaker.jobs.values())[-1].name
+
+    def pages(self) -> dict[str, str]:
+        """The address of every kind of page, those of DAG ``churn`` where they belong to one."""
+        churn = {"dag_id": "churn", "run_id": self.churn, "task_id": "train"}
+        return {
+            "jobs": page("jobs"),
+            "job": page("job", name=self.running),
+            "dag": page("dag", dag_id="churn"),
+            "run": page("run", dag_id="churn", run_id=self.churn),
+            "task": page("task", dag_id="churn", task_id="train"),
+            "task-instance": page("task-instance", **churn, map_index="{MAP_INDEX}"),
+            "stop": page("stop", name=self.running),
+            "start": page("start", name=self.running),
+        }
+
+
+def page(name: str, /, **query: str) -> str:
+    """The address of a page."""
+    return f"/automl/{name}?{urlencode(query)}"
+
+
+@pytest.fixture(scope="session")
+def world(sagemaker: StandIn, run_dag: Any) -> World:
+    """Jobs of two DAGs that ran for real, and one that belongs to none."""
+    return World(sagemaker, run_dag)
 
 
 @pytest.fixture(scope="session")
@@ -34,17 +105,18 @@ def application(airflow_home: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def pages(application: Any) -> Any:
-    """The pages' own application, with an empty memory."""
+    """The pages' own application, with an empty memory; it waits as long as it takes."""
     from airflow_automl.plugin.account import Account
+    from airflow_automl.plugin.answers import Answers
     from airflow_automl.plugin.known import KnownJobs
 
     app = next(route.app for route in application.routes if getattr(route, "path", "") == "/automl")
-    app.state.account, app.state.known = Account(), KnownJobs()
+    app.state.account, app.state.known = Account(Answers(patience=600.0)), KnownJobs()
     return app
 
 
 @pytest.fixture
-def browser(application: Any, pages: Any) -> Iterator[Browser]:
+def browser(application: Any, pages: Any, world: World) -> Iterator[Browser]:
     """A function that opens the API server as a user of a role; ``None`` is nobody, ``"none"`` a user without one."""
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
@@ -62,17 +134,3 @@ def browser(application: Any, pages: Any) -> Iterator[Browser]:
     yield open_as
     for client in opened:
         client.close()
-
-
-def trained(run_dag: Any, dag_id: str, count: int = 1, **config: Any) -> Any:
-    """Run a DAG that trains, mapped if ``count`` is more than 1, and return its run."""
-    problem = {"target": "y", "objective": "AUC", "problem_type": "BinaryClassification", **config}
-    request = tabular("s3://data/train/", output="s3://out/", role="arn:aws:iam::123456789012:role/automl", **problem)
-    with DAG(dag_id, schedule=None) as dag:
-        if count == 1:
-            SageMakerAutoMLJobOperator(task_id="train", config=request, poll_interval=1, deferrable=False)
-        else:
-            SageMakerAutoMLJobOperator.partial(task_id="train", poll_interval=1, deferrable=False).expand(
-                config=[request] * count
-            )
-    return run_dag(dag)

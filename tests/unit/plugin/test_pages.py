@@ -1,0 +1,219 @@
+"""What the pages show, and what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from airflow_automl.plugin.account import _CALLS, MOST_JOBS, Account, Source
+from airflow_automl.plugin.answers import Answers
+from tests.standin import StandIn, ends, serve
+from tests.standin import connection as connection_to
+from tests.unit.plugin.conftest import Browser, World, page
+
+# What they show
+
+
+def test_the_job_page_tells_everything(browser: Browser, world: World) -> None:
+    text = browser("admin").get(world.pages()["job"]).text
+    for expected in ("Training models", "Leaderboard", "Configuration", "in run", world.churn.replace("+", "&#43;")):
+        assert expected in text or expected.replace("&#43;", "+") in text
+    assert 'aria-current="step"' in text
+    assert 'data-refresh="5"' in text
+    assert "Stop…" in text
+
+
+def test_a_job_that_has_ended_is_not_asked_for_again(browser: Browser, world: World) -> None:
+    world.sagemaker.add_job("finished", age=100)
+    text = browser("admin").get(page("job", name="finished")).text
+    assert "data-refresh" not in text
+    assert "Stop…" not in text
+    assert "is the best candidate with AUC 0.87" in text
+
+
+def test_a_mapped_task_shows_its_jobs_and_each_instance_its_own(browser: Browser, world: World) -> None:
+    admin = browser("admin")
+    about = {"dag_id": "countries", "run_id": world.countries, "task_id": "train"}
+    whole = admin.get(page("task-instance", **about, map_index="-1")).text
+    assert "train[0]" in whole
+    assert "train[1]" in whole
+    first, second = (admin.get(page("task-instance", **about, map_index=index)).text for index in "01")
+    assert "Leaderboard" in first
+    assert "Leaderboard" in second
+    assert first != second
+
+
+def test_a_task_without_a_job_says_so(browser: Browser, world: World) -> None:
+    answer = browser("admin").get(page("task-instance", dag_id="churn", run_id=world.churn, task_id="other"))
+    assert answer.status_code == 200
+    assert "No AutoML jobs yet" in answer.text
+
+
+def test_the_list_is_narrowed_and_says_of_how_many(browser: Browser, world: World) -> None:
+    admin = browser("admin")
+    assert admin.get(page("jobs", search=world.running)).text.count('class="name"') == 1
+    assert "No job fits" in admin.get(page("jobs", search="nothing-like-this")).text
+    running = admin.get(page("jobs", status="InProgress", problem_type="unknown")).text
+    assert world.foreign in running
+    assert world.running not in running
+
+
+@pytest.mark.parametrize(
+    ("status", "secondary", "title"),
+    [
+        ("Completed", "Completed", "Completed"),
+        ("Completed", "MaxAutoMLJobRuntimeReached", "Completed"),
+        ("Completed", "ExplainabilityError", "Completed with warnings"),
+        ("Completed", "CandidateDefinitionsGenerated", "Completed without a model"),
+        ("Failed", "Failed", "Failed"),
+        ("Stopped", "Stopped", "Stopped"),
+        ("Stopping", "Stopping", "Still running"),
+        ("InProgress", "SomethingNew", "Still running"),
+    ],
+)
+def test_every_end_has_a_page(browser: Browser, world: World, status: str, secondary: str, title: str) -> None:
+    name = f"{status}-{secondary}"[:32]
+    world.sagemaker.add_job(name, ((0.0, status, secondary),), age=60)
+    answer = browser("admin").get(page("job", name=name))
+    assert answer.status_code == 200
+    assert f'<span class="badge">{title}</span>' in answer.text
+
+
+def test_a_job_that_is_not_there_is_said_so(browser: Browser, world: World) -> None:
+    answer = browser("admin").get(page("job", name="nobody"))
+    assert answer.status_code == 404
+    assert "There is no such job" in answer.text
+
+
+def test_v1_jobs_have_a_page(browser: Browser, world: World) -> None:
+    world.sagemaker.add_job("old-one", api="V1", age=60)
+    assert "is the best candidate" in browser("admin").get(page("job", name="old-one")).text
+
+
+# What they cost
+
+
+@pytest.fixture
+def crowded(pages: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """An account with more jobs than the list holds, behind the connection ``crowded``."""
+    with serve() as stand_in:
+        for number in range(MOST_JOBS + 20):
+            stand_in.add_job(f"job-{number:04}", age=100_000 - number)
+        monkeypatch.setenv("AIRFLOW_CONN_CROWDED", connection_to(stand_in.url))
+        yield stand_in
+
+
+def test_a_thousand_jobs_cost_ten_calls_once_and_none_per_row(browser: Browser, crowded: StandIn) -> None:
+    admin = browser("admin")
+    first = admin.get(page("jobs", connection="crowded"))
+    assert first.text.count('class="name"') == 50
+    assert "job-1019" in first.text
+    assert dict(crowded.calls) == {"ListAutoMLJobs": MOST_JOBS // 100}
+    for number in ("2", "20"):
+        assert f"Page {number} of 20" in admin.get(page("jobs", connection="crowded", page=number)).text
+    assert "Page 20 of 20" in admin.get(page("jobs", connection="crowded", page="99")).text
+    assert dict(crowded.calls) == {"ListAutoMLJobs": MOST_JOBS // 100}
+
+
+def test_older_jobs_are_found_by_name(browser: Browser, crowded: StandIn) -> None:
+    admin = browser("admin")
+    assert "newest 1000" in admin.get(page("jobs", connection="crowded")).text
+    assert "job-0003" in admin.get(page("jobs", connection="crowded", search="job-0003")).text
+
+
+async def test_a_list_that_is_known_is_kept_up_with_one_call(
+    browser: Browser, crowded: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_automl.plugin.account._LIST", -1.0)
+    account, source = Account(Answers(patience=600.0)), Source("crowded")
+    await account.jobs(source)
+    crowded.calls.clear()
+    crowded.add_job("brand-new", ends("Failed", "Failed", 0.0))
+    jobs = await account.jobs(source)
+    assert jobs.rows[0]["AutoMLJobName"] == "brand-new"
+    assert len(jobs.rows) == MOST_JOBS
+    assert dict(crowded.calls) == {"ListAutoMLJobs": 1}
+    account.answers.close()
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """An endpoint that takes connections and does not answer until it is closed, behind the connection ``hanging``."""
+    monkeypatch.setitem(_CALLS, "read_timeout", 600)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_HANGING", connection_to(f"http://127.0.0.1:{server.getsockname()[1]}"))
+        yield server
+
+
+@pytest.mark.parametrize("connection", ["dead", "hanging", "not_defined"])
+def test_an_endpoint_that_does_not_answer_gives_a_page_that_says_so(
+    browser: Browser, pages: Any, hanging: socket.socket, connection: str
+) -> None:
+    pages.state.account = Account(Answers(patience=0.5))
+    admin = browser("admin")
+    listed = admin.get(page("jobs", connection=connection))
+    assert listed.status_code == 200
+    assert "SageMaker does not answer" in listed.text
+    job = admin.get(page("job", name="x", connection=connection))
+    assert job.status_code == 503
+    assert "SageMaker does not answer" in job.text
+
+
+async def test_a_page_that_waits_holds_up_no_other(
+    application: Any, browser: Browser, world: World, hanging: socket.socket
+) -> None:
+    """The page that waits is opened first, and waits until the endpoint is closed."""
+    cookies = dict(browser("admin").cookies)
+    transport = httpx.ASGITransport(app=application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8080", cookies=cookies) as client:
+        waiting = asyncio.ensure_future(client.get(page("job", name="x", connection="hanging")))
+        others = [await client.get(address) for address in ("/automl/jobs", "/api/v2/monitor/health")]
+        assert [other.status_code for other in others] == [200, 200]
+        assert not waiting.done()
+        hanging.close()
+        assert (await waiting).status_code == 503
+
+
+def test_what_the_task_noted_is_shown_when_the_service_is_away(
+    browser: Browser, pages: Any, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", connection_to("http://127.0.0.1:9"))
+    admin = browser("admin")
+    for kind in ("dag", "run", "task", "task-instance"):
+        text = admin.get(world.pages()[kind]).text
+        assert world.running in text
+        assert "SageMaker does not answer" in text
+
+
+def test_airflows_other_processes_load_next_to_nothing() -> None:
+    code = (
+        "import sys, airflow.plugins_manager\n"
+        "before = set(sys.modules)\n"
+        "from airflow_automl.plugin import AutoMLPlugin\n"
+        "plugin = AutoMLPlugin()\n"
+        "assert len(plugin.external_views) == 5\n"
+        "print(' '.join(sorted(set(sys.modules) - before)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"airflow_automl", "airflow_automl.plugin"}
+
+
+def test_airflow_finds_the_plugin_and_takes_its_views(application: Any, browser: Browser) -> None:
+    answer = browser("admin").get("/api/v2/plugins")
+    assert answer.status_code == 200
+    plugin = next(each for each in answer.json()["plugins"] if each["name"] == "airflow_automl")
+    assert {view["destination"] for view in plugin["external_views"]} == {
+        "nav",
+        "dag",
+        "dag_run",
+        "task",
+        "task_instance",
+    }
+    assert [app["url_prefix"] for app in plugin["fastapi_apps"]] == ["/automl"]

@@ -1,0 +1,193 @@
+"""Who may see and do what; what a page must never say; forms that other sites send."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+
+from tests.standin import ENDLESS
+from tests.unit.plugin.conftest import SECRET, Browser, World, page
+
+KINDS = ("jobs", "job", "dag", "run", "task", "task-instance", "stop", "start")
+
+
+def token(text: str) -> str:
+    found = re.search(r'name="(?:about_)?token" value="([^"]+)"', text)
+    assert found, text
+    return found[1]
+
+
+@pytest.fixture
+def only_countries(application: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may see a DAG but ``countries``: the simple auth manager itself tells no DAGs apart."""
+    from airflow.api_fastapi.app import get_auth_manager
+
+    manager = get_auth_manager()
+    allowed = manager.is_authorized_dag
+
+    def is_authorized_dag(**kwargs: Any) -> bool:
+        return kwargs["details"].id == "countries" and bool(allowed(**kwargs))
+
+    monkeypatch.setattr(manager, "is_authorized_dag", is_authorized_dag)
+
+
+# Seeing
+
+
+def test_every_route_demands_a_user(browser: Browser, pages: Any) -> None:
+    nobody = browser(None)
+    routes = [route for route in pages.routes if isinstance(route, APIRoute) and "static" not in route.path]
+    assert {route.path.strip("/") for route in routes} == set(KINDS)
+    for route in routes:
+        for method in route.methods:
+            answer = nobody.request(method, f"/automl{route.path}")
+            assert answer.status_code == 401, (method, route.path)
+            assert "You are not logged in" in answer.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_user_without_rights_sees_nothing(browser: Browser, world: World, kind: str) -> None:
+    answer = browser("none").get(world.pages()[kind])
+    assert answer.status_code == 403
+    assert world.running not in answer.text
+
+
+@pytest.mark.parametrize("kind", ["job", "dag", "run", "task", "task-instance", "stop", "start"])
+def test_the_right_to_another_dag_is_not_enough(
+    browser: Browser, world: World, kind: str, only_countries: None
+) -> None:
+    answer = browser("user").get(world.pages()[kind])
+    assert answer.status_code == 403
+    assert "Candidates" not in answer.text
+
+
+@pytest.mark.parametrize("kind", ["jobs", "job", "dag", "run", "task", "task-instance"])
+def test_a_viewer_of_the_dag_sees_its_job(browser: Browser, world: World, kind: str) -> None:
+    answer = browser("viewer").get(world.pages()[kind])
+    assert answer.status_code == 200
+    assert world.running in answer.text
+    assert world.foreign not in answer.text
+
+
+def test_the_list_shows_each_user_their_own(browser: Browser, world: World, only_countries: None) -> None:
+    seen = browser("viewer").get("/automl/jobs").text
+    assert world.running not in seen
+    assert world.foreign not in seen
+    assert seen.count('class="name"') == 2
+
+
+def test_a_job_of_no_dag_needs_the_right_to_the_connection(browser: Browser, world: World) -> None:
+    address = page("job", name=world.foreign)
+    assert [browser(role).get(address).status_code for role in ("viewer", "user", "op", "admin")] == [
+        403,
+        403,
+        200,
+        200,
+    ]
+    assert world.foreign in browser("op").get("/automl/jobs").text
+
+
+def test_no_call_is_made_through_a_connection_that_the_user_may_not_use(browser: Browser, world: World) -> None:
+    before = sum(world.sagemaker.calls.values())
+    for kind in ("jobs", "job"):
+        assert browser("user").get(page(kind, name=world.running, connection="secret_one")).status_code == 403
+    assert sum(world.sagemaker.calls.values()) == before
+
+
+def test_tags_that_cant_be_read_give_no_right(browser: Browser, world: World) -> None:
+    world.sagemaker.faults.forbid_tags = True
+    try:
+        assert browser("user").get(page("job", name=world.foreign)).status_code == 403
+        # Airflow itself knows whose this is.
+        assert browser("user").get(page("job", name=world.running)).status_code == 200
+    finally:
+        world.sagemaker.faults.forbid_tags = False
+
+
+# Doing
+
+
+def test_a_viewer_can_neither_stop_nor_start(browser: Browser, world: World) -> None:
+    viewer = browser("viewer")
+    text = viewer.get(world.pages()["job"]).text
+    assert "Stop…" not in text
+    assert viewer.get(world.pages()["stop"]).status_code == 403
+    proof = token(browser("user").get(world.pages()["stop"]).text)
+    sent = {"name": world.running, "connection": "aws_default", "token": proof}
+    assert viewer.post("/automl/stop", data=sent).status_code == 403
+    assert world.sagemaker.jobs[world.running].stopped is None
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null"])
+def test_a_form_that_another_site_sends_is_refused(browser: Browser, world: World, origin: str) -> None:
+    user = browser("user")
+    sent = {"name": world.running, "connection": "aws_default"}
+    proof = token(user.get(world.pages()["stop"]).text)
+    for headers in ({"origin": origin}, {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}):
+        assert user.post("/automl/stop", data={**sent, "token": proof}, headers=headers).status_code == 403
+    assert user.post("/automl/stop", data={**sent, "token": "made-up"}).status_code == 403
+    assert user.post("/automl/stop", data=sent).status_code == 400
+    assert world.sagemaker.jobs[world.running].stopped is None
+
+
+def test_a_form_for_another_job_or_user_or_action_is_refused(browser: Browser, world: World) -> None:
+    world.sagemaker.add_job("bystander", ENDLESS)
+    op, admin = browser("op"), browser("admin")
+    sent = {"name": "bystander", "connection": "aws_default"}
+    other_job = token(op.get(page("stop", name=world.foreign)).text)
+    other_user = token(admin.get(page("stop", name="bystander")).text)
+    for proof in (other_job, other_user):
+        assert op.post("/automl/stop", data={**sent, "token": proof}).status_code == 403
+    assert world.sagemaker.jobs["bystander"].stopped is None
+    own = token(op.get(page("stop", name="bystander")).text)
+    answer = op.post("/automl/stop", data={**sent, "token": own}, headers={"origin": "http://localhost:8080"})
+    assert answer.status_code == 303
+    assert world.sagemaker.jobs["bystander"].stopped is not None
+    assert "Stopp" in op.get(answer.headers["location"]).text
+
+
+def test_the_manual_dag_is_offered_only_where_it_is(browser: Browser, world: World) -> None:
+    admin = browser("admin")
+    assert "Train again" not in admin.get(world.pages()["job"]).text
+    assert admin.get(world.pages()["start"]).status_code == 403
+
+
+# What pages say
+
+
+def test_every_page_has_a_policy_and_runs_nothing_inline(browser: Browser, world: World) -> None:
+    admin = browser("admin")
+    for address in (*world.pages().values(), page("job", name="no-such-job"), page("job")):
+        answer = admin.get(address)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert not re.search(r"\son[a-z]+=|javascript:|\sstyle=|<style", answer.text), address
+        assert re.findall(r"<script[^>]*>", answer.text) == ['<script src="/automl/static/pages.js">']
+        assert not re.search(r'(?:src|href)="(?:https?:)?//', answer.text)
+
+
+def test_names_and_reasons_are_data(browser: Browser, world: World) -> None:
+    attack = "</td><script>alert(1)</script><img src=x onerror=alert(2)>"
+    world.sagemaker.add_job(
+        "attacked",
+        ((0.0, "Failed", "Failed"),),
+        FailureReason=attack,
+        BestCandidate={"CandidateName": attack, "CandidateStatus": attack, "ObjectiveStatus": "x"},
+        PartialFailureReasons=[{"PartialFailureMessage": attack}],
+    )
+    admin = browser("admin")
+    for address in (page("job", name="attacked"), page("jobs", search=attack), page("dag", dag_id=attack)):
+        text = admin.get(address).text
+        assert "<script>alert" not in text
+        assert "<img" not in text
+    assert "&lt;script&gt;alert" in admin.get(page("job", name="attacked")).text
+
+
+def test_the_connections_secrets_reach_no_page(browser: Browser, world: World) -> None:
+    admin = browser("admin")
+    for address in (*world.pages().values(), page("jobs", connection="dead"), page("job", name="x", connection="gone")):
+        assert SECRET not in admin.get(address).text
