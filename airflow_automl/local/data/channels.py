@@ -46,29 +46,44 @@ class Channel:
         """Bytes in S3."""
         return sum(entry.size for entry in self.objects)
 
-    def read(self, store: Store, folder: Path, header: list[str] | None = None) -> pa.Table:
-        """Download the objects and read them into one table; CSV columns are strings.
+    def download(self, store: Store, folder: Path) -> list[tuple[Path, str]]:
+        """Download the objects, and unpack those that are compressed.
 
-        Each file is gone from the disk as soon as it was read.
-
-        :param folder: where downloads go; made, and emptied again.
-        :param header: the columns that the data must have.
-        :raises JobFailure: an object can't be read, or its content breaks a rule.
+        :param folder: where to; made. Whoever calls this removes it.
+        :return: each file with the address of its object.
+        :raises JobFailure: an object can't be read.
         """
         folder.mkdir(parents=True, exist_ok=True)
         files: list[tuple[Path, str]] = []
+        for number, source in enumerate(self.objects):
+            path = folder / f"{number:06d}"
+            store.download(source, path)
+            files.append((sniff.decompress(path, source.uri) if self.gzip else path, source.uri))
+        return files
+
+    def read(self, store: Store, folder: Path, header: list[str] | None = None) -> pa.Table:
+        """Download the objects and read them into one table; CSV columns are strings.
+
+        :param folder: where downloads go; made, and removed again.
+        :param header: the columns that the data must have.
+        :raises JobFailure: an object can't be read, or its content breaks a rule.
+        """
         try:
-            for number, source in enumerate(self.objects):
-                path = folder / f"{number:06d}"
-                store.download(source, path)
-                files.append((sniff.decompress(path, source.uri) if self.gzip else path, source.uri))
+            files = self.download(store, folder)
             reader = table.read_parquet if self.content_type == PARQUET else table.read_csv
             rows = reader(files, header)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+        self.require_rows(rows)
+        return rows
+
+    def require_rows(self, rows: pa.Table) -> None:
+        """Refuse data without any row.
+
+        :raises JobFailure: the channel has none.
+        """
         if rows.num_rows == 0:
             raise JobFailure(f"The {self.kind} data at {self.uri} has a header and no rows.")
-        return rows
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from airflow_automl.local.data import columns, specification, split, target
+from airflow_automl.local.data import columns, specification, split, target, typed
 from airflow_automl.local.data.channels import PARQUET, Channels
 from airflow_automl.local.data.failures import JobFailure, listing
 from airflow_automl.local.data.frame import Feature, convert, kinds_for_roles, to_frame
@@ -80,28 +81,25 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
     config = request["AutoMLProblemTypeConfig"]["TabularJobConfig"]
     name = str(config["TargetAttributeName"])
     weight = config.get("SampleWeightAttributeName") or None
-    training = channels.training.read(store, folder / "training")
+    training, *others = _read(store, channels, folder)
     roles = {"target": name} | ({"sample weight": weight} if weight else {})
     columns.require(training.column_names, channels.training.uri, roles)
     if weight == name:
         raise JobFailure(f"The column '{name}' can't be both the target and the sample weight.")
     rows = training.num_rows
     validation_rows = 0
-    typed = channels.training.content_type == PARQUET
     if channels.validation is not None:
-        extra = channels.validation.read(store, folder / "validation", training.column_names)
-        validation_rows = extra.num_rows
-        # Types are judged over both, so that a validation value can't contradict the type of its column.
+        validation_rows = others[0].num_rows
         try:
-            training = pa.concat_tables([training, extra], promote_options="permissive")
+            training = pa.concat_tables([training, *others], promote_options="permissive")
         except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
             raise JobFailure(f"The validation data's types differ from the training data's: {error}.") from error
     if rows < MIN_ROWS:
         raise JobFailure(
             f"The training data at {channels.training.uri} has {rows} rows; at least {MIN_ROWS} are needed."
         )
-    frame, kinds = to_frame(training, typed)
-    del training
+    frame, kinds = to_frame(training, channels.training.content_type == PARQUET)
+    del training, others
     features = _features(store, config, list(frame.columns), kinds, name, weight, mode)
     for feature in features:
         if feature.role != "auto":
@@ -126,6 +124,23 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
         if len(labels) < 2:
             raise JobFailure(f"The target '{name}' has only one class in the training data, '{labels[0]}'.")
     return TabularDataset(train, validation, features, name, weight, problem_type, objective, labels)
+
+
+def _read(store: Store, channels: Channels, folder: Path) -> list[pa.Table]:
+    """The rows of the training channel, and those of the validation channel if there is one."""
+    given = [channel for channel in (channels.training, channels.validation) if channel is not None]
+    if channels.training.content_type == PARQUET:
+        training = channels.training.read(store, folder / "training")
+        header = training.column_names
+        return [training, *(channel.read(store, folder / channel.kind, header) for channel in given[1:])]
+    try:
+        # Types are judged over both, so that a validation value can't contradict the type of its column.
+        tables = typed.read([channel.download(store, folder / channel.kind) for channel in given])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    for channel, rows in zip(given, tables, strict=True):
+        channel.require_rows(rows)
+    return tables
 
 
 def _features(

@@ -52,9 +52,12 @@ def infer(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Kind]:
     Codes with leading zeros stay text, because ``01000`` is not the number 1000; so does a column that turns to text
     only in its last row.
 
-    :param values: strings, missing values already null.
+    :param values: strings, missing values already null; or what was read as numbers or timestamps because all of its
+        values are.
     :return: the column, and what it holds.
     """
+    if not pa.types.is_string(values.type):
+        return _typed(values)
     filled = values.drop_null()
     if len(filled) == 0:
         return values.cast(pa.float64()), Kind.FLOAT
@@ -65,16 +68,24 @@ def infer(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Kind]:
     return (values, Kind.TEXT) if dates is None else (dates, Kind.DATETIME)
 
 
+def _typed(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Kind]:
+    if values.null_count == len(values):
+        return values.cast(pa.float64()), Kind.FLOAT
+    if pa.types.is_timestamp(values.type):
+        return values.cast(pa.timestamp("us")), Kind.DATETIME
+    return values, Kind.INTEGER if pa.types.is_integer(values.type) else Kind.FLOAT
+
+
 def _numbers(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Kind] | None:
     head = values.slice(0, _SAMPLE).drop_null()
     # A glance at the start spares most text columns the full conversion.
     if len(head) and pc.sum(pc.match_substring_regex(head, r"\d")).as_py() == 0 and not _all_missing(head):
         return None
+    if _narrowest(_cleaned(head))[0] is None:
+        return None
     converted, kind = _narrowest(values)
     if converted is None:
-        trimmed = pc.utf8_trim_whitespace(values)
-        missing = pc.is_in(trimmed, value_set=_NUMERIC_NULLS)
-        cleaned = pc.if_else(missing, pa.scalar(None, pa.string()), trimmed)
+        cleaned = _cleaned(values)
         if cleaned.null_count == len(cleaned):
             return None
         converted, kind = _narrowest(cleaned)
@@ -83,6 +94,12 @@ def _numbers(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Kind] | None:
     if _may_be_codes(values, converted, kind) and pc.any(pc.match_substring_regex(values, _CODE)).as_py():
         return None
     return converted, kind
+
+
+def _cleaned(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    trimmed = pc.utf8_trim_whitespace(values)
+    missing = pc.is_in(trimmed, value_set=_NUMERIC_NULLS)
+    return pc.if_else(missing, pa.scalar(None, pa.string()), trimmed)
 
 
 def _may_be_codes(values: pa.ChunkedArray, converted: pa.ChunkedArray, kind: Kind) -> bool:
