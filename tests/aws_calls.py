@@ -1,7 +1,7 @@
 """Records which AWS operations the Airflow side calls while the tests run, and refuses one that no policy allows.
 
 A call is the Airflow side's if its client carries the hook's user agent, or is asynchronous: the tests' own clients
-are plain boto3. ``pytest --record-aws-calls`` writes what was called into ``tests/data/aws_calls.json``.
+are plain boto3. ``pytest --record-aws-calls`` adds what was called to ``tests/data/aws_calls.json``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _of_a_hook(client: Any) -> bool:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--record-aws-calls", action="store_true", help=f"write the AWS calls that are made into {RECORD}")
+    parser.addoption("--record-aws-calls", action="store_true", help=f"add the AWS calls that are made to {RECORD}")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,7 +59,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.config.getoption("--record-aws-calls"):
+        before = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+        seen = made | {(service, operation) for service, names in before.items() for operation in names} & KNOWN
         calls: dict[str, list[str]] = {}
-        for service, operation in sorted(made):
+        for service, operation in sorted(seen):
             calls.setdefault(service, []).append(operation)
         RECORD.write_text(json.dumps(calls, indent=2) + "\n")

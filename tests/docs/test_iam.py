@@ -23,8 +23,6 @@ CALLERS = ("hooks", "triggers", "sensors", "operators", "links", "notifications"
 OTHER_WORDS = frozenset(
     {"create_job", "describe_job", "list_jobs", "stop_job", "search", "verify", "sign", "create_app"}
 )
-    {"create_job", "describe_job", "list_jobs", "stop_job", "search", "verify", "sign", "create_app"}
-)
 #: Objects are read and written through Airflow's object storage, which names no operation.
 BY_STORAGE = "s3"
 

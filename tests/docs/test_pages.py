@@ -1,0 +1,132 @@
+"""What the pages say of the code, looked up in the code."""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import importlib
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from airflow_automl.contract.model import fields, input_shape
+from tests.docs.pages import DOCS, ROOT, table_rows
+
+SOURCES = (ROOT / "airflow_automl", ROOT / "docker", ROOT / "tests" / "stack")
+
+
+@cache
+def messages() -> tuple[str, ...]:
+    """Every text of the source; what is put into it at run time is an ellipsis."""
+    found: list[str] = []
+    for folder in SOURCES:
+        for path in folder.rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.JoinedStr):
+                    found.append("".join(_piece(value) for value in node.values))
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.append(node.value.replace("%s", "…"))
+    found += [(ROOT / "docker" / "make-env.sh").read_text().replace("$target", "…")]
+    found += [(ROOT / "docker-compose.yaml").read_text().replace(":?", " is missing a value: ")]
+    return tuple(" ".join(text.split()) for text in found)
+
+
+def _piece(node: ast.expr) -> str:
+    if isinstance(node, ast.FormattedValue) and isinstance(node.value, ast.IfExp):
+        return _piece(node.value.orelse)
+    return str(node.value) if isinstance(node, ast.Constant) else "…"
+
+
+def _quoted() -> Iterator[str]:
+    for row in table_rows(DOCS / "troubleshooting.md"):
+        quoted = re.match(r"`(.+?)`", row[0])
+        if quoted:
+            yield quoted[1]
+
+
+QUOTED = list(_quoted())
+
+
+@pytest.mark.parametrize("message", QUOTED)
+def test_a_message_that_is_quoted_is_one_that_the_code_says(message: str) -> None:
+    if re.fullmatch(r"AutoML\w+|NoBestCandidate", message):
+        assert hasattr(importlib.import_module("airflow_automl.exceptions"), message)
+        return
+    # What stands for something else may stand for more than the source's own ellipsis does.
+    pattern = ".*".join(re.escape(part.strip()) for part in message.split("…"))
+    assert any(re.search(pattern, text) for text in messages()), f"no such message: {message}"
+
+
+def test_there_are_messages_to_look_up() -> None:
+    assert len(QUOTED) > 20
+
+
+def test_every_member_of_both_requests_is_said_to_differ_or_not() -> None:
+    patterns = [
+        pattern
+        for row in table_rows(DOCS / "local.md", "As AWS does, and what differs")
+        for pattern in re.findall(r"`([^`]+)`", row[0])
+    ]
+    paths = {
+        field.path for operation in ("CreateAutoMLJob", "CreateAutoMLJobV2") for field in fields(input_shape(operation))
+    }
+    escaped = [re.sub(r"([\[\]])", r"[\1]", pattern) for pattern in patterns]
+    missing = sorted(path for path in paths if not any(fnmatch.fnmatchcase(path, pattern) for pattern in escaped))
+    assert not missing
+    requests = {pattern for pattern in patterns if re.match(r"[A-Z*]", pattern)}
+    idle = [pattern for pattern in requests if not any(fnmatch.fnmatchcase(path, pattern) for path in paths)]
+    assert not idle, "no member matches"
+
+
+@pytest.mark.parametrize("module", ["operators", "sensors", "triggers", "hooks", "notifications", "contract"])
+def test_everything_public_has_its_place_in_the_reference(module: str) -> None:
+    text = "\n".join(page.read_text() for page in DOCS.rglob("*.md"))
+    documented = {path.rpartition(".")[2] for path in re.findall(r"^::: (\S+)", text, re.MULTILINE)}
+    loaded = importlib.import_module(f"airflow_automl.{module}")
+    public = {name for name in loaded.__all__ if module != "contract" or not _is_data(getattr(loaded, name))}
+    assert not public - documented
+
+
+def _is_data(value: object) -> bool:
+    """What a builder or a check gives back; the pages of these show it."""
+    return isinstance(value, type)
+
+
+def test_every_reference_names_something_that_is_there() -> None:
+    for page in DOCS.rglob("*.md"):
+        for path in re.findall(r"^::: (\S+)", page.read_text(), re.MULTILINE):
+            module, _, name = path.rpartition(".")
+            try:
+                importlib.import_module(path)
+            except ModuleNotFoundError:
+                assert hasattr(importlib.import_module(module), name), f"{page}: {path}"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    for page in DOCS.rglob("*.md"):
+        name = page.relative_to(DOCS).as_posix()
+        assert f": {name}" in navigation, name
+
+
+def test_versions_that_pages_name_are_the_locked_ones() -> None:
+    page = (DOCS / "install.md").read_text()
+    for lock, column in (("lowest", 1), ("dev", 2)):
+        pinned = dict(
+            re.findall(r"^(\S+)==([^\s\\]+)", (ROOT / "requirements" / f"{lock}.txt").read_text(), re.MULTILINE)
+        )
+        rows = {row[0]: row[column] for row in table_rows(DOCS / "install.md", "What it is tested on") if len(row) > 2}
+        assert rows["Apache Airflow"] == pinned["apache-airflow"]
+        assert rows["apache-airflow-providers-amazon"] == pinned["apache-airflow-providers-amazon"]
+        assert rows["aiobotocore / botocore"] == f"{pinned['aiobotocore']} / {pinned['botocore']}"
+    assert page
+
+
+def test_the_readme_compares_with_the_provider_that_is_locked() -> None:
+    lock = (ROOT / "requirements" / "dev.txt").read_text()
+    version = re.search(r"^apache-airflow-providers-amazon==(\d+\.\d+)", lock, re.MULTILINE)
+    assert version is not None
+    assert f"amazon provider {version[1]}" in Path(ROOT / "README.md").read_text()
