@@ -86,10 +86,13 @@ class Stack:
             os.killpg(process.popen.pid, signal.SIGKILL)
         process.popen.wait()
 
-    def start_autopilot(self) -> None:
-        """Start the embedded Autopilot on a free port, and point AWS clients and Airflow's connection at it."""
+    def start_autopilot(self, python: str | Path = sys.executable) -> None:
+        """Start the embedded Autopilot on a free port, and point AWS clients and Airflow's connection at it.
+
+        :param python: the interpreter of the environment that has it; by default this one.
+        """
         data = self.folder / "autopilot"
-        command = [sys.executable, "-m", "airflow_automl.cli"]
+        command = [str(python), "-m", "airflow_automl.cli"]
         process = self.start(
             "autopilot",
             [*command, "local", "--port", "0", "--data-dir", str(data)],
