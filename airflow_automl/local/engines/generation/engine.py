@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from airflow_automl.local.engines.generation import base_models, data, evaluatio
 from airflow_automl.local.engines.generation.base_models import BaseModel
 from airflow_automl.local.engines.generation.evaluation import Evaluation, Evaluator
 from airflow_automl.local.engines.generation.hyperparameters import HyperParameters
-from airflow_automl.local.engines.generation.language_model import CONTEXT, Encoded, LanguageModel
+from airflow_automl.local.engines.generation.language_model import Encoded, LanguageModel
 
 __all__ = ["MAX_RUNTIME", "OBJECTIVE", "engine"]
 
@@ -64,7 +65,7 @@ class TextGenerationEngine:
         model = LanguageModel.load(base.open(), spec.threads)
         log.info("%s is loaded: %s, %d threads", base.name, model.device, spec.threads)
         train, validation = (_encoded(model, part) for part in (examples.train, examples.validation))
-        _require_short(train, validation)
+        _require_short(train, validation, model.context)
         job = _Job(run, base, model, options, Evaluator(examples.validation, validation), Budget(spec.deadline))
         return job.train(train, criteria["MaxRuntimePerTrainingJobInSeconds"])
 
@@ -73,12 +74,12 @@ def _encoded(model: LanguageModel, examples: Sequence[data.Example]) -> list[Enc
     return [model.encode(example) for example in examples]
 
 
-def _require_short(train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
+def _require_short(train: Sequence[Encoded], validation: Sequence[Encoded], context: int) -> None:
     both = [*train, *validation]
     cut = sum(example.cut for example in both)
     if cut > MAX_CUT * len(both):
         raise JobFailure(
-            f"{cut} of {len(both)} examples are longer than the base model's context (at most {CONTEXT} tokens, "
+            f"{cut} of {len(both)} examples are longer than the base model's context (at most {context} tokens, "
             f"prompt and answer together); no more than {MAX_CUT:.0%} may be: shorten them."
         )
     if cut:
@@ -105,10 +106,9 @@ class _Job:
         :return: the secondary status that the job ends with.
         """
         spec, events = self.run.spec, self.run.events
-        left = self.budget.for_training()
-        # Which of the two limits comes first decides what it means to run into it.
-        self.job_ends_first = left is not None and left < limit
-        before = self.evaluator.evaluate(self.model, (left if self.job_ends_first and left else limit) * _TEXT_SHARE)
+        seconds = self.budget.for_training()
+        job_ends = math.inf if seconds is None else time.monotonic() + seconds
+        before = self.evaluator.evaluate(self.model, min(limit, seconds or limit) * _TEXT_SHARE)
         log.info("Before: %s", _shown(before))
         events.phase("TrainingModels")
         steps = [step(spec, "training-job", f"fine-tune-{self.base.name}")]
@@ -119,7 +119,10 @@ class _Job:
             steps=steps,
         )
         events.candidate(candidate.document())
-        ends = time.monotonic() + limit
+        # Which of the two limits comes first decides what it means to run into it.
+        self.job_ends_first = job_ends < time.monotonic() + limit
+        ends = min(job_ends, time.monotonic() + limit)
+        afterwards = _RESERVE * (before.loss_seconds + before.text_seconds)
         try:
             training.add_adapter(self.model)
             course = training.fit(
@@ -127,7 +130,7 @@ class _Job:
                 train,
                 self.options,
                 lambda: self.evaluator.loss(self.model),
-                lambda pace: self._seconds(ends) > pace + _RESERVE * (before.loss_seconds + before.text_seconds),
+                lambda pace: _left(ends) > pace + afterwards,
             )
         except JobFailure as failure:
             candidate.fail(failure.reason)
@@ -139,7 +142,7 @@ class _Job:
             log.warning(
                 "The time was over after %d of %d steps; what was learned is kept", course.steps, course.planned
             )
-        after = self.evaluator.evaluate(self.model, None, len(before.texts))
+        after = self.evaluator.evaluate(self.model, None, len(before.texts), loss=course.best)
         log.info("After: %s", _shown(after))
         candidate.validation = after.metrics
         candidate.train = {"TrainingLoss": _recent(course.train)}
@@ -148,12 +151,6 @@ class _Job:
         candidate.complete(containers)
         events.candidate(candidate.document(), digests)
         return OUT_OF_TIME if course.cut and self.job_ends_first else "Completed"
-
-    def _seconds(self, ends: float) -> float:
-        """What is left for training and for the evaluation after it."""
-        left = ends - time.monotonic()
-        job = self.budget.for_training()
-        return left if job is None else min(left, job)
 
     def _no_time(self, candidate: Candidate, limit: int) -> str:
         candidate.stop("The time was over before the first step of training.")
@@ -178,6 +175,11 @@ class _Job:
             "steps_per_epoch": course.planned // self.options.epochs,
             "samples": self.evaluator.samples(before, after),
         }
+
+
+def _left(ends: float) -> float:
+    """Seconds until training and the evaluation after it must be done."""
+    return ends - time.monotonic()
 
 
 def _shown(measured: Evaluation) -> str:

@@ -71,16 +71,19 @@ class Evaluator:
         """The cross-entropy of a model."""
         return mean_loss(model, self._encoded)
 
-    def evaluate(self, model: LanguageModel, seconds: float | None, texts: int = GENERATED) -> Evaluation:
+    def evaluate(
+        self, model: LanguageModel, seconds: float | None, texts: int = GENERATED, loss: float | None = None
+    ) -> Evaluation:
         """Measure a model.
 
         :param model: what is measured.
         :param seconds: when no further texts are begun; ``None`` for no limit.
         :param texts: how many to generate at most.
+        :param loss: where it was measured already.
         """
         found = Evaluation()
         began = time.monotonic()
-        found.loss = self.loss(model)
+        found.loss = self.loss(model) if loss is None else loss
         found.loss_seconds = time.monotonic() - began
         began = time.monotonic()
         shown = self._shown[:texts]

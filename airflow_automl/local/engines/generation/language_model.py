@@ -123,6 +123,11 @@ class LanguageModel:
         """Where it computes: ``cpu`` or ``cuda:0``."""
         return str(next(self.network.parameters()).device)
 
+    @property
+    def context(self) -> int:
+        """Tokens of an example, at most."""
+        return min(CONTEXT, self.positions)
+
     # Tokens
 
     def prompt(self, text: str, room: int | None = None) -> list[int]:
@@ -139,8 +144,8 @@ class LanguageModel:
         return ids
 
     def encode(self, example: Example) -> Encoded:
-        """The tokens of an example, at most :data:`CONTEXT` or what the model can see."""
-        context = min(CONTEXT, self.positions)
+        """The tokens of an example; what is too long is cut, the prompt first."""
+        context = self.context
         prompt = self.prompt(example.prompt)
         answer = [*self._plain(example.answer), self.ends[0]]
         if len(prompt) + len(answer) <= context:

@@ -294,7 +294,7 @@ def test_a_gated_model_needs_its_licence_accepted(train, models):
 def seconds_left(monkeypatch, steps):
     """Let the time be over after some steps."""
     answers = iter([3600.0] * steps)
-    monkeypatch.setattr(engine._Job, "_seconds", lambda self, ends: next(answers, 0.0))
+    monkeypatch.setattr(engine, "_left", lambda ends: next(answers, 0.0))
 
 
 @pytest.mark.parametrize(
