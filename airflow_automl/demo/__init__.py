@@ -2,7 +2,7 @@
 
 It starts the embedded Autopilot, uploads a real table, runs ``dags/scheduled_retraining.py`` with
 ``airflow dags test``, shows what came out, and stops all that it started. ``--ui`` starts Airflow's web interface
-on the same folder instead and stays until Ctrl-C.
+on the same folder instead, with a job that trains and one of each end, and stays until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         with Stack(args.folder) as stack:
             split = _prepare(console, stack)
             if args.ui:
-                _web_interface(console, stack)
+                _web_interface(console, stack, split)
             else:
                 _retrain(console, stack, split, args.max_runtime)
             console.print("[bold]==>[/] stopping everything that was started")
@@ -206,18 +206,26 @@ def _fetch_report(stack: Stack) -> Path:
     return path
 
 
-def _web_interface(console: Console, stack: Stack) -> None:
+def _web_interface(console: Console, stack: Stack, split: Split) -> None:
+    from airflow_automl.demo import examples
+
+    examples.submit(_client(stack, "s3"), _client(stack, "sagemaker"), split, _defaults(stack))
     console.print(f"[bold]==>[/] starting Airflow (about a minute; its log: {stack.folder / 'airflow-standalone.log'})")
     url, standalone = stack.start_standalone()
-    # Unpausing the weekly DAG is enough: the scheduler makes up for the newest week's run at once.
-    for dag_id in (DAG_ID, "manual_automl"):
-        stack.run_airflow("airflow-dags-unpause", "dags", "unpause", dag_id)
-    page = f"{url}/dags/{DAG_ID}"
+    examples.start_runs(url, DAG_ID, "manual_automl")
+    page = f"{url}/plugin/automl"
     console.print(f"[bold green]ready[/] {page}   (no login; the form of manual_automl: {url}/dags/manual_automl)")
     if sys.stdout.isatty():
         webbrowser.open(page)
     console.print("Ctrl-C stops everything")
     _watch(standalone)
+
+
+def _defaults(stack: Stack) -> dict[str, Any]:
+    """What Airflow's connection to the embedded Autopilot says for requests that name no role and no output path."""
+    connection = json.loads(stack.environment["AIRFLOW_CONN_AWS_DEFAULT"])
+    defaults: dict[str, Any] = connection["extra"]["automl"]
+    return defaults
 
 
 def _watch(process: Process) -> None:

@@ -1,0 +1,97 @@
+"""What ``airflow-automl demo --ui`` opens on: a job that trains, and one job of each end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_automl.contract import tabular
+from airflow_automl.demo import dataset
+
+__all__ = ["LIVE", "start_runs", "submit"]
+
+ROWS = 1500
+_DATA = f"s3://{dataset.BUCKET}/examples/train/"
+
+#: The configuration of the run that trains while the pages are looked at; it can be stopped there.
+LIVE = {
+    "data": f"{dataset.FOLDER}/train/",
+    "target": dataset.TARGET,
+    "problem_type": "BinaryClassification",
+    "objective": "AUC",
+    "mode": "HYPERPARAMETER_TUNING",
+    "max_candidates": 60,
+    "max_runtime_minutes": 10,
+}
+
+_KNOWN: dict[str, Any] = {"problem_type": "BinaryClassification", "objective": "AUC", "max_runtime": 600}
+_TUNING = {**_KNOWN, "mode": "HYPERPARAMETER_TUNING"}
+_STOPPED = "example-stopped"
+
+#: A job's name says how it ends. fastai is not among the packages that the demo needs: its candidate fails.
+_ENDS: Mapping[str, Mapping[str, Any]] = {
+    "example-failed": {"target": "no_such_column", "max_runtime": 600},
+    "example-definitions-only": {**_TUNING, "generate_candidate_definitions_only": True},
+    "example-with-warnings": {**_KNOWN, "mode": "ENSEMBLING", "algorithms": ["lightgbm", "extra-trees", "fastai"]},
+    "example-most-candidates": {**_TUNING, "max_candidates": 4},
+    "example-runtime-limit": {**_TUNING, "max_candidates": 250, "max_runtime": 40},
+    _STOPPED: {**_TUNING, "max_candidates": 250},
+}
+
+
+def submit(s3: Any, sagemaker: Any, split: dataset.Split, defaults: Mapping[str, Any]) -> None:
+    """Submit one job of each end; those that an earlier run of the demo submitted are left as they are.
+
+    :param s3: a boto3 client.
+    :param sagemaker: a boto3 client.
+    :param split: what :func:`airflow_automl.demo.dataset.load` returned; some of its rows are trained on.
+    :param defaults: ``role_arn`` and ``output_path`` of the connection.
+    """
+    body = dataset.to_csv(split.train.head(ROWS), header=True)
+    s3.put_object(Bucket=dataset.BUCKET, Key="examples/train/part-0.csv", Body=body)
+    for name, options in _ENDS.items():
+        request = tabular(
+            _DATA,
+            **{
+                "target": dataset.TARGET,
+                "name": name,
+                "role": defaults["role_arn"],
+                "output": defaults["output_path"],
+                **options,
+            },
+        )
+        try:
+            sagemaker.create_auto_ml_job_v2(**request)
+        except sagemaker.exceptions.ResourceInUse:
+            continue
+        if name == _STOPPED:
+            threading.Thread(target=_stop_after_first_candidate, args=(sagemaker, name), daemon=True).start()
+
+
+def _stop_after_first_candidate(sagemaker: Any, name: str) -> None:
+    pause = threading.Event()
+    while not pause.wait(1.0):
+        described = sagemaker.describe_auto_ml_job_v2(AutoMLJobName=name)
+        if described["AutoMLJobStatus"] != "InProgress":
+            return
+        if "BestCandidate" in described:
+            sagemaker.stop_auto_ml_job(AutoMLJobName=name)
+            return
+
+
+def start_runs(url: str, scheduled_dag: str, manual_dag: str) -> None:
+    """Let Airflow run the weekly DAG, and the manual one with :data:`LIVE`.
+
+    :param url: the address of an Airflow without a login.
+    """
+    import httpx
+
+    with httpx.Client(base_url=url, timeout=60) as api:
+        token = api.get("/auth/token").raise_for_status().json()["access_token"]
+        api.headers["Authorization"] = f"Bearer {token}"
+        # Unpausing the weekly DAG is enough: the scheduler makes up for the newest week's run at once.
+        for dag_id in (scheduled_dag, manual_dag):
+            api.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
+        run = api.post(f"/api/v2/dags/{manual_dag}/dagRuns", json={"logical_date": None, "conf": LIVE})
+        run.raise_for_status()
