@@ -70,7 +70,7 @@ def problems(root: Path = ROOT) -> list[str]:
         found += [f"{place} states {version}" for place, version in versions.items()]
     version = next(iter(versions.values()))
     changelog = (root / "CHANGELOG.md").read_text(encoding="utf-8")
-    section = re.search(rf"^## {re.escape(version)} — (.+)\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
+    section = re.search(rf"^## {re.escape(version)} — ([^\n]+)\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
     if section is None:
         found.append(f"CHANGELOG.md has no section for {version}")
     else:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tools import iam
 
 PACKAGE = iam.ROOT / "airflow_automl"
 #: The only places that call AWS; the others use what these offer.
-CALLERS = ("hooks", "triggers", "sensors", "operators", "links", "notifications", "report", "plugin")
+CALLERS = ("hooks", "triggers", "sensors", "operators", "links", "notifications", "report", "plugin", "doctor")
 #: Words that the code uses for other things, and that some operation's method has for its name.
 OTHER_WORDS = frozenset(
     {"create_job", "describe_job", "list_jobs", "stop_job", "search", "verify", "sign", "create_app"}
@@ -27,11 +28,17 @@ OTHER_WORDS = frozenset(
 BY_STORAGE = "s3"
 
 
+@cache
+def operations(service: str) -> frozenset[str]:
+    """All operations of a service."""
+    return frozenset(Session().get_service_model(service).operation_names)
+
+
 def methods() -> dict[str, set[str]]:
     """The services that have a method of a name."""
     found: dict[str, set[str]] = {}
     for service in iam.PREFIXES:
-        for operation in Session().get_service_model(service).operation_names:
+        for operation in operations(service):
             found.setdefault(xform_name(operation), set()).add(service)
     return found
 
@@ -66,7 +73,7 @@ def test_a_call_that_no_policy_allows_fails_the_test_that_makes_it() -> None:
 
 def test_operations_and_their_services_exist() -> None:
     for call in iam.CALLS:
-        assert call.operation in Session().get_service_model(call.service).operation_names, call
+        assert call.operation in operations(call.service), call
 
 
 def test_the_page_and_the_policies_are_current() -> None:
@@ -89,7 +96,7 @@ def test_policies_are_narrow(path: Path) -> None:
             # IAM knows no resources for these.
             assert all(
                 action.split(":")[1].startswith(("List", "Describe"))
-                or action in ("ecr:GetAuthorizationToken", "cloudwatch:PutMetricData")
+                or action in ("ecr:GetAuthorizationToken", "cloudwatch:PutMetricData", "sts:GetCallerIdentity")
                 or action.startswith("ec2:")
                 for action in actions
             ), statement["Sid"]
