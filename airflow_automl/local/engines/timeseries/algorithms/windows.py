@@ -25,19 +25,15 @@ log = logging.getLogger(__name__)
 _DAY = 86_400.0
 _MAX_CONTEXT = 168
 _BATCH = 64
-_STEPS = 800
+_STEPS = 500
+_RATE = 2e-3
 _WARM_UP = 20
 _FILE = "weights.npz"
 
-#: Unit → cycles whose phase a network is told, in seconds.
-_CYCLES = {
-    "min": (3600.0, _DAY, 7 * _DAY),
-    "H": (_DAY, 7 * _DAY),
-    "D": (7 * _DAY, 30.4375 * _DAY, 365.25 * _DAY),
-    "W": (365.25 * _DAY,),
-    "M": (365.25 * _DAY,),
-    "Y": (),
-}
+#: Unit → seconds of a step, about.
+_UNITS = {"min": 60.0, "H": 3600.0, "D": _DAY, "W": 7 * _DAY, "M": 30.4375 * _DAY, "Y": 365.25 * _DAY}
+_CYCLES = (3600.0, _DAY, 7 * _DAY, 30.4375 * _DAY, 365.25 * _DAY)
+"""Cycles whose phase a network may be told, in seconds."""
 
 
 class Batch(NamedTuple):
@@ -69,14 +65,14 @@ class Windows:
     :param context: steps that a network sees before them.
     :param season: how far back the lagged values are.
     :param extra: how many features the panel has.
-    :param unit: of the frequency.
+    :param cycles: whose phase is a feature, in seconds.
     """
 
     horizon: int
     context: int
     season: int
     extra: int
-    unit: str
+    cycles: tuple[float, ...]
 
     @classmethod
     def over(cls, panel: Panel) -> Windows:
@@ -84,12 +80,15 @@ class Windows:
         frequency = panel.settings.frequency
         season = frequency.season(panel.longest, longest=_MAX_CONTEXT)
         context = min(_MAX_CONTEXT, max(2 * panel.horizon, 2 * season, 16), max(4, panel.longest - panel.horizon))
-        return cls(panel.horizon, context, season, len(panel.features), frequency.unit)
+        step = frequency.multiple * _UNITS[frequency.unit]
+        # A phase that comes up for the first time when a forecast is made would lead astray.
+        cycles = tuple(cycle for cycle in _CYCLES if 2 * step <= cycle <= panel.longest * step / 2)
+        return cls(panel.horizon, context, season, len(panel.features), cycles)
 
     @property
     def features(self) -> int:
-        """Features of each step: phases of the cycles, age, and the panel's own."""
-        return 4 * len(_CYCLES[self.unit]) + 1 + self.extra
+        """Features of each step: phases of the cycles, and the panel's own."""
+        return 4 * len(self.cycles) + self.extra
 
     def random(self, panel: Panel, random: np.random.Generator) -> Batch:
         """A batch of windows for training; long series are drawn from more often."""
@@ -141,8 +140,8 @@ class Windows:
     def _features(self, series: Series, end: int, calendar: Calendar) -> np.ndarray:
         first = series.start + end - self.context
         moments = calendar.stamps(np.arange(first, first + self.context + self.horizon)).astype("int64")
-        parts = [np.log1p(np.maximum(0, np.arange(end - self.context, end + self.horizon)))[:, None] / 8]
-        for cycle in _CYCLES[self.unit]:
+        parts = []
+        for cycle in self.cycles:
             # The epoch began on a Thursday; where a cycle starts makes no difference to a network.
             phase = 2 * math.pi * (moments % cycle) / cycle
             parts += [np.stack([f(k * phase) for f in (np.sin, np.cos) for k in (1, 2)], axis=1)]
@@ -171,7 +170,7 @@ def train(
     """
     torch.set_num_threads(context.threads)
     random = np.random.default_rng(SEED)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-3)
     # Rates fall as the budget is used up, be that steps or time, so that a short training ends settled too.
     began, total = time.monotonic(), context.left
     network.train()
@@ -182,7 +181,7 @@ def train(
         if used >= 1:
             break
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min(1, (step + 1) / _WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * used))
+            group["lr"] = _RATE * min(1, (step + 1) / _WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * used))
         optimizer.zero_grad()
         value = loss(windows.random(panel, random))
         value.backward()
@@ -207,4 +206,5 @@ def load_weights(folder: Path) -> tuple[Windows, dict[str, Any], dict[str, torch
     document = json.loads((folder / "network.json").read_text())
     with np.load(folder / _FILE, allow_pickle=False) as arrays:
         state = {name: torch.as_tensor(arrays[name]) for name in arrays.files}
-    return Windows(**document.pop("windows")), document, state
+    sizes = document.pop("windows")
+    return Windows(**sizes | {"cycles": tuple(sizes["cycles"])}), document, state
