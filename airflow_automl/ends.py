@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.contract import Outcome, documents, states
@@ -13,7 +13,9 @@ from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLJobFailed, A
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-__all__ = ["Acceptance", "TransitionLog", "duration", "judge"]
+    from airflow_automl.contract.documents import Transition
+
+__all__ = ["Acceptance", "TransitionLog", "duration", "judge", "watched"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +87,41 @@ def _partial_failures(describe: Mapping[str, Any]) -> str:
     return f" (partial failures: {'; '.join(failures)})" if failures else ""
 
 
-class TransitionLog:
-    """Logs every change of a job's status once, however often it is looked at."""
+def watched(timeline: Iterable[Transition], describe: Mapping[str, Any]) -> list[Transition]:
+    """Return a timeline with the status of an answer, which is added unless it is the last one there.
 
-    def __init__(self, log: Logger) -> None:
+    :param timeline: the statuses that the job was seen in, oldest first.
+    :param describe: an answer of a describe, or a summary of a list.
+    """
+    so_far = list(timeline)
+    status, secondary = str(describe.get("AutoMLJobStatus")), describe.get("AutoMLJobSecondaryStatus")
+    at = _moment(describe)
+    if so_far:
+        last = so_far[-1]
+        if (status, secondary) == (last["status"], last["secondary_status"]):
+            return so_far
+        at = max(at, last["at"], key=datetime.fromisoformat)
+    return [*so_far, {"at": at, "status": status, "secondary_status": secondary}]
+
+
+def _moment(describe: Mapping[str, Any]) -> str:
+    """Return when an answer's status came to be: at the job's end, else at its last change, else now."""
+    known = describe.get("EndTime") or describe.get("LastModifiedTime") or datetime.now(UTC)
+    if isinstance(known, int | float):
+        known = datetime.fromtimestamp(known, UTC)
+    return known if isinstance(known, str) else str(documents.json_safe(known))
+
+
+class TransitionLog:
+    """Logs every change of a job's status once, however often it is looked at, and remembers when it was.
+
+    :param timeline: what an earlier watch remembered; it goes on from there.
+    """
+
+    def __init__(self, log: Logger, timeline: Iterable[Transition] = ()) -> None:
         self._log = log
         self._seen: tuple[Any, Any] | None = None
+        self.timeline = list(timeline)
 
     def __call__(self, describe: Mapping[str, Any]) -> None:
         """Log the answer's status if it differs from the last one."""
@@ -98,6 +129,7 @@ class TransitionLog:
         if (status, secondary) == self._seen:
             return
         self._seen = (status, secondary)
+        self.timeline = watched(self.timeline, describe)
         self._log.info("AutoML job %s: %s/%s", describe.get("AutoMLJobName"), status, secondary)
         if (status, secondary) not in states.PAIRS:
             self._log.info("This pair of statuses is not known to this version; the job's status alone decides")

@@ -21,6 +21,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "BestCandidate",
     "JobDocument",
+    "Transition",
     "api_version",
     "best_candidate",
     "job",
@@ -105,6 +106,14 @@ class BestCandidate(TypedDict, total=False):
     CandidateProperties: CandidateProperties
 
 
+class Transition(TypedDict):
+    """When a job was first seen in a pair of statuses; ``at`` is an ISO-8601 time."""
+
+    at: str
+    status: str
+    secondary_status: str | None
+
+
 class JobDocument(TypedDict):
     """A job, in the words of this package; the values of ``security``, ``output``, ``artifacts`` keep AWS's keys."""
 
@@ -125,6 +134,7 @@ class JobDocument(TypedDict):
     artifacts: dict[str, str]
     endpoint_name: str | None
     partial_failures: list[str]
+    timeline: list[Transition]
 
 
 def best_candidate(describe: Mapping[str, Any]) -> BestCandidate | None:
@@ -146,12 +156,14 @@ def job(
     *,
     arn: str | None = None,
     tags: Mapping[str, str] | Iterable[Mapping[str, str]] | None = None,
+    timeline: Iterable[Transition] = (),
 ) -> JobDocument:
     """Make the job document of a describe answer.
 
     :param describe: an answer of DescribeAutoMLJob or DescribeAutoMLJobV2.
     :param arn: the job's ARN, where the answer lacks it.
     :param tags: the job's tags, which describe does not return (R100): a mapping, or AWS's list of Key and Value.
+    :param timeline: the statuses that the job was seen in, oldest first, as far as somebody watched it.
     :return: exactly the keys of :class:`JobDocument`; what the answer does not say is ``None`` or empty.
     """
     result = _mapping(describe, "ModelDeployResult")
@@ -181,6 +193,7 @@ def job(
             for reason in _items(describe, "PartialFailureReasons")
             if isinstance(reason, Mapping) and (message := _text(reason, "PartialFailureMessage"))
         ],
+        "timeline": [{**each} for each in timeline],
     }
 
 

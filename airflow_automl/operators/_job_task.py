@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
@@ -10,7 +10,7 @@ from airflow.sdk.definitions.asset import AssetRef
 
 from airflow_automl import xcom
 from airflow_automl.contract import documents
-from airflow_automl.ends import Acceptance, duration, judge
+from airflow_automl.ends import Acceptance, duration, judge, watched
 from airflow_automl.exceptions import AutoMLError, AutoMLJobFailed
 from airflow_automl.links.sagemaker_automl import AutoMLJobConsoleLink, AutoMLJobLogsLink, console_url, logs_url
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
     from airflow.sdk.definitions.xcom_arg import XComArg
 
-    from airflow_automl.contract.documents import BestCandidate
+    from airflow_automl.contract.documents import BestCandidate, Transition
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
 __all__ = ["JobTask"]
@@ -40,6 +40,8 @@ class JobTask(_Operator):
     logs_url: str | None = None
     #: The newest answer of a describe that this try has.
     _describe: Mapping[str, Any] | None = None
+    #: The statuses that the job was seen in, as far as this try and its trigger know.
+    timeline: Sequence[Transition] = ()
 
     @property
     def best_candidate(self) -> XComArg:
@@ -54,7 +56,8 @@ class JobTask(_Operator):
     def show_job(self, context: Context, describe: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         """Push the job's document, and log and link where AWS's console shows the job."""
         self._describe = describe
-        xcom.push_job(context, documents.job(describe, tags=tags))
+        self.timeline = watched(self.timeline, describe)
+        xcom.push_job(context, documents.job(describe, tags=tags, timeline=self.timeline))
         self.link_job(describe)
         if self.console_url:
             self.log.info("SageMaker console: %s", self.console_url)
@@ -86,7 +89,8 @@ class JobTask(_Operator):
         self._describe = describe
         if tags is None:
             tags = self._tags(describe)
-        job = documents.job(describe, tags=tags)
+        self.timeline = watched(self.timeline, describe)
+        job = documents.job(describe, tags=tags, timeline=self.timeline)
         xcom.push_job(context, job)
         self.link_job(describe)
         ran = duration(describe)

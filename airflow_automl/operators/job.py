@@ -266,6 +266,7 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
                     poll_interval=self.poll_interval or settings.poll_interval(),
                     deadline=deadline,
                     stop_on_kill=self.stop_on_kill,
+                    timeline=list(self.timeline),
                     **self.aws_settings,
                 ),
                 method_name="execute_complete",
@@ -274,10 +275,11 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
 
     def _poll(self, submission: Submission, api: Api, deadline: float | None) -> dict[str, Any]:
         interval = self.poll_interval or settings.poll_interval()
-        notice = TransitionLog(self.log)
+        notice = TransitionLog(self.log, self.timeline)
         describe = submission.describe
         while True:
             notice(describe)
+            self.timeline = notice.timeline
             if is_terminal(describe.get("AutoMLJobStatus")):
                 return describe
             if deadline is not None and time.time() >= deadline:
@@ -301,6 +303,7 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
         from airflow_automl.triggers.events import EventStatus, validate_event
 
         ended = validate_event(event)
+        self.timeline = ended.timeline
         if ended.job is not None and not is_terminal(ended.job.get("AutoMLJobStatus")):
             self.show_job(context, ended.job, self._tags(ended.job))
         match ended.status:

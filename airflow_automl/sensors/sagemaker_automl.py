@@ -27,9 +27,12 @@ from airflow_automl.operators._job_task import JobTask
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_automl.contract.documents import BestCandidate
+    from airflow_automl.contract.documents import BestCandidate, Transition
 
 __all__ = ["SageMakerAutoMLJobSensor"]
+
+#: Key in the task's state store: the statuses that the pokes of a rescheduled sensor have seen.
+TIMELINE_KEY = "airflow_automl.timeline"
 
 
 class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):  # type: ignore[misc]
@@ -135,6 +138,7 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
             "poll_interval": self.poke_interval,
             "deadline": deadline,
             "stop_on_kill": False,
+            "timeline": list(self.timeline),
             **self.aws_settings,
         }
 
@@ -166,18 +170,32 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
         except AutoMLTerminalError as error:
             raise self._failure(error) from error
         if self._notice is None:
-            self._notice = TransitionLog(self.log)
+            self._notice = TransitionLog(self.log, self._earlier_pokes(context))
             self.link_job(describe)
         self._notice(describe)
+        self._remember(context, self._notice.timeline)
         if not is_terminal(describe.get("AutoMLJobStatus")):
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=self._end(context, describe))
+
+    def _earlier_pokes(self, context: Context) -> Sequence[Transition]:
+        """Return the timeline of the pokes before: each is a process of its own where the task is rescheduled."""
+        if not self.reschedule:
+            return ()
+        return context["task_state_store"].get(TIMELINE_KEY) or ()  # type: ignore[return-value]
+
+    def _remember(self, context: Context, timeline: list[Transition]) -> None:
+        if self.reschedule and len(timeline) != len(self.timeline):
+            known: Any = timeline
+            context["task_state_store"].set(TIMELINE_KEY, known)
+        self.timeline = timeline
 
     def execute_complete(self, context: Context, event: Any = None) -> BestCandidate | None:
         """Conclude after the deferred wait; called by Airflow with the trigger's event."""
         from airflow_automl.triggers.events import EventStatus, validate_event
 
         ended = validate_event(event)
+        self.timeline = ended.timeline
         match ended.status:
             case EventStatus.TIMEOUT:
                 raise AirflowSensorTimeout(f"AutoML job {ended.job_name} had not ended within {self.timeout:g} s")

@@ -1,17 +1,19 @@
 """What the job trigger tells its task: one schema for every outcome, made and validated here.
 
-An event is ``{"schema_version": 1, "status": …, "job_name": …, "message": …, "job": …}``. ``job`` is the describe
-answer, JSON-safe, or ``None`` where there is none. A later release may add keys; it never takes one away.
+An event is ``{"schema_version": 1, "status": …, "job_name": …, "message": …, "job": …, "timeline": […]}``. ``job`` is
+the describe answer, JSON-safe, or ``None`` where there is none; ``timeline`` holds the statuses that the job was seen
+in. A later release may add keys; it never takes one away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from airflow_automl.contract import documents
+from airflow_automl.contract.documents import Transition
 from airflow_automl.contract.states import JobStatus
 from airflow_automl.exceptions import InvalidTriggerEvent
 
@@ -46,12 +48,14 @@ class JobEvent:
     :param job_name: the job that was waited on.
     :param message: one sentence for the log.
     :param job: the last describe answer, JSON-safe; always there when the job has ended.
+    :param timeline: the statuses that the job was seen in, oldest first.
     """
 
     status: EventStatus
     job_name: str
     message: str
     job: dict[str, Any] | None = None
+    timeline: tuple[Transition, ...] = ()
 
     def payload(self) -> dict[str, Any]:
         """Return the event as plain JSON."""
@@ -61,18 +65,20 @@ class JobEvent:
             "job_name": self.job_name,
             "message": self.message,
             "job": self.job,
+            "timeline": list(self.timeline),
         }
 
 
-def end_event(describe: Mapping[str, Any]) -> JobEvent:
+def end_event(describe: Mapping[str, Any], timeline: Iterable[Transition] = ()) -> JobEvent:
     """Make the event of a job that has ended.
 
     :param describe: the answer of DescribeAutoMLJob or DescribeAutoMLJobV2, in a terminal status.
+    :param timeline: the statuses that the job was seen in, oldest first.
     """
     status = JobStatus(describe["AutoMLJobStatus"])
     name = str(describe.get("AutoMLJobName", ""))
     message = f"AutoML job {name} is {status}/{describe.get('AutoMLJobSecondaryStatus')}"
-    return JobEvent(_ENDS[status], name, message, documents.json_safe(describe))
+    return JobEvent(_ENDS[status], name, message, documents.json_safe(describe), tuple(timeline))
 
 
 def validate_event(event: Any) -> JobEvent:
@@ -97,4 +103,11 @@ def validate_event(event: Any) -> JobEvent:
     name = event.get("job_name") or (job or {}).get("AutoMLJobName")
     if not isinstance(name, str):
         raise InvalidTriggerEvent(f"a trigger's event names no job: {dict(event)!r:.200}")
-    return JobEvent(status, name, str(event.get("message") or ""), None if job is None else dict(job))
+    timeline = event.get("timeline")
+    return JobEvent(
+        status,
+        name,
+        str(event.get("message") or ""),
+        None if job is None else dict(job),
+        tuple(timeline) if isinstance(timeline, list) else (),
+    )

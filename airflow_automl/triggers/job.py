@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -19,6 +20,7 @@ from airflow_automl.triggers.killed import is_given_up
 from airflow_automl.triggers.settling import settle
 
 if TYPE_CHECKING:
+    from airflow_automl.contract.documents import Transition
     from airflow_automl.triggers._watcher import AwsSettings, Client
     from airflow_automl.triggers._watcher.client import ApiVersion
 
@@ -46,6 +48,7 @@ class SageMakerAutoMLJobTrigger(BaseTrigger):
     :param deadline: epoch seconds after which the wait ends with ``timeout``; ``None`` waits on.
     :param stop_on_kill: the job belongs to the task: stop it at the deadline, and when a user marks the task failed
         or success, or clears it.
+    :param timeline: the statuses that the task has seen the job in before it deferred.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -63,6 +66,7 @@ class SageMakerAutoMLJobTrigger(BaseTrigger):
         region_name: str | None = None,
         verify: bool | str | None = None,
         botocore_config: dict[str, Any] | None = None,
+        timeline: list[Transition] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.job_name = job_name
@@ -74,12 +78,13 @@ class SageMakerAutoMLJobTrigger(BaseTrigger):
         self.region_name = region_name
         self.verify = verify
         self.botocore_config = botocore_config
+        self.timeline = timeline or []
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments that build this trigger anew."""
         names = (
             *("job_name", "api_version", "poll_interval", "deadline", "stop_on_kill"),
-            *("aws_conn_id", "region_name", "verify", "botocore_config"),
+            *("aws_conn_id", "region_name", "verify", "botocore_config", "timeline"),
         )
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
@@ -91,17 +96,14 @@ class SageMakerAutoMLJobTrigger(BaseTrigger):
     async def _wait(self) -> JobEvent:
         from airflow_automl.triggers._watcher import watcher_for
 
-        watcher = watcher_for(self._aws)
+        watcher, notice = watcher_for(self._aws), TransitionLog(self.log, self.timeline)
         async with watcher.in_use() as client:
             try:
                 async with asyncio.timeout(None if self.deadline is None else self.deadline - time.time()):
-                    return end_event(
-                        await watcher.end_of(
-                            self.job_name, self.api_version, self.poll_interval, TransitionLog(self.log)
-                        )
-                    )
+                    ended = await watcher.end_of(self.job_name, self.api_version, self.poll_interval, notice)
+                    return end_event(ended, notice.timeline)
             except TimeoutError:
-                return await self._overdue(client)
+                return replace(await self._overdue(client), timeline=tuple(notice.timeline))
             except AutoMLJobNotFound as error:
                 return JobEvent(EventStatus.NOT_FOUND, self.job_name, str(error))
             except AutoMLAccessDenied as error:

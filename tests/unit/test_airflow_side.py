@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import pickle
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_automl import exceptions, settings, xcom
-from airflow_automl.contract import states
-from airflow_automl.ends import Acceptance, TransitionLog, duration, judge
+from airflow_automl.contract import documents, states
+from airflow_automl.ends import Acceptance, TransitionLog, duration, judge, watched
 from airflow_automl.get_provider_info import get_provider_info
 from airflow_automl.links.sagemaker_automl import console_url, logs_url
 from airflow_automl.naming import OWNER_TAG, TaskGeneration, derive_name, tag_value
@@ -109,6 +111,30 @@ class TestEnds:
             "AutoML job j: InProgress/Odd",
             "AutoML job j: InProgress/Starting",
         ]
+
+    def test_the_timeline_says_when_each_change_was(self) -> None:
+        def answer(secondary: str, at: int, **more: Any) -> dict[str, Any]:
+            moment = datetime(2026, 1, 1, 0, 0, at, tzinfo=UTC)
+            return {
+                "AutoMLJobStatus": "InProgress",
+                "AutoMLJobSecondaryStatus": secondary,
+                **more,
+                "LastModifiedTime": moment,
+            }
+
+        first = watched([], answer("Starting", 1))
+        notice = TransitionLog(logging.getLogger("unheard"), first)
+        for secondary, at in (("Starting", 2), ("AnalyzingData", 5), ("AnalyzingData", 9), ("TrainingModels", 3)):
+            notice(answer(secondary, at))
+        ended = watched(notice.timeline, {**answer("Completed", 50), "AutoMLJobStatus": "Completed", "EndTime": 4e9})
+        assert json.loads(json.dumps(ended)) == [
+            {"at": "2026-01-01T00:00:01+00:00", "status": "InProgress", "secondary_status": "Starting"},
+            {"at": "2026-01-01T00:00:05+00:00", "status": "InProgress", "secondary_status": "AnalyzingData"},
+            # Never before the one that was seen earlier, whatever a lagging list says.
+            {"at": "2026-01-01T00:00:05+00:00", "status": "InProgress", "secondary_status": "TrainingModels"},
+            {"at": "2096-10-02T07:06:40+00:00", "status": "Completed", "secondary_status": "Completed"},
+        ]
+        assert documents.job({}, timeline=ended)["timeline"] == ended
 
 
 class TestEvents:

@@ -137,6 +137,7 @@ class TestJob:
             "artifacts": {"DataExplorationNotebookLocation": "s3://b/x.ipynb"},
             "endpoint_name": "churn-endpoint",
             "partial_failures": ["no report"],
+            "timeline": [],
         }
 
     def test_of_a_v1_answer(self):

@@ -130,6 +130,7 @@ def job() -> dict[str, Any]:
         "artifacts": {},
         "endpoint_name": None,
         "partial_failures": [],
+        "timeline": [],
     }
 
 

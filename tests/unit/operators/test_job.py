@@ -158,6 +158,11 @@ def test_end_of_a_job(ran_ends: Ran, name: str) -> None:
     assert job["tags"]["airflow:task_id"] == name
     assert job["api_version"] == ("V1" if config is V1 else "V2")
     assert json.loads(json.dumps(job)) == job
+    # However it waited, the task saw the job begin and end.
+    first, last = job["timeline"][0], job["timeline"][-1]
+    assert first["status"] == "InProgress"
+    assert (last["status"], last["secondary_status"]) == script[-1][1:]
+    assert [each["at"] for each in job["timeline"]] == sorted(each["at"] for each in job["timeline"])
     candidate = ran_ends.xcoms.get((name, "return_value"))
     expected = state == "success" and script[-1][1] == "Completed" and "BestCandidate" not in extra
     if expected and name != "definitions_only":

@@ -18,7 +18,7 @@ DESCRIBE = {"AutoMLJobName": "job", "AutoMLJobStatus": "Completed", "AutoMLJobSe
 def test_every_outcome_has_the_same_keys_and_survives_json(status: EventStatus) -> None:
     event = JobEvent(status, "job", "why", dict(DESCRIBE))
     payload = json.loads(json.dumps(event.payload()))
-    assert payload.keys() == {"schema_version", "status", "job_name", "message", "job"}
+    assert payload.keys() == {"schema_version", "status", "job_name", "message", "job", "timeline"}
     assert validate_event(payload) == event
 
 
