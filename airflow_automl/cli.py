@@ -27,6 +27,7 @@ COMMANDS = {
     "logs": Command("airflow_automl.local.commands.logs", "show a job's training log"),
     "prune": Command("airflow_automl.local.commands.prune", "remove what old jobs left on disk"),
     "check": Command("airflow_automl.contract.command", "validate a CreateAutoMLJob(V2) request in a file"),
+    "doctor": Command("airflow_automl.doctor", "is this account ready for its first job?"),
     "demo": Command("airflow_automl.demo", "train, judge, deploy and report a model, end to end", "demo"),
 }
 
