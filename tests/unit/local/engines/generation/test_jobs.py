@@ -347,7 +347,7 @@ def test_the_packaged_model_learns_and_answers(train, bucket, tmp_path, monkeypa
     monkeypatch.setenv(weights.CACHE_DIR, str(tmp_path / "cache"))
     hyperparameters = {"epochCount": "1", "batchSize": "4"}
     found = train(
-        docstrings.load(100),
+        docstrings.load(60),
         {"BaseModelName": "SmolLM2-135M-Instruct", "TextGenerationHyperParameters": hyperparameters},
     )
     assert found[-1]["event"] == "completed", found[-1]
