@@ -147,6 +147,8 @@ class StandIn:
         #: What describe answers besides for a job that has ended, by the task that created it.
         self.extra_by_task: dict[str, dict[str, Any]] = {}
         self.most_running = 0
+        #: How often a job was refused because the quota was used up.
+        self.refused_creates = 0
         #: Names of the jobs that were described or listed.
         self.seen: set[str] = set()
         self.url = ""
@@ -217,6 +219,7 @@ class StandIn:
             raise Refused("AccessDeniedException", "User: u is not authorized to perform: sagemaker:AddTags")
         running = sum(not job.ended(now) for job in self.jobs.values())
         if running >= self.faults.quota:
+            self.refused_creates += 1
             raise Refused("ResourceLimitExceeded", "The account-level service limit for AutoML jobs is reached")
         tags = {tag["Key"]: tag["Value"] for tag in body.get("Tags", ())}
         extra = self.extra_by_task.get(tags.get("airflow:task_id", ""), {})

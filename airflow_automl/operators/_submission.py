@@ -26,6 +26,8 @@ __all__ = ["Submission", "describe_new_job", "stop_unless_adopted", "submit"]
 
 _MAX_TAGS = 50
 _READS = 6
+#: A task that is told to end has a few seconds left.
+_LATE_READS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +139,23 @@ def _create(
     return tags
 
 
+def _describe_what_may_be_new(hook: SageMakerAutoMLHook, name: str) -> dict[str, Any]:
+    """Describe a job whose create call may have been cut off: it may be there a moment later."""
+    for _ in range(_LATE_READS):
+        try:
+            return hook.describe_job(name)
+        except AutoMLJobNotFound:
+            time.sleep(1.0)
+    return hook.describe_job(name)
+
+
 def stop_unless_adopted(hook: SageMakerAutoMLHook, name: str, try_number: int, log: Logger) -> None:
     """Stop a job, unless it has ended or belongs to a newer try by now; one that was never created is no error.
 
     Operations: DescribeAutoMLJobV2, ListTags, StopAutoMLJob.
     """
     try:
-        describe = hook.describe_job(name)
+        describe = _describe_what_may_be_new(hook, name)
         if is_terminal(describe.get("AutoMLJobStatus")):
             return
         if adopted_since(hook.job_tags(describe["AutoMLJobArn"]), try_number):

@@ -340,3 +340,19 @@ def test_an_accepted_stop_is_one_that_this_try_saw(standin: StandIn, task: TaskR
         task.attempt()
     assert task.attempt(accept_stopped=True) is None
     assert created(standin) == 2
+
+
+def test_a_job_that_appears_when_its_task_is_killed_is_stopped(
+    standin: StandIn, task: TaskRun, kill_at: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_at("create_job", after=False)
+    operator = task.operator()
+    with pytest.raises(Killed):
+        operator.execute(task.context())
+    assert operator._running is not None
+    name = operator._running
+    monkeypatch.setattr(
+        "airflow_automl.operators._submission.time.sleep", lambda seconds: standin.add_job(name, ENDLESS)
+    )
+    operator.on_kill()
+    assert standin.jobs[name].stopped is not None

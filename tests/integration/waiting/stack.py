@@ -1,0 +1,258 @@
+"""All of Airflow, each component a process that a test may kill: scheduler, DAG processor, triggerer, API server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from airflow_automl.demo.stack import Process, Stack, free_port, wait_for_http
+
+DAGS = Path(__file__).with_name("dags")
+ROOT = Path(__file__).resolve().parents[3]
+PATIENCE = 600.0
+
+#: Tasks are forked from the scheduler: what it has imported, none of them need import.
+PRELOAD = "import airflow_automl.hooks.sagemaker_automl, airflow_automl.operators, boto3  # noqa: F401\n"
+
+#: How soon Airflow notices that one of its parts is dead; by default it takes minutes.
+IMPATIENT = {
+    "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
+    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
+}
+SETTINGS = {
+    "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+    "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "200",
+    "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
+    "AIRFLOW__API__WORKERS": "1",
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+    "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+    "AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE": "True",
+}
+
+Run = tuple[str, str]
+
+
+class FullAirflow:
+    """Airflow in components of its own, and its REST API.
+
+    :param folder: where its home and its logs are.
+    :param connections: connection id → its JSON.
+    :param database: SQLAlchemy URL; by default an SQLite file in the folder.
+    :param migrated: a migrated SQLite database to begin with, which saves its making.
+    :param overrides: further settings, as environment variables.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        connections: Mapping[str, str],
+        database: str | None = None,
+        migrated: Path | None = None,
+        overrides: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._stack = Stack(folder)
+        self._components: dict[str, Process] = {}
+        home = folder / "airflow"
+        (home / "config").mkdir(parents=True, exist_ok=True)
+        (home / "config" / "airflow_local_settings.py").write_text(PRELOAD)
+        if database is None:
+            database = f"sqlite:///{home / 'airflow.db'}?timeout=60"
+            with contextlib.closing(sqlite3.connect(home / "airflow.db")) as target:
+                if migrated is not None:
+                    with contextlib.closing(sqlite3.connect(migrated)) as source:
+                        source.backup(target)
+                # Readers and writers don't wait for each other; it is a property of the file.
+                target.execute("PRAGMA journal_mode=WAL")
+        self._stack.use_airflow(
+            DAGS,
+            {
+                **SETTINGS,
+                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+                "AIRFLOW__API__HOST": "127.0.0.1",
+                "AIRFLOW__API__PORT": str(self.port),
+                "AIRFLOW__API__BASE_URL": self.url,
+                "AIRFLOW__API__SECRET_KEY": secrets.token_hex(16),
+                "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+                "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+                "AIRFLOW__CORE__PARALLELISM": "12",
+                "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
+                "PYTHONPATH": str(ROOT),
+                "OMP_NUM_THREADS": "1",
+                **{f"AIRFLOW_CONN_{name.upper()}": connection for name, connection in connections.items()},
+                **(overrides or {}),
+            },
+        )
+        for name in [name for name in self._stack.environment if name.startswith("AWS_")]:
+            del self._stack.environment[name]
+
+    def begin(self) -> None:
+        """Start all of it, and wait until it serves and knows its DAGs."""
+        self._stack.run_airflow("db-migrate", "db", "migrate")
+        for name in ("api-server", "scheduler", "triggerer", "dag-processor"):
+            self.start(name)
+        wait_for_http(f"{self.url}/api/v2/monitor/health", self._components["api-server"], PATIENCE)
+        self.api = httpx.Client(base_url=f"{self.url}/api/v2", timeout=60)
+        token = httpx.get(f"{self.url}/auth/token").raise_for_status().json()["access_token"]
+        self.api.headers["Authorization"] = f"Bearer {token}"
+        self.until(lambda: self._get("/dags")["total_entries"] > 0, "the DAGs are known")
+        assert not self._get("/importErrors")["total_entries"], self._get("/importErrors")
+
+    def end(self) -> None:
+        """Kill whatever of it runs."""
+        for name in list(self._components):
+            self.kill(name)
+
+    # Components
+
+    def start(self, name: str) -> None:
+        """Start a component, also again."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.move(self.log_of(name), self.folder / f"{name}-{time.time_ns()}.log")
+        self._components[name] = self._stack.airflow(name, name)
+
+    def kill(self, name: str) -> None:
+        """End a component and its children at once, as the loss of a container does."""
+        process = self._components.pop(name)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.popen.pid, signal.SIGKILL)
+        self._stack.stop(process)
+
+    def stop(self, name: str) -> None:
+        """End a component as an administrator does."""
+        process = self._components.pop(name)
+        process.popen.send_signal(signal.SIGTERM)
+        process.popen.wait(60)
+        self._stack.stop(process)
+
+    def log_of(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def tasks(self) -> dict[str, psutil.Process]:
+        """The processes that run a task's code, by the task instance's id; each one's parent supervises it."""
+        found = {}
+        for process in psutil.Process(self._components["scheduler"].popen.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                title = " ".join(process.cmdline())
+                if title.startswith("airflow worker -- ") and "LocalExecutor" not in title:
+                    found[title.split()[3]] = process
+        return found
+
+    def process_of(self, run: Run, task_id: str = "train") -> psutil.Process:
+        """The process that runs a task's code."""
+        identity = self._get(f"{_path(run)}/taskInstances/{task_id}")["id"]
+        return self.tasks()[identity]
+
+    # What a user does
+
+    def trigger(self, dag_id: str, run_id: str, **conf: Any) -> Run:
+        """Run a DAG."""
+        body = {"logical_date": None, "dag_run_id": run_id, "conf": conf}
+        self.api.post(f"/dags/{dag_id}/dagRuns", json=body).raise_for_status()
+        return dag_id, run_id
+
+    def mark_task(self, run: Run, state: str, task_id: str = "train") -> None:
+        """Mark a task failed or success."""
+        self.api.patch(f"{_path(run)}/taskInstances/{task_id}", json={"new_state": state}).raise_for_status()
+
+    def mark_run(self, run: Run, state: str) -> None:
+        """Mark a DAG run failed or success."""
+        self.api.patch(_path(run), json={"state": state}).raise_for_status()
+
+    def delete_run(self, run: Run) -> None:
+        """Delete a DAG run."""
+        self.api.delete(_path(run)).raise_for_status()
+
+    def clear(self, run: Run, task_id: str = "train") -> None:
+        """Clear a task."""
+        dag_id, run_id = run
+        body = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "only_failed": False}
+        self.api.post(f"/dags/{dag_id}/clearTaskInstances", json=body).raise_for_status()
+
+    # What a user sees
+
+    def run_state(self, run: Run) -> str:
+        return str(self._get(_path(run))["state"])
+
+    def states(self, run: Run) -> dict[str, str]:
+        """The states of a run's tasks; a mapped one is ``name[index]``."""
+        found = {}
+        for task in self._get(f"{_path(run)}/taskInstances", limit=1000)["task_instances"]:
+            index = "" if task["map_index"] < 0 else f"[{task['map_index']}]"
+            found[f"{task['task_id']}{index}"] = str(task["state"])
+        return found
+
+    def waits(self, run: Run, task_id: str = "train") -> bool:
+        """Whether a process or a trigger still works for a task."""
+        task = self._get(f"{_path(run)}/taskInstances/{task_id}")
+        return task["trigger"] is not None or task["id"] in self.tasks()
+
+    def xcom(self, run: Run, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
+        path = f"{_path(run)}/taskInstances/{task_id}/xcomEntries/{key}"
+        answer = self.api.get(path, params={"deserialize": True, "map_index": map_index})
+        return None if answer.status_code == httpx.codes.NOT_FOUND else answer.raise_for_status().json()["value"]
+
+    def asset_events(self, name: str) -> list[dict[str, Any]]:
+        asset = self._asset(name)
+        found: list[dict[str, Any]] = self._get("/assets/events", asset_id=asset)["asset_events"]
+        return found
+
+    def watermarks(self, name: str) -> list[str]:
+        """The keys of an asset's state store."""
+        return [state["key"] for state in self._get(f"/assets/{self._asset(name)}/state-store")["asset_state_store"]]
+
+    def _asset(self, name: str) -> int:
+        (asset,) = (each for each in self._get("/assets")["assets"] if each["name"] == name)
+        return int(asset["id"])
+
+    def runs(self, dag_id: str) -> list[Run]:
+        return [(dag_id, run["dag_run_id"]) for run in self._get(f"/dags/{dag_id}/dagRuns", limit=1000)["dag_runs"]]
+
+    def _get(self, path: str, **query: Any) -> Any:
+        return self.api.get(path, params=query).raise_for_status().json()
+
+    def until(self, what: Callable[[], Any], why: str, seconds: float = PATIENCE) -> Any:
+        """Ask until the answer is truthy."""
+        deadline = time.monotonic() + seconds
+        while not (answer := what()):
+            assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {why} (logs: {self.folder})"
+            time.sleep(0.3)
+        return answer
+
+
+def _path(run: Run) -> str:
+    dag_id, run_id = run
+    return f"/dags/{dag_id}/dagRuns/{run_id}"
+
+
+@contextmanager
+def full_airflow(*arguments: Any, **more: Any) -> Iterator[FullAirflow]:
+    """Run Airflow until the block ends; parameters as of :class:`FullAirflow`."""
+    airflow = FullAirflow(*arguments, **more)
+    try:
+        airflow.begin()
+        yield airflow
+    finally:
+        airflow.end()

@@ -1,0 +1,116 @@
+"""Whatever ends a task, its job is stopped: each way in a full Airflow, with the task in the worker and deferred."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.integration.waiting.autopilot import Autopilot
+from tests.integration.waiting.jobs import ENDLESS, Jobs
+from tests.integration.waiting.stack import FullAirflow, Run
+
+
+def _delete(airflow: FullAirflow, run: Run) -> None:
+    """Airflow deletes only runs that have ended; whoever watches its tasks may come too late to be told how."""
+    airflow.mark_run(run, "failed")
+    airflow.delete_run(run)
+
+
+#: What a user does to a task or to its run.
+ACTS: dict[str, Callable[[FullAirflow, Run], None]] = {
+    "mark_failed": lambda airflow, run: airflow.mark_task(run, "failed"),
+    "mark_success": lambda airflow, run: airflow.mark_task(run, "success"),
+    "run_marked_failed": lambda airflow, run: airflow.mark_run(run, "failed"),
+    "run_deleted": _delete,
+}
+DEADLINES = [f"{mode}_{limit}" for mode in ("deferred", "in_worker") for limit in ("max_wait", "execution_timeout")]
+
+
+class Waiting:
+    """A run of every kind, each of which waits on a job that never ends."""
+
+    def __init__(self, airflow: FullAirflow, jobs: Jobs) -> None:
+        self.airflow, self.jobs = airflow, jobs
+        waits = {
+            (dag_id, act): "deferred" if dag_id.startswith("deferred") else "running"
+            for dag_id in ("deferred", "in_worker")
+            for act in (*ACTS, "clear")
+        }
+        waits |= {("deferred_kept", "mark_failed"): "deferred", ("in_worker_kept", "mark_failed"): "running"}
+        waits["in_worker", "kill"] = "running"
+        self.runs = {key: airflow.trigger(key[0], f"nothing-left-{key[1]}", script=ENDLESS) for key in waits}
+        for dag_id in DEADLINES:
+            self.runs[dag_id, ""] = airflow.trigger(dag_id, "nothing-left", script=ENDLESS)
+        for key, state in waits.items():
+            run = self.runs[key]
+            airflow.until(
+                lambda run=run, state=state: airflow.states(run).get("train") == state and jobs.states(run),
+                f"the task of {run} is {state}, and its job runs",
+            )
+
+    def stopped(self, run: Run, expected: list[str]) -> None:
+        self.airflow.until(
+            lambda: self.jobs.states(run) == expected, f"the jobs of {run} are {expected}, not {self.jobs.states(run)}"
+        )
+
+
+@pytest.fixture(scope="module")
+def waiting(airflow: FullAirflow, service: Autopilot) -> Waiting:
+    return Waiting(airflow, Jobs(service))
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("dag_id", ["deferred", "in_worker"])
+def test_what_a_user_ends_stops_its_job(waiting: Waiting, dag_id: str, act: str) -> None:
+    run = waiting.runs[dag_id, act]
+    ACTS[act](waiting.airflow, run)
+    waiting.stopped(run, ["Stopped"])
+
+
+@pytest.mark.parametrize("dag_id", ["deferred", "in_worker"])
+def test_a_clear_stops_the_old_job_and_trains_anew(waiting: Waiting, dag_id: str) -> None:
+    run = waiting.runs[dag_id, "clear"]
+    waiting.airflow.clear(run)
+    waiting.stopped(run, ["Stopped", "InProgress"])
+    waiting.airflow.mark_run(run, "failed")
+    waiting.stopped(run, ["Stopped", "Stopped"])
+
+
+def test_a_worker_that_is_told_to_end_stops_its_job_and_trains_anew(waiting: Waiting) -> None:
+    run = waiting.runs["in_worker", "kill"]
+    task = waiting.airflow.process_of(run)
+    task.terminate()
+    waiting.stopped(run, ["Stopped", "InProgress"])
+    waiting.airflow.mark_run(run, "failed")
+    waiting.stopped(run, ["Stopped", "Stopped"])
+
+
+@pytest.mark.parametrize("dag_id", DEADLINES)
+def test_a_deadline_stops_the_job_and_fails_the_task(waiting: Waiting, dag_id: str) -> None:
+    run = waiting.runs[dag_id, ""]
+    waiting.airflow.until(lambda: waiting.airflow.run_state(run) == "failed", f"{run} has failed")
+    # execution_timeout counts from the start of the task: on a slow machine it may pass before there is a job.
+    expected = [] if dag_id.endswith("execution_timeout") and not waiting.jobs.states(run) else ["Stopped"]
+    waiting.stopped(run, expected)
+
+
+@pytest.mark.parametrize("dag_id", ["deferred_kept", "in_worker_kept"])
+def test_stop_on_kill_false_lets_the_job_run_on(waiting: Waiting, dag_id: str) -> None:
+    run = waiting.runs[dag_id, "mark_failed"]
+    waiting.airflow.mark_task(run, "failed")
+    waiting.airflow.until(lambda: not waiting.airflow.waits(run), f"nobody waits for {run} any more")
+    assert waiting.jobs.states(run) == ["InProgress"]
+    (job,) = waiting.jobs.of(run)
+    waiting.jobs.client.stop_auto_ml_job(AutoMLJobName=job["AutoMLJobName"])
+    waiting.stopped(run, ["Stopped"])
+
+
+def test_a_teardown_stops_what_a_failed_run_leaves(waiting: Waiting) -> None:
+    airflow = waiting.airflow
+    run = airflow.trigger("torn_down", "nothing-left", script=ENDLESS)
+    airflow.until(lambda: airflow.run_state(run) == "failed", f"{run} has failed")
+    assert waiting.jobs.states(run) == ["Stopped"]
+    states: dict[str, Any] = airflow.states(run)
+    assert states == {"train": "success", "fails": "failed", "stop": "success"}
