@@ -1,4 +1,4 @@
-"""Retrain every week, and replace the deployed model only if the new one is better.
+"""Retrain when there is new data, and replace the deployed model only if the new one is better.
 
 The first run deploys what it has, because there is no champion yet. From then on the champion is asked for its
 predictions on the very rows that the challenger was measured on, through its endpoint, so that both are judged by the
@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pendulum
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, Asset, Param
 
 from airflow_automl.contract import tabular
 from airflow_automl.operators import (
@@ -24,7 +24,7 @@ from airflow_automl.retries import automl_retry_policy
 with DAG(
     dag_id="champion_challenger",
     description="Deploy a retrained model only if it beats the one that serves",
-    schedule="@weekly",
+    schedule=[Asset("s3://acme-ml/churn/train/")],
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,

@@ -25,9 +25,8 @@ from airflow_automl.retries import automl_retry_policy
 with DAG(
     dag_id="v1_pipeline",
     description="CreateAutoMLJob (V1) by hyperparameter tuning, served as a pipeline of containers",
-    schedule="@monthly",
+    schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
-    catchup=False,
     default_args={"retries": 2, "retry_policy": automl_retry_policy()},
     params={
         "data": Param("s3://acme-ml/churn", type="string", title="Folder with train/ and validation/"),

@@ -13,6 +13,7 @@ import pytest
 
 from airflow_automl.demo import dataset
 from airflow_automl.demo.stack import Stack
+from tests.integration.dags.airflow_api import Airflow
 
 DAGS = Path(__file__).resolve().parents[3] / "dags"
 ROWS = 1200
@@ -79,3 +80,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         dataset.upload(world.client("s3"), small)
         stack.finish(migration)
         yield world
+
+
+@pytest.fixture(scope="package")
+def airflow(world: World) -> Iterator[Airflow]:
+    """All of Airflow: scheduler, executor and triggerer; started by the first test that asks for it."""
+    url, process = world.stack.start_standalone()
+    yield Airflow(url)
+    world.stack.stop(process)

@@ -1,83 +1,22 @@
-"""Both example DAGs in all of Airflow: scheduler, executor and triggerer, with tasks that are deferred for real."""
+"""The example DAGs in all of Airflow: scheduler, executor and triggerer, with tasks that are deferred for real."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import httpx
 import pytest
 
+from airflow_automl.demo import dataset
+from tests.integration.dags.airflow_api import Airflow, Run
 from tests.integration.dags.conftest import World
 
-RUN_WITHIN = 600.0
-
-
-class Run(NamedTuple):
-    """A DAG run."""
-
-    dag_id: str
-    run_id: str
-
-    @property
-    def path(self) -> str:
-        return f"/api/v2/dags/{self.dag_id}/dagRuns/{self.run_id}"
-
-
-class Airflow:
-    """Airflow's public REST API."""
-
-    def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=30)
-        token = self._client.get("/auth/token").raise_for_status().json()["access_token"]
-        self._client.headers["Authorization"] = f"Bearer {token}"
-
-    def unpause(self, dag_id: str) -> None:
-        self._client.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
-
-    def scheduled_run(self, dag_id: str) -> Run:
-        """The run that the scheduler makes by itself when the DAG is unpaused."""
-        deadline = time.monotonic() + RUN_WITHIN
-        while time.monotonic() < deadline:
-            runs = self._client.get(f"/api/v2/dags/{dag_id}/dagRuns", params={"run_type": "scheduled"})
-            for run in runs.raise_for_status().json()["dag_runs"]:
-                return Run(dag_id, run["dag_run_id"])
-            time.sleep(0.3)
-        raise AssertionError(f"the scheduler made no run of {dag_id}")
-
-    def trigger(self, dag_id: str, conf: dict[str, Any]) -> Run:
-        run = self._client.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
-        return Run(dag_id, run.raise_for_status().json()["dag_run_id"])
-
-    def follow(self, runs: Sequence[Run]) -> dict[Run, tuple[str, dict[str, set[str]]]]:
-        """Wait until all runs have ended; return each one's state and every state that its tasks were seen in."""
-        seen: dict[Run, dict[str, set[str]]] = {run: {} for run in runs}
-        ended: dict[Run, str] = {}
-        deadline = time.monotonic() + RUN_WITHIN
-        while len(ended) < len(runs):
-            assert time.monotonic() < deadline, f"not all runs ended within {RUN_WITHIN:.0f} s; seen: {seen}"
-            for run in [run for run in runs if run not in ended]:
-                state = self._client.get(run.path).raise_for_status().json()["state"]
-                tasks = self._client.get(f"{run.path}/taskInstances").raise_for_status().json()["task_instances"]
-                for task in tasks:
-                    seen[run].setdefault(task["task_id"], set()).add(str(task["state"]))
-                if state in {"success", "failed"}:
-                    ended[run] = state
-            time.sleep(0.3)
-        return {run: (ended[run], seen[run]) for run in runs}
-
-    def xcom(self, run: Run, task_id: str, key: str) -> Any:
-        path = f"{run.path}/taskInstances/{task_id}/xcomEntries/{key}"
-        return self._client.get(path, params={"deserialize": False}).raise_for_status().json()["value"]
-
-
-@pytest.fixture(scope="module")
-def airflow(world: World) -> Iterator[Airflow]:
-    url, process = world.stack.start_standalone()
-    yield Airflow(url)
-    world.stack.stop(process)
+SEGMENT_ROWS = 500
+SMALL = {"max_candidates": 1, "max_runtime": 300}
+DAGS = [
+    *("v1_pipeline", "champion_challenger", "human_approval", "batch_scoring"),
+    *("deploy_on_new_model", "many_segments", "migrated_from_amazon_provider"),
+]
 
 
 def test_runs_side_by_side_wait_in_the_triggerer_and_end_as_they_should(world: World, airflow: Airflow) -> None:
@@ -100,8 +39,10 @@ def test_runs_side_by_side_wait_in_the_triggerer_and_end_as_they_should(world: W
     state, seen = ends[broken]
     assert state == "failed", seen
     assert "failed" in seen["train"]
-    described = sagemaker.describe_auto_ml_job_v2(AutoMLJobName=_job_name(airflow.xcom(broken, "train", "job")))
+    described = sagemaker.describe_auto_ml_job_v2(AutoMLJobName=value(airflow.xcom(broken, "train", "job"))["name"])
     assert "no_such_column" in described["FailureReason"]
+    log = airflow.log(broken, "train")
+    assert f"The end of {described['AutoMLJobName']}/trainer in /aws/sagemaker/TrainingJobs" in log
 
     state, seen = ends[deployed]
     assert state == "success", seen
@@ -116,9 +57,109 @@ def test_runs_side_by_side_wait_in_the_triggerer_and_end_as_they_should(world: W
     state, seen = ends[through_v1]
     assert state == "success", seen
     assert "skipped" in seen["deploy"]
-    name = _job_name(airflow.xcom(through_v1, "train", "job"))
+    name = value(airflow.xcom(through_v1, "train", "job"))["name"]
     assert sagemaker.describe_auto_ml_job(AutoMLJobName=name)["AutoMLJobStatus"] == "Completed"
 
 
-def _job_name(job: Any) -> str:
-    return str((json.loads(job) if isinstance(job, str) else job)["name"])
+def value(xcom: Any) -> Any:
+    """An XCom as the API shows it: text, where it is no scalar."""
+    return json.loads(xcom) if isinstance(xcom, str) and xcom[:1] in "[{" else xcom
+
+
+@pytest.fixture(scope="module")
+def segments(world: World) -> list[str]:
+    """Ten folders of customers, each too small for more than one quick candidate."""
+    s3, names = world.client("s3"), [f"segment-{number}" for number in range(10)]
+    customers = dataset.load().train
+    for number, name in enumerate(names):
+        part = customers.sample(SEGMENT_ROWS, random_state=number)
+        s3.put_object(Bucket=dataset.BUCKET, Key=f"segments/{name}/part-0.csv", Body=dataset.to_csv(part, header=True))
+    return names
+
+
+def test_the_examples_do_what_they_say(world: World, airflow: Airflow, segments: list[str]) -> None:
+    """All at once, as far as one does not wait for another's model."""
+    sagemaker, s3 = world.client("sagemaker"), world.client("s3")
+    for dag_id in DAGS:
+        airflow.unpause(dag_id)
+
+    first = airflow.trigger("champion_challenger", SMALL)
+    v1 = airflow.trigger("v1_pipeline", {**SMALL, "max_candidates": 2, "min_auc": 0.5})
+    approved = airflow.trigger("human_approval", SMALL)
+    rejected = airflow.trigger("human_approval", SMALL)
+    migrated = airflow.trigger("migrated_from_amazon_provider", {**SMALL, "output": f"s3://{dataset.BUCKET}/automl/"})
+    many = airflow.trigger("many_segments", {**SMALL, "segments": segments})
+
+    for run, option in ((approved, "Approve"), (rejected, "Reject")):
+        question = airflow.question(run, "ask")
+        assert question["options"] == ["Approve", "Reject"]
+        best = value(airflow.xcom(run, "train", "return_value"))["CandidateName"]
+        assert question["subject"] == f"Deploy {best}?"
+        assert "| Candidate | AUC |" in question["body"]
+        assert f"| `{best}` | 0." in question["body"]
+        airflow.answer(run, "ask", option)
+
+    ends = airflow.follow([first, migrated])
+    assert {state for state, _ in ends.values()} == {"success"}, ends
+    customers = dataset.load().test.head(40).drop(columns=dataset.TARGET)
+    for day in ("monday", "tuesday"):
+        key = f"churn/new/{day}/part-0.csv"
+        s3.put_object(Bucket=dataset.BUCKET, Key=key, Body=dataset.to_csv(customers, header=False))
+    airflow.asset_event("s3://acme-ml/churn/new/", {"path": f"s3://{dataset.BUCKET}/churn/new/monday/"})
+    second = airflow.trigger("champion_challenger", {**SMALL, "min_gain": 0.002})
+    (deployed,) = airflow.asset_runs("deploy_on_new_model", 1)
+    (scored,) = airflow.asset_runs("batch_scoring", 1)
+    ends = airflow.follow([v1, approved, rejected, many, second, deployed, scored])
+    assert {state for state, _ in ends.values()} == {"success"}, ends
+
+    assert_v1_pipeline(sagemaker, airflow, v1)
+    assert_challenge(sagemaker, airflow, first, second)
+    assert sagemaker.describe_endpoint(EndpointName="churn-approved")["EndpointStatus"] == "InService"
+    packages = sagemaker.list_model_packages(ModelPackageGroupName="churn")["ModelPackageSummaryList"]
+    assert sorted(package["ModelApprovalStatus"] for package in packages) == ["Approved", "Rejected"]
+    assert "skipped" in ends[rejected][1]["deploy"]
+    assert "skipped" in ends[approved][1]["reject"]
+
+    trained = value(airflow.xcom(migrated, "train", "return_value"))
+    assert sagemaker.describe_endpoint(EndpointName="churn-migrated")["EndpointStatus"] == "InService"
+    assert value(airflow.xcom(deployed, "deploy", "return_value"))["candidate_name"] == trained["CandidateName"]
+    assert sagemaker.describe_endpoint(EndpointName="churn-newest")["EndpointStatus"] == "InService"
+    listed = s3.list_objects_v2(Bucket=dataset.BUCKET, Prefix="churn/scored/")["Contents"]
+    assert [item["Key"].rpartition("/")[2] for item in listed] == ["part-0.csv.out"]
+    lines = s3.get_object(Bucket=dataset.BUCKET, Key=listed[0]["Key"])["Body"].read().decode().splitlines()
+    assert len(lines) == len(customers)
+    assert {line.rpartition(",")[2] for line in lines} <= {"Yes", "No"}
+
+    scores = value(airflow.xcom(many, "scores", "return_value"))
+    assert sorted(scores) == sorted(segments)
+    assert all(0.5 < score <= 1 for score in scores.values()), scores
+
+
+def assert_v1_pipeline(sagemaker: Any, airflow: Airflow, run: Run) -> None:
+    job = value(airflow.xcom(run, "train", "job"))
+    described = sagemaker.describe_auto_ml_job(AutoMLJobName=job["name"])
+    assert described["AutoMLJobConfig"]["Mode"] == "HYPERPARAMETER_TUNING"
+    images = value(airflow.xcom(run, "containers", "return_value"))
+    assert len(images) > 1, "a pipeline of containers"
+    model = value(airflow.xcom(run, "deploy", "return_value"))["model"]
+    assert [each["Image"] for each in sagemaker.describe_model(ModelName=model)["Containers"]] == images
+    assert sagemaker.describe_endpoint(EndpointName="churn-v1")["EndpointStatus"] == "InService"
+    (package,) = sagemaker.list_model_packages(ModelPackageGroupName="churn-v1")["ModelPackageSummaryList"]
+    assert package["ModelApprovalStatus"] == "PendingManualApproval"
+
+
+def assert_challenge(sagemaker: Any, airflow: Airflow, first: Run, second: Run) -> None:
+    """The first candidate is deployed unopposed; the second is trained alike, and so is no better."""
+    decision = value(airflow.xcom(first, "beats_the_champion", "return_value"))
+    assert decision["passed"]
+    assert "there is no champion churn-champion yet" in decision["reason"]
+    champion = value(airflow.xcom(first, "deploy", "return_value"))
+    decision = value(airflow.xcom(second, "beats_the_champion", "return_value"))
+    assert not decision["passed"], decision
+    assert champion["candidate_name"] in decision["champion"]["name"]
+    assert "scored now on 600 rows" in decision["champion"]["name"]
+    # Scored through the endpoint, the champion is as good as its job had measured it.
+    trained = value(airflow.xcom(first, "challenger", "return_value"))["FinalAutoMLJobObjectiveMetric"]["Value"]
+    assert decision["champion"]["value"] == pytest.approx(trained, abs=1e-4)
+    serving = sagemaker.describe_endpoint(EndpointName="churn-champion")["EndpointConfigName"]
+    assert serving == champion["endpoint_config"]

@@ -1,0 +1,50 @@
+"""Deploy whenever another DAG has trained a model: scheduled on the asset that the training task updates.
+
+A create operator or sensor with ``outlets=[Asset("churn_model")]`` attaches the best candidate and the job to the
+asset's event, so that this DAG needs to know nothing of the one that trained.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.sdk import DAG, Asset, Param, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_automl.operators import SageMakerAutoMLDeployOperator
+from airflow_automl.retries import automl_retry_policy
+
+MODEL = Asset("churn_model")
+
+with DAG(
+    dag_id="deploy_on_new_model",
+    description="Deploy every new churn model",
+    schedule=[MODEL],
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_policy": automl_retry_policy()},
+    params={"endpoint_name": Param("churn-newest", type="string", title="Endpoint")},
+    tags=["automl", "example"],
+    doc_md=__doc__,
+) as dag:
+
+    @task(multiple_outputs=True)
+    def new_model() -> dict[str, Any]:
+        """The newest of the events that this run was made for: several may have come together."""
+        events = get_current_context()["triggering_asset_events"][MODEL]
+        extra = events[-1].extra
+        if not extra.get("best_candidate"):
+            raise AirflowSkipException(f"The event of {events[-1].timestamp} brings no candidate")
+        return {"candidate": extra["best_candidate"], "job": extra["job"]}
+
+    model = new_model()
+    SageMakerAutoMLDeployOperator(
+        task_id="deploy",
+        candidate=model["candidate"],
+        job=model["job"],
+        endpoint_name="{{ params.endpoint_name }}",
+        deferrable=True,
+        poll_interval=5,
+    )

@@ -1,0 +1,48 @@
+"""Every example DAG is documented, tagged, has titled parameters, and loads nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DAGS = Path(__file__).resolve().parents[2] / "dags"
+#: Airflow itself loads boto3 for an asset whose address begins with s3://.
+HEAVY = ["airflow_automl.hooks.sagemaker_automl", "aiobotocore", "pandas", "numpy", "pyarrow"]
+_PARSE = """
+import json, runpy, sys
+from airflow.sdk import DAG
+for name in sys.argv[1:]:
+    found = [value for value in runpy.run_path(name).values() if isinstance(value, DAG)]
+    for dag in found:
+        params = {key: dag.params.get_param(key).schema.get("title") for key in dag.params}
+        print(json.dumps([name, dag.dag_id, dag.doc_md, dag.description, sorted(dag.tags), params]))
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+@pytest.fixture(scope="module")
+def parsed() -> tuple[list[list[object]], set[str]]:
+    """All example DAGs, parsed in one process of their own."""
+    files = sorted(str(path) for path in DAGS.glob("*.py"))
+    done = subprocess.run([sys.executable, "-c", _PARSE, *files], capture_output=True, text=True, check=True)
+    *dags, modules = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    assert len(dags) >= len(files)
+    return dags, set(modules)
+
+
+def test_each_explains_itself(parsed: tuple[list[list[object]], set[str]]) -> None:
+    for name, dag_id, doc, description, tags, params in parsed[0]:
+        assert Path(str(name)).stem == dag_id
+        assert len(str(doc or "")) > 60, name
+        assert description, name
+        assert {"automl", "example"} <= set(tags), name  # type: ignore[arg-type]
+        assert params, name
+        assert all(params.values()), (name, params)  # type: ignore[attr-defined]
+
+
+def test_none_loads_anything_heavy(parsed: tuple[list[list[object]], set[str]]) -> None:
+    assert parsed[1] & set(HEAVY) == set()
