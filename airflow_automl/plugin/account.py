@@ -32,7 +32,7 @@ _LIST = 10.0
 _WHOLE_LIST = 900.0
 #: Lists lag behind, and so does the time that they filter by.
 _OVERLAP = timedelta(minutes=1)
-_CALLS = {"connect_timeout": 2, "read_timeout": 2.5, "retries": {"total_max_attempts": 1}, "max_pool_connections": 16}
+_CALLS = {"connect_timeout": 1.5, "read_timeout": 2, "retries": {"total_max_attempts": 1}, "max_pool_connections": 16}
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def create_app(account: Account | None = None) -> FastAPI:
     app.include_router(actions.router)
     app.add_api_route("/static/{name}", _static, methods=["GET"])
     app.middleware("http")(_with_headers)
-    for kind in (AutoMLError, Denied, HTTPException, RequestValidationError):
+    for kind in (AutoMLError, Denied, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _failed)
     return app
 
@@ -112,7 +112,9 @@ def _explained(error: Exception) -> tuple[int, str, str, int | None]:
         return 502, "AWS refused the connection", str(error), None
     if isinstance(error, AutoMLTransientError):
         return 503, "SageMaker does not answer", f"{error}. This page tries again by itself.", 10
-    return 502, "SageMaker refused the request", str(error), None
+    if isinstance(error, AutoMLError):
+        return 502, "SageMaker refused the request", str(error), None
+    return 500, "Something went wrong here", "The log of Airflow's API server says what.", None
 
 
 def _where(problem: Any) -> str:

@@ -146,7 +146,7 @@ async def job(
     """Show one job."""
     rights = Rights(user)
     looked = await look(request, rights, source_of(connection, region), name)
-    return await html(request, "job.html.j2", alone=True, **await _view(request, rights, looked))
+    return await html(request, "job.html.j2", earlier=None, **await _view(request, rights, looked))
 
 
 # Lists
@@ -269,7 +269,19 @@ async def task_instance(
         # What the task noted is better than nothing.
         return await _listed(request, rights, dag_id, lambda: found, page, "this task instance", str(error))
     view = await _view(request, rights, looked)
-    return await html(request, "job.html.j2", alone=False, **view)
+    return await html(request, "job.html.j2", earlier=await _earlier(request, source, sighting), **view)
+
+
+async def _earlier(request: Request, source: Source, sighting: Sighting) -> list[rows.Row]:
+    """List the jobs that the same task instance submitted before, newest first."""
+    if not sighting.is_owner:
+        return []
+    names = await asyncio.to_thread(known.earlier_names, sighting)
+    try:
+        listed = await _account(request).jobs(source)
+    except AutoMLError:
+        return []
+    return [rows.from_summary(row, source, sighting) for row in listed.rows if row["AutoMLJobName"] in names]
 
 
 async def _demand_dag(rights: Rights, dag_id: str) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from airflow_automl import settings
+from airflow_automl.naming import TaskGeneration
 from airflow_automl.plugin.account import _CALLS, MOST_JOBS, Account, Source
 from airflow_automl.plugin.answers import Answers
 from tests.standin import StandIn, ends, serve
@@ -217,3 +219,11 @@ def test_airflow_finds_the_plugin_and_takes_its_views(application: Any, browser:
         "task_instance",
     }
     assert [app["url_prefix"] for app in plugin["fastapi_apps"]] == ["/automl"]
+
+
+def test_earlier_jobs_of_a_task_are_found_by_their_names(browser: Browser, world: World) -> None:
+    generation = TaskGeneration(settings.deployment(), "churn", world.churn, "train", -1, 0)
+    earlier = generation.job_name(2)
+    world.sagemaker.add_job(earlier, ends("Failed", "Failed"), age=500)
+    text = browser("admin").get(world.pages()["task-instance"]).text
+    assert earlier in text.partition("Earlier jobs of this task")[2]
