@@ -81,7 +81,7 @@ def _understood(content: Mapping[str, Any]) -> dict[str, Any]:
             result[name] = [
                 [float(pair[0]) / divisor, float(pair[1])]
                 for pair in pairs
-                if isinstance(pair, list) and len(pair) == 2 and all(map(_finite, pair))
+                if isinstance(pair, list) and len(pair) == 2 and all(_finite(value) and value >= 0 for value in pair)
             ]
     samples = content.get("samples")
     if isinstance(samples, list):
@@ -116,7 +116,10 @@ def _gains(before: Mapping[str, float], after: Mapping[str, float]) -> Markup:
 def _course(training: Sequence[Sequence[float]], validation: Sequence[Sequence[float]]) -> Markup:
     points = [*training, *validation]
     far = max(at for at, _ in points) or 1.0
-    high = max(loss for _, loss in points) * 1.05 or 1.0
+    highest = max(loss for _, loss in points) or 1.0
+    magnitude = 10.0 ** math.floor(math.log10(highest / 4))
+    spacing = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= highest / 4)
+    high = math.ceil(highest / spacing) * spacing
 
     def x(at: float) -> str:
         return f"{_LEFT + at / far * (WIDTH - _LEFT - _RIGHT):.1f}"
@@ -125,22 +128,15 @@ def _course(training: Sequence[Sequence[float]], validation: Sequence[Sequence[f
         return f"{_TOP + (high - loss) / high * (_HEIGHT - _TOP - _BOTTOM):.1f}"
 
     parts = [Markup("<title>Loss by epoch</title>")]
-    for part in range(5):
-        tick = high * part / 4
-        parts.append(
-            Markup(
-                '<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>'
-                '<text class="tick" text-anchor="end" x="47" y="{}">{}</text>'
-            ).format(x(0), y(tick), x(far), y(tick), y(tick), number(tick))
-        )
-    for epoch in range(math.floor(far + 1e-9) + 1):
-        text = Markup('<text class="tick" text-anchor="middle" x="{}" y="{}">{}</text>')
-        parts.append(text.format(x(epoch), f"{_HEIGHT - _BOTTOM + 18:.0f}", epoch))
-    parts.append(
-        Markup('<text class="tick" text-anchor="middle" x="{}" y="{}">epochs</text>').format(x(far / 2), _HEIGHT - 5)
-    )
-    line = " ".join(f"{x(at)},{y(loss)}" for at, loss in training)
-    parts.append(Markup('<polyline class="axis" fill="none" points="{}"/>').format(line))
+    line = Markup('<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>')
+    text = Markup('<text class="tick" text-anchor="{}" x="{}" y="{}">{}</text>')
+    for tick in (spacing * part for part in range(round(high / spacing) + 1)):
+        parts += [line.format(x(0), y(tick), x(far), y(tick)), text.format("end", _LEFT - 7, y(tick), number(tick))]
+    below = f"{_HEIGHT - _BOTTOM + 18:.0f}"
+    parts += [text.format("middle", x(epoch), below, epoch) for epoch in range(math.floor(far + 1e-9) + 1)]
+    parts.append(text.format("middle", x(far / 2), _HEIGHT - 5, "epochs"))
+    course = " ".join(f"{x(at)},{y(loss)}" for at, loss in training)
+    parts.append(Markup('<polyline class="axis" fill="none" points="{}"/>').format(course))
     for at, loss in validation:
         dot = Markup('<circle class="dot best" cx="{}" cy="{}" r="5"><title>{} epochs: {}</title></circle>')
         parts.append(dot.format(x(at), y(loss), number(at), number(loss)))
