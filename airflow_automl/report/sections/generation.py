@@ -133,7 +133,8 @@ def _course(training: Sequence[Sequence[float]], validation: Sequence[Sequence[f
     for tick in (spacing * part for part in range(round(high / spacing) + 1)):
         parts += [line.format(x(0), y(tick), x(far), y(tick)), text.format("end", _LEFT - 7, y(tick), number(tick))]
     below = f"{_HEIGHT - _BOTTOM + 18:.0f}"
-    parts += [text.format("middle", x(epoch), below, epoch) for epoch in range(math.floor(far + 1e-9) + 1)]
+    epochs = range(0, math.floor(far + 1e-9) + 1, max(math.ceil(far / 10), 1))
+    parts += [text.format("middle", x(epoch), below, epoch) for epoch in epochs]
     parts.append(text.format("middle", x(far / 2), _HEIGHT - 5, "epochs"))
     course = " ".join(f"{x(at)},{y(loss)}" for at, loss in training)
     parts.append(Markup('<polyline class="axis" fill="none" points="{}"/>').format(course))

@@ -62,7 +62,7 @@ def test_containers_by_processing_unit_are_found_too() -> None:
         {"before": 3, "after": {"metrics": {"ValidationLoss": "low"}}, "samples": "none", "steps_per_epoch": 0},
         {"training_loss": [[1, 2, 3], "x", [1, None]], "validation_loss": {}, "samples": [3]},
         {"before": {"metrics": {"Rouge1": float("nan")}}},
-        {"training_loss": [[1, -2.0], [2, -3.0]], "validation_loss": [[0, 0], [0, 0.0]]},
+        {"training_loss": [[1, -2.0], [2, -3.0]], "validation_loss": [[0, 0], [1e300, 0.0]]},
     ],
 )
 def test_a_file_of_another_shape_shows_less_and_breaks_nothing(content: Any) -> None:
