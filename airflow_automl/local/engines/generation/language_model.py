@@ -61,6 +61,7 @@ def quiet() -> None:
     """Keep the libraries from asking the network for anything, and from drawing progress bars into the log."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
