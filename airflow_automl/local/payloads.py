@@ -143,7 +143,9 @@ def _csv_rows(text: str, names: list[str], target: str | None) -> list[list[Any]
     if not rows:
         raise PayloadError("The body has no rows.")
     head = [value.strip() for value in rows[0]]
-    if len(head) == len(names) and sorted(head) == sorted(names):
+    # The only text of a request may be the name of its column.
+    lone = len(names) == 1 == len(rows)
+    if len(head) == len(names) and sorted(head) == sorted(names) and not lone:
         order = [head.index(name) for name in names]
         for number, row in enumerate(rows[1:], 1):
             _require_width(row, number, names, target)
@@ -157,6 +159,8 @@ def _require_width(row: Sequence[Any], number: int, names: list[str], target: st
     if len(row) == len(names):
         return
     hint = f" Leave out the target '{target}'." if target and len(row) == len(names) + 1 else ""
+    if len(names) == 1 < len(row):
+        hint = " Put values that have commas into double quotes."
     raise PayloadError(
         f"Row {number} has {len(row)} values; the model takes {len(names)}, in this order: {listing(names, 30)}.{hint}"
     )

@@ -81,6 +81,31 @@ def test_what_the_model_cannot_take_is_explained(body, kind, reason):
 
 
 @pytest.mark.parametrize(
+    ("body", "kind", "expected"),
+    [
+        ('"one, two"\nthree\n', "text/csv", ["one, two", "three"]),
+        ("text\none\n", "text/csv", ["one"]),
+        ("text\n", "text/csv", ["text"]),
+        ('"two\nlines"\n""\n', "text/csv", ["two\nlines", None]),
+        ('["one", "two"]', "application/json", ["one", "two"]),
+        ('"one"', "application/json", ["one"]),
+        ('{"instances": ["one", {"text": "two"}, ["three"]]}', "application/json", ["one", "two", "three"]),
+        ('{"text": "one"}', "application/json", ["one"]),
+        ('"one"\n{"text": "two"}\n', "application/jsonlines", ["one", "two"]),
+    ],
+)
+def test_where_there_is_one_column_a_bare_value_is_a_row(body, kind, expected):
+    rows = payloads.decode(body.encode(), kind, [Feature("text", Kind.TEXT)], "label")
+
+    assert rows["text"].tolist() == expected
+
+
+def test_an_unquoted_comma_in_the_only_column_is_explained():
+    with pytest.raises(payloads.PayloadError, match=r"has 2 values.* Put values that have commas into double quotes"):
+        payloads.decode(b"Hello, world", "text/csv", [Feature("text", Kind.TEXT)], "label")
+
+
+@pytest.mark.parametrize(
     ("accept", "expected"),
     [
         (None, "text/csv"),

@@ -57,7 +57,7 @@ class Fitted:
     """A head with what it was chosen for.
 
     :param head: the best one.
-    :param probabilities: its answers for the validation rows.
+    :param probabilities: what it answered for the validation rows before it had seen any of them.
     :param strength: the inverse of its regularization (C).
     """
 
@@ -74,6 +74,7 @@ def fit(
     classes: int,
     strengths: Sequence[float],
     deadline: Deadline,
+    own: bool = False,
 ) -> Fitted:
     """Train a head for each strength, until they get worse or the time is over, and keep the most accurate one.
 
@@ -84,9 +85,9 @@ def fit(
     :param classes: how many there are.
     :param strengths: inverse regularizations, from strong to weak.
     :param deadline: when to end; looked at between two strengths.
+    :param own: whether the chosen head, once it was measured, is to learn from the validation rows too.
     :raises TimeIsUp: not even the first was done in time.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     if deadline.passed:
@@ -96,11 +97,7 @@ def fit(
     # Each strength starts from the last one's weights, which are close.
     model = LogisticRegression(max_iter=_ITERATIONS, warm_start=True)
     for strength in strengths:
-        model.set_params(C=strength)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(features, codes)
-        head = _head(model, classes)
+        head = _learn(model.set_params(C=strength), features, codes, classes)
         found = head.probabilities(validation)
         score = _score(found, validation_codes)
         if best is None or score > best[0]:
@@ -111,10 +108,26 @@ def fit(
             break
     if best is None:
         raise TimeIsUp
-    return best[1]
+    fitted = best[1]
+    if not own or deadline.passed:
+        return fitted
+    everything, all_codes = _stacked(features, validation), np.concatenate([codes, validation_codes])
+    final = _learn(LogisticRegression(C=fitted.strength, max_iter=_ITERATIONS), everything, all_codes, classes)
+    return Fitted(final, fitted.probabilities, fitted.strength)
 
 
-def _head(model: Any, classes: int) -> Head:
+def _stacked(first: Any, second: Any) -> Any:
+    import scipy.sparse
+
+    return scipy.sparse.vstack([first, second]) if scipy.sparse.issparse(first) else np.concatenate([first, second])
+
+
+def _learn(model: Any, features: Any, codes: np.ndarray, classes: int) -> Head:
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(features, codes)
     weights, bias = model.coef_.T, model.intercept_
     if classes == 2 and weights.shape[1] == 1:
         # Two classes have one score, that of the second against the first.

@@ -42,6 +42,8 @@ class Samples:
     :param validation_codes: the same for these.
     :param labels: the classes in order.
     :param notes: sentences on the data that a person should know.
+    :param own: whether the validation items were taken out of the training data, and not given apart. Then the chosen
+        candidate may learn from them too, once it was measured.
     """
 
     train: Sequence[Any]
@@ -50,6 +52,7 @@ class Samples:
     validation_codes: np.ndarray
     labels: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    own: bool = False
 
 
 def arrange(
@@ -95,6 +98,7 @@ def arrange(
         codes[measured],
         labels,
         tuple(notes),
+        own=True,
     )
 
 

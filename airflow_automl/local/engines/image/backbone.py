@@ -58,15 +58,9 @@ class Backbone:
         if len(np.unique(codes)) < classes:
             raise TimeIsUp
         mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-3
-        fitted = head.fit(
-            (features - mean) / deviation,
-            codes,
-            (measured - mean) / deviation,
-            samples.validation_codes,
-            classes,
-            _STRENGTHS,
-            deadline,
-        )
+        features, measured = (features - mean) / deviation, (measured - mean) / deviation
+        truth = samples.validation_codes
+        fitted = head.fit(features, codes, measured, truth, classes, _STRENGTHS, deadline, samples.own)
         # The head's own weights take the features as they are.
         weight = fitted.head.weights / deviation[:, None]
         plain = Head(weight, fitted.head.bias - mean @ weight)

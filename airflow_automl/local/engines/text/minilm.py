@@ -169,7 +169,8 @@ class MiniLm:
         classes = len(samples.labels)
         if len(np.unique(codes)) < classes:
             raise TimeIsUp
-        fitted = head.fit(features, codes, measured, samples.validation_codes, classes, _STRENGTHS, deadline)
+        truth = samples.validation_codes
+        fitted = head.fit(features, codes, measured, truth, classes, _STRENGTHS, deadline, samples.own)
         notes = []
         if encoder.longer:
             count = len(samples.train) + len(samples.validation)

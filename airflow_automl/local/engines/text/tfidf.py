@@ -93,14 +93,8 @@ class Tfidf:
             features = vectorizer.fit_transform(samples.train)
         except ValueError as error:
             raise ValueError("the texts have no words") from error
-        fitted = head.fit(
-            features,
-            samples.train_codes,
-            vectorizer.transform(samples.validation),
-            samples.validation_codes,
-            classes,
-            _STRENGTHS,
-            deadline,
-        )
+        measured = vectorizer.transform(samples.validation)
+        codes = samples.train_codes, samples.validation_codes
+        fitted = head.fit(features, codes[0], measured, codes[1], classes, _STRENGTHS, deadline, samples.own)
         settings = {"terms": features.shape[1], "strength": fitted.strength}
         return TrainedTfidf(vectorizer, fitted.head, fitted.probabilities, settings)

@@ -65,3 +65,19 @@ def test_the_head_is_the_logistic_regression(classes, tmp_path):
 def test_a_head_without_time_is_none():
     with pytest.raises(TimeIsUp):
         head.fit(np.eye(4), np.array([0, 1, 0, 1]), np.eye(4), np.array([0, 1, 0, 1]), 2, [1.0], Deadline(0))
+
+
+def test_a_head_that_was_measured_learns_from_the_validation_rows_too():
+    from sklearn.linear_model import LogisticRegression
+
+    random = np.random.default_rng(0)
+    codes = np.arange(60) % 2
+    features = random.normal(size=(60, 3)) + codes[:, None]
+    parts = features[:40], codes[:40], features[40:], codes[40:]
+
+    apart = head.fit(*parts, 2, [1.0], Deadline(None))
+    final = head.fit(*parts, 2, [1.0], Deadline(None), own=True)
+
+    assert np.array_equal(final.probabilities, apart.probabilities)
+    reference = LogisticRegression(C=1.0, max_iter=300).fit(features, codes).predict_proba(features)
+    assert np.allclose(final.head.probabilities(features), reference, atol=1e-4)
