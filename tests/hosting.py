@@ -54,6 +54,7 @@ class HostingStandIn:
         self.looks = 1
         self.deploys_fail: str | None = None
         self.silent_rollback = False
+        self.refuse: dict[str, str] = {}
         self.predict: Callable[[str], str] | None = None
         self.tags_forbidden = False
         self.url = ""
@@ -67,6 +68,8 @@ class HostingStandIn:
     def handle(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
             self.calls.append((operation, request))
+            if operation in self.refuse:
+                raise Refused(self.refuse[operation], f"{self.refuse[operation]}: not now")
             described = _MODEL["operations"].get(operation)
             if described and (found := check_shape(_MODEL["shapes"], described["input"]["shape"], request)):
                 raise Refused("ValidationException", "; ".join(map(str, found)))

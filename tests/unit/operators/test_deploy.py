@@ -13,6 +13,7 @@ from airflow_automl.exceptions import (
     AutoMLAccessDenied,
     AutoMLDeploymentFailed,
     AutoMLThrottled,
+    AutoMLTransientError,
     AutoMLValidationError,
     InvalidTriggerEvent,
     NoBestCandidate,
@@ -300,6 +301,83 @@ def test_what_only_aws_has_reaches_the_wire_unchanged(
         hosting.made("PutScalingPolicy")[0]["TargetTrackingScalingPolicyConfiguration"]
         == scaling["TargetTrackingScalingPolicyConfiguration"]
     )
+
+
+def percent(value: int) -> dict[str, Any]:
+    return {"Type": "CAPACITY_PERCENT", "Value": value}
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}}},
+        {
+            "BlueGreenUpdatePolicy": {
+                "TrafficRoutingConfiguration": {
+                    "Type": "LINEAR",
+                    "WaitIntervalInSeconds": 300,
+                    "LinearStepSize": percent(25),
+                },
+                "TerminationWaitInSeconds": 600,
+                "MaximumExecutionTimeoutInSeconds": 3600,
+            },
+            "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "churn-5xx"}, {"AlarmName": "churn-latency"}]},
+        },
+        {
+            "RollingUpdatePolicy": {
+                "MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1},
+                "WaitIntervalInSeconds": 60,
+                "RollbackMaximumBatchSize": percent(50),
+            },
+            "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "churn-5xx"}]},
+        },
+    ],
+    ids=["all at once", "linear", "rolling"],
+)
+def test_every_deployment_strategy_reaches_the_wire(
+    hosting: HostingStandIn, run_task: Run, candidate: dict[str, Any], job: dict[str, Any], policy: dict[str, Any]
+) -> None:
+    run_task(deploy(candidate=candidate, job=job, deployment_config=policy))
+    (create,) = hosting.made("CreateEndpoint")
+    assert create["DeploymentConfig"] == policy
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({"BlueGreenUpdatePolicy": {}}, "TrafficRoutingConfiguration"),
+        ({"BlueGreen": {}}, "BlueGreen: unknown field"),
+        ({"AutoRollbackConfiguration": {"Alarms": []}}, "Alarms"),
+        ("not a document", "deployment_config: is text that is no document"),
+    ],
+)
+def test_a_strategy_that_aws_does_not_know_makes_nothing(
+    hosting: HostingStandIn, run_task: Run, candidate: dict[str, Any], job: dict[str, Any], policy: Any, message: str
+) -> None:
+    with pytest.raises(AutoMLValidationError, match=message):
+        run_task(deploy(candidate=candidate, job=job, deployment_config=policy))
+    assert not hosting.models
+
+
+def test_a_retry_after_a_crash_between_serving_and_scaling_scales(
+    hosting: HostingStandIn, run_task: Run, candidate: dict[str, Any], job: dict[str, Any]
+) -> None:
+    policy = {
+        "TargetValue": 70.0,
+        "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
+    }
+    scaling = {"MinCapacity": 1, "MaxCapacity": 4, "TargetTrackingScalingPolicyConfiguration": policy}
+    hosting.refuse = {"PutScalingPolicy": "ConcurrentUpdateException"}
+    make = deploy(candidate=candidate, job=job, autoscaling=scaling)
+    with pytest.raises(AutoMLTransientError, match="ConcurrentUpdateException"):
+        run_task(make)
+    hosting.refuse = {}
+
+    assert run_task(make)["endpoint_config"] == hosting.endpoints["churn"]["EndpointConfigName"]
+    assert len(hosting.models) == len(hosting.configs) == len(hosting.made("CreateEndpoint")) == 1
+    assert not hosting.made("UpdateEndpoint")
+    assert [each["MaxCapacity"] for each in hosting.made("RegisterScalableTarget")] == [4, 4]
+    assert len(hosting.made("PutScalingPolicy")) == 2
 
 
 def test_several_variants_share_the_traffic(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from airflow_automl.operators import (
     SageMakerAutoMLRegisterOperator,
 )
 from tests.hosting import ARN, HostingStandIn
-from tests.unit.operators.conftest import make_candidate
+from tests.unit.operators.conftest import Killed, make_candidate
 
 
 def register(context: dict[str, Any], **settings: Any) -> dict[str, Any]:
@@ -62,6 +63,49 @@ def test_a_retry_finds_what_was_registered(
     context["ti"].run_id = "manual__2"
     assert register(context, candidate=candidate, job=job)["version"] == 2
     assert len(hosting.groups) == 1
+
+
+@pytest.mark.parametrize("died_after", range(3))
+def test_a_retry_after_a_crash_at_any_call_registers_once(
+    hosting: HostingStandIn,
+    context: dict[str, Any],
+    candidate: dict[str, Any],
+    job: dict[str, Any],
+    kill_after: Callable[[int], None],
+    died_after: int,
+) -> None:
+    kill_after(died_after)
+    try:
+        register(context, candidate=candidate, job=job)
+    except Killed:
+        context["ti"].try_number = 2
+        kill_after(1000)
+        registered = register(context, candidate=candidate, job=job)
+    else:
+        pytest.skip(f"registering needs no more than {died_after} calls")
+    assert [package["ModelPackageArn"] for package in hosting.packages] == [registered["model_package_arn"]]
+    assert len(hosting.groups) == 1
+
+
+@pytest.mark.parametrize("died_after", range(2))
+def test_a_retry_after_a_crash_at_any_call_approves(
+    hosting: HostingStandIn,
+    context: dict[str, Any],
+    candidate: dict[str, Any],
+    job: dict[str, Any],
+    kill_after: Callable[[int], None],
+    died_after: int,
+) -> None:
+    registered = register(context, candidate=candidate, job=job)
+    kill_after(died_after)
+    try:
+        approve(context, model_package=registered)
+    except Killed:
+        kill_after(1000)
+        assert approve(context, model_package=registered)["version"] == 1
+    else:
+        pytest.skip(f"approving needs no more than {died_after} calls")
+    assert [package["ModelApprovalStatus"] for package in hosting.packages] == ["Approved"]
 
 
 def test_reports_beside_the_candidate_are_linked(
