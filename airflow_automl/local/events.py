@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,6 +73,16 @@ def apply(store: JobStore, job: Job, path: Path) -> Final | None:
         position = after
 
 
+@cache
+def _shapes() -> dict[str, Any]:
+    """The model's shapes, but for what the service itself does not keep to.
+
+    A forecast's candidate has backtest results where there is nothing to explain.
+    """
+    found = shapes()
+    return {**found, "CandidateArtifactLocations": {**found["CandidateArtifactLocations"], "required": []}}
+
+
 def _apply_one(store: JobStore, job: Job, event: Mapping[str, Any]) -> Final | None:
     name = job.name
     match event["event"]:
@@ -81,7 +92,7 @@ def _apply_one(store: JobStore, job: Job, event: Mapping[str, Any]) -> Final | N
             store.set_resolved(name, {key: event[key] for key in event if key not in ("event", "at", "attempt")})
         case "candidate":
             candidate = event["candidate"]
-            if found := check_shape(shapes(), "AutoMLCandidate", candidate):
+            if found := check_shape(_shapes(), "AutoMLCandidate", candidate):
                 raise ValueError("; ".join(map(str, found)))
             store.put_candidate(name, candidate, event.get("digests") or {}, job.attempt)
         case "artifacts":
