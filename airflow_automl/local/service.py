@@ -155,7 +155,8 @@ class Service:
         return Credentials(*self.folder.own_credentials())
 
     def _weights_environment(self) -> dict[str, str]:
-        environment = {weights.CACHE_DIR: str(self.folder.weights)}
+        cache = Path(os.environ.get(weights.CACHE_DIR, "").strip() or self.folder.weights)
+        environment = {weights.CACHE_DIR: str(cache.expanduser().resolve())}
         models = self.settings.model_dir or weights.model_folder()
         if models is not None:
             # Trainers run elsewhere: a relative path would mean another folder there.

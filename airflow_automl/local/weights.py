@@ -31,7 +31,7 @@ MODEL_DIR = "AUTOML_MODEL_DIR"
 """Environment variable: a folder of weights, ``NAME/FILE``, which goes before installed packages."""
 
 CACHE_DIR = "AUTOML_CACHE_DIR"
-"""Environment variable: where converted weights are kept. The service sets it to a folder of its data folder."""
+"""Environment variable: where converted weights are kept; by default a part of the service's data folder."""
 
 
 @dataclass(frozen=True)
