@@ -29,6 +29,8 @@ _SHAPES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "ImageClassification": ("application/x-image", {"SplitType": "None", "AssembleWith": "None"}),
     "TextGeneration": ("application/json", {"SplitType": "None", "AssembleWith": "None"}),
 }
+#: Files of whole series are as large as they are, and forecasts of all of them take their time.
+_WHOLE_SERIES: Mapping[str, Any] = {"MaxPayloadInMB": 0, "ModelClientConfig": {"InvocationsTimeoutInSeconds": 3600}}
 _RUNNING = frozenset({"InProgress", "Completed"})
 
 
@@ -46,7 +48,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         the target.
     :param output_path: the S3 folder for the predictions: one ``<name>.out`` for each object (templated).
     :param content_type: default by problem type: ``text/csv``; images ``application/x-image``; time series
-        ``text/csv;header=present`` with whole series in each object, which is never split.
+        ``text/csv;header=present`` with whole series in each object, which is never split and may be of any size.
     :param accept: content type of the predictions; default: that of the input.
     :param join: write each input line together with its prediction (CSV and JSON lines only).
     :param response: as for :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator`.
@@ -228,6 +230,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
             resources["VolumeKmsKeyId"] = kms
         request: dict[str, Any] = {
             "ModelName": model,
+            **(copy.deepcopy(_WHOLE_SERIES) if problem_type == "TimeSeriesForecasting" else {}),
             **given,
             "TransformInput": {
                 "DataSource": source,

@@ -110,6 +110,8 @@ def test_series_are_never_split(hosting: HostingStandIn, run_task: Run, job: dic
     run_task(transform(candidate=make_candidate(), job=job))
     (request,) = hosting.made("CreateTransformJob")
     assert request["TransformInput"]["SplitType"] == request["TransformOutput"]["AssembleWith"] == "None"
+    assert request["MaxPayloadInMB"] == 0
+    assert request["ModelClientConfig"] == {"InvocationsTimeoutInSeconds": 3600}
     assert request["TransformInput"]["ContentType"] == "text/csv;header=present"
     with pytest.raises(AutoMLValidationError, match="join: TimeSeriesForecasting is not scored line by line"):
         run_task(transform(candidate=make_candidate(), job=job, join=True))
