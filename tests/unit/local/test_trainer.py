@@ -260,3 +260,33 @@ def test_wrong_usage_says_how():
     )
     assert done.returncode == 2
     assert "usage: python -m airflow_automl.local.trainer JOBDIR" in done.stderr
+
+
+@pytest.mark.slow
+def test_few_rows_are_cross_validated_and_models_stacked(bucket, tmp_path):
+    frame = churn(1000)
+    uri = bucket.put("in/train.csv", frame.drop(columns="since"))
+    config = {
+        "TargetAttributeName": "churn",
+        "ProblemType": "BinaryClassification",
+        "CompletionCriteria": {"MaxCandidates": 8},
+        **algorithms("lightgbm", "linear-learner"),
+    }
+    folder = training.write_job(
+        tmp_path / "stacked", uri, config, request={"AutoMLJobObjective": {"MetricName": "AUC"}}
+    )
+    code, found = run(folder, bucket, timeout=300)
+    assert code == 0
+    opened = open_artefacts(bucket, found, tmp_path)
+    models = {entry["InferenceContainers"][0]["Environment"]["MODEL_NAME"] for entry, _ in opened.values()}
+    assert sum(name.endswith("_BAG_L1") for name in models) == 4
+    assert sum(name.endswith("_BAG_L2") for name in models) == 2
+    assert models >= {"WeightedEnsemble_L2", "WeightedEnsemble_L3"}
+    chosen, predictor = opened[best(list(training.candidates(found).values()), "AUC")["CandidateName"]]
+    # Measured on rows that the models had not seen, they are worse than on those that they learned from.
+    properties = chosen["CandidateProperties"]
+    measured = {(entry["Set"], entry.get("MetricName")): entry["Value"] for entry in properties["CandidateMetrics"]}
+    assert 0.7 < measured["Validation", "AUC"] < measured["Train", "AUC"]
+    answer = predictor.predict_proba(frame.head(50))
+    assert np.isfinite(np.asarray(answer, dtype=float)).all()
+    assert json.loads(bucket.read(properties["CandidateArtifactLocations"]["ModelInsights"] + "/statistics.json"))

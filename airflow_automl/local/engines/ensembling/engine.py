@@ -6,9 +6,12 @@ import logging
 import time
 from typing import Any
 
+import numpy as np
+
 from airflow_automl.local.data.dataset import TabularDataset
 from airflow_automl.local.data.failures import JobFailure
 from airflow_automl.local.data.target import BINARY, MULTICLASS, REGRESSION
+from airflow_automl.local.engines import crossing
 from airflow_automl.local.engines.base import DEFAULT_RUNTIME, Run
 from airflow_automl.local.engines.budget import Budget
 from airflow_automl.local.engines.candidates import Candidate
@@ -52,7 +55,11 @@ def run(
     :raises JobFailure: no candidate could be trained.
     """
     run.events.phase("PreTraining")
-    predictor, candidates = train(run, dataset, algorithms, criteria, budget)
+    seconds = budget.for_training()
+    enough = seconds is None or seconds >= planning.CROSSING_SECONDS
+    if enough and crossing.may_cross(run.spec.request, dataset, crossing.FOLDS):
+        dataset = crossing.join(dataset)
+    predictor, candidates, answers = train(run, dataset, algorithms, criteria, budget)
     if not candidates or not budget.allows(REPORTS):
         return OUT_OF_TIME
     run.events.phase("GeneratingExplainabilityReport")
@@ -60,27 +67,27 @@ def run(
     if not budget.allows(REPORTS):
         return OUT_OF_TIME
     chosen = best.best_of(candidates.values(), dataset.objective)
-    scores = measure.scores(dataset, predictor, next(name for name, entry in candidates.items() if entry is chosen))
-    best.explain(run, dataset, chosen, scores, budget)
+    name = next(name for name, entry in candidates.items() if entry is chosen)
+    best.explain(run, dataset, chosen, measure.scores(dataset, predictor, name), budget)
     run.events.phase("GeneratingModelInsightsReport")
     if not budget.allows(REPORTS):
         return OUT_OF_TIME
-    validation = dataset.validation
-    best.give_insights(run, dataset, chosen, validation[dataset.target].to_numpy(), scores(validation[dataset.columns]))
+    best.give_insights(run, dataset, chosen, dataset.validation[dataset.target].to_numpy(), answers[name])
     return "Completed"
 
 
 def train(
     run: Run, dataset: TabularDataset, algorithms: tuple[str, ...] | None, criteria: dict[str, int], budget: Budget
-) -> tuple[Any, dict[str, Candidate]]:
+) -> tuple[Any, dict[str, Candidate], dict[str, np.ndarray]]:
     """Train and report the candidates; their artefacts lie in S3 when this returns.
 
     :param run: the job.
-    :param dataset: what to train on.
+    :param dataset: what to train on; the same rows to learn from and to measure on are cross-validated.
     :param algorithms: what the request names, ``None`` for all.
     :param criteria: the resolved CompletionCriteria.
     :param budget: how much time there is.
-    :return: AutoGluon's predictor, and its name of a model → the completed candidate; none if the time was over first.
+    :return: AutoGluon's predictor, its name of a model → the completed candidate (none if the time was over first), and
+        its name → the answers for the validation rows, given by models that had not seen the row.
     :raises JobFailure: no candidate could be trained.
     """
     plan = planning.make(
@@ -92,6 +99,7 @@ def train(
         seconds_per_model=criteria.get("MaxRuntimePerTrainingJobInSeconds"),
         threads=run.spec.threads,
         memory_limit=run.spec.memory_limit,
+        crossed=dataset.train is dataset.validation,
     )
     for algorithm, package in plan.missing.items():
         log.warning("%s is not trained: the package %s is not installed", algorithm, package)
@@ -120,10 +128,10 @@ def train(
     if not completed:
         if budget.limited and any(entry.status == "Stopped" for entry in watch.candidates.values()):
             # The limit came before the first candidate: the job is complete without one (R52).
-            return predictor, {}
+            return predictor, {}, {}
         reasons = [entry.failure for entry in watch.candidates.values() if entry.failure]
         raise JobFailure("No candidate could be trained" + (f": {reasons[0]}" if reasons else "."))
-    return predictor, completed
+    return predictor, completed, watch.answers
 
 
 def fit(dataset: TabularDataset, plan: planning.Plan, path: str, callbacks: list[Any] | None = None) -> Any:
@@ -150,12 +158,13 @@ def fit(dataset: TabularDataset, plan: planning.Plan, path: str, callbacks: list
         verbosity=2,
     )
     options = dict(plan.fit)
+    crossed = dataset.train is dataset.validation
     text = [feature.name for feature in dataset.features if feature.role == "text"]
     if text:
         options["feature_metadata"] = _text_features(dataset, text)
     return predictor.fit(
         train_data=prepare(dataset.train, dataset.features),
-        tuning_data=prepare(dataset.validation, dataset.features),
+        tuning_data=None if crossed else prepare(dataset.validation, dataset.features),
         hyperparameters=dict(plan.hyperparameters),
         callbacks=callbacks,
         **options,

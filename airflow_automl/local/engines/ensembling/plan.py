@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_automl.local.data.failures import JobFailure, listing
 from airflow_automl.local.data.target import BINARY, REGRESSION
+from airflow_automl.local.engines.crossing import FOLDS
 from airflow_automl.local.engines.metrics import THRESHOLD_METRICS
 
 __all__ = ["ALGORITHMS", "Plan", "make", "metric_for"]
@@ -68,6 +69,14 @@ _NEURAL = ("nn-torch", "fastai")
 _NEURAL_SECONDS = 600
 """Neural networks take longer than all trees together: with less time than this, only who names them gets them."""
 
+CROSSING_SECONDS = 600
+"""Cross-validation trains every model five times: with less time than this, each is trained once, and on a holdout."""
+
+_STACKING_SECONDS = 1200
+_STACKING_CANDIDATES = 8
+_STACKING_ROWS = 1000
+"""Second-level models learn from what others say about rows that these had not seen: few rows teach them little."""
+
 _SHARE = 0.5
 """No model may take more than this part of the time that is left when it starts."""
 
@@ -76,12 +85,13 @@ _SHARE = 0.5
 class Plan:
     """What AutoGluon is told.
 
-    :param hyperparameters: AutoGluon's key → configurations, in the order of their priority.
+    :param hyperparameters: AutoGluon's key → configurations, in the order of their priority; with stacking, level →
+        such a mapping.
     :param fit: the other arguments of ``TabularPredictor.fit``.
     :param missing: algorithm → package, for algorithms that can't be trained here.
     """
 
-    hyperparameters: Mapping[str, Sequence[Mapping[str, Any]]]
+    hyperparameters: Mapping[Any, Any]
     fit: Mapping[str, Any]
     missing: Mapping[str, str]
 
@@ -96,11 +106,13 @@ def make(
     seconds_per_model: int | None,
     threads: int,
     memory_limit: int | None,
+    crossed: bool = False,
 ) -> Plan:
     """Plan an ensembling job.
 
     Of ``n`` candidates, ``n - 1`` are base models and the last one is their weighted ensemble. Up to two candidates are
-    all base models: an ensemble of one model is that model.
+    all base models: an ensemble of one model is that model. Cross-validated models may be stacked: then a part of them
+    is of a second level, and each level has its ensemble.
 
     :param rows: of the training data.
     :param problem_type: the API's name.
@@ -110,6 +122,7 @@ def make(
     :param seconds_per_model: MaxRuntimePerTrainingJobInSeconds.
     :param threads: cores that the job may keep busy.
     :param memory_limit: bytes that the job may use, ``None`` for no limit.
+    :param crossed: whether models are cross-validated on all rows.
     :raises JobFailure: none of the algorithms can be trained here.
     """
     wanted = list(dict.fromkeys(algorithms or ALGORITHMS))
@@ -124,11 +137,17 @@ def make(
         )
     candidates = max_candidates or DEFAULT_CANDIDATES
     ensemble = candidates > 2
-    base = _portfolio(usable, problem_type, rows, candidates - ensemble)
-    hyperparameters: dict[str, list[dict[str, Any]]] = {}
-    for rank, (key, options) in enumerate(base):
-        arguments = {**options.get("ag_args", {}), "priority": 1000 - rank}
-        hyperparameters.setdefault(key, []).append({**options, "ag_args": arguments})
+    stacked = (
+        crossed
+        and candidates >= _STACKING_CANDIDATES
+        and rows >= _STACKING_ROWS
+        and (seconds is None or seconds >= _STACKING_SECONDS)
+    )
+    upper = (candidates - 2) // 3 if stacked else 0
+    base = _portfolio(usable, problem_type, rows, candidates - ensemble - (upper + 1 if stacked else 0))
+    hyperparameters: dict[Any, Any] = _configurations(base)
+    if stacked:
+        hyperparameters = {1: hyperparameters, 2: _configurations(_portfolio(usable, problem_type, rows, upper))}
     limits: dict[str, Any] = {}
     if seconds_per_model is not None:
         limits["max_time_limit"] = seconds_per_model
@@ -136,8 +155,9 @@ def make(
         limits["max_time_limit_ratio"] = _SHARE
     fit: dict[str, Any] = {
         "time_limit": seconds,
-        "num_bag_folds": 0,
-        "num_stack_levels": 0,
+        "num_bag_folds": FOLDS if crossed else 0,
+        "num_bag_sets": 1,
+        "num_stack_levels": int(stacked),
         "dynamic_stacking": False,
         "fit_weighted_ensemble": ensemble and len(base) > 1,
         "calibrate_decision_threshold": False,
@@ -145,11 +165,24 @@ def make(
         "num_cpus": threads,
         "num_gpus": 0,
     }
-    if limits:
+    if crossed:
+        # The limits are those of a candidate, which is all of its folds; these train one after the other.
+        own = {f"ag.{key}": value for key, value in limits.items()}
+        fit["ag_args_ensemble"] = {"fold_fitting_strategy": "sequential_local", **own}
+    elif limits:
         fit["ag_args_fit"] = limits
     if memory_limit is not None:
         fit["memory_limit"] = memory_limit / (1 << 30)
     return Plan(hyperparameters, fit, missing)
+
+
+def _configurations(models: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Models in AutoGluon's shape, which trains them in their order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for rank, (key, options) in enumerate(models):
+        arguments = {**options.get("ag_args", {}), "priority": 1000 - rank}
+        found.setdefault(key, []).append({**options, "ag_args": arguments})
+    return found
 
 
 def _portfolio(usable: Sequence[str], problem_type: str, rows: int, count: int) -> list[tuple[str, dict[str, Any]]]:
@@ -173,11 +206,17 @@ def _portfolio(usable: Sequence[str], problem_type: str, rows: int, count: int) 
         ]
     chosen = [entry for entry in variants if entry[0] in usable][:count]
     if len(chosen) < count:
-        chosen += _more(usable, forest, count - len(chosen))
+        known = [(key, _settings(options)) for key, options in chosen]
+        more = _more(usable, forest)
+        chosen += [entry for entry in more if (entry[0], _settings(entry[1])) not in known][: count - len(chosen)]
     return chosen
 
 
-def _more(usable: Sequence[str], forest: Mapping[str, Any], count: int) -> list[tuple[str, dict[str, Any]]]:
+def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key != "ag_args"}
+
+
+def _more(usable: Sequence[str], forest: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Configurations that AutoGluon found to complement each other on many tables."""
     from autogluon.tabular.configs.hyperparameter_configs import get_hyperparameter_config
 
@@ -188,7 +227,7 @@ def _more(usable: Sequence[str], forest: Mapping[str, Any], count: int) -> list[
                 priority = entry.get("ag_args", {}).get("priority", 0)
                 entries.append((-priority, key, {**entry, **(forest if key in {"RF", "XT"} else {})}))
     entries.sort(key=lambda entry: (entry[0], entry[1]))
-    return [(key, options) for _, key, options in entries[:count]]
+    return [(key, options) for _, key, options in entries]
 
 
 def _installed(package: str) -> bool:

@@ -66,13 +66,15 @@ class CandidateWatch(AbstractCallback):
         self._current: str | None = None
         self.candidates: dict[str, Candidate] = {}
         """AutoGluon's name → its candidate."""
+        self.answers: dict[str, np.ndarray] = {}
+        """AutoGluon's name → predictions or probabilities for the validation rows."""
 
     def __getstate__(self) -> dict[str, Any]:
         # AutoGluon pickles its trainer with the callbacks in it; a watch belongs to this process alone.
         return {}
 
     def before_trainer_fit(self, trainer: Any, **kwargs: Any) -> None:
-        """Keep the validation rows as AutoGluon transformed them."""
+        """Keep the validation rows as AutoGluon transformed them; without any, models are cross-validated."""
         self._rows = kwargs["X_val"]
 
     def _before_model_fit(self, trainer: Any, model: Any, **kwargs: Any) -> tuple[bool, bool]:
@@ -102,8 +104,11 @@ class CandidateWatch(AbstractCallback):
 
     def _finished(self, trainer: Any, name: str) -> None:
         candidate = self.candidates[name]
-        predicted = trainer.get_model_pred_proba_dict(self._rows, [name], use_val_cache=True)[name]
-        self._measure(candidate, np.asarray(predicted, dtype="float64"))
+        if self._rows is None:
+            predicted = trainer.get_model_oof(name)
+        else:
+            predicted = trainer.get_model_pred_proba_dict(self._rows, [name], use_val_cache=True)[name]
+        self._measure(name, np.asarray(predicted, dtype="float64"))
         snapshot = Snapshot.take(trainer, name, candidate.threshold, self._run.folder / "export" / candidate.name)
         uri = f"{self._run.spec.output}sagemaker-automl-candidates/model/{candidate.name}/model.tar.gz"
 
@@ -117,15 +122,16 @@ class CandidateWatch(AbstractCallback):
 
         self._exporter.submit(snapshot, uri, done)
 
-    def _measure(self, candidate: Candidate, predicted: np.ndarray) -> None:
+    def _measure(self, name: str, predicted: np.ndarray) -> None:
         """Choose the threshold, and fill in the validation metrics."""
-        data = self._dataset
+        data, candidate = self._dataset, self.candidates[name]
         truth = data.validation[data.target].to_numpy()
         weights = data.weights(data.validation)
         if data.problem_type == BINARY:
             predicted = np.column_stack([1 - predicted, predicted])
             positive = truth == data.labels[1]
             candidate.threshold = metrics.best_threshold(data.objective, positive, predicted[:, 1], weights)
+        self.answers[name] = predicted
         candidate.validation = metrics.scores(
             data.problem_type, truth, predicted, data.labels, weights, candidate.threshold
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import statistics
 import time
@@ -15,7 +14,7 @@ import pandas as pd
 from airflow_automl.local.data.dataset import TabularDataset
 from airflow_automl.local.data.failures import JobFailure
 from airflow_automl.local.data.split import SEED
-from airflow_automl.local.engines import isolation
+from airflow_automl.local.engines import crossing, isolation
 from airflow_automl.local.engines.base import Run
 from airflow_automl.local.engines.budget import Budget
 from airflow_automl.local.engines.candidates import Candidate
@@ -128,9 +127,8 @@ def train(
             "ENSEMBLING, or leave the weights out."
         )
     run.events.phase("FeatureEngineering")
-    if _crosses(run, dataset):
-        rows = pd.concat([dataset.train, dataset.validation], ignore_index=True)
-        dataset = dataclasses.replace(dataset, train=rows, validation=rows)
+    if crossing.may_cross(run.spec.request, dataset, least=2):
+        dataset = crossing.join(dataset)
     began = time.monotonic()
     transformer = FeatureTransformer.fit(dataset.train[dataset.columns], dataset.features)
     bench = _workbench(run, dataset, transformer)
@@ -151,21 +149,6 @@ def train(
     run.events.phase("ModelTuning")
     tuning = _Tuning(run, dataset, transformer, bench, Search(space, run.spec.name), criteria, budget)
     return tuning.run()
-
-
-def _crosses(run: Run, dataset: TabularDataset) -> bool:
-    """Whether rows are few enough for each to validate once, and the request leaves the choice to us."""
-    request = run.spec.request
-    channels = {entry.get("ChannelType") or "training" for entry in request["AutoMLJobInputDataConfig"]}
-    fraction = (request.get("DataSplitConfig") or {}).get("ValidationFraction")
-    rows = len(dataset.train) + len(dataset.validation)
-    if "validation" in channels or fraction or rows > plan.CROSS_VALIDATION_ROWS:
-        return False
-    if not dataset.classification:
-        return True
-    # A class with one row can't be both learned and measured.
-    counts = pd.concat([dataset.train[dataset.target], dataset.validation[dataset.target]]).value_counts()
-    return bool(counts.min() >= 2)
 
 
 def _workbench(run: Run, dataset: TabularDataset, transformer: FeatureTransformer) -> Workbench:

@@ -7,17 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from airflow_automl.local.data.split import SEED
+from airflow_automl.local.engines.crossing import FOLDS
 from airflow_automl.local.engines.tuning.table import Part, Table
 
-__all__ = ["CROSS_VALIDATION_ROWS", "FIDELITY_BYTES", "RESOURCE", "Fold", "Measuring", "folds"]
-
-CROSS_VALIDATION_ROWS = 20_000
-"""Up to so many rows, and unless the request sets validation rows apart, each row validates once."""
+__all__ = ["FIDELITY_BYTES", "RESOURCE", "Fold", "Measuring", "folds"]
 
 FIDELITY_BYTES = 100_000_000
 """From this size of the data on, candidates first prove themselves on a ninth and on a third of the rows."""
-
-FOLDS = 5
 
 RESOURCE = 9
 """What Hyperband deals out: ninths of the training, or of the rows."""

@@ -72,6 +72,33 @@ def test_forests_are_capped_on_many_rows():
     assert "n_estimators" not in make(rows=1000).hyperparameters["RF"][0]
 
 
+def test_cross_validated_models_are_stacked_where_time_and_rows_allow():
+    made = make(crossed=True)
+    assert (made.fit["num_bag_folds"], made.fit["num_stack_levels"], made.fit["fit_weighted_ensemble"]) == (5, 1, True)
+    levels = [sum(map(len, level.values())) for level in made.hyperparameters.values()]
+    # With one ensemble for each level, these are the ten candidates.
+    assert levels == [6, 2]
+    for less in ({"seconds": 900.0}, {"rows": 600}, {"max_candidates": 5}):
+        made = make(crossed=True, **less)
+        assert (made.fit["num_bag_folds"], made.fit["num_stack_levels"]) == (5, 0)
+        assert count(made) == less.get("max_candidates", 10) - 1
+
+
+def test_limits_of_a_cross_validated_candidate_hold_for_all_of_its_folds():
+    made = make(crossed=True, seconds=900.0, seconds_per_model=30)
+    assert made.fit["ag_args_ensemble"]["ag.max_time_limit"] == 30
+    assert "ag_args_fit" not in made.fit
+
+
+def test_no_configuration_is_trained_twice():
+    entries = [
+        (key, {name: value for name, value in entry.items() if name != "ag_args"})
+        for key, options in make(max_candidates=40).hyperparameters.items()
+        for entry in options
+    ]
+    assert all(entries.count(entry) == 1 for entry in entries)
+
+
 def test_limits_reach_autogluon():
     made = make(seconds=60.0, seconds_per_model=7, memory_limit=2 << 30, threads=3)
     assert made.fit["time_limit"] == 60
