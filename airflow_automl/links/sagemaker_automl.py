@@ -7,7 +7,7 @@ bear the first ten characters of its name.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from airflow.sdk import BaseOperatorLink
 
@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-__all__ = ["AutoMLJobConsoleLink", "AutoMLJobLogsLink", "AutoMLReportLink", "console_url", "logs_url", "s3_object_url"]
+__all__ = [
+    "AutoMLJobConsoleLink",
+    "AutoMLJobLogsLink",
+    "AutoMLReportLink",
+    "console_url",
+    "job_page_url",
+    "logs_url",
+    "s3_object_url",
+]
+
+#: The page of one job, below ``[api] base_url``.
+JOB_PAGE = "/automl/job?"
 
 _DOMAINS = {
     "aws": "console.aws.amazon.com",
@@ -53,8 +64,18 @@ def s3_object_url(partition: str, region: str, address: str) -> str:
     return f"https://{region}.{_DOMAINS[partition]}/s3/object/{quote(bucket)}?region={region}&prefix={quote(key)}"
 
 
+def job_page_url(job_name: str, aws_conn_id: str | None, region_name: str | None) -> str:
+    """Return this package's page of a job in Airflow's web interface; empty where ``[api] base_url`` is not set."""
+    from airflow.configuration import conf
+
+    base = str(conf.get("api", "base_url", fallback="") or "").rstrip("/")
+    # There, no connection means the default one, and a hyphen boto3's own credentials.
+    query = {"name": job_name, "connection": aws_conn_id or "-", "region": region_name}
+    return f"{base}{JOB_PAGE}{urlencode({key: value for key, value in query.items() if value})}" if base else ""
+
+
 class AutoMLReportLink(BaseOperatorLink):
-    """Where a job's report can be read."""
+    """Where a job's report can be read; of one that no browser can reach, the job's page in Airflow."""
 
     name = "AutoML report"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import AutoMLError, AutoMLJobNotFound, AutoMLValidationError
-from airflow_automl.links.sagemaker_automl import AutoMLReportLink, s3_object_url
+from airflow_automl.links.sagemaker_automl import AutoMLReportLink, job_page_url, s3_object_url
 from airflow_automl.operators._downstream import DownstreamOperator, document
 from airflow_automl.xcom import SUMMARY_KEY
 
@@ -96,7 +96,7 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
         context["ti"].xcom_push(key=SUMMARY_KEY, value={**report["summary"], "html": html, "json": beside})
         self.log.info("%s: %s", report["verdict"]["title"], report["verdict"]["sentence"])
         self.log.info("The report is at %s", html)
-        self._link(html)
+        self._link(html, name)
         return html
 
     def _previous(self, context: Context) -> dict[str, Any] | None:
@@ -123,12 +123,18 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
         folder = self.path if self.path.endswith("/") else f"{self.path}/"
         return posixpath.join(folder, "report.html"), posixpath.join(folder, "report.json")
 
-    def _link(self, address: str) -> None:
-        """Note where a browser finds the page; it can't reach a worker's disk or S3 that is not AWS's own."""
+    def _link(self, address: str, job_name: str) -> None:
+        """Note where a browser finds the page.
+
+        It can't reach a worker's disk, or S3 that is not AWS's own: then Airflow's own page of the job shows the same,
+        and says where the report lies.
+        """
         if address.startswith(("http://", "https://")):
             self.report_url = address
         elif address.startswith("s3://") and self.hook.is_aws:
             self.report_url = s3_object_url(self.hook.conn_partition, self.hook.conn_region_name, address)
+        else:
+            self.report_url = job_page_url(job_name, self.aws_conn_id, self.region_name)
 
     def _storage(self, address: str) -> Any:
         from airflow.sdk import ObjectStoragePath

@@ -18,6 +18,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import func, select
 
 from airflow_automl import settings
+from airflow_automl.links.sagemaker_automl import JOB_PAGE
 from airflow_automl.naming import OWNER_TAG, TaskGeneration
 from airflow_automl.plugin.account import Source
 from airflow_automl.xcom import JOB_KEY, SUMMARY_KEY
@@ -191,7 +192,9 @@ def report_of(owner: Owner, name: str) -> dict[str, str]:
         summary = json.loads(row.value) if isinstance(row.value, str) and row.key == SUMMARY_KEY else row.value
         if row.key == SUMMARY_KEY and isinstance(summary, Mapping) and summary.get("job_name") == name:
             link = links.get((row.task_id, row.map_index))
-            return {"address": str(summary.get("html") or ""), "link": str(link) if _is_web(link) else ""}
+            # The link of a report that no browser can reach leads to the job's page, where we are.
+            reachable = _is_web(link) and JOB_PAGE not in str(link)
+            return {"address": str(summary.get("html") or ""), "link": str(link) if reachable else ""}
     return {}
 
 

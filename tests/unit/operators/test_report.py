@@ -116,6 +116,10 @@ def test_no_job(hosting: HostingStandIn, context: dict[str, Any], tmp_path: Path
         SageMakerAutoMLReportOperator(task_id="r", path=str(tmp_path))
 
 
+#: What shows the same as a report that no browser can reach.
+JOB_PAGE = "https://airflow.acme.org/ml/automl/job?name=churn-5a8e&connection=aws_default"
+
+
 @pytest.mark.parametrize(
     ("address", "is_aws", "link"),
     [
@@ -124,8 +128,8 @@ def test_no_job(hosting: HostingStandIn, context: dict[str, Any], tmp_path: Path
             True,
             "https://us-east-1.console.aws.amazon.com/s3/object/acme-ml?region=us-east-1&prefix=reports/a%20b/report.html",
         ),
-        ("s3://acme-ml/reports/report.html", False, ""),
-        ("/var/reports/report.html", True, ""),
+        ("s3://acme-ml/reports/report.html", False, JOB_PAGE),
+        ("/var/reports/report.html", True, JOB_PAGE),
         ("https://reports.acme.org/report.html", True, "https://reports.acme.org/report.html"),
     ],
 )
@@ -136,6 +140,10 @@ def test_the_link_leads_to_where_a_browser_finds_the_page(
 
     monkeypatch.setattr(SageMakerAutoMLHook, "is_aws", is_aws)
     operator = SageMakerAutoMLReportOperator(task_id="r", job_name="churn-5a8e", path="unused")
-    operator._link(address)
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.acme.org/ml/")
+    operator._link(address, "churn-5a8e")
     (extra,) = operator.operator_extra_links
     assert extra.get_link(operator, ti_key=None) == link
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "")
+    operator._link("/var/reports/report.html", "churn-5a8e")
+    assert extra.get_link(operator, ti_key=None) == ""
