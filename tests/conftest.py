@@ -26,6 +26,17 @@ for _name in [name for name in os.environ if name.startswith("AWS_")]:
     del os.environ[_name]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def triggers_settle_at_once() -> Iterator[None]:
+    """In one process there is no scheduler that a trigger might overtake."""
+    from airflow_automl.triggers import settling
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settling, "SHORTEST", 0.0)
+        patch.setattr(settling, "LONGEST", 0.2)
+        yield
+
+
 @pytest.fixture(scope="session")
 def airflow_home() -> Path:
     """The session's AIRFLOW_HOME, with a migrated SQLite database."""

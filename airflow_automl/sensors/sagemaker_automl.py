@@ -57,8 +57,9 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
     :param timeout: how long to wait at most, in every mode. Default: ``[sensors] default_timeout``.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param start_from_trigger: begin in the triggerer at once, so that no worker is needed until the job has ended.
-        The job is then looked at by the trigger only; ``job_name`` must be text (a template is fine), and the task
-        can't be mapped.
+        The job is then looked at by the trigger only; ``job_name`` must be text, and the task can't be mapped. A
+        template is fine; where it pulls an XCom it must say ``map_indexes`` (``ti.xcom_pull(task_ids="train",
+        key="job", map_indexes=-1)["name"]``): Airflow's triggerer never answers a pull without it.
     :param accept_stopped: take a job that was stopped for a success.
     :param accept_no_candidate: take a job for a success that completed without a best candidate, although it was to
         train. A job that only generates candidate definitions always is one.
@@ -119,7 +120,7 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
                 type(self).__name__,
                 [
                     "job_name: must be text where start_from_trigger is set; use a template, such as "
-                    "\"{{ ti.xcom_pull(task_ids='train', key='job')['name'] }}\""
+                    "\"{{ ti.xcom_pull(task_ids='train', key='job', map_indexes=-1)['name'] }}\""
                 ],
             )
         self.deferrable = True

@@ -13,6 +13,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_automl.exceptions import InvalidTriggerEvent
 from airflow_automl.triggers._watcher import watcher_for
 from airflow_automl.triggers._watcher.client import AwsSettings
+from airflow_automl.triggers.settling import settle
 
 __all__ = ["SageMakerAutoMLSlotTrigger", "SlotEvent", "validate_slot_event"]
 
@@ -95,7 +96,7 @@ class SageMakerAutoMLSlotTrigger(BaseTrigger):
         status = "free"
         try:
             async with asyncio.timeout(timeout):
-                await watcher_for(aws).slot(self.limits.get("since") or time.time())
+                await asyncio.gather(watcher_for(aws).slot(self.limits.get("since") or time.time()), settle())
         except TimeoutError:
             status = "timeout"
         yield TriggerEvent({"schema_version": 1, "status": status, "limits": self.limits})  # type: ignore[no-untyped-call]

@@ -56,13 +56,13 @@ for dag_id, arguments in WAITS.items():
         SageMakerAutoMLJobOperator(task_id="train", config=CONFIG, **QUICK, **arguments)
 
 with DAG("mapped", **COMMON):
-    SageMakerAutoMLJobOperator.partial(task_id="train", deferrable=True, **QUICK).expand(
+    SageMakerAutoMLJobOperator.partial(task_id="train", deferrable=True, **QUICK, **TRIED_AGAIN).expand(
         config=[config(f"phases,candidate-{value},completed") for value in (61, 62, 63)]
     )
 
 with DAG("sensors", **COMMON):
     train = SageMakerAutoMLJobOperator(task_id="train", config=CONFIG, wait_for_completion=False)
-    job_name = "{{ ti.xcom_pull(task_ids='train', key='job')['name'] }}"
+    job_name = "{{ ti.xcom_pull(task_ids='train', key='job', map_indexes=-1)['name'] }}"
     watch: dict[str, Any] = {"poke_interval": 1.0, "timeout": 3600}
     model = Asset("sensed_model")
     sensors = [
