@@ -4,7 +4,7 @@ The training data are PNG and JPEG files, a folder for each class. Each unsorted
 its class.
 
 ``airflow-automl env`` prints what a shell needs to reach the embedded Autopilot; then ``python -m
-airflow_automl.demo.examples digits`` uploads 1,797 digits that people have written by hand, as post offices sort them.
+airflow_automl.demo.corpora digits`` uploads 1,797 digits that people have written by hand, as post offices sort them.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The training data are CSV files with a column ``text`` and a column ``team``; th
 the text alone and no header. Each of them gets a file ``<name>.out`` with the team in each line.
 
 ``airflow-automl env`` prints what a shell needs to reach the embedded Autopilot; then ``python -m
-airflow_automl.demo.examples tickets`` uploads 5,000 real reviews, of which those that aren't great go to customer care.
+airflow_automl.demo.corpora tickets`` uploads 5,000 real reviews, of which those that aren't great go to customer care.
 """
 
 from __future__ import annotations

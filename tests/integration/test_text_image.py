@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_automl.contract import image_classification, text_classification
-from airflow_automl.demo import examples
+from airflow_automl.demo import corpora
 from airflow_automl.demo.dataset import BUCKET
 from airflow_automl.local import weights
 from tests.service.running import ROLE, RunningService, ended, real_service, until
@@ -29,7 +29,7 @@ LONG = 600.0
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     with real_service(tmp_path_factory.mktemp("service") / "data") as running:
-        examples.upload(running.client("s3"), {**examples.tickets(120, 5), **examples.digits(400, 3)})
+        corpora.upload(running.client("s3"), {**corpora.tickets(120, 5), **corpora.digits(400, 3)})
         yield running
 
 

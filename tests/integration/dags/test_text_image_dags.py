@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from airflow_automl.demo import dataset, examples
+from airflow_automl.demo import corpora, dataset
 from tests.integration.dags.conftest import World
 
 pytest.importorskip("onnxruntime", reason="the extras 'text' and 'image' are not installed")
@@ -34,7 +34,7 @@ def outputs(world: World, prefix: str) -> dict[str, bytes]:
 
 
 def test_tickets_are_routed(world: World) -> None:
-    examples.upload(world.client("s3"), examples.tickets(rows=100, waiting=12))
+    corpora.upload(world.client("s3"), corpora.tickets(rows=100, waiting=12))
 
     outcome = world.dags_test("ticket_routing", {"min_accuracy": 0.5})
 
@@ -65,8 +65,8 @@ def test_tickets_are_routed(world: World) -> None:
 
 
 def test_digits_are_sorted(world: World) -> None:
-    files = examples.digits(rows=106, waiting=6)
-    examples.upload(world.client("s3"), files)
+    files = corpora.digits(rows=106, waiting=6)
+    corpora.upload(world.client("s3"), files)
 
     outcome = world.dags_test("image_sorting", {"min_accuracy": 0.5})
 
