@@ -21,7 +21,7 @@ PARQUET = "x-application/vnd.amazon+parquet"
 
 _GIB = 1 << 30
 _LIMITS = {"training": 100 * _GIB, "validation": 2 * _GIB}
-"""Bytes that AWS takes in a channel (R15)."""
+"""Bytes that a channel must stay below (R15)."""
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,9 @@ def _channel(store: Store, kind: str, entry: Mapping[str, Any]) -> Channel:
     empty = [entry.uri for entry in objects if entry.size == 0]
     if empty:
         raise JobFailure(f"{empty[0]} is empty ({kind} channel).")
-    if channel.size > _LIMITS[kind]:
-        raise JobFailure(
-            f"The {kind} data at {uri} has {channel.size / _GIB:.1f} GiB; at most {_LIMITS[kind] // _GIB} are allowed."
-        )
+    if channel.size >= _LIMITS[kind]:
+        size, limit = channel.size / _GIB, _LIMITS[kind] // _GIB
+        raise JobFailure(f"The {kind} data at {uri} has {size:.1f} GiB; it must have less than {limit}.")
     return channel
 
 
