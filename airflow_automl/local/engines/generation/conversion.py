@@ -41,6 +41,9 @@ def converted(gguf: Path, sha256: str) -> Path:
         with (cache / f"{target.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not _intact(target):
+                # Who holds the lock knows that nobody works on what a killed process left behind.
+                for unfinished in cache.glob(f".{target.name}-*"):
+                    shutil.rmtree(unfinished, ignore_errors=True)
                 _make(gguf, target)
     except OSError as error:
         raise JobFailure(
@@ -64,16 +67,15 @@ def _intact(folder: Path) -> bool:
 
 
 def _make(gguf: Path, target: Path) -> None:
-    import torch
-
     from airflow_automl.local.engines.generation.language_model import quiet
 
     quiet()
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     log.info("Converting %s; this is done once", gguf.name)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".convert-") as temporary:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
         folder = Path(temporary) / "model"
         source = {"gguf_file": gguf.name, "local_files_only": True}
         quantized = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **source)

