@@ -56,7 +56,7 @@ def parse(
         raise JobFailure(f"{_TYPES} of {uri} must map column names to types.")
     for key, given in ((_NAMES, names or []), (_TYPES, list(types or {}))):
         _check_columns(f"{key} of {uri}", given, columns, reserved)
-    if names is not None and not names:
+    if names is not None and not names and mode != "TimeSeriesForecasting":
         raise JobFailure(f"{_NAMES} of {uri} is empty: leave it out to learn from all columns.")
     for column, kind in (types or {}).items():
         if kind not in _ALLOWED[mode]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = ["Additive"]
 log = logging.getLogger(__name__)
 
 _SAMPLES = 300
+_DRAWING = threading.Lock()
 _STEPS = 3000
 
 
@@ -91,13 +93,14 @@ def _fitted(series: Series, panel: Panel, holidays: pd.DataFrame | None) -> np.n
     frame = pd.DataFrame(columns)
     model.fit(frame.head(history).assign(y=series.target[skip:]), seed=SEED)
     ahead = frame.tail(panel.horizon).reset_index(drop=True)
-    # The library draws from numpy's global generator.
-    state = np.random.get_state()
-    np.random.seed(SEED)
-    try:
-        drawn = model.predictive_samples(ahead)["yhat"]
-    finally:
-        np.random.set_state(state)
+    # The library draws from numpy's global generator, which other threads share.
+    with _DRAWING:
+        state = np.random.get_state()
+        np.random.seed(SEED)
+        try:
+            drawn = model.predictive_samples(ahead)["yhat"]
+        finally:
+            np.random.set_state(state)
     shares = [percent / 100 for percent in panel.settings.quantiles]
     return np.column_stack([drawn.mean(axis=1), np.quantile(drawn, shares, axis=1).T])
 

@@ -322,6 +322,15 @@ def test_only_the_columns_of_the_feature_specification_are_used(jobs: Jobs, buck
     assert summary["data"]["features"] == [{"column": "code", "kind": "category", "known_in_the_future": False}]
 
 
+def test_an_empty_list_of_features_leaves_all_columns_out(jobs: Jobs, bucket: Bucket) -> None:
+    spec = bucket.put("spec.json", json.dumps({"FeatureAttributeNames": []}))
+    uri = bucket.put("in/d.csv", weekly(1).assign(price=1))
+    events = jobs.train(problem("npts", FeatureSpecificationS3Uri=spec), [channel(uri)])
+    (candidate,) = training.candidates(events).values()
+    location = candidate["CandidateProperties"]["CandidateArtifactLocations"]["BacktestResults"]
+    assert json.loads(bucket.read(f"{location}/summary.json"))["data"]["features"] == []
+
+
 def test_algorithms_that_need_torch_are_left_out_aloud_where_they_were_asked_for(
     jobs: Jobs, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
