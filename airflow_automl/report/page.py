@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from airflow_automl import __version__
 from airflow_automl.report import plots
-from airflow_automl.report.document import duration_text
+from airflow_automl.report.document import duration_text, seconds_between
 from airflow_automl.report.sections import Card, section_of
 
 __all__ = ["render"]
@@ -77,6 +77,24 @@ def _matrix(insights: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"labels": matrix["labels"], "rows": rows}
 
 
+def _steps(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the timeline from the job's creation to its end or to now, each step with how long it lasted."""
+    job, seen = report["job"], [dict(each) for each in report["timeline"]]
+    if job["ended"] and (not seen or seen[-1]["status"] != job["status"]):
+        seen.append({"at": job["ended"], "status": job["status"], "secondary_status": job["secondary_status"]})
+    steps: list[dict[str, Any]] = [{"what": "Created", "at": job["created"]}]
+    for each in seen:
+        # While a job is in progress, and where both say the same, the second status tells more.
+        plain = each["status"] in {"InProgress", each["secondary_status"]}
+        what = each["secondary_status"] if plain else f"{each['status']} · {each['secondary_status']}"
+        steps.append({"what": what or each["status"], "at": each["at"]})
+    if not job["ended"]:
+        steps.append({"what": "Now" if seen else f"Now {job['status']}", "at": report["generated"]})
+    for step, after in zip(steps, [*steps[1:], None], strict=True):
+        step["lasted"] = seconds_between(step["at"], after["at"]) if after and step is not steps[0] else None
+    return steps
+
+
 def _cards(report: Mapping[str, Any]) -> list[Card]:
     section = section_of(report["job"]["problem_type"])
     if section is None:
@@ -121,6 +139,7 @@ def render(report: Mapping[str, Any]) -> str:
             plots=drawn,
             matrix=_matrix(insights),
             cards=cards,
+            steps=_steps(report),
             rows=_ROWS,
             gantt_cut=_GANTT if sum(row["seconds"] is not None for row in rows) > _GANTT else None,
             feature_count=len(importance or ()),

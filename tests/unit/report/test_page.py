@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 from xml.etree import ElementTree
@@ -155,3 +156,34 @@ def test_scores_of_any_size_can_be_drawn(values: list[float]) -> None:
 )
 def test_numbers(value: Any, text: str) -> None:
     assert plots.number(value) == text
+
+
+def test_the_timeline_says_how_long_each_step_lasted() -> None:
+    seen = [
+        {"at": "2026-11-21T04:00:05+00:00", "status": "InProgress", "secondary_status": "AnalyzingData"},
+        {
+            "at": "2026-11-21T04:01:35+00:00",
+            "status": "InProgress",
+            "secondary_status": "GeneratingModelInsightsReport",
+        },
+    ]
+    page = render(build(describe(), [], timeline=seen))
+    steps = re.findall(r"<li><b>(.*?)</b> <span>(.*?)</span></li>", page)
+    assert [(re.sub("<.*?>", "", what), at) for what, at in steps] == [
+        ("Created", "2026-11-21 04:00:00 UTC"),
+        ("AnalyzingData 1 min 30 s", "2026-11-21 04:00:05 UTC"),
+        ("GeneratingModelInsightsReport 25 s", "2026-11-21 04:01:35 UTC"),
+        ("Completed", "2026-11-21 04:02:00 UTC"),
+    ]
+    ended = [*seen, {"at": "2026-11-21T04:02:00+00:00", "status": "Completed", "secondary_status": "Completed"}]
+    assert render(build(describe(), [], timeline=ended)).count("Completed</b>") == 1
+
+
+def test_a_running_job_is_timed_until_now() -> None:
+    now = datetime(2026, 11, 21, 4, 0, 50, tzinfo=UTC)
+    running = describe(AutoMLJobStatus="InProgress", AutoMLJobSecondaryStatus="TrainingModels", EndTime=None)
+    seen = [{"at": "2026-11-21T04:00:05+00:00", "status": "InProgress", "secondary_status": "TrainingModels"}]
+    page = render(build(running, [], timeline=seen, now=now))
+    assert "<wbr>Models <small>45 s</small></b>" in page
+    assert "<li><b>Now</b> <span>2026-11-21 04:00:50 UTC</span></li>" in page
+    assert "Now In<wbr>Progress</b>" in render(build(running, [], now=now))
