@@ -19,7 +19,7 @@ from typing import IO, NamedTuple
 
 from airflow_automl.exceptions import AutoMLError
 
-READY_WITHIN = 120.0
+READY_WITHIN = 600.0
 STOP_WITHIN = 20.0
 
 
@@ -149,7 +149,7 @@ class Stack:
             }
         )
         process = self.airflow("airflow-standalone", "standalone")
-        wait_for_http(f"{url}/api/v2/monitor/health", process, READY_WITHIN * 2)
+        wait_for_http(f"{url}/api/v2/monitor/health", process, READY_WITHIN)
         self.run_airflow("airflow-dags-reserialize", "dags", "reserialize")
         return url, process
 
@@ -202,7 +202,7 @@ def wait_for_http(url: str, process: Process, within: float) -> None:
         if process.popen.poll() is not None:
             raise DemoFailed(f"{process.log.stem} ended early:\n{tail(process.log)}")
         try:
-            if httpx.get(url, timeout=2).status_code == 200:
+            if httpx.get(url, timeout=30).status_code == 200:
                 return
         except httpx.HTTPError:
             pass

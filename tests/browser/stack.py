@@ -30,7 +30,7 @@ class Airflow:
 
     def __init__(self, url: str, service: RunningService) -> None:
         self.url, self.service = url, service
-        self.api = httpx.Client(base_url=url, timeout=30)
+        self.api = httpx.Client(base_url=url, timeout=600)
         token = self.api.post("/auth/token", json={"username": "grace", "password": "grace"}).raise_for_status()
         self.api.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
 
@@ -58,7 +58,7 @@ class Airflow:
         return str(self.api.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").raise_for_status().json()["state"])
 
 
-def until(what: Callable[[], Any], seconds: float = 120.0) -> Any:
+def until(what: Callable[[], Any], seconds: float = 900.0) -> Any:
     """Ask until the answer is truthy."""
     deadline = time.monotonic() + seconds
     while not (answer := what()):
