@@ -1,0 +1,42 @@
+"""The doctor on the embedded Autopilot, which any newcomer starts with; and its logs through an unmodified client."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from airflow_automl.cli import main
+from airflow_automl.contract import tabular
+from tests.wire.autopilot import Autopilot
+
+
+def test_the_embedded_autopilot_is_ready(
+    idle_autopilot: Autopilot, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name, value in idle_autopilot.environment.items():
+        monkeypatch.setenv(name, value)
+    s3 = idle_autopilot.client("s3")
+    s3.put_object(Bucket="automl", Key="doctor/part-0.csv", Body=b"a,b\n1,2\n")
+    request = tabular("s3://automl/doctor/", target="b", problem_type="Regression", objective="MSE", max_runtime=60)
+    (tmp_path / "job.json").write_text(json.dumps(request))
+
+    assert main(["doctor", "--json", "--config", str(tmp_path / "job.json")]) == 0
+
+    found = {each["check"]: each["message"] for each in json.loads(capsys.readouterr().out)["findings"]}
+    assert list(found) == ["connection", "config", "region", "credentials", "service", "role", "output", "input"]
+    assert found["role"] == "not needed: the endpoint is not AWS's own"
+    assert found["input"] == "s3://automl/doctor/ has data that the caller can read"
+    assert "s3://automl/output/" in found["output"]
+    uploads = s3.list_multipart_uploads(Bucket="automl")
+    assert not uploads.get("Uploads"), "the doctor's upload was given up"
+
+
+def test_groups_of_users_are_motos(idle_autopilot: Autopilot) -> None:
+    logs = idle_autopilot.client("logs")
+    assert logs.describe_log_streams(logGroupName="/aws/sagemaker/TrainingJobs")["logStreams"] == []
+    with pytest.raises(logs.exceptions.ResourceNotFoundException):
+        logs.get_log_events(logGroupName="/aws/sagemaker/TrainingJobs", logStreamName="none/trainer")
+    logs.create_log_group(logGroupName="mine")
+    assert logs.describe_log_streams(logGroupName="mine")["logStreams"] == []
