@@ -123,15 +123,16 @@ class Predictor:
         """The features' names, in the order in which rows without a header are read."""
         return [feature.name for feature in self.features]
 
-    def answer(self, rows: pd.DataFrame) -> Mapping[str, Any]:
+    def answer(self, rows: pd.DataFrame, *, conformed: bool = False) -> Mapping[str, Any]:
         """All that the model says about some rows.
 
         :param rows: at least the columns of :attr:`columns`; numbers, dates and text are read as in training.
+        :param conformed: whether the rows have just these columns already, typed as in training.
         :return: ``predicted_label`` and, for classes, ``probability``, ``probabilities`` and ``labels``.
         :raises ArtifactError: a column is missing, or has values of another kind than in training.
         """
         try:
-            value: Any = conform(rows, self.features)
+            value: Any = rows if conformed else conform(rows, self.features)
         except KeyError as error:
             raise ArtifactError(
                 f"The rows lack the column {error}; the model takes {listing(self.columns, 30)}."

@@ -61,7 +61,7 @@ class _Loaded:
             return predictor.respond(body, content_type, accept)
         kind = payloads.negotiate(accept)
         rows = payloads.decode(body, content_type, predictor.features, predictor.metadata.get("target"))
-        answer = payloads.encode(predictor.answer(rows), self.keys, kind)
+        answer = payloads.encode(predictor.answer(rows, conformed=True), self.keys, kind)
         return answer, f"{kind}; charset=utf-8" if kind == payloads.CSV else kind
 
 
