@@ -134,7 +134,7 @@ def _artifacts(notebooks: Mapping[str, str], candidate: BestCandidate | None) ->
 
 def _datasets(uris: Iterable[str], kind: type[Dataset]) -> list[Dataset]:
     """OpenLineage names S3 data by bucket and key; each is named once."""
-    names = {}
+    names: dict[tuple[str, str], None] = {}
     for uri in uris:
         parts = urlsplit(uri)
         names[f"{parts.scheme}://{parts.netloc}", parts.path.strip("/") or "/"] = None
