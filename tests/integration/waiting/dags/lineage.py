@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from airflow.providers.openlineage.utils.selective_enable import enable_lineage
 from airflow.sdk import DAG
@@ -28,6 +28,8 @@ with DAG("lineage", schedule=None, start_date=datetime(2026, 1, 1), is_paused_up
             "AutoMLProblemTypeConfig": {"TabularJobConfig": {"TargetAttributeName": "y"}},
         },
         deferrable=True,
+        retries=30,
+        retry_delay=timedelta(seconds=1),
         poll_interval=1.0,
     )
 enable_lineage(dag)

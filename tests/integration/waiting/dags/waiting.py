@@ -63,7 +63,7 @@ with DAG("mapped", **COMMON):
 with DAG("sensors", **COMMON):
     train = SageMakerAutoMLJobOperator(task_id="train", config=CONFIG, wait_for_completion=False)
     job_name = "{{ ti.xcom_pull(task_ids='train', key='job', map_indexes=-1)['name'] }}"
-    watch: dict[str, Any] = {"poke_interval": 1.0, "timeout": 3600}
+    watch: dict[str, Any] = {"poke_interval": 1.0, "timeout": 3600, **TRIED_AGAIN}
     model = Asset("sensed_model")
     sensors = [
         SageMakerAutoMLJobSensor(

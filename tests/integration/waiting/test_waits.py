@@ -1,0 +1,115 @@
+"""Every way to wait, once, in a full Airflow; and what it tells metrics and lineage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.integration.waiting.autopilot import Autopilot
+from tests.integration.waiting.jobs import Jobs
+from tests.integration.waiting.stack import FullAirflow
+from tests.integration.waiting.statsd import Received
+from tests.service.running import ended, request
+
+SENSORS = ("from_trigger", "reschedule", "deferred")
+
+
+def test_sensors_wait_in_every_mode_and_hand_on_the_candidate(airflow: FullAirflow, service: Autopilot) -> None:
+    run = airflow.trigger("sensors", "sensors", script="phases,begin,wait,candidate-60,completed")
+    waiting = {
+        "train": "success",
+        "from_trigger": "deferred",
+        "reschedule": "up_for_reschedule",
+        "deferred": "deferred",
+        "times_out_from_trigger": "failed",
+    }
+    airflow.until(lambda: airflow.states(run) == waiting, f"the sensors wait: {waiting}")
+    (job,) = Jobs(service).of(run)
+    service.release(job["AutoMLJobName"])
+    airflow.until(lambda: airflow.run_state(run) == "failed", "the run has ended")
+    states = airflow.states(run)
+    assert {name: states[name] for name in SENSORS} == dict.fromkeys(SENSORS, "success")
+    for name in SENSORS:
+        best = airflow.xcom(run, name)
+        assert best["CandidateName"].startswith(job["AutoMLJobName"]), name
+    (event,) = airflow.asset_events("sensed_model")
+    assert event["extra"]["job"]["name"] == job["AutoMLJobName"]
+    assert event["source_task_id"] == "from_trigger"
+
+
+def test_mapped_tasks_have_a_job_each(airflow: FullAirflow, service: Autopilot) -> None:
+    run = airflow.trigger("mapped", "mapped")
+    airflow.until(lambda: airflow.run_state(run) == "success", "the mapped tasks have ended")
+    values = [
+        airflow.xcom(run, "train", map_index=index)["FinalAutoMLJobObjectiveMetric"]["Value"] for index in range(3)
+    ]
+    assert values == [0.61, 0.62, 0.63]
+    assert Jobs(service).states(run) == ["Completed"] * 3
+
+
+def test_a_restart_of_the_triggerer_neither_repeats_nor_loses_an_event(
+    airflow: FullAirflow, service: Autopilot
+) -> None:
+    sagemaker = service.client()
+
+    def train(name: str) -> None:
+        sagemaker.create_auto_ml_job_v2(**request(name, "phases,candidate-60,completed"))
+        assert ended(sagemaker, name, 120)["AutoMLJobStatus"] == "Completed"
+
+    def told() -> list[str]:
+        lists = [airflow.xcom(run, "names") or [] for run in airflow.runs("on_trained")]
+        return sorted(name for names in lists for name in names)
+
+    # The first look is the beginning: what ended before it is history.
+    airflow.until(lambda: any(airflow.watermarks("trained_model")), "the jobs are watched")
+    train("watched-1")
+    airflow.until(lambda: told() == ["watched-1"], "the first job is told")
+    airflow.stop("triggerer")
+    train("watched-2")
+    train("of-no-interest")
+    airflow.start("triggerer")
+    train("watched-3")
+    airflow.until(lambda: len(told()) >= 3, "all jobs are told")
+    assert told() == ["watched-1", "watched-2", "watched-3"]
+
+
+def test_lineage_is_told_as_the_provider_sends_it(airflow: FullAirflow, service: Autopilot, lineage_file: Path) -> None:
+    run = airflow.trigger("lineage", "lineage")
+    airflow.until(lambda: airflow.run_state(run) == "success", "the run has ended")
+
+    def told() -> list[dict[str, Any]]:
+        lines = lineage_file.read_text().splitlines() if lineage_file.exists() else []
+        events = [json.loads(line) for line in lines]
+        return [
+            event for event in events if event["eventType"] == "COMPLETE" and event["job"]["name"] == "lineage.train"
+        ]
+
+    (event,) = airflow.until(told, "the task's lineage is told")
+    (job,) = Jobs(service).of(run)
+    assert [(data["namespace"], data["name"]) for data in event["inputs"]] == [
+        ("s3://automl", "script/phases,candidate-71,completed")
+    ]
+    assert [data["name"].rpartition("/")[2] for data in event["outputs"]] == ["model.tar.gz"]
+    facet = event["run"]["facets"]["automl"]
+    assert (facet["jobName"], facet["status"], facet["bestValue"]) == (job["AutoMLJobName"], "Completed", 0.71)
+    assert event["job"]["facets"]["automl"]["problemType"] == "BinaryClassification"
+
+
+def test_metrics_of_the_watcher_arrive(airflow: FullAirflow, service: Autopilot, metrics: Received) -> None:
+    run = airflow.trigger("deferred", "metrics", script="phases,candidate-60,wait,completed")
+    airflow.until(lambda: airflow.states(run)["train"] == "deferred", "the task waits")
+    # The latency of an event is that of an end that was waited for.
+    airflow.until(lambda: "airflow.automl.poll_duration" in metrics.metrics, "the job is looked at")
+    (job,) = Jobs(service).of(run)
+    service.release(job["AutoMLJobName"])
+    airflow.until(lambda: airflow.run_state(run) == "success", "the run has ended")
+    expected = {
+        "airflow.automl.jobs_watched": "g",
+        "airflow.automl.calls": "c",
+        "airflow.automl.call_duration": "ms",
+        "airflow.automl.poll_duration": "ms",
+        "airflow.automl.event_latency": "ms",
+    }
+    airflow.until(lambda: expected.keys() <= metrics.metrics.keys(), f"{sorted(expected)} arrive")
+    assert {name: metrics.metrics[name][0] for name in expected} == expected
