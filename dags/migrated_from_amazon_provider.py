@@ -10,12 +10,14 @@ from airflow.sdk import DAG, Asset, Param
 
 from airflow_automl.contract import deployment, job_v1
 from airflow_automl.operators import SageMakerAutoMLJobOperator
+from airflow_automl.retries import automl_retry_policy
 
 with DAG(
     dag_id="migrated_from_amazon_provider",
     description="The amazon provider's SageMakerAutoMLOperator, before and after",
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    default_args={"retries": 2, "retry_policy": automl_retry_policy()},
     params={
         "data": Param("s3://acme-ml/churn/train/", type="string", pattern="^s3://.+", title="Training data"),
         "output": Param("s3://acme-ml/automl/", type="string", pattern="^s3://.+", title="Where results go"),

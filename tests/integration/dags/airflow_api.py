@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-RUN_WITHIN = 600.0
+RUN_WITHIN = 1500.0
 
 
 class Run(NamedTuple):
