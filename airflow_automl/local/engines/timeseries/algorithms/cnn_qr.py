@@ -16,6 +16,7 @@ from airflow_automl.local.engines.timeseries.algorithms.windows import (
     Batch,
     Windows,
     load_weights,
+    only_usable,
     save_weights,
     train,
 )
@@ -114,10 +115,11 @@ class CnnQr:
         context.check()
         batch = self.windows.last(panel)
         with torch.inference_mode():
-            found = self.network(batch) * batch.scale[:, None, None] + batch.level[:, None, None]
-        answer = np.sort(found.numpy().astype("float64"), axis=-1)
+            scaled = self.network(batch) * batch.scale[:, None, None] + batch.level[:, None, None]
+        answer = np.sort(scaled.numpy().astype("float64"), axis=-1)
         mean = answer[..., self._places(_DECILES)].mean(axis=-1, keepdims=True)
-        return np.concatenate([mean, answer[..., self._places(panel.settings.quantiles)]], axis=-1)
+        found = np.concatenate([mean, answer[..., self._places(panel.settings.quantiles)]], axis=-1)
+        return only_usable(panel, found)
 
     def _places(self, wanted: Sequence[int]) -> list[int]:
         return [self.quantiles.index(percent) for percent in wanted]

@@ -16,6 +16,7 @@ from airflow_automl.local.engines.timeseries.algorithms.windows import (
     Batch,
     Windows,
     load_weights,
+    only_usable,
     save_weights,
     train,
 )
@@ -98,7 +99,7 @@ class DeepAr:
             paths = self._draw(batch).numpy().astype("float64")
         shares = [percent / 100 for percent in panel.settings.quantiles]
         quantiles = np.quantile(paths, shares, axis=1).transpose(1, 2, 0)
-        return np.concatenate([paths.mean(axis=1)[..., None], quantiles], axis=-1)
+        return only_usable(panel, np.concatenate([paths.mean(axis=1)[..., None], quantiles], axis=-1))
 
     def _draw(self, batch: Batch) -> torch.Tensor:
         """Paths through the horizon: shape (series, paths, horizon)."""

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from airflow_automl.local.engines.timeseries.algorithms.base import SEED, Context, OutOfTime
+from airflow_automl.local.engines.timeseries.algorithms.base import SEED, Context, OutOfTime, usable
 from airflow_automl.local.engines.timeseries.frequency import Calendar
 from airflow_automl.local.engines.timeseries.panel import Panel, Series
 
-__all__ = ["Batch", "Windows", "load_weights", "save_weights", "train"]
+__all__ = ["Batch", "Windows", "load_weights", "only_usable", "save_weights", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -192,6 +192,12 @@ def train(
     if step < _WARM_UP:
         raise OutOfTime
     network.eval()
+
+
+def only_usable(panel: Panel, found: np.ndarray) -> np.ndarray:
+    """Take back what was said about series that say nothing: never changing, or hardly begun."""
+    nothing = [not usable(series) for series in panel.series]
+    return np.where(np.array(nothing)[:, None, None], np.nan, found)
 
 
 def save_weights(network: torch.nn.Module, folder: Path, windows: Windows, more: dict[str, Any]) -> None:
