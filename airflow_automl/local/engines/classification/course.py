@@ -141,8 +141,14 @@ class _Course:
         return OUT_OF_TIME
 
     def _usable(self) -> list[Approach]:
-        found, missing = [], []
-        for approach in self._problem.approaches:
+        """What is trained: the preferred approach and others, as many as may be; what is missing for these is told."""
+        ranked = sorted(self._problem.approaches, key=lambda approach: approach.name != self._problem.preferred)
+        most = self._criteria.get("MaxCandidates", len(ranked))
+        found: list[Approach] = []
+        missing: list[str] = []
+        for approach in ranked:
+            if len(found) == most:
+                break
             reason = approach.missing()
             if reason is None:
                 found.append(approach)
@@ -153,12 +159,7 @@ class _Course:
             raise JobFailure(" ".join(missing))
         for message in missing:
             self._run.events.partial_failure(message, "Candidate")
-        most = self._criteria.get("MaxCandidates", len(found))
-        if most < len(found):
-            # With fewer candidates than approaches the preferred one goes first.
-            ranked = sorted(found, key=lambda approach: approach.name != self._problem.preferred)[:most]
-            found = [approach for approach in found if approach in ranked]
-        return found
+        return [approach for approach in self._problem.approaches if approach in found]
 
     def _one(self, approach: Approach, deadline: Deadline) -> str | None:
         """Train one candidate and report it.

@@ -159,3 +159,15 @@ def test_an_object_of_a_manifest_that_is_missing_is_named(jobs, bucket):
     reason = failure(jobs.train(PROBLEM, [channel(uri, data_type="ManifestFile")]))
 
     assert "s3://learning-data/in/a/1.png: there is no such object" in reason
+
+
+@needs_weights
+def test_what_would_not_have_been_trained_anyway_is_not_missed(jobs, bucket, no_torch):
+    for number, (label, image) in enumerate(digits(0, 1, each=4)):
+        bucket.put(f"in/{label}/{number}.png", image)
+    problem = {"ImageClassificationJobConfig": {"CompletionCriteria": {"MaxCandidates": 1}}}
+
+    found = jobs.train(problem, [channel("s3://learning-data/in/")])
+
+    assert set(completed(found)) == {"efficientnet-lite0"}
+    assert not partial_failures(found)
