@@ -29,11 +29,11 @@ _KNOWN: dict[str, Any] = {"problem_type": "BinaryClassification", "objective": "
 _TUNING = {**_KNOWN, "mode": "HYPERPARAMETER_TUNING"}
 _STOPPED = "example-stopped"
 
-#: A job's name says how it ends. fastai is not among the packages that the demo needs: its candidate fails.
+#: A job's name says how it ends. torch is not among the packages that the demo needs: without it, nn-torch fails.
 _ENDS: Mapping[str, Mapping[str, Any]] = {
     "example-failed": {"target": "no_such_column", "max_runtime": 600},
     "example-definitions-only": {**_TUNING, "generate_candidate_definitions_only": True},
-    "example-with-warnings": {**_KNOWN, "mode": "ENSEMBLING", "algorithms": ["lightgbm", "extra-trees", "fastai"]},
+    "example-with-warnings": {**_KNOWN, "mode": "ENSEMBLING", "algorithms": ["lightgbm", "extra-trees", "nn-torch"]},
     "example-most-candidates": {**_TUNING, "max_candidates": 4},
     "example-runtime-limit": {**_TUNING, "max_candidates": 250, "max_runtime": 40},
     _STOPPED: {**_TUNING, "max_candidates": 250},
