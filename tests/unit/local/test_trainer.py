@@ -1,6 +1,7 @@
 """Jobs trained for real, on data that ships in packages, each in a process as the service starts it."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import signal
@@ -290,3 +291,27 @@ def test_few_rows_are_cross_validated_and_models_stacked(bucket, tmp_path):
     answer = predictor.predict_proba(frame.head(50))
     assert np.isfinite(np.asarray(answer, dtype=float)).all()
     assert json.loads(bucket.read(properties["CandidateArtifactLocations"]["ModelInsights"] + "/statistics.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (importlib.util.find_spec("torch") and importlib.util.find_spec("fastai")), reason="needs the extra torch"
+)
+def test_neural_networks_train_and_serve(bucket, tmp_path):
+    frame = churn(600)
+    config = {
+        "TargetAttributeName": "churn",
+        "ProblemType": "BinaryClassification",
+        "CompletionCriteria": {"MaxCandidates": 2, "MaxRuntimePerTrainingJobInSeconds": 120},
+        **algorithms("nn-torch", "fastai"),
+    }
+    request = {"AutoMLJobObjective": {"MetricName": "AUC"}, "DataSplitConfig": {"ValidationFraction": 0.25}}
+    folder = training.write_job(tmp_path / "neural", bucket.put("in/train.csv", frame), config, request=request)
+    code, found = run(folder, bucket, timeout=600)
+    assert code == 0, (folder / "trainer.log").read_text()[-3000:]
+    opened = open_artefacts(bucket, found, tmp_path)
+    models = {entry["InferenceContainers"][0]["Environment"]["MODEL_NAME"] for entry, _ in opened.values()}
+    assert models == {"NeuralNetTorch", "NeuralNetFastAI"}
+    for candidate, predictor in opened.values():
+        assert candidate["FinalAutoMLJobObjectiveMetric"]["Value"] > 0.6
+        assert predictor.predict_proba(frame.head(20)).notna().all(axis=None)
