@@ -58,7 +58,7 @@ def test_a_restart_of_the_triggerer_neither_repeats_nor_loses_an_event(
         assert ended(sagemaker, name, 120)["AutoMLJobStatus"] == "Completed"
 
     def told() -> list[str]:
-        # Not those that runs saw: Airflow puts events that come close together into one run, or leaves them to the next.
+        # Not what runs saw: Airflow puts events that come close together into one run, or leaves them to the next.
         return sorted(event["extra"]["payload"]["job"]["name"] for event in airflow.asset_events("trained_model"))
 
     # The first look is the beginning: what ended before it is history.
