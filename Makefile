@@ -80,7 +80,7 @@ types: setup
 
 unit: models
 	@echo "==> unit tests"
-	@$(BIN)/$(PYTEST) --dist loadscope -m "not slow" tests/unit tests/docs tests/packaging tests/stack
+	@$(BIN)/$(PYTEST) --dist loadscope -m "not slow" tests/unit
 
 lowest: $(LOWEST)/.ready
 	@echo "==> the Airflow side's tests on the lowest supported Airflow"
