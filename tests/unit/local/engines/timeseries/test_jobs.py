@@ -70,7 +70,7 @@ def test_a_job_from_data_to_a_report_and_a_served_forecast(jobs: Jobs, bucket: B
     frame = sales()
     uri = bucket.put("in/sales.parquet", frame.assign(ts=pd.to_datetime(frame["ts"])))
     wanted = problem(
-        *("npts", "ets", "prophet"),
+        *QUICK,
         horizon=7,
         ForecastQuantiles=["p90", "p50", "p5"],
         TimeSeriesConfig={"GroupingAttributeNames": ["shop"]},
@@ -87,7 +87,7 @@ def test_a_job_from_data_to_a_report_and_a_served_forecast(jobs: Jobs, bucket: B
     assert (resolved["problem_type"], resolved["objective"]) == ("TimeSeriesForecasting", "AverageWeightedQuantileLoss")
     assert resolved["completion_criteria"] == {"MaxCandidates": 1, "MaxAutoMLJobRuntimeInSeconds": 3600}
     candidates = labels(events)
-    assert set(candidates) == {"npts", "ets", "prophet", "ensemble"}
+    assert set(candidates) == {"npts", "ets", "ensemble"}
     order = [event["candidate"]["CandidateStatus"] for event in events if event["event"] == "candidate"]
     assert order[:4] == ["InProgress", "Completed", "InProgress", "Completed"]
     for candidate in candidates.values():
@@ -105,7 +105,7 @@ def test_a_job_from_data_to_a_report_and_a_served_forecast(jobs: Jobs, bucket: B
     assert set(locations) == {"BacktestResults", "Explainability", "ModelInsights"}
     _check_results(bucket, locations)
     _check_report(bucket, winner)
-    for label in ("ensemble", "prophet"):
+    for label in ("ensemble", "ets"):
         _check_served(bucket, candidates[label], training.digests(events), frame, tmp_path)
 
 
