@@ -46,7 +46,7 @@ def steps(describe: Mapping[str, Any]) -> list[Step]:
     ]
     if outcome.terminal:
         tone = "good" if outcome is Outcome.COMPLETED else "bad" if outcome in _BAD else "warning"
-        if outcome in _BAD:
+        if outcome in _BAD or outcome is Outcome.COMPLETED_WITHOUT_CANDIDATE:
             return [Step(words(way[0]), "done"), Step(_ENDS[outcome], tone)]
         return [*(Step(words(each), "done") for each in way), Step(_ENDS[outcome], tone)]
     if current not in way:

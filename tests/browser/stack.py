@@ -80,6 +80,8 @@ def running_airflow(folder: Path) -> Iterator[Airflow]:
             dags,
             {
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+                # A busy machine makes the API server slow; its tasks are not to fail of that.
+                "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "120",
                 "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
                 **{name: "" for name in os.environ if name.startswith("AIRFLOW__DATABASE")},
             },
