@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -245,7 +246,7 @@ def _job(folder: Path, options: argparse.Namespace, mode: str) -> dict[str, Any]
     import boto3
 
     from airflow_automl.contract.metrics import best
-    from airflow_automl.local import artifacts, trainer
+    from airflow_automl.local import artifacts
 
     _, test, target, metric = _read(folder)
     name = f"{folder.name}-{mode[:3].lower()}"
@@ -260,7 +261,7 @@ def _job(folder: Path, options: argparse.Namespace, mode: str) -> dict[str, Any]
     job = folder / name
     job.mkdir()
     began = time.time()
-    document = {
+    document: dict[str, Any] = {
         "schema_version": 1,
         "name": name,
         "arn": f"arn:aws:sagemaker:us-east-1:123456789012:automl-job/{name}",
@@ -280,11 +281,18 @@ def _job(folder: Path, options: argparse.Namespace, mode: str) -> dict[str, Any]
         "output": f"s3://{BUCKET}-{name}/out/",
     }
     (job / "spec.json").write_text(json.dumps(document))
-    with contextlib.redirect_stdout(sys.stderr):
-        completed = trainer.train(job)
+    trainer = subprocess.Popen(
+        [sys.executable, "-m", "airflow_automl.local.trainer", str(job)], stdout=sys.stderr, start_new_session=True
+    )
+    # As the service ends it: what was completed by then counts.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        trainer.wait(max(document["deadline"] + 1 - time.time(), 0))
+    if trainer.poll() is None:
+        os.killpg(trainer.pid, signal.SIGKILL)
+        trainer.wait()
     seconds = time.time() - began
     events = [json.loads(line) for line in (job / "events.jsonl").read_text().splitlines()]
-    if not completed:
+    if events[-1]["event"] == "failed":
         raise SystemExit(events[-1]["reason"])
     candidates = {e["candidate"]["CandidateName"]: e["candidate"] for e in events if e["event"] == "candidate"}
     chosen = best([entry for entry in candidates.values() if entry["CandidateStatus"] == "Completed"], metric)
