@@ -54,7 +54,9 @@ def get_provider_info():  # type: ignore[no-untyped-def]
         "triggers": [
             {
                 "integration-name": "Amazon SageMaker Autopilot",
-                "python-modules": [f"airflow_automl.triggers.{module}" for module in ("event", "job", "resource", "slot")],
+                "python-modules": [
+                    f"airflow_automl.triggers.{module}" for module in ("event", "job", "resource", "slot")
+                ],
             }
         ],
         "notifications": ["airflow_automl.notifications.SageMakerAutoMLNotifier"],
