@@ -87,7 +87,6 @@ def task_tab(dag_id: str, run_id: str, mapped: str = "") -> str:
 def training(airflow: Airflow) -> tuple[str, str]:
     """A run whose job trains until it is let; its id, and the job's name."""
     run_id = airflow.trigger("churn_models")
-    airflow.trigger("models_by_country")
     return run_id, airflow.job("churn_models", run_id)
 
 
@@ -116,8 +115,7 @@ def test_a_task_shows_its_job_and_the_job_grows_before_ones_eyes(
 
 
 def test_a_mapped_task_shows_all_its_jobs_and_each_instance_its_own(airflow: Airflow, tab: Watched) -> None:
-    runs = airflow.api.get("/api/v2/dags/models_by_country/dagRuns").json()["dag_runs"]
-    run_id = runs[0]["dag_run_id"]
+    run_id = airflow.trigger("models_by_country")
     names = [airflow.job("models_by_country", run_id, index) for index in (0, 1)]
     for index, name in enumerate(names):
         frame = tab.open(task_tab("models_by_country", run_id, f"/mapped/{index}"))
