@@ -131,12 +131,12 @@ def test_dag_and_task_have_a_tab_too(tab: Watched, training: tuple[str, str]) ->
 
 
 def test_a_failed_job_says_why(airflow: Airflow, tab: Watched, shot: Any) -> None:
-    run_id = airflow.trigger("churn_models", script="phases,candidate-70,partial-fastai,failed")
+    run_id = airflow.trigger("churn_models", script="phases,candidate-70,partial-Candidate,failed")
     airflow.job("churn_models", run_id)
     frame = tab.open(task_tab("churn_models", run_id))
     playwright.expect(frame.locator(".verdict .badge")).to_have_text("Failed", timeout=PATIENCE)
     assert "The column 'target' is not in the data" in frame.locator(".verdict").inner_text()
-    assert "no fastai" in frame.locator(".problems").inner_text()
+    assert "no Candidate" in frame.locator(".problems").inner_text()
     shot("task-failed")
 
 
