@@ -91,8 +91,8 @@ integration: models
 	@echo "==> integration tests: real DAGs, real service"
 	@$(BIN)/$(PYTEST) --dist loadfile -m "not slow" tests/integration tests/browser tests/docs tests/packaging tests/stack
 
-bench: setup ## the figures of the README
-	@for script in $$(ls benchmarks/*.py | grep -v '/_'); do echo "==> $$script"; $(BIN)/python $$script; done
+bench: models ## the figures of the README
+	@for script in $$(ls benchmarks/*.py | grep -v '/_'); do echo "==> $$script"; PYTHONPATH=. $(BIN)/python $$script; done
 
 docs: setup ## build the documentation, strictly
 	@echo "==> documentation"

@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
-from classification import HEAD, Row, job, line, measured
+from _classification import HEAD, Row, job, line, measured
 
 SEED = 0
 SIDE = 64

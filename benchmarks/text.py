@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from classification import HEAD, Row, job, line, measured
+from _classification import HEAD, Row, job, line, measured
 
 if TYPE_CHECKING:
     import pandas as pd
