@@ -21,5 +21,8 @@ with DAG("churn_models", schedule=None, params={"script": Param(TRAINING, type="
 
 with DAG("models_by_country", schedule=None):
     SageMakerAutoMLJobOperator.partial(task_id="train", deferrable=True, poll_interval=1).expand(
-        config=[request(f"phases,candidate-{score},completed") for score in (64, 81)]
+        config=[
+            request("phases,candidate-64,completed"),
+            request("phases,candidate-81,partial-ExplainabilityError,completed"),
+        ]
     )
