@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_automl.contract import tabular
+from airflow_automl.contract import deployment, tabular
 from airflow_automl.demo import dataset
 
 __all__ = ["LIVE", "start_runs", "submit"]
@@ -28,12 +29,18 @@ LIVE = {
 _KNOWN: dict[str, Any] = {"problem_type": "BinaryClassification", "objective": "AUC", "max_runtime": 600}
 _TUNING = {**_KNOWN, "mode": "HYPERPARAMETER_TUNING"}
 _STOPPED = "example-stopped"
+_WARNED = "example-with-warnings"
 
-#: A job's name says how it ends. torch is not among the packages that the demo needs: without it, nn-torch fails.
+#: A job's name says how it ends.
 _ENDS: Mapping[str, Mapping[str, Any]] = {
     "example-failed": {"target": "no_such_column", "max_runtime": 600},
     "example-definitions-only": {**_TUNING, "generate_candidate_definitions_only": True},
-    "example-with-warnings": {**_KNOWN, "mode": "ENSEMBLING", "algorithms": ["lightgbm", "extra-trees", "nn-torch"]},
+    _WARNED: {
+        **_KNOWN,
+        "mode": "ENSEMBLING",
+        "algorithms": ["lightgbm", "extra-trees"],
+        "deployment": deployment(_WARNED),
+    },
     "example-most-candidates": {**_TUNING, "max_candidates": 4},
     "example-runtime-limit": {**_TUNING, "max_candidates": 250, "max_runtime": 40},
     _STOPPED: {**_TUNING, "max_candidates": 250},
@@ -50,6 +57,7 @@ def submit(s3: Any, sagemaker: Any, split: dataset.Split, defaults: Mapping[str,
     """
     body = dataset.to_csv(split.train.head(ROWS), header=True)
     s3.put_object(Bucket=dataset.BUCKET, Key="examples/train/part-0.csv", Body=body)
+    _take_endpoint_name(sagemaker, defaults["role_arn"])
     for name, options in _ENDS.items():
         request = tabular(
             _DATA,
@@ -67,6 +75,20 @@ def submit(s3: Any, sagemaker: Any, split: dataset.Split, defaults: Mapping[str,
             continue
         if name == _STOPPED:
             threading.Thread(target=_stop_after_first_candidate, args=(sagemaker, name), daemon=True).start()
+
+
+def _take_endpoint_name(sagemaker: Any, role: str) -> None:
+    """Give its endpoint's name to another endpoint, so that the job trains a model and can't deploy it."""
+    container = {"Image": "of-somebody-else", "ModelDataUrl": f"s3://{dataset.BUCKET}/examples/model.tar.gz"}
+    variant = {"VariantName": "all", "ModelName": _WARNED, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+    for create, options in (
+        (sagemaker.create_model, {"ModelName": _WARNED, "ExecutionRoleArn": role, "PrimaryContainer": container}),
+        (sagemaker.create_endpoint_config, {"EndpointConfigName": _WARNED, "ProductionVariants": [variant]}),
+        (sagemaker.create_endpoint, {"EndpointName": _WARNED, "EndpointConfigName": _WARNED}),
+    ):
+        # An earlier run of the demo may have made it.
+        with contextlib.suppress(sagemaker.exceptions.ClientError):
+            create(**options)
 
 
 def _stop_after_first_candidate(sagemaker: Any, name: str) -> None:
