@@ -39,7 +39,8 @@ class Row:
     @property
     def tone(self) -> str:
         """How the status is coloured."""
-        return _TONES.get(self.status, "running")
+        # All that a completed job gives as a reason is what went wrong on its way.
+        return "warning" if self.status == "Completed" and self.reason else _TONES.get(self.status, "running")
 
     @property
     def running(self) -> bool:
