@@ -10,7 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 WORKERS ?= 2
-PYTEST := python -m pytest -q -n $(WORKERS)
+# In the order of the files: the long ones are few tests each, and would otherwise come last, on one worker.
+PYTEST := python -m pytest -q -n $(WORKERS) --no-loadscope-reorder
 UV_COMPILE := $(BIN)/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	--generate-hashes --no-annotate --custom-compile-command "make lock"
 
