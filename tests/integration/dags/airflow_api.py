@@ -74,16 +74,21 @@ class Airflow:
         lines = self._client.get(path, params={"full_content": True}).raise_for_status().json()["content"]
         return "\n".join(str(line["event"] if isinstance(line, dict) else line) for line in lines)
 
-    def asset_runs(self, dag_id: str, count: int) -> list[Run]:
-        """The runs that asset events have made, once there are so many of them."""
+    def asset_run(self, dag_id: str, source: Run | None = None) -> Run:
+        """The run that an asset event has made, once there is one.
+
+        :param source: the run that updated the asset; ``None`` if nobody else could have.
+        """
         deadline = time.monotonic() + RUN_WITHIN
         while time.monotonic() < deadline:
             found = self._client.get(f"/api/v2/dags/{dag_id}/dagRuns", params={"run_type": "asset_triggered"})
-            runs = found.raise_for_status().json()["dag_runs"]
-            if len(runs) >= count:
-                return [Run(dag_id, run["dag_run_id"]) for run in runs]
+            for each in found.raise_for_status().json()["dag_runs"]:
+                run = Run(dag_id, each["dag_run_id"])
+                events = self._client.get(f"{run.path}/upstreamAssetEvents").raise_for_status().json()["asset_events"]
+                if source is None or source.run_id in {event["source_run_id"] for event in events}:
+                    return run
             time.sleep(0.3)
-        raise AssertionError(f"there are not {count} runs of {dag_id} that asset events made")
+        raise AssertionError(f"there is no run of {dag_id} that an event of {source} made")
 
     def asset_event(self, name: str, extra: dict[str, Any]) -> None:
         """Say that somebody has updated an asset."""

@@ -107,8 +107,8 @@ def test_the_examples_do_what_they_say(world: World, airflow: Airflow, segments:
         s3.put_object(Bucket=dataset.BUCKET, Key=key, Body=dataset.to_csv(customers, header=False))
     airflow.asset_event("s3://acme-ml/churn/new/", {"path": f"s3://{dataset.BUCKET}/churn/new/monday/"})
     second = airflow.trigger("champion_challenger", {**SMALL, "min_gain": 0.002})
-    (deployed,) = airflow.asset_runs("deploy_on_new_model", 1)
-    (scored,) = airflow.asset_runs("batch_scoring", 1)
+    deployed = airflow.asset_run("deploy_on_new_model", migrated)
+    scored = airflow.asset_run("batch_scoring")
     ends = airflow.follow([v1, approved, rejected, many, second, deployed, scored])
     assert {state for state, _ in ends.values()} == {"success"}, ends
 

@@ -104,8 +104,7 @@ def test_a_binary_job_from_data_to_reports(bucket, tmp_path):
         "ENSEMBLING",
     )
     missing = [event["message"] for event in found if event["event"] == "partial_failure"]
-    assert missing == [message for message in missing if "nn-torch" in message]
-    assert len(missing) == 1
+    assert ["nn-torch" in message for message in missing] == ([] if importlib.util.find_spec("torch") else [True])
     opened = open_artefacts(bucket, found, tmp_path)
     assert len(opened) == 3
     validation = frame[700:]
