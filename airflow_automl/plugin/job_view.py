@@ -18,6 +18,7 @@ REFRESH = 5
 _ROWS = 100
 _COLUMNS = 6
 _STRIPS = 6
+_PROBLEMS = 20
 
 
 def job_view(
@@ -43,6 +44,7 @@ def job_view(
     names = document["metric_names"][:_COLUMNS]
     measured = [name for name in document["metric_names"] if any(name in row["metrics"] for row in rows)]
     objective = summary["objective"]
+    problems = _problems(document)
     return {
         "job": job,
         "source": source,
@@ -62,9 +64,17 @@ def job_view(
         "progress": plots.progress(document["progress"], objective) if document["progress"] and objective else None,
         "strips": plots.metric_strips(rows, measured[:_STRIPS]) if len(rows) > 1 and measured else None,
         "gantt": plots.gantt(rows, job["created"], job["ended"], 20),
-        "problems": [each for each in document["problems"] if each["message"] != document["verdict"]["sentence"]],
+        "problems": problems[:_PROBLEMS],
+        "hidden_problems": max(0, len(problems) - _PROBLEMS),
         "notes": list(notes),
     }
+
+
+def _problems(document: Mapping[str, Any]) -> list[Mapping[str, str]]:
+    """Pick what is more than the verdict says; a candidate that was given up for better ones is no problem."""
+    given_up = {f"candidate {row['name']}" for row in document["leaderboard"] if row["status"] == "Stopped"}
+    said = document["verdict"]["sentence"]
+    return [each for each in document["problems"] if each["message"] != said and each["where"] not in given_up]
 
 
 def _leader(rows: Sequence[Mapping[str, Any]], objective: str | None, summary: Mapping[str, Any]) -> dict[str, Any]:

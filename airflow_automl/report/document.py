@@ -270,7 +270,9 @@ def _problems(
         for reason in answer.get("PartialFailureReasons") or ()
     ]
     if states.deployment_failed(answer):
-        found.append({"where": "deployment", "message": "The endpoint that was asked for does not exist."})
+        found.append(
+            {"where": "deployment", "message": "The best candidate was not deployed, although that was asked for."}
+        )
     found += [{"where": f"candidate {row['name']}", "message": str(row["failure"])} for row in rows if row["failure"]]
     found += [{"where": "report", "message": str(note)} for note in (insights or {}).get("notes", ())]
     return found

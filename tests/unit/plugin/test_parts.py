@@ -12,10 +12,11 @@ from airflow_automl.contract.states import ORDER, PAIRS
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.plugin import manual, rows
 from airflow_automl.plugin.account import Source
+from airflow_automl.plugin.job_view import job_view
 from airflow_automl.plugin.known import Owner, owner_of
 from airflow_automl.plugin.links import Links, console_links
 from airflow_automl.plugin.phases import steps, words
-from tests.unit.report.samples import describe
+from tests.unit.report.samples import candidate, describe
 
 SOURCE = Source("aws_default")
 
@@ -69,6 +70,27 @@ def test_the_mode_that_auto_chose_shows_by_what_it_does() -> None:
     training = steps(describe(AutoMLJobStatus="InProgress", AutoMLJobSecondaryStatus="TrainingModels", **answer))
     assert "Feature engineering" in [step.label for step in tuning]
     assert "Pre training" in [step.label for step in training]
+
+
+# The page of a job
+
+
+def test_candidates_that_failed_are_problems_and_those_given_up_for_better_ones_are_not() -> None:
+    failed = [candidate(f"failed-{number}", None, number) | {"FailureReason": "no memory"} for number in range(22)]
+    stopped = candidate("stopped", None, 30) | {"CandidateStatus": "Stopped", "FailureReason": "others did better"}
+    best = candidate("best", 0.9, 31)
+    view = job_view(
+        describe(BestCandidate=best),
+        [best, stopped, *failed],
+        source=SOURCE,
+        owner=None,
+        tags={},
+        report={},
+        on_aws=False,
+    )
+    assert {each["message"] for each in view["problems"]} == {"no memory"}
+    assert (len(view["problems"]), view["hidden_problems"]) == (20, 2)
+    assert [row["failure"] for row in view["rows"] if row["name"] == "stopped"] == ["others did better"]
 
 
 # Rows
