@@ -15,14 +15,14 @@ __all__ = ["LIVE", "start_runs", "submit"]
 ROWS = 1500
 _DATA = f"s3://{dataset.BUCKET}/examples/train/"
 
-#: The configuration of the run that trains while the pages are looked at; it can be stopped there.
+#: The configuration of the run that trains while the pages are looked at: until its limit, unless it is stopped there.
 LIVE = {
     "data": f"{dataset.FOLDER}/train/",
     "target": dataset.TARGET,
     "problem_type": "BinaryClassification",
     "objective": "AUC",
     "mode": "HYPERPARAMETER_TUNING",
-    "max_candidates": 60,
+    "max_candidates": 750,
     "max_runtime_minutes": 10,
 }
 
