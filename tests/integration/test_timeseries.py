@@ -17,6 +17,9 @@ from tests.service.running import ROLE, RunningService, ended, real_service, unt
 pytest.importorskip("statsforecast", reason="the extra 'timeseries' is not installed")
 pytest.importorskip("prophet", reason="the extra 'timeseries' is not installed")
 
+# The example DAG's test takes the same way in `make test`.
+pytestmark = pytest.mark.slow
+
 FLIGHTS = daily_flights(carriers=2)
 
 
