@@ -94,7 +94,6 @@ def running_airflow(folder: Path) -> Iterator[Airflow]:
         ).stdout
         stack.environment.update(parse_environment(printed))
         stack.environment.pop("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", None)
-        stack.run_airflow("db-migrate", "db", "migrate")
         url, _ = stack.start_standalone(",".join(f"{name}:{role}" for name, role in USERS.items()))
         yield Airflow(url, service)
 
