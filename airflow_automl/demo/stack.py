@@ -107,12 +107,14 @@ class Stack:
         self.environment.update(parse_environment(printed))
 
     def use_airflow(self, dags: Path, overrides: Mapping[str, str]) -> None:
-        """Point Airflow at a home of its own inside the folder."""
+        """Point Airflow at a home and a database of its own inside the folder, whatever the caller's are."""
         binaries = str(Path(sys.executable).parent)
+        home = self.folder / "airflow"
         self.environment.update(
             {
                 "PATH": f"{binaries}{os.pathsep}{self.environment.get('PATH', '')}",
-                "AIRFLOW_HOME": str(self.folder / "airflow"),
+                "AIRFLOW_HOME": str(home),
+                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
                 "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
                 "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
                 "AIRFLOW__CORE__UNIT_TEST_MODE": "False",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -83,7 +82,6 @@ def running_airflow(folder: Path) -> Iterator[Airflow]:
                 # A busy machine makes the API server slow; its tasks are not to fail of that.
                 "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "120",
                 "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
-                **{name: "" for name in os.environ if name.startswith("AIRFLOW__DATABASE")},
             },
         )
         printed = subprocess.run(
@@ -93,7 +91,6 @@ def running_airflow(folder: Path) -> Iterator[Airflow]:
             text=True,
         ).stdout
         stack.environment.update(parse_environment(printed))
-        stack.environment.pop("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", None)
         url, _ = stack.start_standalone(",".join(f"{name}:{role}" for name, role in USERS.items()))
         yield Airflow(url, service)
 
