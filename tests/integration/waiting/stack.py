@@ -168,7 +168,8 @@ class FullAirflow:
     # What a user does
 
     def trigger(self, dag_id: str, run_id: str, **conf: Any) -> Run:
-        """Run a DAG."""
+        """Run a DAG; the run's id is made unique, so that a test can be run again."""
+        run_id = f"{run_id}-{secrets.token_hex(3)}"
         body = {"logical_date": None, "dag_run_id": run_id, "conf": conf}
         self.api.post(f"/dags/{dag_id}/dagRuns", json=body).raise_for_status()
         return dag_id, run_id
