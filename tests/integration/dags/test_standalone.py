@@ -90,17 +90,18 @@ def test_the_examples_do_what_they_say(world: World, airflow: Airflow, segments:
     migrated = airflow.trigger("migrated_from_amazon_provider", {**SMALL, "output": f"s3://{dataset.BUCKET}/automl/"})
     many = airflow.trigger("many_segments", {**SMALL, "segments": segments})
 
-    for run, option in ((approved, "Approve"), (rejected, "Reject")):
+    for run in (approved, rejected):
         question = airflow.question(run, "ask")
         assert question["options"] == ["Approve", "Reject"]
         best = value(airflow.xcom(run, "train", "return_value"))["CandidateName"]
         assert question["subject"] == f"Deploy {best}?"
         assert "| Candidate | AUC |" in question["body"]
         assert f"| `{best}` | 0." in question["body"]
-        airflow.answer(run, "ask", option)
-
     ends = airflow.follow([first, migrated])
     assert {state for state, _ in ends.values()} == {"success"}, ends
+    # People answer late; Airflow fails a task that is answered before the scheduler has heard that it asks.
+    airflow.answer(approved, "ask", "Approve")
+    airflow.answer(rejected, "ask", "Reject")
     customers = dataset.load().test.head(40).drop(columns=dataset.TARGET)
     for day in ("monday", "tuesday"):
         key = f"churn/new/{day}/part-0.csv"
