@@ -32,12 +32,11 @@ with DAG(
 
     @task(multiple_outputs=True)
     def new_model() -> dict[str, Any]:
-        """The newest of the events that this run was made for: several may have come together."""
-        events = get_current_context()["triggering_asset_events"][MODEL]
-        extra = events[-1].extra
-        if not extra.get("best_candidate"):
-            raise AirflowSkipException(f"The event of {events[-1].timestamp} brings no candidate")
-        return {"candidate": extra["best_candidate"], "job": extra["job"]}
+        """The newest of the events that this run was made for: several may have come together, in any order."""
+        newest = max(get_current_context()["triggering_asset_events"][MODEL], key=lambda event: event.timestamp)
+        if not newest.extra.get("best_candidate"):
+            raise AirflowSkipException(f"The event of {newest.timestamp} brings no candidate")
+        return {"candidate": newest.extra["best_candidate"], "job": newest.extra["job"]}
 
     model = new_model()
     SageMakerAutoMLDeployOperator(

@@ -18,6 +18,7 @@ from airflow_automl.local.engines.base import Run
 from airflow_automl.local.engines.budget import Budget
 from airflow_automl.local.engines.candidates import Candidate
 from airflow_automl.local.engines.ensembling.model import prepare
+from airflow_automl.local.engines.reports import best
 
 __all__ = ["measure", "scores"]
 
@@ -42,7 +43,7 @@ def measure(
     :param dataset: what was trained on.
     :param predictor: AutoGluon's.
     :param candidates: AutoGluon's name of a model → its candidate.
-    :param budget: what does not fit is left out.
+    :param budget: what does not fit is left out; the best candidate comes first.
     """
     from autogluon.common.utils.log_utils import set_logger_verbosity
 
@@ -51,24 +52,25 @@ def measure(
     if len(sample) > TRAIN_SAMPLE:
         sample = sample.iloc[np.sort(np.random.default_rng(SEED).choice(len(sample), TRAIN_SAMPLE, replace=False))]
     rows = prepare(sample[dataset.columns], dataset.features)
+    transformed = predictor.transform_features(rows)
     truth, weights = sample[dataset.target].to_numpy(), dataset.weights(sample)
     until = time.monotonic() + budget.share(60.0)
-    predictor.persist(models=list(candidates), max_memory=0.3)
-    cached: dict[str, Any] = {}
-    for name, candidate in candidates.items():
+    chosen = best.best_of(candidates.values(), dataset.objective)
+    for name, candidate in sorted(candidates.items(), key=lambda entry: entry[1] is not chosen):
         if time.monotonic() > until:
             log.warning("No time left to measure %s on the training data", name)
             break
-        if not cached:
-            # One transformation and one prediction of each base model serve all candidates.
-            cached = _predictions(predictor, rows, list(candidates))
-        predicted = cached[name]
+        # One at a time: all of them may be more than fits into memory, and take longer to load than there is time.
+        # AutoGluon's own check of the memory would take longer than the measurement.
+        predictor.persist(models=[name], max_memory=None)
+        predicted = _predictions(predictor, transformed, name)
         if dataset.classification:
             predicted = predicted[list(dataset.labels)]
         candidate.train = metrics.scores(
             dataset.problem_type, truth, predicted.to_numpy(), dataset.labels, weights, candidate.threshold
         )
         candidate.validation["InferenceLatency"] = _latency(predictor, rows.iloc[:1], name)
+        predictor.unpersist()
         run.events.candidate(candidate.document())
 
 
@@ -90,12 +92,9 @@ def scores(dataset: TabularDataset, predictor: Any, model: str) -> Callable[[pd.
     return predict
 
 
-def _predictions(predictor: Any, rows: Any, models: list[str]) -> dict[str, Any]:
-    if predictor.problem_type == "regression":
-        found: dict[str, Any] = predictor.predict_multi(rows, models=models)
-    else:
-        found = predictor.predict_proba_multi(rows, models=models)
-    return found
+def _predictions(predictor: Any, transformed: Any, model: str) -> Any:
+    predict = predictor.predict_multi if predictor.problem_type == "regression" else predictor.predict_proba_multi
+    return predict(transformed, models=[model], transform_features=False)[model]
 
 
 def _latency(predictor: Any, row: Any, model: str) -> float:
