@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections import deque
+from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING
 
 from airflow_automl.exceptions import AutoMLError
+from airflow_automl.triggers._watcher.listing import OVERLAP
 
 if TYPE_CHECKING:
     from airflow_automl.triggers._watcher.listing import Listing
@@ -18,14 +19,14 @@ __all__ = ["SlotLine"]
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two counts of the account's running jobs.
+#: Seconds between two looks at the account's jobs.
 LOOK_INTERVAL = 10.0
-#: Seconds after which somebody is let go although no job has ended: more may be allowed than was seen. Doubled by each
-#: probe that finds the account as full as it was.
+#: Seconds after which one more is let go than seems to be free: more may be allowed than was seen. Doubled by each such
+#: probe, until more are seen at once.
 PROBE_AFTER, PROBE_AFTER_AT_MOST = 20.0, 600.0
-#: Seconds in which a task that was let go is expected to submit its job.
-CLAIM = 20.0
-#: Pages of 100 running jobs to count; no account runs so many.
+#: Seconds in which a task that was let go is expected to submit its job: a worker has to be found for it.
+CLAIM = 60.0
+#: Pages of 100 jobs to look at; no account runs so many at once.
 PAGES = 10
 
 
@@ -33,8 +34,9 @@ class SlotLine:
     """First come, first served; the front of the line goes when a job has ended.
 
     AWS tells nobody how many jobs an account may run. But every task in this line was refused, so that the account was
-    full when it came: the number of running jobs that was seen then is taken for the quota, until more are seen, or
-    until a task was let go and no job came of it.
+    full when it came: the most jobs that were seen at once, running or submitted between two looks, are taken for the
+    quota. A task that was let go holds a claim to its slot, until a job comes of it. If the task is refused again it
+    comes back, and what is seen then is the quota.
 
     :param listing: the watcher's lists.
     """
@@ -44,8 +46,11 @@ class SlotLine:
         self._line: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = count()
         self._quota = 1
-        self._running: set[str] | None = None
-        self._claims: deque[float] = deque()
+        self._claims: dict[float, float] = {}
+        """When the task first asked → when it was let go."""
+        self._refused = False
+        self._looked: datetime | None = None
+        self._known: set[str] = set()
         self._probed = float("-inf")
         self._probe_after = PROBE_AFTER
 
@@ -57,6 +62,8 @@ class SlotLine:
 
         :param since: when the task first asked, in seconds since the epoch: one that was refused again keeps its place.
         """
+        if self._claims.pop(since, None) is not None:
+            self._refused = True
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._line, (since, next(self._order), future))
         await future
@@ -64,43 +71,63 @@ class SlotLine:
     async def serve(self) -> None:
         """Let tasks go, for as long as any wait; begun with the first of them."""
         loop = asyncio.get_running_loop()
-        self._probed, self._probe_after, self._running = loop.time(), PROBE_AFTER, None
+        self._probed, self._probe_after, self._looked = loop.time(), PROBE_AFTER, None
         while True:
             running: set[str] | None = None
             try:
+                since: datetime | None = None if self._looked is None else self._looked - OVERLAP
+                changed, now, _ = await self._listing.changed_since(since, PAGES)
                 running = await self._listing.unfinished(PAGES)
             except AutoMLError as error:
-                log.warning("The account's running AutoML jobs can't be counted: %s", error)
+                log.warning("The account's AutoML jobs can't be counted: %s", error)
+            else:
+                self._take_in(running, set(changed), first=since is None)
+                self._looked = now
             self._let_go(running, loop.time())
             if not len(self):
                 return
             await asyncio.sleep(LOOK_INTERVAL)
 
+    def _take_in(self, running: set[str], changed: set[str], *, first: bool = False) -> None:
+        """Settle the claims of tasks that have submitted, and learn the quota.
+
+        A short job may have come and gone between two looks: only its change is seen.
+
+        :param running: jobs that have not ended.
+        :param changed: jobs that were submitted or have changed since the last look.
+        :param first: whether no look came before, so that nothing is new.
+        """
+        seen = running | changed
+        submitted = 0 if first else min(len(seen - self._known), len(self._claims))
+        self._known = seen
+        for since in list(self._claims)[:submitted]:
+            del self._claims[since]
+        if self._refused:
+            self._quota = max(1, len(running), submitted + len(self._claims))
+        elif max(len(running), submitted) > self._quota:
+            self._quota, self._probe_after = max(len(running), submitted), PROBE_AFTER
+        self._refused = False
+
     def _let_go(self, running: set[str] | None, now: float) -> None:
-        free = 0
-        if running is not None:
-            self._take_in(running, now)
-            free = self._quota - len(running) - len(self._claims)
-        if free <= 0 and not self._claims and now - self._probed >= self._probe_after:
-            free = 1
+        """Let as many go as seem to have room, and one more now and then.
+
+        :param running: jobs that have not ended, ``None`` where nobody knows.
+        :param now: by the loop's clock.
+        """
+        # Whoever has neither come back nor submitted will not: it was cleared, or has waited long enough.
+        claims = {since: gone for since, gone in self._claims.items() if gone > now - CLAIM}
+        if running is None and len(claims) < len(self._claims):
+            # Unless nobody can see its job: then it was not refused, and the next one may try.
+            self._probe_after = PROBE_AFTER
+        self._claims = claims
+        free = 0 if running is None else max(0, self._quota - len(running) - len(self._claims))
+        if not self._claims and now - self._probed >= self._probe_after:
+            free += 1
             self._probed = now
             self._probe_after = min(2 * self._probe_after, PROBE_AFTER_AT_MOST)
         while free > 0 and self._line:
-            _, _, future = heapq.heappop(self._line)
+            since, _, future = heapq.heappop(self._line)
             if not future.done():
                 future.set_result(None)
-                self._claims.append(now)
+                self._claims[since] = now
                 free -= 1
-
-    def _take_in(self, running: set[str], now: float) -> None:
-        """Settle the claims of tasks that have submitted, and learn from those that have not."""
-        before = running if self._running is None else self._running
-        for _ in range(min(len(running - before), len(self._claims))):
-            self._claims.popleft()
-        while self._claims and self._claims[0] < now - CLAIM:
-            self._claims.popleft()
-            self._quota = max(1, len(running))
-        if running != before:
-            self._probed, self._probe_after = now, PROBE_AFTER
-        self._quota = max(self._quota, len(running))
-        self._running = running

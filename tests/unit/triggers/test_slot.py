@@ -73,13 +73,20 @@ class Account:
         self.quota, self.refused, self.most = quota, 0, 0
         self.running = {f"theirs-{number}" for number in range(quota)}
         self.line = SlotLine(listing=None)  # type: ignore[arg-type] - the account itself is counted here
+        self.line._probed = 0.0
         self.submitted: list[int] = []
+        self.changed: set[str] = set()
+        self._looks = 0
         self._waits = {number: asyncio.ensure_future(self.line.turn(float(number))) for number in range(waiting)}
 
-    async def look(self, now: float) -> int:
+    async def look(self, *, blind: bool = False) -> int:
         """Let the line look once; whoever is let go tries to submit. Return how many did."""
         await asyncio.sleep(0)
-        self.line._let_go(set(self.running), now)
+        if not blind:
+            self.line._take_in(set(self.running), self.changed, first=not self._looks)
+        self.line._let_go(None if blind else set(self.running), self._looks * slots.LOOK_INTERVAL)
+        self._looks += 1
+        self.changed = set()
         await asyncio.sleep(0)
         gone = [number for number, wait in self._waits.items() if wait.done()]
         for number in gone:
@@ -93,42 +100,69 @@ class Account:
         self.most = max(self.most, len(self.running))
         return len(gone)
 
+    def end(self, jobs: int) -> None:
+        """So many jobs end."""
+        for _ in range(min(jobs, len(self.running))):
+            self.changed.add(self.running.pop())
+
 
 async def test_a_thousand_tasks_pass_a_quota_of_four_in_order_and_unrefused() -> None:
     account = Account(quota=4, waiting=1000)
-    account.line._probed = 0.0
-    now, latest = 0.0, 0.0
-    freed: list[float] = []
-    looks = 0
+    freed: list[int] = []
+    latest = looks = 0
     while len(account.submitted) < 1000:
         before = len(account.submitted)
-        await account.look(now)
+        await account.look()
         for _ in range(len(account.submitted) - before):
             if freed:
-                latest = max(latest, now - freed.pop(0))
-        now += slots.LOOK_INTERVAL
+                latest = max(latest, looks - freed.pop(0))
         looks += 1
         if looks % 3 == 0 and len(account.running) == account.quota:
-            account.running.pop()
-            freed.append(now)
+            account.end(1)
+            freed.append(looks)
     assert account.submitted == sorted(account.submitted)
     assert account.most == 4
-    assert latest <= 3 * slots.LOOK_INTERVAL
+    assert latest <= 3
     assert account.refused <= 100
+
+
+async def test_jobs_that_come_and_go_between_two_looks_keep_the_line_moving() -> None:
+    account = Account(quota=4, waiting=1000)
+    account.end(4)
+    looks = 0
+    while len(account.submitted) < 1000:
+        await account.look()
+        account.end(4)
+        looks += 1
+        assert looks < 400, f"{len(account.submitted)} of 1000 submitted"
+    assert account.submitted == sorted(account.submitted)
+    assert account.refused <= 20
 
 
 async def test_a_quota_that_is_raised_is_found_and_one_that_is_lowered_stops_the_rush() -> None:
     account = Account(quota=1, waiting=60)
-    account.line._probed = 0.0
-    now = 0.0
     account.quota = 3
+    looks = 0
     while len(account.running) < 3:
-        await account.look(now)
-        now += slots.LOOK_INTERVAL
-        assert now < 600 * slots.LOOK_INTERVAL
+        await account.look()
+        looks += 1
+        assert looks < 600
     account.quota, account.running, account.refused = 1, {"theirs"}, 0
     looks = 300
     for _ in range(looks):
-        await account.look(now)
-        now += slots.LOOK_INTERVAL
+        await account.look()
     assert account.refused < looks / 10
+
+
+async def test_a_line_that_sees_nothing_goes_on_one_at_a_time() -> None:
+    account = Account(quota=4, waiting=12)
+    account.end(4)
+    looks = 0
+    while len(account.submitted) < 12:
+        before = len(account.submitted)
+        await account.look(blind=True)
+        assert len(account.submitted) <= before + 1
+        account.end(1)
+        looks += 1
+        assert looks < 12 * 12
+    assert account.submitted == sorted(account.submitted)
