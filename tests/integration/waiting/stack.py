@@ -43,6 +43,7 @@ SETTINGS = {
     "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "200",
     "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
     "AIRFLOW__API__WORKERS": "1",
+    "AIRFLOW__API__MAXIMUM_PAGE_LIMIT": "2000",
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
     "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
@@ -200,7 +201,7 @@ class FullAirflow:
     def states(self, run: Run) -> dict[str, str]:
         """The states of a run's tasks; a mapped one is ``name[index]``."""
         found = {}
-        for task in self._get(f"{_path(run)}/taskInstances", limit=1000)["task_instances"]:
+        for task in self._get(f"{_path(run)}/taskInstances", limit=2000)["task_instances"]:
             index = "" if task["map_index"] < 0 else f"[{task['map_index']}]"
             found[f"{task['task_id']}{index}"] = str(task["state"])
         return found
