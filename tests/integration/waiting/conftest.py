@@ -62,7 +62,7 @@ def airflow(
     with full_airflow(
         folder,
         {"aws_default": connection(service.url), "account": connection(account.url)},
-        migrated=airflow_home / "airflow.db",
+        migrated=airflow_home / "migrated.db",
         overrides=overrides,
     ) as airflow:
         yield airflow

@@ -211,6 +211,12 @@ class FullAirflow:
         task = self._get(f"{_path(run)}/taskInstances/{task_id}")
         return task["trigger"] is not None or task["id"] in self.tasks()
 
+    def watched(self, run: Run, task_id: str = "train", attempt: int = 1) -> bool:
+        """Whether the triggerer has begun with a task that is deferred: until then nobody is there to be told its end."""
+        dag_id, run_id = run
+        logs = self.folder / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
+        return any(logs.glob(f"attempt={attempt}.log.trigger.*"))
+
     def xcom(self, run: Run, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         path = f"{_path(run)}/taskInstances/{task_id}/xcomEntries/{key}"
         answer = self.api.get(path, params={"deserialize": True, "map_index": map_index})

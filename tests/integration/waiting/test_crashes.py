@@ -38,7 +38,7 @@ def own_airflow(
                 tmp_path / "airflow",
                 {"aws_default": connection(service.url)},
                 database,
-                migrated=airflow_home / "airflow.db",
+                migrated=airflow_home / "migrated.db",
                 overrides=IMPATIENT,
             )
         )

@@ -49,6 +49,8 @@ class Waiting:
                 lambda run=run, state=state: airflow.states(run).get("train") == state and jobs.states(run),
                 f"the task of {run} is {state}, and its job runs",
             )
+            if state == "deferred":
+                airflow.until(lambda run=run: airflow.watched(run), f"the triggerer watches for {run}")
 
     def stopped(self, run: Run, expected: list[str]) -> None:
         self.airflow.until(
@@ -74,6 +76,8 @@ def test_a_clear_stops_the_old_job_and_trains_anew(waiting: Waiting, dag_id: str
     run = waiting.runs[dag_id, "clear"]
     waiting.airflow.clear(run)
     waiting.stopped(run, ["Stopped", "InProgress"])
+    if dag_id == "deferred":
+        waiting.airflow.until(lambda: waiting.airflow.watched(run, attempt=2), f"the triggerer watches for {run}")
     waiting.airflow.mark_run(run, "failed")
     waiting.stopped(run, ["Stopped", "Stopped"])
 
