@@ -212,7 +212,7 @@ class FullAirflow:
         return task["trigger"] is not None or task["id"] in self.tasks()
 
     def watched(self, run: Run, task_id: str = "train", attempt: int = 1) -> bool:
-        """Whether the triggerer has begun with a task that is deferred: until then nobody is there to be told its end."""
+        """Whether a deferred task's trigger has begun: until then Airflow tells nobody that the task was ended."""
         dag_id, run_id = run
         logs = self.folder / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
         return any(logs.glob(f"attempt={attempt}.log.trigger.*"))
