@@ -15,6 +15,7 @@ from tests.standin import StandIn, connection, running, serve
 
 QUOTA = 4
 
+
 def _latencies(account: StandIn) -> list[float]:
     """Seconds from the end of a job to the start of the one that took its slot, in the order of the starts."""
     jobs = list(account.jobs.values())
