@@ -120,6 +120,8 @@ class Workbench:
     def run(self, choice: Choice, clock: Clock, report: Callable[[int, float], bool]) -> Result:
         """Train a candidate and measure it.
 
+        Where the time is over during a sample, what was learned from it is the candidate: it may be the job's only one.
+
         :param choice: what it is made of.
         :param clock: its time limits.
         :param report: told the objective after so many ninths; answers whether to give up.
@@ -134,11 +136,11 @@ class Workbench:
             # it is called, because filters belong to the process and not to the threads of the folds.
             warnings.simplefilter("ignore")
             for ninths, sample in self.measuring.samples:
-                value = self._train(choice, [sample], clock.ends, lambda *_: False)[1].value
+                estimators, measured, _, _ = self._train(choice, [sample], clock.ends, lambda *_: False)
                 if _passed(clock.ends):
-                    raise TimeIsUp
-                if report(ninths, value):
-                    raise Pruned(value, ninths)
+                    return self._result(choice, estimators[0], measured, cut=True)
+                if report(ninths, measured.value):
+                    raise Pruned(measured.value, ninths)
             silent = bool(self.measuring.samples)
             parts = [fold.train for fold in self.measuring.folds]
             ends = clock.measuring_ends if self.measuring.crossed else clock.ends
@@ -154,8 +156,11 @@ class Workbench:
                 final, cut = learner.snapshot(), cut or learner.done < goal
             else:
                 final = estimators[0]
-            model = TrainedAlgorithm(choice.algorithm, choice.view, self._target(choice), final)
-            train = self._metrics(self.sample.values, model.scores(self.sample.matrix(choice.view)), measured.threshold)
+            return self._result(choice, final, measured, cut)
+
+    def _result(self, choice: Choice, final: Estimator, measured: Measured, cut: bool) -> Result:
+        model = TrainedAlgorithm(choice.algorithm, choice.view, self._target(choice), final)
+        train = self._metrics(self.sample.values, model.scores(self.sample.matrix(choice.view)), measured.threshold)
         return Result(model, measured, train, cut)
 
     def prepare(self, choice: Choice) -> None:

@@ -122,7 +122,9 @@ def test_a_result_is_the_same_on_every_run(tables):
 def test_a_time_limit_keeps_what_was_learned(tables):
     rows, classes = tables["load_breast_cancer"]
     endless = Choice("xgboost", TREES, BOOSTING.options | {"rounds": 10**6, "eta": 0.001})
-    result = bench(rows, classes, "AUC", "BinaryClassification").run(endless, Clock(1.0, None), lambda *_: False)
+    workbench = bench(rows, classes, "AUC", "BinaryClassification")
+    workbench.prepare(endless)
+    result = workbench.run(endless, Clock(3.0, None), lambda *_: False)
     assert result.cut
     assert result.measured.value > 0.9
 
@@ -155,6 +157,17 @@ def test_samples_come_before_all_rows(tables):
     workbench = Workbench(measuring, "BinaryClassification", "AUC", classes, 2, Part(rows))
     workbench.run(BOOSTING, Clock(None, None), lambda step, value: bool(told.append(step)))
     assert told == [1, 3]
+
+
+def test_what_a_sample_taught_is_kept_when_the_time_is_over(tables):
+    rows, classes = tables["load_breast_cancer"]
+    measuring = Measuring.holdout(rows, rows, classes, sampled=True)
+    workbench = Workbench(measuring, "BinaryClassification", "AUC", classes, 2, Part(rows))
+    endless = Choice("xgboost", TREES, BOOSTING.options | {"rounds": 10**6, "eta": 0.001})
+    workbench.prepare(endless)
+    result = workbench.run(endless, Clock(3.0, None), lambda *_: pytest.fail("the first sample never ends"))
+    assert result.cut
+    assert result.measured.value > 0.8
 
 
 def test_every_row_validates_once_and_classes_are_spread(tables):
