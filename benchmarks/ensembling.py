@@ -1,9 +1,8 @@
 """An embedded ENSEMBLING job against AutoGluon called directly: same models, seed, split and threads, in one run.
 
-``python benchmarks/ensembling.py`` trains customer churn (7,043 rows) both ways, cross-validated
-and stacked, each time in a fresh process, in
-turns, and prints the time of the job's TrainingModels phase, that of ``TabularPredictor.fit``, their ratio and scores;
-wall time, and CPU time of the process, which other work on the machine disturbs less.
+``python benchmarks/ensembling.py`` trains customer churn (7,043 rows) both ways, cross-validated and stacked, each time
+in a fresh process, in turns, and prints the time of the job's TrainingModels phase, that of ``TabularPredictor.fit``,
+their ratio and scores; wall time, and CPU time of the process, which other work on the machine disturbs less.
 """
 
 from __future__ import annotations
