@@ -223,8 +223,14 @@ class FullAirflow:
         return None if answer.status_code == httpx.codes.NOT_FOUND else answer.raise_for_status().json()["value"]
 
     def asset_events(self, name: str) -> list[dict[str, Any]]:
-        asset = self._asset(name)
-        found: list[dict[str, Any]] = self._get("/assets/events", asset_id=asset)["asset_events"]
+        """An asset's events, once no run that they began is queued: until then, Airflow 3.3 answers 500."""
+        query = {"asset_id": self._asset(name)}
+
+        def answered() -> httpx.Response | None:
+            answer = self.api.get("/assets/events", params=query)
+            return None if answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR else answer.raise_for_status()
+
+        found: list[dict[str, Any]] = self.until(answered, "Airflow tells an asset's events").json()["asset_events"]
         return found
 
     def watermarks(self, name: str) -> list[str]:

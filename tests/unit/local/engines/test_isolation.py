@@ -1,5 +1,6 @@
 """Training steps in a process of their own."""
 
+import faulthandler
 import os
 import signal
 import threading
@@ -60,8 +61,13 @@ def test_a_step_that_never_ends_is_killed_with_what_it_started(monkeypatch, tmp_
 
 
 def test_a_crash_says_how():
+    def crash(ask):
+        # Without this, pytest's handler writes a crash report of this meant crash into the middle of its dots.
+        faulthandler.disable()
+        os.kill(os.getpid(), signal.SIGSEGV)
+
     with pytest.raises(isolation.Died, match="signal 11"):
-        isolation.run(lambda ask: os.kill(os.getpid(), signal.SIGSEGV), 60)
+        isolation.run(crash, 60)
     with pytest.raises(isolation.Died, match="exit code 3"):
         isolation.run(lambda ask: os._exit(3), 60)
     # What can't be pickled can't come back.
