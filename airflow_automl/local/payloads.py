@@ -14,8 +14,8 @@ import pandas as pd
 
 from airflow_automl.exceptions import AutoMLTerminalError
 from airflow_automl.local.data.failures import listing
-from airflow_automl.local.data.frame import Feature
-from airflow_automl.local.data.types import NULLS, Kind
+from airflow_automl.local.data.frame import Feature, as_moments
+from airflow_automl.local.data.types import NULLS, NUMERIC_NULLS, Kind
 
 __all__ = [
     "CSV",
@@ -39,7 +39,7 @@ _TYPES = (CSV, JSON, JSON_LINES)
 KEYS = ("predicted_label", "probability", "probabilities", "labels")
 """What a response can hold; a regression has only the first."""
 
-_MISSING = frozenset({*NULLS, "None", "none"})
+_MISSING = frozenset({*NULLS, *NUMERIC_NULLS})
 
 
 class PayloadError(AutoMLTerminalError):
@@ -215,12 +215,12 @@ def _json_row(entry: Any, number: int, names: list[str], target: str | None) -> 
 
 
 def _column(values: Sequence[Any], feature: Feature) -> Any:
-    if feature.kind is Kind.DATETIME:
+    if feature.kind.is_moment:
         return _moments(values, feature)
     if feature.kind is Kind.TEXT:
         return np.array([_text(value) for value in values], dtype=object)
     numbers = [_number(value, number, feature) for number, value in enumerate(values, 1)]
-    whole = feature.kind is Kind.INTEGER and all(number.is_integer() for number in numbers)
+    whole = feature.kind is Kind.INTEGER and all(number.is_integer() and abs(number) < 2**63 for number in numbers)
     return np.array(numbers, dtype="int64" if whole else "float64")
 
 
@@ -241,7 +241,7 @@ def _number(value: Any, row: int, feature: Feature) -> float:
             return math.nan
     try:
         return float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise PayloadError(
             f"Row {row}: the column '{feature.name}' takes a number, not '{str(value)[:60]}'."
         ) from error
@@ -249,7 +249,7 @@ def _number(value: Any, row: int, feature: Feature) -> float:
 
 def _moments(values: Sequence[Any], feature: Feature) -> pd.Series:
     texts = pd.Series([_text(value) for value in values], dtype=object)
-    moments = pd.to_datetime(texts, errors="coerce", format="mixed", utc=True).dt.tz_localize(None)
+    moments = as_moments(texts, feature.kind, errors="coerce")
     unread = texts[moments.isna() & texts.notna()]
     if len(unread):
         raise PayloadError(

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from airflow_automl.local.data import columns, specification, split, target, typed
+from airflow_automl.local.data import columns, specification, split, target, typed, types
 from airflow_automl.local.data.channels import PARQUET, Channels
 from airflow_automl.local.data.failures import JobFailure, listing
 from airflow_automl.local.data.frame import Feature, convert, kinds_for_roles, to_frame
@@ -98,21 +99,27 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
         raise JobFailure(
             f"The training data at {channels.training.uri} has {rows} rows; at least {MIN_ROWS} are needed."
         )
-    frame, kinds = to_frame(training, channels.training.content_type == PARQUET)
+    parquet = channels.training.content_type == PARQUET
+    usable = _has_target(training, name, parquet)
+    validating = (np.arange(training.num_rows) >= training.num_rows - validation_rows)[usable]
+    # Before it becomes a frame, whose whole numbers turn into inexact ones where one is missing.
+    frame, kinds = to_frame(training if usable.all() else training.filter(pa.array(usable)), parquet)
     del training, others
     features = _features(store, config, list(frame.columns), kinds, name, weight, mode)
     for feature in features:
         if feature.role != "auto":
             frame[feature.name] = convert(frame, feature)
     frame = frame[[*[feature.name for feature in features], name, *([weight] if weight else [])]]
-    frame["__validation__"] = np.arange(len(frame)) >= len(frame) - validation_rows
-    frame = _drop_missing_target(frame, name)
+    frame["__validation__"] = validating
     if weight:
         frame = _drop_invalid_weights(frame, weight)
     prepared, problem_type = target.prepare(frame[name], config.get("ProblemType"))
     frame[name] = prepared
     objective = target.resolve_objective(problem_type, (request.get("AutoMLJobObjective") or {}).get("MetricName"))
     train, validation = _split(frame, request, name, problem_type != target.REGRESSION)
+    for rows_of, part in (("training", train), ("validation", validation)):
+        if weight and not (part[weight] > 0).any():
+            raise JobFailure(f"The sample weight column '{weight}' has no positive number in the {rows_of} data.")
     labels: tuple[int | str, ...] = ()
     if problem_type != target.REGRESSION:
         labels = target.labels_of(train[name])
@@ -164,14 +171,17 @@ def _features(
     return kinds_for_roles(given.names, kinds, given.types)
 
 
-def _drop_missing_target(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    missing = frame[name].isna()
+def _has_target(rows: pa.Table, name: str, parquet: bool) -> np.ndarray:
+    """Which rows have a value in the target, as the kind of its column reads them."""
+    values = rows.column(name)
+    read = types.kind_of(values) if parquet else types.infer(values)
+    missing = pc.is_null(values if read is None else read[0], nan_is_null=True).to_numpy()
     if missing.all():
         raise JobFailure(f"The target '{name}' is missing in every row.")
     if missing.any():
         log.warning("%d rows have no value in the target '%s' and are left out", int(missing.sum()), name)
-        return frame[~missing].copy()
-    return frame.copy()
+    usable: np.ndarray = ~missing
+    return usable
 
 
 def _drop_invalid_weights(frame: pd.DataFrame, weight: str) -> pd.DataFrame:

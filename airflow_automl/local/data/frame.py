@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -13,7 +13,7 @@ from airflow_automl.local.data import types
 from airflow_automl.local.data.failures import JobFailure
 from airflow_automl.local.data.types import Kind
 
-__all__ = ["Feature", "as_text", "conform", "convert", "kinds_for_roles", "to_frame"]
+__all__ = ["Feature", "as_moments", "as_text", "conform", "convert", "kinds_for_roles", "to_frame"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def to_frame(table: pa.Table, typed: bool) -> tuple[pd.DataFrame, dict[str, Kind
 
 
 def _series(values: pa.ChunkedArray, kind: Kind) -> pd.Series:
-    if kind is Kind.DATETIME:
+    if kind.is_moment:
         return values.cast(pa.timestamp("ns"), safe=False).to_pandas()
     return values.to_pandas()
 
@@ -79,8 +79,8 @@ def convert(frame: pd.DataFrame, feature: Feature) -> pd.Series:
     values = frame[feature.name]
     if feature.kind is Kind.FLOAT:
         converted = pd.to_numeric(values, errors="coerce").astype("float64")
-    elif feature.kind is Kind.DATETIME:
-        converted = pd.to_datetime(values, errors="coerce", format="mixed")
+    elif feature.kind.is_moment:
+        converted = as_moments(values, feature.kind, errors="coerce")
     else:
         converted = as_text(values)
     if converted.notna().sum() == 0 < values.notna().sum():
@@ -108,16 +108,30 @@ def _conformed(values: pd.Series, kind: Kind) -> pd.Series:
     if kind is Kind.TEXT:
         strings = values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in {"string", "empty"}
         return values if strings else as_text(values)
-    if kind is Kind.DATETIME:
-        return values if values.dtype.kind == "M" else pd.to_datetime(values, format="mixed")
+    if kind.is_moment:
+        return as_moments(values, kind)
     return values if values.dtype.kind in "iuf" else pd.to_numeric(values).astype("float64")
+
+
+def as_moments(values: pd.Series, kind: Kind, errors: Literal["raise", "coerce"] = "raise") -> pd.Series:
+    """Dates and times without a zone, in UTC where they had one; a day comes first where it did in the training data.
+
+    :param values: texts in any usual form, or moments already.
+    :param kind: one of the kinds of moments.
+    :param errors: ``coerce`` makes what is no date a missing one.
+    :raises ValueError: a value is no date, with ``errors="raise"``.
+    """
+    if values.dtype.kind == "M":
+        return values
+    first = kind is Kind.DAY_FIRST
+    return pd.to_datetime(values, errors=errors, format="mixed", dayfirst=first, utc=True).dt.tz_localize(None)
 
 
 def as_text(values: pd.Series) -> pd.Series:
     """Values as strings, missing ones as ``None``; whole numbers without a decimal point."""
     if pd.api.types.is_float_dtype(values.dtype):
         whole = values.dropna()
-        if (whole == whole.round()).all():
+        if (whole == whole.round()).all() and (whole.abs() < 2**63).all():
             values = values.astype("Int64")
     text = values.astype("object").where(values.notna(), None)
     return text.map(lambda value: value if value is None else str(value))
@@ -136,7 +150,7 @@ def kinds_for_roles(names: Sequence[str], kinds: Mapping[str, Kind], roles: Mapp
     for name in names:
         role = roles.get(name, "auto")
         kind = by_role.get(role, kinds[name])
-        if role == "numeric" and kinds[name] is Kind.INTEGER:
-            kind = Kind.INTEGER
+        if (role == "numeric" and kinds[name] is Kind.INTEGER) or (role == "datetime" and kinds[name].is_moment):
+            kind = kinds[name]
         features.append(Feature(name, kind, role))
     return tuple(features)

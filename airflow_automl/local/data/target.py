@@ -20,6 +20,8 @@ MAX_INTEGER_CLASSES = 20
 MAX_CLASSES = 2000
 """AWS takes no more classes than this."""
 
+_EXACT = 2**53
+
 
 def infer_problem_type(target: pd.Series) -> str:
     """Tell the problem from the target's values.
@@ -73,7 +75,9 @@ def prepare(target: pd.Series, problem_type: str | None) -> tuple[pd.Series, str
         raise JobFailure(
             f"The target '{name}' has {distinct} distinct values in {len(target)} rows: too many to be classes."
         )
-    if pd.api.types.is_numeric_dtype(target.dtype) and bool((target == target.round()).all()):
+    whole = pd.api.types.is_numeric_dtype(target.dtype) and bool((target == target.round()).all())
+    # From here on a float is no exact whole number, and an unsigned one may not fit.
+    if whole and (target.dtype == "int64" or bool((target.abs() < _EXACT).all())):
         return target.astype("int64"), problem
     return as_text(target), problem
 

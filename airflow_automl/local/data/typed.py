@@ -86,7 +86,7 @@ def _type_of(values: pa.ChunkedArray) -> pa.DataType:
     if values.null_count < len(values):
         if kind in (Kind.INTEGER, Kind.FLOAT):
             candidates = [pa.int64() if kind is Kind.INTEGER else pa.float64()]
-        elif kind is Kind.DATETIME:
+        elif kind.is_moment:
             candidates = [pa.timestamp("us", tz="UTC"), pa.timestamp("us")]
     for candidate in candidates:
         try:

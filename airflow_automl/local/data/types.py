@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["NULLS", "Kind", "infer", "kind_of"]
+__all__ = ["NULLS", "NUMERIC_NULLS", "Kind", "infer", "kind_of"]
 
 
 class Kind(StrEnum):
@@ -17,14 +16,24 @@ class Kind(StrEnum):
     INTEGER = "integer"
     FLOAT = "float"
     DATETIME = "datetime"
+    DAY_FIRST = "datetime-day-first"
+    """Dates such as ``25.12.2026``: the same rows must not be read as American dates when the model is served."""
     TEXT = "text"
+
+    @property
+    def is_moment(self) -> bool:
+        """Whether the values are dates or times."""
+        return self in (Kind.DATETIME, Kind.DAY_FIRST)
 
 
 NULLS = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "NULL", "<NA>")
 """Spellings of a missing value, in every column."""
 
-_NUMERIC_NULLS = pa.array(["None", "none", "NONE", "Null", "?", "-", ".", "inf", "-inf"])
+NUMERIC_NULLS = ("None", "none", "NONE", "Null", "?", "-", ".")
 """Also missing where all other values are numbers; in a text column these are values like any other."""
+
+# Where one of these stands for a missing number, so does an infinite one; elsewhere that is a number.
+_NUMERIC_NULLS = pa.array([*NUMERIC_NULLS, "inf", "-inf"])
 
 # Codes: numbers don't start with a zero that is followed by a digit, and 20 digits are no quantity.
 _CODE = r"^[+-]?0\d|^[+-]?\d{19,}$"
@@ -64,8 +73,7 @@ def infer(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Kind]:
     number = _numbers(values)
     if number is not None:
         return number
-    dates = _dates(values, filled)
-    return (values, Kind.TEXT) if dates is None else (dates, Kind.DATETIME)
+    return _dates(values, filled) or (values, Kind.TEXT)
 
 
 def _typed(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Kind]:
@@ -125,22 +133,23 @@ def _cast(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray | Non
         return None
 
 
-def _dates(values: pa.ChunkedArray, filled: pa.ChunkedArray) -> pa.ChunkedArray | None:
+def _dates(values: pa.ChunkedArray, filled: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Kind] | None:
     sample = filled.slice(0, _SAMPLE)
     if not pc.all(pc.match_substring_regex(sample, _DATE_HINT)).as_py():
         return None
     for candidate in _DATE_FORMATS:
         try:
             pc.strptime(sample, format=candidate, unit="s")
-            return pc.strptime(values, format=candidate, unit="s").cast(pa.timestamp("us"))
+            moments = pc.strptime(values, format=candidate, unit="s").cast(pa.timestamp("us"))
         except pa.ArrowInvalid:
             continue
-    try:
-        # ISO 8601 with fractions or an offset, which strptime lacks.
-        instants: Any = values.cast(pa.timestamp("us", tz="UTC"))
-        return instants.cast(pa.timestamp("us"))
-    except pa.ArrowInvalid:
-        return _cast(values, pa.timestamp("us"))
+        return moments, Kind.DAY_FIRST if candidate.startswith("%d") else Kind.DATETIME
+    # ISO 8601 with fractions or an offset, which strptime lacks.
+    for kind in (pa.timestamp("us", tz="UTC"), pa.timestamp("us")):
+        instants = _cast(values, kind)
+        if instants is not None:
+            return instants.cast(pa.timestamp("us")), Kind.DATETIME
+    return None
 
 
 def kind_of(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Kind] | None:

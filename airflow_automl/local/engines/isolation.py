@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 GRACE = 2.0
 """Seconds in which a step that keeps its time by itself may still hand over what it has."""
 
+_LONGEST_LOOK = 86_400.0
+
 Ask = Callable[[Any], Any]
 """Puts a question to the process that waits for the step, and returns its answer; both must be picklable."""
 
@@ -58,7 +60,11 @@ def run(work: Callable[[Ask], Any], seconds: float, answer: Callable[[Any], Any]
     reaped = False
     try:
         while True:
-            if not ours.poll(max(0.0, ends - time.monotonic())):
+            left = ends - time.monotonic()
+            # One call waits for 24 days at most, and a limit may be longer.
+            if not ours.poll(min(max(0.0, left), _LONGEST_LOOK)):
+                if left > _LONGEST_LOOK:
+                    continue
                 raise Overrun
             try:
                 kind, content = ours.recv()

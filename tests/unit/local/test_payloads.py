@@ -2,12 +2,13 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from airflow_automl.local import payloads
 from airflow_automl.local.artifacts import answer_of
-from airflow_automl.local.data.frame import Feature
-from airflow_automl.local.data.types import Kind
+from airflow_automl.local.data.frame import Feature, conform
+from airflow_automl.local.data.types import NULLS, Kind, infer
 
 FEATURES = (
     Feature("age", Kind.INTEGER),
@@ -161,3 +162,31 @@ def test_response_keys_are_those_of_the_environment():
         payloads.response_keys(environment, regression=True)
     with pytest.raises(payloads.PayloadError, match="asks for 'score'"):
         payloads.response_keys({"SAGEMAKER_INFERENCE_OUTPUT": "score"}, regression=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "date"),
+    [
+        (Kind.DAY_FIRST, "05/03/2024", "2024-03-05"),
+        (Kind.DAY_FIRST, "05.03.2024", "2024-03-05"),
+        (Kind.DAY_FIRST, "2024-03-05", "2024-03-05"),
+        (Kind.DATETIME, "05/03/2024", "2024-05-03"),
+    ],
+)
+def test_dates_are_read_as_in_training(kind, text, date):
+    joined = (Feature("joined", kind),)
+    (read,) = payloads.decode(text.encode(), "text/csv", joined)["joined"]
+    assert read == pd.Timestamp(date)
+    assert conform(pd.DataFrame({"joined": [text]}), joined)["joined"][0] == read
+
+
+@pytest.mark.parametrize("missing", ["?", "-", ".", "NONE", "Null", "NA", ""])
+def test_numbers_that_training_takes_for_missing_are_missing(missing):
+    assert infer(pa.chunked_array([pa.array(["1", None if missing in NULLS else missing])]))[1] is Kind.INTEGER
+    assert decode(f"{missing},x,{missing},2020-01-01")[["age", "income"]].isna().all(axis=None)
+
+
+def test_numbers_beyond_what_a_whole_number_holds_are_numbers_or_refused():
+    assert decode("1e19,x,1,2020-01-01")["age"].tolist() == [1e19]
+    with pytest.raises(payloads.PayloadError, match="'age' takes a number"):
+        decode("[[" + "9" * 400 + ', "x", 1, "2020-01-01"]]', "application/json")

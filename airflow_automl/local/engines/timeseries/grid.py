@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from airflow_automl.local.data.failures import JobFailure
 from airflow_automl.local.engines.timeseries.settings import Fill, Settings
 
 __all__ = ["Gridded", "Rows", "fill", "grid", "spread"]
@@ -15,6 +16,9 @@ __all__ = ["Gridded", "Rows", "fill", "grid", "spread"]
 Array = np.ndarray
 
 _ZERO = Fill("zero")
+
+MAX_STEPS = 5_000_000
+"""Nine years of minutes; a longer series has a wrong timestamp, and would take all memory."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def grid(rows: Rows, settings: Settings) -> list[Gridded]:
     :param rows: what there is.
     :param settings: what was asked for.
     :return: the series that have a value at all, in the order of their numbers.
+    :raises JobFailure: a series has more than :data:`MAX_STEPS` steps from its first value to the last one of all.
     """
     has = ~np.isnan(rows.target)
     if not has.any():
@@ -70,6 +75,12 @@ def grid(rows: Rows, settings: Settings) -> list[Gridded]:
     found = []
     for begin, end in _runs(codes):
         start, observed = int(steps[begin]), steps[begin:end] - steps[begin]
+        if last - start >= MAX_STEPS:
+            key = ", ".join(rows.keys[int(codes[begin])]) or settings.target
+            raise JobFailure(
+                f"The series '{key[:60]}' begins {last - start + 1:,} steps of {settings.frequency} before the last "
+                f"value of the data; at most {MAX_STEPS:,} are possible: is one of the timestamps wrong?"
+            )
         target = np.full(last - start + 1, np.nan)
         target[observed] = numbers[begin:end]
         filled = np.isnan(target)

@@ -152,7 +152,7 @@ def _learn(rows: Rows, series: Sequence[Gridded], feature: Feature, settings: Se
         raise JobFailure(f"The column '{name}' is numeric, but Filling sets it to '{wrong[0].value}'.")
     spread_of = float(values.std()) if values.notna().sum() > 1 else 0.0
     center = float(values.mean()) if values.notna().any() else 0.0
-    kind = "moment" if feature.kind is Kind.DATETIME else "number"
+    kind = "moment" if feature.kind.is_moment else "number"
     return Column(name, kind, known, (), center, spread_of if np.isfinite(spread_of) and spread_of > 0 else 1.0)
 
 

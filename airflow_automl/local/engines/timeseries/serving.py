@@ -18,7 +18,7 @@ import pyarrow.csv
 from airflow_automl.local import payloads
 from airflow_automl.local.data import types
 from airflow_automl.local.data.failures import JobFailure, listing
-from airflow_automl.local.data.frame import Feature, as_text
+from airflow_automl.local.data.frame import Feature, as_moments, as_text
 from airflow_automl.local.data.types import Kind
 from airflow_automl.local.engines.timeseries import naive
 from airflow_automl.local.engines.timeseries.algorithms.base import Context, Forecaster
@@ -200,13 +200,13 @@ def _column(values: pa.ChunkedArray, feature: Feature) -> pd.Series:
     series = values.to_pandas()
     if feature.kind is Kind.TEXT:
         return as_text(series)
-    if feature.kind is Kind.DATETIME:
-        moments = pd.to_datetime(series, errors="coerce", format="mixed", utc=True).dt.tz_localize(None)
+    if feature.kind.is_moment:
+        moments = as_moments(series, feature.kind, errors="coerce")
         converted = moments.astype("datetime64[s]").astype("int64").astype("float64").where(moments.notna())
     else:
         converted = pd.to_numeric(series, errors="coerce").astype("float64")
     wrong = series[converted.isna() & series.notna()]
     if len(wrong):
-        what = "a date" if feature.kind is Kind.DATETIME else "a number"
+        what = "a date" if feature.kind.is_moment else "a number"
         raise JobFailure(f"The column '{feature.name}' takes {what}, not '{str(wrong.iloc[0])[:60]}'.")
     return converted

@@ -72,7 +72,7 @@ class Column:
             return cls(feature, feature.role)
         if feature.kind in {Kind.INTEGER, Kind.FLOAT}:
             return cls(feature, NUMERIC)
-        if feature.kind is Kind.DATETIME:
+        if feature.kind.is_moment:
             return cls(feature, DATETIME)
         return cls(feature, TEXT if _is_text(values) else CATEGORICAL)
 

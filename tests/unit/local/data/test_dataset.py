@@ -11,6 +11,7 @@ from airflow_automl.local.data.types import Kind
 from tests.local_s3 import BUCKET, Bucket
 
 ROWS = 600
+CHANNELS = (("in", "training"), ("val", "validation"))
 
 
 def people(rows=ROWS, **columns):
@@ -258,3 +259,27 @@ def test_a_type_that_no_value_has_is_refused(bucket, tmp_path):
     spec = bucket.put("spec.json", json.dumps({"FeatureDataTypes": {"name": "numeric"}}))
     with pytest.raises(JobFailure, match="calls the column 'name' numeric, but none of its values"):
         load(bucket, tmp_path, [channel(uri)], FeatureSpecificationS3Uri=spec)
+
+
+def test_large_whole_numbers_are_exact_labels_although_one_is_missing(bucket, tmp_path):
+    ids = ["123456789012345671", "123456789012345672"]
+    bucket.put("in/1.csv", people(churn=[None, *(ids[row % 2] for row in range(ROWS - 1))]))
+    data = load(bucket, tmp_path, [channel(f"s3://{BUCKET}/in/")])
+    assert data.labels == tuple(map(int, ids))
+    assert len(data.train) + len(data.validation) == ROWS - 1
+
+
+def test_rows_without_a_target_are_left_out_of_the_channel_that_they_are_in(bucket, tmp_path):
+    bucket.put("in/1.csv", people(churn=["?", *["1", "2"] * 299, "1"]))
+    bucket.put("val/1.csv", people(100, churn=["?", "?", *["1", "2"] * 49]))
+    inputs = [channel(f"s3://{BUCKET}/{name}/", ChannelType=kind) for name, kind in CHANNELS]
+    data = load(bucket, tmp_path, inputs)
+    assert (len(data.train), len(data.validation), data.labels) == (ROWS - 1, 98, (1, 2))
+
+
+def test_validation_rows_that_weigh_nothing_are_refused(bucket, tmp_path):
+    bucket.put("in/1.csv", people(importance=1))
+    bucket.put("val/1.csv", people(100, importance=0))
+    inputs = [channel(f"s3://{BUCKET}/{name}/", ChannelType=kind) for name, kind in CHANNELS]
+    with pytest.raises(JobFailure, match="'importance' has no positive number in the validation data"):
+        load(bucket, tmp_path, inputs, SampleWeightAttributeName="importance")

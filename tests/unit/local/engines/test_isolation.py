@@ -60,6 +60,10 @@ def test_a_step_that_never_ends_is_killed_with_what_it_started(monkeypatch, tmp_
             time.sleep(0.01)
 
 
+def test_a_limit_may_be_longer_than_the_system_waits_at_once():
+    assert isolation.run(lambda ask: "done", 30 * 86_400) == "done"
+
+
 def test_a_crash_says_how():
     def crash(ask):
         # Without this, pytest's handler writes a crash report of this meant crash into the middle of its dots.

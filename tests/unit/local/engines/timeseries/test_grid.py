@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from airflow_automl.local.data.failures import JobFailure
 from airflow_automl.local.data.frame import Feature
 from airflow_automl.local.data.types import Kind
 from tests.unit.local.engines.timeseries.conftest import config, panel_of
@@ -54,6 +55,12 @@ def test_gaps_of_the_target_are_filled(method: str, how: str, value: float) -> N
     a = panel_of(GAPPY, config(**filling(frontfill="none", **fills))).series[0]
     middle, back = ([value] * 2, [0.0] * 2) if method == "middlefill" else ([0.0] * 2, [value] * 2)
     assert a.target.tolist() == [4, 2, *middle, 5, 6, *back]
+
+
+def test_a_wrong_timestamp_takes_no_memory() -> None:
+    rows = pd.DataFrame({"item": ["a", "a"], "ts": ["1970-01-01 00:00", "2026-01-01 00:00"], "y": [1.0, 2.0]})
+    with pytest.raises(JobFailure, match=r"'a' begins 29,453,761 steps of 1min before the last value"):
+        panel_of(rows, config(ForecastFrequency="1min"))
 
 
 def test_a_series_without_any_value_is_not_there() -> None:
