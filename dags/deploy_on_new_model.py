@@ -1,6 +1,6 @@
 """Deploy whenever another DAG has trained a model: scheduled on the asset that the training task updates.
 
-A create operator or sensor with ``outlets=[Asset("churn_model")]`` attaches the best candidate and the job to the
+A job operator or sensor with ``outlets=[Asset("churn_model")]`` attaches the best candidate and the job to the
 asset's event, so that this DAG needs to know nothing of the one that trained.
 """
 

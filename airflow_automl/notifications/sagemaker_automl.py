@@ -21,7 +21,12 @@ class SageMakerAutoMLNotifier(BaseNotifier):
     The summary is put into the context as ``automl``, where the channel's templates find it::
 
         on_failure_callback=SageMakerAutoMLNotifier(
-            SmtpNotifier(to="ml@acme.org", subject="{{ automl.title }}", html_content="{{ automl.html }}")
+            SmtpNotifier(
+                to="ml@acme.example",
+                from_email="airflow@acme.example",
+                subject="{{ automl.title }}",
+                html_content="{{ automl.html }}",
+            )
         )
 
     It is made of XCom alone: nothing is asked of AWS in a callback.

@@ -174,7 +174,7 @@ class WaitingOperator(DownstreamOperator):
     :param wait_for_completion: wait at all.
     :param deferrable: wait in the triggerer, without a worker slot; default ``[operators] default_deferrable``.
     :param poll_interval: seconds between two looks; default ``[automl] poll_interval`` (30).
-    :param timeout: how long to wait at most; what was begun goes on at AWS. ``None`` waits on.
+    :param timeout: how long to wait at most, 3 hours by default; what was begun goes on at AWS. ``None`` waits on.
     """
 
     def __init__(

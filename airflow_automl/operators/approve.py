@@ -25,6 +25,10 @@ class SageMakerAutoMLApproveOperator(DownstreamOperator):
     :param group: instead of ``model_package``: the newest version of this model package group (templated).
     :param status: ``Approved``, ``Rejected`` or ``PendingManualApproval`` (templated).
     :param description: why (templated).
+    :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
+    :param region_name: the AWS region; by default that of the connection.
+    :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
+    :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :return: ``{"model_package_arn", "model_package_group", "version", "approval_status"}``.
     :raises AutoMLValidationError: an unknown status, or no such version.
     """

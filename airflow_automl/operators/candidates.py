@@ -24,6 +24,10 @@ class SageMakerAutoMLCandidatesOperator(DownstreamOperator):
     :param job_name: the name of an AutoML job (V1 or V2), instead of ``job`` (templated).
     :param limit: return the best ones only. Airflow maps over at most 1,024 items by default.
     :param completed_only: leave out candidates that failed, were stopped or are still training.
+    :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
+    :param region_name: the AWS region; by default that of the connection.
+    :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
+    :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :return: the candidates' documents in AWS's own keys, times as ISO-8601 strings; those without a score come last.
     :raises AutoMLJobNotFound: there is no such job.
     """

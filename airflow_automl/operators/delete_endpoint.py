@@ -25,8 +25,13 @@ class SageMakerAutoMLDeleteEndpointOperator(WaitingOperator):
     :param endpoint_name: the endpoint (templated).
     :param delete_versions: delete its configs and models too.
     :param wait_for_completion: ``False`` ends the task when the deletion has begun.
-    :param deferrable: see :class:`~airflow_automl.operators._downstream.WaitingOperator`; so ``poll_interval`` and
-        ``timeout``.
+    :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
+    :param poll_interval: seconds between two looks. Default: ``[automl] poll_interval`` (30).
+    :param timeout: how long to wait at most, 3 hours by default; what was begun goes on at AWS. ``None`` waits on.
+    :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
+    :param region_name: the AWS region; by default that of the connection.
+    :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
+    :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :return: ``{"endpoint_name", "endpoint_configs"}``: what was deleted.
     :raises AutoMLDeploymentFailed: the endpoint is still there after the wait.
     """

@@ -37,7 +37,11 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
     PutScalingPolicy. Needs ``iam:PassRole`` for the role and ``sagemaker:AddTags``.
 
     :param endpoint_name: the endpoint (templated).
-    :param candidate: see :class:`~airflow_automl.operators._downstream.CandidateOperator`; so ``job``, ``job_name``.
+    :param candidate: the candidate's document in AWS's keys, such as ``train.best_candidate`` (templated). ``None``, of
+        a job that has no best candidate, raises NoBestCandidate.
+    :param job: the job's document, such as ``train.job``; role, KMS, VPC and tags are taken from it (templated).
+        Without ``candidate``, its best candidate is asked for.
+    :param job_name: the name of an AutoML job (V1 or V2) to ask the service about, instead of ``job`` (templated).
     :param instance_type: such as ``ml.m5.2xlarge``; default: the connection's ``automl.instance_type``, else one that
         can serve the problem type. A GPU type takes the candidate's GPU containers where it has both.
     :param instance_count: instances to begin with.
@@ -59,8 +63,13 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
     :param keep_versions: how many of this endpoint's configs and models (of this operator's making) are kept, the
         serving and the previous one always among them; ``0`` keeps all.
     :param wait_for_completion: ``False`` ends the task when the deployment has begun.
-    :param deferrable: see :class:`~airflow_automl.operators._downstream.WaitingOperator`; so ``poll_interval`` and
-        ``timeout``.
+    :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
+    :param poll_interval: seconds between two looks. Default: ``[automl] poll_interval`` (30).
+    :param timeout: how long to wait at most, 3 hours by default; what was begun goes on at AWS. ``None`` waits on.
+    :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
+    :param region_name: the AWS region; by default that of the connection.
+    :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
+    :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :return: ``{"endpoint_name", "endpoint_arn", "endpoint_config", "model", "previous_endpoint_config",
         "candidate_name", "job_name"}``.
     :raises NoBestCandidate: there is no candidate, or it has no containers.

@@ -26,7 +26,11 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
     ListModelPackages and DescribeModelPackage; with ``champion_data`` also DescribeModel, InvokeEndpoint and
     DescribeAutoMLJobV2, ListBucket and GetObject.
 
-    :param candidate: see :class:`~airflow_automl.operators._downstream.CandidateOperator`; so ``job``, ``job_name``.
+    :param candidate: the candidate's document in AWS's keys, such as ``train.best_candidate`` (templated). ``None``, of
+        a job that has no best candidate, raises NoBestCandidate.
+    :param job: the job's document, such as ``train.job`` (templated). Without ``candidate``, its best
+        candidate is asked for.
+    :param job_name: the name of an AutoML job (V1 or V2) to ask the service about, instead of ``job`` (templated).
     :param require: bounds by metric (templated): ``{"AUC": 0.8}`` is a minimum for a metric that is maximised and a
         maximum for one that is minimised; ``{"AUC": {"min": 0.8, "max": 0.999}}`` says both outright.
     :param champion: what the candidate must beat (templated): the name of an endpoint, whose metrics
@@ -44,6 +48,10 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
     :param min_gain: by how much the candidate must be better; ``0`` lets an equal one pass.
     :param on_reject: ``skip`` (the default) skips what is directly downstream, ``fail`` raises, a task id or a list of
         them is followed instead of the other tasks directly downstream.
+    :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
+    :param region_name: the AWS region; by default that of the connection.
+    :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
+    :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :return: the decision: ``{"passed", "reason", "candidate_name", "metrics", "require", "champion"}``; ``champion`` is
         ``{"name", "metric", "value", "candidate_value", "gain"}`` or ``None``.
     :raises CandidateRejected: rejected, with ``on_reject="fail"``.

@@ -33,7 +33,11 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
     Operations: CreateModelPackageGroup, CreateModelPackage, DescribeModelPackage; ListModelPackages on a retry.
 
     :param group: the model package group's name (templated).
-    :param candidate: see :class:`~airflow_automl.operators._downstream.CandidateOperator`; so ``job``, ``job_name``.
+    :param candidate: the candidate's document in AWS's keys, such as ``train.best_candidate`` (templated). ``None``, of
+        a job that has no best candidate, raises NoBestCandidate.
+    :param job: the job's document, such as ``train.job``; role, KMS, VPC and tags are taken from it (templated).
+        Without ``candidate``, its best candidate is asked for.
+    :param job_name: the name of an AutoML job (V1 or V2) to ask the service about, instead of ``job`` (templated).
     :param approval_status: ``PendingManualApproval``, ``Approved`` or ``Rejected`` (templated).
     :param response: as for :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator`.
     :param metadata: further customer metadata; its values are made text.
@@ -42,6 +46,10 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
     :param instance_type: chooses between CPU and GPU containers where the candidate has both.
     :param model_package: other members of CreateModelPackage in AWS's shape; they win.
     :param tags: tags for a group that is created, beside the job's own.
+    :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
+    :param region_name: the AWS region; by default that of the connection.
+    :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
+    :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :return: ``{"model_package_arn", "model_package_group", "version", "approval_status", "candidate_name",
         "job_name"}``.
     :raises NoBestCandidate: there is no candidate, or it has no containers.

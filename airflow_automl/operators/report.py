@@ -33,6 +33,10 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
     :param path: a folder or a file ending in ``.html``, in S3, on disk, or wherever Airflow's object storage reaches
         (templated). In a folder the page is called ``report.html``; the JSON lies beside it.
     :param path_conn_id: the connection for ``path``; default: ``aws_conn_id`` for S3.
+    :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
+    :param region_name: the AWS region; by default that of the connection.
+    :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
+    :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :return: the address of the page. XCom ``summary`` has the job's and its best candidate's names, the objective and
         its value, all metrics, times, counts, and the addresses ``html`` and ``json``.
     :raises AutoMLJobNotFound: there is no such job.

@@ -30,8 +30,13 @@ class SageMakerAutoMLRollbackOperator(WaitingOperator):
         which :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator` wrote into its config's tags.
     :param deployment_config: AWS's ``DeploymentConfig``, as for deploying.
     :param wait_for_completion: ``False`` ends the task when the rollback has begun.
-    :param deferrable: see :class:`~airflow_automl.operators._downstream.WaitingOperator`; so ``poll_interval`` and
-        ``timeout``.
+    :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
+    :param poll_interval: seconds between two looks. Default: ``[automl] poll_interval`` (30).
+    :param timeout: how long to wait at most, 3 hours by default; what was begun goes on at AWS. ``None`` waits on.
+    :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
+    :param region_name: the AWS region; by default that of the connection.
+    :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
+    :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :return: ``{"endpoint_name", "endpoint_arn", "endpoint_config", "previous_endpoint_config"}``; the latter is the
         config that was served until now, ``None`` if the endpoint served the right one already.
     :raises AutoMLDeploymentFailed: there is no such endpoint or no previous config, or it does not come up.

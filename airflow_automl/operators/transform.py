@@ -43,12 +43,17 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
 
     Operations: CreateModel, CreateTransformJob, DescribeTransformJob, DeleteModel; StopTransformJob.
 
-    :param candidate: see :class:`~airflow_automl.operators._downstream.CandidateOperator`; so ``job``, ``job_name``.
+    :param candidate: the candidate's document in AWS's keys, such as ``train.best_candidate`` (templated). ``None``, of
+        a job that has no best candidate, raises NoBestCandidate.
+    :param job: the job's document, such as ``train.job``; role, KMS, VPC and tags are taken from it (templated).
+        Without ``candidate``, its best candidate is asked for.
+    :param job_name: the name of an AutoML job (V1 or V2) to ask the service about, instead of ``job`` (templated).
     :param input_path: the S3 prefix or object to score (templated): the columns that the model was trained on, without
         the target.
     :param output_path: the S3 folder for the predictions: one ``<name>.out`` for each object (templated).
-    :param content_type: default by problem type: ``text/csv``; images ``application/x-image``; time series
-        ``text/csv;header=present`` with whole series in each object, which is never split and may be of any size.
+    :param content_type: default by problem type: ``text/csv``; images ``application/x-image``; text generation
+        ``application/json``; time series ``text/csv;header=present`` with whole series in each object, which is never
+        split and may be of any size.
     :param accept: content type of the predictions; default: that of the input.
     :param join: write each input line together with its prediction (CSV and JSON lines only).
     :param response: as for :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator`.
@@ -61,8 +66,13 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
     :param role_arn: the role that the model runs with; default: the job's, else the connection's.
     :param tags: further tags, beside the job's own.
     :param wait_for_completion: ``False`` ends the task when the job has begun; its model is then left there.
-    :param deferrable: see :class:`~airflow_automl.operators._downstream.WaitingOperator`; so ``poll_interval`` and
-        ``timeout``, after which the job is stopped.
+    :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
+    :param poll_interval: seconds between two looks. Default: ``[automl] poll_interval`` (30).
+    :param timeout: how long to wait at most, 3 hours by default; then the job is stopped. ``None`` waits on.
+    :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
+    :param region_name: the AWS region; by default that of the connection.
+    :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
+    :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :return: ``{"transform_job_name", "transform_job_arn", "model", "input", "output", "status"}``.
     :raises AutoMLJobFailed: the transform job failed; the message is its FailureReason.
     :raises AutoMLJobStopped: somebody stopped it.

@@ -62,9 +62,10 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
         key="job", map_indexes=-1)["name"]``): Airflow's triggerer never answers a pull without it.
     :param accept_stopped: take a job that was stopped for a success.
     :param accept_no_candidate: take a job for a success that completed without a best candidate, although it was to
-        train. A job that only generates candidate definitions always is one.
+        train; ``True`` by default, unlike the operators' default. A job that only generates candidate definitions
+        always is a success.
     :param accept_failed_deployment: take a job for a success that did not deploy its model, although its
-        ModelDeployConfig asks for it.
+        ModelDeployConfig asks for it; ``True`` by default, unlike the operators' default.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -73,8 +74,8 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
     :raises AutoMLJobNotFound: no job has this name in the account and region.
     :raises AutoMLJobFailed: the job failed; the message carries its FailureReason.
     :raises AutoMLJobStopped: the job was stopped, and ``accept_stopped`` is not set.
-    :raises NoBestCandidate: the job completed without one, and ``accept_no_candidate`` is not set.
-    :raises AutoMLDeploymentFailed: the job did not deploy, and ``accept_failed_deployment`` is not set.
+    :raises NoBestCandidate: the job completed without one, with ``accept_no_candidate=False``.
+    :raises AutoMLDeploymentFailed: the job did not deploy, with ``accept_failed_deployment=False``.
     :raises AirflowSensorTimeout: the job had not ended in time.
     """
 
