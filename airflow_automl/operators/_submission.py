@@ -13,7 +13,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.contract import JobStatus, is_terminal
-from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLJobNotFound, AutoMLNameTaken, AutoMLTransientError
+from airflow_automl.exceptions import (
+    AutoMLAccessDenied,
+    AutoMLJobNotFound,
+    AutoMLNameTaken,
+    AutoMLQuotaExceeded,
+    AutoMLThrottled,
+    AutoMLTransientError,
+)
 from airflow_automl.naming import ADOPTED_TAG, TaskGeneration, adopted_since
 
 if TYPE_CHECKING:
@@ -22,12 +29,23 @@ if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
     from airflow_automl.operators._request import Api
 
-__all__ = ["Submission", "describe_new_job", "stop_unless_adopted", "submit"]
+__all__ = ["CreateRefused", "Submission", "describe_new_job", "stop_unless_adopted", "submit"]
 
 _MAX_TAGS = 50
 _READS = 6
 #: A task that is told to end has a few seconds left.
 _LATE_READS = 2
+
+
+class CreateRefused(Exception):
+    """The create call itself was refused for now, so that there is no job; later calls' errors say nothing of that.
+
+    :param error: ``AutoMLQuotaExceeded`` or ``AutoMLThrottled``.
+    """
+
+    def __init__(self, error: AutoMLQuotaExceeded | AutoMLThrottled) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +83,7 @@ def submit(
     :param given_name: the name was given by the user.
     :param will_create: told each name that is ours to create, before the call.
     :raises AutoMLNameTaken: the given name belongs to another job, or to one of ours that ended badly.
+    :raises CreateRefused: the account is full, or calls too often.
     """
     for attempt in count(1):
         name = request["AutoMLJobName"] if given_name else generation.job_name(attempt)
@@ -72,9 +91,11 @@ def submit(
             will_create(name)
         try:
             tags = _create(hook, api, {**request, "AutoMLJobName": name}, generation, log)
+        except (AutoMLQuotaExceeded, AutoMLThrottled) as error:
+            raise CreateRefused(error) from error
         except AutoMLNameTaken:
             describe = describe_new_job(hook, name, api)
-            tags = hook.job_tags(describe["AutoMLJobArn"]) or {}
+            tags = _tags_of(hook, describe["AutoMLJobArn"], needed=given_name, log=log)
             taken = describe.get("AutoMLJobName") != name or not generation.owns(tags, derived=not given_name)
             if taken:
                 raise AutoMLNameTaken(
@@ -86,7 +107,7 @@ def submit(
             if status in {JobStatus.IN_PROGRESS, JobStatus.COMPLETED}:
                 log.info("AutoML job %s of an earlier try is %s: going on with it", name, status)
                 if status == JobStatus.IN_PROGRESS:
-                    hook.tag_job(describe["AutoMLJobArn"], {ADOPTED_TAG: str(try_number)})
+                    _mark_adopted(hook, describe["AutoMLJobArn"], try_number, log)
                 return Submission(name, describe, tags, adopted=True)
             if given_name:
                 raise AutoMLNameTaken(
@@ -101,23 +122,44 @@ def submit(
 
 
 def describe_new_job(hook: SageMakerAutoMLHook, name: str, api: Api) -> dict[str, Any]:
-    """Describe a job that is known to be there, although reads may lag behind writes.
+    """Describe a job that is known to be there, although reads may lag behind writes, or be throttled.
 
     :raises AutoMLTransientError: it still can't be seen after some seconds.
     """
     for read in range(_READS):
         try:
-            return hook.describe_job(name, api)
-        except AutoMLJobNotFound:
-            if api == "V1":
+            try:
+                return hook.describe_job(name, api)
+            except AutoMLJobNotFound:
+                if api != "V1":
+                    raise
                 # The name may be held by a V2 job, which DescribeAutoMLJob does not know (R5).
-                try:
-                    return hook.describe_job(name, "V2")
-                except AutoMLJobNotFound:
-                    pass
-            if read < _READS - 1:
-                time.sleep(0.25 * 2**read)
-    raise AutoMLTransientError(f"AutoML job {name} was created, but describing it says that there is no such job")
+                return hook.describe_job(name, "V2")
+        except (AutoMLJobNotFound, AutoMLTransientError) as error:
+            if read == _READS - 1:
+                raise AutoMLTransientError(
+                    f"AutoML job {name} was created, but can't be described; a retry goes on with it: {error}"
+                ) from error
+            time.sleep(0.25 * 2**read)
+    raise AssertionError("unreachable")
+
+
+def _tags_of(hook: SageMakerAutoMLHook, arn: str, *, needed: bool, log: Logger) -> dict[str, str]:
+    try:
+        return hook.job_tags(arn) or {}
+    except AutoMLTransientError as error:
+        if needed:
+            raise
+        # A derived name is proof enough of whose the job is.
+        log.warning("Tags of %s can't be read just now: %s", arn, error)
+        return {}
+
+
+def _mark_adopted(hook: SageMakerAutoMLHook, arn: str, try_number: int, log: Logger) -> None:
+    try:
+        hook.tag_job(arn, {ADOPTED_TAG: str(try_number)})
+    except AutoMLTransientError as error:
+        log.warning("%s can't be marked as this try's; if an older one still ends, it may stop it: %s", arn, error)
 
 
 def _create(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_automl import settings
-from airflow_automl.contract import documents, is_terminal
+from airflow_automl.contract import JobStatus, documents, is_terminal
 from airflow_automl.ends import Acceptance, TransitionLog
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
@@ -37,6 +37,8 @@ __all__ = ["SageMakerAutoMLJobOperator", "SageMakerAutoMLJobV1Operator", "SageMa
 
 #: Key in the task's state store: the job that this task submitted last, so that a cleared task stops it.
 SUBMITTED_KEY = "airflow_automl.submitted"
+#: How often to try to stop a job whose time is over, with growing pauses.
+_STOPS = 8
 
 
 class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
@@ -120,6 +122,7 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
         self.accept_no_candidate = accept_no_candidate
         self.accept_failed_deployment = accept_failed_deployment
         self._running: str | None = None
+        self._killed = False
         self._try_number = 0
 
     def execute(self, context: Context) -> BestCandidate | None:
@@ -132,6 +135,8 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
         return self._run(context, limits)
 
     def _run(self, context: Context, limits: dict[str, float | None]) -> BestCandidate | None:
+        from airflow_automl.operators._submission import CreateRefused
+
         self._try_number = context["ti"].try_number
         generation = TaskGeneration.of(context, settings.deployment())
         given_name, api, request = self._request(context, generation)
@@ -139,11 +144,11 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
         self._stop_older_generation(context, generation)
         try:
             submission = self._submit(context, api, request, generation, given_name)
-        except (AutoMLQuotaExceeded, AutoMLThrottled) as error:
-            self._running = None
+        except CreateRefused as refused:
+            self._running, error = None, refused.error
             if limits["slot_deadline"] is None:
                 if isinstance(error, AutoMLThrottled):
-                    raise
+                    raise error from None
                 raise AutoMLQuotaExceeded(
                     f"{error} (the account runs as many AutoML jobs as its quota allows; set "
                     "wait_for_slot=timedelta(...) to wait for one to end without holding a worker slot, or raise the "
@@ -211,6 +216,7 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
             store = context["task_state_store"]
             store.set(SUBMITTED_KEY, {"job_name": name, "owner": generation.owner}, retention=NEVER_EXPIRE)
             self._running = name
+            self._go_on_unless_killed()
 
         submission = submit(
             self.hook,
@@ -224,7 +230,20 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
         )
         if given_name:
             remember(submission.name)
+        if self._killed and self.stop_on_kill:
+            # The signal came while the create call was on its way, when there was nothing to stop yet.
+            self._running = submission.name
+            self.on_kill()
+        self._go_on_unless_killed()
         return submission
+
+    def _go_on_unless_killed(self) -> None:
+        """Airflow only calls :meth:`on_kill` when a worker is told to end: the task itself would go on."""
+        if self._killed and self.stop_on_kill:
+            from airflow.sdk.exceptions import AirflowException
+
+            # None of this package's errors: the task may be tried again.
+            raise AirflowException("the worker was told to end this task; its AutoML job is stopped")
 
     def _defer_for_slot(self, limits: dict[str, float | None], error: AutoMLError) -> None:
         from airflow_automl.triggers.slot import SageMakerAutoMLSlotTrigger
@@ -283,10 +302,7 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
             if is_terminal(describe.get("AutoMLJobStatus")):
                 return describe
             if deadline is not None and time.time() >= deadline:
-                if self.stop_on_kill:
-                    self.hook.stop_job(submission.name)
-                self._running = None
-                raise AutoMLJobTimeout(self._timeout_message(submission.name))
+                raise AutoMLJobTimeout(self._stop_overdue(submission.name))
             time.sleep(interval if deadline is None else max(0.0, min(interval, deadline - time.time())))
             try:
                 describe = self.hook.describe_job(submission.name, api)
@@ -294,9 +310,23 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
                 # Only time limits end a wait: the job goes on whether or not it can be looked at.
                 self.log.warning("AutoML job %s can't be described just now: %s", submission.name, error)
 
-    def _timeout_message(self, name: str) -> str:
-        stopped = "it was stopped" if self.stop_on_kill else "it runs on, because stop_on_kill is False"
-        return f"AutoML job {name} had not ended within max_wait or execution_timeout; {stopped}"
+    def _stop_overdue(self, name: str) -> str:
+        """Stop a job whose time is over, however often that has to be tried; return what to say of it."""
+        message = f"AutoML job {name} had not ended within max_wait or execution_timeout; "
+        if not self.stop_on_kill:
+            return message + "it runs on, because stop_on_kill is False"
+        for attempt in range(_STOPS):
+            try:
+                self.hook.stop_job(name)
+            except AutoMLTransientError as error:
+                self.log.warning("AutoML job %s can't be stopped just now: %s", name, error)
+                time.sleep(2**attempt)
+            except AutoMLError as error:
+                return f"{message}it runs on, because it could not be stopped: {error}"
+            else:
+                self._running = None
+                return message + "it was stopped"
+        return message + "it runs on, because it could not be stopped"
 
     def execute_complete(self, context: Context, event: Any = None) -> BestCandidate | None:
         """Conclude after the deferred wait; called by Airflow with the trigger's event."""
@@ -308,7 +338,7 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
             self.show_job(context, ended.job, self._tags(ended.job))
         match ended.status:
             case EventStatus.TIMEOUT:
-                raise AutoMLJobTimeout(self._timeout_message(ended.job_name))
+                raise AutoMLJobTimeout(f"{ended.message} (max_wait or execution_timeout)")
             case EventStatus.NOT_FOUND:
                 raise AutoMLJobNotFound(ended.message)
             case EventStatus.ACCESS_DENIED:
@@ -319,11 +349,15 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
         self, context: Context, describe: Mapping[str, Any], tags: Mapping[str, str] | None
     ) -> BestCandidate | None:
         self._running = None
+        if describe.get("AutoMLJobStatus") == JobStatus.STOPPED:
+            # That may be this task's own doing, and then it is no end to judge.
+            self._go_on_unless_killed()
         accept = Acceptance(self.accept_stopped, self.accept_no_candidate, self.accept_failed_deployment)
         return self.conclude(context, describe, accept, tags)
 
     def on_kill(self) -> None:
         """Stop the job when the worker is told to end the task, unless a newer try has adopted it."""
+        self._killed = True
         name, self._running = self._running, None
         if name is None or not self.stop_on_kill:
             return

@@ -184,11 +184,13 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
         """Return the timeline of the pokes before: each is a process of its own where the task is rescheduled."""
         if not self.reschedule:
             return ()
-        return context["task_state_store"].get(TIMELINE_KEY) or ()  # type: ignore[return-value]
+        known: Any = context["task_state_store"].get(TIMELINE_KEY)
+        # The state outlives a clear, after which the job may be another.
+        return known["timeline"] if isinstance(known, dict) and known["job_name"] == self._name() else ()
 
     def _remember(self, context: Context, timeline: list[Transition]) -> None:
         if self.reschedule and len(timeline) != len(self.timeline):
-            known: Any = timeline
+            known: Any = {"job_name": self._name(), "timeline": timeline}
             context["task_state_store"].set(TIMELINE_KEY, known)
         self.timeline = timeline
 

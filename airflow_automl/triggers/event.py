@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
-from airflow_automl.contract import JobStatus, documents
-from airflow_automl.exceptions import AutoMLError, AutoMLJobNotFound, AutoMLValidationError
+from airflow_automl.contract import JobStatus, documents, is_terminal
+from airflow_automl.exceptions import (
+    AutoMLAccessDenied,
+    AutoMLError,
+    AutoMLJobNotFound,
+    AutoMLTransientError,
+    AutoMLValidationError,
+)
 
 if TYPE_CHECKING:
     from airflow_automl.triggers._watcher import AwsSettings, Watcher
@@ -22,6 +32,11 @@ PROGRESS_KEY = "airflow_automl.ended_jobs"
 _TERMINAL = (JobStatus.COMPLETED.value, JobStatus.FAILED.value, JobStatus.STOPPED.value)
 #: How long to try to describe a job before it is left to the next look, in seconds.
 _DESCRIBE = 10.0
+#: How long one look may take to describe what has ended, in seconds; the rest is left to the next one. Airflow gives up
+#: a look that takes 300 s, and what it told would be told again.
+_LOOK = 60.0
+#: How long a job that may not be described is tried again.
+_DENIED = timedelta(hours=1)
 
 
 class SageMakerAutoMLEventTrigger(BaseEventTrigger):
@@ -113,7 +128,7 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
 
     async def _tell(self, snapshot: Snapshot) -> AsyncIterator[TriggerEvent]:
         from airflow_automl.triggers._watcher import watcher_for
-        from airflow_automl.triggers._watcher.ended import OVERLAP, ended_since
+        from airflow_automl.triggers._watcher.ended import OVERLAP, ended_at, ended_since
 
         watcher = watcher_for(_aws(self.serialize()[1]))
         async with watcher.in_use():
@@ -129,12 +144,20 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
                 return
             self._progress = progress
             untold = []
+            enough = time.monotonic() + _LOOK
             for job in progress.news(jobs):
                 if not job["AutoMLJobName"].startswith(self.name_prefix):
+                    continue
+                if time.monotonic() > enough:
+                    untold.append(job)
                     continue
                 try:
                     payload = await self._payload(watcher, job)
                 except AutoMLError as error:
+                    if isinstance(error, AutoMLAccessDenied) and snapshot.now - ended_at(job) > _DENIED:
+                        self.log.warning("AutoML job %s is left out: %s", job["AutoMLJobName"], error)
+                        progress.tell(job)
+                        continue
                     self.log.warning("AutoML job %s can't be told just now: %s", job["AutoMLJobName"], error)
                     untold.append(job)
                     continue
@@ -154,6 +177,8 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
             answer = await patiently(lambda: watcher.client.describe(job["AutoMLJobName"], None), _DESCRIBE)
         except AutoMLJobNotFound:
             return None
+        if not is_terminal(answer.get("AutoMLJobStatus")):
+            raise AutoMLTransientError("the list says that it has ended, and its description not yet")
         if answer.get("AutoMLJobStatus") not in self.statuses:
             return None
         return {
@@ -165,7 +190,7 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
     async def _load(self, snapshot: Snapshot) -> Progress:
         from airflow_automl.triggers._watcher.ended import Progress
 
-        found = [document for store in self._stores() if (document := await store.aget(PROGRESS_KEY))]
+        found = [document for store in self._stores() if (document := await store.aget(self._key))]
         if not found:
             return Progress(snapshot.now, snapshot.now)
         return min((Progress.read(document) for document in found), key=lambda progress: progress.after)
@@ -173,9 +198,15 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
     def _receipt(self, document: dict[str, Any]) -> Callable[[], Awaitable[None]]:
         async def save() -> None:
             for store in self._stores():
-                await store.aset(PROGRESS_KEY, document)
+                await store.aset(self._key, document)
 
         return save
+
+    @property
+    def _key(self) -> str:
+        """The state's key: an asset may have several watchers, each of which comes as far as it can."""
+        watched = {name: value for name, value in self.serialize()[1].items() if name != "poll_interval"}
+        return f"{PROGRESS_KEY}.{hashlib.sha256(json.dumps(watched, sort_keys=True).encode()).hexdigest()[:12]}"
 
     def _stores(self) -> list[Any]:
         """Return the state store of each asset; equal watchers of several assets share a trigger."""

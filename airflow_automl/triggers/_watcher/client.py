@@ -16,6 +16,7 @@ from airflow_automl.exceptions import (
     AutoMLAccessDenied,
     AutoMLError,
     AutoMLJobNotFound,
+    AutoMLTerminalError,
     AutoMLThrottled,
     AutoMLTransientError,
 )
@@ -100,6 +101,7 @@ class Client:
 
         :raises AutoMLAccessDenied: a policy forbids it, or credentials stayed stale after they were read anew.
         :raises AutoMLTransientError: it may succeed later.
+        :raises AutoMLTerminalError: Airflow has not handed out the connection for minutes.
         """
         built: _Built | None = None
         began = time.perf_counter()
@@ -173,9 +175,8 @@ class Client:
                     raise
                 except Exception as error:
                     # Airflow or its secrets backend does not hand out the connection, or not in a form that works.
-                    if self._out_of_patience():
-                        raise
-                    raise AutoMLTransientError(f"{type(error).__name__}: {error}") from error
+                    kind = AutoMLTerminalError if self._out_of_patience() else AutoMLTransientError
+                    raise kind(f"{type(error).__name__}: {error}") from error
             return self._built
 
     async def _build(self) -> _Built:

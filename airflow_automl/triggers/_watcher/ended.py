@@ -14,7 +14,7 @@ from airflow_automl.exceptions import AutoMLTransientError
 if TYPE_CHECKING:
     from airflow_automl.triggers._watcher.listing import Listing
 
-__all__ = ["OVERLAP", "EndedJobs", "Progress", "Snapshot", "ended_since"]
+__all__ = ["OVERLAP", "EndedJobs", "Progress", "Snapshot", "ended_at", "ended_since"]
 
 log = logging.getLogger(__name__)
 
@@ -55,16 +55,16 @@ class Progress:
     def news(self, jobs: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Return the jobs that have not been told, in the order of their ends."""
         earliest = max(self.start, self.after - OVERLAP)
-        new = [job for job in jobs if _end(job) > earliest and job["AutoMLJobArn"] not in self.told]
-        return sorted(new, key=_end)
+        new = [job for job in jobs if ended_at(job) > earliest and job["AutoMLJobArn"] not in self.told]
+        return sorted(new, key=ended_at)
 
     def tell(self, job: Mapping[str, Any]) -> None:
         """Note that a job was told, or is none of the subscriber's business."""
-        self.told[job["AutoMLJobArn"]] = _end(job)
+        self.told[job["AutoMLJobArn"]] = ended_at(job)
 
     def advance(self, now: datetime, untold: list[Mapping[str, Any]]) -> None:
         """Move on, but not past a job that could not be told yet."""
-        self.after = min([now, *map(_end, untold)])
+        self.after = min([now, *map(ended_at, untold)])
         self.told = {arn: end for arn, end in self.told.items() if end > self.after - OVERLAP}
 
     def document(self) -> dict[str, Any]:
@@ -114,6 +114,7 @@ async def ended_since(listing: Listing, since: datetime) -> tuple[list[Mapping[s
     return [job for job in jobs.values() if is_terminal(job.get("AutoMLJobStatus"))], now
 
 
-def _end(job: Mapping[str, Any]) -> datetime:
+def ended_at(job: Mapping[str, Any]) -> datetime:
+    """When a job that has ended did so, by its summary."""
     end: datetime = job.get("EndTime") or job["LastModifiedTime"]
     return end

@@ -51,6 +51,8 @@ class SlotLine:
         self._refused = False
         self._looked: datetime | None = None
         self._known: set[str] = set()
+        self._ran = 0
+        """How many jobs ran at the last look."""
         self._probed = float("-inf")
         self._probe_after = PROBE_AFTER
 
@@ -71,7 +73,9 @@ class SlotLine:
     async def serve(self) -> None:
         """Let tasks go, for as long as any wait; begun with the first of them."""
         loop = asyncio.get_running_loop()
-        self._probed, self._probe_after, self._looked = loop.time(), PROBE_AFTER, None
+        if not self._refused and not self._claims:
+            # Else the line is the one of before: the task that was let go last has come back, or not yet submitted.
+            self._probed, self._probe_after, self._looked = loop.time(), PROBE_AFTER, None
         while True:
             running: set[str] | None = None
             try:
@@ -99,11 +103,13 @@ class SlotLine:
         """
         seen = running | changed
         submitted = 0 if first else min(len(seen - self._known), len(self._claims))
-        self._known = seen
+        before = 0 if first else self._ran
+        self._known, self._ran = seen, len(running)
         for since in list(self._claims)[:submitted]:
             del self._claims[since]
         if self._refused:
-            self._quota = max(1, len(running), submitted + len(self._claims))
+            # A job may have ended since the refusal: as many ran as before, or more.
+            self._quota = max(1, before, len(running), submitted + len(self._claims))
         elif max(len(running), submitted) > self._quota:
             self._quota, self._probe_after = max(len(running), submitted), PROBE_AFTER
         self._refused = False

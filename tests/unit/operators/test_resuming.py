@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowException, TaskDeferred
 
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
@@ -18,6 +18,7 @@ from airflow_automl.exceptions import (
     AutoMLJobTimeout,
     AutoMLNameTaken,
     AutoMLQuotaExceeded,
+    AutoMLTerminalError,
     AutoMLValidationError,
 )
 from airflow_automl.hooks import SageMakerAutoMLHook
@@ -240,6 +241,40 @@ def test_a_worker_that_is_told_to_end_stops_its_job(standin: StandIn, task: Task
     assert standin.calls["StopAutoMLJob"] == 1
 
 
+@pytest.mark.parametrize("moment", ["before the call", "during the call"])
+def test_a_worker_that_is_told_to_end_leaves_no_job_that_it_goes_on_to_make(
+    standin: StandIn, task: TaskRun, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    standin.plan = lambda request: ENDLESS
+    operator = task.operator()
+    original = SageMakerAutoMLHook.create_job
+    monkeypatch.setattr("airflow_automl.operators._submission.time.sleep", lambda seconds: None)
+
+    def create(self: Any, *args: Any) -> str:
+        operator.on_kill()
+        return original(self, *args)
+
+    if moment == "during the call":
+        monkeypatch.setattr(SageMakerAutoMLHook, "create_job", create)
+    else:
+        operator.on_kill()
+    with pytest.raises(AirflowException, match="told to end"):
+        operator.execute(task.context())
+    assert all(job.stopped is not None for job in standin.jobs.values())
+    assert created(standin) == (moment == "during the call")
+
+
+def test_a_worker_that_is_told_to_end_does_not_judge_its_own_stop(
+    standin: StandIn, task: TaskRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standin.plan = lambda request: ENDLESS
+    operator = task.operator(accept_stopped=True)
+    monkeypatch.setattr("airflow_automl.operators.job.time.sleep", lambda seconds: operator.on_kill())
+    with pytest.raises(AirflowException, match="told to end") as told:
+        operator.execute(task.context())
+    assert not isinstance(told.value, AutoMLTerminalError)
+
+
 def test_an_older_try_does_not_stop_what_a_newer_one_adopted(standin: StandIn, task: TaskRun) -> None:
     standin.plan = lambda request: ENDLESS
     older = task.operator()
@@ -293,6 +328,25 @@ def test_throttling_and_failures_end_no_wait(standin: StandIn, task: TaskRun, en
         patch.setattr(SageMakerAutoMLHook, "describe_job", describe)
         patch.setattr(SageMakerAutoMLHook, "job_tags", lambda self, arn: {})
         assert operator.execute(task.context())
+
+
+def test_a_throttled_look_at_a_new_job_is_no_want_of_a_slot(
+    standin: StandIn, task: TaskRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standin.plan = lambda request: ENDLESS
+    original = SageMakerAutoMLHook.create_job
+
+    def create(self: Any, *args: Any) -> str:
+        arn = original(self, *args)
+        standin.faults.throttle_next = 3
+        return arn
+
+    monkeypatch.setattr(SageMakerAutoMLHook, "create_job", create)
+    monkeypatch.setattr("airflow_automl.operators._submission.time.sleep", lambda seconds: None)
+    once = {"retries": {"total_max_attempts": 1}}
+    with pytest.raises(TaskDeferred) as deferred:
+        task.attempt(deferrable=True, wait_for_slot=timedelta(hours=1), botocore_config=once)
+    assert deferred.value.trigger.job_name.lower() in standin.jobs
 
 
 def test_a_full_account_fails_the_task_and_says_how_to_wait(standin: StandIn, task: TaskRun) -> None:

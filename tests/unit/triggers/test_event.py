@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,8 @@ from airflow.triggers.base import BaseEventTrigger
 from airflow.triggers.shared_stream import SharedStreamManager
 
 from airflow_automl.exceptions import AutoMLValidationError
-from airflow_automl.triggers.event import PROGRESS_KEY, SageMakerAutoMLEventTrigger
+from airflow_automl.triggers import event as event_trigger
+from airflow_automl.triggers.event import SageMakerAutoMLEventTrigger
 from tests.standin import StandIn, ends, running
 from tests.unit.triggers.conftest import until
 
@@ -39,6 +41,11 @@ class Store:
         if self.broken:
             raise RuntimeError("no answer")
         self.values[key] = json.dumps(value)
+
+    @property
+    def progress(self) -> str:
+        """What all watchers of the asset have written."""
+        return " ".join(self.values.values())
 
     @property
     def accessors(self) -> Any:
@@ -99,7 +106,7 @@ def _polls(standin: StandIn, count: int) -> Callable[[], bool]:
 
 
 def _started(store: Store) -> Callable[[], bool]:
-    return lambda: PROGRESS_KEY in store.values
+    return lambda: bool(store.progress)
 
 
 async def test_each_job_that_ends_raises_one_event_with_its_documents(standin: StandIn) -> None:
@@ -149,7 +156,7 @@ async def test_a_restart_neither_loses_nor_repeats(standin: StandIn) -> None:
         airflow.add(store)
         await until(_started(store))
         standin.add_job("before", running(0.1))
-        await until(lambda: "automl-job/before" in store.values[PROGRESS_KEY])
+        await until(lambda: "automl-job/before" in store.progress)
     assert airflow.names == ["before"]
     standin.add_job("while-away", running(0.0))
     async with triggerer() as again:
@@ -165,10 +172,11 @@ async def test_a_long_absence_is_caught_up_with(standin: StandIn) -> None:
     async with triggerer() as airflow:
         airflow.add(store)
         await until(_started(store))
-    progress = json.loads(store.values[PROGRESS_KEY])
+    ((kept, text),) = store.values.items()
+    progress = json.loads(text)
     for key in ("start", "after"):
         progress[key] = progress[key].replace(progress[key][:4], str(int(progress[key][:4]) - 1))
-    store.values[PROGRESS_KEY] = json.dumps(progress)
+    store.values[kept] = json.dumps(progress)
     for hours in range(1, 4):
         standin.add_job(f"{hours}-hours-ago", age=hours * 3600.0)
     async with triggerer() as again:
@@ -176,6 +184,52 @@ async def test_a_long_absence_is_caught_up_with(standin: StandIn) -> None:
         await until(lambda: len(again.payloads) == 3)
         await until(_polls(standin, 4))
     assert again.names == ["3-hours-ago", "2-hours-ago", "1-hours-ago"]
+
+
+async def test_watchers_of_one_asset_keep_their_progress_apart(standin: StandIn) -> None:
+    store = Store()
+    async with triggerer() as airflow:
+        for prefix in ("churn-", "fraud-"):
+            airflow.add(store, name_prefix=prefix)
+        await until(lambda: len(store.values) == 2)
+        standin.add_job("churn-1", running(0.0))
+        await until(lambda: "churn-1" in store.progress)
+    for kept in [key for key, text in store.values.items() if "churn-1" not in text]:
+        # As if this one had not come so far.
+        del store.values[kept]
+    async with triggerer() as again:
+        again.add(store, name_prefix="churn-")
+        standin.add_job("churn-2", running(0.1))
+        await until(lambda: again.names == ["churn-2"])
+
+
+async def test_what_one_look_has_no_time_for_is_left_to_the_next(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store()
+    async with triggerer() as airflow:
+        airflow.add(store)
+        await until(_started(store))
+        monkeypatch.setattr(event_trigger, "_LOOK", -1.0)
+        standin.add_job("job", running(0.0))
+        await until(_polls(standin, 4))
+        assert not airflow.payloads
+        monkeypatch.setattr(event_trigger, "_LOOK", 60.0)
+        await until(lambda: airflow.names == ["job"])
+
+
+async def test_a_job_that_may_never_be_described_holds_nothing_back(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store()
+    async with triggerer() as airflow:
+        airflow.add(store)
+        await until(_started(store))
+        monkeypatch.setattr(event_trigger, "_DENIED", timedelta(seconds=-1))
+        standin.faults.deny = frozenset({"DescribeAutoMLJobV2", "DescribeAutoMLJob"})
+        standin.add_job("denied", running(0.0))
+        await until(lambda: "automl-job/denied" in store.progress)
+    assert not airflow.payloads
 
 
 async def test_an_event_that_airflow_did_not_store_is_told_again(standin: StandIn) -> None:
@@ -224,7 +278,7 @@ async def test_errors_of_service_and_store_delay_events_and_lose_none(standin: S
             standin.add_job(f"job-{number}", running(0.1))
         await until(lambda: len(airflow.payloads) == 6)
         store.broken = False
-        await until(lambda: "job-4" in store.values[PROGRESS_KEY])
+        await until(lambda: "job-4" in store.progress)
     assert sorted(airflow.names) == ["denied", *(f"job-{number}" for number in range(5))]
 
 
@@ -255,7 +309,7 @@ async def test_it_works_alone_too(standin: StandIn) -> None:
     task = asyncio.create_task(watch())
     await until(_started(store))
     standin.add_job("job", running(0.1))
-    await until(lambda: "automl-job/job" in store.values[PROGRESS_KEY])
+    await until(lambda: "automl-job/job" in store.progress)
     task.cancel()
     assert [payload["job"]["name"] for payload in payloads] == ["job"]
 

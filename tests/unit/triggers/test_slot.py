@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -166,3 +167,26 @@ async def test_a_line_that_sees_nothing_goes_on_one_at_a_time() -> None:
         looks += 1
         assert looks < 12 * 12
     assert account.submitted == sorted(account.submitted)
+
+
+async def test_a_lone_task_is_let_go_ever_more_seldom(standin: StandIn) -> None:
+    standin.add_job("theirs", ENDLESS)
+    gone: list[float] = []
+    for _ in range(4):
+        # Refused each time, it comes back with the time at which it first asked.
+        assert (await fired(trigger(1000.0)))["status"] == "free"
+        gone.append(time.monotonic())
+    waits = [later - earlier for earlier, later in pairwise(gone)]
+    assert waits == sorted(waits)
+    assert waits[-1] > 2 * waits[0]
+
+
+async def test_a_job_that_ends_just_after_a_refusal_does_not_make_the_quota_seem_smaller() -> None:
+    account = Account(quota=4, waiting=2)
+    while not account.refused:
+        await account.look()
+    account.end(1)
+    await account.look()
+    await account.look()
+    assert account.submitted
+    assert account.line._quota == 4
