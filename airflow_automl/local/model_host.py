@@ -6,7 +6,8 @@
 - ``DELETE /models/KEY`` unloads, ``GET /ping`` answers when the host is up.
 
 A model is loaded once and shared by all endpoints that serve it; each has one thread, because the libraries behind the
-models don't promise to be safe with more.
+models don't promise to be safe with more. One that nobody has asked for ten minutes is unloaded; who asks again gets a
+404 and loads it again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -38,6 +39,9 @@ log = logging.getLogger("airflow_automl.model_host")
 
 Answer = tuple[int, bytes, str]
 
+#: Seconds without a request after which a model is unloaded.
+_IDLE = 600.0
+
 
 @dataclass
 class _Loaded:
@@ -47,12 +51,16 @@ class _Loaded:
     :param predictor: does the work.
     :param keys: what it answers; a responder decides that itself.
     :param worker: the thread that may touch it.
+    :param asked: when the last request came or was answered, on the monotonic clock.
+    :param waiting: requests that have no answer yet.
     """
 
     containers: Sequence[Mapping[str, Any]]
     predictor: artifacts.Predictor | artifacts.Responder
     keys: tuple[str, ...]
     worker: ThreadPoolExecutor
+    asked: float = field(default_factory=time.monotonic)
+    waiting: int = 0
 
     def invoke(self, body: bytes, content_type: str | None, accept: str | None) -> tuple[bytes, str]:
         """Predict for a request body."""
@@ -66,16 +74,22 @@ class _Loaded:
 
 
 class ModelHost:
-    """The ASGI application."""
+    """The ASGI application.
 
-    def __init__(self) -> None:
+    :param idle: seconds without a request after which a model is unloaded.
+    """
+
+    def __init__(self, idle: float = _IDLE) -> None:
+        self._idle = idle
         self._models: dict[str, _Loaded] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
         """Answer one request."""
         if scope["type"] == "lifespan":
+            unloading = asyncio.create_task(self._unload_idle())
             await _lifespan(receive, send)
+            unloading.cancel()
             return
         body = bytearray()
         while True:
@@ -122,6 +136,7 @@ class ModelHost:
         async with self._locks.setdefault(key, asyncio.Lock()):
             known = self._models.get(key)
             if known is not None and known.containers == containers:
+                known.asked = time.monotonic()
                 return 200, b"{}", payloads.JSON
             worker = ThreadPoolExecutor(1, f"model-{key[:12]}", initializer=_limit_threads, initargs=(threads,))
             try:
@@ -154,11 +169,19 @@ class ModelHost:
         log.info("Unloaded %s", key)
         return 200, b"{}", payloads.JSON
 
+    async def _unload_idle(self) -> None:
+        while True:
+            await asyncio.sleep(self._idle / 10)
+            since = time.monotonic() - self._idle
+            for key in [key for key, model in self._models.items() if not model.waiting and model.asked < since]:
+                self._unload(key)
+
     async def _invoke(self, key: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         model = self._models.get(key)
         if model is None:
             return _error(404, f"The model '{key}' is not loaded.")
         loop = asyncio.get_running_loop()
+        model.waiting += 1
         try:
             answer, kind = await loop.run_in_executor(
                 model.worker, model.invoke, body, headers.get("content-type"), headers.get("accept")
@@ -168,6 +191,9 @@ class ModelHost:
         except Exception as error:
             log.exception("The model %s failed", key)
             return _error(500, f"The model failed: {type(error).__name__}: {' '.join(str(error).split())[:500]}")
+        finally:
+            model.waiting -= 1
+            model.asked = time.monotonic()
         return 200, answer, kind
 
 
@@ -206,12 +232,12 @@ async def _lifespan(receive: Any, send: Any) -> None:
             return
 
 
-def _serve(path: Path) -> None:
+def _serve(path: Path, idle: float) -> None:
     import uvicorn
 
     listener = _listen(path)
     config = uvicorn.Config(
-        ModelHost(), log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=5, ws="none"
+        ModelHost(idle), log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=5, ws="none"
     )
     server = uvicorn.Server(config)
     parent = os.getppid()
@@ -255,10 +281,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m airflow_automl.local.model_host", description=__doc__)
     parser.add_argument("--socket", type=Path, required=True, help="the unix socket to listen on")
+    parser.add_argument("--idle", type=float, default=_IDLE, help="seconds after which an unused model is unloaded")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    _serve(options.socket)
+    _serve(options.socket, options.idle)
     return 0
 
 

