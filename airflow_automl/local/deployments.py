@@ -54,7 +54,12 @@ class Deployments:
         """Deploy what an endpoint in Creating or Updating waits for."""
         task = asyncio.create_task(self._deploy(name), name=f"endpoint-{name}")
         self._tasks[name] = task
-        task.add_done_callback(lambda _: self._tasks.pop(name, None))
+        task.add_done_callback(lambda ended: self._forget(name, ended))
+
+    def _forget(self, name: str, ended: asyncio.Task[None]) -> None:
+        # A new endpoint of this name may have a task of its own by now.
+        if self._tasks.get(name) is ended:
+            del self._tasks[name]
 
     async def settled(self, name: str) -> None:
         """Wait until an endpoint is neither Creating nor Updating."""
@@ -62,7 +67,7 @@ class Deployments:
             await asyncio.shield(task)
 
     def remove(self, endpoint: Resource) -> None:
-        """Delete an endpoint; the host forgets its models when nobody asks for them any more."""
+        """Delete an endpoint; the host unloads its models once nobody has asked for them for a while."""
         if (task := self._tasks.pop(endpoint.name, None)) is not None:
             task.cancel()
         self._resources.remove(ENDPOINT, endpoint.name)
