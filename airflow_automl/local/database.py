@@ -31,6 +31,7 @@ CREATE TABLE jobs (
     crashes INTEGER NOT NULL DEFAULT 0,
     pid INTEGER,
     pid_started INTEGER,
+    pid_boot TEXT,
     position INTEGER NOT NULL DEFAULT 0,  -- bytes of events.jsonl that have been applied
     outcome TEXT,                      -- secondary status that the trainer ended with
     failure TEXT,
@@ -108,6 +109,9 @@ class Database:
                 f"{path} has schema version {version}, this release reads version {SCHEMA_VERSION}; "
                 f"use the release that wrote it, or name another folder with --data-dir"
             )
+        elif "pid_boot" not in {column["name"] for column in self.all("PRAGMA table_info(jobs)")}:
+            # Earlier releases can still read the file: they don't mind one column more.
+            self.execute("ALTER TABLE jobs ADD COLUMN pid_boot TEXT")
 
     @property
     def changes(self) -> int:

@@ -86,6 +86,7 @@ class ModelHost:
         self._command = [*command, "--socket", str(self._socket)]
         self._environment = dict(environment or {})
         self._child: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._session: aiohttp.ClientSession | None = None
         self._starting = asyncio.Lock()
         self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -102,8 +103,8 @@ class ModelHost:
         """End the host."""
         if self._session is not None:
             await self._session.close()
-        if self._child is not None:
-            await asyncio.to_thread(_kill, Process(self._child.pid, 0))
+        if self._child is not None and self._process is not None:
+            await asyncio.to_thread(_kill, self._process)
             await asyncio.to_thread(self._child.wait)
         self._socket.unlink(missing_ok=True)
 
@@ -220,6 +221,7 @@ class ModelHost:
                 start_new_session=True,
                 env=environment,
             )
+        self._process = processes.holder(self._child.pid)
         log.info("started the model host, pid %d", self._child.pid)
 
     # Artefacts
@@ -272,8 +274,8 @@ def reason_in(answer: Answer) -> str:
 
 def _kill(process: Process) -> None:
     deadline = time.monotonic() + 5
-    while processes.members(process.pid) and time.monotonic() < deadline:
-        processes.kill_session(process.pid)
+    while processes.members(process) and time.monotonic() < deadline:
+        processes.kill_session(process)
         time.sleep(0.02)
 
 

@@ -113,7 +113,7 @@ class Supervisor:
             process = processes.find(trainers.command(self._settings, self._folder.job(job.name)))
             if process is not None:
                 self._store.set_process(job.name, process)
-        if process is not None and (processes.alive(process) or processes.members(process.pid)):
+        if process is not None and (processes.alive(process) or processes.members(process)):
             log.info("job %s: adopted its trainer, pid %d", job.name, process.pid)
             self._trainers[job.name] = Trainer(process)
             return
@@ -282,7 +282,7 @@ class Supervisor:
         while limit is not None:
             await asyncio.sleep(_MEMORY_INTERVAL)
             for name, trainer in list(self._trainers.items()):
-                used = await asyncio.to_thread(processes.memory, trainer.process.pid)
+                used = await asyncio.to_thread(processes.memory, trainer.process)
                 if used > limit and name in self._trainers:
                     self._overruns[name] = (
                         f"the job used {used / 2**30:.1f} GiB of memory, its limit is {limit / 2**30:.1f} GiB; "

@@ -1,6 +1,7 @@
 """What the service asks the operating system about the processes that it started, also before its last restart.
 
-A process is known by its pid and its start time: a pid alone is given to somebody else after a while.
+A process is known by its pid and its start time: a pid alone is given to somebody else after a while. What is left of
+a session whose leader has ended is known by the leader's pid alone: therefore the boot belongs to a process as well.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +19,11 @@ _PROC = Path("/proc")
 
 
 class Process(NamedTuple):
-    """A process and when it started, in clock ticks since boot."""
+    """A process, when it started in clock ticks since boot, and which boot that was; older records don't say."""
 
     pid: int
     started: int
+    boot: str | None = None
 
 
 class _Stat(NamedTuple):
@@ -40,15 +43,30 @@ def _stat(pid: int) -> _Stat | None:
     return _Stat(fields[0], int(fields[2]), int(fields[3]), int(fields[19]))
 
 
+@cache
+def _boot() -> str | None:
+    try:
+        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
 def identify(pid: int) -> Process | None:
     """The process that has this pid now, or ``None``; one that ended and was not reaped is gone too."""
     stat = _stat(pid)
-    return None if stat is None or stat.state in "ZX" else Process(pid, stat.started)
+    return None if stat is None or stat.state in "ZX" else Process(pid, stat.started, _boot())
+
+
+def holder(pid: int) -> Process:
+    """Who has this pid now, also if it has ended: a child keeps its pid until somebody waits for it."""
+    stat = _stat(pid)
+    return Process(pid, 0 if stat is None else stat.started, _boot())
 
 
 def alive(process: Process) -> bool:
     """Whether this very process still runs."""
-    return identify(process.pid) == process
+    found = identify(process.pid)
+    return found is not None and found.started == process.started and process.boot in (None, found.boot)
 
 
 def _all() -> Iterator[tuple[int, _Stat]]:
@@ -57,15 +75,21 @@ def _all() -> Iterator[tuple[int, _Stat]]:
             yield int(entry), stat
 
 
-def members(leader: int) -> list[int]:
-    """Pids of the session that this process leads: everything it started, unless that made a session of its own."""
-    return [pid for pid, stat in _all() if leader in (stat.session, stat.group)]
+def members(leader: Process) -> list[int]:
+    """Pids of the session that this process leads: everything it started, unless that made a session of its own.
+
+    The kernel gives a pid away only when its session is empty: if somebody else has it, nothing is left.
+    """
+    stat = _stat(leader.pid)
+    if leader.boot not in (None, _boot()) or (stat is not None and stat.started != leader.started):
+        return []
+    return [pid for pid, stat in _all() if leader.pid in (stat.session, stat.group)]
 
 
-def kill_session(leader: int) -> None:
+def kill_session(leader: Process) -> None:
     """Send SIGKILL to every process of the session; one pass may miss a process that is being born."""
     for pid in members(leader):
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
 
 
@@ -78,11 +102,11 @@ def find(arguments: Sequence[str]) -> Process | None:
         except OSError:
             continue
         if line.decode(errors="replace").split("\0")[1:-1] == wanted:
-            return Process(pid, stat.started)
+            return Process(pid, stat.started, _boot())
     return None
 
 
-def memory(leader: int) -> int:
+def memory(leader: Process) -> int:
     """Proportional memory (PSS) of the session in bytes: shared pages are counted once."""
     total = 0
     for pid in members(leader):

@@ -91,7 +91,7 @@ def _job(row: sqlite3.Row) -> Job:
         started=row["started"],
         attempt=row["attempt"],
         crashes=row["crashes"],
-        process=None if row["pid"] is None else Process(row["pid"], row["pid_started"]),
+        process=None if row["pid"] is None else _process(row),
         position=row["position"],
         outcome=row["outcome"],
         failure=row["failure"],
@@ -101,6 +101,11 @@ def _job(row: sqlite3.Row) -> Job:
         best=row["best"],
         endpoint=row["endpoint"],
     )
+
+
+def _process(row: sqlite3.Row) -> Process:
+    # Commands may look at the database of an earlier release, which has no pid_boot.
+    return Process(row["pid"], row["pid_started"], dict(row).get("pid_boot"))
 
 
 class JobStore:
@@ -190,7 +195,8 @@ class JobStore:
     def set_process(self, name: str, process: Process) -> None:
         """Remember the trainer."""
         self.database.execute(
-            "UPDATE jobs SET pid = ?, pid_started = ? WHERE name = ?", (process.pid, process.started, name)
+            "UPDATE jobs SET pid = ?, pid_started = ?, pid_boot = ? WHERE name = ?",
+            (process.pid, process.started, process.boot, name),
         )
 
     def requeue(self, name: str, *, crashed: bool) -> None:

@@ -44,8 +44,8 @@ class Trainer:
 
     def gone(self) -> bool:
         """Kill whatever is left of its session, and say whether nothing is."""
-        processes.kill_session(self.process.pid)
-        return not self.running and not processes.members(self.process.pid)
+        processes.kill_session(self.process)
+        return not self.running and not processes.members(self.process)
 
     def how_it_ended(self) -> str:
         """Its exit code or signal in words."""
@@ -119,7 +119,7 @@ def start(settings: TrainerSettings, folder: DataFolder, job: Job) -> Trainer:
             start_new_session=True,
             env=environment,
         )
-    return Trainer(processes.identify(child.pid) or Process(child.pid, 0), child)
+    return Trainer(processes.holder(child.pid), child)
 
 
 def specification(settings: TrainerSettings, job: Job) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import boto3
 from botocore.config import Config
 
 from airflow_automl.local.folder import ServiceInfo, running_service
-from airflow_automl.local.processes import identify, members
+from airflow_automl.local.processes import holder, identify, members
 
 ROLE = "arn:aws:iam::123456789012:role/AutoMLExecutionRole"
 _SCRIPTED = Path(__file__).with_name("scripted_service.py")
@@ -166,4 +166,4 @@ def trainer_pid(service: RunningService, name: str) -> int:
 
 def gone(pid: int) -> bool:
     """Whether a process and all of its session have ended."""
-    return not members(pid) and identify(pid) is None
+    return not members(holder(pid)) and identify(pid) is None

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_automl.local.database import SCHEMA_VERSION, Database
 from airflow_automl.local.errors import StartupError
+from airflow_automl.local.processes import Process
 from airflow_automl.local.store import JobStore
 
 
@@ -129,6 +130,22 @@ def test_a_database_of_another_schema_is_refused(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(StartupError, match="schema version"):
         Database(tmp_path / "other.db")
+
+
+def test_a_database_of_an_earlier_release_takes_the_boot_of_a_trainer(tmp_path: Path) -> None:
+    earlier = Database(tmp_path / "state.db")
+    JobStore(earlier).add("churn", "arn:churn", "V2", {})
+    earlier.execute("ALTER TABLE jobs DROP COLUMN pid_boot")
+    earlier.execute("UPDATE jobs SET pid = 7, pid_started = 8")
+    looking = Database(tmp_path / "state.db", read_only=True)
+    assert JobStore(looking).get("churn").process == Process(7, 8)
+    for database in (earlier, looking):
+        database.close()
+    jobs = JobStore(Database(tmp_path / "state.db"))
+    assert jobs.get("churn").process == Process(7, 8)
+    jobs.set_process("churn", Process(7, 8, "boot"))
+    assert jobs.get("churn").process == Process(7, 8, "boot")
+    jobs.database.close()
 
 
 def test_times_go_on_after_a_restart_even_if_the_clock_went_back(tmp_path: Path) -> None:
