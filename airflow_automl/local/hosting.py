@@ -252,8 +252,12 @@ class ModelHost:
                     tar.extractall(extracted, filter="data")
             except (tarfile.TarError, OSError, EOFError) as error:
                 raise HostingError(f"{container.model_data} can't be unpacked: {error}") from error
-            with contextlib.suppress(FileExistsError):
+            try:
                 extracted.rename(target)
+            except OSError:
+                # Another model with this artefact may have been faster.
+                if not target.is_dir():
+                    raise
         return target
 
 
