@@ -171,7 +171,9 @@ class Supervisor:
         job = self._store.get(job.name)
         try:
             trainer = trainers.start(self._settings, self._folder, job)
-        except OSError as error:
+        except Exception as error:
+            # There is no process yet; if the job were left as it is, it would start over for ever.
+            log.exception("job %s: its trainer could not be started", job.name)
             self._store.failed(job.name, f"the trainer could not be started: {error}")
             return
         self._trainers[job.name] = trainer

@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow_automl.contract.migration import to_v2
 from airflow_automl.local import processes
+from airflow_automl.local.data.store import S3Object, parse_uri
 from airflow_automl.local.folder import DataFolder, write_private
 from airflow_automl.local.processes import Process
 from airflow_automl.local.store import Job
@@ -21,6 +22,9 @@ COMMAND = (sys.executable, "-m", "airflow_automl.local.trainer")
 
 #: AWS settings of the service's own environment that must not lead a trainer elsewhere.
 _FOREIGN_SETTINGS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE")
+
+#: Seconds, thirty years: the API sets no bound to a job's time, but a clock can't count to just any number.
+_FOREVER = 10**9
 
 
 class Trainer:
@@ -91,7 +95,7 @@ def command(settings: TrainerSettings, folder: Path) -> list[str]:
 def start(settings: TrainerSettings, folder: DataFolder, job: Job) -> Trainer:
     """Start the trainer of a job's current attempt.
 
-    :raises OSError: where it can't be started.
+    :raises Exception: where it can't be started; there is no process then.
     """
     path = folder.job(job.name)
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -143,8 +147,12 @@ def specification(settings: TrainerSettings, job: Job) -> dict[str, Any]:
 
 
 def output_of(job: Job) -> str:
-    """The address under which all objects of a job lie."""
-    return f"{job.request['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}/"
+    """The address under which all objects of a job lie; always ``s3://``, though requests may say ``https://``.
+
+    :raises JobFailure: where the request's address has no bucket.
+    """
+    bucket, key = parse_uri(job.request["OutputDataConfig"]["S3OutputPath"])
+    return f"{S3Object(bucket, key).uri.rstrip('/')}/{job.name}/"
 
 
 def deadline(job: Job) -> float | None:
@@ -156,7 +164,7 @@ def deadline(job: Job) -> float | None:
     else:
         config = next(iter(job.request["AutoMLProblemTypeConfig"].values()))
     limit = config.get("CompletionCriteria", {}).get("MaxAutoMLJobRuntimeInSeconds")
-    return None if limit is None else job.started + limit
+    return None if limit is None else job.started + min(limit, _FOREVER)
 
 
 def last_line(log: Path) -> str:

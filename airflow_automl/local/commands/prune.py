@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_automl.local.commands.jobs import add_data_dir, open_store
+from airflow_automl.local.data.failures import JobFailure
 from airflow_automl.local.folder import DataFolder, running_service
 from airflow_automl.local.resources import ResourceStore
 from airflow_automl.local.s3 import Credentials, client, parse_uri
@@ -41,7 +42,11 @@ def run(args: argparse.Namespace) -> int:
     for job in store.in_stage("ended"):
         if job.ended is None or job.ended > time.time() - args.older_than:
             continue
-        output = output_of(job)
+        try:
+            output = output_of(job)
+        except JobFailure:
+            # It named no bucket, failed for that, and wrote nothing.
+            continue
         if any(uri.startswith(output) for uri in wanted):
             print(f"{job.name}: kept, a model uses its artefacts")
             continue
