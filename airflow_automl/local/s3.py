@@ -24,7 +24,7 @@ from urllib.request import urlopen
 
 from airflow_automl.local.errors import StartupError, invalid
 from airflow_automl.local.folder import write_private
-from airflow_automl.local.processes import Process, alive, identify, wait_gone
+from airflow_automl.local.processes import Process, alive, find, holder, wait_gone
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +158,12 @@ class SeaweedFS:
         with contextlib.suppress(OSError, ValueError):
             known = json.loads(self._record.read_text())
         self.port = int(known.get("port", 0))
-        process = Process(known["pid"], known["started"]) if "pid" in known else None
+        process = None
+        if "pid" in known:
+            process = Process(known["pid"], known["started"])
+        elif "ports" in known:
+            # The last service died between starting the server and writing that down.
+            process = find(self._command("weed", known["ports"]))
         if process is not None and alive(process) and known.get("access_key_id") == self._credentials.access_key_id:
             self._process = process
             if self._wait_ready(10):
@@ -179,6 +184,7 @@ class SeaweedFS:
             elif self.port:
                 log.warning("port %d of the S3 store is taken by another process; the store moves", self.port)
             command = self._command(binary, ports)
+            self._write_record(None, ports)
             with (self._folder / "weed.log").open("ab") as output:
                 self._child = subprocess.Popen(
                     command,
@@ -189,7 +195,7 @@ class SeaweedFS:
                     start_new_session=True,
                     env={**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "GOMAXPROCS": "2"},
                 )
-            self._process = identify(self._child.pid) or Process(self._child.pid, 0)
+            self._process = holder(self._child.pid)
             self.port = ports[0]
             self._write_record(self._process, ports)
             if self._wait_ready(_START_TIMEOUT):
@@ -254,10 +260,9 @@ class SeaweedFS:
             "-s3.autoCreateBucket=false",
         ]
 
-    def _write_record(self, process: Process, ports: list[int]) -> None:
+    def _write_record(self, process: Process | None, ports: list[int]) -> None:
         record = {
-            "pid": process.pid,
-            "started": process.started,
+            **({} if process is None else {"pid": process.pid, "started": process.started}),
             "port": ports[0],
             "ports": ports,
             "access_key_id": self._credentials.access_key_id,
