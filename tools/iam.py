@@ -174,6 +174,7 @@ CALLS: tuple[Call, ...] = (
     *_calls("sagemaker", "Endpoints", "CreateEndpoint", "UpdateEndpoint", "DescribeEndpoint", "DeleteEndpoint"),
     *_calls("sagemaker", "Endpoints", "AddTags", "ListTags"),
     *_calls("sagemaker", "Transforms", "CreateTransformJob", "DescribeTransformJob", "StopTransformJob"),
+    *_calls("sagemaker", "Transforms", "AddTags", "ListTags"),
     *_calls("sagemaker", "Registry", "CreateModelPackageGroup", "DescribeModelPackageGroup"),
     *_calls("sagemaker", "Registry", "CreateModelPackage", "DescribeModelPackage", "UpdateModelPackage"),
     *_calls("application-autoscaling", "Autoscaling", "RegisterScalableTarget", "PutScalingPolicy"),

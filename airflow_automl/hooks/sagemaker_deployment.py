@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from airflow_automl.exceptions import AutoMLAccessDenied
 from airflow_automl.hooks.errors import automl_error, error_code
@@ -62,9 +63,9 @@ def service_model() -> Mapping[str, Any]:
     return model
 
 
-def is_absent(error: ClientError) -> bool:
+def is_absent(error: BaseException | None) -> bool:
     """Tell whether a describe or delete by a well-formed name answered that there is no such resource."""
-    return error_code(error) in _ABSENT
+    return error is not None and error_code(error) in _ABSENT
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
@@ -82,7 +83,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
     def _call(self, operation: str, **request: Any) -> dict[str, Any]:
         try:
             answer = dict(getattr(self.conn, operation)(**request))
-        except BotoCoreError as error:
+        except (BotoCoreError, ResponseParserError) as error:
             raise automl_error(error) from error
         answer.pop("ResponseMetadata", None)
         return answer
@@ -131,11 +132,9 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
             raise automl_error(error) from error
 
     def _pages(self, operation: str, items: str, **arguments: Any) -> Iterator[dict[str, Any]]:
-        try:
+        with translated():
             for page in self.conn.get_paginator(operation).paginate(**arguments):
                 yield from page.get(items, ())
-        except ClientError as error:
-            raise automl_error(error) from error
 
     def describe_resource(self, kind: str, name: str) -> dict[str, Any] | None:
         """Describe a resource of one of the :data:`RESOURCES`; ``None`` if there is none of this name."""

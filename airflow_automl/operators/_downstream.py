@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_automl import settings
 from airflow_automl.exceptions import (
+    AutoMLAccessDenied,
     AutoMLDeploymentFailed,
+    AutoMLError,
     AutoMLJobNotFound,
+    AutoMLTransientError,
     AutoMLValidationError,
     InvalidTriggerEvent,
     NoBestCandidate,
@@ -175,6 +178,7 @@ class WaitingOperator(DownstreamOperator):
     :param deferrable: wait in the triggerer, without a worker slot; default ``[operators] default_deferrable``.
     :param poll_interval: seconds between two looks; default ``[automl] poll_interval`` (30).
     :param timeout: how long to wait at most, 3 hours by default; what was begun goes on at AWS. ``None`` waits on.
+        ``execution_timeout`` ends the wait too, and counts from the start of the task.
     """
 
     def __init__(
@@ -204,7 +208,7 @@ class WaitingOperator(DownstreamOperator):
         from airflow_automl.triggers.resource import SageMakerResourceTrigger
 
         if "deadline" not in state:
-            state["deadline"] = None if self.timeout is None else time.time() + self.timeout.total_seconds()
+            state["deadline"] = self._deadline(context)
         if self.deferrable:
             self.defer(
                 trigger=SageMakerResourceTrigger(
@@ -219,22 +223,41 @@ class WaitingOperator(DownstreamOperator):
             )
         return self.execute_complete(context, self._poll(kind, name, state))
 
+    def _deadline(self, context: Context) -> float | None:
+        limits = []
+        if self.timeout is not None:
+            limits.append(time.time() + self.timeout.total_seconds())
+        if self.execution_timeout is not None:
+            # Airflow itself minds it only in the worker, and begins anew after every deferral.
+            limits.append((context["ti"].start_date + self.execution_timeout).timestamp())
+        return min(limits, default=None)
+
     def _poll(self, kind: str, name: str, state: dict[str, Any]) -> dict[str, Any]:
         from airflow_automl.hooks.sagemaker_deployment import RESOURCES
+        from airflow_automl.triggers import settling
 
         resource = RESOURCES[kind]
-        seen: str | None = None
+        event = {"status": "settled", "kind": kind, "name": name, "resource_status": None, "state": state}
+        # Reads lag behind writes: what was begun just now may still look as if it were at rest.
+        time.sleep(min(self._interval, settling.SHORTEST))
         while True:
-            answer = self.hook.describe_resource(kind, name)
-            status = answer[resource.status_key] if answer else None
-            if status != seen:
-                self.log.info("%s %s: %s", kind, name, status)
-                seen = status
-            event = {"status": "settled", "kind": kind, "name": name, "resource_status": status, "state": state}
-            if status is None or status in resource.settled:
-                return event
+            try:
+                answer = self.hook.describe_resource(kind, name)
+            except AutoMLTransientError as error:
+                # Only time limits end a wait: what was begun goes on whether or not it can be looked at.
+                self.log.warning("%s %s can't be described just now: %s", kind, name, error)
+            except AutoMLError as error:
+                return {**event, "status": "error", "message": str(error)}
+            else:
+                status = answer.get(resource.status_key) if answer else None
+                if status != event["resource_status"]:
+                    self.log.info("%s %s: %s", kind, name, status)
+                    event["resource_status"] = status
+                if answer is None or status in resource.settled:
+                    return event
             if state["deadline"] is not None and time.time() + self._interval > state["deadline"]:
-                return {**event, "status": "timeout", "message": f"{kind} {name} was still {status} at the deadline"}
+                message = f"{kind} {name} was still {event['resource_status']} at the deadline"
+                return {**event, "status": "timeout", "message": message}
             time.sleep(self._interval)
 
     def show_logs(self, kind: str, name: str) -> None:
@@ -251,12 +274,14 @@ class WaitingOperator(DownstreamOperator):
         """Return the notes of a wait that ended because the resource has come to rest.
 
         :raises InvalidTriggerEvent: an event that is none of ours.
-        :raises AutoMLDeploymentFailed: the wait ended otherwise; the message says how.
+        :raises AutoMLAccessDenied: AWS refused to describe the resource.
+        :raises AutoMLDeploymentFailed: the resource was not at rest in time.
         """
         if not isinstance(event, dict) or event.get("status") not in {"settled", "timeout", "error"}:
             raise InvalidTriggerEvent(f"expected an event with status settled, timeout or error, received {event!r}")
         if event["status"] != "settled":
-            raise AutoMLDeploymentFailed(
+            kind = AutoMLAccessDenied if event["status"] == "error" else AutoMLDeploymentFailed
+            raise kind(
                 f"waiting for {event['kind']} {event['name']} ended with {event['status']}: {event.get('message')}"
             )
         return dict(event.get("state") or {})

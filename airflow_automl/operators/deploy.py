@@ -66,6 +66,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: seconds between two looks. Default: ``[automl] poll_interval`` (30).
     :param timeout: how long to wait at most, 3 hours by default; what was begun goes on at AWS. ``None`` waits on.
+        ``execution_timeout`` ends the wait too, and counts from the start of the task.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.

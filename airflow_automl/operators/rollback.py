@@ -20,7 +20,7 @@ class SageMakerAutoMLRollbackOperator(WaitingOperator):
     """Let an endpoint serve the config again that it served before, and wait until it does.
 
     Which config that is, is decided once for a run of the task and remembered, so that a retry does not go back one
-    step further. A deployment that is under way is waited for.
+    step further; a clear decides anew. A deployment that is under way is waited for.
 
     Operations: DescribeEndpoint, DescribeEndpointConfig, ListTags, UpdateEndpoint.
 
@@ -33,6 +33,7 @@ class SageMakerAutoMLRollbackOperator(WaitingOperator):
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: seconds between two looks. Default: ``[automl] poll_interval`` (30).
     :param timeout: how long to wait at most, 3 hours by default; what was begun goes on at AWS. ``None`` waits on.
+        ``execution_timeout`` ends the wait too, and counts from the start of the task.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -122,9 +123,11 @@ class SageMakerAutoMLRollbackOperator(WaitingOperator):
             return self.endpoint_config
         # After UpdateEndpoint the tags would name the step before the one that was just taken back.
         store = context.get("task_state_store")
+        # A clear, which alone raises max_tries, begins anew; the store outlives it.
+        generation = getattr(context["ti"], "max_tries", 0)
         remembered = store.get(_TARGET) if store is not None else None
-        if remembered:
-            return str(remembered)
+        if isinstance(remembered, dict) and remembered["generation"] == generation:
+            return str(remembered["config"])
         config = self.hook.describe_endpoint_config(serving)
         tags = self.hook.read_tags(config["EndpointConfigArn"]) if config else None
         target = (tags or {}).get(TAG_PREVIOUS)
@@ -134,7 +137,7 @@ class SageMakerAutoMLRollbackOperator(WaitingOperator):
                 "endpoint_config"
             )
         if store is not None:
-            store.set(_TARGET, target)
+            store.set(_TARGET, {"config": target, "generation": generation})
         return target
 
     def _result(self, endpoint: Mapping[str, Any], before: str | None) -> dict[str, Any]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import copy
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import (
+    AutoMLAccessDenied,
     AutoMLDeploymentFailed,
+    AutoMLError,
     AutoMLJobFailed,
     AutoMLJobStopped,
     AutoMLJobTimeout,
     AutoMLValidationError,
 )
+from airflow_automl.naming import ADOPTED_TAG, adopted_since
 from airflow_automl.operators._downstream import CandidateOperator, WaitingOperator, document, run_identity
 
 if TYPE_CHECKING:
@@ -41,7 +45,8 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
     try, begins anew where that failed, and a clear scores again. The model that it needs is made for it and removed
     when the job has ended. A killed task stops its job.
 
-    Operations: CreateModel, CreateTransformJob, DescribeTransformJob, DeleteModel; StopTransformJob.
+    Operations: CreateModel, CreateTransformJob, DescribeTransformJob, DeleteModel; AddTags where a retry goes on with a
+    job; ListTags and StopTransformJob where one is stopped.
 
     :param candidate: the candidate's document in AWS's keys, such as ``train.best_candidate`` (templated). ``None``, of
         a job that has no best candidate, raises NoBestCandidate.
@@ -69,6 +74,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: seconds between two looks. Default: ``[automl] poll_interval`` (30).
     :param timeout: how long to wait at most, 3 hours by default; then the job is stopped. ``None`` waits on.
+        ``execution_timeout`` has the same effect, and counts from the start of the task.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -76,7 +82,8 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
     :return: ``{"transform_job_name", "transform_job_arn", "model", "input", "output", "status"}``.
     :raises AutoMLJobFailed: the transform job failed; the message is its FailureReason.
     :raises AutoMLJobStopped: somebody stopped it.
-    :raises AutoMLJobTimeout: it took longer than ``timeout``.
+    :raises AutoMLJobTimeout: it took longer than ``timeout`` or ``execution_timeout``.
+    :raises AutoMLAccessDenied: AWS refused to describe the job, which is stopped then.
     """
 
     template_fields = (
@@ -117,9 +124,12 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         self.role_arn = role_arn
         self.tags = tags
         self._running: str | None = None
+        self._killed = False
+        self._try_number = 0
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Begin, or go on with the job of an earlier try."""
+        self._try_number = context["ti"].try_number
         model, transform, readable = self._plan(context)
         for attempt in range(1, 100):
             name = self._name(readable, transform, context, attempt)
@@ -127,18 +137,26 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
             if found is not None and found["TransformJobStatus"] not in _RUNNING:
                 self.log.info("Transform job %s of an earlier try is %s", name, found["TransformJobStatus"])
                 continue
+            self._running = name
             if found is None:
                 self.hook.ensure_model(model)
                 self.hook.ensure_transform_job({"TransformJobName": name, **transform})
                 self.log.info("Transform job %s scores %s", name, self.input_path)
             else:
                 self.log.info("Transform job %s of an earlier try is %s", name, found["TransformJobStatus"])
+                if found["TransformJobStatus"] == "InProgress":
+                    self.hook.write_tags(found["TransformJobArn"], {ADOPTED_TAG: str(self._try_number)})
             break
         else:
             raise AutoMLJobFailed(f"99 transform jobs of this task have failed, the last one is {name}")
-        self._running = name
+        if self._killed:
+            # The signal may have come when there was nothing to stop yet.
+            self._running = name
+            self.on_kill()
+            self._go_on_unless_killed(name)
         state = {"model": model["ModelName"]}
         if not self.wait_for_completion:
+            self._running = None
             return self._result(self.hook.describe_transform_job(name) or {}, state["model"])
         result: dict[str, Any] = self.wait_for(context, "transform job", name, state)
         return result
@@ -147,12 +165,10 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         """Judge what the job ended with, and remove its model."""
         try:
             state = self.settled(event)
-        except AutoMLDeploymentFailed as failure:
+        except (AutoMLDeploymentFailed, AutoMLAccessDenied) as failure:
             assert event is not None  # noqa: S101  # settled() has refused it otherwise
-            if event["status"] == "timeout":
-                self.hook.stop_transform_job(event["name"])
-            self._remove_model(event["state"]["model"])
-            raise AutoMLJobTimeout(str(failure)) from None
+            message = f"{failure}; {self._give_up(event['name'], event['state']['model'])}"
+            raise (AutoMLJobTimeout if event["status"] == "timeout" else AutoMLAccessDenied)(message) from None
         assert event is not None  # noqa: S101
         found = self.hook.describe_transform_job(event["name"]) or {}
         self._remove_model(state["model"])
@@ -161,16 +177,51 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
             self.log.info("The predictions are at %s", self.output_path)
             return self._result(found, state["model"])
         if status == "Stopped":
+            self._go_on_unless_killed(event["name"])
             raise AutoMLJobStopped(f"transform job {event['name']} was stopped")
         self.show_logs("transform job", event["name"])
         reason = found.get("FailureReason") or "AWS gives no reason; look at the job's logs in CloudWatch"
         raise AutoMLJobFailed(f"transform job {event['name']} is {status}: {reason}")
 
     def on_kill(self) -> None:
-        """Stop the job that this task began; called in the worker."""
-        if self._running:
-            self.log.info("Stopping transform job %s", self._running)
-            self.hook.stop_transform_job(self._running)
+        """Stop the job when the worker is told to end the task, unless a newer try has adopted it."""
+        self._killed = True
+        name, self._running = self._running, None
+        if name is None:
+            return
+        try:
+            found = self.hook.describe_transform_job(name)
+            if found is None:
+                # Its create call may have been cut off: it may be there a moment later.
+                time.sleep(1.0)
+                found = self.hook.describe_transform_job(name)
+            if found is None:
+                self.log.info("There is no transform job %s to stop", name)
+            elif adopted_since(self.hook.read_tags(found["TransformJobArn"]), self._try_number):
+                self.log.info("Transform job %s is a newer try's: it is not stopped", name)
+            else:
+                self.log.info("Stopping transform job %s", name)
+                self.hook.stop_transform_job(name)
+        except AutoMLError as error:
+            self.log.warning("Transform job %s could not be stopped: %s", name, error)
+
+    def _go_on_unless_killed(self, name: str) -> None:
+        """Airflow only calls :meth:`on_kill` when a worker is told to end: the task itself would go on."""
+        if self._killed:
+            from airflow.sdk.exceptions import AirflowException
+
+            # None of this package's errors: the task may be tried again.
+            raise AirflowException(f"the worker was told to end this task; its transform job {name} is stopped")
+
+    def _give_up(self, name: str, model: str) -> str:
+        """Stop a job that is not waited for any more, and remove its model; return what to say of it."""
+        try:
+            self.hook.stop_transform_job(name)
+        except AutoMLError as error:
+            # A job that runs on needs its model.
+            return f"it runs on, because it could not be stopped: {error}"
+        self._remove_model(model)
+        return "it was told to stop"
 
     def _plan(self, context: Context) -> tuple[dict[str, Any], dict[str, Any], str]:
         from airflow_automl.operators._deployment import TAG_CANDIDATE, TAG_JOB, tag_value

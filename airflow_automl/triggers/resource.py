@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
+from airflow_automl.naming import adopted_since
+from airflow_automl.triggers.killed import is_given_up
 from airflow_automl.triggers.settling import settle
 
+if TYPE_CHECKING:
+    from airflow_automl.triggers._watcher import AwsSettings, Client
+
 __all__ = ["SageMakerResourceTrigger"]
+
+#: How long to go on trying to stop a job, in seconds; Airflow gives ``on_kill`` 30 in all.
+_ON_KILL = 25.0
 
 
 class SageMakerResourceTrigger(BaseTrigger):
     """Wait until an endpoint or a transform job has come to rest, and say so in one event.
 
     Being at rest is not success: an endpoint whose update failed is ``InService`` too, with its old config. The task
-    that waited decides. Throttling and lost connections never end the wait; only the deadline does.
+    that waited decides. Throttling and lost connections never end the wait; only the deadline does, or a refusal by
+    policy. All triggers of a triggerer that share connection, region, ``verify`` and botocore config share one client.
 
-    Operations: DescribeEndpoint or DescribeTransformJob, one call per poll; StopTransformJob if the task is killed.
+    Operations: DescribeEndpoint or DescribeTransformJob, one call per poll; DescribeTransformJob, ListTags and
+    StopTransformJob if the task is killed.
 
     :param kind: ``endpoint`` or ``transform job``.
     :param name: the resource's name.
@@ -33,7 +44,7 @@ class SageMakerResourceTrigger(BaseTrigger):
     :param verify: whether, or with which CA bundle, TLS certificates are verified.
     :param botocore_config: settings for the botocore client.
     :return: events ``{"status", "kind", "name", "resource_status", "message", "state"}``; ``status`` is ``settled``
-        (``resource_status`` is ``None`` if the resource is gone), ``timeout`` or ``error``.
+        (``resource_status`` is ``None`` if the resource is gone), ``timeout``, or ``error`` if AWS refuses to tell.
     """
 
     def __init__(
@@ -69,16 +80,6 @@ class SageMakerResourceTrigger(BaseTrigger):
         )
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
-    def _hook(self) -> Any:
-        from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
-
-        return SageMakerAutoMLDeploymentHook(
-            aws_conn_id=self.aws_conn_id,
-            region_name=self.region_name,
-            verify=self.verify,
-            config=self.botocore_config,
-        )
-
     def _event(self, status: str, resource_status: str | None, message: str = "") -> TriggerEvent:
         return TriggerEvent(  # type: ignore[no-untyped-call]
             {
@@ -93,53 +94,71 @@ class SageMakerResourceTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the resource has come to rest or the deadline has passed."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        await settle(self.poll_interval)
+        yield await self._wait()
 
-        from airflow_automl.exceptions import AutoMLTransientError
-        from airflow_automl.hooks.errors import automl_error
+    async def _wait(self) -> TriggerEvent:
         from airflow_automl.hooks.sagemaker_deployment import RESOURCES, is_absent
+        from airflow_automl.triggers._watcher import watcher_for
 
         resource = RESOURCES[self.kind]
         seen: str | None = None
-        await settle(self.poll_interval)
-        async with await self._hook().async_client() as client:
-            describe = getattr(client, resource.operation)
+        async with watcher_for(self._aws).in_use() as client:
             while True:
                 try:
-                    status = (await describe(**{resource.name_key: self.name}))[resource.status_key]
-                except ClientError as error:
-                    if is_absent(error):
-                        yield self._event("settled", None, str(error))
-                        return
-                    if not isinstance(automl_error(error), AutoMLTransientError):
-                        yield self._event("error", seen, str(error))
-                        return
-                    self.log.warning("Could not look at %s %s, trying again: %s", self.kind, self.name, error)
-                except BotoCoreError as error:
+                    answer = await client.call(resource.operation, **{resource.name_key: self.name})
+                except AutoMLError as error:
+                    if is_absent(error.__cause__):
+                        return self._event("settled", None, str(error))
+                    if not isinstance(error, AutoMLTransientError):
+                        return self._event("error", seen, str(error))
                     self.log.warning("Could not look at %s %s, trying again: %s", self.kind, self.name, error)
                 else:
+                    status = answer.get(resource.status_key)
                     if status != seen:
                         self.log.info("%s %s: %s", self.kind, self.name, status)
                         seen = status
                     if status in resource.settled:
-                        yield self._event("settled", status)
-                        return
+                        return self._event("settled", status)
                 if self.deadline is not None and time.time() + self.poll_interval > self.deadline:
-                    yield self._event("timeout", seen, f"{self.kind} {self.name} was still {seen} at the deadline")
-                    return
+                    return self._event("timeout", seen, f"{self.kind} {self.name} was still {seen} at the deadline")
                 await asyncio.sleep(self.poll_interval)
 
     async def on_kill(self) -> None:
-        """Stop the transform job when a user acted on the task; an endpoint's deployment can't be interrupted."""
+        """Stop the transform job when a user acted on the task; an endpoint's deployment can't be interrupted.
+
+        As for AutoML jobs: where the task is still deferred another trigger waits on, and a job that a newer try of the
+        task has adopted is left to that.
+        """
         if self.kind != "transform job" or not self.stop_on_kill:
             return
-        from airflow_automl.triggers.killed import is_given_up
+        async with asyncio.timeout(_ON_KILL):
+            if not await is_given_up(self.task_instance, f"{self.kind} {self.name}", self.log):
+                return
+            from airflow_automl.triggers._watcher import watcher_for
 
-        if not await is_given_up(self.task_instance, f"{self.kind} {self.name}", self.log):
-            return
-        self.log.info("Stopping %s %s", self.kind, self.name)
-        async with await self._hook().async_client() as client:
-            try:
-                await client.stop_transform_job(TransformJobName=self.name)
-            except Exception as error:
-                self.log.warning("%s %s was not stopped: %s", self.kind, self.name, error)
+            async with watcher_for(self._aws).in_use() as client:
+                await self._stop(client)
+
+    async def _stop(self, client: Client) -> None:
+        from airflow_automl.triggers._watcher.client import patiently
+
+        def call(operation: str) -> Awaitable[dict[str, Any]]:
+            return patiently(lambda: client.call(operation, TransformJobName=self.name), _ON_KILL)
+
+        try:
+            job = await call("describe_transform_job")
+            tags = await patiently(lambda: client.tags(job["TransformJobArn"]), _ON_KILL)
+            if adopted_since(tags, getattr(self.task_instance, "try_number", 0)):
+                self.log.info("%s %s is a newer try's: it is not stopped", self.kind, self.name)
+                return
+            self.log.info("Stopping %s %s", self.kind, self.name)
+            await call("stop_transform_job")
+        except AutoMLError as error:
+            self.log.warning("%s %s was not stopped: %s", self.kind, self.name, error)
+
+    @property
+    def _aws(self) -> AwsSettings:
+        from airflow_automl.triggers._watcher import AwsSettings
+
+        return AwsSettings.of(self.aws_conn_id, self.region_name, self.verify, self.botocore_config)

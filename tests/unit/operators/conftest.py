@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -62,6 +63,7 @@ def hosting(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostingStandIn]:
 @pytest.fixture
 def context() -> dict[str, Any]:
     ti = TaskInstance(dag_id="churn", run_id="manual__1", task_id="deploy", map_index=-1, xcoms={}, prior={})
+    ti.try_number, ti.start_date = 1, datetime.now(UTC)
     ti.task = SimpleNamespace(dag=SimpleNamespace(task_ids=[]))
     return {"ti": ti, "task_instance": ti}
 

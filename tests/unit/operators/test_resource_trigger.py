@@ -11,6 +11,7 @@ import pytest
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import TaskStatesResult
 
+from airflow_automl.naming import ADOPTED_TAG
 from airflow_automl.triggers.resource import SageMakerResourceTrigger
 from tests.hosting import HostingStandIn, Refused
 
@@ -68,7 +69,10 @@ async def test_an_endpoint_that_is_gone_ends_the_wait(endpoint: HostingStandIn) 
     assert (event["status"], event["resource_status"]) == ("settled", None)
 
 
-@pytest.mark.parametrize("code", ["ThrottlingException", "InternalFailure", "ServiceUnavailable"])
+@pytest.mark.parametrize(
+    "code",
+    ["ThrottlingException", "InternalFailure", "ServiceUnavailable", "ExpiredTokenException", "InvalidClientTokenId"],
+)
 async def test_trouble_that_passes_never_ends_the_wait(
     endpoint: HostingStandIn, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
@@ -80,6 +84,17 @@ async def test_trouble_that_passes_never_ends_the_wait(
         return describe(request)
 
     monkeypatch.setattr(endpoint, "DescribeEndpoint", troubled)
+    event = await first_event(SageMakerResourceTrigger("endpoint", "churn", poll_interval=0.01))
+    assert event["resource_status"] == "InService"
+
+
+async def test_an_answer_that_says_nothing_never_ends_the_wait(
+    endpoint: HostingStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe, empty = endpoint.DescribeEndpoint, iter(range(2))
+    monkeypatch.setattr(
+        endpoint, "DescribeEndpoint", lambda request: {} if next(empty, None) is not None else describe(request)
+    )
     event = await first_event(SageMakerResourceTrigger("endpoint", "churn", poll_interval=0.01))
     assert event["resource_status"] == "InService"
 
@@ -103,11 +118,18 @@ async def test_the_deadline_ends_the_wait(endpoint: HostingStandIn) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "status"),
-    [("deferred", "InProgress"), ("failed", "Stopping"), (None, "Stopping"), (OSError(), "InProgress")],
+    ("state", "adopted_by", "status"),
+    [
+        ("deferred", None, "InProgress"),
+        ("failed", None, "Stopping"),
+        (None, None, "Stopping"),
+        (OSError(), None, "InProgress"),
+        ("failed", "2", "Stopping"),
+        ("running", "3", "InProgress"),
+    ],
 )
 async def test_a_transform_job_is_stopped_only_when_a_user_took_its_task_away(
-    hosting: HostingStandIn, monkeypatch: pytest.MonkeyPatch, state: Any, status: str
+    hosting: HostingStandIn, monkeypatch: pytest.MonkeyPatch, state: Any, adopted_by: str | None, status: str
 ) -> None:
     class Supervisor:
         async def asend(self, request: Any) -> Any:
@@ -117,9 +139,11 @@ async def test_a_transform_job_is_stopped_only_when_a_user_took_its_task_away(
 
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(), raising=False)
     hosting.models["m"] = {}
-    hosting.CreateTransformJob({"TransformJobName": "t", "ModelName": "m"})
+    arn = hosting.CreateTransformJob({"TransformJobName": "t", "ModelName": "m"})["TransformJobArn"]
+    if adopted_by:
+        hosting.tags[arn] = {ADOPTED_TAG: adopted_by}
     trigger = SageMakerResourceTrigger("transform job", "t")
-    trigger.task_instance = SimpleNamespace(dag_id="d", task_id="score", run_id="run", map_index=-1)
+    trigger.task_instance = SimpleNamespace(dag_id="d", task_id="score", run_id="run", map_index=-1, try_number=2)
     await trigger.on_kill()
     assert hosting.transforms["t"]["TransformJobStatus"] == status
 

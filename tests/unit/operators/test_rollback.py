@@ -13,6 +13,7 @@ from airflow_automl.operators import (
     SageMakerAutoMLDeployOperator,
     SageMakerAutoMLRollbackOperator,
 )
+from airflow_automl.operators._deployment import TAG_PREVIOUS
 from tests.hosting import HostingStandIn
 from tests.unit.operators.conftest import Killed, make_candidate
 
@@ -79,6 +80,18 @@ def test_a_retry_goes_back_one_step_and_no_further(
         pytest.skip(f"a rollback needs no more than {died_after} calls")
     assert hosting.endpoints["churn"]["EndpointConfigName"] == versions[1]
     assert len(hosting.made("UpdateEndpoint")) == 1
+
+
+def test_a_clear_decides_anew_what_to_go_back_to(
+    hosting: HostingStandIn, run_task: Run, context: dict[str, Any], versions: list[str]
+) -> None:
+    context["ti"].max_tries = 1
+    run_task(rollback())
+    # Another run deploys the third version again, on top of the first.
+    hosting.endpoints["churn"]["EndpointConfigName"] = versions[2]
+    hosting.tags[hosting.configs[versions[2]]["EndpointConfigArn"]][TAG_PREVIOUS] = versions[0]
+    context["ti"].max_tries = 2
+    assert run_task(rollback())["endpoint_config"] == versions[0]
 
 
 def test_any_config_can_be_named(hosting: HostingStandIn, run_task: Run, versions: list[str]) -> None:
@@ -156,4 +169,21 @@ def test_versions_can_be_kept_and_what_is_gone_is_no_error(hosting: HostingStand
 def test_a_deployment_that_is_under_way_is_waited_for(hosting: HostingStandIn, run_task: Run) -> None:
     hosting.endpoints["churn"] |= {"EndpointStatus": "Updating", "looks": 3}
     run_task(delete())
+    assert not hosting.endpoints
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_deletion_that_reads_do_not_show_yet_is_waited_for(
+    hosting: HostingStandIn, run_task: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe, shown = hosting.DescribeEndpoint, []
+
+    def lagging(request: dict[str, Any]) -> dict[str, Any]:
+        if hosting.made("DeleteEndpoint") and not shown:
+            return {**hosting.endpoints["churn"], "EndpointStatus": "InService"}
+        return describe(request)
+
+    monkeypatch.setattr(hosting, "DescribeEndpoint", lagging)
+    monkeypatch.setattr("airflow_automl.operators._downstream.time.sleep", shown.append)
+    run_task(delete(deferrable=False))
     assert not hosting.endpoints

@@ -9,9 +9,17 @@ from typing import Any
 
 import pytest
 
-from airflow_automl.exceptions import AutoMLJobFailed, AutoMLJobStopped, AutoMLJobTimeout, AutoMLValidationError
+from airflow.sdk.exceptions import AirflowException, TaskDeferred
+
+from airflow_automl.exceptions import (
+    AutoMLAccessDenied,
+    AutoMLJobFailed,
+    AutoMLJobStopped,
+    AutoMLJobTimeout,
+    AutoMLValidationError,
+)
 from airflow_automl.operators import SageMakerAutoMLTransformOperator
-from tests.hosting import HostingStandIn
+from tests.hosting import HostingStandIn, Refused
 from tests.unit.operators.conftest import Killed, make_candidate
 
 Run = Callable[[Callable[[], Any]], Any]
@@ -170,6 +178,142 @@ def test_the_deadline_stops_the_job(
         run_task(transform(candidate=candidate, job=job, timeout=timedelta(seconds=0.1), deferrable=True))
     (found,) = hosting.transforms.values()
     assert found["TransformJobStatus"] == "Stopping"
+    assert not hosting.models
+
+
+@pytest.mark.parametrize("limits", [{"timeout": None}, {"timeout": timedelta(hours=5)}])
+def test_the_execution_timeout_ends_the_deferred_wait_too(
+    hosting: HostingStandIn, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any], limits: Any
+) -> None:
+    context["ti"].start_date -= timedelta(minutes=10)
+    operator = transform(
+        candidate=candidate, job=job, deferrable=True, execution_timeout=timedelta(hours=2), **limits
+    )()
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+    until = (context["ti"].start_date + timedelta(hours=2)).timestamp()
+    assert deferred.value.trigger.deadline == until
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_throttling_and_empty_answers_end_no_wait(
+    hosting: HostingStandIn,
+    run_task: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    candidate: dict[str, Any],
+    job: dict[str, Any],
+    deferrable: bool,
+) -> None:
+    describe = hosting.DescribeTransformJob
+    troubles = iter([Refused("ThrottlingException", "slow down"), {}])
+
+    def troubled(request: dict[str, Any]) -> dict[str, Any]:
+        trouble = next(troubles, None) if hosting.transforms else None
+        if isinstance(trouble, Refused):
+            raise trouble
+        return describe(request) if trouble is None else trouble
+
+    monkeypatch.setattr(hosting, "DescribeTransformJob", troubled)
+    once = {"retries": {"total_max_attempts": 1}}
+    result = run_task(transform(candidate=candidate, job=job, deferrable=deferrable, botocore_config=once))
+    assert result["status"] == "Completed"
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("stoppable", [False, True])
+def test_a_job_that_may_not_be_looked_at_is_stopped_or_keeps_its_model(
+    hosting: HostingStandIn,
+    run_task: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    candidate: dict[str, Any],
+    job: dict[str, Any],
+    deferrable: bool,
+    stoppable: bool,
+) -> None:
+    describe = hosting.DescribeTransformJob
+
+    def denied(request: dict[str, Any]) -> dict[str, Any]:
+        if hosting.transforms:
+            raise Refused("AccessDeniedException", "not authorized to perform: sagemaker:DescribeTransformJob")
+        return describe(request)
+
+    monkeypatch.setattr(hosting, "DescribeTransformJob", denied)
+    if not stoppable:
+        hosting.refuse["StopTransformJob"] = "AccessDeniedException"
+    said = "it was told to stop" if stoppable else "it runs on, because it could not be stopped"
+    with pytest.raises(AutoMLAccessDenied, match=f"not authorized to perform: sagemaker:DescribeTransformJob; {said}"):
+        run_task(transform(candidate=candidate, job=job, deferrable=deferrable))
+    (found,) = hosting.transforms.values()
+    assert found["TransformJobStatus"] == ("Stopping" if stoppable else "InProgress")
+    assert bool(hosting.models) is not stoppable
+
+
+def killed_while_waiting(
+    make: Callable[[], SageMakerAutoMLTransformOperator], context: dict[str, Any]
+) -> SageMakerAutoMLTransformOperator:
+    """Return the operator of a try whose worker fell silent while it waited."""
+    operator = make()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("airflow_automl.operators._downstream.time.sleep", lambda _: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            operator.execute(context)
+    return operator
+
+
+def test_an_older_try_does_not_stop_what_a_newer_one_adopted(
+    hosting: HostingStandIn, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any]
+) -> None:
+    hosting.looks = 10_000
+    make = transform(candidate=candidate, job=job)
+    older = killed_while_waiting(make, context)
+    context["ti"].try_number = 2
+    newer = killed_while_waiting(make, context)
+    (found,) = hosting.transforms.values()
+    older.on_kill()
+    assert found["TransformJobStatus"] == "InProgress"
+    newer.on_kill()
+    assert found["TransformJobStatus"] == "Stopping"
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("arrived", [False, True])
+def test_a_job_that_is_created_while_its_task_is_killed_is_stopped(
+    hosting: HostingStandIn,
+    context: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    candidate: dict[str, Any],
+    job: dict[str, Any],
+    deferrable: bool,
+    arrived: bool,
+) -> None:
+    operator = transform(candidate=candidate, job=job, deferrable=deferrable)()
+    create = operator.hook.ensure_transform_job
+
+    def interrupted(request: Any) -> bool:
+        if arrived:
+            create(request)
+        operator.on_kill()
+        return create(request)
+
+    monkeypatch.setattr(operator.hook, "ensure_transform_job", interrupted)
+    monkeypatch.setattr("airflow_automl.operators.transform.time.sleep", lambda _: None)
+    with pytest.raises(AirflowException, match="told to end this task"):
+        operator.execute(context)
+    (found,) = hosting.transforms.values()
+    assert found["TransformJobStatus"] == "Stopping"
+
+
+def test_a_job_that_ends_by_the_tasks_own_kill_may_be_tried_again(
+    hosting: HostingStandIn,
+    context: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    candidate: dict[str, Any],
+    job: dict[str, Any],
+) -> None:
+    operator = transform(candidate=candidate, job=job)()
+    monkeypatch.setattr("airflow_automl.operators._downstream.time.sleep", lambda _: operator.on_kill())
+    with pytest.raises(AirflowException, match="told to end this task"):
+        operator.execute(context)
     assert not hosting.models
 
 
