@@ -145,7 +145,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
             else:
                 self.log.info("Transform job %s of an earlier try is %s", name, found["TransformJobStatus"])
                 if found["TransformJobStatus"] == "InProgress":
-                    self.hook.write_tags(found["TransformJobArn"], {ADOPTED_TAG: str(self._try_number)})
+                    self._mark_adopted(found["TransformJobArn"])
             break
         else:
             raise AutoMLJobFailed(f"99 transform jobs of this task have failed, the last one is {name}")
@@ -204,6 +204,15 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
                 self.hook.stop_transform_job(name)
         except AutoMLError as error:
             self.log.warning("Transform job %s could not be stopped: %s", name, error)
+
+    def _mark_adopted(self, arn: str) -> None:
+        try:
+            self.hook.write_tags(arn, {ADOPTED_TAG: str(self._try_number)})
+        except AutoMLError as error:
+            # Such as a job that bears as many tags as it can. Waiting for it is worth more than the mark.
+            self.log.warning(
+                "%s can't be marked as this try's; an older one that still ends may stop it: %s", arn, error
+            )
 
     def _go_on_unless_killed(self, name: str) -> None:
         """Airflow only calls :meth:`on_kill` when a worker is told to end: the task itself would go on."""

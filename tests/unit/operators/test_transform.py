@@ -276,6 +276,16 @@ def test_an_older_try_does_not_stop_what_a_newer_one_adopted(
     assert found["TransformJobStatus"] == "Stopping"
 
 
+def test_a_job_that_takes_no_more_tags_is_adopted_all_the_same(
+    hosting: HostingStandIn, run_task: Run, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any]
+) -> None:
+    make = transform(candidate=candidate, job=job)
+    killed_while_waiting(make, context)
+    hosting.refuse["AddTags"] = "ResourceLimitExceeded"
+    assert run_task(make)["status"] == "Completed"
+    assert len(hosting.transforms) == 1
+
+
 @pytest.mark.parametrize("deferrable", [False, True])
 @pytest.mark.parametrize("arrived", [False, True])
 def test_a_job_that_is_created_while_its_task_is_killed_is_stopped(
