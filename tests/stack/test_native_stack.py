@@ -22,7 +22,7 @@ def _missing() -> str | None:
         return f"not installed: {', '.join(servers)}"
     if shutil.which("redis-cli") is None or not UV.exists():
         return "not installed: redis-cli or uv"
-    if ROOT.is_relative_to("/tmp"):  # noqa: S108
+    if ROOT.is_relative_to("/tmp"):
         return "the checkout lies below /tmp, where every container has a folder of its own"
     return namespace.missing()
 
