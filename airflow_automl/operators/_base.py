@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
-__all__ = ["AutoMLBaseOperator"]
+__all__ = ["AutoMLBaseOperator", "told_to_end"]
 
 
 class AutoMLBaseOperator(BaseOperator):
@@ -63,3 +63,15 @@ class AutoMLBaseOperator(BaseOperator):
             verify=self.verify,
             config=self.botocore_config,
         )
+
+
+def told_to_end(subject: str) -> Exception:
+    """Return what a task raises that goes on after its ``on_kill``, which is all that Airflow calls in a worker.
+
+    It is none of this package's errors: a retry policy takes those for final, and the task may be tried again.
+
+    :param subject: what the task is about, such as ``AutoML job churn-1``.
+    """
+    from airflow.sdk.exceptions import AirflowException
+
+    return AirflowException(f"the worker was told to end this task: {subject} is stopped, if there is one by now")

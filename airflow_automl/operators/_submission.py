@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_automl.contract import JobStatus, is_terminal
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
+    AutoMLError,
     AutoMLJobNotFound,
     AutoMLNameTaken,
     AutoMLQuotaExceeded,
@@ -158,7 +159,8 @@ def _tags_of(hook: SageMakerAutoMLHook, arn: str, *, needed: bool, log: Logger) 
 def _mark_adopted(hook: SageMakerAutoMLHook, arn: str, try_number: int, log: Logger) -> None:
     try:
         hook.tag_job(arn, {ADOPTED_TAG: str(try_number)})
-    except AutoMLTransientError as error:
+    except AutoMLError as error:
+        # Such as a job that bears as many tags as it can. Waiting for it is worth more than the mark.
         log.warning("%s can't be marked as this try's; if an older one still ends, it may stop it: %s", arn, error)
 
 

@@ -23,7 +23,7 @@ from airflow_automl.exceptions import (
     AutoMLValidationError,
 )
 from airflow_automl.naming import TaskGeneration
-from airflow_automl.operators._base import AutoMLBaseOperator
+from airflow_automl.operators._base import AutoMLBaseOperator, told_to_end
 from airflow_automl.operators._job_task import JobTask
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ __all__ = ["SageMakerAutoMLJobOperator", "SageMakerAutoMLJobV1Operator", "SageMa
 #: Key in the task's state store: the job that this task submitted last, so that a cleared task stops it.
 SUBMITTED_KEY = "airflow_automl.submitted"
 #: How often to try to stop a job whose time is over, with growing pauses.
-_STOPS = 8
+_STOPS = 6
 
 
 class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
@@ -216,7 +216,8 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
             store = context["task_state_store"]
             store.set(SUBMITTED_KEY, {"job_name": name, "owner": generation.owner}, retention=NEVER_EXPIRE)
             self._running = name
-            self._go_on_unless_killed()
+            if self._gives_up:
+                raise told_to_end(f"AutoML job {name}")
 
         submission = submit(
             self.hook,
@@ -230,20 +231,17 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
         )
         if given_name:
             remember(submission.name)
-        if self._killed and self.stop_on_kill:
+        if self._gives_up:
             # The signal came while the create call was on its way, when there was nothing to stop yet.
             self._running = submission.name
             self.on_kill()
-        self._go_on_unless_killed()
+            raise told_to_end(f"AutoML job {submission.name}")
         return submission
 
-    def _go_on_unless_killed(self) -> None:
-        """Airflow only calls :meth:`on_kill` when a worker is told to end: the task itself would go on."""
-        if self._killed and self.stop_on_kill:
-            from airflow.sdk.exceptions import AirflowException
-
-            # None of this package's errors: the task may be tried again.
-            raise AirflowException("the worker was told to end this task; its AutoML job is stopped")
+    @property
+    def _gives_up(self) -> bool:
+        """Whether the worker was told to end this task, and the job is to end with it."""
+        return self._killed and self.stop_on_kill
 
     def _defer_for_slot(self, limits: dict[str, float | None], error: AutoMLError) -> None:
         from airflow_automl.triggers.slot import SageMakerAutoMLSlotTrigger
@@ -311,16 +309,17 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
                 self.log.warning("AutoML job %s can't be described just now: %s", submission.name, error)
 
     def _stop_overdue(self, name: str) -> str:
-        """Stop a job whose time is over, however often that has to be tried; return what to say of it."""
+        """Stop a job whose time is over, trying for a minute if need be; return what to say of it."""
         message = f"AutoML job {name} had not ended within max_wait or execution_timeout; "
         if not self.stop_on_kill:
             return message + "it runs on, because stop_on_kill is False"
         for attempt in range(_STOPS):
+            if attempt:
+                time.sleep(2**attempt)
             try:
                 self.hook.stop_job(name)
             except AutoMLTransientError as error:
                 self.log.warning("AutoML job %s can't be stopped just now: %s", name, error)
-                time.sleep(2**attempt)
             except AutoMLError as error:
                 return f"{message}it runs on, because it could not be stopped: {error}"
             else:
@@ -349,9 +348,9 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
         self, context: Context, describe: Mapping[str, Any], tags: Mapping[str, str] | None
     ) -> BestCandidate | None:
         self._running = None
-        if describe.get("AutoMLJobStatus") == JobStatus.STOPPED:
-            # That may be this task's own doing, and then it is no end to judge.
-            self._go_on_unless_killed()
+        if self._gives_up and describe.get("AutoMLJobStatus") == JobStatus.STOPPED:
+            # This task's own doing is no end to judge.
+            raise told_to_end(f"AutoML job {describe.get('AutoMLJobName')}")
         accept = Acceptance(self.accept_stopped, self.accept_no_candidate, self.accept_failed_deployment)
         return self.conclude(context, describe, accept, tags)
 

@@ -18,6 +18,7 @@ from airflow_automl.exceptions import (
     AutoMLValidationError,
 )
 from airflow_automl.naming import ADOPTED_TAG, adopted_since
+from airflow_automl.operators._base import told_to_end
 from airflow_automl.operators._downstream import CandidateOperator, WaitingOperator, document, run_identity
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
             # The signal may have come when there was nothing to stop yet.
             self._running = name
             self.on_kill()
-            self._go_on_unless_killed(name)
+            raise told_to_end(f"transform job {name}")
         state = {"model": model["ModelName"]}
         if not self.wait_for_completion:
             self._running = None
@@ -177,7 +178,9 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
             self.log.info("The predictions are at %s", self.output_path)
             return self._result(found, state["model"])
         if status == "Stopped":
-            self._go_on_unless_killed(event["name"])
+            if self._killed:
+                # This task's own doing is no end to judge.
+                raise told_to_end(f"transform job {event['name']}")
             raise AutoMLJobStopped(f"transform job {event['name']} was stopped")
         self.show_logs("transform job", event["name"])
         reason = found.get("FailureReason") or "AWS gives no reason; look at the job's logs in CloudWatch"
@@ -213,14 +216,6 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
             self.log.warning(
                 "%s can't be marked as this try's; an older one that still ends may stop it: %s", arn, error
             )
-
-    def _go_on_unless_killed(self, name: str) -> None:
-        """Airflow only calls :meth:`on_kill` when a worker is told to end: the task itself would go on."""
-        if self._killed:
-            from airflow.sdk.exceptions import AirflowException
-
-            # None of this package's errors: the task may be tried again.
-            raise AirflowException(f"the worker was told to end this task; its transform job {name} is stopped")
 
     def _give_up(self, name: str, model: str) -> str:
         """Stop a job that is not waited for any more, and remove its model; return what to say of it."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from airflow_automl.exceptions import InvalidTriggerEvent
-from airflow_automl.triggers._watcher import slots
+from airflow_automl.triggers._watcher import AwsSettings, slots, watcher_for
 from airflow_automl.triggers._watcher.slots import SlotLine
 from airflow_automl.triggers.slot import SageMakerAutoMLSlotTrigger, validate_slot_event
 from tests.standin import ENDLESS, StandIn, running
@@ -171,14 +170,13 @@ async def test_a_line_that_sees_nothing_goes_on_one_at_a_time() -> None:
 
 async def test_a_lone_task_is_let_go_ever_more_seldom(standin: StandIn) -> None:
     standin.add_job("theirs", ENDLESS)
-    gone: list[float] = []
+    line = watcher_for(AwsSettings.of("aws_default", None, None, None))._slots
+    waits = []
     for _ in range(4):
         # Refused each time, it comes back with the time at which it first asked.
         assert (await fired(trigger(1000.0)))["status"] == "free"
-        gone.append(time.monotonic())
-    waits = [later - earlier for earlier, later in pairwise(gone)]
-    assert waits == sorted(waits)
-    assert waits[-1] > 2 * waits[0]
+        waits.append(line._probe_after)
+    assert waits == [slots.PROBE_AFTER * factor for factor in (2, 4, 8, 16)]
 
 
 async def test_a_job_that_ends_just_after_a_refusal_does_not_make_the_quota_seem_smaller() -> None:
