@@ -27,6 +27,9 @@ mount --rbind /dev {scratch}/root/dev
 mount --rbind /sys {scratch}/root/sys
 mount -t proc proc {scratch}/root/proc
 mount -t tmpfs -o mode=1777 tmpfs {scratch}/root/tmp
+mkdir -p {scratch}/root{checkout}
+mount --bind {checkout} {scratch}/root{checkout}
+mount -o remount,bind,ro {scratch}/root{checkout}
 mkdir -p {scratch}/root{folder}
 mount --bind {folder} {scratch}/root{folder}
 exec chroot {scratch}/root {command}
@@ -46,14 +49,18 @@ def missing() -> str | None:
     return f"no namespaces here: {tried.stderr.strip()}" if tried.returncode else None
 
 
-def enter(folder: Path, command: Sequence[str], scratch: Path) -> list[str]:
+def enter(folder: Path, checkout: Path, command: Sequence[str], scratch: Path) -> list[str]:
     """The command that runs another one inside new namespaces.
 
     :param folder: the one folder whose changes stay.
+    :param checkout: a folder that is there although it may lie below ``/tmp``, which is empty inside; read-only.
     :param scratch: an empty folder to build the overlay in.
     """
     script = _ENTER.format(
-        scratch=shlex.quote(str(scratch)), folder=shlex.quote(str(folder)), command=shlex.join(command)
+        scratch=shlex.quote(str(scratch)),
+        folder=shlex.quote(str(folder)),
+        checkout=shlex.quote(str(checkout)),
+        command=shlex.join(command),
     )
     flags = ["--net", "--mount", "--pid", "--uts", "--ipc", "--propagation", "private", "--fork", "--kill-child"]
     return ["unshare", *flags, "sh", "-c", script]
