@@ -99,7 +99,7 @@ def job(
     import boto3
     from moto.server import ThreadedMotoServer
 
-    from airflow_automl.local import artifacts
+    from airflow_automl.local.models import artifacts
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -129,7 +129,7 @@ def job(
         _write(folder, request, threads)
         began = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "-m", "airflow_automl.local.trainer", str(folder)],
+            [sys.executable, "-m", "airflow_automl.local.training.main", str(folder)],
             env=os.environ | access | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"},
             stderr=(folder / "trainer.log").open("wb"),
         )

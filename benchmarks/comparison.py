@@ -246,7 +246,7 @@ def _job(folder: Path, options: argparse.Namespace, mode: str) -> dict[str, Any]
     import boto3
 
     from airflow_automl.contract.metrics import best
-    from airflow_automl.local import artifacts
+    from airflow_automl.local.models import artifacts
 
     _, test, target, metric = _read(folder)
     name = f"{folder.name}-{mode[:3].lower()}"
@@ -282,7 +282,9 @@ def _job(folder: Path, options: argparse.Namespace, mode: str) -> dict[str, Any]
     }
     (job / "spec.json").write_text(json.dumps(document))
     trainer = subprocess.Popen(
-        [sys.executable, "-m", "airflow_automl.local.trainer", str(job)], stdout=sys.stderr, start_new_session=True
+        [sys.executable, "-m", "airflow_automl.local.training.main", str(job)],
+        stdout=sys.stderr,
+        start_new_session=True,
     )
     # As the service ends it: what was completed by then counts.
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -131,7 +131,7 @@ def _spec(folder: Path, options: argparse.Namespace) -> Path:
 
 def _run_embedded(job: Path) -> dict[str, Any]:
     with (job / "trainer.log").open("wb") as log:
-        command = [sys.executable, "-m", "airflow_automl.local.trainer", str(job)]
+        command = [sys.executable, "-m", "airflow_automl.local.training.main", str(job)]
         subprocess.run(command, stdout=log, stderr=log, check=True)
     events = [json.loads(line) for line in (job / "events.jsonl").read_text().splitlines()]
     begins = {event["secondary"]: event["at"] for event in events if event["event"] == "phase"}
@@ -162,11 +162,11 @@ def _direct(job: Path) -> dict[str, Any]:
     """Train with AutoGluon alone; nothing is exported, stored or reported."""
     from autogluon.tabular import TabularPredictor  # noqa: F401 - the import is not part of the time
 
-    from airflow_automl.local.data import channels, dataset
-    from airflow_automl.local.data.store import Store
-    from airflow_automl.local.engines import crossing
-    from airflow_automl.local.engines.base import JobSpec
-    from airflow_automl.local.engines.ensembling import engine, plan
+    from airflow_automl.local.training.data import channels, dataset
+    from airflow_automl.local.training.data.store import Store
+    from airflow_automl.local.training.engines.base import JobSpec
+    from airflow_automl.local.training.engines.tabular import crossing
+    from airflow_automl.local.training.engines.tabular.ensembling import engine, plan
 
     spec = JobSpec.read(job / "spec.json")
     store = Store()

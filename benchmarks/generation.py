@@ -44,7 +44,7 @@ def _run(folder: Path, options: argparse.Namespace) -> int:
     from moto.server import ThreadedMotoServer
 
     from airflow_automl.demo import docstrings
-    from airflow_automl.local.engines.generation.base_models import find
+    from airflow_automl.local.training.engines.generation.base_models import find
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -72,7 +72,7 @@ def _run(folder: Path, options: argparse.Namespace) -> int:
         job = _write_job(folder / "assistant", options)
         wall, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
         with (job / "trainer.log").open("wb") as log:
-            command = [sys.executable, "-m", "airflow_automl.local.trainer", str(job)]
+            command = [sys.executable, "-m", "airflow_automl.local.training.main", str(job)]
             failed = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
         wall, after = time.monotonic() - wall, resource.getrusage(resource.RUSAGE_CHILDREN)
         if failed:
@@ -135,7 +135,7 @@ def _nearest(train: Any, validation: Any) -> dict[str, float]:
     """ROUGE of the answers to the most similar prompts."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    from airflow_automl.local.engines.generation.rouge import rouge_scores
+    from airflow_automl.local.training.engines.generation.rouge import rouge_scores
 
     reader = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4))
     known = reader.fit_transform(train["input"])

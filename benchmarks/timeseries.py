@@ -79,7 +79,7 @@ def _collection(name: str) -> Any:
 def _measure(collection: str, approach: str) -> dict[str, Any]:
     import numpy as np
 
-    from airflow_automl.local.engines.timeseries import metrics, naive
+    from airflow_automl.local.training.engines.timeseries import metrics, naive
 
     frequency, horizon = COLLECTIONS[collection]
     rows = _collection(collection)
@@ -123,10 +123,10 @@ def _panel(rows: Any, frequency: str, horizon: int) -> Any:
     import pandas as pd
     import pyarrow as pa
 
-    from airflow_automl.local.engines.timeseries.grid import grid
-    from airflow_automl.local.engines.timeseries.related import Related
-    from airflow_automl.local.engines.timeseries.rows import assemble
-    from airflow_automl.local.engines.timeseries.settings import Settings
+    from airflow_automl.local.training.engines.timeseries.grid import grid
+    from airflow_automl.local.training.engines.timeseries.related import Related
+    from airflow_automl.local.training.engines.timeseries.rows import assemble
+    from airflow_automl.local.training.engines.timeseries.settings import Settings
 
     settings = Settings.read(_config(frequency, horizon))
     table = pa.Table.from_pandas(rows, preserve_index=False)
@@ -166,7 +166,7 @@ def _autopilot(rows: Any, frequency: str, horizon: int, past: Any) -> tuple[Any,
     from moto.server import ThreadedMotoServer
 
     from airflow_automl.contract.metrics import best
-    from airflow_automl.local import artifacts
+    from airflow_automl.local.models import artifacts
 
     _quieten()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -206,7 +206,7 @@ def _autopilot(rows: Any, frequency: str, horizon: int, past: Any) -> tuple[Any,
         (job / "spec.json").write_text(json.dumps(spec))
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         with (job / "log").open("wb") as log:
-            command = [sys.executable, "-m", "airflow_automl.local.trainer", str(job)]
+            command = [sys.executable, "-m", "airflow_automl.local.training.main", str(job)]
             subprocess.run(command, stdout=log, stderr=log, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -69,12 +69,12 @@ def _tune(table: str, candidates: int, threads: int) -> dict[str, Any]:
     import numpy as np
     from moto.server import ThreadedMotoServer
 
-    from airflow_automl.local.data import dataset
-    from airflow_automl.local.data.channels import resolve
-    from airflow_automl.local.data.frame import convert
-    from airflow_automl.local.engines import metrics
-    from airflow_automl.local.engines.budget import Budget
-    from airflow_automl.local.engines.tuning import engine
+    from airflow_automl.local.training.data import dataset
+    from airflow_automl.local.training.data.channels import resolve
+    from airflow_automl.local.training.data.frame import convert
+    from airflow_automl.local.training.engines import metrics
+    from airflow_automl.local.training.engines.budget import Budget
+    from airflow_automl.local.training.engines.tabular.tuning import engine
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -120,9 +120,9 @@ def _tune(table: str, candidates: int, threads: int) -> dict[str, Any]:
 
 
 def _run(folder: Path, table: str, target: str, problem: str, metric: str, threads: int) -> Any:
-    from airflow_automl.local.data.store import Store
-    from airflow_automl.local.engines.base import JobSpec, Run
-    from airflow_automl.local.engines.events import EventLog
+    from airflow_automl.local.training.data.store import Store
+    from airflow_automl.local.training.engines.base import JobSpec, Run
+    from airflow_automl.local.training.engines.events import EventLog
 
     source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://benchmark/in/"}}
     request = {

@@ -17,7 +17,7 @@ class Bucket:
     """One bucket and the store that reads it."""
 
     def __init__(self, client: Any, endpoint: str) -> None:
-        from airflow_automl.local.data.store import Store
+        from airflow_automl.local.training.data.store import Store
 
         self.client = client
         self.endpoint = endpoint

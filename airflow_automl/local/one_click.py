@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.api import endpoint_configs, endpoints, models
 from airflow_automl.local.errors import ServiceError
-from airflow_automl.local.jobs import DeploymentFailed
+from airflow_automl.local.jobs.supervisor import DeploymentFailed
 
 if TYPE_CHECKING:
     from airflow_automl.local.service import Service
-    from airflow_automl.local.store import Job
+    from airflow_automl.local.state.jobs import Job
 
 #: Marks what a job made, so that a restart in the middle finds it again.
 _OWNER = "automl-job"

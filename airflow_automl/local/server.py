@@ -11,9 +11,9 @@ import socket
 from collections.abc import Callable, Iterator
 
 from airflow_automl.local.errors import StartupError
-from airflow_automl.local.folder import DataFolder
-from airflow_automl.local.s3 import SeaweedFS
 from airflow_automl.local.service import Service, Settings
+from airflow_automl.local.state.folder import DataFolder
+from airflow_automl.local.storage.s3 import SeaweedFS
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def serve(settings: Settings, host: str, port: int, ready: Callable[[str], None]
 async def _serve(settings: Settings, listener: socket.socket, host: str, ready: Callable[[str], None]) -> None:
     import uvicorn
 
-    from airflow_automl.local.wire import Application
+    from airflow_automl.local.http.application import Application
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager

@@ -10,19 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airflow_automl.local import one_click, processes, s3, trainers, weights
-from airflow_automl.local.database import Database
-from airflow_automl.local.deployments import Deployments
-from airflow_automl.local.folder import DataFolder, ServiceInfo
-from airflow_automl.local.foreign import Foreign
-from airflow_automl.local.hosting import ModelHost
-from airflow_automl.local.jobs import Supervisor
-from airflow_automl.local.resources import ResourceStore
-from airflow_automl.local.runtime import Runtime
-from airflow_automl.local.s3 import Credentials, ExternalStore, SeaweedFS
-from airflow_automl.local.signatures import Signatures
-from airflow_automl.local.store import JobStore
-from airflow_automl.local.transforms import Transforms
+from airflow_automl.local import one_click, processes
+from airflow_automl.local.http.moto import Foreign
+from airflow_automl.local.http.signatures import Signatures
+from airflow_automl.local.jobs.executors import local as trainers
+from airflow_automl.local.jobs.supervisor import Supervisor
+from airflow_automl.local.models import weights
+from airflow_automl.local.serving.endpoints import Deployments
+from airflow_automl.local.serving.invocations import Runtime
+from airflow_automl.local.serving.model_host_client import ModelHost
+from airflow_automl.local.serving.transform.jobs import Transforms
+from airflow_automl.local.state.database import Database
+from airflow_automl.local.state.folder import DataFolder, ServiceInfo
+from airflow_automl.local.state.jobs import JobStore
+from airflow_automl.local.state.resources import ResourceStore
+from airflow_automl.local.storage import s3
+from airflow_automl.local.storage.s3 import Credentials, ExternalStore, SeaweedFS
 
 log = logging.getLogger(__name__)
 

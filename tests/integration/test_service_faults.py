@@ -20,8 +20,8 @@ import pytest
 from botocore.exceptions import ClientError
 from sklearn.datasets import load_breast_cancer
 
-from airflow_automl.local.folder import ServiceInfo
 from airflow_automl.local.processes import Process, alive, find
+from airflow_automl.local.state.folder import ServiceInfo
 from tests.service import running
 from tests.service.running import (
     ROLE,
@@ -155,7 +155,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 def host(service: RunningService) -> Process:
     """The model host."""
-    arguments = ["", "-m", "airflow_automl.local.model_host", "--socket", str(service.data_dir / "model_host.sock")]
+    arguments = ["", "-m", "airflow_automl.local.models.host", "--socket", str(service.data_dir / "model_host.sock")]
     found: Process = until(lambda: find(arguments), 30)
     return found
 

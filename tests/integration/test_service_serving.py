@@ -187,7 +187,7 @@ def test_endpoints_come_back_after_the_model_host_or_the_service_was_killed(
     service: RunningService, job: dict[str, Any]
 ) -> None:
     before = invoke(service, "one-click")
-    host = find(["", "-m", "airflow_automl.local.model_host", "--socket", str(service.data_dir / "model_host.sock")])
+    host = find(["", "-m", "airflow_automl.local.models.host", "--socket", str(service.data_dir / "model_host.sock")])
     assert host is not None
     os.kill(host.pid, 9)
     assert invoke(service, "one-click") == before

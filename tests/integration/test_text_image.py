@@ -14,7 +14,7 @@ import pytest
 from airflow_automl.contract import image_classification, text_classification
 from airflow_automl.demo import corpora
 from airflow_automl.demo.dataset import BUCKET
-from airflow_automl.local import weights
+from airflow_automl.local.models import weights
 from tests.service.running import ROLE, RunningService, ended, real_service, until
 
 pytestmark = [

@@ -29,7 +29,12 @@ pytestmark = [
 #: What each extra must make possible, in a Python of its own.
 IMPORTS = {
     "": ["airflow_automl.operators", "airflow_automl.sensors", "airflow_automl.triggers", "airflow_automl.hooks"],
-    "local": ["airflow_automl.local.service", "airflow_automl.local.engines.registry", "autogluon.tabular", "optuna"],
+    "local": [
+        "airflow_automl.local.service",
+        "airflow_automl.local.training.engines.registry",
+        "autogluon.tabular",
+        "optuna",
+    ],
     "timeseries": ["statsforecast", "prophet", "holidays"],
     "text": ["onnxruntime", "tokenizers"],
     "image": ["onnxruntime", "PIL"],

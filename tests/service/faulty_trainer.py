@@ -19,8 +19,8 @@ from typing import Any
 import lightgbm
 import xgboost
 
-from airflow_automl.local import patience
-from airflow_automl.local.trainer import main
+from airflow_automl.local import retry as patience
+from airflow_automl.local.training.main import main
 
 folder = Path(sys.argv[1])
 

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 
-from airflow_automl.local.folder import ServiceInfo, running_service
 from airflow_automl.local.processes import holder, identify, members
+from airflow_automl.local.state.folder import ServiceInfo, running_service
 
 ROLE = "arn:aws:iam::123456789012:role/AutoMLExecutionRole"
 _SCRIPTED = Path(__file__).with_name("scripted_service.py")

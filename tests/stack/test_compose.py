@@ -14,7 +14,7 @@ import pytest
 
 import airflow_automl
 from airflow_automl.local.commands.env import connection
-from airflow_automl.local.folder import ServiceInfo
+from airflow_automl.local.state.folder import ServiceInfo
 from tests.stack.compose import ROOT, ComposeError, interpolate, load, read_env
 from tests.stack.dockerfile import stages
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_automl.contract.metrics import OBJECTIVES
 from airflow_automl.contract.migration import to_v2
-from airflow_automl.local.store import Job, partial_failure_reasons
+from airflow_automl.local.state.jobs import Job, partial_failure_reasons
 
 _TABULAR_TYPES = ("BinaryClassification", "MulticlassClassification", "Regression")
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.api import endpoint_configs
 from airflow_automl.local.api.paging import list_resources
-from airflow_automl.local.deployments import variant_named
 from airflow_automl.local.errors import invalid
+from airflow_automl.local.serving.endpoints import variant_named
 
 if TYPE_CHECKING:
-    from airflow_automl.local.resources import Resource
     from airflow_automl.local.service import Service
+    from airflow_automl.local.state.resources import Resource
 
 KIND = "endpoint"
 

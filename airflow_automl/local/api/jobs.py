@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.api import describe
 from airflow_automl.local.api.paging import Key, in_window, page
-from airflow_automl.local.database import load
 from airflow_automl.local.errors import in_use, limit_exceeded, not_found
+from airflow_automl.local.state.database import load
 
 if TYPE_CHECKING:
     from airflow_automl.local.service import Service
-    from airflow_automl.local.store import Job
+    from airflow_automl.local.state.jobs import Job
 
 _SUMMARY = "name, arn, status, secondary, created, modified, ended, failure, partial"
 

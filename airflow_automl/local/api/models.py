@@ -9,8 +9,8 @@ from airflow_automl.local.api.paging import list_resources
 from airflow_automl.local.errors import invalid
 
 if TYPE_CHECKING:
-    from airflow_automl.local.resources import Resource
     from airflow_automl.local.service import Service
+    from airflow_automl.local.state.resources import Resource
 
 KIND = "model"
 

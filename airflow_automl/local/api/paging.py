@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from airflow_automl.local.errors import invalid
-from airflow_automl.local.resources import Resource
-from airflow_automl.local.wire_model import seconds
+from airflow_automl.local.service_model import seconds
+from airflow_automl.local.state.resources import Resource
 
 T = TypeVar("T")
 

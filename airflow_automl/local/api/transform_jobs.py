@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from airflow_automl.local.api import models
 from airflow_automl.local.api.paging import list_resources
 from airflow_automl.local.errors import in_use, invalid
-from airflow_automl.local.json_path import PathError
-from airflow_automl.local.records import Processing
-from airflow_automl.local.transforms import TRANSFORM_JOB as KIND
+from airflow_automl.local.serving.transform.jobs import TRANSFORM_JOB as KIND
+from airflow_automl.local.serving.transform.json_path import PathError
+from airflow_automl.local.serving.transform.records import Processing
 
 if TYPE_CHECKING:
-    from airflow_automl.local.resources import Resource
     from airflow_automl.local.service import Service
+    from airflow_automl.local.state.resources import Resource
 
 
 def create(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ import json
 import shlex
 from pathlib import Path
 
-from airflow_automl.local.folder import ServiceInfo, running_service
+from airflow_automl.local.state.folder import ServiceInfo, running_service
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

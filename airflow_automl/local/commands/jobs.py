@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 from airflow_automl.contract.metrics import objective_name, objective_value
-from airflow_automl.local.database import Database
 from airflow_automl.local.errors import StartupError
-from airflow_automl.local.folder import DataFolder
-from airflow_automl.local.store import STAGES, Job, JobStore
+from airflow_automl.local.state.database import Database
+from airflow_automl.local.state.folder import DataFolder
+from airflow_automl.local.state.jobs import STAGES, Job, JobStore
 
 _HEADER: tuple[str, ...] = ("NAME", "STATUS", "SECONDARY", "CREATED", "RUNTIME", "CANDIDATES", "BEST")
 

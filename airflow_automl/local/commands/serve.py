@@ -16,9 +16,9 @@ import uvloop  # noqa: F401
 
 from airflow_automl.local import processes
 from airflow_automl.local.errors import StartupError
-from airflow_automl.local.s3 import Credentials, weed_binary
 from airflow_automl.local.server import check_exposure, serve
 from airflow_automl.local.service import Settings
+from airflow_automl.local.storage.s3 import Credentials, weed_binary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

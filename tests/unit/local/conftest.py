@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from airflow_automl.local.database import Database
-from airflow_automl.local.resources import ResourceStore
-from airflow_automl.local.store import JobStore
+from airflow_automl.local.state.database import Database
+from airflow_automl.local.state.jobs import JobStore
+from airflow_automl.local.state.resources import ResourceStore
 
 
 @pytest.fixture

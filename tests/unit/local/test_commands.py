@@ -15,7 +15,7 @@ import pytest
 
 from airflow_automl.local.commands import env
 from tests.service.running import clean_environment
-from tests.unit.local.test_folder import info
+from tests.unit.local.state.test_folder import info
 
 
 def run(*arguments: str, prefix: str = "") -> subprocess.CompletedProcess[str]:

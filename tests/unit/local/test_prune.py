@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from airflow_automl.local import processes, s3
+from airflow_automl.local import processes
 from airflow_automl.local.commands import prune
-from airflow_automl.local.database import Database
-from airflow_automl.local.folder import DataFolder, ServiceInfo
-from airflow_automl.local.store import JobStore
+from airflow_automl.local.state.database import Database
+from airflow_automl.local.state.folder import DataFolder, ServiceInfo
+from airflow_automl.local.state.jobs import JobStore
+from airflow_automl.local.storage import s3
 
 
 async def test_jobs_with_https_addresses_are_pruned_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from airflow_automl.local import weights
-from airflow_automl.local.folder import DataFolder
+from airflow_automl.local.models import weights
 from airflow_automl.local.service import Service, Settings
+from airflow_automl.local.state.folder import DataFolder
 
 
 @pytest.fixture

@@ -1,1 +1,0 @@
-"""One engine per problem family behind one small interface (:mod:`airflow_automl.local.engines.base`)."""

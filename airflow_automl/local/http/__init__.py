@@ -1,0 +1,1 @@
+"""The wire protocol: requests, signatures, and the services around SageMaker."""

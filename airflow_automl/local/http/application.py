@@ -1,0 +1,252 @@
+"""The service on the wire: AWS JSON 1.1 for SageMaker, REST-JSON for its runtime; one raw ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import sqlite3
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
+
+from airflow_automl.contract.checking import check
+from airflow_automl.contract.shapes import check_shape
+from airflow_automl.contract.violations import errors
+from airflow_automl.local import errors as answers
+from airflow_automl.local.api import OPERATIONS
+from airflow_automl.local.errors import ServiceError
+from airflow_automl.local.http import cloudwatch as logs
+from airflow_automl.local.service_model import mistyped, operations, serialize, shapes
+
+if TYPE_CHECKING:
+    from airflow_automl.local.service import Service
+    from airflow_automl.local.state.database import Database
+
+log = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_MEBI = 1024 * 1024
+#: Largest request bodies. SageMaker's own limit for an invocation is 25 MB.
+MAX_API_BODY = 4 * _MEBI
+MAX_INVOCATION_BODY = 25 * _MEBI
+MAX_FOREIGN_BODY = 64 * _MEBI
+#: Bytes of answers that are remembered.
+_REMEMBERED = 16 * _MEBI
+
+_JSON = "application/x-amz-json-1.1"
+_INVOCATION = re.compile(r"^/endpoints/([^/]+)/invocations$")
+_CHECKED = {"CreateAutoMLJob": "V1", "CreateAutoMLJobV2": "V2"}
+
+
+class Request(NamedTuple):
+    """What came over the wire.
+
+    :param headers: by lower-case name.
+    """
+
+    method: str
+    path: str
+    raw_path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Response(NamedTuple):
+    """What goes over the wire."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Application:
+    """The ASGI application of a service.
+
+    :param service: answers the requests.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._remembered = _Remembered(service.database)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        response = await self._answer(scope, receive)
+        headers = [(key.encode("latin-1"), value.encode("latin-1")) for key, value in response.headers.items()]
+        headers.append((b"x-amzn-requestid", str(uuid.uuid4()).encode()))
+        headers.append((b"content-length", str(len(response.body)).encode()))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+        target = headers.get("x-amz-target", "")
+        invocation = _INVOCATION.match(scope["path"]) if scope["method"] == "POST" else None
+        own = target.startswith("SageMaker.")
+        limit = MAX_INVOCATION_BODY if invocation else MAX_API_BODY if own else MAX_FOREIGN_BODY
+        try:
+            body = await _read(receive, headers, limit)
+            request = Request(
+                scope["method"],
+                scope["path"],
+                scope.get("raw_path", scope["path"].encode()).decode("latin-1"),
+                scope.get("query_string", b"").decode("latin-1"),
+                headers,
+                body,
+            )
+            if self._service.signatures is not None:
+                self._service.signatures.check(request)
+            if own:
+                return await self._operation(target.partition(".")[2], request)
+            if invocation:
+                return await self._service.runtime.invoke(unquote(invocation[1]), request)
+            return logs.answer(self._service, request) or await self._service.foreign.answer(request)
+        except ServiceError as error:
+            return _failure(error)
+        except asyncio.CancelledError:
+            raise
+        except sqlite3.OperationalError as error:
+            log.error("%s could not be kept: %s", target or scope["path"], error)  # noqa: TRY400 - no bug, no traceback
+            return _failure(self._unkept(error))
+        except Exception:
+            log.exception("%s %s %s failed", scope["method"], scope["path"], target)
+            return _failure(ServiceError("InternalFailure", "the service failed; its log says why", 500))
+
+    def _unkept(self, error: sqlite3.OperationalError) -> ServiceError:
+        return ServiceError(
+            "ServiceUnavailable",
+            f"nothing was changed, because the state in {self._service.folder.root} could not be written: {error}; "
+            "see to its disk and try again",
+            503,
+        )
+
+    async def _operation(self, name: str, request: Request) -> Response:
+        shapes_of = operations().get(name)
+        if shapes_of is None:
+            raise answers.unknown_operation(f"received {name!r}; SageMaker has no such operation")
+        if name not in OPERATIONS:
+            return await self._service.foreign.answer(request)
+        # What only looks at the state answers the same until the state changes: watchers ask the same again and again.
+        looks = name.startswith(("Describe", "List"))
+        if looks and (known := self._remembered.get((name, request.body))) is not None:
+            return known
+        response = self._perform(name, shapes_of, request.body)
+        if looks:
+            self._remembered.put((name, request.body), response)
+        return response
+
+    def _perform(self, name: str, shapes_of: tuple[str | None, str | None], body: bytes) -> Response:
+        members = parse(body)
+        input_shape, output_shape = shapes_of
+        if input_shape is not None:
+            validate(name, input_shape, members)
+        answer = OPERATIONS[name](self._service, members)
+        if output_shape is None:
+            return Response(200, {"content-type": _JSON}, b"")
+        text = json.dumps(serialize(output_shape, answer), separators=(",", ":"), ensure_ascii=False)
+        return Response(200, {"content-type": _JSON}, text.encode())
+
+
+class _Remembered:
+    """Answers by operation and request body, all forgotten at the next change of the state.
+
+    :param database: the state.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._changes = database.changes
+        self._answers: dict[tuple[str, bytes], Response] = {}
+        self._size = 0
+
+    def get(self, key: tuple[str, bytes]) -> Response | None:
+        """The answer, if it still holds."""
+        if self._changes != self._database.changes:
+            self._answers.clear()
+            self._changes, self._size = self._database.changes, 0
+        return self._answers.get(key)
+
+    def put(self, key: tuple[str, bytes], answer: Response) -> None:
+        """Remember an answer that was made since the last :meth:`get`."""
+        size = len(key[1]) + len(answer.body)
+        if self._size + size <= _REMEMBERED:
+            self._size += size
+            self._answers[key] = answer
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """Read an operation's input.
+
+    :raises ServiceError: SerializationException where it is no JSON object.
+    """
+    try:
+        # Decoded here, because json would take UTF-16 too.
+        members = json.loads(body.decode() or "{}", parse_constant=_reject_constant)
+        # Lone surrogates pass as JSON, but are no text.
+        json.dumps(members, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise answers.malformed(f"the body is no JSON that can be read: {error}") from None
+    if not isinstance(members, dict):
+        raise answers.malformed(f"received a JSON {type(members).__name__}; the body must be a JSON object")
+    return members
+
+
+def validate(operation: str, input_shape: str, members: dict[str, Any]) -> None:
+    """Hold an input against the service model, and an AutoML job's against the rules of the API too.
+
+    :raises ServiceError: with every violation in its message.
+    """
+    if operation in _CHECKED:
+        found = errors(check("V1" if _CHECKED[operation] == "V1" else "V2", members))
+    else:
+        found = check_shape(shapes(), input_shape, members)
+    if found:
+        error = answers.violations(found)
+        raise answers.malformed(error.message) if mistyped(input_shape, members) else error
+
+
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
+    announced = headers.get("content-length", "0")
+    size = int(announced) if announced.isdigit() else 0
+    chunks: list[bytes] = []
+    kept = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ServiceError("RequestAborted", "the client went away", 400)
+        chunk = message.get("body", b"")
+        more = message.get("more_body", False)
+        kept += len(chunk)
+        if kept <= limit >= size:
+            chunks.append(chunk)
+        elif kept > 4 * limit:
+            # A client that sends on and on is cut off; others get to read the answer.
+            break
+    if max(kept, size) > limit:
+        raise ServiceError(
+            "RequestEntityTooLargeException", f"the body has {max(kept, size)} bytes; at most {limit} are allowed", 413
+        )
+    return b"".join(chunks)
+
+
+def _failure(error: ServiceError) -> Response:
+    # AWS writes the message in either case, by the error's shape; its clients look for both.
+    body = {"__type": error.code, "message": error.message, "Message": error.message, **error.members}
+    headers = {"content-type": _JSON, "x-amzn-errortype": error.code}
+    if error.status == 413:
+        headers["connection"] = "close"
+    return Response(error.status, headers, json.dumps(body, ensure_ascii=True).encode())

@@ -1,0 +1,86 @@
+"""SigV4 signatures of requests, computed anew with botocore's own signer and compared."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from airflow_automl.local.errors import ServiceError
+
+if TYPE_CHECKING:
+    from airflow_automl.local.http.application import Request
+    from airflow_automl.local.storage.s3 import Credentials
+
+_AUTHORIZATION = re.compile(
+    r"^AWS4-HMAC-SHA256 Credential=([^/,\s]+)/(\d{8})/([^/,\s]+)/([^/,\s]+)/aws4_request,\s*"
+    r"SignedHeaders=([^,\s]+),\s*Signature=([0-9a-f]{64})$"
+)
+_MAX_SKEW = timedelta(minutes=15)
+
+
+class Signatures:
+    """Lets only requests through that are signed with the configured credentials.
+
+    :param credentials: the access key and its secret.
+    """
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def check(self, request: Request) -> None:
+        """Check a request's signature.
+
+        :raises ServiceError: with the error that AWS answers, HTTP 403.
+        """
+        authorization = request.headers.get("authorization")
+        if not authorization:
+            raise _refused("MissingAuthenticationTokenException", "the request is not signed (no Authorization header)")
+        match = _AUTHORIZATION.match(authorization)
+        if match is None:
+            raise _refused("IncompleteSignatureException", "the Authorization header is no AWS Signature Version 4")
+        key, day, region, service, signed_headers, signature = match.groups()
+        if not hmac.compare_digest(key.encode(), self._credentials.access_key_id.encode()):
+            raise _refused("UnrecognizedClientException", "the security token included in the request is invalid")
+        timestamp = request.headers.get("x-amz-date", "")
+        if not _fresh(timestamp, day):
+            raise _refused("InvalidSignatureException", f"the signature's time {timestamp!r} is missing or expired")
+        expected = self._signature(request, timestamp, region, service, signed_headers.split(";"))
+        if not hmac.compare_digest(signature, expected):
+            raise _refused(
+                "InvalidSignatureException",
+                "the request signature we calculated does not match the signature you provided; "
+                "check your secret access key",
+            )
+
+    def _signature(self, request: Request, timestamp: str, region: str, service: str, names: list[str]) -> str:
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.credentials import Credentials
+
+        query = f"?{request.query}" if request.query else ""
+        rebuilt = AWSRequest(
+            method=request.method,
+            url=f"http://{request.headers.get('host', '')}{request.raw_path}{query}",
+            headers={name: request.headers.get(name, "") for name in names},
+            data=request.body,
+        )
+        rebuilt.context["timestamp"] = timestamp
+        signer = SigV4Auth(
+            Credentials(self._credentials.access_key_id, self._credentials.secret_access_key), service, region
+        )
+        string_to_sign = signer.string_to_sign(rebuilt, signer.canonical_request(rebuilt))
+        return str(signer.signature(string_to_sign, rebuilt))
+
+
+def _fresh(timestamp: str, day: str) -> bool:
+    try:
+        signed = datetime.strptime(timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return timestamp.startswith(day) and abs(datetime.now(UTC) - signed) <= _MAX_SKEW
+
+
+def _refused(code: str, message: str) -> ServiceError:
+    return ServiceError(code, message, 403)

@@ -1,0 +1,1 @@
+"""Running AutoML jobs: the supervisor, trainer events and executors."""

@@ -1,0 +1,111 @@
+"""What trainers report in ``events.jsonl``, applied to the store once and in order."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from airflow_automl.contract.shapes import check_shape
+from airflow_automl.local.service_model import shapes
+from airflow_automl.local.state.jobs import Job, JobStore
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 1 << 20
+
+
+class Final(NamedTuple):
+    """The event that a trainer ended with: a failure's reason, or the secondary status of a success."""
+
+    failure: str | None
+    secondary: str | None
+
+
+def read(path: Path, position: int) -> tuple[list[dict[str, Any]], int]:
+    """Read whole lines from a position on; a line that is still being written is left for the next time.
+
+    :return: the events, and the position after them.
+    """
+    try:
+        with path.open("rb") as handle:
+            handle.seek(position)
+            data = handle.read(_CHUNK)
+            while b"\n" not in data and (more := handle.read(_CHUNK)):
+                data += more
+    except FileNotFoundError:
+        return [], position
+    whole = data[: data.rfind(b"\n") + 1]
+    found = []
+    for line in whole.splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            log.warning("%s holds a line that is no JSON: %.200r", path, line)
+            continue
+        if isinstance(event, dict):
+            found.append(event)
+    return found, position + len(whole)
+
+
+def apply(store: JobStore, job: Job, path: Path) -> Final | None:
+    """Apply all new events of a job's current attempt, together with how far they have been read.
+
+    :return: the event that ended the training, if it is among them.
+    """
+    final: Final | None = None
+    position = job.position
+    while True:
+        found, after = read(path, position)
+        if after == position:
+            return final
+        with store.database.transaction():
+            for event in found:
+                if event.get("attempt") == job.attempt:
+                    try:
+                        final = _apply_one(store, job, event) or final
+                    except (KeyError, TypeError, ValueError, AttributeError) as error:
+                        log.warning("job %s: event %.300r can't be used: %r", job.name, event, error)
+            store.set_position(job.name, after)
+        position = after
+
+
+@cache
+def _shapes() -> dict[str, Any]:
+    """The model's shapes, but for what the service itself does not keep to.
+
+    A forecast's candidate has backtest results where there is nothing to explain.
+    """
+    found = shapes()
+    return {**found, "CandidateArtifactLocations": {**found["CandidateArtifactLocations"], "required": []}}
+
+
+def _apply_one(store: JobStore, job: Job, event: Mapping[str, Any]) -> Final | None:
+    name = job.name
+    match event["event"]:
+        case "phase":
+            store.set_phase(name, event["secondary"])
+        case "resolved":
+            store.set_resolved(name, {key: event[key] for key in event if key not in ("event", "at", "attempt")})
+        case "candidate":
+            candidate = event["candidate"]
+            if found := check_shape(_shapes(), "AutoMLCandidate", candidate):
+                raise ValueError("; ".join(map(str, found)))
+            store.put_candidate(name, candidate, event.get("digests") or {}, job.attempt)
+        case "artifacts":
+            store.set_artifacts(name, event["artifacts"])
+        case "partial_failure":
+            store.add_partial_failure(name, event["kind"], event["message"])
+        # The last event is kept, so that a restart between it and the end of the job does not train again.
+        case "failed":
+            store.set_failure(name, str(event["reason"]))
+            return Final(str(event["reason"]), None)
+        case "completed":
+            store.set_outcome(name, event["secondary"])
+            return Final(None, event["secondary"])
+        case other:
+            log.warning("job %s: unknown event %r", name, other)
+    return None

@@ -1,0 +1,1 @@
+"""What a trained artefact is, and the process that predicts with it."""

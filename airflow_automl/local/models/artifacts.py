@@ -1,0 +1,354 @@
+"""Model artefacts: what lies in a ``model.tar.gz``, and how to load one.
+
+::
+
+    from airflow_automl.local.models import artifacts
+
+    predictor = artifacts.load("model.tar.gz")
+    predictor.predict(frame)
+
+An artefact holds pickles, and a pickle is code: load only what you trained yourself. The embedded Autopilot loads an
+artefact only if its SHA-256 is the one recorded when it was trained.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+
+from airflow_automl.exceptions import AutoMLTerminalError
+from airflow_automl.local.training.data.failures import listing
+from airflow_automl.local.training.data.frame import Feature, conform
+
+__all__ = [
+    "ArtifactError",
+    "Predictor",
+    "Responder",
+    "Stage",
+    "answer_of",
+    "describe",
+    "load",
+    "load_folders",
+    "pack",
+    "unpack",
+    "versions",
+]
+
+FORMAT_VERSION = 1
+METADATA = "metadata.json"
+MODEL = "model"
+
+MAX_FILES = 20_000
+MAX_BYTES = 20 << 30
+"""What an artefact may unpack to; a bomb is stopped before it fills the disk."""
+
+_LOADERS = {
+    "autogluon": "airflow_automl.local.training.engines.tabular.ensembling.model",
+    "generation": "airflow_automl.local.training.engines.generation.serving",
+    "image": "airflow_automl.local.training.engines.image.serving",
+    "text": "airflow_automl.local.training.engines.text.serving",
+    "timeseries": "airflow_automl.local.training.engines.timeseries.serving",
+    "tuning": "airflow_automl.local.training.engines.tabular.tuning.serving",
+}
+"""Engine named in the metadata → the module that opens it.
+
+It has ``load_stage(folder, metadata, environment, threads)`` if the model takes rows of a table (:class:`Stage`), else
+``load_model`` with the same parameters (:class:`Responder`).
+"""
+
+_DISTRIBUTIONS = {"xgboost": ("xgboost", "xgboost-cpu"), "lightgbm": ("lightgbm",), "torch": ("torch",)}
+
+
+class ArtifactError(AutoMLTerminalError):
+    """A model artefact can't be used; the message says why and what to do."""
+
+
+class Stage(Protocol):
+    """What one container does: a value in, a value out.
+
+    The first stage of a chain takes a frame of the features. The last one answers a mapping with ``predicted_label``
+    (a number or label for each row) and, for classes, ``probability`` (one for each row), ``probabilities`` (rows by
+    classes) and ``labels`` (the classes). What passes in between is the engine's affair.
+    """
+
+    def __call__(self, value: Any) -> Any:
+        """Process the rows of one request."""
+        ...
+
+
+@runtime_checkable
+class Responder(Protocol):
+    """A trained candidate in one container, whose requests and answers are not rows of a table."""
+
+    def respond(self, body: bytes, content_type: str | None, accept: str | None) -> tuple[bytes, str]:
+        """Answer a request.
+
+        :param body: the request's body.
+        :param content_type: its type.
+        :param accept: the type that the caller wants.
+        :return: the answer and its type.
+        :raises PayloadError: the body is not valid for this model (``airflow_automl.local.models.payloads``).
+        """
+        ...
+
+
+class Predictor:
+    """A trained candidate, ready to predict.
+
+    :param metadata: of the first container's artefact.
+    :param stages: one for each container.
+    """
+
+    def __init__(self, metadata: Mapping[str, Any], stages: Sequence[Stage]) -> None:
+        self.metadata = metadata
+        self._stages = stages
+        self.features = tuple(Feature.from_json(entry) for entry in metadata["features"])
+        self.problem_type = str(metadata["problem_type"])
+        self.labels: tuple[int | str, ...] = tuple(metadata["labels"])
+
+    @property
+    def columns(self) -> list[str]:
+        """The features' names, in the order in which rows without a header are read."""
+        return [feature.name for feature in self.features]
+
+    def answer(self, rows: pd.DataFrame, *, conformed: bool = False) -> Mapping[str, Any]:
+        """All that the model says about some rows.
+
+        :param rows: at least the columns of :attr:`columns`; numbers, dates and text are read as in training.
+        :param conformed: whether the rows have just these columns already, typed as in training.
+        :return: ``predicted_label`` and, for classes, ``probability``, ``probabilities`` and ``labels``.
+        :raises ArtifactError: a column is missing, or has values of another kind than in training.
+        """
+        try:
+            value: Any = rows if conformed else conform(rows, self.features)
+        except KeyError as error:
+            raise ArtifactError(
+                f"The rows lack the column {error}; the model takes {listing(self.columns, 30)}."
+            ) from error
+        except (TypeError, ValueError) as error:
+            raise ArtifactError(f"The rows have values of another kind than the training data: {error}.") from error
+        for stage in self._stages:
+            value = stage(value)
+        answer: Mapping[str, Any] = value
+        return answer
+
+    def predict(self, rows: pd.DataFrame) -> list[Any]:
+        """The predicted number or label of each row."""
+        return list(self.answer(rows)["predicted_label"])
+
+    def predict_proba(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The probability of each class.
+
+        :raises ArtifactError: the model is a regression.
+        """
+        if not self.labels:
+            raise ArtifactError("A regression model has no probabilities: use predict().")
+        found = np.asarray(self.answer(rows)["probabilities"], dtype="float64")
+        return pd.DataFrame(found, columns=list(self.labels), index=rows.index)
+
+
+def answer_of(
+    scores: np.ndarray, labels: Sequence[int | str], threshold: float = 0.5, positive_probability: bool = False
+) -> dict[str, Any]:
+    """The answer of a chain's last stage, from plain scores.
+
+    :param scores: predictions, or probabilities of the classes for each row.
+    :param labels: the classes (of two, the second is the positive one); empty for regression.
+    :param threshold: binary: probability from which a row is positive.
+    :param positive_probability: binary: ``probability`` is that of the positive class (HYPERPARAMETER_TUNING), not that
+        of the predicted one (ENSEMBLING).
+    """
+    if not labels:
+        return {"predicted_label": [float(value) for value in scores]}
+    binary = len(labels) == 2
+    chosen = (scores[:, 1] >= threshold).astype(int) if binary else scores.argmax(axis=1)
+    shown = np.ones_like(chosen) if binary and positive_probability else chosen
+    return {
+        "predicted_label": [labels[index] for index in chosen],
+        "probability": scores[np.arange(len(scores)), shown],
+        "probabilities": scores,
+        "labels": list(labels),
+    }
+
+
+def versions(libraries: Iterable[str]) -> dict[str, str]:
+    """The installed versions of Python and some libraries, for an artefact's metadata.
+
+    :param libraries: distribution names; those that are not installed are left out.
+    """
+    found = {"python": platform.python_version()}
+    for library in libraries:
+        version = _version(library)
+        if version:
+            found[library] = version
+    return found
+
+
+def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The metadata of an artefact (a ``model.tar.gz`` or an unpacked folder), without loading any model.
+
+    :raises ArtifactError: it is not an artefact of this package.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            text: str | bytes = (path / METADATA).read_bytes()
+        else:
+            with tarfile.open(path, "r:gz") as archive:
+                member = archive.extractfile(METADATA)
+                text = member.read() if member else b""
+        document = json.loads(text)
+    except (OSError, KeyError, ValueError, EOFError, tarfile.TarError) as error:
+        raise ArtifactError(f"{path} is not a model artefact of airflow-automl: {error}.") from error
+    if not isinstance(document, dict) or "format_version" not in document:
+        raise ArtifactError(f"{path} is not a model artefact of airflow-automl: its {METADATA} has no format_version.")
+    return document
+
+
+def pack(folder: Path, metadata: Mapping[str, Any], target: Path) -> None:
+    """Write an artefact.
+
+    :param folder: the engine's files; they go below ``model/``.
+    :param metadata: what :func:`load` needs to know; the format's version is added.
+    :param target: the ``model.tar.gz`` to write.
+    """
+    document = {"format_version": FORMAT_VERSION, **metadata}
+    with (
+        target.open("wb") as raw,
+        # Level 1: models hardly get smaller above it, and training waits for nobody.
+        gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=1, mtime=0, filename="") as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
+        _add(archive, METADATA, json.dumps(document, indent=1).encode())
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.add(path, f"{MODEL}/{path.relative_to(folder).as_posix()}", recursive=False, filter=_plain)
+
+
+def unpack(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
+    """Extract an artefact: regular files and folders only, nothing outside of ``folder``, and no bomb.
+
+    :param path: the ``model.tar.gz``.
+    :param folder: where to; made if it is missing.
+    :raises ArtifactError: the archive is damaged, holds links or devices, or is too large.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    count = size = 0
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            for member in archive:
+                count, size = count + 1, size + member.size
+                if not (member.isfile() or member.isdir()):
+                    raise ArtifactError(f"{path} holds '{member.name}', which is neither a file nor a folder.")
+                if count > MAX_FILES or size > MAX_BYTES:
+                    raise ArtifactError(f"{path} unpacks to more than {MAX_FILES} files or {MAX_BYTES >> 30} GiB.")
+                archive.extract(member, target, filter="data")
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
+        raise ArtifactError(f"{path} is damaged or unsafe: {error}.") from error
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Load a candidate that is one artefact (all but HYPERPARAMETER_TUNING's).
+
+    :param path: a ``model.tar.gz``, or the folder it was unpacked to.
+    :return: a :class:`Predictor`; for other problem types than tables what their engine's ``load_model`` returns.
+    :raises ArtifactError: it is no artefact, was written with other versions of the libraries, or is one of several
+        that make a candidate together: then use :func:`load_folders`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return load_folders([path])
+    describe(path)
+    with tempfile.TemporaryDirectory(prefix="airflow-automl-") as folder:
+        unpack(path, folder)
+        return load_folders([Path(folder)])
+
+
+def load_folders(
+    folders: Sequence[Path], environments: Sequence[Mapping[str, str]] | None = None, threads: int = 1
+) -> Any:
+    """Load a candidate from the unpacked artefacts of its containers.
+
+    :param folders: one for each container, in their order.
+    :param environments: Environment of each container; by default none.
+    :param threads: how many threads a prediction may use.
+    :return: as for :func:`load`.
+    :raises ArtifactError: an artefact can't be used here, or they don't make a candidate together.
+    """
+    documents = [describe(folder) for folder in folders]
+    for folder, document in zip(folders, documents, strict=True):
+        _require_usable(folder, document)
+    expected = int(documents[0].get("containers", 1))
+    if len(folders) != expected:
+        raise ArtifactError(
+            f"{expected} containers make this candidate, not {len(folders)}: take all of its InferenceContainers."
+        )
+    environments = environments or [{} for _ in folders]
+    loaders = [importlib.import_module(_LOADERS[document["engine"]]) for document in documents]
+    if hasattr(loaders[0], "load_model"):
+        return loaders[0].load_model(folders[0] / MODEL, documents[0], environments[0], threads)
+    stages = [
+        loader.load_stage(folder / MODEL, document, environment, threads)
+        for loader, folder, document, environment in zip(loaders, folders, documents, environments, strict=True)
+    ]
+    return Predictor(documents[0], stages)
+
+
+def _require_usable(folder: Path, document: Mapping[str, Any]) -> None:
+    if document["format_version"] != FORMAT_VERSION:
+        raise ArtifactError(
+            f"The artefact in {folder} has format {document['format_version']}; this version of airflow-automl reads "
+            f"format {FORMAT_VERSION}."
+        )
+    if document.get("engine") not in _LOADERS:
+        raise ArtifactError(f"The artefact in {folder} is of the unknown engine '{document.get('engine')}'.")
+    different = []
+    for library, wanted in document.get("libraries", {}).items():
+        installed = platform.python_version() if library == "python" else _version(library)
+        if installed is None:
+            different.append(f"{library} {wanted} (not installed here)")
+        elif installed.split(".")[:2] != wanted.split(".")[:2]:
+            different.append(f"{library} {wanted} (here {installed})")
+    if different:
+        raise ArtifactError(
+            "The model was written with " + ", ".join(different) + "; install these versions, or train again here."
+        )
+
+
+def _version(library: str) -> str | None:
+    for name in _DISTRIBUTIONS.get(library, (library,)):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    import io
+
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    member.mode = 0o644
+    archive.addfile(member, io.BytesIO(content))
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Leave out who packed it and when: equal models make equal archives."""
+    member.uid = member.gid = member.mtime = 0
+    member.uname = member.gname = ""
+    member.mode = 0o644
+    return member

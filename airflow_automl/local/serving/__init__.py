@@ -1,0 +1,1 @@
+"""Endpoints, invocations and batch transform."""

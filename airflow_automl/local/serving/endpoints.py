@@ -1,0 +1,191 @@
+"""Endpoints come and go: loads what an endpoint is to serve, then switches it over, in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.local.errors import ServiceError, invalid
+from airflow_automl.local.serving.model_host_client import Container, HostingError, ModelHost
+from airflow_automl.local.state.resources import Resource, ResourceStore
+
+if TYPE_CHECKING:
+    from airflow_automl.local.state.jobs import JobStore
+
+log = logging.getLogger(__name__)
+
+MODEL, CONFIG, ENDPOINT = "model", "endpoint-config", "endpoint"
+_MAX_REASON = 1024
+
+
+class Deployments:
+    """Brings endpoints into the state that their status announces.
+
+    :param resources: models, endpoint configs, endpoints.
+    :param jobs: knows the digests of artefacts.
+    :param host: loads models.
+    """
+
+    def __init__(self, resources: ResourceStore, jobs: JobStore, host: ModelHost) -> None:
+        self._resources = resources
+        self._jobs = jobs
+        self._host = host
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self) -> None:
+        """Go on with what the last service left unfinished; what was in service is loaded at its first request."""
+        for endpoint in self._resources.all(ENDPOINT):
+            if endpoint.status in ("Creating", "Updating"):
+                self.begin(endpoint.name)
+            elif endpoint.status == "Deleting":
+                self._resources.remove(ENDPOINT, endpoint.name)
+
+    async def stop(self) -> None:
+        """Leave what is unfinished to the next service."""
+        for task in list(self._tasks.values()):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def begin(self, name: str) -> None:
+        """Deploy what an endpoint in Creating or Updating waits for."""
+        task = asyncio.create_task(self._deploy(name), name=f"endpoint-{name}")
+        self._tasks[name] = task
+        task.add_done_callback(lambda ended: self._forget(name, ended))
+
+    def _forget(self, name: str, ended: asyncio.Task[None]) -> None:
+        # A new endpoint of this name may have a task of its own by now.
+        if self._tasks.get(name) is ended:
+            del self._tasks[name]
+
+    async def settled(self, name: str) -> None:
+        """Wait until an endpoint is neither Creating nor Updating."""
+        if (task := self._tasks.get(name)) is not None:
+            await asyncio.shield(task)
+
+    def remove(self, endpoint: Resource) -> None:
+        """Delete an endpoint; the host unloads its models once nobody has asked for them for a while."""
+        if (task := self._tasks.pop(endpoint.name, None)) is not None:
+            task.cancel()
+        self._resources.remove(ENDPOINT, endpoint.name)
+
+    async def _deploy(self, name: str) -> None:
+        endpoint = self._resources.find(ENDPOINT, name)
+        if endpoint is None:
+            return
+        config = endpoint.document["Wanted"]
+        try:
+            variants = self._variants(config, endpoint)
+            for variant in variants:
+                await self._host.load(containers_of(variant))
+        except (HostingError, ServiceError) as error:
+            reason = error.message if isinstance(error, ServiceError) else str(error)
+            self._failed(endpoint, reason)
+            return
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.exception("endpoint %s", name)
+            self._failed(endpoint, f"the deployment failed: {error!r}")
+            return
+        if self._resources.find(ENDPOINT, name) is not None:
+            self._resources.update(
+                ENDPOINT,
+                name,
+                status="InService",
+                EndpointConfigName=config,
+                Variants=variants,
+                Wanted=None,
+                FailureReason=None,
+            )
+            log.info("endpoint %s serves %s", name, config)
+
+    def _failed(self, endpoint: Resource, reason: str) -> None:
+        log.warning("endpoint %s: %s", endpoint.name, reason)
+        if self._resources.find(ENDPOINT, endpoint.name) is None:
+            return
+        # An update that fails is rolled back: what served before goes on serving.
+        status = "InService" if endpoint.document.get("Variants") else "Failed"
+        self._resources.update(ENDPOINT, endpoint.name, status=status, Wanted=None, FailureReason=reason[:_MAX_REASON])
+
+    def _variants(self, config_name: str, endpoint: Resource) -> list[dict[str, Any]]:
+        config = self._resources.find(CONFIG, config_name)
+        if config is None:
+            raise HostingError(f"the endpoint configuration {config_name!r} is gone")
+        retained = {}
+        if endpoint.document.get("Retain"):
+            retained = {variant["VariantName"]: variant for variant in endpoint.document.get("Variants", ())}
+        return [self._variant(variant, retained) for variant in config.document["ProductionVariants"]]
+
+    def _variant(self, variant: Mapping[str, Any], retained: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        model = self._resources.find(MODEL, variant["ModelName"])
+        if model is None:
+            raise HostingError(f"the model {variant['ModelName']!r} is gone")
+        before = retained.get(variant["VariantName"], {})
+        return {
+            "VariantName": variant["VariantName"],
+            "Weight": before.get("Weight", variant.get("InitialVariantWeight", 1.0)),
+            "Count": before.get("Count", variant.get("InitialInstanceCount")),
+            "ServerlessConfig": variant.get("ServerlessConfig"),
+            "Containers": [container._asdict() for container in self.containers(model)],
+        }
+
+    def containers(self, model: Resource) -> list[Container]:
+        """A model's containers, each with the digest that was recorded when its artefact was trained.
+
+        :raises HostingError: where an artefact is none of this service's training jobs.
+        """
+        found: list[Container] = []
+        for container in model.document.get("Containers") or [model.document["PrimaryContainer"]]:
+            if "ModelPackageName" in container:
+                found += [self._container(inner, container) for inner in self._packaged(container["ModelPackageName"])]
+            else:
+                found.append(self._container(container, {}))
+        return found
+
+    def _packaged(self, package: str) -> list[dict[str, Any]]:
+        found = self._resources.by_arn(package) or self._resources.find("model-package", package)
+        if found is None:
+            raise HostingError(f"the model package {package!r} is gone")
+        if found.document.get("ModelApprovalStatus") == "Rejected":
+            raise HostingError(f"the model package {package!r} was rejected; only others can be deployed")
+        containers = found.document.get("InferenceSpecification", {}).get("Containers")
+        if not containers:
+            raise HostingError(f"the model package {package!r} has no InferenceSpecification with containers")
+        return list(containers)
+
+    def _container(self, container: Mapping[str, Any], outer: Mapping[str, Any]) -> Container:
+        uri = container.get("ModelDataUrl")
+        if uri is None:
+            source = container.get("ModelDataSource", {}).get("S3DataSource", {})
+            uri = source.get("S3Uri")
+            if uri is None:
+                raise HostingError("a container has no ModelDataUrl: this service serves models that its jobs trained")
+        sha256 = self._jobs.digest(uri)
+        if sha256 is None:
+            raise HostingError(
+                f"{uri} was not written by a job of this service; a model is code, and only recorded ones are loaded"
+            )
+        environment = {**container.get("Environment", {}), **outer.get("Environment", {})}
+        return Container(container.get("Image", ""), uri, sha256, environment)
+
+
+def containers_of(variant: Mapping[str, Any]) -> list[Container]:
+    """A variant's containers, as they were when it was deployed."""
+    return [Container(**container) for container in variant["Containers"]]
+
+
+def variant_named(endpoint: Resource, name: str) -> dict[str, Any]:
+    """The variant of this name that an endpoint serves.
+
+    :raises ServiceError: ValidationException where it has none.
+    """
+    variants: list[dict[str, Any]] = endpoint.document.get("Variants", [])
+    for variant in variants:
+        if variant["VariantName"] == name:
+            return variant
+    valid = ", ".join(variant["VariantName"] for variant in variants) or "none"
+    raise invalid(f"received the variant {name!r}; the endpoint {endpoint.name!r} has: {valid}")

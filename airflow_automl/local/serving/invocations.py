@@ -1,0 +1,86 @@
+"""InvokeEndpoint: REST-JSON of ``sagemaker-runtime``."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.local.errors import ServiceError
+from airflow_automl.local.serving.endpoints import ENDPOINT, containers_of, variant_named
+from airflow_automl.local.serving.model_host_client import HostingError, ModelHost, reason_in
+from airflow_automl.local.state.resources import Resource, ResourceStore
+
+if TYPE_CHECKING:
+    from airflow_automl.local.http.application import Request, Response
+
+_VARIANT = "x-amzn-sagemaker-target-variant"
+_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+_UNSUPPORTED = ("x-amzn-sagemaker-target-model", "x-amzn-sagemaker-target-container-hostname")
+
+
+class Runtime:
+    """Answers invocations.
+
+    :param resources: the endpoints.
+    :param host: the models.
+    """
+
+    def __init__(self, resources: ResourceStore, host: ModelHost) -> None:
+        self._resources = resources
+        self._host = host
+
+    async def invoke(self, name: str, request: Request) -> Response:
+        """Ask the model behind an endpoint.
+
+        :raises ServiceError: ValidationError for what is wrong with the request, ModelError for what the model refused.
+        """
+        from airflow_automl.local.http.application import Response
+
+        endpoint = self._resources.find(ENDPOINT, name)
+        # The name's case must match here, although no two endpoints may differ by case alone.
+        if endpoint is None or endpoint.name != name:
+            raise _invalid(f"Endpoint {name} not found.")
+        if not endpoint.document.get("Variants"):
+            raise _invalid(f"Endpoint {name} serves nothing: it is {endpoint.status}.")
+        for header in _UNSUPPORTED:
+            if header in request.headers:
+                raise _invalid(f"{header}: the endpoint {name} has one model a variant; leave it out")
+        variant = _choose(endpoint, request.headers.get(_VARIANT))
+        accept = request.headers.get("x-amzn-sagemaker-accept") or request.headers.get("accept", "*/*")
+        headers = {"content-type": request.headers.get("content-type", "application/octet-stream"), "accept": accept}
+        try:
+            answer = await self._host.invoke(containers_of(variant), request.body, headers)
+        except HostingError as error:
+            raise _model_error(500, str(error)) from error
+        if answer.status != 200:
+            raise _model_error(answer.status, reason_in(answer))
+        headers = {"content-type": answer.content_type, "x-amzn-invoked-production-variant": variant["VariantName"]}
+        if _ATTRIBUTES in request.headers:
+            headers[_ATTRIBUTES] = request.headers[_ATTRIBUTES]
+        return Response(200, headers, answer.body)
+
+
+def _choose(endpoint: Resource, wanted: str | None) -> dict[str, Any]:
+    if wanted is not None:
+        try:
+            return variant_named(endpoint, wanted)
+        except ServiceError as error:
+            raise _invalid(error.message) from error
+    variants = endpoint.document["Variants"]
+    if len(variants) == 1:
+        return dict(variants[0])
+    weights = [variant["Weight"] for variant in variants]
+    return dict(random.choices(variants, weights)[0])  # noqa: S311
+
+
+def _invalid(message: str) -> ServiceError:
+    return ServiceError("ValidationError", message)
+
+
+def _model_error(status: int, reason: str) -> ServiceError:
+    message = f"Received client error ({status}) from model with message: {reason}"
+    if status >= 500:
+        message = f"Received server error ({status}) from model with message: {reason}"
+    return ServiceError(
+        "ModelError", message, 424, {"OriginalStatusCode": status, "OriginalMessage": reason, "LogStreamArn": ""}
+    )

@@ -1,0 +1,219 @@
+"""Batch transform: sends objects of S3 through a model and stores its answers, in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
+
+from airflow_automl.local.errors import ServiceError
+from airflow_automl.local.retry import PATIENCE, away
+from airflow_automl.local.serving.endpoints import MODEL, Deployments
+from airflow_automl.local.serving.model_host_client import Container, HostingError, ModelHost, reason_in
+from airflow_automl.local.serving.transform.records import Processing, RecordError, answers, batches
+from airflow_automl.local.state.resources import Resource, ResourceStore
+from airflow_automl.local.storage.s3 import Location, parse_uri
+
+if TYPE_CHECKING:
+    from airflow_automl.local.state.folder import DataFolder
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+TRANSFORM_JOB = "transform-job"
+_SCRATCH = ".transform-"
+_MAX_REASON = 1024
+_MEBI = 1024 * 1024
+
+
+class Transforms:
+    """Runs transform jobs, one task each; after a restart, those that were unfinished start over.
+
+    :param resources: the jobs and their models.
+    :param deployments: knows the containers of models.
+    :param host: runs the models.
+    :param s3_client: makes a client of the S3 store.
+    """
+
+    def __init__(
+        self,
+        resources: ResourceStore,
+        deployments: Deployments,
+        host: ModelHost,
+        folder: DataFolder,
+        s3_client: Callable[[], Any],
+    ) -> None:
+        self._resources = resources
+        self._deployments = deployments
+        self._host = host
+        self._folder = folder
+        self._s3_client = s3_client
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self) -> None:
+        """Go on with what the last service left unfinished."""
+        for leftover in self._folder.root.glob(f"{_SCRATCH}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        for job in self._resources.all(TRANSFORM_JOB):
+            if job.status == "InProgress":
+                self.begin(job.name)
+            elif job.status == "Stopping":
+                self._end(job.name, "Stopped")
+
+    async def stop(self) -> None:
+        """Leave what is unfinished to the next service."""
+        for task in list(self._tasks.values()):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def begin(self, name: str) -> None:
+        """Run a job that is InProgress."""
+        task = asyncio.create_task(self._run(name), name=f"transform-{name}")
+        self._tasks[name] = task
+        task.add_done_callback(lambda _: self._tasks.pop(name, None))
+
+    def cancel(self, job: Resource) -> None:
+        """Stop a job; it is Stopped once its task has ended."""
+        self._resources.update(TRANSFORM_JOB, job.name, status="Stopping")
+        task = self._tasks.get(job.name)
+        if task is None:
+            self._end(job.name, "Stopped")
+        else:
+            task.add_done_callback(lambda _: self._end(job.name, "Stopped"))
+            task.cancel()
+
+    def _end(self, name: str, status: str, reason: str | None = None) -> None:
+        found = self._resources.find(TRANSFORM_JOB, name)
+        if found is not None and found.status in ("InProgress", "Stopping"):
+            ended = self._resources.database.now()
+            reason = None if reason is None else reason[:_MAX_REASON]
+            self._resources.update(TRANSFORM_JOB, name, status=status, TransformEndTime=ended, FailureReason=reason)
+
+    async def _run(self, name: str) -> None:
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        job = self._resources.update(TRANSFORM_JOB, name, TransformStartTime=self._resources.database.now())
+        try:
+            await self._transform(job.document)
+        except (HostingError, RecordError) as error:
+            self._end(name, "Failed", str(error))
+        except ServiceError as error:
+            self._end(name, "Failed", error.message)
+        except (BotoCoreError, ClientError, Boto3Error, OSError) as error:
+            self._end(name, "Failed", f"reading or storing objects failed: {error}")
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.exception("transform job %s", name)
+            self._end(name, "Failed", f"the transform failed: {error!r}")
+        else:
+            self._end(name, "Completed")
+
+    async def _transform(self, request: dict[str, Any]) -> None:
+        model = self._resources.find(MODEL, request["ModelName"])
+        if model is None:
+            raise HostingError(f"the model {request['ModelName']!r} is gone")
+        overrides = request.get("Environment", {})
+        containers = [
+            container._replace(environment={**container.environment, **overrides})
+            for container in self._deployments.containers(model)
+        ]
+        source = request["TransformInput"]["DataSource"]["S3DataSource"]
+        target = parse_uri(request["TransformOutput"]["S3OutputPath"])
+        objects = await self._with_store(
+            lambda store: list(_objects(store, source["S3DataType"], parse_uri(source["S3Uri"])))
+        )
+        if not objects:
+            raise HostingError(f"no object lies under {source['S3Uri']}")
+        for location, relative in objects:
+            key = "/".join(part for part in (target.key.strip("/"), f"{relative}.out") if part)
+            await self._one_object(request, containers, location, Location(target.bucket, key))
+
+    async def _with_store(self, work: Callable[[Any], _T]) -> _T:
+        """Do something with the S3 store, in a thread; a cancelled job does not wait for it."""
+        ends = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return await asyncio.to_thread(lambda: work(self._s3_client()))
+            except Exception as error:
+                if not away(error) or time.monotonic() >= ends:
+                    raise
+                await asyncio.sleep(1)
+
+    async def _one_object(
+        self, request: dict[str, Any], containers: list[Container], source: Location, target: Location
+    ) -> None:
+        with tempfile.TemporaryDirectory(dir=self._folder.root, prefix=_SCRATCH) as temporary:
+            given, made = Path(temporary) / "in", Path(temporary) / "out"
+            await self._with_store(lambda store: store.download_file(source.bucket, source.key, str(given)))
+            try:
+                # Small reads and writes of local files: not worth a thread each.
+                with _opened(given, request["TransformInput"].get("CompressionType")) as handle, made.open("wb") as out:
+                    await self._records(request, containers, handle, out)
+            except (HostingError, RecordError, gzip.BadGzipFile, EOFError) as error:
+                raise RecordError(f"s3://{source.bucket}/{source.key}: {error}") from error
+            await self._with_store(lambda store: store.upload_file(str(made), target.bucket, target.key))
+
+    async def _records(
+        self, request: dict[str, Any], containers: list[Container], handle: IO[bytes], out: IO[bytes]
+    ) -> None:
+        processing = Processing.of(request)
+        limit = request.get("MaxPayloadInMB", 6) * _MEBI
+        headers = {"content-type": processing.content_type, "accept": processing.accept}
+        if request["TransformInput"].get("SplitType", "None") == "None":
+            record = handle.read()
+            if limit and len(record) > limit:
+                raise RecordError(
+                    f"the object has {len(record)} bytes, at most {limit} are allowed: "
+                    "raise MaxPayloadInMB, or use SplitType Line"
+                )
+            answer = await self._ask(request, containers, processing.payload(record), headers)
+            out.write(processing.finish(record, answer))
+            return
+        lines = request["TransformOutput"].get("AssembleWith", "None") == "Line"
+        single = request.get("BatchStrategy") == "SingleRecord"
+        cut = batches(handle, limit, single=single, header=processing.header, processing=processing)
+        for records, payload in cut:
+            answer = await self._ask(request, containers, payload, headers)
+            if processing.per_record:
+                found = answers(answer, records, processing.accept)
+                pairs = zip(records, found, strict=True)
+                answer = b"\n".join(processing.finish(record, found) for record, found in pairs)
+            out.write(answer.rstrip(b"\n") + b"\n" if lines else answer)
+
+    async def _ask(
+        self, request: dict[str, Any], containers: list[Container], payload: bytes, headers: dict[str, str]
+    ) -> bytes:
+        seconds = request.get("ModelClientConfig", {}).get("InvocationsTimeoutInSeconds", 600)
+        answer = await self._host.invoke(containers, payload, headers, seconds)
+        if answer.status != 200:
+            raise HostingError(f"the model answered {answer.status}: {reason_in(answer)}")
+        return answer.body
+
+
+def _opened(path: Path, compression: str | None) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path, "rb")) if compression == "Gzip" else path.open("rb")
+
+
+def _objects(store: Any, kind: str, source: Location) -> Iterator[tuple[Location, str]]:
+    if kind == "ManifestFile":
+        manifest = json.loads(store.get_object(Bucket=source.bucket, Key=source.key)["Body"].read())
+        prefix = parse_uri(manifest[0]["prefix"])
+        for relative in manifest[1:]:
+            yield Location(prefix.bucket, prefix.key + relative), relative
+        return
+    folder = source.key[: source.key.rfind("/") + 1]
+    for listed in store.get_paginator("list_objects_v2").paginate(Bucket=source.bucket, Prefix=source.key):
+        for entry in listed.get("Contents", []):
+            if not entry["Key"].endswith("/"):
+                yield Location(source.bucket, entry["Key"]), entry["Key"].removeprefix(folder)

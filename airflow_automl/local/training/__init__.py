@@ -1,0 +1,1 @@
+"""The trainer: a process per job, its data and its engines."""

@@ -1,0 +1,112 @@
+"""What a downloaded file really is, told from its bytes, so that a wrong content type is named as such."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import shutil
+from pathlib import Path
+
+from airflow_automl.local.training.data.failures import JobFailure
+
+__all__ = ["csv_header", "decompress", "require_csv", "require_parquet"]
+
+_HEAD = 1 << 16
+_GZIP = b"\x1f\x8b"
+_PARQUET = b"PAR1"
+_SIGNATURES = (
+    (b"PK\x03\x04", "a ZIP archive (or an Excel workbook)"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"%PDF", "a PDF document"),
+    (b"\xff\xfe", "text in UTF-16; use UTF-8"),
+    (b"\xfe\xff", "text in UTF-16; use UTF-8"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
+    (b"ORC", "an ORC file"),
+    (b"Obj\x01", "an Avro file"),
+)
+
+
+def decompress(path: Path, uri: str) -> Path:
+    """Unpack a gzip file next to itself and remove the packed one.
+
+    :param path: the downloaded file.
+    :param uri: the object's address, for the message.
+    :return: the unpacked file.
+    :raises JobFailure: the file is not gzip, is cut off, or does not fit on the disk.
+    """
+    with path.open("rb") as file:
+        if file.read(2) != _GZIP:
+            raise JobFailure(f"{uri} is not gzip-compressed, but the channel's CompressionType is Gzip.")
+    unpacked = path.with_name(path.name + ".unpacked")
+    try:
+        with gzip.open(path, "rb") as packed, unpacked.open("wb") as file:
+            shutil.copyfileobj(packed, file, 1 << 20)
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise JobFailure(f"{uri} is a damaged gzip file: {error}.") from error
+    except OSError as error:
+        raise JobFailure(f"{uri} could not be unpacked: {error.strerror or error}.") from error
+    path.unlink()
+    return unpacked
+
+
+def require_csv(path: Path, uri: str) -> None:
+    """Refuse what is not CSV text.
+
+    :raises JobFailure: the file is empty or holds something else; the message says what.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if not head.strip():
+        raise JobFailure(f"{uri} is empty.")
+    if head.startswith(_PARQUET):
+        raise JobFailure(
+            f"{uri} is not CSV but Parquet: set the channel's ContentType to x-application/vnd.amazon+parquet."
+        )
+    if head.startswith(_GZIP):
+        raise JobFailure(f"{uri} is not CSV but gzip-compressed: set the channel's CompressionType to Gzip.")
+    for signature, meaning in _SIGNATURES:
+        if head.startswith(signature):
+            raise JobFailure(f"{uri} is not CSV: it is {meaning}.")
+    if b"\x00" in head:
+        raise JobFailure(f"{uri} is not CSV: it contains binary data (a NUL byte at offset {head.index(0)}).")
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        # A character may be cut in two by the end of the head.
+        if len(head) < _HEAD or error.start < len(head) - 4:
+            raise JobFailure(f"{uri} is not UTF-8 text (byte offset {error.start}): store the CSV as UTF-8.") from error
+
+
+def require_parquet(path: Path, uri: str) -> None:
+    """Refuse what is not Parquet.
+
+    :raises JobFailure: the file is empty or holds something else.
+    """
+    size = path.stat().st_size
+    if size == 0:
+        raise JobFailure(f"{uri} is empty.")
+    with path.open("rb") as file:
+        head = file.read(4)
+        file.seek(-min(4, size), 2)
+        tail = file.read(4)
+    if head != _PARQUET or tail != _PARQUET:
+        raise JobFailure(
+            f"{uri} is not Parquet, but the channel's ContentType is x-application/vnd.amazon+parquet: "
+            "set it to text/csv;header=present if the data is CSV."
+        )
+
+
+def csv_header(path: Path, uri: str) -> list[str]:
+    """The column names of a CSV file; a column without a name gets one from its position.
+
+    :raises JobFailure: a name appears twice.
+    """
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        names = next((row for row in csv.reader(file) if row), [])
+    names = [name or f"Unnamed: {position}" for position, name in enumerate(names)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise JobFailure(f"{uri} has the column '{twice[0]}' more than once in its header.")
+    return names

@@ -1,0 +1,47 @@
+"""Training and validation rows, the same ones every time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from airflow_automl.local.training.data.failures import JobFailure
+
+__all__ = ["SEED", "holdout"]
+
+SEED = 20240517
+"""Splits and models of a job are the same whenever it is run again."""
+
+
+def holdout(target: pd.Series, fraction: float, classes: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the training and of the validation rows.
+
+    Classes keep their share in both parts. A class with one row stays in the training part.
+
+    :param target: the target's values.
+    :param fraction: share of the rows that validates, between 0 and 1 (R68).
+    :param classes: whether the target holds classes.
+    :return: training positions and validation positions, both ascending.
+    :raises JobFailure: one of the parts would be empty.
+    """
+    random = np.random.default_rng(SEED)
+    chosen: list[np.ndarray] = []
+    if classes:
+        for positions in pd.Series(np.arange(len(target))).groupby(target.to_numpy(), sort=True):
+            members = random.permutation(positions[1].to_numpy())
+            count = round(len(members) * fraction)
+            if len(members) > 1:
+                count = min(max(count, 1), len(members) - 1)
+            else:
+                count = 0
+            chosen.append(members[:count])
+    else:
+        members = random.permutation(len(target))
+        chosen.append(members[: min(max(round(len(target) * fraction), 1), len(target) - 1)])
+    validation = np.sort(np.concatenate(chosen))
+    training = np.setdiff1d(np.arange(len(target)), validation, assume_unique=True)
+    if len(validation) == 0 or len(training) == 0:
+        raise JobFailure(
+            f"A ValidationFraction of {fraction} of {len(target)} rows leaves nothing to train or validate on."
+        )
+    return training, validation

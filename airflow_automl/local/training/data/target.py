@@ -1,0 +1,103 @@
+"""The target column: what problem it poses, and its labels (R39, R40, R45, R47)."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from airflow_automl.contract.metrics import DEFAULT_OBJECTIVE, OBJECTIVES
+from airflow_automl.local.training.data.failures import JobFailure, listing
+from airflow_automl.local.training.data.frame import as_text
+
+__all__ = ["BINARY", "MULTICLASS", "REGRESSION", "infer_problem_type", "labels_of", "prepare", "resolve_objective"]
+
+BINARY = "BinaryClassification"
+MULTICLASS = "MulticlassClassification"
+REGRESSION = "Regression"
+
+MAX_INTEGER_CLASSES = 20
+"""More distinct whole numbers than this are a quantity, not classes, unless the request says otherwise."""
+
+MAX_CLASSES = 2000
+"""AWS takes no more classes than this."""
+
+_EXACT = 2**53
+
+
+def infer_problem_type(target: pd.Series) -> str:
+    """Tell the problem from the target's values.
+
+    Two distinct values are binary, whatever they are. Text is multiclass. Numbers with a fraction are regression.
+    Whole numbers are classes as long as there are at most 20 of them, each common enough to learn (on average 10
+    rows); otherwise they are a quantity.
+
+    :param target: the target's values, missing ones dropped.
+    """
+    distinct = target.nunique()
+    if distinct == 2:
+        return BINARY
+    if not pd.api.types.is_numeric_dtype(target.dtype):
+        return MULTICLASS
+    whole = bool((target == target.round()).all())
+    if whole and distinct <= MAX_INTEGER_CLASSES and distinct * 10 <= len(target):
+        return MULTICLASS
+    return REGRESSION
+
+
+def prepare(target: pd.Series, problem_type: str | None) -> tuple[pd.Series, str]:
+    """Check a target against its problem and give it its final type.
+
+    :param target: the target's values, missing ones dropped.
+    :param problem_type: what the request says; ``None`` to infer it.
+    :return: floats for regression; labels (whole numbers or strings) for classification; and the problem type.
+    :raises JobFailure: one class only, or values that don't fit the problem type.
+    """
+    name = target.name
+    distinct = target.nunique()
+    if distinct < 2:
+        raise JobFailure(
+            f"The target '{name}' has only one class, '{target.iloc[0]}': there is nothing to tell apart."
+            if problem_type != REGRESSION
+            else f"The target '{name}' is always {target.iloc[0]}: there is nothing to predict."
+        )
+    problem = problem_type or infer_problem_type(target)
+    if problem == REGRESSION:
+        if not pd.api.types.is_numeric_dtype(target.dtype):
+            words = target[pd.to_numeric(target, errors="coerce").isna()]
+            example = target.iloc[0] if words.empty else words.iloc[0]
+            raise JobFailure(f"The target '{name}' of a Regression must be numeric; it has the value '{example}'.")
+        return target.astype("float64"), problem
+    if problem == BINARY and distinct != 2:
+        raise JobFailure(
+            f"The target '{name}' of a BinaryClassification must have two classes; it has {distinct}: "
+            f"{listing(sorted(map(str, target.unique()))[:6], 5)}."
+        )
+    if distinct > MAX_CLASSES or (distinct > MAX_INTEGER_CLASSES and distinct * 2 > len(target)):
+        raise JobFailure(
+            f"The target '{name}' has {distinct} distinct values in {len(target)} rows: too many to be classes."
+        )
+    whole = pd.api.types.is_numeric_dtype(target.dtype) and bool((target == target.round()).all())
+    # From here on a float is no exact whole number, and an unsigned one may not fit.
+    if whole and (target.dtype == "int64" or bool((target.abs() < _EXACT).all())):
+        return target.astype("int64"), problem
+    return as_text(target), problem
+
+
+def labels_of(target: pd.Series) -> tuple[int | str, ...]:
+    """The classes in order; of two, the second is the positive one."""
+    labels = sorted(target.unique())
+    return tuple(int(label) if not isinstance(label, str) else label for label in labels)
+
+
+def resolve_objective(problem_type: str, objective: str | None) -> str:
+    """The metric to optimize: what the request says, if it fits the problem (R40), else the default (R45).
+
+    :raises JobFailure: the metric is not one for this problem type.
+    """
+    if objective is None:
+        return DEFAULT_OBJECTIVE[problem_type]
+    if objective not in OBJECTIVES[problem_type]:
+        raise JobFailure(
+            f"The objective {objective} does not fit the problem type {problem_type}; "
+            f"valid are {listing(OBJECTIVES[problem_type])}."
+        )
+    return objective

@@ -1,0 +1,129 @@
+"""What an engine is given, and what it must do."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.training.data.store import Store
+from airflow_automl.local.training.engines.events import EventLog
+
+__all__ = ["DEFAULT_RUNTIME", "Engine", "JobSpec", "Run"]
+
+SCHEMA_VERSION = 1
+
+DEFAULT_RUNTIME = 3600
+"""Seconds that training may take when the request sets no limit at all."""
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """A job as the service wrote it down for its trainer.
+
+    :param name: AutoMLJobName.
+    :param arn: AutoMLJobArn.
+    :param account: the account's 12 digits.
+    :param region: for ARNs.
+    :param request: the request in the shape of CreateAutoMLJobV2, whichever version was called.
+    :param threads: how many threads the job may keep busy.
+    :param memory_limit: bytes that the job may use; ``None`` for no limit.
+    :param deadline: epoch seconds at which the service kills the trainer; ``None`` for never.
+    :param started: epoch seconds at which the job started.
+    :param attempt: number of this run of the job, from 1.
+    :param output: where artefacts go, ``s3://bucket/prefix/job/``.
+    """
+
+    name: str
+    arn: str
+    account: str
+    region: str
+    request: Mapping[str, Any]
+    threads: int
+    memory_limit: int | None
+    deadline: float | None
+    started: float
+    attempt: int
+    output: str
+
+    @classmethod
+    def read(cls, path: Path) -> JobSpec:
+        """The specification in a ``spec.json``.
+
+        :raises JobFailure: it was written by another version of this package.
+        """
+        document = json.loads(path.read_text())
+        if document.get("schema_version") != SCHEMA_VERSION:
+            raise JobFailure(
+                f"The job was written down in format {document.get('schema_version')}, this trainer reads format "
+                f"{SCHEMA_VERSION}: submit the job again."
+            )
+        output = document["output"]
+        return cls(
+            name=document["name"],
+            arn=document["arn"],
+            account=document["account"],
+            region=document["region"],
+            request=document["request"],
+            threads=max(1, int(document["threads"])),
+            memory_limit=document.get("memory_limit_bytes"),
+            deadline=document.get("deadline"),
+            started=document["started"],
+            attempt=int(document["attempt"]),
+            output=output if output.endswith("/") else output + "/",
+        )
+
+    @property
+    def family(self) -> str:
+        """The problem type's configuration, such as ``TabularJobConfig``."""
+        return str(next(iter(self.request["AutoMLProblemTypeConfig"])))
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration of the problem type."""
+        config: Mapping[str, Any] = self.request["AutoMLProblemTypeConfig"][self.family]
+        return config
+
+    @property
+    def criteria(self) -> Mapping[str, int]:
+        """CompletionCriteria of the request; empty if there are none."""
+        criteria: Mapping[str, int] = self.config.get("CompletionCriteria") or {}
+        return criteria
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time until the service ends the job, ``None`` without a limit."""
+        return None if self.deadline is None else self.deadline - time.time()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a job.
+
+    :param spec: the job.
+    :param events: what the service is told.
+    :param store: the objects in S3.
+    :param folder: scratch space of this run, empty at its start.
+    """
+
+    spec: JobSpec
+    events: EventLog
+    store: Store
+    folder: Path
+
+
+class Engine(Protocol):
+    """Trains the jobs of one problem family."""
+
+    def run(self, run: Run) -> str:
+        """Train, and report every phase, decision and candidate through ``run.events``.
+
+        :param run: the job and its surroundings.
+        :return: the secondary status that the completed job ends with.
+        :raises JobFailure: the job can't be completed; the message is its FailureReason.
+        """
+        ...

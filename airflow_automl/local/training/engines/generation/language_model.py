@@ -1,0 +1,215 @@
+"""A causal language model with its tokenizer: prompts in, text out."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.training.engines.generation.data import Example
+
+__all__ = ["CONTEXT", "Encoded", "LanguageModel", "Sampling", "quiet"]
+
+log = logging.getLogger(__name__)
+
+CONTEXT = 1024
+"""Tokens of an example, prompt and answer together: AWS's limit for most of its base models."""
+
+
+class Encoded(NamedTuple):
+    """An example in tokens.
+
+    :param ids: prompt, answer and the end.
+    :param answer: how many of them, at the end, are the answer's.
+    :param cut: whether something of it had to be left out.
+    """
+
+    ids: list[int]
+    answer: int
+    cut: bool
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How text is generated.
+
+    :param max_new_tokens: at most so many tokens.
+    :param sample: draw tokens at random; otherwise the most probable one is always taken.
+    :param temperature: of the draw; below 1 the probable gets more probable.
+    :param top_p: draw only from the most probable tokens that together have this probability.
+    :param top_k: draw only from so many most probable tokens; 0 for all.
+    :param repetition_penalty: above 1, what was said already gets less probable.
+    :param seed: of the draw.
+    :param seconds: generation is cut off after so long; ``None`` for never.
+    """
+
+    max_new_tokens: int
+    sample: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    seconds: float | None = None
+
+
+def quiet() -> None:
+    """Keep the libraries from asking the network for anything, and from drawing progress bars into the log.
+
+    To be called before any of them is imported: they look at the environment then.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+class LanguageModel:
+    """A model in memory, on the GPU if there is one.
+
+    :param network: the transformers model, possibly with an adapter around it.
+    :param tokenizer: its tokenizer.
+    :param positions: how many tokens it can see at once.
+    """
+
+    def __init__(self, network: Any, tokenizer: Any, positions: int) -> None:
+        self.network = network
+        self.tokenizer = tokenizer
+        self.positions = positions
+        ends = tokenizer.eos_token_id
+        if ends is None:
+            ends = network.config.eos_token_id
+        ends = [ends] if isinstance(ends, int) else list(ends or ())
+        if not ends:
+            raise JobFailure("The base model names no token that ends a text: add eos_token_id to its config.json.")
+        self.ends: list[int] = ends
+        # Which token fills the gaps is of no importance: the attention mask hides it.
+        self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+
+    @classmethod
+    def load(cls, folder: Path, threads: int) -> LanguageModel:
+        """Load a base model.
+
+        Code that lies beside the weights is not run, and weights are read from safetensors only.
+
+        :param folder: ``config.json``, ``*.safetensors``, ``tokenizer.json``.
+        :param threads: how many threads PyTorch may use.
+        :raises JobFailure: it is no causal language model that the installed transformers knows.
+        """
+        quiet()
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        torch.set_num_threads(threads)
+        cuda = torch.cuda.is_available()
+        kind = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
+        options = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+            network = AutoModelForCausalLM.from_pretrained(folder, dtype=kind, use_safetensors=True, **options)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            text = " ".join(str(error).split())[:500]
+            raise JobFailure(f"The base model in {folder.name} can't be loaded: {text}") from error
+        network = network.to(device="cuda" if cuda else "cpu").eval()
+        positions = getattr(network.config, "max_position_embeddings", None) or CONTEXT
+        return cls(network, tokenizer, int(positions))
+
+    @property
+    def device(self) -> str:
+        """Where it computes: ``cpu`` or ``cuda:0``."""
+        return str(next(self.network.parameters()).device)
+
+    @property
+    def context(self) -> int:
+        """Tokens of an example, at most."""
+        return min(CONTEXT, self.positions)
+
+    # Tokens
+
+    def prompt(self, text: str, room: int | None = None) -> list[int]:
+        """The tokens of a prompt, in the form in which the base model was taught to read one.
+
+        :param text: what the user says.
+        :param room: at most so many tokens; the end of the text gives way.
+        """
+        ids = self._formatted(text)
+        if room is not None and len(ids) > room:
+            own = self._plain(text)
+            shorter = self.tokenizer.decode(own[: max(room - (len(ids) - len(own)), 1)], skip_special_tokens=False)
+            ids = self._formatted(shorter)[:room]
+        return ids
+
+    def encode(self, example: Example) -> Encoded:
+        """The tokens of an example; what is too long is cut, the prompt first."""
+        context = self.context
+        prompt = self.prompt(example.prompt)
+        answer = [*self._plain(example.answer), self.ends[0]]
+        if len(prompt) + len(answer) <= context:
+            return Encoded([*prompt, *answer], len(answer), cut=False)
+        answer = answer[: max(context - len(prompt), context // 2)]
+        prompt = self.prompt(example.prompt, context - len(answer))
+        return Encoded([*prompt, *answer], len(answer), cut=True)
+
+    def _formatted(self, text: str) -> list[int]:
+        if self.tokenizer.chat_template:
+            said = [{"role": "user", "content": text}]
+            whole = self.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+            return self._plain(whole)
+        ids: list[int] = self.tokenizer(f"{text}\n")["input_ids"]
+        # A tokenizer may end every text; here the answer is still to come.
+        return ids[:-1] if ids and ids[-1] in self.ends else ids
+
+    def _plain(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    # Text
+
+    def generate(self, prompts: Sequence[Sequence[int]], how: Sampling) -> list[list[int]]:
+        """What the model says to some prompts.
+
+        :param prompts: in tokens.
+        :param how: limits and randomness.
+        :return: for each prompt the new tokens, without the one that ends the text.
+        """
+        import torch
+        from transformers import GenerationConfig
+
+        width = max(map(len, prompts))
+        ids = torch.full((len(prompts), width), self.pad)
+        mask = torch.zeros_like(ids)
+        for row, tokens in enumerate(prompts):
+            ids[row, width - len(tokens) :] = torch.tensor(tokens)
+            mask[row, width - len(tokens) :] = 1
+        drawing = {"temperature": how.temperature, "top_p": how.top_p, "top_k": how.top_k} if how.sample else {}
+        config = GenerationConfig(
+            max_new_tokens=how.max_new_tokens,
+            max_time=how.seconds,
+            do_sample=how.sample,
+            repetition_penalty=how.repetition_penalty,
+            eos_token_id=self.ends,
+            pad_token_id=self.pad,
+            **drawing,
+        )
+        if how.sample:
+            torch.manual_seed(torch.seed() if how.seed is None else how.seed)
+        with torch.inference_mode():
+            answer = self.network.generate(
+                input_ids=ids.to(self.device), attention_mask=mask.to(self.device), generation_config=config
+            )
+        return [self._until_end(tokens) for tokens in answer[:, width:].tolist()]
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Tokens as text."""
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+
+    def _until_end(self, tokens: list[int]) -> list[int]:
+        ends = [at for at, token in enumerate(tokens) if token in self.ends]
+        return tokens[: ends[0]] if ends else tokens

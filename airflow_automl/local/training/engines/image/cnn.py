@@ -1,0 +1,224 @@
+"""A small convolutional network, trained from scratch with PyTorch and served as ONNX."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from airflow_automl.local.training.data.split import SEED
+from airflow_automl.local.training.engines.classification.samples import Samples
+from airflow_automl.local.training.engines.classification.timing import Deadline, TimeIsUp
+from airflow_automl.local.training.engines.image import pictures
+from airflow_automl.local.training.engines.image.data import opened
+from airflow_automl.local.training.engines.image.network import Network
+from airflow_automl.local.training.engines.image.onnx_graph import Graph
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Cnn"]
+
+NAME = "cnn"
+
+EPOCHS = 30
+SIDES = (28, 56)
+"""Pixels in each direction: divisors of 224, so that shrinking is a plain mean."""
+
+_DETAIL = 0.12
+"""From this share of detail that the smaller side would lose, the larger one is taken."""
+
+_STAGES = ((24, 1), (48, 2), (96, 2))
+"""Channels and convolutions between two halvings."""
+
+_RATE, _DECAY, _WARM_UP = 4e-3, 0.05, 0.1
+_EPSILON = 1e-5
+
+
+class Cnn:
+    """See :class:`airflow_automl.local.training.engines.classification.approach.Approach`."""
+
+    name = NAME
+
+    def missing(self) -> str | None:
+        """PyTorch, if it is not there."""
+        if importlib.util.find_spec("torch") is None:
+            return "it needs PyTorch: run `pip install 'airflow-automl[torch]'` where the embedded Autopilot runs."
+        return None
+
+    def train(self, samples: Samples, deadline: Deadline, threads: int) -> Network:
+        """Train; if the time is short, in fewer steps."""
+        import torch
+
+        torch.set_num_threads(threads)
+        torch.manual_seed(SEED)
+        side = _side(samples)
+        train, validation = _shrunk(samples.train, side), _shrunk(samples.validation, side)
+        if deadline.passed:
+            raise TimeIsUp
+        mean = train.mean(axis=(0, 1, 2), dtype="float64").astype("float32")
+        deviation = (train.std(axis=(0, 1, 2), dtype="float64") + 1.0).astype("float32")
+        net = _network(len(samples.labels), side)
+        lesson = _Lesson(net, (mean, deviation), deadline)
+        found, epochs = lesson.learn(train, samples.train_codes, validation, samples.validation_codes)
+        notes = [f"The CNN was trained for {epochs} of {EPOCHS} epochs: its time was over."] if epochs < EPOCHS else []
+        settings = {"side": side, "epochs": epochs}
+        return Network(_export(net, mean, deviation, side), threads, found, settings, notes)
+
+
+def _shrunk(files: Any, side: int) -> np.ndarray:
+    """Pictures as bytes, 28 or 56 pixels wide: all of them fit into memory."""
+    block = pictures.SIZE // side
+    found = np.empty((len(files), side, side, 3), dtype="uint8")
+    for row, path in enumerate(files):
+        found[row] = opened(path).reshape(side, block, side, block, 3).mean(axis=(1, 3)).round()
+    return found
+
+
+def _side(samples: Samples) -> int:
+    """The smaller side, unless details would be lost."""
+    small, large = SIDES
+    some = _shrunk(samples.train[:: max(1, len(samples.train) // 64)], large).astype("float32")
+    coarse = some.reshape(len(some), small, 2, small, 2, 3).mean(axis=(2, 4))
+    lost = np.abs(some - coarse.repeat(2, axis=1).repeat(2, axis=2)).mean()
+    return large if lost > _DETAIL * max(float(some.std(axis=(1, 2)).mean()), 1.0) else small
+
+
+def _network(classes: int, side: int) -> torch.nn.Sequential:
+    from torch import nn
+
+    layers: list[nn.Module] = []
+    channels = 3
+    for stage, (width, convolutions) in enumerate(_STAGES):
+        for number in range(convolutions):
+            stride = 2 if side == SIDES[1] and stage == number == 0 else 1
+            layers += [
+                nn.Conv2d(channels, width, 3, stride, padding=1, bias=False),
+                nn.BatchNorm2d(width, eps=_EPSILON),
+                nn.ReLU(),
+            ]
+            channels = width
+        if stage < len(_STAGES) - 1:
+            layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(channels, classes))
+
+
+class _Lesson:
+    """Trains a network and keeps it at its best."""
+
+    def __init__(self, net: torch.nn.Sequential, scale: tuple[np.ndarray, np.ndarray], deadline: Deadline) -> None:
+        import torch
+
+        self._net, self._scale, self._deadline = net, scale, deadline
+        self._optimizer = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=_DECAY)
+        self._random = np.random.default_rng(SEED)
+
+    def learn(
+        self, train: np.ndarray, codes: np.ndarray, validation: np.ndarray, validation_codes: np.ndarray
+    ) -> tuple[np.ndarray, int]:
+        """Train.
+
+        :return: the best state's answers for the validation pictures, and the number of finished epochs.
+        """
+        batch = min(64, max(8, len(train) // 10))
+        steps = -(-len(train) // batch)
+        began, seconds = time.monotonic(), self._deadline.left
+        best: tuple[tuple[float, float], np.ndarray, Any] | None = None
+        epoch = 0
+        while epoch < EPOCHS and not self._deadline.passed:
+            order = self._random.permutation(len(train))
+            for number in range(steps):
+                # The schedule follows the epochs, or the clock where that is ahead.
+                done = (epoch + number / steps) / EPOCHS
+                if seconds:
+                    done = max(done, (time.monotonic() - began) / seconds)
+                if done >= 1:
+                    break
+                some = order[number * batch : (number + 1) * batch]
+                if len(some) > 1:
+                    self._step(train[some], codes[some], done)
+            else:
+                epoch += 1
+            answers = self._answers(validation)
+            chosen = np.clip(answers[np.arange(len(validation)), validation_codes], 1e-12, 1)
+            score = (float((answers.argmax(axis=1) == validation_codes).mean()), float(np.log(chosen).mean()))
+            if best is None or score > best[0]:
+                best = (score, answers, copy.deepcopy(self._net.state_dict()))
+        if best is None:
+            raise TimeIsUp
+        self._net.load_state_dict(best[2])
+        self._net.eval()
+        return best[1], epoch
+
+    def _step(self, images: np.ndarray, codes: np.ndarray, done: float) -> None:
+        import torch
+
+        rate = _RATE * (done / _WARM_UP if done < _WARM_UP else 0.5 + 0.5 * math.cos(math.pi * done))
+        for group in self._optimizer.param_groups:
+            group["lr"] = max(rate, _RATE / 100)
+        self._net.train()
+        scores = self._net(self._tensor(self._moved(images)))
+        loss = torch.nn.functional.cross_entropy(scores, torch.from_numpy(codes), label_smoothing=0.05)
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+
+    def _moved(self, images: np.ndarray) -> np.ndarray:
+        """The pictures, each moved by up to a tenth; not mirrored, because a mirrored letter is another one."""
+        most = images.shape[1] // 10
+        wide = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
+        side = images.shape[1]
+        found = np.empty_like(images)
+        for row, (top, left) in enumerate(self._random.integers(0, 2 * most + 1, (len(images), 2))):
+            found[row] = wide[row, top : top + side, left : left + side]
+        return found
+
+    def _answers(self, images: np.ndarray) -> np.ndarray:
+        import torch
+
+        self._net.eval()
+        with torch.inference_mode():
+            parts = [
+                torch.softmax(self._net(self._tensor(images[start : start + 256])), dim=1)
+                for start in range(0, len(images), 256)
+            ]
+            return np.asarray(torch.cat(parts).numpy(), dtype="float64")
+
+    def _tensor(self, images: np.ndarray) -> torch.Tensor:
+        import torch
+
+        mean, deviation = self._scale
+        return torch.from_numpy(((images.astype("float32") - mean) / deviation).transpose(0, 3, 1, 2).copy())
+
+
+def _export(net: torch.nn.Sequential, mean: np.ndarray, deviation: np.ndarray, side: int) -> bytes:
+    """The trained network as ONNX, from pictures of 224 by 224 pixels on."""
+    from torch import nn
+
+    graph = Graph("images", ["batch", pictures.SIZE, pictures.SIZE, 3])
+    value = graph.node("Div", [graph.node("Sub", [graph.input, graph.constant(mean)]), graph.constant(deviation)])
+    value = graph.node("Transpose", [value], {"perm": [0, 3, 1, 2]})
+    block = pictures.SIZE // side
+    value = graph.node("AveragePool", [value], {"kernel_shape": [block, block], "strides": [block, block]})
+    layers = list(net)
+    for layer, following in zip(layers, [*layers[1:], None], strict=True):
+        if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+            state = {name: tensor.detach().numpy() for name, tensor in following.state_dict().items()}
+            scale = state["weight"] / np.sqrt(state["running_var"] + _EPSILON)
+            kernel = layer.weight.detach().numpy() * scale[:, None, None, None]
+            bias = state["bias"] - state["running_mean"] * scale
+            value = graph.convolution(value, kernel, bias, layer.stride[0], (1, 1, 1, 1))
+        elif isinstance(layer, nn.ReLU):
+            value = graph.node("Relu", [value])
+        elif isinstance(layer, nn.MaxPool2d):
+            value = graph.node("MaxPool", [value], {"kernel_shape": [2, 2], "strides": [2, 2]})
+    last = layers[-1]
+    if not isinstance(last, nn.Linear):
+        raise TypeError("the network ends with something else than a linear layer")
+    features = graph.node("Flatten", [graph.node("GlobalAveragePool", [value])], {"axis": 1})
+    weights, bias = last.weight.detach().numpy(), last.bias.detach().numpy()
+    return graph.model(graph.classifier(features, weights.T, bias), ["batch", len(bias)])

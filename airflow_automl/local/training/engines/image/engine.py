@@ -1,0 +1,73 @@
+"""Trains ImageClassification jobs: a frozen backbone and a small network, chosen on validation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from airflow_automl.local.training.engines.base import Run
+from airflow_automl.local.training.engines.classification import course
+from airflow_automl.local.training.engines.image import backbone, data, pictures
+from airflow_automl.local.training.engines.image.backbone import Backbone
+from airflow_automl.local.training.engines.image.cnn import Cnn
+
+__all__ = ["engine"]
+
+log = logging.getLogger(__name__)
+
+_ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
+
+
+class ImageTeller:
+    """See :class:`airflow_automl.local.training.engines.classification.reports.Teller`."""
+
+    method = "How much the probability of the predicted class changes when a ninth of the image is greyed out, in"
+
+    def apart(self, item: Path) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """The picture, and the picture without each of nine fields."""
+        whole = data.opened(item)
+        grey = whole.mean(axis=(0, 1)).astype("uint8")
+        edges = np.linspace(0, pictures.SIZE, 4).astype(int)
+        parts = {}
+        for row, above in enumerate(_ROWS):
+            for column, beside in enumerate(_COLUMNS):
+                part = whole.copy()
+                part[edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = grey
+                parts[f"{above} {beside}"] = part
+        return whole, parts
+
+    def opened(self, item: Path) -> np.ndarray:
+        """The picture."""
+        return data.opened(item)
+
+    def shown(self, item: Path) -> dict[str, str]:
+        """A small copy."""
+        return {"image": pictures.inlined(data.opened(item))}
+
+
+class ImageEngine:
+    """Trains ImageClassificationJobConfig jobs."""
+
+    def run(self, run: Run) -> str:
+        """See :class:`airflow_automl.local.training.engines.base.Engine`."""
+        run.events.phase("AnalyzingData")
+        samples = data.load(run, run.folder / "pictures")
+        counts = len(samples.train), len(samples.validation), len(samples.labels)
+        log.info("%d images train, %d validate, %d classes", *counts)
+        criteria = course.completion_criteria(run.spec.criteria)
+        run.events.resolved(None, course.OBJECTIVE, None, criteria)
+        problem = course.Problem(
+            name="ImageClassification",
+            engine="image",
+            metadata={},
+            approaches=(Backbone(), Cnn()),
+            preferred=backbone.NAME,
+            teller=ImageTeller(),
+        )
+        return course.run(run, problem, samples, criteria)
+
+
+engine = ImageEngine()

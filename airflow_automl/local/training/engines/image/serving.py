@@ -1,0 +1,90 @@
+"""The container of an image classification, as the model host runs it: one image a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from airflow_automl.local.models import payloads
+from airflow_automl.local.models.artifacts import answer_of
+from airflow_automl.local.training.data.failures import listing
+from airflow_automl.local.training.engines.classification.onnx_session import open_session
+from airflow_automl.local.training.engines.image import network, pictures
+from airflow_automl.local.training.engines.image.pictures import PictureError
+
+__all__ = ["ImagePredictor", "load_model"]
+
+CONTENT_TYPES = ("application/x-image", "image/png", "image/jpeg")
+
+_ALIASES = {"image/jpg": "image/jpeg", "image/*": "application/x-image"}
+
+
+class ImagePredictor:
+    """A trained image classification.
+
+    :param session: of its model.
+    :param metadata: of its artefact.
+    :param keys: what a response holds.
+    """
+
+    def __init__(self, session: Any, metadata: Mapping[str, Any], keys: Sequence[str]) -> None:
+        self.metadata = metadata
+        self.problem_type = str(metadata["problem_type"])
+        self.labels: tuple[str, ...] = tuple(metadata["labels"])
+        self._session = session
+        self._keys = keys
+
+    def predict(self, images: Sequence[bytes | Path]) -> list[str]:
+        """The label of each image.
+
+        :param images: contents of PNG or JPEG files, or the files.
+        :raises PictureError: one of them can't be read.
+        """
+        return [self.labels[code] for code in self._probabilities(images).argmax(axis=1)]
+
+    def predict_proba(self, images: Sequence[bytes | Path]) -> pd.DataFrame:
+        """The probability of each class: images by labels.
+
+        :param images: as for :meth:`predict`.
+        """
+        return pd.DataFrame(self._probabilities(images), columns=list(self.labels))
+
+    def respond(self, body: bytes, content_type: str | None, accept: str | None) -> tuple[bytes, str]:
+        """Answer a request; see :class:`airflow_automl.local.models.artifacts.Responder`."""
+        given = (content_type or CONTENT_TYPES[0]).partition(";")[0].strip().lower()
+        if _ALIASES.get(given, given) not in CONTENT_TYPES:
+            raise payloads.PayloadError(
+                f"The model can't read the content type {content_type}; it reads {listing(CONTENT_TYPES)}: one "
+                "image as it is in its file."
+            )
+        # A batch transform that names no Accept asks for what it sends.
+        wanted = [part for part in (accept or "").split(",") if "image" not in part]
+        kind = payloads.negotiate(",".join(wanted))
+        try:
+            answer = answer_of(self._probabilities([body]), self.labels)
+        except PictureError as error:
+            raise payloads.PayloadError(f"The image can't be read: {error}.") from error
+        encoded = payloads.encode(answer, self._keys, kind)
+        return encoded, f"{kind}; charset=utf-8" if kind == payloads.CSV else kind
+
+    def _probabilities(self, images: Sequence[bytes | Path]) -> np.ndarray:
+        found = network.run(self._session, [pictures.read(image) for image in images])
+        return np.asarray(found, dtype="float64")
+
+
+def load_model(
+    folder: Path, metadata: Mapping[str, Any], environment: Mapping[str, str], threads: int
+) -> ImagePredictor:
+    """Open the files of an artefact; there is no code in them.
+
+    :param folder: the files.
+    :param metadata: of the artefact.
+    :param environment: of the container; ``SAGEMAKER_INFERENCE_OUTPUT`` says what is answered.
+    :param threads: how many threads a prediction may use.
+    """
+    keys = payloads.response_keys(environment, regression=False)
+    return ImagePredictor(open_session(folder / network.FILE, threads), metadata, keys)

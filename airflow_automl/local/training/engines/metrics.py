@@ -1,0 +1,147 @@
+"""The metrics of tabular candidates, as the API defines them (R102 to R106)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from airflow_automl.contract import metrics as contract
+from airflow_automl.local.training.data.target import BINARY, REGRESSION
+
+__all__ = ["OBJECTIVES", "THRESHOLD_METRICS", "best_threshold", "data", "scores"]
+
+THRESHOLD_METRICS = frozenset({"F1", "BalancedAccuracy"})
+"""Binary objectives for which 0.5 is rarely the best threshold."""
+
+OBJECTIVES = frozenset(name for names in contract.OBJECTIVES.values() for name in names)
+"""Metrics that a request, and the final metric of a candidate, can name."""
+
+Array = np.ndarray
+
+
+def scores(
+    problem_type: str,
+    truth: Array,
+    predicted: Array,
+    labels: Sequence[int | str] = (),
+    weights: Array | None = None,
+    threshold: float = 0.5,
+) -> dict[str, float]:
+    """All metrics that apply to a problem.
+
+    :param problem_type: ``BinaryClassification``, ``MulticlassClassification`` or ``Regression``.
+    :param truth: the target's values.
+    :param predicted: regression: the predictions; classification: a row of probabilities for each row, in the order of
+        ``labels``.
+    :param labels: the classes; of two, the second is the positive one.
+    :param weights: sample weights, or ``None``.
+    :param threshold: binary: probability from which a row is positive.
+    :return: metric → value; metrics that are undefined for the data are left out.
+    """
+    weights = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype="float64")
+    if problem_type == REGRESSION:
+        found = _regression(np.asarray(truth, dtype="float64"), np.asarray(predicted, dtype="float64"), weights)
+    else:
+        position = {label: index for index, label in enumerate(labels)}
+        actual = np.array([position[label] for label in truth.tolist()])
+        found = _classification(problem_type, actual, np.asarray(predicted, dtype="float64"), weights, threshold)
+    return {name: float(value) for name, value in found.items() if np.isfinite(value)}
+
+
+def _regression(truth: Array, predicted: Array, weights: Array) -> dict[str, float]:
+    error = predicted - truth
+    mse = float(np.average(error**2, weights=weights))
+    variance = float(np.average((truth - np.average(truth, weights=weights)) ** 2, weights=weights))
+    return {
+        "MSE": mse,
+        "RMSE": mse**0.5,
+        "MAE": float(np.average(np.abs(error), weights=weights)),
+        "R2": 1 - mse / variance if variance else float("nan"),
+    }
+
+
+def _classification(
+    problem_type: str, actual: Array, probabilities: Array, weights: Array, threshold: float
+) -> dict[str, float]:
+    classes = probabilities.shape[1]
+    guess = (probabilities[:, 1] >= threshold).astype(int) if classes == 2 else probabilities.argmax(axis=1)
+    confusion = np.zeros((classes, classes))
+    np.add.at(confusion, (actual, guess), weights)
+    hits, real, said = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        recall = np.where(real > 0, hits / real, np.nan)
+        precision = np.where(said > 0, hits / said, 0.0)
+        f1 = np.where(real + said > 0, 2 * hits / (real + said), np.nan)
+    chosen = np.clip(probabilities[np.arange(len(actual)), actual], 1e-15, 1)
+    found = {
+        "Accuracy": hits.sum() / confusion.sum(),
+        "BalancedAccuracy": float(np.nanmean(recall)),
+        "LogLoss": float(np.average(-np.log(chosen), weights=weights)),
+    }
+    if problem_type == BINARY:
+        found |= {"F1": f1[1], "Precision": precision[1], "Recall": recall[1]}
+        found["AUC"] = _auc(actual, probabilities[:, 1], weights)
+    else:
+        # A class that neither occurs nor is predicted in these rows says nothing about the model.
+        seen = (real > 0) | (said > 0)
+        found |= {
+            "F1macro": float(np.nanmean(f1)),
+            "PrecisionMacro": float(precision[seen].mean()),
+            "RecallMacro": float(np.nan_to_num(recall[seen]).mean()),
+        }
+    return found
+
+
+def _auc(actual: Array, score: Array, weights: Array) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    if len(np.unique(actual)) < 2:
+        return float("nan")
+    return float(roc_auc_score(actual, score, sample_weight=weights))
+
+
+def best_threshold(objective: str, truth: Array, positive: Array, weights: Array | None = None) -> float:
+    """The threshold at which a binary objective is best on some rows.
+
+    :param objective: ``F1`` or ``BalancedAccuracy``; for any other metric 0.5 is returned.
+    :param truth: booleans: is the row positive?
+    :param positive: probability of that.
+    :param weights: sample weights, or ``None``.
+    :return: a threshold between 0 and 1; among equally good ones that closest to 0.5.
+    """
+    if objective not in THRESHOLD_METRICS:
+        return 0.5
+    weights = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype="float64")
+    grid = np.linspace(0.01, 0.99, 491)
+    order = np.argsort(positive)
+    ranked = np.asarray(positive, dtype="float64")[order]
+    mass = np.where(np.asarray(truth)[order], weights[order], 0.0)
+    other = weights[order] - mass
+    # Weight of the rows below each threshold, by class.
+    below = np.searchsorted(ranked, grid, side="left")
+    missed = np.concatenate([[0.0], np.cumsum(mass)])[below]
+    rejected = np.concatenate([[0.0], np.cumsum(other)])[below]
+    hits, false_alarms = mass.sum() - missed, other.sum() - rejected
+    if objective == "F1":
+        value = 2 * hits / np.maximum(2 * hits + false_alarms + missed, 1e-12)
+    else:
+        value = 0.5 * (hits / max(mass.sum(), 1e-12) + rejected / max(other.sum(), 1e-12))
+    ties = np.flatnonzero(value >= value.max() - 1e-12)
+    return float(grid[ties[np.argmin(np.abs(grid[ties] - 0.5))]])
+
+
+def data(values: dict[str, float], source: str) -> list[dict[str, Any]]:
+    """Metrics as the API lists them.
+
+    Metrics that can't be objectives go by their standard name alone (R97).
+
+    :param values: metric → value.
+    :param source: ``Train``, ``Validation`` or ``Test``.
+    """
+    return [
+        ({"MetricName": name} if name in OBJECTIVES else {})
+        | {"StandardMetricName": name, "Value": value, "Set": source}
+        for name, value in values.items()
+    ]

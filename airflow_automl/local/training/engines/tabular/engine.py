@@ -1,0 +1,80 @@
+"""Tabular jobs: reads the data, settles what the request left open, and hands over to the mode's engine."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import Any
+
+from airflow_automl.local.training.data import dataset as datasets
+from airflow_automl.local.training.data.channels import resolve
+from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.training.engines.base import Run
+from airflow_automl.local.training.engines.budget import Budget
+from airflow_automl.local.training.engines.notebooks.publish import publish
+from airflow_automl.local.training.engines.tabular import modes
+
+__all__ = ["engine"]
+
+log = logging.getLogger(__name__)
+
+_TRAINERS = {
+    modes.ENSEMBLING: "airflow_automl.local.training.engines.tabular.ensembling.engine",
+    modes.HYPERPARAMETER_TUNING: "airflow_automl.local.training.engines.tabular.tuning.engine",
+}
+"""Mode → the module that trains in it.
+
+It has ``completion_criteria(given) -> resolved`` and ``run(run, dataset, algorithms, criteria, budget) -> secondary``,
+which reports the phases after AnalyzingData, and the candidates.
+"""
+
+
+class TabularEngine:
+    """Trains TabularJobConfig jobs."""
+
+    def run(self, run: Run) -> str:
+        """See :class:`airflow_automl.local.training.engines.base.Engine`."""
+        spec, events = run.spec, run.events
+        algorithms = _algorithms(spec.config)
+        events.phase("AnalyzingData")
+        channels = resolve(run.store, spec.request["AutoMLJobInputDataConfig"])
+        mode = modes.resolve(spec.config, channels, algorithms)
+        dataset = datasets.load(run.store, channels, spec.request, mode, run.folder / "download")
+        log.info(
+            "%d rows train, %d validate, %d features; %s, %s, %s",
+            len(dataset.train),
+            len(dataset.validation),
+            len(dataset.features),
+            dataset.problem_type,
+            dataset.objective,
+            mode,
+        )
+        trainer = importlib.import_module(_TRAINERS[mode])
+        criteria = trainer.completion_criteria(dict(spec.criteria))
+        events.resolved(dataset.problem_type, dataset.objective, mode, criteria)
+        only_definitions = spec.config.get("GenerateCandidateDefinitionsOnly")
+        try:
+            publish(run, dataset, mode, algorithms, criteria)
+        except JobFailure:
+            raise
+        except Exception:
+            if only_definitions:
+                raise
+            # Columns can hold anything; notebooks about them are no reason to train nothing.
+            log.exception("The notebooks could not be made")
+        if only_definitions:
+            return "CandidateDefinitionsGenerated"
+        ends = None
+        if spec.deadline is None and "MaxAutoMLJobRuntimeInSeconds" in criteria:
+            ends = spec.started + criteria["MaxAutoMLJobRuntimeInSeconds"]
+        secondary: str = trainer.run(run, dataset, algorithms, criteria, Budget(spec.deadline, ends))
+        return secondary
+
+
+def _algorithms(config: Any) -> tuple[str, ...] | None:
+    generation = config.get("CandidateGenerationConfig") or {}
+    named = [name for entry in generation.get("AlgorithmsConfig") or () for name in entry.get("AutoMLAlgorithms") or ()]
+    return tuple(dict.fromkeys(named)) or None
+
+
+engine = TabularEngine()

@@ -1,0 +1,234 @@
+"""What an ensembling job trains: which models, in which order, within which limits."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_automl.local.training.data.failures import JobFailure, listing
+from airflow_automl.local.training.data.target import BINARY, REGRESSION
+from airflow_automl.local.training.engines.metrics import THRESHOLD_METRICS
+from airflow_automl.local.training.engines.tabular.crossing import FOLDS
+
+__all__ = ["ALGORITHMS", "Plan", "make", "metric_for"]
+
+DEFAULT_CANDIDATES = 10
+
+_METRICS = {
+    "Accuracy": "accuracy",
+    "AUC": "roc_auc",
+    "BalancedAccuracy": "balanced_accuracy",
+    "F1": "f1",
+    "F1macro": "f1_macro",
+    "Precision": "precision",
+    "PrecisionMacro": "precision_macro",
+    "Recall": "recall",
+    "RecallMacro": "recall_macro",
+    "MAE": "mean_absolute_error",
+    "MSE": "mean_squared_error",
+    "RMSE": "root_mean_squared_error",
+    "R2": "r2",
+}
+"""Metric of the API → AutoGluon's name for it."""
+
+ALGORITHMS = {
+    "lightgbm": ("GBM", "lightgbm"),
+    "catboost": ("CAT", "catboost"),
+    "xgboost": ("XGB", "xgboost"),
+    "linear-learner": ("LR", "sklearn"),
+    "randomforest": ("RF", "sklearn"),
+    "extra-trees": ("XT", "sklearn"),
+    "nn-torch": ("NN_TORCH", "torch"),
+    "fastai": ("FASTAI", "fastai"),
+}
+"""Algorithm of the API → AutoGluon's key for it and the package it needs."""
+
+
+def metric_for(objective: str, problem_type: str) -> str:
+    """What AutoGluon optimizes for an objective.
+
+    For objectives that depend on a threshold this is the log loss: the threshold is chosen afterwards, for each
+    candidate, so that models need not be fitted to F1 at 0.5. Held-out F1 over nine splits (churn, attrition and
+    lending club, three each): .423 fitted to F1, .440 to the log loss, which was ahead in five of the nine; the area
+    under the ROC curve (.447) could not be told from it.
+
+    :param objective: the API's name.
+    :param problem_type: the API's name.
+    """
+    if problem_type == BINARY and objective in THRESHOLD_METRICS:
+        return "log_loss"
+    return _METRICS[objective]
+
+
+_LARGE = 20_000
+"""Rows from which forests are capped; uncapped ones take gigabytes."""
+
+_NEURAL = ("nn-torch", "fastai")
+_NEURAL_SECONDS = 600
+"""Neural networks take longer than all trees together: with less time than this, only who names them gets them."""
+
+CROSSING_SECONDS = 600
+"""Cross-validation trains every model five times: with less time than this, each is trained once, and on a holdout."""
+
+_STACKING_SECONDS = 1200
+_STACKING_CANDIDATES = 8
+_STACKING_ROWS = 1000
+"""Second-level models learn from what others say about rows that these had not seen: few rows teach them little."""
+
+_SHARE = 0.5
+"""No model may take more than this part of the time that is left when it starts."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What AutoGluon is told.
+
+    :param hyperparameters: AutoGluon's key → configurations, in the order of their priority; with stacking, level →
+        such a mapping.
+    :param fit: the other arguments of ``TabularPredictor.fit``.
+    :param missing: algorithm → package, for algorithms that can't be trained here.
+    """
+
+    hyperparameters: Mapping[Any, Any]
+    fit: Mapping[str, Any]
+    missing: Mapping[str, str]
+
+
+def make(
+    *,
+    rows: int,
+    problem_type: str,
+    algorithms: Sequence[str] | None,
+    max_candidates: int | None,
+    seconds: float | None,
+    seconds_per_model: int | None,
+    threads: int,
+    memory_limit: int | None,
+    crossed: bool = False,
+) -> Plan:
+    """Plan an ensembling job.
+
+    Of ``n`` candidates, ``n - 1`` are base models and the last one is their weighted ensemble. Up to two candidates are
+    all base models: an ensemble of one model is that model. Cross-validated models may be stacked: then a part of them
+    is of a second level, and each level has its ensemble.
+
+    :param rows: of the training data.
+    :param problem_type: the API's name.
+    :param algorithms: what the request names; ``None`` or empty for all (R57).
+    :param max_candidates: MaxCandidates; by default 10.
+    :param seconds: time for the training, ``None`` for no limit.
+    :param seconds_per_model: MaxRuntimePerTrainingJobInSeconds.
+    :param threads: cores that the job may keep busy.
+    :param memory_limit: bytes that the job may use, ``None`` for no limit.
+    :param crossed: whether models are cross-validated on all rows.
+    :raises JobFailure: none of the algorithms can be trained here.
+    """
+    wanted = list(dict.fromkeys(algorithms or ALGORITHMS))
+    if not algorithms and seconds is not None and seconds < _NEURAL_SECONDS:
+        wanted = [name for name in wanted if name not in _NEURAL]
+    missing = {name: ALGORITHMS[name][1] for name in wanted if not _installed(ALGORITHMS[name][1])}
+    usable = [ALGORITHMS[name][0] for name in wanted if name not in missing]
+    if not usable:
+        raise JobFailure(
+            f"None of the algorithms {listing(missing)} can be trained here: {listing(missing.values())} not installed "
+            "(`pip install 'airflow-automl[torch]'`)."
+        )
+    candidates = max_candidates or DEFAULT_CANDIDATES
+    ensemble = candidates > 2
+    stacked = (
+        crossed
+        and candidates >= _STACKING_CANDIDATES
+        and rows >= _STACKING_ROWS
+        and (seconds is None or seconds >= _STACKING_SECONDS)
+    )
+    upper = (candidates - 2) // 3 if stacked else 0
+    base = _portfolio(usable, problem_type, rows, candidates - ensemble - (upper + 1 if stacked else 0))
+    hyperparameters: dict[Any, Any] = _configurations(base)
+    if stacked:
+        hyperparameters = {1: hyperparameters, 2: _configurations(_portfolio(usable, problem_type, rows, upper))}
+    limits: dict[str, Any] = {}
+    if seconds_per_model is not None:
+        limits["max_time_limit"] = seconds_per_model
+    if seconds is not None and len(base) > 1:
+        limits["max_time_limit_ratio"] = _SHARE
+    fit: dict[str, Any] = {
+        "time_limit": seconds,
+        "num_bag_folds": FOLDS if crossed else 0,
+        "num_bag_sets": 1,
+        "num_stack_levels": int(stacked),
+        "dynamic_stacking": False,
+        "fit_weighted_ensemble": ensemble and len(base) > 1,
+        "calibrate_decision_threshold": False,
+        "raise_on_no_models_fitted": False,
+        "num_cpus": threads,
+        "num_gpus": 0,
+    }
+    if crossed:
+        # The limits are those of a candidate, which is all of its folds; these train one after the other.
+        own = {f"ag.{key}": value for key, value in limits.items()}
+        fit["ag_args_ensemble"] = {"fold_fitting_strategy": "sequential_local", **own}
+    elif limits:
+        fit["ag_args_fit"] = limits
+    if memory_limit is not None:
+        fit["memory_limit"] = memory_limit / (1 << 30)
+    return Plan(hyperparameters, fit, missing)
+
+
+def _configurations(models: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Models in AutoGluon's shape, which trains them in their order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for rank, (key, options) in enumerate(models):
+        arguments = {**options.get("ag_args", {}), "priority": 1000 - rank}
+        found.setdefault(key, []).append({**options, "ag_args": arguments})
+    return found
+
+
+def _portfolio(usable: Sequence[str], problem_type: str, rows: int, count: int) -> list[tuple[str, dict[str, Any]]]:
+    """The first ``count`` configurations: one of each algorithm, then variants, then AutoGluon's own portfolio."""
+    forest: dict[str, Any] = {"n_estimators": 100, "min_samples_leaf": 5} if rows > _LARGE else {}
+    variants: list[tuple[str, dict[str, Any]]] = [
+        ("GBM", {}),
+        ("CAT", {}),
+        ("XGB", {}),
+        ("LR", {}),
+        ("RF", {**forest}),
+        ("XT", {**forest}),
+        ("NN_TORCH", {}),
+        ("FASTAI", {}),
+        ("GBM", {"extra_trees": True, "ag_args": {"name_suffix": "XT"}}),
+    ]
+    if problem_type != REGRESSION:
+        variants += [
+            ("RF", {**forest, "criterion": "entropy", "ag_args": {"name_suffix": "Entr"}}),
+            ("XT", {**forest, "criterion": "entropy", "ag_args": {"name_suffix": "Entr"}}),
+        ]
+    chosen = [entry for entry in variants if entry[0] in usable][:count]
+    if len(chosen) < count:
+        known = [(key, _settings(options)) for key, options in chosen]
+        more = _more(usable, forest)
+        chosen += [entry for entry in more if (entry[0], _settings(entry[1])) not in known][: count - len(chosen)]
+    return chosen
+
+
+def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key != "ag_args"}
+
+
+def _more(usable: Sequence[str], forest: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Configurations that AutoGluon found to complement each other on many tables."""
+    from autogluon.tabular.configs.hyperparameter_configs import get_hyperparameter_config
+
+    entries = []
+    for key, options in get_hyperparameter_config("zeroshot").items():
+        for entry in options if isinstance(options, list) else [options]:
+            if key in usable and isinstance(entry, dict):
+                priority = entry.get("ag_args", {}).get("priority", 0)
+                entries.append((-priority, key, {**entry, **(forest if key in {"RF", "XT"} else {})}))
+    entries.sort(key=lambda entry: (entry[0], entry[1]))
+    return [(key, options) for _, key, options in entries]
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None

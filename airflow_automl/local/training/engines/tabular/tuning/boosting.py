@@ -1,0 +1,97 @@
+"""xgboost: gradient-boosted trees; a unit is a round of boosting, and the model is XGBoost's JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xgboost
+
+from airflow_automl.local.training.engines.tabular.tuning.features import Matrix
+from airflow_automl.local.training.engines.tabular.tuning.learners import Lesson, Stop
+from airflow_automl.local.training.engines.tabular.tuning.table import MAX_BIN
+
+__all__ = ["BoostedTrees", "Learner", "load"]
+
+MODEL = "booster.json"
+
+
+@dataclass(frozen=True)
+class BoostedTrees:
+    """The first rounds of a booster.
+
+    :param booster: XGBoost's.
+    :param rounds: how many of its rounds count; 0 for all.
+    :param classes: of the target; 0 for regression.
+    """
+
+    booster: xgboost.Booster
+    rounds: int
+    classes: int
+
+    def answer(self, matrix: Matrix) -> np.ndarray:
+        """See :class:`airflow_automl.local.training.engines.tabular.tuning.learners.Estimator`."""
+        found = np.asarray(self.booster.inplace_predict(matrix, iteration_range=(0, self.rounds)), dtype="float64")
+        if self.classes == 2:
+            return np.column_stack([1 - found, found])
+        return found.reshape(-1, self.classes) if self.classes else found
+
+    def save(self, folder: Path) -> None:
+        """See :class:`airflow_automl.local.training.engines.tabular.tuning.learners.Estimator`."""
+        booster = self.booster[: self.rounds] if self.rounds else self.booster
+        booster.save_model(folder / MODEL)
+
+
+class Learner:
+    """Trains a booster round by round."""
+
+    def __init__(self, lesson: Lesson) -> None:
+        options = dict(lesson.choice.options)
+        self.total: int = options.pop("rounds")
+        self.done = 0
+        self._classes = lesson.target.classes
+        self._data = lesson.part.binned(lesson.threads)
+        # The bins are shared with the trials before; the target's scale and the weights are this one's.
+        weights = lesson.weights
+        self._data.set_info(label=lesson.values, weight=np.ones(len(lesson.part)) if weights is None else weights)
+        self._booster = xgboost.Booster(
+            {
+                **options,
+                **_task(self._classes, lesson.objective),
+                "tree_method": "hist",
+                "max_bin": MAX_BIN,
+                "nthread": lesson.threads,
+                "seed": lesson.seed,
+                # XGBoost keeps one generator a thread, and folds change threads between their rounds.
+                "seed_per_iteration": True,
+                "verbosity": 0,
+            },
+            [self._data],
+        )
+
+    def advance(self, units: int, stop: Stop) -> None:
+        """See :class:`airflow_automl.local.training.engines.tabular.tuning.learners.Learner`."""
+        while self.done < units and not stop():
+            self._booster.update(self._data, self.done)
+            self.done += 1
+
+    def snapshot(self) -> BoostedTrees:
+        """See :class:`airflow_automl.local.training.engines.tabular.tuning.learners.Learner`."""
+        return BoostedTrees(self._booster, self.done, self._classes)
+
+
+def _task(classes: int, objective: str) -> dict[str, Any]:
+    if classes == 2:
+        return {"objective": "binary:logistic"}
+    if classes:
+        return {"objective": "multi:softprob", "num_class": classes}
+    return {"objective": "reg:absoluteerror" if objective == "MAE" else "reg:squarederror"}
+
+
+def load(folder: Path, classes: int, threads: int) -> BoostedTrees:
+    """The trees that :meth:`BoostedTrees.save` wrote."""
+    booster = xgboost.Booster(model_file=str(folder / MODEL))
+    booster.set_param({"nthread": threads})
+    return BoostedTrees(booster, 0, classes)

@@ -1,0 +1,202 @@
+"""Columns of a table → numbers: dates into their parts, number sequences into statistics, texts into their lengths."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from airflow_automl.local.training.data.frame import Feature
+from airflow_automl.local.training.data.types import Kind
+
+__all__ = ["CATEGORICAL", "DATETIME", "NUMERIC", "SEQUENCE", "TEXT", "Column", "numbers", "strings"]
+
+NUMERIC, CATEGORICAL, TEXT, DATETIME, SEQUENCE = "numeric", "categorical", "text", "datetime", "sequence"
+
+_WORDS_OF_A_TEXT = 3.0
+"""Values with on average this many words are sentences, not names of categories, if most of them differ."""
+
+_SEPARATOR = re.compile(r"[\s,;|]+")
+_DAY = 86_400.0
+
+_PARTS = {
+    NUMERIC: ("value",),
+    CATEGORICAL: (),
+    TEXT: ("characters", "words"),
+    DATETIME: ("day_number", "year", "month_sin", "month_cos", "day", "weekday", "weekend", "hour_sin", "hour_cos"),
+    SEQUENCE: (
+        "length",
+        "mean",
+        "deviation",
+        "minimum",
+        "quartile",
+        "median",
+        "upper_quartile",
+        "maximum",
+        "first",
+        "last",
+        "slope",
+        "mean_change",
+        "autocorrelation",
+        "position_of_maximum",
+    ),
+}
+"""Numbers that a column of each role yields."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A feature, and what it is taken for.
+
+    :param feature: the feature.
+    :param role: ``numeric``, ``categorical``, ``text``, ``datetime`` or ``sequence`` (never ``auto``).
+    """
+
+    feature: Feature
+    role: str
+
+    @classmethod
+    def judge(cls, feature: Feature, values: pd.Series) -> Column:
+        """Settle the role of a feature that was given none.
+
+        :param feature: the feature.
+        :param values: its training values.
+        """
+        if feature.role == SEQUENCE and not _is_numeric_sequence(values):
+            # A sequence of words is learned from like any other text.
+            return cls(feature, TEXT)
+        if feature.role != "auto":
+            return cls(feature, feature.role)
+        if feature.kind in {Kind.INTEGER, Kind.FLOAT}:
+            return cls(feature, NUMERIC)
+        if feature.kind.is_moment:
+            return cls(feature, DATETIME)
+        return cls(feature, TEXT if _is_text(values) else CATEGORICAL)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the numbers that :func:`numbers` yields."""
+        return tuple(f"{self.feature.name}.{part}" for part in _PARTS[self.role])
+
+    def as_json(self) -> dict[str, Any]:
+        """The column as a model artefact keeps it."""
+        return {"feature": self.feature.as_json(), "role": self.role}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Column:
+        """The column that :meth:`as_json` wrote."""
+        return cls(Feature.from_json(document["feature"]), document["role"])
+
+
+def _is_text(values: pd.Series) -> bool:
+    filled = values.dropna()
+    sample = filled.iloc[:: max(1, len(filled) // 2000)].astype(str)
+    if sample.empty:
+        return False
+    words = float(sample.str.count(r"\S+").mean())
+    return words >= _WORDS_OF_A_TEXT and sample.nunique() > 0.5 * len(sample)
+
+
+def _is_numeric_sequence(values: pd.Series) -> bool:
+    filled = strings(values.dropna())
+    sample = filled.iloc[:: max(1, len(filled) // 500)]
+    return bool(sample.map(lambda text: _sequence(text) is not None).mean() >= 0.5) if len(sample) else True
+
+
+def strings(values: pd.Series) -> pd.Series:
+    """Values as strings, missing ones as ``None``."""
+    plain = values.astype("object").where(values.notna(), None)
+    if pd.api.types.infer_dtype(plain, skipna=True) in {"string", "empty"}:
+        return plain
+    return plain.map(lambda value: value if value is None else str(value))
+
+
+def numbers(column: Column, values: pd.Series) -> np.ndarray:
+    """The numbers that a column yields, missing ones as NaN.
+
+    :param column: the column.
+    :param values: its values; what can't be read in its role counts as missing.
+    :return: an array of shape (rows, parts), 32-bit floats.
+    """
+    if column.role == NUMERIC:
+        plain = pd.to_numeric(values, errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
+        with np.errstate(over="ignore"):
+            found: np.ndarray = np.asarray(plain, dtype="float32")
+        found[~np.isfinite(found)] = np.nan
+        return found.reshape(-1, 1)
+    if column.role == DATETIME:
+        return _moments(values)
+    if column.role == TEXT:
+        texts = strings(values).fillna("")
+        return np.column_stack([texts.str.len(), texts.str.count(r"\S+")]).astype("float32")
+    if column.role == SEQUENCE:
+        return np.array([_statistics(_sequence(text)) for text in strings(values)], dtype="float32").reshape(
+            -1, len(_PARTS[SEQUENCE])
+        )
+    return np.empty((len(values), 0), dtype="float32")
+
+
+def _moments(values: pd.Series) -> np.ndarray:
+    moments = values if pd.api.types.is_datetime64_dtype(values.dtype) else pd.to_datetime(values, errors="coerce")
+    parts = moments.dt
+    seconds = parts.hour * 3600 + parts.minute * 60 + parts.second
+    day_number = (moments - pd.Timestamp(0)).dt.total_seconds() / _DAY
+    month, hour = (parts.month - 1) / 12 * 2 * np.pi, seconds / _DAY * 2 * np.pi
+    columns = [
+        day_number,
+        parts.year,
+        np.sin(month),
+        np.cos(month),
+        parts.day,
+        parts.dayofweek,
+        (parts.dayofweek >= 5).where(moments.notna()),
+        np.sin(hour),
+        np.cos(hour),
+    ]
+    return np.column_stack([np.asarray(part, dtype="float64") for part in columns]).astype("float32")
+
+
+def _sequence(text: str | None) -> np.ndarray | None:
+    """The numbers in ``"1, 2.5, 3"``; brackets and any of the usual separators are fine, other words are not."""
+    if text is None:
+        return None
+    parts = [part for part in _SEPARATOR.split(text.strip().strip("[](){}")) if part]
+    try:
+        found = np.array([float(part) for part in parts], dtype="float64")
+    except ValueError:
+        return None
+    found = found[np.isfinite(found)]
+    return found if len(found) else None
+
+
+def _statistics(found: np.ndarray | None) -> list[float]:
+    if found is None:
+        return [np.nan] * len(_PARTS[SEQUENCE])
+    count = len(found)
+    mean, deviation = float(found.mean()), float(found.std())
+    low, quartile, median, upper, high = np.quantile(found, [0, 0.25, 0.5, 0.75, 1])
+    centred, steps = found - mean, np.arange(count) - (count - 1) / 2
+    slope = float(steps @ centred / (steps @ steps)) if count > 1 else 0.0
+    spread = float(centred @ centred)
+    autocorrelation = float(centred[1:] @ centred[:-1] / spread) if count > 1 and spread > 0 else 0.0
+    change = float(np.abs(np.diff(found)).mean()) if count > 1 else 0.0
+    position = float(found.argmax()) / max(count - 1, 1)
+    return [
+        count,
+        mean,
+        deviation,
+        float(low),
+        float(quartile),
+        float(median),
+        float(upper),
+        float(high),
+        float(found[0]),
+        float(found[-1]),
+        slope,
+        change,
+        autocorrelation,
+        position,
+    ]

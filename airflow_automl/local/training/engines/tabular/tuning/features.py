@@ -1,0 +1,233 @@
+"""The feature transformer: rows of a table → the matrices that the algorithms learn from.
+
+There are three views of the same rows, and the search chooses among those that fit the algorithm:
+
+- ``trees``: numbers as they are, missing ones too; categories as codes; texts as topics.
+- ``standard``: numbers centred and divided by their deviation; categories and words as columns of their own.
+- ``ranks``: the same, but numbers by their rank, mapped to a normal distribution.
+
+Nothing here looks at the target, so the folds of a cross-validation can share one transformer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.training.data.frame import Feature
+from airflow_automl.local.training.data.split import SEED
+from airflow_automl.local.training.engines.tabular.tuning import columns
+from airflow_automl.local.training.engines.tabular.tuning.columns import Column
+from airflow_automl.local.training.engines.tabular.tuning.scaling import Scaler
+from airflow_automl.local.training.engines.tabular.tuning.words import Words
+
+__all__ = ["RANKS", "STANDARD", "TREES", "VIEWS", "Extract", "FeatureTransformer"]
+
+TREES, STANDARD, RANKS = "trees", "standard", "ranks"
+VIEWS = (TREES, STANDARD, RANKS)
+
+Matrix: TypeAlias = "np.ndarray | sparse.csr_matrix"
+"""A view of some rows: 32-bit floats, dense or sparse."""
+
+FIT_ROWS = 200_000
+"""Rows from which scales and vocabularies are learned; more change nothing."""
+
+MAX_CATEGORIES = 200
+"""Categories that are told apart; the rarer ones of a column are one category together."""
+
+SPARSE_WIDTH = 300
+"""From this many columns on, matrices of categories and words are kept sparse."""
+
+DOCUMENT, ARRAYS = "features.json", "arrays.npz"
+
+
+@dataclass(frozen=True)
+class Extract:
+    """What the views of some rows are made of.
+
+    :param numbers: 32-bit floats, NaN where missing.
+    :param codes: the category of each categorical column: -1 missing, the number of categories for a rare or new one.
+    :param texts: the term weights of each text column.
+    """
+
+    numbers: np.ndarray
+    codes: np.ndarray
+    texts: tuple[sparse.csr_matrix, ...]
+
+
+@dataclass
+class FeatureTransformer:
+    """What was learned about the columns.
+
+    :param columns: the features that are used, in the order of the data.
+    :param kept: positions of the numbers that vary, among all that the columns yield.
+    :param categories: of each categorical column, the most frequent first.
+    :param words: of each text column that has any.
+    :param scalers: by view.
+    """
+
+    columns: list[Column]
+    kept: np.ndarray
+    categories: dict[str, list[str]]
+    words: dict[str, Words]
+    scalers: dict[str, Scaler]
+
+    @classmethod
+    def fit(cls, frame: pd.DataFrame, features: Sequence[Feature]) -> FeatureTransformer:
+        """Learn from training rows.
+
+        :param frame: has the features.
+        :param features: what they are.
+        :raises JobFailure: no column varies, so there is nothing to learn from.
+        """
+        if len(frame) > FIT_ROWS:
+            chosen = np.random.default_rng(SEED).choice(len(frame), FIT_ROWS, replace=False)
+            frame = frame.iloc[np.sort(chosen)]
+        judged = [Column.judge(feature, frame[feature.name]) for feature in features]
+        categories = {
+            name: known
+            for column in judged
+            if column.role == columns.CATEGORICAL
+            for name in [column.feature.name]
+            if (known := _categories(frame[name]))
+        }
+        words = {
+            column.feature.name: found
+            for column in judged
+            if column.role == columns.TEXT and (found := Words.fit(frame[column.feature.name])) is not None
+        }
+        numbers = _numbers(judged, frame)
+        kept = np.array([position for position in range(numbers.shape[1]) if _varies(numbers[:, position])], dtype=int)
+        if not len(kept) and not categories and not words:
+            raise JobFailure(
+                "No feature column varies: each is empty, always the same, or different in every row. "
+                "There is nothing to learn from."
+            )
+        scalers = {view: Scaler.fit(numbers[:, kept], ranks=view == RANKS) for view in (STANDARD, RANKS)}
+        return cls(judged, kept, categories, words, scalers)
+
+    def extract(self, frame: pd.DataFrame) -> Extract:
+        """Read the columns of some rows, once for all views."""
+        codes = [_code(frame[name], known) for name, known in self.categories.items()]
+        return Extract(
+            numbers=_numbers(self.columns, frame)[:, self.kept],
+            codes=np.column_stack(codes) if codes else np.empty((len(frame), 0), dtype="int32"),
+            texts=tuple(words.weights(frame[name]) for name, words in self.words.items()),
+        )
+
+    def view(self, extract: Extract, view: str) -> Matrix:
+        """One view of extracted rows.
+
+        :param extract: from :meth:`extract`.
+        :param view: ``trees``, ``standard`` or ``ranks``.
+        :return: 32-bit floats; dense, or sparse where most of it would be zeros.
+        """
+        if view == TREES:
+            codes = np.where(extract.codes < 0, np.nan, extract.codes)
+            topics = [words.summary(text) for words, text in zip(self.words.values(), extract.texts, strict=True)]
+            return np.hstack([extract.numbers, codes, *topics]).astype("float32")
+        parts: list[Any] = [self.scalers[view].apply(extract.numbers)]
+        parts += [_one_hot(extract.codes[:, index], width) for index, width in enumerate(self._widths())]
+        parts += extract.texts
+        if self.is_sparse:
+            return sparse.csr_matrix(sparse.hstack([sparse.csr_matrix(part) for part in parts], format="csr"))
+        return np.hstack([part.toarray() if sparse.issparse(part) else part for part in parts]).astype("float32")
+
+    def transform(self, frame: pd.DataFrame, view: str) -> Matrix:
+        """One view of some rows."""
+        return self.view(self.extract(frame), view)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the views for linear models and networks are sparse."""
+        return sum(self._widths()) + sum(words.width for words in self.words.values()) > SPARSE_WIDTH
+
+    @property
+    def tree_types(self) -> list[str]:
+        """XGBoost's type of each column of the ``trees`` view: quantity or category."""
+        topics = sum(len(words.topics) for words in self.words.values())
+        return ["q"] * len(self.kept) + ["c"] * len(self.categories) + ["q"] * topics
+
+    def _widths(self) -> list[int]:
+        return [len(known) + 1 for known in self.categories.values()]
+
+    def save(self, folder: Path, views: Sequence[str] = VIEWS) -> None:
+        """Write what was learned as JSON and plain arrays.
+
+        :param folder: where to.
+        :param views: the views that will be asked for.
+        """
+        arrays: dict[str, np.ndarray] = {"kept": self.kept}
+        for name in views:
+            if name in self.scalers:
+                arrays |= {f"scaler/{name}/{key}": value for key, value in self.scalers[name].state().items()}
+        for index, words in enumerate(self.words.values()):
+            arrays |= {f"words/{index}/idf": words.idf, f"words/{index}/topics": words.topics}
+        document = {
+            "columns": [column.as_json() for column in self.columns],
+            "categories": self.categories,
+            "terms": {name: words.terms for name, words in self.words.items()},
+            "scalers": [name for name in views if name in self.scalers],
+        }
+        (folder / DOCUMENT).write_text(json.dumps(document))
+        np.savez_compressed(folder / ARRAYS, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, folder: Path) -> FeatureTransformer:
+        """The transformer that :meth:`save` wrote."""
+        document = json.loads((folder / DOCUMENT).read_text())
+        with np.load(folder / ARRAYS, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        scalers = {
+            name: Scaler.restore(
+                {key.rpartition("/")[2]: value for key, value in arrays.items() if key.startswith(f"scaler/{name}/")}
+            )
+            for name in document["scalers"]
+        }
+        words = {
+            name: Words(terms, arrays[f"words/{index}/idf"], arrays[f"words/{index}/topics"])
+            for index, (name, terms) in enumerate(document["terms"].items())
+        }
+        judged = [Column.from_json(entry) for entry in document["columns"]]
+        return cls(judged, arrays["kept"], document["categories"], words, scalers)
+
+
+def _numbers(judged: Sequence[Column], frame: pd.DataFrame) -> np.ndarray:
+    found = [columns.numbers(column, frame[column.feature.name]) for column in judged]
+    return np.hstack([np.empty((len(frame), 0), dtype="float32"), *found])
+
+
+def _varies(numbers: np.ndarray) -> bool:
+    filled = numbers[~np.isnan(numbers)]
+    return len(filled) > 0 and (len(filled) < len(numbers) or bool(np.ptp(filled) > 0))
+
+
+def _categories(values: pd.Series) -> list[str]:
+    """The categories worth telling apart; none if the column is always the same or different in every row."""
+    counts = columns.strings(values).value_counts()
+    counts = counts[counts >= (1 if len(counts) <= 20 else 2)]
+    # Equal counts in the order of the names: the same data always gives the same codes.
+    ordered = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:MAX_CATEGORIES]
+    constant = len(ordered) == 1 and ordered[0][1] == len(values)
+    return [] if constant else [str(name) for name, _ in ordered]
+
+
+def _code(values: pd.Series, known: Sequence[str]) -> np.ndarray:
+    texts = columns.strings(values)
+    codes = np.array(pd.Categorical(texts, categories=list(known)).codes, dtype="int32")
+    codes[(codes < 0) & texts.notna().to_numpy()] = len(known)
+    return codes
+
+
+def _one_hot(codes: np.ndarray, width: int) -> sparse.csr_matrix:
+    rows = np.flatnonzero(codes >= 0)
+    ones = np.ones(len(rows), dtype="float32")
+    return sparse.csr_matrix((ones, (rows, codes[rows])), shape=(len(codes), width))

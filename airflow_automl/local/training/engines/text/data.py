@@ -1,0 +1,79 @@
+"""The channels of a TextClassification job → texts with labels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from airflow_automl.local.training.data import channels as channelled
+from airflow_automl.local.training.data import columns, types
+from airflow_automl.local.training.data.channels import PARQUET, Channel
+from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.training.data.frame import as_text
+from airflow_automl.local.training.data.store import Store
+from airflow_automl.local.training.engines.classification.samples import Labelled, Samples, arrange
+
+__all__ = ["load"]
+
+log = logging.getLogger(__name__)
+
+
+def load(store: Store, request: Mapping[str, Any], folder: Path) -> Samples:
+    """Read the channels of a job.
+
+    Rows without a label are left out, as are rows without a text: there is nothing to learn from them.
+
+    :param store: where the objects lie.
+    :param request: the request, V2-shaped.
+    :param folder: for downloads; emptied again.
+    :raises JobFailure: the data break a rule; the message names the column or object.
+    """
+    config = request["AutoMLProblemTypeConfig"]["TextClassificationJobConfig"]
+    content, label = str(config["ContentColumn"]), str(config["TargetLabelColumn"])
+    found = channelled.resolve(store, request["AutoMLJobInputDataConfig"])
+    table = found.training.read(store, folder / "training")
+    columns.require(table.column_names, found.training.uri, {"content": content, "label": label})
+    if content == label:
+        raise JobFailure(f"The column '{content}' can't be both the content and the label (R72).")
+    header = table.column_names
+    notes: list[str] = []
+    training = _labelled(table, found.training, content, label, notes)
+    validation = None
+    if found.validation is not None:
+        table = found.validation.read(store, folder / "validation", header)
+        validation = _labelled(table, found.validation, content, label, notes)
+    for note in notes:
+        log.warning("%s", note)
+    return arrange(training, validation, request, "texts", notes)
+
+
+def _labelled(table: pa.Table, channel: Channel, content: str, label: str, notes: list[str]) -> Labelled:
+    typed = channel.content_type == PARQUET
+    texts, labels = (_strings(table.column(name), name, typed) for name in (content, label))
+    empty = texts.isna() | (texts.str.strip() == "")
+    unlabelled = labels.isna() | (labels.str.strip() == "")
+    for mask, name in ((empty, content), (unlabelled, label)):
+        if mask.all():
+            raise JobFailure(f"The column '{name}' is empty in every row of the {channel.kind} data at {channel.uri}.")
+    for mask, what in ((empty, f"no text in '{content}'"), (unlabelled & ~empty, f"no label in '{label}'")):
+        if mask.any():
+            notes.append(f"{int(mask.sum())} of {len(mask)} {channel.kind} rows have {what} and were left out.")
+    kept = ~(empty | unlabelled)
+    if not kept.any():
+        raise JobFailure(f"No row of the {channel.kind} data at {channel.uri} has both a text and a label.")
+    return Labelled(texts[kept].tolist(), labels[kept].tolist(), channel.uri)
+
+
+def _strings(values: pa.ChunkedArray, name: str, typed: bool) -> pd.Series:
+    """A column as text: CSV as it was written, Parquet as its type says."""
+    if typed:
+        known = types.kind_of(values)
+        if known is None:
+            raise JobFailure(f"The column '{name}' has the Parquet type {values.type}, not text.")
+        values = known[0]
+    return as_text(values.to_pandas())

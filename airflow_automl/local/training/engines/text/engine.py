@@ -1,0 +1,72 @@
+"""Trains TextClassification jobs: TF-IDF and sentence embeddings, chosen on validation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from airflow_automl.local.training.data.frame import Feature
+from airflow_automl.local.training.data.types import Kind
+from airflow_automl.local.training.engines.base import Run
+from airflow_automl.local.training.engines.classification import course
+from airflow_automl.local.training.engines.text import data, minilm
+from airflow_automl.local.training.engines.text.minilm import MiniLm
+from airflow_automl.local.training.engines.text.tfidf import Tfidf
+from airflow_automl.local.training.engines.text.words import words
+
+__all__ = ["engine"]
+
+log = logging.getLogger(__name__)
+
+_PARTS = 40
+_SHOWN = 400
+
+
+class TextTeller:
+    """See :class:`airflow_automl.local.training.engines.classification.reports.Teller`."""
+
+    method = "How much the probability of the predicted class changes when a word is taken out of the text, in"
+
+    def apart(self, item: str) -> tuple[str, Mapping[str, str]]:
+        """The text's first words, and these without each of them."""
+        found = words(item)[:_PARTS]
+        if len(found) < 2:
+            return item, {}
+        parts = {word: " ".join(other for other in found if other != word) for word in dict.fromkeys(found)}
+        return " ".join(found), parts
+
+    def opened(self, item: str) -> str:
+        """The text itself."""
+        return item
+
+    def shown(self, item: str) -> dict[str, str]:
+        """The beginning of the text."""
+        return {"text": item if len(item) <= _SHOWN else item[: _SHOWN - 1] + "…"}
+
+
+class TextEngine:
+    """Trains TextClassificationJobConfig jobs."""
+
+    def run(self, run: Run) -> str:
+        """See :class:`airflow_automl.local.training.engines.base.Engine`."""
+        spec, events = run.spec, run.events
+        events.phase("AnalyzingData")
+        samples = data.load(run.store, spec.request, run.folder / "download")
+        log.info(
+            "%d texts train, %d validate, %d classes", len(samples.train), len(samples.validation), len(samples.labels)
+        )
+        criteria = course.completion_criteria(spec.criteria)
+        events.resolved(None, course.OBJECTIVE, None, criteria)
+        content, label = str(spec.config["ContentColumn"]), str(spec.config["TargetLabelColumn"])
+        problem = course.Problem(
+            name="TextClassification",
+            engine="text",
+            metadata={"features": [Feature(content, Kind.TEXT).as_json()], "target": label},
+            approaches=(Tfidf(), MiniLm()),
+            preferred=minilm.NAME,
+            teller=TextTeller(),
+        )
+        return course.run(run, problem, samples, criteria)
+
+
+engine = TextEngine()

@@ -1,0 +1,184 @@
+"""Sentence embeddings of a frozen MiniLM, and a logistic regression on them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from airflow_automl.local.models import weights
+from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.training.data.split import SEED
+from airflow_automl.local.training.engines.classification import head
+from airflow_automl.local.training.engines.classification.head import Head
+from airflow_automl.local.training.engines.classification.onnx_session import open_session
+from airflow_automl.local.training.engines.classification.samples import Samples
+from airflow_automl.local.training.engines.classification.timing import Deadline, TimeIsUp
+
+__all__ = ["Encoder", "MiniLm", "TrainedMiniLm"]
+
+NAME = "minilm"
+
+MODEL, TOKENIZER = "encoder.onnx", "tokenizer.json"
+
+MAX_PIECES = 256
+"""Word pieces of a text that are read: what the model was trained with."""
+
+_MAX_CHARACTERS = 8_000
+_BATCH_PIECES = 4_096
+_BATCH_TEXTS = 32
+_STRENGTHS = (1.0, 10.0, 100.0)
+_HEAD_SHARE = 0.15
+"""Share of the time that is kept for the head."""
+
+
+class Encoder:
+    """Texts → unit vectors.
+
+    :param model: the ONNX file.
+    :param tokenizer: the tokenizer's JSON file.
+    :param threads: how many threads may be used.
+    """
+
+    def __init__(self, model: Path, tokenizer: Path, threads: int) -> None:
+        from tokenizers import Tokenizer
+
+        self.files = {MODEL: model, TOKENIZER: tokenizer}
+        self._session = open_session(model, threads)
+        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        # Cut here, so that what was cut is known.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.longer = 0
+
+    def encode(self, texts: Sequence[str], deadline: Deadline | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Embed texts, short and long ones in batches of their own.
+
+        Long texts are cut; :attr:`longer` counts them.
+
+        :param texts: any.
+        :param deadline: when to end, even if not all texts were embedded.
+        :return: vectors, and the positions of their texts.
+        """
+        pieces: list[list[int]] = []
+        for text in texts:
+            short = " ".join(text[:_MAX_CHARACTERS].split())
+            found = self._tokenizer.encode(short).ids
+            if len(found) > MAX_PIECES or len(text) > _MAX_CHARACTERS:
+                self.longer += 1
+                found = [*found[: MAX_PIECES - 1], found[-1]] if len(found) > MAX_PIECES else found
+            pieces.append(found)
+        vectors, positions = [], []
+        for batch in _batches(pieces):
+            if deadline is not None and deadline.passed:
+                break
+            vectors.append(self._run([pieces[position] for position in batch]))
+            positions.extend(batch)
+        empty = np.empty((0, 384), dtype="float32")
+        return (np.concatenate(vectors) if vectors else empty), np.array(positions, dtype="int64")
+
+    def _run(self, batch: list[list[int]]) -> np.ndarray:
+        width = max(len(entry) for entry in batch)
+        ids = np.zeros((len(batch), width), dtype="int64")
+        mask = np.zeros_like(ids)
+        for row, entry in enumerate(batch):
+            ids[row, : len(entry)] = entry
+            mask[row, : len(entry)] = 1
+        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        (states,) = self._session.run(None, inputs)
+        weight = mask[:, :, None].astype("float32")
+        mean = (states * weight).sum(axis=1) / weight.sum(axis=1)
+        unit: np.ndarray = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+        return unit.astype("float32")
+
+
+def _batches(pieces: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Positions of texts of about the same length; the batches in random order, so that any of them are a sample."""
+    batches: list[list[int]] = []
+    batch: list[int] = []
+    for position in sorted(range(len(pieces)), key=lambda each: len(pieces[each])):
+        if batch and (len(batch) == _BATCH_TEXTS or (len(batch) + 1) * len(pieces[position]) > _BATCH_PIECES):
+            batches.append(batch)
+            batch = []
+        batch.append(position)
+    if batch:
+        batches.append(batch)
+    order = np.random.default_rng(SEED).permutation(len(batches))
+    return [batches[number] for number in order]
+
+
+@dataclass(frozen=True)
+class TrainedMiniLm:
+    """See :class:`airflow_automl.local.training.engines.classification.approach.Trained`."""
+
+    encoder: Encoder
+    head: Head
+    probabilities: np.ndarray
+    settings: Mapping[str, Any]
+    notes: Sequence[str] = ()
+
+    def predict(self, items: Sequence[str]) -> np.ndarray:
+        """The probability of each class for some texts."""
+        vectors, positions = self.encoder.encode(items)
+        ordered = np.empty_like(vectors)
+        ordered[positions] = vectors
+        return self.head.probabilities(ordered)
+
+    def save(self, folder: Path) -> None:
+        """The encoder's two files, and the head: whoever loads it needs no other weights."""
+        for name, path in self.encoder.files.items():
+            shutil.copyfile(path, folder / name)
+        self.head.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path, threads: int) -> TrainedMiniLm:
+        """Read what :meth:`save` wrote."""
+        encoder = Encoder(folder / MODEL, folder / TOKENIZER, threads)
+        return cls(encoder, Head.load(folder), np.empty(0), {})
+
+
+class MiniLm:
+    """See :class:`airflow_automl.local.training.engines.classification.approach.Approach`."""
+
+    name = NAME
+
+    def missing(self) -> str | None:
+        """What weights are not there."""
+        try:
+            weights.locate("minilm-int8")
+            weights.locate("minilm-tokenizer")
+        except JobFailure as failure:
+            return failure.reason
+        return None
+
+    def train(self, samples: Samples, deadline: Deadline, threads: int) -> TrainedMiniLm:
+        """Embed the texts, train the head; if the time is short, on those texts that were embedded in time."""
+        encoder = Encoder(weights.locate("minilm-int8"), weights.locate("minilm-tokenizer"), threads)
+        encoding = deadline.part(1 - _HEAD_SHARE)
+        found, positions = encoder.encode(samples.validation, encoding)
+        if len(positions) < len(samples.validation):
+            raise TimeIsUp
+        measured = np.empty_like(found)
+        measured[positions] = found
+        features, learned = encoder.encode(samples.train, encoding)
+        codes = samples.train_codes[learned]
+        classes = len(samples.labels)
+        if len(np.unique(codes)) < classes:
+            raise TimeIsUp
+        truth = samples.validation_codes
+        fitted = head.fit(features, codes, measured, truth, classes, _STRENGTHS, deadline, samples.own)
+        notes = []
+        if encoder.longer:
+            count = len(samples.train) + len(samples.validation)
+            notes.append(
+                f"{encoder.longer} of {count} texts are longer than the {MAX_PIECES} word pieces that MiniLM reads: it "
+                "judges them by their beginning."
+            )
+        if len(learned) < len(samples.train):
+            notes.append(f"MiniLM learned from {len(learned)} of {len(samples.train)} texts: its time was over.")
+        settings = {"encoder": "all-MiniLM-L6-v2, int8", "pieces": MAX_PIECES, "strength": fitted.strength}
+        return TrainedMiniLm(encoder, fitted.head, fitted.probabilities, settings, notes)

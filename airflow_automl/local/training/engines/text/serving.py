@@ -1,0 +1,50 @@
+"""The container of a text classification, as the model host runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from airflow_automl.local.models.artifacts import answer_of
+from airflow_automl.local.training.engines.text import minilm, tfidf
+from airflow_automl.local.training.engines.text.minilm import TrainedMiniLm
+from airflow_automl.local.training.engines.text.tfidf import TrainedTfidf
+
+__all__ = ["Classifier", "load_stage"]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Rows with one text each → labels and their probabilities; a missing text is an empty one.
+
+    :param model: the trained candidate.
+    :param labels: in the order of its classes.
+    """
+
+    model: TrainedTfidf | TrainedMiniLm
+    labels: tuple[str, ...]
+
+    def __call__(self, value: pd.DataFrame) -> dict[str, Any]:
+        """See :class:`airflow_automl.local.models.artifacts.Stage`."""
+        texts = ["" if text is None else str(text) for text in value.iloc[:, 0].tolist()]
+        return answer_of(self.model.predict(texts), self.labels)
+
+
+def load_stage(folder: Path, metadata: Mapping[str, Any], environment: Mapping[str, str], threads: int) -> Classifier:
+    """Open the files of an artefact; there is no code in them.
+
+    :param folder: the files.
+    :param metadata: of the artefact.
+    :param environment: of the container; nothing in it matters here.
+    :param threads: how many threads a prediction may use.
+    """
+    labels = tuple(metadata["labels"])
+    if metadata["approach"] == minilm.NAME:
+        return Classifier(TrainedMiniLm.load(folder, threads), labels)
+    if metadata["approach"] == tfidf.NAME:
+        return Classifier(TrainedTfidf.load(folder), labels)
+    raise ValueError(f"this version has no text classification with '{metadata['approach']}'")

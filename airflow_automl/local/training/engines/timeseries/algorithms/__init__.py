@@ -1,0 +1,1 @@
+"""The algorithms of R58, each a ``Forecaster`` (``algorithms/base.py``)."""

@@ -1,0 +1,210 @@
+"""ets and arima, by statsforecast.
+
+Which model of the family fits a series is chosen once, in training; its parameters are estimated anew on the history
+that a forecast is made from. So an artefact is a list of choices, and forecasts follow what happened since.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from airflow_automl.local.training.engines.timeseries.algorithms.base import (
+    Context,
+    OutOfTime,
+    normal_quantiles,
+    usable,
+)
+from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
+
+__all__ = ["Arima", "Ets"]
+
+_FILE = "models.json"
+_STEPS = 1000
+"""Older steps than this are not looked at: they cost much and say little."""
+
+Choice = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class _Statistical(ABC):
+    """A family of models for one series at a time.
+
+    :param choices: key of a series → its model.
+    :param common: the model of series that none was chosen for.
+    """
+
+    name: ClassVar[str]
+    longest_season: ClassVar[int]
+    """Longer seasons are taken out as an average profile before the model sees the series."""
+    chosen: ClassVar[int]
+    """For more series than this no own model is chosen: the most frequent one of the others is taken."""
+
+    choices: Mapping[tuple[str, ...], Choice]
+    common: Choice
+
+    @classmethod
+    def fit(cls, panel: Panel, context: Context) -> Self:
+        """Choose a model for each series, or for a sample of many."""
+        candidates = [series for series in panel.series if usable(series)]
+        step = max(1, -(-len(candidates) // cls.chosen))
+        sample = candidates[::step]
+        found = context.each(lambda series: cls._try_to_choose(series, panel), sample)
+        choices = {series.key: choice for series, choice in zip(sample, found, strict=True) if choice is not None}
+        counts = Counter(choices.values())
+        return cls(choices, counts.most_common(1)[0][0] if counts else cls.simplest())
+
+    @classmethod
+    def _try_to_choose(cls, series: Series, panel: Panel) -> Choice | None:
+        values, _, season = cls._prepare(series, panel)
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                return cls.choose(values, season)
+        except OutOfTime:
+            raise
+        except Exception:
+            # Numerical trouble with one series is no reason to lose the others.
+            return None
+
+    def forecast(self, panel: Panel, context: Context) -> np.ndarray:
+        """See :class:`~airflow_automl.local.training.engines.timeseries.algorithms.base.Forecaster`."""
+        return np.array(context.each(lambda series: self._one(series, panel), panel.series))
+
+    def _one(self, series: Series, panel: Panel) -> np.ndarray:
+        nothing = np.full((panel.horizon, 1 + len(panel.settings.quantiles)), np.nan)
+        if not usable(series):
+            return nothing
+        values, profile, season = self._prepare(series, panel)
+        for choice in (self.choices.get(series.key, self.common), self.simplest()):
+            with contextlib.suppress(Exception), warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                mean, deviation = self.apply(values, season, choice, panel.horizon)
+                if np.isfinite(mean).all() and np.isfinite(deviation).all():
+                    return normal_quantiles(mean + profile, deviation, panel.settings.quantiles)
+        return nothing
+
+    @classmethod
+    def _prepare(cls, series: Series, panel: Panel) -> tuple[np.ndarray, np.ndarray, int]:
+        """The values that a model sees, what must be added to its forecast, and the season left for it."""
+        values = series.target[-_STEPS:].astype("float64")
+        season = panel.settings.frequency.season(len(values))
+        if season <= cls.longest_season:
+            return values, np.zeros(panel.horizon), season
+        profile = np.array([values[place::season].mean() for place in range(season)]) - values.mean()
+        places = np.arange(len(values) + panel.horizon) % season
+        return values - profile[places[: len(values)]], profile[places[len(values) :]], 1
+
+    @classmethod
+    @abstractmethod
+    def choose(cls, values: np.ndarray, season: int) -> Choice:
+        """The model that fits best."""
+
+    @classmethod
+    @abstractmethod
+    def simplest(cls) -> Choice:
+        """A model that fits everything somehow."""
+
+    @classmethod
+    @abstractmethod
+    def apply(cls, values: np.ndarray, season: int, choice: Choice, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+        """Estimate a model and forecast: means and standard deviations."""
+
+    def save(self, folder: Path) -> None:
+        """Write the choices."""
+        document = {
+            "common": list(self.common),
+            "choices": [[list(key), list(choice)] for key, choice in self.choices.items()],
+        }
+        (folder / _FILE).write_text(json.dumps(document))
+
+    @classmethod
+    def load(cls, folder: Path, document: dict[str, Any]) -> Self:
+        """Read them."""
+        found = json.loads((folder / _FILE).read_text())
+        return cls({tuple(key): tuple(choice) for key, choice in found["choices"]}, tuple(found["common"]))
+
+
+_ONE_DEVIATION = 68.26894921370859
+"""Percent of a normal distribution within one standard deviation of its mean."""
+
+
+class Ets(_Statistical):
+    """Exponential smoothing; a choice is error, trend, season, and whether the trend is damped."""
+
+    name: ClassVar[str] = "ets"
+    longest_season: ClassVar[int] = 24
+    chosen: ClassVar[int] = 500
+
+    @classmethod
+    def choose(cls, values: np.ndarray, season: int) -> Choice:
+        """See the base class."""
+        from statsforecast.ets import ets_f
+
+        components = ets_f(values, m=season)["components"]
+        return (components[:3], components[3] == "D")
+
+    @classmethod
+    def simplest(cls) -> Choice:
+        """Simple exponential smoothing."""
+        return ("ANN", False)
+
+    @classmethod
+    def apply(cls, values: np.ndarray, season: int, choice: Choice, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+        """See the base class."""
+        from statsforecast.ets import ets_f, forecast_ets
+
+        model = ets_f(values, m=season, model=choice[0], damped=choice[1])
+        found = forecast_ets(model, h=horizon, level=[_ONE_DEVIATION])
+        mean = np.asarray(found["mean"])
+        return mean, (np.asarray(found[f"hi-{_ONE_DEVIATION}"]) - np.asarray(found[f"lo-{_ONE_DEVIATION}"])) / 2
+
+
+class Arima(_Statistical):
+    """Seasonal ARIMA; a choice is p, d, q, P, D, Q, and whether there are a mean and a drift."""
+
+    name: ClassVar[str] = "arima"
+    longest_season: ClassVar[int] = 12
+    chosen: ClassVar[int] = 100
+
+    @classmethod
+    def choose(cls, values: np.ndarray, season: int) -> Choice:
+        """See the base class."""
+        from statsforecast.arima import auto_arima_f
+
+        model = auto_arima_f(values, period=season, approximation=True, max_p=3, max_q=3, allowmean=True)
+        p, q, seasonal_p, seasonal_q, _, d, seasonal_d = (int(part) for part in model["arma"])
+        names = set(model["coef"])
+        return (p, d, q, seasonal_p, seasonal_d, seasonal_q, "intercept" in names, "drift" in names)
+
+    @classmethod
+    def simplest(cls) -> Choice:
+        """Differences without a memory but the last one."""
+        return (0, 1, 1, 0, 0, 0, False, False)
+
+    @classmethod
+    def apply(cls, values: np.ndarray, season: int, choice: Choice, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+        """See the base class."""
+        from statsforecast import arima as library
+
+        p, d, q, seasonal_p, seasonal_d, seasonal_q, mean, drift = choice
+        model = library.Arima(
+            values,
+            order=(p, d, q),
+            seasonal={"order": (seasonal_p, seasonal_d, seasonal_q), "period": season},
+            include_mean=mean,
+            include_drift=drift,
+            method="CSS-ML",
+        )
+        found = library.forecast_arima(model, horizon, level=[_ONE_DEVIATION])
+        upper = np.asarray(found["upper"]).ravel()
+        return np.asarray(found["mean"]), upper - np.asarray(found["mean"])

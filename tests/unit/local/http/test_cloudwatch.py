@@ -1,0 +1,90 @@
+"""CloudWatch Logs of the trainers' logs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_automl.local.errors import ServiceError
+from airflow_automl.local.http import cloudwatch as logs
+from airflow_automl.local.http.application import Request
+from airflow_automl.local.state.database import Database
+from airflow_automl.local.state.folder import DataFolder
+from airflow_automl.local.state.jobs import JobStore
+
+LINES = [f"line {number}" for number in range(30)]
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Any:
+    folder = DataFolder(tmp_path / "data")
+    folder.prepare()
+    jobs = JobStore(Database(folder.database))
+    for name in ("churn-a", "churn-b", "quiet"):
+        jobs.add(name, f"arn:{name}", "V2", {})
+        if name != "quiet":
+            folder.job(name).mkdir(parents=True)
+            (folder.job(name) / "trainer.log").write_text("\n".join(LINES) + "\n")
+    return SimpleNamespace(folder=folder, jobs=jobs, settings=SimpleNamespace(region="us-east-1", account="1" * 12))
+
+
+def ask(service: Any, operation: str, **members: Any) -> Any:
+    headers = {"x-amz-target": f"Logs_20140328.{operation}"}
+    request = Request("POST", "/", "/", "", headers, json.dumps({"logGroupName": logs.GROUP, **members}).encode())
+    response = logs.answer(service, request)
+    return None if response is None else json.loads(response.body)
+
+
+def names(answer: Any) -> list[str]:
+    return [stream["logStreamName"] for stream in answer["logStreams"]]
+
+
+def test_each_job_that_trained_has_a_stream(service: Any) -> None:
+    assert names(ask(service, "DescribeLogStreams")) == ["churn-a/trainer", "churn-b/trainer"]
+    assert names(ask(service, "DescribeLogStreams", logStreamNamePrefix="churn-b")) == ["churn-b/trainer"]
+    assert names(ask(service, "DescribeLogStreams", descending=True)) == ["churn-b/trainer", "churn-a/trainer"]
+    assert names(ask(service, "DescribeLogStreams", logGroupName="/aws/sagemaker/ProcessingJobs")) == []
+    page = ask(service, "DescribeLogStreams", limit=1)
+    assert names(page) == ["churn-a/trainer"]
+    assert names(ask(service, "DescribeLogStreams", limit=1, nextToken=page["nextToken"])) == ["churn-b/trainer"]
+
+
+def test_the_end_of_a_log_and_the_way_back(service: Any) -> None:
+    stream = {"logStreamName": "churn-a/trainer", "limit": 20}
+    answer = ask(service, "GetLogEvents", **stream)
+    assert [event["message"] for event in answer["events"]] == LINES[10:]
+    assert all(event["timestamp"] > 1e12 for event in answer["events"])
+    earlier = ask(service, "GetLogEvents", **stream, nextToken=answer["nextBackwardToken"])
+    assert [event["message"] for event in earlier["events"]] == LINES[:10]
+    later = ask(service, "GetLogEvents", **stream, nextToken=answer["nextForwardToken"])
+    # The same token again says that there is nothing more for now.
+    assert (later["events"], later["nextForwardToken"]) == ([], answer["nextForwardToken"])
+    head = ask(service, "GetLogEvents", **stream, startFromHead=True)
+    assert [event["message"] for event in head["events"]] == LINES[:20]
+
+
+@pytest.mark.parametrize(
+    ("operation", "members", "code"),
+    [
+        ("GetLogEvents", {"logStreamName": "quiet/trainer"}, "ResourceNotFoundException"),
+        ("GetLogEvents", {"logStreamName": "../churn-a/trainer"}, "ResourceNotFoundException"),
+        ("GetLogEvents", {"logStreamName": "churn-a/trainer", "limit": 20_000}, "InvalidParameterException"),
+        ("GetLogEvents", {"logStreamName": "churn-a/trainer", "nextToken": "x"}, "InvalidParameterException"),
+        ("GetLogEvents", {}, "ResourceNotFoundException"),
+        ("DescribeLogStreams", {"limit": 51}, "InvalidParameterException"),
+        ("DescribeLogStreams", {"orderBy": "LastEventTime", "logStreamNamePrefix": "c"}, "InvalidParameterException"),
+    ],
+)
+def test_refusals(service: Any, operation: str, members: dict[str, Any], code: str) -> None:
+    with pytest.raises(ServiceError) as refusal:
+        ask(service, operation, **members)
+    assert refusal.value.code == code
+
+
+def test_other_groups_and_operations_are_not_ours(service: Any) -> None:
+    assert ask(service, "GetLogEvents", logGroupName="mine", logStreamName="s") is None
+    assert ask(service, "PutLogEvents") is None

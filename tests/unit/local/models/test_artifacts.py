@@ -1,0 +1,124 @@
+import io
+import json
+import tarfile
+
+import pytest
+
+from airflow_automl.local.models import artifacts
+
+
+def packed(tmp_path, **metadata):
+    folder = tmp_path / "files"
+    (folder / "deep").mkdir(parents=True, exist_ok=True)
+    (folder / "deep" / "weights").write_bytes(b"w" * 1000)
+    target = tmp_path / "model.tar.gz"
+    document = {"engine": "autogluon", "features": [], "labels": [], "problem_type": "Regression", "libraries": {}}
+    artifacts.pack(folder, {**document, **metadata}, target)
+    return target
+
+
+def forged(tmp_path, *members):
+    path = tmp_path / "forged.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for member in members:
+            archive.addfile(member, io.BytesIO(b"x" * member.size))
+    return path
+
+
+def member(name, kind=tarfile.REGTYPE, link="", size=1):
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname, made.size = kind, link, size if kind == tarfile.REGTYPE else 0
+    return made
+
+
+def test_what_was_packed_is_unpacked(tmp_path):
+    artifacts.unpack(packed(tmp_path, threshold=0.3), tmp_path / "out")
+    assert (tmp_path / "out" / "model" / "deep" / "weights").read_bytes() == b"w" * 1000
+    assert artifacts.describe(tmp_path / "out")["threshold"] == 0.3
+
+
+def test_equal_models_make_equal_archives(tmp_path):
+    assert packed(tmp_path).read_bytes() == packed(tmp_path).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        member("../outside"),
+        member("/tmp/absolute-from-an-archive"),
+        member("link", tarfile.SYMTYPE, "/etc/passwd"),
+        member("hard", tarfile.LNKTYPE, "metadata.json"),
+        member("pipe", tarfile.FIFOTYPE),
+        member("disk", tarfile.BLKTYPE),
+    ],
+)
+def test_nothing_leaves_the_folder(tmp_path, evil):
+    target = tmp_path / "target"
+    path = forged(tmp_path, evil)
+    try:
+        artifacts.unpack(path, target)
+    except artifacts.ArtifactError:
+        pass
+    else:
+        # tarfile makes an absolute name relative.
+        assert (target / "tmp" / "absolute-from-an-archive").is_file()
+    assert not (tmp_path / "outside").exists()
+    assert all(path.is_file() or path.is_dir() for path in target.rglob("*"))
+    assert not any(path.is_symlink() for path in target.rglob("*"))
+
+
+def test_a_bomb_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(artifacts, "MAX_BYTES", 100)
+    with pytest.raises(artifacts.ArtifactError, match="unpacks to more than"):
+        artifacts.unpack(packed(tmp_path), tmp_path / "out")
+    monkeypatch.setattr(artifacts, "MAX_FILES", 1)
+    with pytest.raises(artifacts.ArtifactError, match="unpacks to more than"):
+        artifacts.unpack(packed(tmp_path), tmp_path / "out")
+
+
+def test_a_cut_archive_is_damaged(tmp_path):
+    path = packed(tmp_path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(artifacts.ArtifactError, match="damaged"):
+        artifacts.unpack(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x1f\x8b"])
+def test_what_is_no_artefact_is_refused(tmp_path, content):
+    path = tmp_path / "model.tar.gz"
+    path.write_bytes(content)
+    with pytest.raises(artifacts.ArtifactError, match="is not a model artefact of airflow-automl"):
+        artifacts.load(path)
+
+
+def test_a_folder_without_metadata_is_refused(tmp_path):
+    with pytest.raises(artifacts.ArtifactError, match="is not a model artefact"):
+        artifacts.load(tmp_path)
+    (tmp_path / "metadata.json").write_text(json.dumps({"some": "json"}))
+    with pytest.raises(artifacts.ArtifactError, match="has no format_version"):
+        artifacts.load(tmp_path)
+
+
+def test_other_versions_of_libraries_are_named(tmp_path):
+    libraries = {**artifacts.versions(["numpy"]), "pandas": "0.1.0", "no-such-library": "1.0"}
+    with pytest.raises(
+        artifacts.ArtifactError, match=r"pandas 0.1.0 \(here .*no-such-library 1.0 \(not installed here\)"
+    ):
+        artifacts.load(packed(tmp_path, libraries=libraries))
+
+
+def test_another_format_or_engine_is_refused(tmp_path):
+    with pytest.raises(artifacts.ArtifactError, match="has format 99"):
+        artifacts.load(packed(tmp_path, format_version=99))
+    with pytest.raises(artifacts.ArtifactError, match="unknown engine 'os'"):
+        artifacts.load(packed(tmp_path, engine="os"))
+
+
+def test_a_part_of_a_candidate_is_not_a_candidate(tmp_path):
+    with pytest.raises(artifacts.ArtifactError, match="3 containers make this candidate, not 1"):
+        artifacts.load(packed(tmp_path, containers=3))
+
+
+def test_versions_name_what_is_installed():
+    found = artifacts.versions(["numpy", "xgboost", "no-such-library"])
+    assert set(found) == {"python", "numpy", "xgboost"}

@@ -1,0 +1,41 @@
+"""Endpoints that come and go while their models are loaded."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from airflow_automl.local.errors import in_use
+from airflow_automl.local.serving.endpoints import CONFIG, ENDPOINT, MODEL, Deployments
+from airflow_automl.local.state.jobs import JobStore
+from airflow_automl.local.state.resources import Resource, ResourceStore
+
+
+async def test_an_endpoint_made_anew_is_waited_for(resources: ResourceStore, jobs: JobStore) -> None:
+    loading, go_on = asyncio.Event(), asyncio.Event()
+
+    class Host:
+        async def load(self, containers: Any) -> None:
+            loading.set()
+            await go_on.wait()
+
+    def add(kind: str, document: dict[str, Any], status: str | None = None) -> Resource:
+        return resources.add(kind, "churn", f"arn:{kind}", document, taken=in_use("taken"), status=status)
+
+    jobs.database.execute("INSERT INTO digests VALUES ('s3://automl/model.tar.gz', 'sha', 'churn')")
+    add(MODEL, {"PrimaryContainer": {"ModelDataUrl": "s3://automl/model.tar.gz"}})
+    add(CONFIG, {"ProductionVariants": [{"VariantName": "all", "ModelName": "churn"}]})
+    deployments = Deployments(resources, jobs, Host())  # type: ignore[arg-type]
+    endpoint = add(ENDPOINT, {"Wanted": "churn"}, "Creating")
+    deployments.begin("churn")
+    await loading.wait()
+    deployments.remove(endpoint)
+    add(ENDPOINT, {"Wanted": "churn"}, "Creating")
+    deployments.begin("churn")
+    loading.clear()
+    await loading.wait()
+    asyncio.get_running_loop().call_soon(go_on.set)
+    await deployments.settled("churn")
+    found = resources.find(ENDPOINT, "churn")
+    assert found is not None
+    assert found.status == "InService"

@@ -1,0 +1,99 @@
+"""Batch transform's records: paths, payloads, joins."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from airflow_automl.local.serving.transform import json_path
+from airflow_automl.local.serving.transform.json_path import PathError
+from airflow_automl.local.serving.transform.records import Processing, RecordError, answers, batches
+
+RECORD: Any = {"id": 7, "features": [1, 2, 3], "nested": {"a b": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "record", "expected"),
+    [
+        ("$", RECORD, RECORD),
+        ("$.id", RECORD, 7),
+        ("$['id']", RECORD, 7),
+        ("$.nested['a b']", RECORD, "x"),
+        ("$['id','features']", RECORD, {"id": 7, "features": [1, 2, 3]}),
+        ("$.features[1:]", RECORD, [2, 3]),
+        ("$.features[:-1]", RECORD, [1, 2]),
+        ("$.features[0,-1]", RECORD, [1, 3]),
+        ("$[-1]", ["a", "b"], "b"),
+        ("$[*]", ["a", "b"], ["a", "b"]),
+    ],
+)
+def test_paths_select_what_they_name(path: str, record: Any, expected: Any) -> None:
+    assert json_path.parse(path)(record) == expected
+
+
+@pytest.mark.parametrize("path", ["", "id", "$[", "$[a]", "$..a", "$.a[?(@.b)]", "$[1:2:3]"])
+def test_other_paths_are_refused(path: str) -> None:
+    with pytest.raises(PathError):
+        json_path.parse(path)
+
+
+@pytest.mark.parametrize("path", ["$.missing", "$.id[0]", "$.features[9]", "$.features['a']", "$[0]"])
+def test_a_path_that_is_not_in_a_record_says_so(path: str) -> None:
+    with pytest.raises(PathError, match="not in a record"):
+        json_path.parse(path)(RECORD)
+
+
+def processing(content: str = "text/csv", accept: str | None = None, **given: str) -> Processing:
+    output = {"S3OutputPath": "s3://b/", **({"Accept": accept} if accept else {})}
+    return Processing.of(
+        {"TransformInput": {"ContentType": content}, "TransformOutput": output, "DataProcessing": given}
+    )
+
+
+def cut(data: bytes, how: Processing, limit: int = 0, single: bool = False) -> list[bytes]:
+    found = batches(io.BytesIO(data), limit, single=single, header=how.header, processing=how)
+    return [payload for _, payload in found]
+
+
+def test_records_fill_payloads_up_to_their_limit() -> None:
+    assert cut(b"1,2\n3,4\r\n\n5,6", processing()) == [b"1,2\n3,4\n5,6\n"]
+    assert cut(b"1,2\n3,4\n5,6", processing(), limit=8) == [b"1,2\n3,4\n", b"5,6\n"]
+    assert cut(b"1,2\n3,4\n", processing(), single=True) == [b"1,2\n", b"3,4\n"]
+    with pytest.raises(RecordError, match="MaxPayloadInMB"):
+        cut(b"1,2,3,4,5,6\n", processing(), limit=8)
+
+
+def test_a_header_goes_before_every_payload() -> None:
+    how = processing("text/csv; header=present")
+    assert cut(b"a,b\n1,2\n3,4\n", how, single=True) == [b"a,b\n1,2\n", b"a,b\n3,4\n"]
+
+
+def test_an_input_filter_takes_columns_away() -> None:
+    assert cut(b'id,"x, y",2\n', processing(InputFilter="$[1:]")) == [b'"x, y",2\n']
+
+
+def test_csv_is_joined_as_columns_and_filtered() -> None:
+    assert processing(JoinSource="Input").finish(b"id,1", b"yes,0.9") == b"id,1,yes,0.9"
+    how = processing(JoinSource="Input", OutputFilter="$[0,-1]")
+    assert how.finish(b"id,1", b"yes,0.9") == b"id,0.9"
+
+
+def test_json_is_joined_under_a_name_of_its_own() -> None:
+    how = processing("application/jsonlines", JoinSource="Input")
+    assert json.loads(how.finish(b'{"a":1}', b'{"p":2}')) == {"a": 1, "SageMakerOutput": {"p": 2}}
+    assert json.loads(how.finish(b"[1]", b"2")) == {"SageMakerInput": [1], "SageMakerOutput": 2}
+
+
+def test_csv_and_json_are_not_joined() -> None:
+    with pytest.raises(RecordError, match="both must be CSV"):
+        processing("text/csv", "application/json", JoinSource="Input").finish(b"1", b"{}")
+
+
+def test_answers_are_counted() -> None:
+    assert answers(b"a\nb\n", [b"1", b"2"], "text/csv") == [b"a", b"b"]
+    assert answers(b'{"predictions":[{"p":1},{"p":2}]}', [b"1", b"2"], "application/json") == [b'{"p": 1}', b'{"p": 2}']
+    with pytest.raises(RecordError, match="1 answers to 2 records"):
+        answers(b"a\n", [b"1", b"2"], "text/csv")

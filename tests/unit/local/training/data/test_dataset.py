@@ -1,0 +1,285 @@
+import gzip
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from airflow_automl.local.training.data import channels, dataset
+from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.training.data.types import Kind
+from tests.local_s3 import BUCKET, Bucket
+
+ROWS = 600
+CHANNELS = (("in", "training"), ("val", "validation"))
+
+
+def people(rows=ROWS, **columns):
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "age": random.integers(18, 90, rows),
+            "zip": [f"{value:05d}" for value in random.integers(0, 99999, rows)],
+            "income": random.normal(50, 10, rows).round(2),
+            "joined": pd.date_range("2020-01-01", periods=rows).astype(str),
+            "churn": np.where(random.random(rows) < 0.3, "yes", "no"),
+        }
+    )
+    return frame.assign(**columns)
+
+
+def channel(uri, **more):
+    source = {"S3DataType": more.pop("S3DataType", "S3Prefix"), "S3Uri": uri}
+    return {"DataSource": {"S3DataSource": source}, **more}
+
+
+def load(bucket: Bucket, tmp_path, inputs, mode="ENSEMBLING", target="churn", objective=None, split=None, **config):
+    request = {
+        "AutoMLJobInputDataConfig": inputs,
+        "AutoMLProblemTypeConfig": {"TabularJobConfig": {"TargetAttributeName": target, **config}},
+    }
+    if objective:
+        request["AutoMLJobObjective"] = {"MetricName": objective}
+    if split:
+        request["DataSplitConfig"] = {"ValidationFraction": split}
+    found = channels.resolve(bucket.store, inputs)
+    return dataset.load(bucket.store, found, request, mode, tmp_path / "download")
+
+
+def test_csv_under_a_prefix_is_read_typed_and_split(bucket, tmp_path):
+    frame = people()
+    bucket.put("in/1.csv", frame[:300])
+    bucket.put("in/2.csv", frame[300:])
+    bucket.put("in/_SUCCESS", b"")
+    bucket.put("in/sub/", b"")
+    data = load(bucket, tmp_path, [channel(f"s3://{BUCKET}/in/")])
+    assert {feature.name: feature.kind for feature in data.features} == {
+        "age": Kind.INTEGER,
+        "zip": Kind.TEXT,
+        "income": Kind.FLOAT,
+        "joined": Kind.DATETIME,
+    }
+    assert (data.problem_type, data.objective, data.labels) == ("BinaryClassification", "F1", ("no", "yes"))
+    assert (len(data.train), len(data.validation)) == (480, 120)
+    share = (frame["churn"] == "yes").mean()
+    assert abs((data.validation["churn"] == "yes").mean() - share) < 0.01
+    assert list(data.train["zip"].str.len().unique()) == [5]
+    assert not (tmp_path / "download" / "training").exists()
+
+
+def test_the_split_is_the_same_every_time_and_follows_the_fraction(bucket, tmp_path):
+    uri = bucket.put("in.csv", people())
+    one, two = (load(bucket, tmp_path, [channel(uri)], split=0.4) for _ in range(2))
+    pd.testing.assert_frame_equal(one.validation, two.validation)
+    assert len(one.validation) == 240
+
+
+def test_gzip_manifest_and_parquet(bucket, tmp_path):
+    frame = people()
+    bucket.put("gz/a.csv.gz", gzip.compress(frame.to_csv(index=False).encode()))
+    bucket.put("parts/a.parquet", frame[:300])
+    bucket.put("parts/b.parquet", frame[300:])
+    bucket.put("parts/c.csv", "not part of the manifest")
+    manifest = bucket.put("manifest.json", json.dumps([{"prefix": f"s3://{BUCKET}/parts/"}, "a.parquet", "b.parquet"]))
+    packed = load(bucket, tmp_path, [channel(f"s3://{BUCKET}/gz/", CompressionType="Gzip")])
+    parquet = load(
+        bucket, tmp_path, [channel(manifest, S3DataType="ManifestFile", ContentType="x-application/vnd.amazon+parquet")]
+    )
+    assert len(packed.train) == len(parquet.train) == 480
+    # Parquet strings stay text even where they look like dates.
+    assert {f.name: f.kind for f in parquet.features}["joined"] == Kind.TEXT
+
+
+@pytest.mark.parametrize(
+    "document", ["[]", "{}", '["a"]', '[{"prefix": "s3://x/"}]', '[{"prefix": 1}, "a"]', '[{"prefix": "s3://x/"}, 7]']
+)
+def test_a_manifest_of_another_shape_is_named(bucket, document):
+    uri = bucket.put("manifest.json", document)
+    with pytest.raises(JobFailure, match=uri):
+        channels.resolve(bucket.store, [channel(uri, S3DataType="ManifestFile")])
+
+
+def test_a_manifest_that_lists_a_missing_object_names_it(bucket):
+    uri = bucket.put("manifest.json", json.dumps([{"prefix": f"s3://{BUCKET}/parts/"}, "gone.csv"]))
+    with pytest.raises(JobFailure, match=r"parts/gone\.csv"):
+        channels.resolve(bucket.store, [channel(uri, S3DataType="ManifestFile")])
+
+
+def test_a_prefix_without_objects_and_an_empty_object_are_named(bucket):
+    with pytest.raises(JobFailure, match=f"There is no object under s3://{BUCKET}/nothing/"):
+        channels.resolve(bucket.store, [channel(f"s3://{BUCKET}/nothing/")])
+    uri = bucket.put("empty.csv", b"")
+    with pytest.raises(JobFailure, match=rf"{uri} is empty \(training channel\)"):
+        channels.resolve(bucket.store, [channel(uri)])
+
+
+def test_channels_of_one_kind_twice_or_none_to_train_on(bucket):
+    uri = bucket.put("in.csv", people())
+    with pytest.raises(JobFailure, match="two training channels"):
+        channels.resolve(bucket.store, [channel(uri), channel(uri, ChannelType="training")])
+    with pytest.raises(JobFailure, match="no training channel"):
+        channels.resolve(bucket.store, [channel(uri, ChannelType="validation")])
+
+
+def test_a_validation_channel_is_what_is_measured_on(bucket, tmp_path):
+    training = bucket.put("train.csv", people())
+    validation = bucket.put("val.csv", people(50, age="unknown"))
+    data = load(bucket, tmp_path, [channel(training), channel(validation, ChannelType="validation")], split=0.5)
+    assert (len(data.train), len(data.validation)) == (ROWS, 50)
+    # Types are judged over both channels.
+    assert {f.name: f.kind for f in data.features}["age"] == Kind.TEXT
+
+
+def test_a_validation_channel_with_another_header_or_class(bucket, tmp_path):
+    training = bucket.put("train.csv", people())
+    other = bucket.put("val.csv", people(50).drop(columns="age"))
+    with pytest.raises(JobFailure, match=r"val\.csv differs from that of the training data: it lacks 'age'"):
+        load(bucket, tmp_path, [channel(training), channel(other, ChannelType="validation")])
+    other = bucket.put("val.csv", people(50, churn="maybe"))
+    with pytest.raises(JobFailure, match=r"must have two classes|has the class 'maybe'"):
+        load(bucket, tmp_path, [channel(training), channel(other, ChannelType="validation")])
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "reason"),
+    [
+        (people(499), {}, "has 499 rows; at least 500 are needed"),
+        (people(), {"target": "Churn"}, "'Churn' is not in the data .* Did you mean 'churn'"),
+        (people(churn="yes"), {}, "'churn' has only one class, 'yes'"),
+        (people(churn=None), {}, "'churn' is missing in every row"),
+        (people(), {"target": "zip"}, "too many to be classes"),
+        (people(), {"target": "zip", "ProblemType": "Regression"}, "'zip' of a Regression must be numeric"),
+        (people(), {"target": "age", "ProblemType": "BinaryClassification"}, "must have two classes; it has"),
+        (people(income=1.0), {"target": "income", "ProblemType": "Regression"}, "'income' is always 1.0"),
+        (people(), {"objective": "MSE"}, "objective MSE does not fit the problem type BinaryClassification"),
+        (people(), {"SampleWeightAttributeName": "w"}, "sample weight column 'w' is not in the data"),
+        (people(), {"SampleWeightAttributeName": "churn"}, "can't be both the target and the sample weight"),
+        (people(), {"SampleWeightAttributeName": "zip"}, None),
+        (people(w=-1), {"SampleWeightAttributeName": "w"}, "'w' has no positive number"),
+        (people()[["churn"]], {}, "nothing to learn from"),
+    ],
+)
+def test_data_rules_name_the_column(bucket, tmp_path, frame, options, reason):
+    uri = bucket.put("in.csv", frame)
+    if reason is None:
+        assert load(bucket, tmp_path, [channel(uri)], **options).weight
+        return
+    with pytest.raises(JobFailure, match=reason):
+        load(bucket, tmp_path, [channel(uri)], **options)
+
+
+def test_columns_separated_by_something_else_are_recognized(bucket, tmp_path):
+    uri = bucket.put("in.csv", people().to_csv(index=False, sep=";"))
+    with pytest.raises(JobFailure, match="seem to be separated by ';'; CSV needs commas"):
+        load(bucket, tmp_path, [channel(uri)])
+
+
+def test_rows_without_target_or_valid_weight_are_left_out(bucket, tmp_path):
+    frame = people(w=1.5)
+    frame.loc[:9, "churn"] = None
+    frame.loc[10:19, "w"] = -1
+    frame.loc[20:29, "w"] = None
+    uri = bucket.put("in.csv", frame)
+    data = load(bucket, tmp_path, [channel(uri)], SampleWeightAttributeName="w")
+    assert len(data.train) + len(data.validation) == ROWS - 30
+    assert "w" not in data.columns
+    assert set(data.weights(data.train)) == {1.5}
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (["0", "1"] * 300, "BinaryClassification"),
+        (["low", "mid", "high"] * 200, "MulticlassClassification"),
+        ([str(value % 10) for value in range(600)], "MulticlassClassification"),
+        ([str(value % 40) for value in range(600)], "Regression"),
+        ([str(value) for value in range(600)], "Regression"),
+        ([str(value / 10) for value in range(600)], "Regression"),
+        (["2.5", "7.5"] * 300, "BinaryClassification"),
+    ],
+)
+def test_the_problem_type_is_inferred_from_the_target(bucket, tmp_path, target, expected):
+    uri = bucket.put("in.csv", people(churn=target))
+    assert load(bucket, tmp_path, [channel(uri)]).problem_type == expected
+
+
+def test_numeric_classes_stay_numbers_in_their_order(bucket, tmp_path):
+    uri = bucket.put("in.csv", people(churn=["2", "10", "9"] * 200))
+    assert load(bucket, tmp_path, [channel(uri)], ProblemType="MulticlassClassification").labels == (2, 9, 10)
+
+
+def specified(bucket, tmp_path, document, mode="ENSEMBLING", **config):
+    uri = bucket.put("in.csv", people(w=1))
+    spec = bucket.put("spec.json", json.dumps(document))
+    return load(bucket, tmp_path, [channel(uri)], mode, FeatureSpecificationS3Uri=spec, **config)
+
+
+def test_a_feature_specification_chooses_columns_and_types(bucket, tmp_path):
+    document = {"FeatureAttributeNames": ["zip", "age"], "FeatureDataTypes": {"age": "categorical", "zip": "numeric"}}
+    data = specified(bucket, tmp_path, document)
+    assert data.columns == ["age", "zip"]
+    assert [(f.kind, f.role) for f in data.features] == [(Kind.TEXT, "categorical"), (Kind.FLOAT, "numeric")]
+    assert data.train["age"].map(type).eq(str).all()
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ([], "must be a JSON object"),
+        ({"Columns": []}, "must be a JSON object with FeatureAttributeNames"),
+        ({"FeatureAttributeNames": "age"}, "must be a list of column names"),
+        ({"FeatureAttributeNames": []}, "is empty"),
+        ({"FeatureAttributeNames": ["age", "age"]}, "names 'age' more than once"),
+        ({"FeatureAttributeNames": ["Age"]}, "names 'Age', not in the data"),
+        ({"FeatureAttributeNames": ["churn"]}, "names the target 'churn'"),
+        ({"FeatureDataTypes": {"churn": "numeric"}}, "names the target 'churn'"),
+        ({"FeatureDataTypes": {"w": "numeric"}}, "names the sample weight column 'w'"),
+        ({"FeatureDataTypes": {"age": "integer"}}, "the type 'integer'; ENSEMBLING knows 'numeric'"),
+        ({"FeatureDataTypes": {"age": "sequence"}}, "the type 'sequence'"),
+        ({"FeatureDataTypes": {"age": 1}}, "must map column names to types"),
+        (
+            {"FeatureAttributeNames": ["age"], "FeatureDataTypes": {"zip": "text"}},
+            "names 'zip', which FeatureAttributeNames does not",
+        ),
+        ({"FeatureDataTypes": {"churned": "text"}}, "not in the data"),
+    ],
+)
+def test_a_wrong_feature_specification_is_explained(bucket, tmp_path, document, reason):
+    with pytest.raises(JobFailure, match=reason):
+        specified(bucket, tmp_path, document, SampleWeightAttributeName="w")
+
+
+def test_only_tuning_knows_sequences(bucket, tmp_path):
+    document = {"FeatureDataTypes": {"zip": "sequence"}}
+    assert specified(bucket, tmp_path, document, "HYPERPARAMETER_TUNING").features[1].role == "sequence"
+
+
+def test_a_type_that_no_value_has_is_refused(bucket, tmp_path):
+    uri = bucket.put("in.csv", people(name="x"))
+    spec = bucket.put("spec.json", json.dumps({"FeatureDataTypes": {"name": "numeric"}}))
+    with pytest.raises(JobFailure, match="calls the column 'name' numeric, but none of its values"):
+        load(bucket, tmp_path, [channel(uri)], FeatureSpecificationS3Uri=spec)
+
+
+def test_large_whole_numbers_are_exact_labels_although_one_is_missing(bucket, tmp_path):
+    ids = ["123456789012345671", "123456789012345672"]
+    bucket.put("in/1.csv", people(churn=[None, *(ids[row % 2] for row in range(ROWS - 1))]))
+    data = load(bucket, tmp_path, [channel(f"s3://{BUCKET}/in/")])
+    assert data.labels == tuple(map(int, ids))
+    assert len(data.train) + len(data.validation) == ROWS - 1
+
+
+def test_rows_without_a_target_are_left_out_of_the_channel_that_they_are_in(bucket, tmp_path):
+    bucket.put("in/1.csv", people(churn=["?", *["1", "2"] * 299, "1"]))
+    bucket.put("val/1.csv", people(100, churn=["?", "?", *["1", "2"] * 49]))
+    inputs = [channel(f"s3://{BUCKET}/{name}/", ChannelType=kind) for name, kind in CHANNELS]
+    data = load(bucket, tmp_path, inputs)
+    assert (len(data.train), len(data.validation), data.labels) == (ROWS - 1, 98, (1, 2))
+
+
+def test_validation_rows_that_weigh_nothing_are_refused(bucket, tmp_path):
+    bucket.put("in/1.csv", people(importance=1))
+    bucket.put("val/1.csv", people(100, importance=0))
+    inputs = [channel(f"s3://{BUCKET}/{name}/", ChannelType=kind) for name, kind in CHANNELS]
+    with pytest.raises(JobFailure, match="'importance' has no positive number in the validation data"):
+        load(bucket, tmp_path, inputs, SampleWeightAttributeName="importance")

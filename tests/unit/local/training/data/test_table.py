@@ -1,0 +1,101 @@
+import gzip
+
+import pandas as pd
+import pytest
+
+from airflow_automl.local.training.data import sniff
+from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.training.data.table import read_csv, read_parquet
+
+URI = "s3://b/data.csv"
+
+
+def write(tmp_path, content, name="data.csv"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_quoted_values_may_hold_commas_and_lines(tmp_path):
+    path = write(tmp_path, '\ufeffname,"a,b"\n"one\ntwo",3\nx,\n')
+    assert read_csv([(path, URI)]).to_pylist() == [{"name": "one\ntwo", "a,b": "3"}, {"name": "x", "a,b": None}]
+
+
+def test_files_with_the_same_columns_in_another_order_are_joined(tmp_path):
+    one, two = write(tmp_path, "a,b\n1,2\n", "1"), write(tmp_path, "b,a\n4,3\n", "2")
+    assert read_csv([(one, "s3://b/1"), (two, "s3://b/2")]).to_pylist() == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
+
+
+def test_a_file_with_other_columns_is_named(tmp_path):
+    one, two = write(tmp_path, "a,b\n1,2\n", "1"), write(tmp_path, "a,c\n1,2\n", "2")
+    with pytest.raises(
+        JobFailure, match="The header of s3://b/2 differs from that of s3://b/1: it lacks 'b' and it also has 'c'"
+    ):
+        read_csv([(one, "s3://b/1"), (two, "s3://b/2")])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"  \n\n", "is empty"),
+        (b"a,b\n1,2\n1,2,3\n", "row 3 has 3 values where the header has 2 columns"),
+        (b"a,b\n1,2\n1\n", "row 3 has 1 values where the header has 2 columns"),
+        (b"a,a\n1,2\n", "the column 'a' more than once"),
+        (b"PAR1....PAR1", "is not CSV but Parquet: set the channel's ContentType"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0), "gzip-compressed: set the channel's CompressionType to Gzip"),
+        (b"PK\x03\x04....", "a ZIP archive"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+        (b"a,b\n1,\x00\n", "binary data"),
+        ("a,b\nä,1\n".encode("latin-1"), "not UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16"), "UTF-16"),
+    ],
+)
+def test_what_is_not_a_table_is_refused_with_its_reason(tmp_path, content, reason):
+    with pytest.raises(JobFailure, match=reason) as failure:
+        read_csv([(write(tmp_path, content), URI)])
+    assert URI in failure.value.reason
+
+
+def test_bytes_that_are_not_utf8_far_into_the_file_are_found(tmp_path):
+    path = write(tmp_path, b"a,b\n" + b"1,ok\n" * 200_000 + "2,ä\n".encode("latin-1"))
+    with pytest.raises(JobFailure, match=r"s3://b/data\.csv is not UTF-8 text in the column 'b'"):
+        read_csv([(path, URI)])
+
+
+def test_a_column_without_a_name_gets_one(tmp_path):
+    assert read_csv([(write(tmp_path, ",a\n1,2\n"), URI)]).column_names == ["Unnamed: 0", "a"]
+
+
+def test_parquet_columns_are_typed(tmp_path):
+    path = tmp_path / "data.parquet"
+    pd.DataFrame({"zip": ["01000", "2"], "n": [1, 2]}).to_parquet(path)
+    assert read_parquet([(path, URI)]).to_pylist() == [{"zip": "01000", "n": 1}, {"zip": "2", "n": 2}]
+
+
+def test_row_labels_of_pandas_are_no_column(tmp_path):
+    pd.DataFrame({"a": [1, 2]}, index=[7, 9]).to_parquet(tmp_path / "data.parquet")
+    assert read_parquet([(tmp_path / "data.parquet", URI)]).column_names == ["a"]
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"PAR1 cut"])
+def test_what_is_not_parquet_is_refused(tmp_path, content):
+    with pytest.raises(JobFailure, match=r"is not Parquet, but the channel's ContentType is"):
+        read_parquet([(write(tmp_path, content), URI)])
+
+
+def test_parquet_files_of_different_types_are_refused(tmp_path):
+    for name, values in (("1", [1]), ("2", ["x"])):
+        pd.DataFrame({"a": values}).to_parquet(tmp_path / name)
+    with pytest.raises(JobFailure, match="s3://b/2 has a column whose type differs"):
+        read_parquet([(tmp_path / "1", "s3://b/1"), (tmp_path / "2", "s3://b/2")])
+
+
+def test_gzip_is_unpacked_and_damage_is_named(tmp_path):
+    packed = gzip.compress(b"a,b\n1,2\n" * 1000)
+    unpacked = sniff.decompress(write(tmp_path, packed), URI)
+    assert unpacked.read_bytes().startswith(b"a,b\n1,2\n")
+    with pytest.raises(JobFailure, match="damaged gzip"):
+        sniff.decompress(write(tmp_path, packed[:40]), URI)
+    with pytest.raises(JobFailure, match="not gzip-compressed, but the channel's CompressionType is Gzip"):
+        sniff.decompress(write(tmp_path, b"a,b\n"), URI)

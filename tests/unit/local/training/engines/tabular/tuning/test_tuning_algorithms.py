@@ -1,0 +1,255 @@
+"""The three algorithms: they learn, stop in time, and are data that predicts the same when it is read again."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+
+from airflow_automl.contract.metrics import OBJECTIVES, direction
+from airflow_automl.local.training.data.frame import Feature
+from airflow_automl.local.training.data.types import Kind
+from airflow_automl.local.training.engines import metrics
+from airflow_automl.local.training.engines.tabular.tuning.batches import BLOCK, Blocks
+from airflow_automl.local.training.engines.tabular.tuning.features import RANKS, STANDARD, TREES, FeatureTransformer
+from airflow_automl.local.training.engines.tabular.tuning.learners import Lesson, TrainedAlgorithm, start
+from airflow_automl.local.training.engines.tabular.tuning.plan import Measuring, folds
+from airflow_automl.local.training.engines.tabular.tuning.search import Search
+from airflow_automl.local.training.engines.tabular.tuning.space import Choice, SearchSpace, algorithms_for
+from airflow_automl.local.training.engines.tabular.tuning.table import Part, Table
+from airflow_automl.local.training.engines.tabular.tuning.targets import Target, balanced_weights, may_be_logarithmic
+from airflow_automl.local.training.engines.tabular.tuning.trial import Clock, Pruned, TimeIsUp, Workbench
+
+BOOSTING = Choice("xgboost", TREES, {"rounds": 60, "eta": 0.1, "max_depth": 3})
+LOGISTIC = Choice("linear-learner", STANDARD, {"family": "logistic", "strength": 1e-3})
+SGD = Choice("linear-learner", RANKS, {"family": "sgd", "strength": 1e-4})
+RIDGE = Choice("linear-learner", STANDARD, {"family": "ridge", "strength": 1e-2})
+NETWORK = Choice(
+    "mlp",
+    RANKS,
+    {"layers": 2, "width": 24, "activation": "relu", "alpha": 1e-3, "rate": 5e-3, "batch": 32},
+)
+
+
+def table(load):
+    data = load(as_frame=True)
+    features = [Feature(str(name), Kind.FLOAT) for name in data.data.columns]
+    values = data.target.to_numpy()
+    classes = 0 if load is load_diabetes else len(np.unique(values))
+    return Table(FeatureTransformer.fit(data.data, features), data.data, values), classes
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return {load.__name__: table(load) for load in (load_breast_cancer, load_wine, load_diabetes)}
+
+
+def bench(rows, classes, objective, problem):
+    return Workbench(Measuring.crossing(rows, classes), problem, objective, classes, 2, Part(rows))
+
+
+PROBLEMS = {
+    "load_breast_cancer": ("BinaryClassification", "AUC", 0.98),
+    "load_wine": ("MulticlassClassification", "Accuracy", 0.93),
+    "load_diabetes": ("Regression", "R2", 0.4),
+}
+
+
+@pytest.mark.parametrize(
+    ("data", "choice"),
+    [
+        ("load_breast_cancer", BOOSTING),
+        ("load_breast_cancer", LOGISTIC),
+        ("load_breast_cancer", SGD),
+        ("load_breast_cancer", NETWORK),
+        ("load_wine", BOOSTING),
+        ("load_wine", LOGISTIC),
+        ("load_wine", SGD),
+        ("load_wine", NETWORK),
+        ("load_diabetes", BOOSTING),
+        ("load_diabetes", RIDGE),
+        ("load_diabetes", SGD),
+        ("load_diabetes", NETWORK),
+    ],
+)
+def test_every_algorithm_learns_every_problem_and_survives_the_disk(tables, tmp_path, data, choice):
+    rows, classes = tables[data]
+    problem, objective, least = PROBLEMS[data]
+    result = bench(rows, classes, objective, problem).run(choice, Clock(None, None), lambda *_: False)
+    assert result.measured.value > least
+    assert not result.cut
+    assert result.train[objective] > least
+    # What is measured is what the answers of the folds say, by the API's own definitions.
+    again = metrics.scores(
+        problem, rows.values, result.measured.scores, range(classes), None, result.measured.threshold
+    )
+    assert again == result.measured.metrics
+    result.model.save(tmp_path, {})
+    loaded = TrainedAlgorithm.load(tmp_path)
+    matrix = rows.matrix(choice.view)
+    np.testing.assert_allclose(loaded.scores(matrix), result.model.scores(matrix), rtol=1e-6, atol=1e-7)
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".npz"}, "a model is data, never code"
+    if classes:
+        np.testing.assert_allclose(loaded.scores(matrix).sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "choice", [LOGISTIC, SGD, NETWORK], ids=lambda choice: str(choice.options.get("family", "mlp"))
+)
+@pytest.mark.parametrize("data", ["load_breast_cancer", "load_wine"])
+def test_the_arrays_predict_what_scikit_learn_predicts(tables, data, choice):
+    rows, classes = tables[data]
+    learner = start(Lesson(Part(rows), choice, Target(classes), "Accuracy", 1, 1))
+    learner.advance(9, lambda: False)
+    matrix = rows.matrix(choice.view)
+    np.testing.assert_allclose(
+        learner.snapshot().answer(matrix), learner._model.predict_proba(matrix), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_result_is_the_same_on_every_run(tables):
+    rows, classes = tables["load_wine"]
+    for choice in (Choice("xgboost", TREES, BOOSTING.options | {"subsample": 0.6}), SGD, NETWORK):
+        runs = [
+            bench(rows, classes, "Accuracy", "MulticlassClassification").run(
+                choice, Clock(None, None), lambda *_: False
+            )
+            for _ in range(2)
+        ]
+        assert np.array_equal(runs[0].measured.scores, runs[1].measured.scores)
+
+
+def test_a_time_limit_keeps_what_was_learned(tables):
+    rows, classes = tables["load_breast_cancer"]
+    endless = Choice("xgboost", TREES, BOOSTING.options | {"rounds": 10**6, "eta": 0.001})
+    workbench = bench(rows, classes, "AUC", "BinaryClassification")
+    workbench.prepare(endless)
+    result = workbench.run(endless, Clock(3.0, None), lambda *_: False)
+    assert result.cut
+    assert result.measured.value > 0.9
+
+
+def test_no_time_at_all_is_said(tables):
+    rows, classes = tables["load_breast_cancer"]
+    with pytest.raises(TimeIsUp):
+        bench(rows, classes, "AUC", "BinaryClassification").run(BOOSTING, Clock(0.0, None), lambda *_: False)
+
+
+def test_a_pruned_candidate_ends_at_once(tables):
+    rows, classes = tables["load_breast_cancer"]
+    told = []
+    with pytest.raises(Pruned) as pruned:
+        bench(rows, classes, "AUC", "BinaryClassification").run(
+            BOOSTING, Clock(None, None), lambda step, value: bool(told.append((step, value))) or step == 2
+        )
+    assert pruned.value.step == 2
+    assert [step for step, _ in told] == [1, 2]
+
+
+def test_samples_come_before_all_rows(tables):
+    rows, classes = tables["load_breast_cancer"]
+    measuring = Measuring.holdout(rows, rows, classes, sampled=True)
+    shares = {share: len(part) for share, part in measuring.samples}
+    assert shares == {1: pytest.approx(len(rows) / 9, abs=2), 3: pytest.approx(len(rows) / 3, abs=2)}
+    small, middle = (part.rows for _, part in measuring.samples)
+    assert set(small) < set(middle)
+    told = []
+    workbench = Workbench(measuring, "BinaryClassification", "AUC", classes, 2, Part(rows))
+    workbench.run(BOOSTING, Clock(None, None), lambda step, value: bool(told.append(step)))
+    assert told == [1, 3]
+
+
+def test_what_a_sample_taught_is_kept_when_the_time_is_over(tables):
+    rows, classes = tables["load_breast_cancer"]
+    measuring = Measuring.holdout(rows, rows, classes, sampled=True)
+    workbench = Workbench(measuring, "BinaryClassification", "AUC", classes, 2, Part(rows))
+    endless = Choice("xgboost", TREES, BOOSTING.options | {"rounds": 10**6, "eta": 0.001})
+    workbench.prepare(endless)
+    result = workbench.run(endless, Clock(3.0, None), lambda *_: pytest.fail("the first sample never ends"))
+    assert result.cut
+    assert result.measured.value > 0.8
+
+
+def test_every_row_validates_once_and_classes_are_spread(tables):
+    rows, classes = tables["load_wine"]
+    measuring = Measuring.crossing(rows, classes)
+    assert sorted(np.concatenate([fold.positions for fold in measuring.folds])) == list(range(len(rows)))
+    for fold in measuring.folds:
+        assert not set(fold.train.rows) & set(fold.validation.rows)
+        assert np.bincount(fold.validation.values, minlength=3).min() >= 9
+    assert np.bincount(folds(np.random.default_rng(0).normal(size=503), 0)).tolist() == pytest.approx(
+        [100.6] * 5, abs=1
+    )
+
+
+def test_targets_come_back_on_their_own_scale():
+    values = np.random.default_rng(1).lognormal(4, 1, 500)
+    assert may_be_logarithmic(values)
+    assert not may_be_logarithmic(np.linspace(-1, 1, 50))
+    for logarithmic in (False, True):
+        target = Target.fit(values, 0, logarithmic)
+        encoded = target.encode(values)
+        assert abs(encoded.mean()) < 1e-9
+        np.testing.assert_allclose(target.decode(encoded), values)
+
+
+def test_balanced_classes_have_the_same_say():
+    codes = np.array([0] * 90 + [1] * 10)
+    weights = balanced_weights(codes, 2)
+    assert weights[codes == 0].sum() == pytest.approx(weights[codes == 1].sum())
+    assert weights.mean() == pytest.approx(1)
+
+
+def test_only_the_algorithms_of_the_mode_are_taken():
+    assert algorithms_for(None) == ("xgboost", "linear-learner", "mlp")
+    assert algorithms_for(()) == ("xgboost", "linear-learner", "mlp")
+    assert algorithms_for(["mlp", "mlp", "xgboost"]) == ("xgboost", "mlp")
+    with pytest.raises(Exception, match="does not train 'catboost'"):
+        algorithms_for(["catboost"])
+
+
+def test_balancing_is_searched_only_where_it_can_help():
+    names = [set(SearchSpace(("xgboost",), 2, 500, metric).starts()[0]) for metric in ("AUC", "BalancedAccuracy")]
+    assert names[1] - names[0] == {"balanced"}
+    assert "logarithmic" in SearchSpace(("xgboost",), 0, 500, "MSE", logarithmic=True).starts()[0]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_frame_of_many_words_stays_sparse():
+    texts = pd.DataFrame({"text": [f"word{n % 400} and word{n % 397} here" for n in range(1200)]})
+    transformer = FeatureTransformer.fit(texts, [Feature("text", Kind.TEXT, "text")])
+    rows = Table(transformer, texts, np.arange(1200) % 2)
+    assert transformer.is_sparse
+    for choice in (LOGISTIC, SGD, NETWORK):
+        learner = start(Lesson(Part(rows), choice, Target(2), "Accuracy", 1, 1))
+        learner.advance(2, lambda: False)
+        assert learner.snapshot().answer(rows.matrix(choice.view)).shape == (1200, 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "objective"),
+    [(data, objective) for data, (problem, _, _) in PROBLEMS.items() for objective in OBJECTIVES[problem]],
+)
+def test_every_objective_of_the_api_can_be_searched_for(tables, data, objective):
+    rows, classes = tables[data]
+    workbench = bench(rows, classes, objective, PROBLEMS[data][0])
+    search = Search(SearchSpace(("linear-learner",), classes, len(rows), objective), "job")
+    values = []
+    for _ in range(2):
+        proposal = search.propose()
+        result = workbench.run(proposal.choice, Clock(None, None), lambda *_: False)
+        search.completed(proposal, result.measured.value)
+        assert result.measured.value == result.measured.metrics[objective]
+        values.append(result.measured.value)
+    assert np.isfinite(values).all()
+    assert search._study.best_value == (min(values) if direction(objective) == "Minimize" else max(values))
+
+
+def test_blocks_go_through_all_rows_in_a_new_order_each_time():
+    blocks = Blocks(BLOCK * 2 + 3, 32, np.random.RandomState(0))
+    assert blocks.per_pass == 3
+    passes = [[next(blocks) for _ in range(3)] for _ in range(2)]
+    for first, second, rest in passes:
+        assert sorted(np.concatenate([first, second, rest[:3]])) == list(range(BLOCK * 2 + 3))
+        assert len(rest) == 32, "a block too small for a batch is filled up"
+    assert not np.array_equal(passes[0][0], passes[1][0])

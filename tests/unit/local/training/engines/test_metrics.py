@@ -1,0 +1,96 @@
+"""The metrics against scikit-learn's, which follow the same definitions."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from airflow_automl.local.training.engines import metrics
+
+RANDOM = np.random.default_rng(1)
+
+
+def binary(rows=400):
+    positive = RANDOM.random(rows)
+    truth = np.where(RANDOM.random(rows) < positive, "yes", "no")
+    return truth, np.column_stack([1 - positive, positive]), RANDOM.random(rows)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_binary_metrics(weighted):
+    truth, scores, weights = binary()
+    weights = weights if weighted else None
+    found = metrics.scores("BinaryClassification", truth, scores, ("no", "yes"), weights, threshold=0.4)
+    guess = np.where(scores[:, 1] >= 0.4, "yes", "no")
+    options = {"sample_weight": weights}
+    assert found == pytest.approx(
+        {
+            "Accuracy": reference.accuracy_score(truth, guess, **options),
+            "BalancedAccuracy": reference.balanced_accuracy_score(truth, guess, **options),
+            "F1": reference.f1_score(truth, guess, pos_label="yes", **options),
+            "Precision": reference.precision_score(truth, guess, pos_label="yes", **options),
+            "Recall": reference.recall_score(truth, guess, pos_label="yes", **options),
+            "AUC": reference.roc_auc_score(truth == "yes", scores[:, 1], **options),
+            "LogLoss": reference.log_loss(truth, scores, labels=["no", "yes"], **options),
+        }
+    )
+
+
+def test_multiclass_metrics():
+    scores = RANDOM.dirichlet([1, 1, 1], 500)
+    truth = np.array([RANDOM.choice([1, 2, 10], p=row) for row in scores])
+    found = metrics.scores("MulticlassClassification", truth, scores, (1, 2, 10))
+    guess = np.array([1, 2, 10])[scores.argmax(axis=1)]
+    assert found == pytest.approx(
+        {
+            "Accuracy": reference.accuracy_score(truth, guess),
+            "BalancedAccuracy": reference.balanced_accuracy_score(truth, guess),
+            "F1macro": reference.f1_score(truth, guess, average="macro"),
+            "PrecisionMacro": reference.precision_score(truth, guess, average="macro"),
+            "RecallMacro": reference.recall_score(truth, guess, average="macro"),
+            "LogLoss": reference.log_loss(truth, scores),
+        }
+    )
+
+
+def test_regression_metrics_and_a_negative_r2():
+    truth, predicted = RANDOM.normal(size=300), RANDOM.normal(size=300)
+    found = metrics.scores("Regression", truth, predicted)
+    assert found == pytest.approx(
+        {
+            "MSE": reference.mean_squared_error(truth, predicted),
+            "RMSE": reference.root_mean_squared_error(truth, predicted),
+            "MAE": reference.mean_absolute_error(truth, predicted),
+            "R2": reference.r2_score(truth, predicted),
+        }
+    )
+    assert found["R2"] < 0
+
+
+def test_undefined_metrics_are_left_out():
+    assert "AUC" not in metrics.scores(
+        "BinaryClassification", np.array(["a", "a"]), np.array([[1, 0], [0.5, 0.5]]), ("a", "b")
+    )
+    assert "R2" not in metrics.scores("Regression", np.array([1.0, 1.0]), np.array([1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("objective", "score"), [("F1", reference.f1_score), ("BalancedAccuracy", reference.balanced_accuracy_score)]
+)
+def test_the_threshold_is_the_best_of_all(objective, score):
+    truth, scores, _ = binary()
+    positive = truth == "yes"
+    chosen = metrics.best_threshold(objective, positive, scores[:, 1])
+    best = max(score(positive, scores[:, 1] >= threshold) for threshold in np.linspace(0.01, 0.99, 491))
+    assert score(positive, scores[:, 1] >= chosen) == pytest.approx(best)
+
+
+def test_other_objectives_leave_the_threshold_alone():
+    truth, scores, _ = binary()
+    assert metrics.best_threshold("Accuracy", truth == "yes", scores[:, 1]) == 0.5
+
+
+def test_metrics_that_are_no_objectives_go_by_their_standard_name_alone():
+    assert metrics.data({"AUC": 0.5, "LogLoss": 0.1}, "Validation") == [
+        {"MetricName": "AUC", "StandardMetricName": "AUC", "Value": 0.5, "Set": "Validation"},
+        {"StandardMetricName": "LogLoss", "Value": 0.1, "Set": "Validation"},
+    ]

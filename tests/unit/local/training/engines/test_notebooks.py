@@ -1,0 +1,126 @@
+"""Notebooks of jobs that define candidates and train none; their code is run, cell by cell, as a kernel would."""
+
+import io
+import json
+import os
+from contextlib import redirect_stdout
+
+import boto3
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from airflow_automl.contract import check
+from airflow_automl.local.training import main as trainer
+from airflow_automl.local.training.engines.notebooks import cells
+from tests.local_s3 import BUCKET, Bucket
+from tests.unit.local import training
+
+
+def table(rows=600):
+    random = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "index": np.arange(rows),
+            "amount": random.normal(size=rows),
+            "often missing": np.where(random.random(rows) < 0.5, None, "x"),
+            "same": 1,
+            "na|me <b>`": random.choice(["a", "b"], rows),
+            "bought": random.choice(["no", "yes"], rows, p=[0.97, 0.03]),
+        }
+    )
+
+
+@pytest.fixture
+def environment(bucket: Bucket, monkeypatch):
+    """The environment as a trainer, or a kernel of the user's, has it."""
+    for name, value in {
+        "AWS_ENDPOINT_URL_S3": bucket.endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        **{name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")},
+        "ARROW_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "passive",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def notebooks(bucket: Bucket, folder):
+    """Both notebooks of a job that only defines its candidates."""
+    assert trainer.train(folder), training.events(folder)[-1]
+    found = training.events(folder)
+    assert found[-1]["secondary"] == "CandidateDefinitionsGenerated"
+    assert training.phases(found) == ["Starting", "AnalyzingData"]
+    assert not training.candidates(found)
+    locations = next(event["artifacts"] for event in found if event["event"] == "artifacts")
+    assert all(f"out/{folder.name}/sagemaker-automl-candidates/pr-1-" in uri for uri in locations.values())
+    made = {name: nbformat.reads(bucket.read(uri).decode(), as_version=4) for name, uri in locations.items()}
+    return made["DataExplorationNotebookLocation"], made["CandidateDefinitionNotebookLocation"]
+
+
+def sources(notebook, kind="code"):
+    return [cell.source for cell in notebook.cells if cell.cell_type == kind]
+
+
+def job(bucket: Bucket, tmp_path, name, **config):
+    uri = bucket.put("in/train.csv", table())
+    config = {"TargetAttributeName": "bought", "GenerateCandidateDefinitionsOnly": True, **config}
+    more = {"OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/out"}, "RoleArn": "arn:aws:iam::123456789012:role/a"}
+    return training.write_job(tmp_path / name, uri, config, request=more)
+
+
+def test_the_exploration_runs_from_top_to_bottom(bucket, tmp_path, environment):
+    exploring, _ = notebooks(bucket, job(bucket, tmp_path, "explore", Mode="ENSEMBLING"))
+    scope = {}
+    for source in sources(exploring):
+        with redirect_stdout(io.StringIO()):
+            exec(compile(source, "cell", "exec"), scope)
+    assert len(scope["frame"]) == 600
+    assert str(scope["kinds"]["amount"]) == "float"
+    words = "\n".join(sources(exploring, "markdown"))
+    for finding in (
+        "**often missing** is missing in",
+        "**same** is always the same",
+        "**index** counts the rows",
+        "The class **yes** makes up",
+    ):
+        assert finding in words
+    assert "na\\|me &lt;b>\\`" in words
+
+
+@pytest.mark.parametrize(
+    ("mode", "algorithms"),
+    [
+        ("ENSEMBLING", {"catboost", "extra-trees", "lightgbm", "linear-learner", "randomforest", "xgboost"}),
+        ("HYPERPARAMETER_TUNING", {"xgboost", "linear-learner", "mlp"}),
+    ],
+)
+def test_the_definitions_submit_what_is_selected(bucket, tmp_path, environment, monkeypatch, mode, algorithms):
+    _, defining = notebooks(bucket, job(bucket, tmp_path, "define", Mode=mode))
+    scope = {}
+    made, submit, wait, candidates = sources(defining)
+    exec(made, scope)
+    assert set(scope["SELECTED"]) - {"nn-torch", "fastai"} == algorithms
+    scope["SELECTED"] = ["xgboost"]
+    calls = []
+
+    class Service:
+        def create_auto_ml_job_v2(self, **request):
+            calls.append(request)
+
+    monkeypatch.setattr(boto3, "client", lambda name: Service())
+    exec(submit, scope)
+    assert [violation for violation in check("V2", calls[0]) if violation.severity == "error"] == []
+    config = calls[0]["AutoMLProblemTypeConfig"]["TabularJobConfig"]
+    assert config["CandidateGenerationConfig"]["AlgorithmsConfig"] == [{"AutoMLAlgorithms": ["xgboost"]}]
+    assert (config["Mode"], config["ProblemType"]) == (mode, "BinaryClassification")
+    assert "GenerateCandidateDefinitionsOnly" not in config
+    compile(wait, "cell", "exec")
+    compile(candidates, "cell", "exec")
+
+
+def test_values_survive_as_python_source():
+    nasty = {"a": "\"'\\\n{}", "b": [None, True, 1.5]}
+    assert eval(cells.value(nasty), {"json": json}) == nasty

@@ -1,0 +1,181 @@
+import time
+
+import pytest
+
+from airflow_automl.local.training.data.channels import Channel, Channels
+from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.training.data.store import S3Object
+from airflow_automl.local.training.engines import registry
+from airflow_automl.local.training.engines.budget import Budget
+from airflow_automl.local.training.engines.tabular import modes
+from airflow_automl.local.training.engines.tabular.ensembling import engine, plan
+
+
+def make(**options):
+    defaults = {
+        "rows": 1000,
+        "problem_type": "BinaryClassification",
+        "algorithms": None,
+        "max_candidates": None,
+        "seconds": None,
+        "seconds_per_model": None,
+        "threads": 2,
+        "memory_limit": None,
+    }
+    return plan.make(**{**defaults, **options})
+
+
+def count(made):
+    return sum(len(entries) for entries in made.hyperparameters.values())
+
+
+@pytest.mark.parametrize(
+    ("candidates", "base", "ensemble"),
+    [(None, 9, True), (1, 1, False), (2, 2, False), (3, 2, True), (4, 3, True), (40, 39, True)],
+)
+def test_base_models_and_their_ensemble_together_are_max_candidates(candidates, base, ensemble):
+    made = make(max_candidates=candidates)
+    assert (count(made), made.fit["fit_weighted_ensemble"]) == (base, ensemble)
+
+
+def test_models_train_in_the_order_of_the_plan():
+    ranks = [entry["ag_args"]["priority"] for entries in make().hyperparameters.values() for entry in entries]
+    assert len(set(ranks)) == len(ranks)
+
+
+def test_only_what_the_request_names_is_trained():
+    made = make(algorithms=["xgboost", "linear-learner", "xgboost"], max_candidates=3)
+    assert set(made.hyperparameters) == {"XGB", "LR"}
+
+
+def test_missing_packages_are_told(monkeypatch):
+    monkeypatch.setattr(plan, "_installed", lambda package: package != "torch")
+    made = make(algorithms=["nn-torch", "lightgbm"])
+    assert dict(made.missing) == {"nn-torch": "torch"}
+    with pytest.raises(
+        JobFailure, match=r"None of the algorithms 'nn-torch' can be trained here: 'torch' not installed"
+    ):
+        make(algorithms=["nn-torch"])
+
+
+@pytest.mark.parametrize(
+    ("algorithms", "seconds", "trained"),
+    [(None, None, True), (None, 3000.0, True), (None, 60.0, False), (["nn-torch", "fastai"], 60.0, True)],
+)
+def test_neural_networks_are_trained_where_there_is_time_or_they_are_named(monkeypatch, algorithms, seconds, trained):
+    monkeypatch.setattr(plan, "_installed", lambda package: True)
+    made = make(algorithms=algorithms, seconds=seconds, max_candidates=2 if algorithms else 9)
+    assert set(made.hyperparameters) & {"NN_TORCH", "FASTAI"} == ({"NN_TORCH", "FASTAI"} if trained else set())
+
+
+def test_forests_are_capped_on_many_rows():
+    assert make(rows=100_000).hyperparameters["RF"][0]["n_estimators"] == 100
+    assert "n_estimators" not in make(rows=1000).hyperparameters["RF"][0]
+
+
+def test_cross_validated_models_are_stacked_where_time_and_rows_allow():
+    made = make(crossed=True)
+    assert (made.fit["num_bag_folds"], made.fit["num_stack_levels"], made.fit["fit_weighted_ensemble"]) == (5, 1, True)
+    levels = [sum(map(len, level.values())) for level in made.hyperparameters.values()]
+    # With one ensemble for each level, these are the ten candidates.
+    assert levels == [6, 2]
+    for less in ({"seconds": 900.0}, {"rows": 600}, {"max_candidates": 5}):
+        made = make(crossed=True, **less)
+        assert (made.fit["num_bag_folds"], made.fit["num_stack_levels"]) == (5, 0)
+        assert count(made) == less.get("max_candidates", 10) - 1
+
+
+def test_limits_of_a_cross_validated_candidate_hold_for_all_of_its_folds():
+    made = make(crossed=True, seconds=900.0, seconds_per_model=30)
+    assert made.fit["ag_args_ensemble"]["ag.max_time_limit"] == 30
+    assert "ag_args_fit" not in made.fit
+
+
+def test_no_configuration_is_trained_twice():
+    entries = [
+        (key, {name: value for name, value in entry.items() if name != "ag_args"})
+        for key, options in make(max_candidates=40).hyperparameters.items()
+        for entry in options
+    ]
+    assert all(entries.count(entry) == 1 for entry in entries)
+
+
+def test_limits_reach_autogluon():
+    made = make(seconds=60.0, seconds_per_model=7, memory_limit=2 << 30, threads=3)
+    assert made.fit["time_limit"] == 60
+    assert made.fit["ag_args_fit"]["max_time_limit"] == 7
+    assert made.fit["memory_limit"] == 2
+    assert made.fit["num_cpus"] == 3
+    assert made.fit["dynamic_stacking"] is False
+
+
+@pytest.mark.parametrize(
+    ("objective", "problem", "metric"),
+    [
+        ("F1", "BinaryClassification", "log_loss"),
+        ("BalancedAccuracy", "BinaryClassification", "log_loss"),
+        ("BalancedAccuracy", "MulticlassClassification", "balanced_accuracy"),
+        ("AUC", "BinaryClassification", "roc_auc"),
+        ("MSE", "Regression", "mean_squared_error"),
+    ],
+)
+def test_what_autogluon_optimizes_for_an_objective(objective, problem, metric):
+    assert plan.metric_for(objective, problem) == metric
+
+
+def test_a_job_without_any_limit_gets_an_hour():
+    assert engine.completion_criteria({}) == {"MaxCandidates": 10, "MaxAutoMLJobRuntimeInSeconds": 3600}
+    assert engine.completion_criteria({"MaxCandidates": 3}) == {"MaxCandidates": 3}
+
+
+def test_a_budget_leaves_time_for_what_comes_after_training():
+    budget = Budget(time.time() + 60)
+    assert 50 < budget.for_training() < 55
+    assert budget.allows(30)
+    assert not budget.allows(90)
+    assert Budget(None).for_training() is None
+    assert Budget(None).share(10) == 10
+    assert Budget(None, time.time() + 100).for_training() == pytest.approx(100, abs=1)
+    assert Budget(time.time() - 5).for_training() == 1
+
+
+def channels(size, objects=1):
+    entries = tuple(S3Object("b", str(number), size // objects) for number in range(objects))
+    return Channels(Channel("training", "s3://b/", "text/csv;header=present", False, entries), None)
+
+
+@pytest.mark.parametrize(
+    ("config", "found", "algorithms", "expected"),
+    [
+        ({"Mode": "ENSEMBLING"}, channels(10**9), None, "ENSEMBLING"),
+        ({"Mode": "HYPERPARAMETER_TUNING"}, channels(10), None, "HYPERPARAMETER_TUNING"),
+        ({"Mode": "AUTO"}, channels(99_999_999), None, "ENSEMBLING"),
+        ({"Mode": "AUTO"}, channels(100_000_000), None, "HYPERPARAMETER_TUNING"),
+        ({}, channels(10), None, "ENSEMBLING"),
+        ({}, channels(10_000, 1001), None, "HYPERPARAMETER_TUNING"),
+        ({}, channels(10**9), ("catboost",), "ENSEMBLING"),
+        ({}, channels(10), ("mlp", "xgboost"), "HYPERPARAMETER_TUNING"),
+    ],
+)
+def test_auto_goes_by_size(config, found, algorithms, expected):
+    assert modes.resolve(config, found, algorithms) == expected
+
+
+def test_weights_fail_where_auto_resolves_to_tuning():
+    with pytest.raises(JobFailure, match="sample weight column 'w' can't be used in HYPERPARAMETER_TUNING"):
+        modes.resolve({"SampleWeightAttributeName": "w"}, channels(10**9), None)
+
+
+def test_a_family_that_is_not_trained_here_is_named():
+    with pytest.raises(JobFailure, match="does not train Unknown jobs"):
+        registry.engine_for("UnknownJobConfig")
+
+
+def test_a_missing_package_names_the_extra(monkeypatch):
+    family = registry.Family("json", "local", ("no_such_package.sub",))
+    monkeypatch.setitem(registry.FAMILIES, "OddJobConfig", family)
+    with pytest.raises(
+        JobFailure,
+        match=r"Odd jobs need 'no_such_package.sub', not installed here: run `pip install 'airflow-automl\[local\]'`",
+    ):
+        registry.engine_for("OddJobConfig")

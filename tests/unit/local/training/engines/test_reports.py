@@ -1,0 +1,82 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from airflow_automl.local.training.engines.reports import html, insights, shapley
+from airflow_automl.report.insights import _explainability, _model_insights
+
+RANDOM = np.random.default_rng(2)
+
+
+def test_contributions_of_a_linear_model_are_its_coefficients():
+    frame = pd.DataFrame(RANDOM.normal(size=(400, 3)), columns=["a", "b", "c"])
+    found = shapley.contributions(frame, lambda rows: (rows["a"] * 3 - rows["b"]).to_numpy()[:, None], 20)
+    a, b, c = found.values[0]
+    assert c == pytest.approx(0, abs=1e-9)
+    assert a / b == pytest.approx(3, rel=0.5)
+    assert found.rounds == shapley.MAX_ROUNDS
+
+
+def test_contributions_keep_the_types_of_the_columns():
+    frame = pd.DataFrame(
+        {"n": [1, 2, 3, 4], "when": pd.date_range("2020", periods=4), "c": pd.Categorical(list("abab"))}
+    )
+    seen = []
+    shapley.contributions(frame, lambda rows: (seen.append(rows.dtypes), np.zeros((len(rows), 2)))[1], 0)
+    assert all((types == frame.dtypes).all() for types in seen)
+
+
+def test_one_round_is_made_even_without_time():
+    frame = pd.DataFrame({"a": RANDOM.normal(size=50)})
+    assert shapley.contributions(frame, lambda rows: rows.to_numpy(), 0).rounds == 1
+
+
+def test_binary_insights_hold_matrix_and_curves():
+    truth = np.array(["no", "yes", "yes", "no"] * 50)
+    positive = np.clip((truth == "yes") * 0.4 + RANDOM.random(200) * 0.6, 0, 1)
+    scores = np.column_stack([1 - positive, positive])
+    document = json.loads(
+        json.dumps(
+            insights.statistics(
+                "BinaryClassification", truth, scores, ("no", "yes"), 0.5, {"F1": 0.5, "BalancedAccuracy": 0.6}
+            )
+        )
+    )
+    section = document["binary_classification_metrics"]
+    assert sum(sum(row.values()) for row in section["confusion_matrix"].values()) == 200
+    assert section["confusion_matrix"]["no"]["yes"] == int(((truth == "no") & (positive >= 0.5)).sum())
+    assert section["balanced_accuracy"] == {"value": 0.6}
+    curve = section["receiver_operating_characteristic_curve"]
+    assert (curve["false_positive_rates"][0], curve["true_positive_rates"][-1]) == (0, 1)
+    found = {}
+    _model_insights(document, found)
+    assert set(found) >= {"confusion_matrix", "roc"}
+    assert "<svg" in insights.page("c", document)
+
+
+def test_multiclass_and_regression_insights():
+    scores = RANDOM.dirichlet([1, 1, 1], 100)
+    multi = insights.statistics("MulticlassClassification", np.array([1, 2, 3, 1] * 25), scores, (1, 2, 3), 0.5, {})
+    assert list(multi["multiclass_classification_metrics"]["confusion_matrix"]) == ["1", "2", "3"]
+    truth = RANDOM.normal(size=700)
+    regression = insights.statistics("Regression", truth, truth + 1, (), 0.5, {"MSE": 1.0})["regression_metrics"]
+    assert regression["residuals"]["mean"] == pytest.approx(-1)
+    assert len(regression["residuals"]["actual"]) == insights.RESIDUALS
+    json.dumps(regression)
+
+
+def test_pages_escape_what_they_show():
+    text = html.page("<script>", [("<b>", html.bars({"<img>": 1.0}) + html.table([["<td>"]], ["<th onload>"]))])
+    for raw in ("<script>", "<img>", "<td><td>", "<th onload>"):
+        assert raw not in text
+    assert "default-src 'none'" in text
+
+
+def test_clarifys_layout_is_what_readers_expect():
+    found = {}
+    _explainability(
+        {"explanations": {"kernel_shap": {"label0": {"global_shap_values": {"a": 0.5}, "expected_value": 1}}}}, found
+    )
+    assert found == {"feature_importance": {"a": 0.5}}

@@ -1,0 +1,83 @@
+"""Words of any script, and models that are the same after they were stored."""
+
+import numpy as np
+import pytest
+
+from airflow_automl.local.training.engines.classification import head
+from airflow_automl.local.training.engines.classification.head import Head
+from airflow_automl.local.training.engines.classification.samples import Samples
+from airflow_automl.local.training.engines.classification.timing import Deadline, TimeIsUp
+from airflow_automl.local.training.engines.text.tfidf import Tfidf, TrainedTfidf
+from airflow_automl.local.training.engines.text.words import words
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Don't PANIC, it's 3.5%!", ["don", "t", "panic", "it", "s", "3", "5"]),
+        ("Straße ﬁne", ["strasse", "fine"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("Привет мир", ["привет", "мир"]),
+        ("السلام عليكم", ["السلام", "عليكم"]),
+        ("我爱北京", ["我", "爱", "北", "京"]),
+        ("東京タワー2号", ["東", "京", "タ", "ワ", "ー", "2", "号"]),
+        ("สวัสดี", ["ส", "วั", "ส", "ดี"]),
+        ("한국어 좋아요", ["한국어", "좋아요"]),
+        ("great 🙂🙂", ["great", "🙂", "🙂"]),
+        ("snake_case", ["snake_case"]),
+        ("", []),
+    ],
+)
+def test_words_of_many_scripts(text, expected):
+    assert words(text) == expected
+
+
+def test_a_stored_tfidf_model_answers_as_before(tmp_path):
+    texts = [f"{word} {number}" for number, word in enumerate(["苹果 好吃", "red hammer", "घर बड़ा"] * 5)]
+    codes = np.array([0, 1, 2] * 5)
+    samples = Samples(texts, codes, texts[:6], codes[:6], ("a", "b", "c"))
+
+    trained = Tfidf().train(samples, Deadline(None), 1)
+    trained.save(tmp_path)
+    loaded = TrainedTfidf.load(tmp_path)
+
+    asked = [*texts, "", "nothing of this was seen"]
+    assert np.allclose(loaded.predict(asked), trained.predict(asked), atol=1e-6)
+    assert (trained.predict(texts).argmax(axis=1) == codes).all()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_head_is_the_logistic_regression(classes, tmp_path):
+    from sklearn.linear_model import LogisticRegression
+
+    random = np.random.default_rng(0)
+    codes = np.arange(90) % classes
+    features = random.normal(size=(90, 5)) + 2 * codes[:, None]
+
+    fitted = head.fit(features, codes, features[:30], codes[:30], classes, [1.0], Deadline(None))
+    fitted.head.save(tmp_path)
+
+    reference = LogisticRegression(C=1.0, max_iter=300).fit(features, codes).predict_proba(features)
+    assert np.allclose(fitted.head.probabilities(features), reference, atol=1e-4)
+    assert np.allclose(Head.load(tmp_path).probabilities(features), reference, atol=1e-4)
+
+
+def test_a_head_without_time_is_none():
+    with pytest.raises(TimeIsUp):
+        head.fit(np.eye(4), np.array([0, 1, 0, 1]), np.eye(4), np.array([0, 1, 0, 1]), 2, [1.0], Deadline(0))
+
+
+def test_a_head_that_was_measured_learns_from_the_validation_rows_too():
+    from sklearn.linear_model import LogisticRegression
+
+    random = np.random.default_rng(0)
+    codes = np.arange(60) % 2
+    features = random.normal(size=(60, 3)) + codes[:, None]
+    parts = features[:40], codes[:40], features[40:], codes[40:]
+
+    apart = head.fit(*parts, 2, [1.0], Deadline(None))
+    final = head.fit(*parts, 2, [1.0], Deadline(None), own=True)
+
+    assert np.array_equal(final.probabilities, apart.probabilities)
+    reference = LogisticRegression(C=1.0, max_iter=300).fit(features, codes).predict_proba(features)
+    assert np.allclose(final.head.probabilities(features), reference, atol=1e-4)

@@ -1,0 +1,158 @@
+"""Each algorithm on series that it must be able to forecast, and on such that nobody can."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from airflow_automl.local.training.engines.timeseries import naive
+from airflow_automl.local.training.engines.timeseries.algorithms import base
+from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, OutOfTime
+from airflow_automl.local.training.engines.timeseries.algorithms.catalog import ALGORITHMS, available, forecaster
+from airflow_automl.local.training.engines.timeseries.backtest import Backtest
+from airflow_automl.local.training.engines.timeseries.metrics import Window, measure
+from tests.unit.local.training.engines.timeseries.conftest import config, panel_of, weekly
+
+needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
+EVERY = [pytest.param(name, marks=[needs_torch] if ALGORITHMS[name].needs else []) for name in ALGORITHMS]
+
+
+def brief() -> Context:
+    """Networks train for as long as they may: here it is a moment, however slow the machine."""
+    return Context(until=time.monotonic() + 600)
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec("torch") is not None:
+        from airflow_automl.local.training.engines.timeseries.algorithms import windows
+
+        monkeypatch.setattr(windows, "_STEPS", 100)
+        monkeypatch.setattr(windows, "_BATCH", 16)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_weekly_pattern_is_found_and_survives_being_stored(name: str, tmp_path: Path) -> None:
+    panel = panel_of(weekly(items=2, days=70), config(horizon=7))
+    past = panel.before(7, shortest=4)
+    truth = panel.truth([series.key for series in past.series], 7)
+
+    model = forecaster(name).fit(past, brief())
+    said, failed = naive.tidy(past, model.forecast(past, brief()))
+
+    assert said.shape == (2, 7, 4)
+    assert failed == 0
+    assert (np.diff(said[..., 1:], axis=-1) >= 0).all()
+    found = measure(Window(truth, naive.scale(past)), said, (10, 50, 90))
+    # The pattern's own amplitude is 5 around 20 and 40; without it the error is about 11 %.
+    assert found["WAPE"] < (0.2 if name == "deepar" else 0.08)
+    model.save(tmp_path)
+    again = forecaster(name).load(tmp_path, {})
+    assert again.forecast(past, brief()) == pytest.approx(model.forecast(past, brief()))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_series_that_say_nothing_do_no_harm(name: str) -> None:
+    days = pd.date_range("2024-01-01", periods=40)
+    parts = [
+        pd.DataFrame({"item": "constant", "ts": days, "y": 7.0}),
+        pd.DataFrame({"item": "nothing", "ts": days, "y": 0.0}),
+        pd.DataFrame({"item": "short", "ts": days[-3:], "y": [1.0, 2.0, 3.0]}),
+        pd.DataFrame({"item": "single", "ts": days[-1:], "y": [5.0]}),
+    ]
+    panel = panel_of(pd.concat(parts).assign(ts=lambda f: f["ts"].dt.strftime("%Y-%m-%d")), config(horizon=3))
+
+    model = forecaster(name).fit(panel, brief())
+    said, _ = naive.tidy(panel, model.forecast(panel, brief()))
+
+    assert np.isfinite(said).all()
+    assert (said >= 0).all()
+    assert said[0] == pytest.approx(7, abs=1e-6)
+    assert said[1] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["prophet", pytest.param("cnn-qr", marks=needs_torch)])
+def test_known_columns_and_holidays_are_used(name: str) -> None:
+    from airflow_automl.local.training.data.frame import Feature
+    from airflow_automl.local.training.data.types import Kind
+
+    random = np.random.default_rng(2)
+    days = pd.date_range("2024-01-01", periods=107)
+    promo = random.integers(0, 2, 107).astype(float)
+    y = 10 + 20 * promo + random.normal(size=107)
+    rows = pd.DataFrame({"item": "a", "ts": days.strftime("%Y-%m-%d"), "y": y.round(2), "promo": promo})
+    rows.loc[100:, "y"] = np.nan
+    panel = panel_of(rows, config(horizon=7, HolidayConfig=[{"CountryCode": "US"}]), [Feature("promo", Kind.FLOAT)])
+    assert panel.known == (True, True)
+
+    said = forecaster(name).fit(panel, brief()).forecast(panel, brief())[0, :, 0]
+
+    assert np.corrcoef(said, promo[100:])[0, 1] > 0.8
+
+
+def test_long_seasons_are_taken_out_before_ets_and_arima() -> None:
+    hours = pd.date_range("2024-01-01", periods=24 * 16, freq="h")
+    y = 50 + 20 * np.sin(2 * np.pi * hours.hour / 24) + 10 * (hours.dayofweek < 5)
+    rows = pd.DataFrame({"item": "a", "ts": hours.strftime("%Y-%m-%d %H:%M:%S"), "y": y})
+    panel = panel_of(rows, config(horizon=24, frequency="1H"))
+    past = panel.before(24, shortest=4)
+    truth = panel.truth([("a",)], 24)
+    for name in ("ets", "arima"):
+        said = forecaster(name).fit(past, brief()).forecast(past, brief())
+        assert np.abs(said[..., 0] - truth).mean() < 1
+
+
+def test_without_time_nothing_is_begun() -> None:
+    panel = panel_of(weekly(), config())
+    for name in available(ALGORITHMS)[0]:
+        over = Context(until=time.monotonic() - 1)
+        with pytest.raises(OutOfTime):
+            forecaster(name).fit(panel, over).forecast(panel, over)
+
+
+def test_far_too_many_series_for_the_time_are_found_out_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
+    # A second for each of them, on a clock that nothing else moves.
+    monkeypatch.setattr(base, "time", SimpleNamespace(monotonic=lambda: float(len(done))))
+    with pytest.raises(OutOfTime):
+        Context(until=1000.0).each(done.append, range(100_000))
+    assert len(done) == 20
+    done.clear()
+    Context(until=1000.0).each(done.append, range(900))
+    assert len(done) == 900
+    with pytest.raises(OutOfTime):
+        Context(until=1000.0).each(done.append, range(200))
+
+
+def test_work_is_spread_over_threads_in_order() -> None:
+    assert Context(threads=3).each(lambda n: n * n, range(50)) == [n * n for n in range(50)]
+
+
+def test_backtests_look_at_the_last_two_horizons_only() -> None:
+    panel = panel_of(weekly(items=2, days=30), config(horizon=5))
+    backtest = Backtest.over(panel)
+    assert backtest.steps == (10, 5)
+    assert [past.longest for past in backtest.pasts] == [20, 25]
+    assert backtest.training.longest == 20
+    assert backtest.windows[0].truth[0].tolist() == panel.series[0].target[20:25].tolist()
+    assert backtest.windows[1].truth[1].tolist() == panel.series[1].target[25:].tolist()
+
+
+def test_the_shortest_history_there_can_be_has_a_backtest() -> None:
+    rows = weekly(items=1, days=4)
+    backtest = Backtest.over(panel_of(rows, config(horizon=1)))
+    assert backtest.steps == (1,)
+    assert backtest.pasts[0].longest == 3
+
+
+def test_the_naive_forecast_repeats_the_last_season() -> None:
+    panel = panel_of(weekly(items=1, days=21, noise=0), config(horizon=9))
+    said = naive.forecast(panel)[0]
+    assert said[:, 0].tolist() == [*panel.series[0].target[-7:], *panel.series[0].target[-7:-5]]
+    assert said[0] == pytest.approx([said[0, 0]] * 4)

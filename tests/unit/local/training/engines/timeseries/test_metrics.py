@@ -1,0 +1,67 @@
+"""The published definitions, computed by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from airflow_automl.local.training.engines.timeseries import metrics
+from airflow_automl.local.training.engines.timeseries.ensemble import blend, judge, weigh
+from airflow_automl.local.training.engines.timeseries.metrics import Window
+
+WINDOW = Window(truth=np.array([[10.0, 20.0], [0.0, 40.0]]), scale=np.array([5.0, np.nan]))
+# mean, p10, p90
+SAID = np.array([[[12.0, 5, 15], [16, 25, 30]], [[4, 0, 5], [40, 30, 50]]])
+
+
+def test_the_metrics_are_those_that_amazon_publishes() -> None:
+    found = metrics.measure(WINDOW, SAID, (10, 90))
+    assert found["RMSE"] == pytest.approx(np.sqrt((4 + 16 + 16 + 0) / 4))
+    assert found["WAPE"] == pytest.approx((2 + 4 + 4 + 0) / 70)
+    # The step at which nothing happened is left out.
+    assert found["MAPE"] == pytest.approx((0.2 + 0.2 + 0) / 3)
+    # The series without a naive error is left out.
+    assert found["MASE"] == pytest.approx((2 / 5 + 4 / 5) / 2)
+    p10 = 0.1 * 5 + 0.9 * 5 + 0 + 0.1 * 10
+    p90 = 0.1 * 5 + 0.1 * 10 + 0.1 * 5 + 0.1 * 10
+    assert metrics.quantile_losses(WINDOW, SAID, (10, 90)) == pytest.approx({"p10": 2 * p10 / 70, "p90": 2 * p90 / 70})
+    assert found["AverageWeightedQuantileLoss"] == pytest.approx((p10 + p90) / 70)
+
+
+def test_coverage_is_how_often_the_truth_is_not_above_a_quantile() -> None:
+    assert metrics.coverage([WINDOW], [SAID], (10, 90)) == {"p10": 0.5, "p90": 1.0}
+
+
+def test_what_is_undefined_is_left_out() -> None:
+    nothing = Window(np.zeros((1, 2)), np.array([0.0]))
+    assert set(metrics.measure(nothing, np.ones((1, 2, 2)), (50,))) == {"RMSE"}
+    perfect = metrics.measure(nothing, np.zeros((1, 2, 2)), (50,))
+    assert perfect == {"AverageWeightedQuantileLoss": 0.0, "WAPE": 0.0, "RMSE": 0.0}
+
+
+def test_items_are_measured_by_themselves() -> None:
+    first, second = metrics.measure_items(WINDOW, SAID, (10, 90))
+    assert first["WAPE"] == pytest.approx(6 / 30)
+    assert "MASE" not in second
+
+
+def constant(value: float) -> np.ndarray:
+    return np.full((1, 2, 2), value)
+
+
+def test_the_ensemble_prefers_what_was_right_and_is_judged_on_what_it_has_not_seen() -> None:
+    windows = [Window(np.full((1, 2), 10.0), np.ones(1)), Window(np.full((1, 2), 20.0), np.ones(1))]
+    forecasts = {"good": [constant(11), constant(19)], "bad": [constant(30), constant(60)]}
+    weights = weigh(windows, forecasts, "WAPE", (50,))
+    assert sum(weights.values()) == pytest.approx(1)
+    assert weights["good"] > 0.95
+    # Errors that cancel out make two algorithms better than each of them.
+    both = {"low": [constant(8), constant(18)], "high": [constant(12), constant(22)]}
+    assert weigh(windows, both, "WAPE", (50,)) == pytest.approx({"low": 0.5, "high": 0.5}, abs=0.06)
+    # Right in one window only: weights for a window come from the other one.
+    split = {"early": [constant(10), constant(0)], "late": [constant(0), constant(20)]}
+    found = judge(windows, split, "WAPE", (50,))
+    assert found[0][0, 0, 0] < 1
+    assert found[1][0, 0, 0] < 1
+    assert judge(windows[:1], {name: parts[:1] for name, parts in split.items()}, "WAPE", (50,))[0][0, 0, 0] == 5
+    assert blend({"a": constant(1), "b": constant(3)}, {"a": 0.25, "b": 0.75})[0, 0, 0] == 2.5
