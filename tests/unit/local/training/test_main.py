@@ -18,7 +18,7 @@ from airflow_automl.contract.metrics import best, candidate_metrics
 from airflow_automl.local.models import artifacts
 from airflow_automl.local.training.engines import metrics
 from tests.local_s3 import Bucket, bucket, s3_endpoint
-from tests.unit.local import training
+from tests.unit.local.training import running as training
 
 __all__ = ["bucket", "s3_endpoint"]
 

@@ -10,7 +10,7 @@ from typing import Any
 from airflow_automl.local.models import artifacts
 from airflow_automl.local.models.host import ModelHost
 from airflow_automl.local.training import main as trainer
-from tests.unit.local import training
+from tests.unit.local.training import running as training
 
 
 class Jobs:

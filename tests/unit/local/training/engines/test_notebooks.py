@@ -15,7 +15,7 @@ from airflow_automl.contract import check
 from airflow_automl.local.training import main as trainer
 from airflow_automl.local.training.engines.notebooks import cells
 from tests.local_s3 import BUCKET, Bucket
-from tests.unit.local import training
+from tests.unit.local.training import running as training
 
 
 def table(rows=600):

@@ -20,7 +20,7 @@ from airflow_automl.local.training.engines.generation import engine, language_mo
 from airflow_automl.local.training.engines.generation.serving import load_model
 from tests import tiny_language_model as tiny
 from tests.local_s3 import BUCKET, Bucket
-from tests.unit.local import training
+from tests.unit.local.training import running as training
 
 pytest.importorskip("torch", reason="the extra 'llm' is not installed")
 pytest.importorskip("peft", reason="the extra 'llm' is not installed")

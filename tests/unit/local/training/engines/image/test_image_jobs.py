@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from airflow_automl.local.models import artifacts, weights
 from airflow_automl.local.training.engines.classification import reports
 from airflow_automl.local.training.engines.image import cnn
-from tests.unit.local import training
+from tests.unit.local.training import running as training
 from tests.unit.local.training.engines.classifying import Jobs, channel, completed, failure, partial_failures, serve
 
 PROBLEM = {"ImageClassificationJobConfig": {}}

@@ -15,7 +15,7 @@ from airflow_automl.local.training.engines.classification import course, reports
 from airflow_automl.local.training.engines.classification.samples import Samples
 from airflow_automl.local.training.engines.classification.timing import Deadline, TimeIsUp
 from airflow_automl.local.training.engines.text.minilm import Encoder, MiniLm
-from tests.unit.local import training
+from tests.unit.local.training import running as training
 from tests.unit.local.training.engines.classifying import Jobs, channel, completed, failure, partial_failures, serve
 
 KEYS = {"SAGEMAKER_INFERENCE_OUTPUT": "predicted_label,probability,probabilities,labels"}

@@ -21,7 +21,7 @@ from airflow_automl.local.training.engines.timeseries.algorithms import catalog
 from airflow_automl.report import build, render
 from airflow_automl.report.insights import read as read_insights
 from tests.local_s3 import BUCKET, Bucket
-from tests.unit.local import training
+from tests.unit.local.training import running as training
 from tests.unit.local.training.engines.classifying import Jobs, channel, failure
 from tests.unit.local.training.engines.timeseries.conftest import config, weekly
 from tests.unit.report.samples import describe

@@ -19,7 +19,7 @@ from airflow_automl.local.training import main as trainer
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.tabular.tuning import engine, plan
 from airflow_automl.local.training.engines.tabular.tuning.trial import Clock
-from tests.unit.local import training
+from tests.unit.local.training import running as training
 
 PHASES = [
     "Starting",
