@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow.sdk.plugins_manager import AirflowPlugin
-
 from airflow_automl import xcom
+from airflow_automl.compat import AirflowPlugin
 from airflow_automl.exceptions import AutoMLValidationError, NoBestCandidate
 
 __all__ = [

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
-
+from airflow_automl.compat import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow_automl.exceptions import (
     AutoMLQuotaExceeded,
     AutoMLTerminalError,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow_automl.compat import AirflowException, BaseOperator
 
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
@@ -72,6 +72,4 @@ def told_to_end(subject: str) -> Exception:
 
     :param subject: what the task is about, such as ``AutoML job churn-1``.
     """
-    from airflow.sdk.exceptions import AirflowException
-
     return AirflowException(f"the worker was told to end this task: {subject} is stopped, if there is one by now")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.bases.skipmixin import SkipMixin
-
+from airflow_automl.compat import SkipMixin
 from airflow_automl.exceptions import AutoMLValidationError, CandidateRejected
 from airflow_automl.operators._downstream import CandidateOperator, document
 

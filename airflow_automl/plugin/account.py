@@ -217,6 +217,6 @@ class Account:
 def _content(connection: str | None) -> int:
     if connection is None:
         return 0
-    from airflow.sdk import BaseHook
+    from airflow_automl.compat import BaseHook
 
     return hash(BaseHook.get_connection(connection).get_uri())

@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
-from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 from airflow.triggers.base import StartTriggerArgs
 
 from airflow_automl import settings, xcom
+from airflow_automl.compat import AirflowSensorTimeout, AirflowSkipException
 from airflow_automl.contract import is_terminal
 from airflow_automl.ends import Acceptance, TransitionLog
 from airflow_automl.exceptions import (

@@ -11,8 +11,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
-from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
+from airflow_automl.compat import AdvanceItem, SharedStreamProducer, asset_state_stores
 from airflow_automl.contract import JobStatus, documents, is_terminal
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
@@ -191,14 +191,14 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
     async def _load(self, snapshot: Snapshot) -> Progress:
         from airflow_automl.triggers._watcher.ended import Progress
 
-        found = [document for store in self._stores() if (document := await store.aget(self._key))]
+        found = [document for store in asset_state_stores(self) if (document := await store.aget(self._key))]
         if not found:
             return Progress(snapshot.now, snapshot.now)
         return min((Progress.read(document) for document in found), key=lambda progress: progress.after)
 
     def _receipt(self, document: dict[str, Any]) -> Callable[[], Awaitable[None]]:
         async def save() -> None:
-            for store in self._stores():
+            for store in asset_state_stores(self):
                 await store.aset(self._key, document)
 
         return save
@@ -208,14 +208,6 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
         """The state's key: an asset may have several watchers, each of which comes as far as it can."""
         watched = {name: value for name, value in self.serialize()[1].items() if name != "poll_interval"}
         return f"{PROGRESS_KEY}.{hashlib.sha256(json.dumps(watched, sort_keys=True).encode()).hexdigest()[:12]}"
-
-    def _stores(self) -> list[Any]:
-        """Return the state store of each asset; equal watchers of several assets share a trigger."""
-        accessors = self.asset_state_store
-        if accessors is None:
-            return []
-        # There is no public way to go through them.
-        return [*accessors._by_name.values(), *accessors._by_uri.values()]
 
 
 class _Producer(SharedStreamProducer):

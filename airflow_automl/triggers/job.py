@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_automl.compat import stops_when_cancelled
 from airflow_automl.contract import is_terminal
 from airflow_automl.contract.documents import json_safe
 from airflow_automl.ends import TransitionLog
@@ -30,6 +31,7 @@ __all__ = ["SageMakerAutoMLJobTrigger"]
 _LAST_LOOK, _STOP, _ON_KILL = 10.0, 60.0, 25.0
 
 
+@stops_when_cancelled
 class SageMakerAutoMLJobTrigger(BaseTrigger):
     """Wait until an AutoML job has ended, and say how in one event (:mod:`airflow_automl.triggers.events`).
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_automl.compat import stops_when_cancelled
 from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
 from airflow_automl.naming import adopted_since
 from airflow_automl.triggers.killed import is_given_up
@@ -23,6 +24,7 @@ __all__ = ["SageMakerResourceTrigger"]
 _ON_KILL = 25.0
 
 
+@stops_when_cancelled
 class SageMakerResourceTrigger(BaseTrigger):
     """Wait until an endpoint or a transform job has come to rest, and say so in one event.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow.observability import stats
+from airflow_automl.compat import stats
 
 __all__ = ["call", "event_latency", "poll", "watched"]
 

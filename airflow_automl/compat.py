@@ -1,0 +1,266 @@
+"""The only module that knows Airflow's versions, from 3.0.6 on.
+
+The other modules import from here what moved between Airflow's versions, or what an older one lacks. Each entry names
+the Airflow that made it superfluous: delete it when that is the oldest Airflow that this package supports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from airflow import __version__
+from airflow.sdk import BaseOperator as _BaseOperator
+
+if TYPE_CHECKING:
+    from airflow.observability import stats
+    from airflow.sdk import BaseHook, BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
+    from airflow.sdk.bases.skipmixin import SkipMixin
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+        TaskDeferred,
+        XComNotFound,
+    )
+    from airflow.sdk.plugins_manager import AirflowPlugin
+    from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
+
+__all__ = [
+    "AIRFLOW",
+    "HAS_PAGES",
+    "AdvanceItem",
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowPlugin",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "BaseHook",
+    "BaseOperator",
+    "ExceptionRetryPolicy",
+    "RetryAction",
+    "RetryRule",
+    "SharedStreamProducer",
+    "SkipMixin",
+    "TaskDeferred",
+    "XComNotFound",
+    "asset_state_stores",
+    "stats",
+    "stops_when_cancelled",
+]
+
+#: Major and minor version of the installed Airflow.
+AIRFLOW: Final = tuple(int(part) for part in __version__.split(".")[:2])
+
+#: Whether the web interface shows pages of plugins. Delete at 3.1.
+HAS_PAGES: Final = AIRFLOW >= (3, 1)
+
+_Trigger = TypeVar("_Trigger", bound=type)
+
+#: What moved: since which Airflow it has the new place, that place, the place before. Delete each at its version.
+_MOVED: Final[dict[str, tuple[tuple[int, int], str, str]]] = {
+    "BaseHook": ((3, 1), "airflow.sdk", "airflow.hooks.base"),
+    "AirflowException": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
+    "AirflowFailException": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
+    "AirflowPlugin": ((3, 2), "airflow.sdk.plugins_manager", "airflow.plugins_manager"),
+    "AirflowSensorTimeout": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
+    "AirflowSkipException": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
+    "SkipMixin": ((3, 2), "airflow.sdk.bases.skipmixin", "airflow.providers.standard.utils.skipmixin"),
+    "TaskDeferred": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
+    "XComNotFound": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
+}
+
+#: What 3.3 brought, with this module's replacement, if any is needed.
+_SINCE_3_3: Final[dict[str, tuple[str, str]]] = {
+    "AdvanceItem": ("airflow.triggers.shared_stream", ""),
+    "BaseOperator": ("airflow.sdk", "_OperatorWithRetryPolicy"),
+    "ExceptionRetryPolicy": ("airflow.sdk", "_RetryPolicy"),
+    "RetryAction": ("airflow.sdk", "_Action"),
+    "RetryRule": ("airflow.sdk", "_Rule"),
+    "SharedStreamProducer": ("airflow.triggers.shared_stream", ""),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first asked for: a DAG parse needs few of them."""
+    if name in _MOVED:
+        since, new, old = _MOVED[name]
+        found = getattr(importlib.import_module(new if since <= AIRFLOW else old), name)
+    elif name in _SINCE_3_3:
+        module, replacement = _SINCE_3_3[name]
+        if AIRFLOW >= (3, 3):
+            found = getattr(importlib.import_module(module), name)
+        else:
+            found = globals().get(replacement, object)
+    elif name == "stats":
+        found = _stats()
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def _stats() -> Any:
+    """Return what has ``incr``, ``gauge`` and ``timing``: a class before 3.3, in another place before 3.2."""
+    if AIRFLOW < (3, 2):
+        return importlib.import_module("airflow.stats").Stats
+    module = importlib.import_module("airflow.observability.stats")
+    return module if AIRFLOW >= (3, 3) else module.Stats
+
+
+# --- Retry policies. Delete at 3.3, which has them. -------------------------------------------------------------------
+
+
+class _Action(Enum):
+    RETRY = "retry"
+    FAIL = "fail"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What to do about one kind of exception. The delay is the task's own ``retry_delay``, whatever is given here."""
+
+    exception: type[BaseException]
+    action: _Action
+    retry_delay: timedelta | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class _RetryPolicy:
+    """The first rule that fits decides."""
+
+    rules: list[_Rule]
+
+    def evaluate(self, exception: BaseException, try_number: int, max_tries: int) -> _Rule:
+        """Return the rule for an exception; one with the action ``DEFAULT`` if none fits."""
+        fitting = (rule for rule in self.rules if isinstance(exception, rule.exception))
+        return next(fitting, _Rule(BaseException, _Action.DEFAULT))
+
+
+class _OperatorWithRetryPolicy(_BaseOperator):
+    """Takes ``retry_policy``, and ends a task for good where its policy says so.
+
+    :param retry_policy: what :func:`airflow_automl.retries.automl_retry_policy` returns.
+    """
+
+    def __init__(self, *, retry_policy: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.retry_policy: Any = retry_policy
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "execute" in vars(cls):
+            execute: Callable[..., Any] = cls.execute
+
+            @wraps(execute)
+            def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+                with self._heeding_policy():
+                    return execute(self, *args, **kwargs)
+
+            cls.execute = run  # type: ignore[method-assign]
+
+    def resume_execution(self, *args: Any, **kwargs: Any) -> Any:
+        """Continue after a deferral; called by Airflow."""
+        with self._heeding_policy():
+            return super().resume_execution(*args, **kwargs)
+
+    @contextmanager
+    def _heeding_policy(self) -> Iterator[None]:
+        """Raise ``AirflowFailException``, after which Airflow does not retry, if the policy says "fail"."""
+        try:
+            yield
+        except Exception as error:
+            from airflow.exceptions import AirflowFailException
+
+            policy = self.retry_policy
+            if policy is None or policy.evaluate(error, 0, 0).action is not _Action.FAIL:
+                raise
+            raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+
+
+# --- Triggers. Delete at 3.3, which calls `on_kill` of triggers and has a state store for assets. ---------------------
+
+
+def stops_when_cancelled(trigger: _Trigger) -> _Trigger:
+    """Class decorator: call the trigger's ``on_kill`` when its ``run`` is cancelled.
+
+    That is all that a triggerer before 3.3 does when a user marks or clears a deferred task. It does the same to a
+    trigger that another triggerer has taken over: ``on_kill`` asks Airflow for the task's state before it stops
+    anything. A triggerer that ends cancels no trigger.
+    """
+    if AIRFLOW >= (3, 3):
+        return trigger
+    run: Callable[[Any], AsyncIterator[Any]] = trigger.run  # type: ignore[attr-defined]
+
+    @wraps(run)
+    async def run_until_cancelled(self: Any) -> AsyncIterator[Any]:
+        try:
+            async for event in run(self):
+                yield event
+        except asyncio.CancelledError:
+            await self.on_kill()
+            raise
+
+    trigger.run = run_until_cancelled  # type: ignore[attr-defined]
+    return trigger
+
+
+def asset_state_stores(trigger: Any) -> list[Any]:
+    """Return where an event trigger keeps its state: one store for each asset that it watches.
+
+    :param trigger: the running trigger.
+    :return: objects with ``aget(key)`` and ``aset(key, value)``, for JSON values. Before 3.3 it is one store that keeps
+        each key as an Airflow variable. It is empty outside a triggerer.
+    """
+    if AIRFLOW < (3, 3):
+        return [_Variables()] if trigger.trigger_id is not None else []
+    accessors = trigger.asset_state_store
+    if accessors is None:
+        return []
+    # There is no public way to iterate over them.
+    return [*accessors._by_name.values(), *accessors._by_uri.values()]
+
+
+class _Variables:
+    """Airflow's variables as a state store."""
+
+    async def aget(self, key: str) -> Any:
+        """Return a value, or ``None``."""
+        from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+        from airflow.sdk.execution_time.comms import GetVariable
+
+        try:
+            return json.loads((await _ask(GetVariable(key=key))).value)
+        except AirflowRuntimeError as error:
+            if error.error.error is ErrorType.VARIABLE_NOT_FOUND:
+                return None
+            raise
+
+    async def aset(self, key: str, value: Any) -> None:
+        """Keep a value."""
+        from airflow.sdk.execution_time.comms import PutVariable
+
+        text = json.dumps(value)
+        await _ask(PutVariable(key=key, value=text, description="Progress of a SageMakerAutoMLEventTrigger"))
+
+
+async def _ask(message: Any) -> Any:
+    """Send a message to the triggerer's supervisor, and return its answer."""
+    from airflow.sdk.exceptions import AirflowRuntimeError
+    from airflow.sdk.execution_time import comms, task_runner
+
+    answer = await task_runner.SUPERVISOR_COMMS.asend(message)
+    if isinstance(answer, comms.ErrorResponse):
+        raise AirflowRuntimeError(error=answer)
+    return answer
