@@ -11,14 +11,14 @@ from airflow_automl.local.errors import ServiceError
 from airflow_automl.local.jobs.supervisor import DeploymentFailed
 
 if TYPE_CHECKING:
-    from airflow_automl.local.service import Service
+    from airflow_automl.local.api.backend import Backend
     from airflow_automl.local.state.jobs import Job
 
 #: Marks what a job made, so that a restart in the middle finds it again.
 _OWNER = "automl-job"
 
 
-async def deploy(service: Service, job: Job) -> str:
+async def deploy(backend: Backend, job: Job) -> str:
     """Make a model, an endpoint configuration and an endpoint of a job's best candidate.
 
     What an earlier, interrupted try made is used again.
@@ -26,7 +26,7 @@ async def deploy(service: Service, job: Job) -> str:
     :return: the endpoint's name.
     :raises DeploymentFailed: where there is no such endpoint in the end.
     """
-    candidate = service.jobs.candidate(job.name, job.best or "") or {}
+    candidate = backend.jobs.candidate(job.name, job.best or "") or {}
     containers = _containers(candidate)
     name = f"{job.name}-best"
     endpoint_name = _endpoint_name(job)
@@ -41,13 +41,13 @@ async def deploy(service: Service, job: Job) -> str:
     config = {"EndpointConfigName": name, "ProductionVariants": [variant], "Tags": tags}
     endpoint = {"EndpointName": endpoint_name, "EndpointConfigName": name, "Tags": tags}
     try:
-        _make(service, job, models.create, model, service.arn(models.KIND, name))
-        _make(service, job, endpoint_configs.create, config, service.arn(endpoint_configs.KIND, name))
-        _make(service, job, endpoints.create, endpoint, service.arn(endpoints.KIND, endpoint_name))
+        _make(backend, job, models.create, model, backend.arn(models.KIND, name))
+        _make(backend, job, endpoint_configs.create, config, backend.arn(endpoint_configs.KIND, name))
+        _make(backend, job, endpoints.create, endpoint, backend.arn(endpoints.KIND, endpoint_name))
     except ServiceError as error:
         raise DeploymentFailed(f"the best candidate could not be deployed: {error.message}") from error
-    await service.deployments.settled(endpoint_name)
-    found = service.resources.find(endpoints.KIND, endpoint_name)
+    await backend.deployments.settled(endpoint_name)
+    found = backend.resources.find(endpoints.KIND, endpoint_name)
     if found is None:
         raise DeploymentFailed(f"the endpoint {endpoint_name!r} was deleted while it was being made")
     if found.status != "InService":
@@ -57,31 +57,31 @@ async def deploy(service: Service, job: Job) -> str:
     return endpoint_name
 
 
-async def abandon(service: Service, job: Job) -> None:
+async def abandon(backend: Backend, job: Job) -> None:
     """Take back what an unfinished deployment made."""
     name = f"{job.name}-best"
-    endpoint = service.resources.find(endpoints.KIND, _endpoint_name(job))
-    if endpoint is not None and _owned(service, job, endpoint.arn):
-        service.deployments.remove(endpoint)
+    endpoint = backend.resources.find(endpoints.KIND, _endpoint_name(job))
+    if endpoint is not None and _owned(backend, job, endpoint.arn):
+        backend.deployments.remove(endpoint)
     for kind in (endpoint_configs.KIND, models.KIND):
-        found = service.resources.find(kind, name)
-        if found is not None and _owned(service, job, found.arn):
-            service.resources.remove(kind, name)
+        found = backend.resources.find(kind, name)
+        if found is not None and _owned(backend, job, found.arn):
+            backend.resources.remove(kind, name)
 
 
 def _make(
-    service: Service,
+    backend: Backend,
     job: Job,
-    create: Callable[[Service, dict[str, Any]], Mapping[str, Any]],
+    create: Callable[[Backend, dict[str, Any]], Mapping[str, Any]],
     request: dict[str, Any],
     arn: str,
 ) -> None:
-    if not _owned(service, job, arn):
-        create(service, request)
+    if not _owned(backend, job, arn):
+        create(backend, request)
 
 
-def _owned(service: Service, job: Job, arn: str) -> bool:
-    return {"Key": _OWNER, "Value": job.name} in service.resources.tags(arn)
+def _owned(backend: Backend, job: Job, arn: str) -> bool:
+    return {"Key": _OWNER, "Value": job.name} in backend.resources.tags(arn)
 
 
 def _containers(candidate: Mapping[str, Any]) -> list[dict[str, Any]]:

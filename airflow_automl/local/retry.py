@@ -1,4 +1,4 @@
-"""Waiting for an S3 store that is away: the service starts its own again when that dies, which takes seconds."""
+"""Retries while the S3 store is unreachable: the service restarts its own store within seconds."""
 
 from __future__ import annotations
 
@@ -6,33 +6,34 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["PATIENCE", "away", "patiently"]
+__all__ = ["TIMEOUT", "retrying", "unreachable"]
 
 _T = TypeVar("_T")
 
-PATIENCE = 60.0
-"""Seconds in which a store that is away may come back."""
+TIMEOUT = 60.0
+"""Seconds during which calls of an unreachable store are repeated."""
 
 _PAUSE = 0.5
 
 
-def patiently(work: Callable[[], _T]) -> _T:
-    """Do something with the store; where it is away, do it again until it is back or :data:`PATIENCE` is over.
+def retrying(work: Callable[[], _T]) -> _T:
+    """Call ``work``; if the store is unreachable, call it again until :data:`TIMEOUT` is over.
 
-    :param work: what to do; it may be begun more than once.
+    :param work: uses the store; it may be called more than once.
+    :return: what ``work`` returns.
     """
-    ends = time.monotonic() + PATIENCE
+    ends = time.monotonic() + TIMEOUT
     while True:
         try:
             return work()
         except Exception as error:
-            if not away(error) or time.monotonic() >= ends:
+            if not unreachable(error) or time.monotonic() >= ends:
                 raise
             time.sleep(_PAUSE)
 
 
-def away(error: BaseException | None) -> bool:
-    """Whether an error says that the store can't be reached or is not ready, rather than that it refuses."""
+def unreachable(error: BaseException | None) -> bool:
+    """Return whether an error says that the store can't be reached or isn't ready, rather than that it refuses."""
     from botocore import exceptions
 
     # An upload's error has what happened as its cause.

@@ -75,7 +75,7 @@ async def _serve(settings: Settings, listener: socket.socket, host: str, ready: 
 
     service = Service(settings)
     config = uvicorn.Config(
-        Application(service),
+        Application(service, service.runtime, service.others, service.signatures),
         loop="none",
         http="httptools",
         ws="none",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_automl.local import one_click, processes
-from airflow_automl.local.http.moto import Foreign
+from airflow_automl.local.http.moto import OtherServices
 from airflow_automl.local.http.signatures import Signatures
 from airflow_automl.local.jobs.executors import local as trainers
 from airflow_automl.local.jobs.supervisor import Supervisor
@@ -24,8 +24,9 @@ from airflow_automl.local.state.database import Database
 from airflow_automl.local.state.folder import DataFolder, ServiceInfo
 from airflow_automl.local.state.jobs import JobStore
 from airflow_automl.local.state.resources import ResourceStore
-from airflow_automl.local.storage import s3
-from airflow_automl.local.storage.s3 import Credentials, ExternalStore, SeaweedFS
+from airflow_automl.local.storage import client as s3
+from airflow_automl.local.storage.client import Credentials
+from airflow_automl.local.storage.s3 import BUCKET, ExternalStore, SeaweedFS
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.region, self.account, self.quota = settings.region, settings.account, settings.quota
         self.folder = DataFolder(settings.data_dir)
         self.database = Database(self.folder.database)
         self.jobs = JobStore(self.database)
@@ -77,7 +79,7 @@ class Service:
             self.store = SeaweedFS(self.folder.s3, self.credentials, settings.region)
         else:
             self.store = ExternalStore(settings.s3_endpoint, self.credentials, settings.region)
-        self.foreign = Foreign(lambda: self.store.endpoint_url)
+        self.others = OtherServices(lambda: self.store.endpoint_url)
         self.host = ModelHost(
             self.folder, self.s3_client, processes.available_cores(), environment=self._weights_environment()
         )
@@ -113,7 +115,7 @@ class Service:
         await self.transforms.stop()
         await self.deployments.stop()
         await self.host.stop()
-        self.foreign.close()
+        self.others.close()
         await self.store.stop()
         self.database.close()
 
@@ -129,12 +131,16 @@ class Service:
             account=self.settings.account,
             access_key_id=self.credentials.access_key_id,
             secret_access_key=self.credentials.secret_access_key,
-            bucket=s3.BUCKET,
+            bucket=BUCKET,
         )
 
     def arn(self, kind: str, name: str) -> str:
         """The ARN of something of SageMaker's (R3)."""
-        return f"arn:aws:sagemaker:{self.settings.region}:{self.settings.account}:{kind}/{name}"
+        return f"arn:aws:sagemaker:{self.region}:{self.account}:{kind}/{name}"
+
+    def jobs_changed(self) -> None:
+        """Tell the supervisor that a job was created or is to be stopped."""
+        self.supervisor.wake()
 
     def s3_client(self) -> Any:
         """An S3 client for the calling thread."""

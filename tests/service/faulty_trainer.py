@@ -19,7 +19,7 @@ from typing import Any
 import lightgbm
 import xgboost
 
-from airflow_automl.local import retry as patience
+from airflow_automl.local import retry
 from airflow_automl.local.training.main import main
 
 folder = Path(sys.argv[1])
@@ -48,5 +48,5 @@ match fault:
     case "pause" | "lost":
         setattr(lightgbm, "train", when_told)  # noqa: B010 - a name that a type checker may not see through
         if fault == "lost":
-            patience.PATIENCE = 1.0
+            retry.TIMEOUT = 1.0
 sys.exit(main(sys.argv[1:2]))

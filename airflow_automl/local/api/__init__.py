@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from airflow_automl.local.api import endpoint_configs, endpoints, jobs, models, registry, tags, transform_jobs
 
 if TYPE_CHECKING:
-    from airflow_automl.local.service import Service
+    from airflow_automl.local.api.backend import Backend
 
 #: Takes the service and a request that passed all checks; returns the answer's members.
-Operation = Callable[["Service", dict[str, Any]], Mapping[str, Any]]
+Operation = Callable[["Backend", dict[str, Any]], Mapping[str, Any]]
 
 OPERATIONS: Mapping[str, Operation] = {
     **jobs.OPERATIONS,

@@ -10,13 +10,13 @@ from airflow_automl.local.api.paging import list_resources
 from airflow_automl.local.errors import invalid
 
 if TYPE_CHECKING:
-    from airflow_automl.local.service import Service
+    from airflow_automl.local.api.backend import Backend
     from airflow_automl.local.state.resources import Resource
 
 KIND = "endpoint-config"
 
 
-def create(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def create(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """CreateEndpointConfig."""
     names = set()
     for index, variant in enumerate(request["ProductionVariants"]):
@@ -26,7 +26,7 @@ def create(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
         names.add(variant["VariantName"])
         if "ModelName" not in variant:
             raise invalid(f"{path}.ModelName: is required and missing; give the name of a model")
-        models.existing(service, variant["ModelName"])
+        models.existing(backend, variant["ModelName"])
         if ("ServerlessConfig" in variant) == ("InstanceType" in variant):
             raise invalid(f"{path}: exactly one of ServerlessConfig and InstanceType must be given")
         if "InstanceType" in variant and "InitialInstanceCount" not in variant:
@@ -37,27 +37,27 @@ def create(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
         if unsupported in request:
             raise invalid(f"{unsupported}: this service serves in real time only; leave it out")
     name = request["EndpointConfigName"]
-    arn = service.arn(KIND, name)
+    arn = backend.arn(KIND, name)
     document = {key: value for key, value in request.items() if key not in ("EndpointConfigName", "Tags")}
     taken = invalid(f'Cannot create already existing endpoint configuration "{arn}".')
-    service.resources.add(KIND, name, arn, document, taken=taken, tags=request.get("Tags", ()))
+    backend.resources.add(KIND, name, arn, document, taken=taken, tags=request.get("Tags", ()))
     return {"EndpointConfigArn": arn}
 
 
-def existing(service: Service, name: str) -> Resource:
+def existing(backend: Backend, name: str) -> Resource:
     """The endpoint configuration of this name.
 
     :raises ServiceError: ValidationException as AWS answers it.
     """
-    config = service.resources.find(KIND, name)
+    config = backend.resources.find(KIND, name)
     if config is None:
-        raise invalid(f'Could not find endpoint configuration "{service.arn(KIND, name)}".')
+        raise invalid(f'Could not find endpoint configuration "{backend.arn(KIND, name)}".')
     return config
 
 
-def describe(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DescribeEndpointConfig."""
-    config = existing(service, request["EndpointConfigName"])
+    config = existing(backend, request["EndpointConfigName"])
     variants = [{"InitialVariantWeight": 1.0, **variant} for variant in config.document["ProductionVariants"]]
     return {
         "EnableNetworkIsolation": False,
@@ -69,9 +69,9 @@ def describe(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def list_configs(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def list_configs(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListEndpointConfigs."""
-    configs, token = list_resources(service.resources.all(KIND), request)
+    configs, token = list_resources(backend.resources.all(KIND), request)
     summaries = [
         {"EndpointConfigName": config.name, "EndpointConfigArn": config.arn, "CreationTime": config.created}
         for config in configs
@@ -79,9 +79,9 @@ def list_configs(service: Service, request: dict[str, Any]) -> Mapping[str, Any]
     return {"EndpointConfigs": summaries, "NextToken": token}
 
 
-def delete(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DeleteEndpointConfig; endpoints that were made of it go on."""
-    service.resources.remove(KIND, existing(service, request["EndpointConfigName"]).name)
+    backend.resources.remove(KIND, existing(backend, request["EndpointConfigName"]).name)
     return {}
 
 

@@ -11,46 +11,46 @@ from airflow_automl.local.errors import invalid
 from airflow_automl.local.serving.endpoints import variant_named
 
 if TYPE_CHECKING:
-    from airflow_automl.local.service import Service
+    from airflow_automl.local.api.backend import Backend
     from airflow_automl.local.state.resources import Resource
 
 KIND = "endpoint"
 
 
-def create(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def create(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """CreateEndpoint."""
     name = request["EndpointName"]
-    arn = service.arn(KIND, name)
-    config = endpoint_configs.existing(service, request["EndpointConfigName"])
+    arn = backend.arn(KIND, name)
+    config = endpoint_configs.existing(backend, request["EndpointConfigName"])
     document = {"EndpointConfigName": config.name, "Wanted": config.name}
     taken = invalid(f'Cannot create already existing endpoint "{arn}".')
     tags = request.get("Tags", ())
-    service.resources.add(KIND, name, arn, document, taken=taken, status="Creating", tags=tags)
-    service.deployments.begin(name)
+    backend.resources.add(KIND, name, arn, document, taken=taken, status="Creating", tags=tags)
+    backend.deployments.begin(name)
     return {"EndpointArn": arn}
 
 
-def existing(service: Service, name: str) -> Resource:
+def existing(backend: Backend, name: str) -> Resource:
     """The endpoint of this name.
 
     :raises ServiceError: ValidationException as AWS answers it, which its waiters expect.
     """
-    endpoint = service.resources.find(KIND, name)
+    endpoint = backend.resources.find(KIND, name)
     if endpoint is None:
-        raise invalid(f'Could not find endpoint "{service.arn(KIND, name)}".')
+        raise invalid(f'Could not find endpoint "{backend.arn(KIND, name)}".')
     return endpoint
 
 
-def _settled(service: Service, name: str) -> Resource:
-    endpoint = existing(service, name)
+def _settled(backend: Backend, name: str) -> Resource:
+    endpoint = existing(backend, name)
     if endpoint.status in ("Creating", "Updating", "Deleting"):
         raise invalid(f'Cannot update in-progress endpoint "{endpoint.arn}": it is {endpoint.status}; wait for it.')
     return endpoint
 
 
-def describe(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DescribeEndpoint."""
-    endpoint = existing(service, request["EndpointName"])
+    endpoint = existing(backend, request["EndpointName"])
     document = endpoint.document
     answer = {
         "EndpointName": endpoint.name,
@@ -89,9 +89,9 @@ def _variant(variant: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def list_endpoints(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def list_endpoints(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListEndpoints."""
-    endpoints, token = list_resources(service.resources.all(KIND), request)
+    endpoints, token = list_resources(backend.resources.all(KIND), request)
     summaries = [
         {
             "EndpointName": endpoint.name,
@@ -105,11 +105,11 @@ def list_endpoints(service: Service, request: dict[str, Any]) -> Mapping[str, An
     return {"Endpoints": summaries, "NextToken": token}
 
 
-def update(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def update(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """UpdateEndpoint; until the new configuration is loaded, and if it can't be, the old one serves."""
-    endpoint = _settled(service, request["EndpointName"])
-    config = endpoint_configs.existing(service, request["EndpointConfigName"])
-    service.resources.update(
+    endpoint = _settled(backend, request["EndpointName"])
+    config = endpoint_configs.existing(backend, request["EndpointConfigName"])
+    backend.resources.update(
         KIND,
         endpoint.name,
         status="Updating",
@@ -118,13 +118,13 @@ def update(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
         LastDeploymentConfig=request.get("DeploymentConfig"),
         FailureReason=None,
     )
-    service.deployments.begin(endpoint.name)
+    backend.deployments.begin(endpoint.name)
     return {"EndpointArn": endpoint.arn}
 
 
-def update_weights(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def update_weights(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """UpdateEndpointWeightsAndCapacities."""
-    endpoint = _settled(service, request["EndpointName"])
+    endpoint = _settled(backend, request["EndpointName"])
     variants: list[dict[str, Any]] = endpoint.document.get("Variants", [])
     for desired in request["DesiredWeightsAndCapacities"]:
         variant = variant_named(endpoint, desired["VariantName"])
@@ -132,13 +132,13 @@ def update_weights(service: Service, request: dict[str, Any]) -> Mapping[str, An
         variant["Count"] = desired.get("DesiredInstanceCount", variant["Count"])
     if not any(variant["Weight"] > 0 for variant in variants):
         raise invalid("DesiredWeightsAndCapacities: every weight would be 0; at least one must be above 0")
-    service.resources.update(KIND, endpoint.name, Variants=variants)
+    backend.resources.update(KIND, endpoint.name, Variants=variants)
     return {"EndpointArn": endpoint.arn}
 
 
-def delete(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DeleteEndpoint."""
-    service.deployments.remove(_settled(service, request["EndpointName"]))
+    backend.deployments.remove(_settled(backend, request["EndpointName"]))
     return {}
 
 

@@ -11,74 +11,74 @@ from airflow_automl.local.errors import in_use, limit_exceeded, not_found
 from airflow_automl.local.state.database import load
 
 if TYPE_CHECKING:
-    from airflow_automl.local.service import Service
+    from airflow_automl.local.api.backend import Backend
     from airflow_automl.local.state.jobs import Job
 
 _SUMMARY = "name, arn, status, secondary, created, modified, ended, failure, partial"
 
 
-def create_v1(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def create_v1(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """CreateAutoMLJob."""
-    return _create(service, "V1", request)
+    return _create(backend, "V1", request)
 
 
-def create_v2(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def create_v2(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """CreateAutoMLJobV2."""
-    return _create(service, "V2", request)
+    return _create(backend, "V2", request)
 
 
-def _create(service: Service, api: str, request: dict[str, Any]) -> Mapping[str, Any]:
+def _create(backend: Backend, api: str, request: dict[str, Any]) -> Mapping[str, Any]:
     name = request["AutoMLJobName"]
-    arn = service.arn("automl-job", name)
+    arn = backend.arn("automl-job", name)
     tags = request.get("Tags", [])
     kept = {key: value for key, value in request.items() if key != "Tags"}
-    with service.database.transaction():
-        other = service.jobs.find(name)
+    with backend.jobs.database.transaction():
+        other = backend.jobs.find(name)
         if other is not None:
             raise in_use(
                 f"an AutoML job named {other.name!r} exists already ({other.arn}); names are unique whatever their "
                 "case, and can't be used again: choose another AutoMLJobName"
             )
-        running, quota = service.jobs.active(), service.settings.quota
+        running, quota = backend.jobs.active(), backend.quota
         if quota is not None and running >= quota:
             raise limit_exceeded(
                 "The account-level service limit 'Maximum number of concurrently running AutoML jobs' is "
                 f"{quota}, with current utilization of {running} and a request delta of 1; "
                 "wait for a job to end, or start the service with a higher --quota"
             )
-        service.jobs.add(name, arn, api, kept)
-        service.resources.add_tags(arn, tags)
-    service.supervisor.wake()
+        backend.jobs.add(name, arn, api, kept)
+        backend.resources.add_tags(arn, tags)
+    backend.jobs_changed()
     return {"AutoMLJobArn": arn}
 
 
-def describe_v1(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def describe_v1(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DescribeAutoMLJob (R5)."""
-    job = _existing(service, request)
+    job = _existing(backend, request)
     if job.api != "V1":
         raise not_found(
             f"the AutoML job {job.name!r} was made by CreateAutoMLJobV2; describe it with DescribeAutoMLJobV2"
         )
-    return describe.v1(job, _best(service, job))
+    return describe.v1(job, _best(backend, job))
 
 
-def describe_v2(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def describe_v2(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DescribeAutoMLJobV2 (R6)."""
-    job = _existing(service, request)
-    return describe.v2(job, _best(service, job))
+    job = _existing(backend, request)
+    return describe.v2(job, _best(backend, job))
 
 
-def stop(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def stop(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """StopAutoMLJob (R109)."""
-    job = _existing(service, request)
-    if service.jobs.stop(job.name):
-        service.supervisor.wake()
+    job = _existing(backend, request)
+    if backend.jobs.stop(job.name):
+        backend.jobs_changed()
     return {}
 
 
-def list_jobs(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def list_jobs(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListAutoMLJobs (R107)."""
-    rows = service.database.all(
+    rows = backend.jobs.database.all(
         f"SELECT {_SUMMARY} FROM jobs WHERE instr(lower(name), lower(?)) > 0 AND (? IS NULL OR status = ?)",  # noqa: S608
         (request.get("NameContains", ""), request.get("StatusEquals"), request.get("StatusEquals")),
     )
@@ -110,13 +110,13 @@ def list_jobs(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
     return {"AutoMLJobSummaries": summaries, "NextToken": token}
 
 
-def list_candidates(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def list_candidates(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListCandidatesForAutoMLJob (R108)."""
-    job = _existing(service, request)
+    job = _existing(backend, request)
     status, name = request.get("StatusEquals"), request.get("CandidateNameEquals")
     kept = [
         candidate
-        for candidate in service.jobs.candidates(job.name)
+        for candidate in backend.jobs.candidates(job.name)
         if status in (None, candidate["CandidateStatus"]) and name in (None, candidate["CandidateName"])
     ]
     sort_by = request.get("SortBy", "CreationTime")
@@ -138,15 +138,15 @@ def list_candidates(service: Service, request: dict[str, Any]) -> Mapping[str, A
     return {"Candidates": candidates, "NextToken": token}
 
 
-def _existing(service: Service, request: Mapping[str, Any]) -> Job:
-    job = service.jobs.find(request["AutoMLJobName"])
+def _existing(backend: Backend, request: Mapping[str, Any]) -> Job:
+    job = backend.jobs.find(request["AutoMLJobName"])
     if job is None:
         raise not_found(f"no AutoML job is named {request['AutoMLJobName']!r}")
     return job
 
 
-def _best(service: Service, job: Job) -> dict[str, Any] | None:
-    return None if job.best is None else service.jobs.candidate(job.name, job.best)
+def _best(backend: Backend, job: Job) -> dict[str, Any] | None:
+    return None if job.best is None else backend.jobs.candidate(job.name, job.best)
 
 
 OPERATIONS = {

@@ -9,13 +9,13 @@ from airflow_automl.local.api.paging import list_resources
 from airflow_automl.local.errors import invalid
 
 if TYPE_CHECKING:
-    from airflow_automl.local.service import Service
+    from airflow_automl.local.api.backend import Backend
     from airflow_automl.local.state.resources import Resource
 
 KIND = "model"
 
 
-def create(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def create(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """CreateModel."""
     if ("PrimaryContainer" in request) == bool(request.get("Containers")):
         raise invalid("PrimaryContainer, Containers: exactly one of the two must be given")
@@ -26,27 +26,27 @@ def create(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
         if container.get("Mode") == "MultiModel":
             raise invalid(f"container {index + 1}: received Mode MultiModel; this service serves SingleModel")
     name = request["ModelName"]
-    arn = service.arn(KIND, name)
+    arn = backend.arn(KIND, name)
     document = {key: value for key, value in request.items() if key not in ("ModelName", "Tags")}
     taken = invalid(f'Cannot create already existing model "{arn}".')
-    service.resources.add(KIND, name, arn, document, taken=taken, tags=request.get("Tags", ()))
+    backend.resources.add(KIND, name, arn, document, taken=taken, tags=request.get("Tags", ()))
     return {"ModelArn": arn}
 
 
-def existing(service: Service, name: str) -> Resource:
+def existing(backend: Backend, name: str) -> Resource:
     """The model of this name.
 
     :raises ServiceError: ValidationException as AWS answers it, which its waiters expect.
     """
-    model = service.resources.find(KIND, name)
+    model = backend.resources.find(KIND, name)
     if model is None:
-        raise invalid(f'Could not find model "{service.arn(KIND, name)}".')
+        raise invalid(f'Could not find model "{backend.arn(KIND, name)}".')
     return model
 
 
-def describe(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DescribeModel."""
-    model = existing(service, request["ModelName"])
+    model = existing(backend, request["ModelName"])
     return {
         "EnableNetworkIsolation": False,
         **model.document,
@@ -56,16 +56,16 @@ def describe(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def list_models(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def list_models(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListModels."""
-    models, token = list_resources(service.resources.all(KIND), request)
+    models, token = list_resources(backend.resources.all(KIND), request)
     summaries = [{"ModelName": model.name, "ModelArn": model.arn, "CreationTime": model.created} for model in models]
     return {"Models": summaries, "NextToken": token}
 
 
-def delete(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DeleteModel; endpoints that serve it go on."""
-    service.resources.remove(KIND, existing(service, request["ModelName"]).name)
+    backend.resources.remove(KIND, existing(backend, request["ModelName"]).name)
     return {}
 
 

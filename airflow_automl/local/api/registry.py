@@ -9,7 +9,7 @@ from airflow_automl.local.api.paging import list_resources
 from airflow_automl.local.errors import ServiceError, invalid
 
 if TYPE_CHECKING:
-    from airflow_automl.local.service import Service
+    from airflow_automl.local.api.backend import Backend
     from airflow_automl.local.state.resources import Resource
 
 GROUP, PACKAGE = "model-package-group", "model-package"
@@ -27,27 +27,27 @@ _REPLACED = (
 )
 
 
-def create_group(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def create_group(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """CreateModelPackageGroup."""
     name = request["ModelPackageGroupName"]
-    arn = service.arn(GROUP, name)
+    arn = backend.arn(GROUP, name)
     document = {"ModelPackageGroupDescription": request.get("ModelPackageGroupDescription"), "LastVersion": 0}
     taken = invalid(f"Model Package Group already exists: {arn}")
     tags = request.get("Tags", ())
-    service.resources.add(GROUP, name, arn, document, taken=taken, status="Completed", tags=tags)
+    backend.resources.add(GROUP, name, arn, document, taken=taken, status="Completed", tags=tags)
     return {"ModelPackageGroupArn": arn}
 
 
-def _group(service: Service, name_or_arn: str) -> Resource:
-    found = service.resources.find(GROUP, name_or_arn.rpartition("/")[2])
+def _group(backend: Backend, name_or_arn: str) -> Resource:
+    found = backend.resources.find(GROUP, name_or_arn.rpartition("/")[2])
     if found is None or name_or_arn not in (found.arn, found.name):
         raise invalid(f"ModelPackageGroup {name_or_arn} does not exist.")
     return found
 
 
-def describe_group(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def describe_group(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DescribeModelPackageGroup."""
-    group = _group(service, request["ModelPackageGroupName"])
+    group = _group(backend, request["ModelPackageGroupName"])
     return {**group.document, **_group_summary(group), "CreatedBy": {}}
 
 
@@ -61,60 +61,60 @@ def _group_summary(group: Resource) -> dict[str, Any]:
     }
 
 
-def list_groups(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def list_groups(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListModelPackageGroups."""
-    groups, token = list_resources(service.resources.all(GROUP), request)
+    groups, token = list_resources(backend.resources.all(GROUP), request)
     return {"ModelPackageGroupSummaryList": [_group_summary(group) for group in groups], "NextToken": token}
 
 
-def delete_group(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def delete_group(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DeleteModelPackageGroup."""
-    group = _group(service, request["ModelPackageGroupName"])
-    if service.resources.all(PACKAGE, group.name):
+    group = _group(backend, request["ModelPackageGroupName"])
+    if backend.resources.all(PACKAGE, group.name):
         raise ServiceError("ConflictException", f"the group {group.name!r} still has model packages; delete them first")
-    service.resources.remove(GROUP, group.name)
+    backend.resources.remove(GROUP, group.name)
     return {}
 
 
-def create_package(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def create_package(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """CreateModelPackage; a group's packages are versions from 1, and a version is never given twice."""
     if ("ModelPackageName" in request) == ("ModelPackageGroupName" in request):
         raise invalid("ModelPackageName, ModelPackageGroupName: exactly one of the two must be given")
     token = request.get("ClientToken")
-    with service.database.transaction():
-        for known in service.resources.all(PACKAGE) if token else ():
+    with backend.jobs.database.transaction():
+        for known in backend.resources.all(PACKAGE) if token else ():
             if known.document.get("ClientToken") == token:
                 return {"ModelPackageArn": known.arn}
         document: dict[str, Any] = {key: value for key, value in request.items() if key not in _NOT_KEPT}
         document["ClientToken"] = token
         parent = None
         if "ModelPackageGroupName" in request:
-            group = _group(service, request["ModelPackageGroupName"])
+            group = _group(backend, request["ModelPackageGroupName"])
             parent, version = group.name, group.document["LastVersion"] + 1
-            service.resources.update(GROUP, group.name, LastVersion=version)
+            backend.resources.update(GROUP, group.name, LastVersion=version)
             name = f"{group.name}/{version}"
             document |= {"ModelPackageGroupName": group.name, "ModelPackageVersion": version}
             document.setdefault("ModelApprovalStatus", "PendingManualApproval")
         else:
             name = request["ModelPackageName"]
-        arn = service.arn(PACKAGE, name)
+        arn = backend.arn(PACKAGE, name)
         taken = invalid(f"Model Package already exists: {arn}")
-        service.resources.add(
+        backend.resources.add(
             PACKAGE, name, arn, document, taken=taken, status="Completed", parent=parent, tags=request.get("Tags", ())
         )
     return {"ModelPackageArn": arn}
 
 
-def _package(service: Service, name_or_arn: str) -> Resource:
-    found = service.resources.by_arn(name_or_arn) or service.resources.find(PACKAGE, name_or_arn)
+def _package(backend: Backend, name_or_arn: str) -> Resource:
+    found = backend.resources.by_arn(name_or_arn) or backend.resources.find(PACKAGE, name_or_arn)
     if found is None or found.kind != PACKAGE:
         raise invalid(f"ModelPackage {name_or_arn} does not exist.")
     return found
 
 
-def describe_package(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def describe_package(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DescribeModelPackage."""
-    package = _package(service, request["ModelPackageName"])
+    package = _package(backend, request["ModelPackageName"])
     statuses = [{"Name": package.name.replace("/", "-"), "Status": "Completed"}]
     return {
         **package.document,
@@ -140,12 +140,12 @@ def _package_summary(package: Resource) -> dict[str, Any]:
     }
 
 
-def list_packages(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def list_packages(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListModelPackages: unversioned ones, unless a group or another type is asked for."""
     group = request.get("ModelPackageGroupName")
     approval = request.get("ModelApprovalStatus")
     kind = request.get("ModelPackageType", "Versioned" if group else "Unversioned")
-    packages = service.resources.all(PACKAGE, None if group is None else _group(service, group).name)
+    packages = backend.resources.all(PACKAGE, None if group is None else _group(backend, group).name)
     kept = [
         package
         for package in packages
@@ -156,9 +156,9 @@ def list_packages(service: Service, request: dict[str, Any]) -> Mapping[str, Any
     return {"ModelPackageSummaryList": [_package_summary(package) for package in chosen], "NextToken": token}
 
 
-def update_package(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def update_package(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """UpdateModelPackage."""
-    package = _package(service, request["ModelPackageArn"])
+    package = _package(backend, request["ModelPackageArn"])
     changes = {name: request[name] for name in _REPLACED if name in request}
     properties = {
         **package.document.get("CustomerMetadataProperties", {}),
@@ -167,7 +167,7 @@ def update_package(service: Service, request: dict[str, Any]) -> Mapping[str, An
     for key in request.get("CustomerMetadataPropertiesToRemove", ()):
         properties.pop(key, None)
     added = request.get("AdditionalInferenceSpecificationsToAdd", [])
-    service.resources.update(
+    backend.resources.update(
         PACKAGE,
         package.name,
         **changes,
@@ -178,9 +178,9 @@ def update_package(service: Service, request: dict[str, Any]) -> Mapping[str, An
     return {"ModelPackageArn": package.arn}
 
 
-def delete_package(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def delete_package(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DeleteModelPackage."""
-    service.resources.remove(PACKAGE, _package(service, request["ModelPackageName"]).name)
+    backend.resources.remove(PACKAGE, _package(backend, request["ModelPackageName"]).name)
     return {}
 
 

@@ -9,20 +9,20 @@ from airflow_automl.local.api.paging import page
 from airflow_automl.local.errors import not_found
 
 if TYPE_CHECKING:
-    from airflow_automl.local.service import Service
+    from airflow_automl.local.api.backend import Backend
 
 
-def add(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def add(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """AddTags."""
-    arn = _existing(service, request)
-    service.resources.add_tags(arn, request["Tags"])
-    return {"Tags": service.resources.tags(arn)}
+    arn = _existing(backend, request)
+    backend.resources.add_tags(arn, request["Tags"])
+    return {"Tags": backend.resources.tags(arn)}
 
 
-def list_tags(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def list_tags(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListTags."""
     tags, token = page(
-        service.resources.tags(_existing(service, request)),
+        backend.resources.tags(_existing(backend, request)),
         lambda tag: (None, tag["Key"]),
         descending=False,
         size=request.get("MaxResults", 50),
@@ -31,15 +31,15 @@ def list_tags(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
     return {"Tags": tags, "NextToken": token}
 
 
-def delete(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DeleteTags."""
-    service.resources.remove_tags(_existing(service, request), request["TagKeys"])
+    backend.resources.remove_tags(_existing(backend, request), request["TagKeys"])
     return {}
 
 
-def _existing(service: Service, request: Mapping[str, Any]) -> str:
+def _existing(backend: Backend, request: Mapping[str, Any]) -> str:
     arn: str = request["ResourceArn"]
-    if not service.resources.exists(arn):
+    if not backend.resources.exists(arn):
         raise not_found(f"nothing that this service keeps has the ARN {arn!r}")
     return arn
 

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.api import models
 from airflow_automl.local.api.paging import list_resources
-from airflow_automl.local.errors import in_use, invalid
+from airflow_automl.local.errors import JobFailure, in_use, invalid
 from airflow_automl.local.serving.transform.jobs import TRANSFORM_JOB as KIND
 from airflow_automl.local.serving.transform.json_path import PathError
 from airflow_automl.local.serving.transform.records import Processing
+from airflow_automl.local.storage.client import parse_uri
 
 if TYPE_CHECKING:
-    from airflow_automl.local.service import Service
+    from airflow_automl.local.api.backend import Backend
     from airflow_automl.local.state.resources import Resource
 
 
-def create(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def create(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """CreateTransformJob."""
-    models.existing(service, request["ModelName"])
+    models.existing(backend, request["ModelName"])
     split = request["TransformInput"].get("SplitType", "None")
     if split not in ("None", "Line"):
         raise invalid(f"TransformInput.SplitType: received {split}; this service knows None and Line")
@@ -30,32 +31,34 @@ def create(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
         ("TransformInput.DataSource.S3DataSource.S3Uri", source["S3Uri"]),
         ("TransformOutput.S3OutputPath", request["TransformOutput"]["S3OutputPath"]),
     ):
-        if not uri.startswith("s3://"):
-            raise invalid(f"{path}: received {uri!r}; must be s3://bucket/key")
+        try:
+            parse_uri(uri)
+        except JobFailure as error:
+            raise invalid(f"{path}: {error.reason}") from None
     try:
         Processing.of(request)
     except PathError as error:
         raise invalid(f"DataProcessing: {error}") from None
     name = request["TransformJobName"]
-    arn = service.arn(KIND, name)
+    arn = backend.arn(KIND, name)
     document = {key: value for key, value in request.items() if key not in ("TransformJobName", "Tags")}
     taken = in_use(f"Job name must be unique within an AWS account and region, and a job with this name exists: {arn}")
     tags = request.get("Tags", ())
-    service.resources.add(KIND, name, arn, document, taken=taken, status="InProgress", tags=tags)
-    service.transforms.begin(name)
+    backend.resources.add(KIND, name, arn, document, taken=taken, status="InProgress", tags=tags)
+    backend.transforms.begin(name)
     return {"TransformJobArn": arn}
 
 
-def _existing(service: Service, request: Mapping[str, Any]) -> Resource:
-    found = service.resources.find(KIND, request["TransformJobName"])
+def _existing(backend: Backend, request: Mapping[str, Any]) -> Resource:
+    found = backend.resources.find(KIND, request["TransformJobName"])
     if found is None:
         raise invalid(f"Could not find requested job with name: {request['TransformJobName']}")
     return found
 
 
-def describe(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DescribeTransformJob."""
-    job = _existing(service, request)
+    job = _existing(backend, request)
     return {
         **job.document,
         "TransformJobName": job.name,
@@ -65,9 +68,9 @@ def describe(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def list_jobs(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def list_jobs(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListTransformJobs."""
-    jobs, token = list_resources(service.resources.all(KIND), request)
+    jobs, token = list_resources(backend.resources.all(KIND), request)
     summaries = [
         {
             "TransformJobName": job.name,
@@ -83,11 +86,11 @@ def list_jobs(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
     return {"TransformJobSummaries": summaries, "NextToken": token}
 
 
-def stop(service: Service, request: dict[str, Any]) -> Mapping[str, Any]:
+def stop(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """StopTransformJob."""
-    job = _existing(service, request)
+    job = _existing(backend, request)
     if job.status == "InProgress":
-        service.transforms.cancel(job)
+        backend.transforms.cancel(job)
     elif job.status != "Stopping":
         raise invalid(f"The transform job {job.name!r} is {job.status}; only one that is InProgress can be stopped.")
     return {}

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from airflow_automl.local.commands.jobs import add_data_dir, open_store
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.jobs.executors.local import output_of
 from airflow_automl.local.state.folder import DataFolder, running_service
 from airflow_automl.local.state.jobs import Job, JobStore
 from airflow_automl.local.state.resources import ResourceStore
-from airflow_automl.local.storage.s3 import Credentials, client, parse_uri
-from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.storage.client import Credentials, client, parse_uri
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 

@@ -18,7 +18,8 @@ from airflow_automl.local import processes
 from airflow_automl.local.errors import StartupError
 from airflow_automl.local.server import check_exposure, serve
 from airflow_automl.local.service import Settings
-from airflow_automl.local.storage.s3 import Credentials, weed_binary
+from airflow_automl.local.storage.client import Credentials
+from airflow_automl.local.storage.s3 import weed_binary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ import re
 import sqlite3
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from airflow_automl.contract.checking import check
@@ -18,11 +18,15 @@ from airflow_automl.contract.violations import errors
 from airflow_automl.local import errors as answers
 from airflow_automl.local.api import OPERATIONS
 from airflow_automl.local.errors import ServiceError
-from airflow_automl.local.http import cloudwatch as logs
+from airflow_automl.local.http import cloudwatch
+from airflow_automl.local.http.messages import JSON, Request, Response, parse
 from airflow_automl.local.service_model import mistyped, operations, serialize, shapes
 
 if TYPE_CHECKING:
-    from airflow_automl.local.service import Service
+    from airflow_automl.local.api.backend import Backend
+    from airflow_automl.local.http.moto import OtherServices
+    from airflow_automl.local.http.signatures import Signatures
+    from airflow_automl.local.serving.invocations import Runtime
     from airflow_automl.local.state.database import Database
 
 log = logging.getLogger(__name__)
@@ -39,42 +43,27 @@ MAX_FOREIGN_BODY = 64 * _MEBI
 #: Bytes of answers that are remembered.
 _REMEMBERED = 16 * _MEBI
 
-_JSON = "application/x-amz-json-1.1"
 _INVOCATION = re.compile(r"^/endpoints/([^/]+)/invocations$")
 _CHECKED = {"CreateAutoMLJob": "V1", "CreateAutoMLJobV2": "V2"}
-
-
-class Request(NamedTuple):
-    """What came over the wire.
-
-    :param headers: by lower-case name.
-    """
-
-    method: str
-    path: str
-    raw_path: str
-    query: str
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class Response(NamedTuple):
-    """What goes over the wire."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Application:
     """The ASGI application of a service.
 
-    :param service: answers the requests.
+    :param backend: state and background work behind the operations.
+    :param runtime: answers invocations.
+    :param others: answers requests for other AWS services.
+    :param signatures: checks every request; ``None`` accepts unsigned ones.
     """
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._remembered = _Remembered(service.database)
+    def __init__(
+        self, backend: Backend, runtime: Runtime, others: OtherServices, signatures: Signatures | None = None
+    ) -> None:
+        self._backend = backend
+        self._runtime = runtime
+        self._others = others
+        self._signatures = signatures
+        self._remembered = _Remembered(backend.jobs.database)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -103,13 +92,13 @@ class Application:
                 headers,
                 body,
             )
-            if self._service.signatures is not None:
-                self._service.signatures.check(request)
+            if self._signatures is not None:
+                self._signatures.check(request)
             if own:
                 return await self._operation(target.partition(".")[2], request)
             if invocation:
-                return await self._service.runtime.invoke(unquote(invocation[1]), request)
-            return logs.answer(self._service, request) or await self._service.foreign.answer(request)
+                return Response(200, *await self._runtime.invoke(unquote(invocation[1]), headers, body))
+            return cloudwatch.answer(self._backend, request) or await self._others.answer(request)
         except ServiceError as error:
             return _failure(error)
         except asyncio.CancelledError:
@@ -124,7 +113,7 @@ class Application:
     def _unkept(self, error: sqlite3.OperationalError) -> ServiceError:
         return ServiceError(
             "ServiceUnavailable",
-            f"nothing was changed, because the state in {self._service.folder.root} could not be written: {error}; "
+            f"nothing was changed, because the state in {self._backend.folder.root} could not be written: {error}; "
             "see to its disk and try again",
             503,
         )
@@ -134,7 +123,7 @@ class Application:
         if shapes_of is None:
             raise answers.unknown_operation(f"received {name!r}; SageMaker has no such operation")
         if name not in OPERATIONS:
-            return await self._service.foreign.answer(request)
+            return await self._others.answer(request)
         # What only looks at the state answers the same until the state changes: watchers ask the same again and again.
         looks = name.startswith(("Describe", "List"))
         if looks and (known := self._remembered.get((name, request.body))) is not None:
@@ -149,11 +138,11 @@ class Application:
         input_shape, output_shape = shapes_of
         if input_shape is not None:
             validate(name, input_shape, members)
-        answer = OPERATIONS[name](self._service, members)
+        answer = OPERATIONS[name](self._backend, members)
         if output_shape is None:
-            return Response(200, {"content-type": _JSON}, b"")
+            return Response(200, {"content-type": JSON}, b"")
         text = json.dumps(serialize(output_shape, answer), separators=(",", ":"), ensure_ascii=False)
-        return Response(200, {"content-type": _JSON}, text.encode())
+        return Response(200, {"content-type": JSON}, text.encode())
 
 
 class _Remembered:
@@ -183,23 +172,6 @@ class _Remembered:
             self._answers[key] = answer
 
 
-def parse(body: bytes) -> dict[str, Any]:
-    """Read an operation's input.
-
-    :raises ServiceError: SerializationException where it is no JSON object.
-    """
-    try:
-        # Decoded here, because json would take UTF-16 too.
-        members = json.loads(body.decode() or "{}", parse_constant=_reject_constant)
-        # Lone surrogates pass as JSON, but are no text.
-        json.dumps(members, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise answers.malformed(f"the body is no JSON that can be read: {error}") from None
-    if not isinstance(members, dict):
-        raise answers.malformed(f"received a JSON {type(members).__name__}; the body must be a JSON object")
-    return members
-
-
 def validate(operation: str, input_shape: str, members: dict[str, Any]) -> None:
     """Hold an input against the service model, and an AutoML job's against the rules of the API too.
 
@@ -212,10 +184,6 @@ def validate(operation: str, input_shape: str, members: dict[str, Any]) -> None:
     if found:
         error = answers.violations(found)
         raise answers.malformed(error.message) if mistyped(input_shape, members) else error
-
-
-def _reject_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
 
 
 async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
@@ -246,7 +214,7 @@ async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> byt
 def _failure(error: ServiceError) -> Response:
     # AWS writes the message in either case, by the error's shape; its clients look for both.
     body = {"__type": error.code, "message": error.message, "Message": error.message, **error.members}
-    headers = {"content-type": _JSON, "x-amzn-errortype": error.code}
+    headers = {"content-type": JSON, "x-amzn-errortype": error.code}
     if error.status == 413:
         headers["connection"] = "close"
     return Response(error.status, headers, json.dumps(body, ensure_ascii=True).encode())

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.errors import ServiceError
+from airflow_automl.local.http.messages import JSON, Request, Response, parse
 from airflow_automl.local.state.jobs import STAGES
 
 if TYPE_CHECKING:
-    from airflow_automl.local.http.application import Request, Response
-    from airflow_automl.local.service import Service
+    from airflow_automl.local.api.backend import Backend
     from airflow_automl.local.state.jobs import Job
 
 __all__ = ["GROUP", "answer"]
@@ -33,13 +33,11 @@ _EVENTS, _BYTES, _LOG = 10_000, 1_000_000, 4_000_000
 _STREAMS = 50
 
 
-def answer(service: Service, request: Request) -> Response | None:
+def answer(backend: Backend, request: Request) -> Response | None:
     """Answer a call of CloudWatch Logs about our groups; ``None`` leaves it to moto.
 
     :raises ServiceError: the stream is not there, or the call makes no sense.
     """
-    from airflow_automl.local.http.application import Response, parse
-
     operation = request.headers.get("x-amz-target", "").removeprefix(_TARGET)
     if operation not in _OPERATIONS:
         return None
@@ -47,11 +45,11 @@ def answer(service: Service, request: Request) -> Response | None:
     group = members.get("logGroupName") or str(members.get("logGroupIdentifier") or "").rpartition(":")[2]
     if not str(group).startswith(_OURS):
         return None
-    body = json.dumps(_OPERATIONS[operation](service, group, members), separators=(",", ":"))
-    return Response(200, {"content-type": "application/x-amz-json-1.1"}, body.encode())
+    body = json.dumps(_OPERATIONS[operation](backend, group, members), separators=(",", ":"))
+    return Response(200, {"content-type": JSON}, body.encode())
 
 
-def _describe_log_streams(service: Service, group: str, members: Mapping[str, Any]) -> dict[str, Any]:
+def _describe_log_streams(backend: Backend, group: str, members: Mapping[str, Any]) -> dict[str, Any]:
     prefix, limit = members.get("logStreamNamePrefix") or "", members.get("limit") or _STREAMS
     by_time = members.get("orderBy") == "LastEventTime"
     if by_time and prefix:
@@ -60,10 +58,10 @@ def _describe_log_streams(service: Service, group: str, members: Mapping[str, An
         raise _invalid(f"limit is {limit!r}; valid are 1 to {_STREAMS}.")
     found = []
     if group == GROUP:
-        for job in service.jobs.in_stage(*STAGES):
-            path = service.folder.job(job.name) / "trainer.log"
+        for job in backend.jobs.in_stage(*STAGES):
+            path = backend.folder.job(job.name) / "trainer.log"
             if f"{job.name}/{_STREAM}".startswith(prefix) and path.exists():
-                found.append(_stream(service, job, path))
+                found.append(_stream(backend, job, path))
     found.sort(
         key=lambda each: each["lastEventTimestamp"] if by_time else each["logStreamName"],
         reverse=bool(members.get("descending")),
@@ -75,10 +73,10 @@ def _describe_log_streams(service: Service, group: str, members: Mapping[str, An
     return {"logStreams": page, **more}
 
 
-def _stream(service: Service, job: Job, path: Path) -> dict[str, Any]:
+def _stream(backend: Backend, job: Job, path: Path) -> dict[str, Any]:
     name, state = f"{job.name}/{_STREAM}", path.stat()
     created, written = int(job.created * 1000), int(state.st_mtime * 1000)
-    group = f"arn:aws:logs:{service.settings.region}:{service.settings.account}:log-group:{GROUP}"
+    group = f"arn:aws:logs:{backend.region}:{backend.account}:log-group:{GROUP}"
     return {
         "logStreamName": name,
         "creationTime": created,
@@ -90,13 +88,13 @@ def _stream(service: Service, job: Job, path: Path) -> dict[str, Any]:
     }
 
 
-def _get_log_events(service: Service, group: str, members: Mapping[str, Any]) -> dict[str, Any]:
+def _get_log_events(backend: Backend, group: str, members: Mapping[str, Any]) -> dict[str, Any]:
     stream, limit = str(members.get("logStreamName") or ""), members.get("limit") or _EVENTS
     if not isinstance(limit, int) or not 1 <= limit <= _EVENTS:
         raise _invalid(f"limit is {limit!r}; valid are 1 to {_EVENTS}.")
     name, _, kind = stream.rpartition("/")
-    job = service.jobs.find(name) if group == GROUP and kind == _STREAM else None
-    path = service.folder.job(job.name) / "trainer.log" if job else None
+    job = backend.jobs.find(name) if group == GROUP and kind == _STREAM else None
+    path = backend.folder.job(job.name) / "trainer.log" if job else None
     if job is None or path is None or not path.exists():
         raise ServiceError("ResourceNotFoundException", "The specified log stream does not exist.")
     at = int(path.stat().st_mtime * 1000)

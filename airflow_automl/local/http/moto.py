@@ -10,14 +10,12 @@ import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote_to_bytes
 from xml.sax.saxutils import escape
 
 from airflow_automl.local.errors import ServiceError, unknown_operation
-
-if TYPE_CHECKING:
-    from airflow_automl.local.http.application import Request, Response
+from airflow_automl.local.http.messages import Request, Response
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +23,10 @@ _SIGNED_FOR = re.compile(r"Credential=[^/,]*/[^/,]*/[^/,]*/([^/,]+)/aws4_request
 _PRESIGNED_FOR = re.compile(r"X-Amz-Credential=[^&]*(?:/|%2F)([^/&%]+)(?:/|%2F)aws4_request", re.IGNORECASE)
 
 
-class Foreign:
-    """What the service does not offer itself.
+class OtherServices:
+    """Answers requests for AWS services that the embedded service does not offer itself.
 
-    :param s3_endpoint_url: where S3 calls belong.
+    :param s3_endpoint_url: returns the address that S3 calls belong to.
     """
 
     def __init__(self, s3_endpoint_url: Callable[[], str]) -> None:
@@ -50,8 +48,6 @@ class Foreign:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _wrong_endpoint(self) -> Response:
-        from airflow_automl.local.http.application import Response
-
         message = (
             f"This endpoint serves SageMaker; the objects lie at {self._s3_endpoint_url()}. "
             "Set AWS_ENDPOINT_URL_S3, or service_config.s3.endpoint_url in the Airflow connection, to that."
@@ -80,8 +76,6 @@ class Foreign:
         return Dispatcher(create_backend_app)
 
     def _ask_moto(self, request: Request) -> Response:
-        from airflow_automl.local.http.application import Response
-
         subject = request.headers.get("x-amz-target") or f"{request.method} {request.path}"
         try:
             status, headers, body = _call(self._moto, request)

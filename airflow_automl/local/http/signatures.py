@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from airflow_automl.local.errors import ServiceError
+from airflow_automl.local.http.messages import Request
 
 if TYPE_CHECKING:
-    from airflow_automl.local.http.application import Request
-    from airflow_automl.local.storage.s3 import Credentials
+    from airflow_automl.local.storage.client import Credentials
 
 _AUTHORIZATION = re.compile(
     r"^AWS4-HMAC-SHA256 Credential=([^/,\s]+)/(\d{8})/([^/,\s]+)/([^/,\s]+)/aws4_request,\s*"

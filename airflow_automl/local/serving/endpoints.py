@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.local.errors import ServiceError, invalid
+from airflow_automl.local.errors import MAX_REASON, ServiceError, invalid
 from airflow_automl.local.serving.model_host_client import Container, HostingError, ModelHost
 from airflow_automl.local.state.resources import Resource, ResourceStore
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MODEL, CONFIG, ENDPOINT = "model", "endpoint-config", "endpoint"
-_MAX_REASON = 1024
 
 
 class Deployments:
@@ -109,7 +108,7 @@ class Deployments:
             return
         # An update that fails is rolled back: what served before goes on serving.
         status = "InService" if endpoint.document.get("Variants") else "Failed"
-        self._resources.update(ENDPOINT, endpoint.name, status=status, Wanted=None, FailureReason=reason[:_MAX_REASON])
+        self._resources.update(ENDPOINT, endpoint.name, status=status, Wanted=None, FailureReason=reason[:MAX_REASON])
 
     def _variants(self, config_name: str, endpoint: Resource) -> list[dict[str, Any]]:
         config = self._resources.find(CONFIG, config_name)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from airflow_automl.local.errors import ServiceError
 from airflow_automl.local.serving.endpoints import ENDPOINT, containers_of, variant_named
 from airflow_automl.local.serving.model_host_client import HostingError, ModelHost, reason_in
 from airflow_automl.local.state.resources import Resource, ResourceStore
-
-if TYPE_CHECKING:
-    from airflow_automl.local.http.application import Request, Response
 
 _VARIANT = "x-amzn-sagemaker-target-variant"
 _ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
@@ -29,13 +27,15 @@ class Runtime:
         self._resources = resources
         self._host = host
 
-    async def invoke(self, name: str, request: Request) -> Response:
+    async def invoke(self, name: str, given: Mapping[str, str], body: bytes) -> tuple[dict[str, str], bytes]:
         """Ask the model behind an endpoint.
 
+        :param name: EndpointName.
+        :param given: the request's headers by lower-case name.
+        :param body: the payload.
+        :return: headers and body of the answer.
         :raises ServiceError: ValidationError for what is wrong with the request, ModelError for what the model refused.
         """
-        from airflow_automl.local.http.application import Response
-
         endpoint = self._resources.find(ENDPOINT, name)
         # The name's case must match here, although no two endpoints may differ by case alone.
         if endpoint is None or endpoint.name != name:
@@ -43,21 +43,21 @@ class Runtime:
         if not endpoint.document.get("Variants"):
             raise _invalid(f"Endpoint {name} serves nothing: it is {endpoint.status}.")
         for header in _UNSUPPORTED:
-            if header in request.headers:
+            if header in given:
                 raise _invalid(f"{header}: the endpoint {name} has one model a variant; leave it out")
-        variant = _choose(endpoint, request.headers.get(_VARIANT))
-        accept = request.headers.get("x-amzn-sagemaker-accept") or request.headers.get("accept", "*/*")
-        headers = {"content-type": request.headers.get("content-type", "application/octet-stream"), "accept": accept}
+        variant = _choose(endpoint, given.get(_VARIANT))
+        accept = given.get("x-amzn-sagemaker-accept") or given.get("accept", "*/*")
+        headers = {"content-type": given.get("content-type", "application/octet-stream"), "accept": accept}
         try:
-            answer = await self._host.invoke(containers_of(variant), request.body, headers)
+            answer = await self._host.invoke(containers_of(variant), body, headers)
         except HostingError as error:
             raise _model_error(500, str(error)) from error
         if answer.status != 200:
             raise _model_error(answer.status, reason_in(answer))
         headers = {"content-type": answer.content_type, "x-amzn-invoked-production-variant": variant["VariantName"]}
-        if _ATTRIBUTES in request.headers:
-            headers[_ATTRIBUTES] = request.headers[_ATTRIBUTES]
-        return Response(200, headers, answer.body)
+        if _ATTRIBUTES in given:
+            headers[_ATTRIBUTES] = given[_ATTRIBUTES]
+        return headers, answer.body
 
 
 def _choose(endpoint: Resource, wanted: str | None) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_automl.local import processes
 from airflow_automl.local.processes import Process
-from airflow_automl.local.retry import patiently
+from airflow_automl.local.retry import retrying
 from airflow_automl.local.state.folder import DataFolder
-from airflow_automl.local.storage.s3 import parse_uri
+from airflow_automl.local.storage.client import parse_uri
 
 if TYPE_CHECKING:
     import aiohttp
@@ -236,7 +236,7 @@ class ModelHost:
         with tempfile.TemporaryDirectory(dir=self._folder.models, prefix=_SCRATCH) as temporary:
             archive = Path(temporary) / "model.tar.gz"
             try:
-                patiently(lambda: self._s3_client().download_file(location.bucket, location.key, str(archive)))
+                retrying(lambda: self._s3_client().download_file(location.bucket, location.key, str(archive)))
             except (BotoCoreError, ClientError) as error:
                 raise HostingError(f"{container.model_data} can't be read: {error}") from error
             with archive.open("rb") as handle:

@@ -9,9 +9,10 @@ import secrets
 import shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from airflow_automl.local.errors import StartupError
+from airflow_automl.local.files import write_private
 from airflow_automl.local.processes import Process, alive
 
 SCHEMA_VERSION = 1
@@ -142,17 +143,6 @@ class DataFolder:
     def remove_work(self, job: str) -> None:
         """Remove what a trainer left behind for its own use."""
         shutil.rmtree(self.job(job) / "work", ignore_errors=True)
-
-
-def write_private(path: Path, document: dict[str, Any]) -> None:
-    """Write JSON that only its owner may read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as handle:
-        json.dump(document, handle)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
 
 
 def running_service(root: str | os.PathLike[str]) -> ServiceInfo:

@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow_automl.contract import metrics
 from airflow_automl.contract.states import FINAL_PRECEDENCE, SecondaryStatus
+from airflow_automl.local.errors import MAX_REASON
 from airflow_automl.local.processes import Process
 from airflow_automl.local.state.database import Database, dump, load
 
@@ -34,7 +35,6 @@ _RANK: Mapping[str, int] = {
 #: What the service is doing about a job.
 STAGES = ("queued", "training", "deploying", "ended")
 
-_MAX_REASON = 1024
 _MAX_PARTIAL = 5
 
 
@@ -232,7 +232,7 @@ class JobStore:
 
     def set_failure(self, name: str, reason: str) -> None:
         """Remember why training failed; the job itself fails once its processes have ended."""
-        self._touch(name, "failure = ?", reason[:_MAX_REASON])
+        self._touch(name, "failure = ?", reason[:MAX_REASON])
 
     def set_deploying(self, name: str) -> None:
         """Training is over, the deployment begins."""
@@ -246,7 +246,7 @@ class JobStore:
     def add_partial_failure(self, name: str, kind: str, message: str) -> None:
         """Remember something that failed although the job goes on; at most five are told (R93)."""
         partial = self.get(name).partial
-        entry = {"kind": kind, "message": message[:_MAX_REASON]}
+        entry = {"kind": kind, "message": message[:MAX_REASON]}
         if entry not in partial:
             # Errors of whole reports decide the final status: they come before candidates that failed.
             ordered = sorted([*partial, entry], key=lambda item: item["kind"] == "Candidate")
@@ -301,7 +301,7 @@ class JobStore:
     def failed(self, name: str, reason: str) -> None:
         """End a job with a FailureReason (R92); its partial results stay listed, none is the best."""
         with self.database.transaction():
-            if self._end(name, "Failed", "Failed", reason[:_MAX_REASON], "status = 'InProgress'"):
+            if self._end(name, "Failed", "Failed", reason[:MAX_REASON], "status = 'InProgress'"):
                 self.database.execute("UPDATE jobs SET best = NULL, partial = '[]' WHERE name = ?", (name,))
                 self._close_candidates(name, "Failed")
 

@@ -17,14 +17,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.error import URLError
-from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from airflow_automl.local.errors import StartupError, invalid
+from airflow_automl.local.errors import StartupError
+from airflow_automl.local.files import write_private
 from airflow_automl.local.processes import Process, alive, find, holder, wait_gone
-from airflow_automl.local.state.folder import write_private
+from airflow_automl.local.storage.client import Credentials, client
 
 log = logging.getLogger(__name__)
 
@@ -32,53 +32,6 @@ BUCKET = "automl"
 _PORTS = range(20000, 32768)
 _START_TIMEOUT = 60.0
 _WATCH_INTERVAL = 1.0
-
-
-class Credentials(NamedTuple):
-    """An access key, its secret, and the session token of temporary ones."""
-
-    access_key_id: str
-    secret_access_key: str
-    session_token: str | None = None
-
-
-class Location(NamedTuple):
-    """A bucket and a key."""
-
-    bucket: str
-    key: str
-
-
-def parse_uri(uri: str) -> Location:
-    """Split ``s3://bucket/key``.
-
-    :raises ServiceError: where it is none.
-    """
-    parts = urlsplit(uri)
-    if parts.scheme != "s3" or not parts.netloc:
-        raise invalid(f"received {uri!r}; must be s3://bucket/key")
-    return Location(parts.netloc, uri.split("/", 3)[3] if uri.count("/") > 2 else "")
-
-
-def client(endpoint_url: str | None, credentials: Credentials, region: str) -> Any:
-    """An S3 client of boto3 for a store."""
-    import boto3
-    from botocore.config import Config
-
-    return boto3.session.Session().client(
-        "s3",
-        endpoint_url=endpoint_url,
-        aws_access_key_id=credentials.access_key_id,
-        aws_secret_access_key=credentials.secret_access_key,
-        aws_session_token=credentials.session_token,
-        region_name=region,
-        config=Config(
-            retries={"mode": "standard", "total_max_attempts": 4},
-            connect_timeout=5,
-            read_timeout=60,
-            s3={"addressing_style": "path"},
-        ),
-    )
 
 
 def weed_binary() -> Path:

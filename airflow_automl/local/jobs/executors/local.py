@@ -12,10 +12,11 @@ from typing import Any
 
 from airflow_automl.contract.migration import to_v2
 from airflow_automl.local import processes
+from airflow_automl.local.files import write_private
 from airflow_automl.local.processes import Process
-from airflow_automl.local.state.folder import DataFolder, write_private
+from airflow_automl.local.state.folder import DataFolder
 from airflow_automl.local.state.jobs import Job
-from airflow_automl.local.training.data.store import S3Object, parse_uri
+from airflow_automl.local.storage.client import parse_uri
 
 #: Starts the trainer; the job's folder is its argument.
 COMMAND = (sys.executable, "-m", "airflow_automl.local.training.main")
@@ -151,8 +152,7 @@ def output_of(job: Job) -> str:
 
     :raises JobFailure: where the request's address has no bucket.
     """
-    bucket, key = parse_uri(job.request["OutputDataConfig"]["S3OutputPath"])
-    return f"{S3Object(bucket, key).uri.rstrip('/')}/{job.name}/"
+    return f"{parse_uri(job.request['OutputDataConfig']['S3OutputPath']).uri.rstrip('/')}/{job.name}/"
 
 
 def deadline(job: Job) -> float | None:

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
-from airflow_automl.local.errors import ServiceError
-from airflow_automl.local.retry import PATIENCE, away
+from airflow_automl.local.errors import MAX_REASON, JobFailure, ServiceError
+from airflow_automl.local.retry import TIMEOUT, unreachable
 from airflow_automl.local.serving.endpoints import MODEL, Deployments
 from airflow_automl.local.serving.model_host_client import Container, HostingError, ModelHost, reason_in
 from airflow_automl.local.serving.transform.records import Processing, RecordError, answers, batches
 from airflow_automl.local.state.resources import Resource, ResourceStore
-from airflow_automl.local.storage.s3 import Location, parse_uri
+from airflow_automl.local.storage.client import Location, parse_uri
 
 if TYPE_CHECKING:
     from airflow_automl.local.state.folder import DataFolder
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 TRANSFORM_JOB = "transform-job"
 _SCRATCH = ".transform-"
-_MAX_REASON = 1024
 _MEBI = 1024 * 1024
 
 
@@ -95,7 +94,7 @@ class Transforms:
         found = self._resources.find(TRANSFORM_JOB, name)
         if found is not None and found.status in ("InProgress", "Stopping"):
             ended = self._resources.database.now()
-            reason = None if reason is None else reason[:_MAX_REASON]
+            reason = None if reason is None else reason[:MAX_REASON]
             self._resources.update(TRANSFORM_JOB, name, status=status, TransformEndTime=ended, FailureReason=reason)
 
     async def _run(self, name: str) -> None:
@@ -105,7 +104,7 @@ class Transforms:
         job = self._resources.update(TRANSFORM_JOB, name, TransformStartTime=self._resources.database.now())
         try:
             await self._transform(job.document)
-        except (HostingError, RecordError) as error:
+        except (HostingError, RecordError, JobFailure) as error:
             self._end(name, "Failed", str(error))
         except ServiceError as error:
             self._end(name, "Failed", error.message)
@@ -141,12 +140,12 @@ class Transforms:
 
     async def _with_store(self, work: Callable[[Any], _T]) -> _T:
         """Do something with the S3 store, in a thread; a cancelled job does not wait for it."""
-        ends = time.monotonic() + PATIENCE
+        ends = time.monotonic() + TIMEOUT
         while True:
             try:
                 return await asyncio.to_thread(lambda: work(self._s3_client()))
             except Exception as error:
-                if not away(error) or time.monotonic() >= ends:
+                if not unreachable(error) or time.monotonic() >= ends:
                     raise
                 await asyncio.sleep(1)
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from airflow_automl.local.retry import away, patiently
+from airflow_automl.local.retry import retrying, unreachable
+from airflow_automl.local.storage.client import client as make_client
+from airflow_automl.local.storage.client import parse_uri
 from airflow_automl.local.training.data.failures import JobFailure
 
-__all__ = ["S3Object", "Store", "parse_uri"]
+__all__ = ["S3Object", "Store"]
 
 _CHUNK = 1 << 20
 _MAX_DOCUMENT = 64 << 20
-_VIRTUAL_HOST = re.compile(r"(?P<bucket>.+)\.s3[.-][a-z0-9.-]*$")
 
 
 @dataclass(frozen=True)
@@ -40,28 +39,6 @@ class S3Object:
         return f"s3://{self.bucket}/{self.key}"
 
 
-def parse_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key of ``s3://bucket/key``, or of an ``https://`` address of S3 (path or virtual-host style).
-
-    :param uri: the address as the request gives it.
-    :return: the bucket and the key; the key may be empty.
-    :raises JobFailure: the address has no bucket.
-    """
-    parts = urlsplit(uri)
-    if parts.scheme == "s3":
-        # A key may hold '?' and '#', which urlsplit would take for a query and a fragment.
-        bucket, _, key = uri[len("s3://") :].partition("/")
-    elif parts.scheme == "https":
-        path = unquote(parts.path.lstrip("/"))
-        virtual = _VIRTUAL_HOST.match(parts.netloc)
-        bucket, key = (virtual["bucket"], path) if virtual else (path.partition("/")[0], path.partition("/")[2])
-    else:
-        bucket = key = ""
-    if not bucket:
-        raise JobFailure(f"'{uri}' is not an address in S3: use s3://bucket/key.")
-    return bucket, key
-
-
 class Store:
     """Reads and writes objects; every refusal of S3 becomes a :class:`JobFailure` that names the object.
 
@@ -69,19 +46,7 @@ class Store:
     """
 
     def __init__(self, client: Any = None) -> None:
-        if client is None:
-            import boto3
-            from botocore.config import Config
-
-            # Bucket names with dots or upper case, and stores on loopback, only work path-style.
-            config = Config(
-                retries={"total_max_attempts": 3, "mode": "standard"},
-                connect_timeout=10,
-                read_timeout=60,
-                s3={"addressing_style": "path"},
-            )
-            client = boto3.client("s3", config=config)
-        self._client = client
+        self._client = client or make_client()
 
     def objects(self, uri: str) -> Iterator[S3Object]:
         """Every object whose key starts with the key of ``uri`` (R20), in key order.
@@ -93,7 +58,7 @@ class Store:
         arguments = {"Bucket": bucket, "Prefix": prefix}
         while True:
             try:
-                page = patiently(lambda: self._client.list_objects_v2(**arguments))
+                page = retrying(lambda: self._client.list_objects_v2(**arguments))
             except Exception as error:
                 raise _refused(f"List {uri}", error) from error
             for entry in page.get("Contents", ()):
@@ -109,7 +74,7 @@ class Store:
         """
         bucket, key = parse_uri(uri)
         try:
-            answer = patiently(lambda: self._client.head_object(Bucket=bucket, Key=key))
+            answer = retrying(lambda: self._client.head_object(Bucket=bucket, Key=key))
         except Exception as error:
             raise _refused(f"Read {uri}", error) from error
         return S3Object(bucket, key, int(answer["ContentLength"]))
@@ -127,10 +92,10 @@ class Store:
                     file.write(chunk)
 
         try:
-            patiently(get)
+            retrying(get)
         except Exception as error:
             # Some of botocore's errors are OSErrors too.
-            if isinstance(error, OSError) and not away(error):
+            if isinstance(error, OSError) and not unreachable(error):
                 raise JobFailure(f"{source.uri} could not be kept on disk: {error.strerror or error}.") from error
             raise _refused(f"Read {source.uri}", error) from error
 
@@ -159,7 +124,7 @@ class Store:
     def _read(self, uri: str, what: str) -> bytes:
         bucket, key = parse_uri(uri)
         try:
-            got = patiently(lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"].read(_MAX_DOCUMENT + 1))
+            got = retrying(lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"].read(_MAX_DOCUMENT + 1))
         except Exception as error:
             raise _refused(f"Read the {what} {uri}", error) from error
         body: bytes = got
@@ -179,7 +144,7 @@ class Store:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
         try:
-            patiently(lambda: self._client.upload_file(str(path), bucket, key, ExtraArgs={"ContentType": content_type}))
+            retrying(lambda: self._client.upload_file(str(path), bucket, key, ExtraArgs={"ContentType": content_type}))
         except Exception as error:
             raise _refused(f"Write {uri}", error) from error
         return digest.hexdigest()
@@ -192,7 +157,7 @@ class Store:
         bucket, key = parse_uri(uri)
         data = body.encode() if isinstance(body, str) else body
         try:
-            patiently(lambda: self._client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type))
+            retrying(lambda: self._client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type))
         except Exception as error:
             raise _refused(f"Write {uri}", error) from error
 
@@ -210,7 +175,7 @@ def _refused(action: str, error: Exception) -> JobFailure:
         return JobFailure(
             f"{action}: access denied ({code}); the role must be able to read the input and write the output."
         )
-    if away(error) and not details:
+    if unreachable(error) and not details:
         return JobFailure(f"{action}: the S3 store can't be reached ({type(error).__name__}: {error})")
     text = str(details.get("Message") or error)
     return JobFailure(f"{action}: S3 answered {code or type(error).__name__}: {text}")

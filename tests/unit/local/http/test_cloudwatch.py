@@ -11,7 +11,7 @@ import pytest
 
 from airflow_automl.local.errors import ServiceError
 from airflow_automl.local.http import cloudwatch as logs
-from airflow_automl.local.http.application import Request
+from airflow_automl.local.http.messages import Request
 from airflow_automl.local.state.database import Database
 from airflow_automl.local.state.folder import DataFolder
 from airflow_automl.local.state.jobs import JobStore
@@ -29,7 +29,7 @@ def service(tmp_path: Path) -> Any:
         if name != "quiet":
             folder.job(name).mkdir(parents=True)
             (folder.job(name) / "trainer.log").write_text("\n".join(LINES) + "\n")
-    return SimpleNamespace(folder=folder, jobs=jobs, settings=SimpleNamespace(region="us-east-1", account="1" * 12))
+    return SimpleNamespace(folder=folder, jobs=jobs, region="us-east-1", account="1" * 12)
 
 
 def ask(service: Any, operation: str, **members: Any) -> Any:

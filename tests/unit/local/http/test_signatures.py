@@ -13,9 +13,9 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
 from airflow_automl.local.errors import ServiceError
-from airflow_automl.local.http.application import Request
+from airflow_automl.local.http.messages import Request
 from airflow_automl.local.http.signatures import Signatures
-from airflow_automl.local.storage.s3 import Credentials
+from airflow_automl.local.storage.client import Credentials
 
 SIGNATURES = Signatures(Credentials("AKID", "secret"))
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_automl.local.storage.s3 import Credentials, SeaweedFS
+from airflow_automl.local.storage.client import Credentials
+from airflow_automl.local.storage.s3 import SeaweedFS
 
 
 async def test_a_store_that_a_crash_left_unrecorded_is_adopted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

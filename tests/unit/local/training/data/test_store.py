@@ -8,9 +8,10 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from airflow_automl.local import retry as patience
-from airflow_automl.local.training.data.failures import MAX_REASON, JobFailure, listing
-from airflow_automl.local.training.data.store import S3Object, Store, parse_uri
+from airflow_automl.local import retry
+from airflow_automl.local.errors import MAX_REASON, JobFailure, listing
+from airflow_automl.local.storage.client import parse_uri
+from airflow_automl.local.training.data.store import S3Object, Store
 from tests.local_s3 import BUCKET, Bucket
 
 
@@ -69,7 +70,7 @@ def test_an_upload_to_a_missing_bucket_says_so(bucket: Bucket, tmp_path):
 
 
 def test_a_store_that_is_gone_is_a_reason_too(monkeypatch):
-    monkeypatch.setattr(patience, "PATIENCE", 0.0)
+    monkeypatch.setattr(retry, "TIMEOUT", 0.0)
     client = boto3.client(
         "s3",
         endpoint_url="http://127.0.0.1:9",

@@ -1,0 +1,75 @@
+"""S3 clients and addresses: the one place that makes a client and the one place that reads an ``s3://`` address."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from airflow_automl.local.errors import JobFailure
+
+_VIRTUAL_HOST = re.compile(r"(?P<bucket>.+)\.s3[.-][a-z0-9.-]*$")
+
+
+class Credentials(NamedTuple):
+    """An access key, its secret, and the session token of temporary ones."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None = None
+
+
+class Location(NamedTuple):
+    """A bucket and a key; the key may be empty."""
+
+    bucket: str
+    key: str
+
+    @property
+    def uri(self) -> str:
+        """The address, ``s3://bucket/key``."""
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def parse_uri(uri: str) -> Location:
+    """Split ``s3://bucket/key``, or an ``https://`` address of S3 (path or virtual-host style).
+
+    :param uri: the address as a request gives it.
+    :raises JobFailure: the address has no bucket.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "s3":
+        # A key may hold '?' and '#', which urlsplit would take for a query and a fragment.
+        bucket, _, key = uri[len("s3://") :].partition("/")
+    elif parts.scheme == "https":
+        path = unquote(parts.path.lstrip("/"))
+        virtual = _VIRTUAL_HOST.match(parts.netloc)
+        bucket, key = (virtual["bucket"], path) if virtual else (path.partition("/")[0], path.partition("/")[2])
+    else:
+        bucket = key = ""
+    if not bucket:
+        raise JobFailure(f"'{uri}' is not an address in S3: use s3://bucket/key.")
+    return Location(bucket, key)
+
+
+def client(endpoint_url: str | None = None, credentials: Credentials | None = None, region: str | None = None) -> Any:
+    """Make a boto3 S3 client; what is not given comes from the environment."""
+    import boto3
+    from botocore.config import Config
+
+    key, secret, token = credentials or (None, None, None)
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=endpoint_url,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        aws_session_token=token,
+        region_name=region,
+        # Bucket names with dots or upper case, and stores on loopback, only work path-style.
+        config=Config(
+            retries={"mode": "standard", "total_max_attempts": 4},
+            connect_timeout=5,
+            read_timeout=60,
+            s3={"addressing_style": "path"},
+        ),
+    )
