@@ -24,7 +24,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             return service._weights_environment()
         finally:
             service.database.close()
-            service.foreign.close()
+            service.others.close()
 
     return told
 
