@@ -52,9 +52,9 @@ def derive_name(readable: str, detail: str, *parts: Any) -> str:
     return f"{start}-{rest}" if rest else start
 
 
-def tag_value(text: str) -> str:
-    """Return the text as a tag may carry it: characters that AWS refuses become ``_``."""
-    return re.sub(r"[^\w\s.:/=+\-@]", "_", text)[:_TAG_VALUE_LENGTH]
+def tag_value(value: Any) -> str:
+    """Return a value as text that a tag may carry: characters that AWS refuses become ``_``."""
+    return re.sub(r"[^\w\s.:/=+\-@]", "_", str(value))[:_TAG_VALUE_LENGTH]
 
 
 def adopted_since(tags: Mapping[str, str] | None, try_number: int) -> bool:

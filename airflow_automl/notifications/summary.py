@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from airflow_automl.contract import metrics
-from airflow_automl.report.document import duration_text, seconds_between
+from airflow_automl.times import duration_text, seconds_between
 
 __all__ = ["summarize"]
 

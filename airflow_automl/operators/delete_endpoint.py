@@ -73,7 +73,7 @@ class SageMakerAutoMLDeleteEndpointOperator(WaitingOperator):
         return result
 
     def _clean(self) -> dict[str, Any]:
-        from airflow_automl.operators._versions import own_versions, remove_stray_models, remove_versions
+        from airflow_automl.operators._endpoint_versions import own_versions, remove_stray_models, remove_versions
 
         names: list[str] = []
         if self.delete_versions:

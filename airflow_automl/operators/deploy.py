@@ -17,7 +17,7 @@ from airflow_automl.operators._downstream import CandidateOperator, WaitingOpera
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_automl.operators._deployment import Deployment
+    from airflow_automl.operators._deployment_request import Deployment
 
 __all__ = ["SageMakerAutoMLDeployOperator"]
 
@@ -134,7 +134,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
         return self._advance(context, deployment, state)
 
     def _plan(self, context: Context, *, warn: bool) -> tuple[Deployment, dict[str, Any]]:
-        from airflow_automl.operators._deployment import plan_deployment
+        from airflow_automl.operators._deployment_request import plan_deployment
 
         candidate, job = self.resolve()
         defaults = self.hook.defaults
@@ -263,7 +263,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
         return result
 
     def _make(self, deployment: Deployment, serving: str | None) -> None:
-        from airflow_automl.operators._deployment import TAG_PREVIOUS
+        from airflow_automl.operators._version_tags import TAG_PREVIOUS
 
         config = dict(deployment.config)
         if serving:
@@ -283,7 +283,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
             self.hook.write_tags(described["EndpointConfigArn"], {TAG_PREVIOUS: serving})
 
     def _remove_failed_endpoint(self, endpoint: Mapping[str, Any]) -> None:
-        from airflow_automl.operators._deployment import TAG_ENDPOINT
+        from airflow_automl.operators._version_tags import TAG_ENDPOINT
 
         tags = self.hook.read_tags(endpoint["EndpointArn"])
         reason = endpoint.get("FailureReason") or "AWS gives no reason"
@@ -340,7 +340,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
             self.log.warning("Could not remove config %s and model %s: %s", config_name, model_name, error)
 
     def _result(self, endpoint: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
-        from airflow_automl.operators._deployment import TAG_PREVIOUS
+        from airflow_automl.operators._version_tags import TAG_PREVIOUS
 
         described = self.hook.describe_endpoint_config(state["config"]) or {}
         tags = self.hook.read_tags(described["EndpointConfigArn"]) if described else None
@@ -355,7 +355,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
         }
 
     def _prune(self, result: Mapping[str, Any]) -> None:
-        from airflow_automl.operators._versions import remove_old_versions
+        from airflow_automl.operators._endpoint_versions import remove_old_versions
 
         if self.keep_versions <= 0:
             return

@@ -88,7 +88,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide, say why in one sentence, and let the run go on, skip, branch or fail."""
-        from airflow_automl.operators._verdict import Bound, compare, judge
+        from airflow_automl.operators._metric_bounds import Bound, compare, judge
 
         candidate, job = self.resolve()
         bounds = [
@@ -162,8 +162,8 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
     def _deployed_champion(
         self, name: str, candidate: Mapping[str, Any], job: Mapping[str, Any] | None
     ) -> dict[str, Any] | None:
-        from airflow_automl.operators._champion import RESPONSE_HINT
-        from airflow_automl.operators._deployment import TAG_CANDIDATE, tag_metrics
+        from airflow_automl.operators._endpoint_scoring import RESPONSE_HINT
+        from airflow_automl.operators._version_tags import TAG_CANDIDATE, tag_metrics
 
         endpoint = self.hook.describe_endpoint(name)
         if endpoint is None or endpoint["EndpointStatus"] in {"Failed", "Deleting", "Creating"}:
@@ -183,8 +183,8 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
     def _score_champion(
         self, name: str, config: Mapping[str, Any], candidate: Mapping[str, Any], job: Mapping[str, Any] | None
     ) -> tuple[dict[str, float], int]:
-        from airflow_automl.operators._champion import Columns, columns_of, score_champion
-        from airflow_automl.operators._verdict import OBJECTIVE, metric_name
+        from airflow_automl.operators._endpoint_scoring import Columns, columns_of, score_champion
+        from airflow_automl.operators._metric_bounds import OBJECTIVE, metric_name
 
         if self.target:
             columns = Columns(self.target)
@@ -196,7 +196,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         return score_champion(self.hook, name, config, str(self.champion_data), columns, metric)
 
     def _registered_champion(self, group: str) -> dict[str, Any] | None:
-        from airflow_automl.operators._deployment import tag_metrics
+        from airflow_automl.operators._version_tags import tag_metrics
 
         if self.hook.describe_model_package_group(group) is None:
             return None

@@ -119,13 +119,14 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
 
     def _group_tags(self, job: Mapping[str, Any] | None) -> list[dict[str, str]]:
         from airflow_automl.hooks.sagemaker_deployment import tag_list
-        from airflow_automl.operators._deployment import tag_value
+        from airflow_automl.naming import tag_value
 
         tags = {**(self.hook.defaults.get("tags") or {}), **(document(self.tags, "tags") or {})}
         return tag_list({key: tag_value(value) for key, value in tags.items()})
 
     def _request(self, candidate: Mapping[str, Any], job: Mapping[str, Any] | None, context: Context) -> dict[str, Any]:
-        from airflow_automl.operators._deployment import origin_tags, tag_value, version_tags
+        from airflow_automl.naming import tag_value
+        from airflow_automl.operators._version_tags import origin_tags, version_tags
         from airflow_automl.serving import containers_of, is_accelerated, with_response_keys
 
         accelerated = is_accelerated(self.instance_type) if self.instance_type else None

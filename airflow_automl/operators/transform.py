@@ -228,7 +228,8 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         return "it was told to stop"
 
     def _plan(self, context: Context) -> tuple[dict[str, Any], dict[str, Any], str]:
-        from airflow_automl.operators._deployment import TAG_CANDIDATE, TAG_JOB, tag_value
+        from airflow_automl.naming import tag_value
+        from airflow_automl.operators._version_tags import TAG_CANDIDATE, TAG_JOB
         from airflow_automl.serving import (
             containers_of,
             default_instance_type,

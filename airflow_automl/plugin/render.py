@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from airflow_automl import __version__
 from airflow_automl.plugin.phases import words
 from airflow_automl.report import plots
-from airflow_automl.report.document import duration_text
+from airflow_automl.times import duration_text
 
 __all__ = ["render"]
 

@@ -10,7 +10,7 @@ from typing import Any
 from airflow_automl.contract.states import is_terminal
 from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.known import Owner, Sighting
-from airflow_automl.report.document import duration_text
+from airflow_automl.times import duration_text
 
 __all__ = ["PAGE", "STATUSES", "Filters", "Page", "Row", "from_sighting", "from_summary"]
 

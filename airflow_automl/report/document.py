@@ -8,8 +8,9 @@ from typing import Any
 
 from airflow_automl.contract import documents, metrics, states
 from airflow_automl.contract.states import Outcome
+from airflow_automl.times import duration_text, seconds_between
 
-__all__ = ["SCHEMA_VERSION", "build", "duration_text", "seconds_between"]
+__all__ = ["SCHEMA_VERSION", "build"]
 
 #: Version of the report's document; raised when a key changes its meaning or goes away.
 SCHEMA_VERSION = 1
@@ -31,31 +32,6 @@ _NOT_CONFIGURATION = frozenset(
         *("AutoMLJobArtifacts", "ModelDeployResult", "ResolvedAttributes", "ResponseMetadata"),
     }
 )
-
-
-def seconds_between(start: str | None, end: str | None) -> float | None:
-    """Return the seconds between two ISO-8601 times, ``None`` if one is missing or unreadable."""
-    if not start or not end:
-        return None
-    try:
-        first, last = datetime.fromisoformat(start), datetime.fromisoformat(end)
-        return max(0.0, (last - first).total_seconds())
-    except (ValueError, TypeError):
-        return None
-
-
-def duration_text(seconds: float | None) -> str:
-    """Return a duration as people say it: ``48 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    if seconds is None:
-        return "\N{EN DASH}"
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
-    minutes, left = divmod(rest, 60)
-    if hours:
-        return f"{hours:,} h {minutes} min"
-    if minutes:
-        return f"{minutes} min {left} s"
-    return f"{whole} s"
 
 
 def build(

@@ -17,8 +17,8 @@ from markupsafe import Markup
 
 from airflow_automl import __version__
 from airflow_automl.report import plots
-from airflow_automl.report.document import duration_text, seconds_between
 from airflow_automl.report.sections import Card, section_of
+from airflow_automl.times import duration_text, seconds_between
 
 __all__ = ["render"]
 

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from airflow_automl.contract import metrics
-from airflow_automl.report.document import duration_text, seconds_between
+from airflow_automl.times import duration_text, seconds_between
 
 __all__ = ["curve", "features", "gantt", "histogram", "metric_strips", "number", "progress", "scatter"]
 

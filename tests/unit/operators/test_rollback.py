@@ -13,7 +13,7 @@ from airflow_automl.operators import (
     SageMakerAutoMLDeployOperator,
     SageMakerAutoMLRollbackOperator,
 )
-from airflow_automl.operators._deployment import TAG_PREVIOUS
+from airflow_automl.operators._version_tags import TAG_PREVIOUS
 from tests.hosting import HostingStandIn
 from tests.unit.operators.conftest import Killed, make_candidate
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_automl.report.document import build, duration_text, seconds_between
+from airflow_automl.report.document import build
+from airflow_automl.times import duration_text, seconds_between
 from tests.unit.report.samples import BEGAN, candidate, describe
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.operators._deployment import TAG_ENDPOINT
+from airflow_automl.operators._version_tags import TAG_ENDPOINT
 from airflow_automl.serving import derived_pattern, derived_stem
 
 if TYPE_CHECKING:

@@ -1,15 +1,15 @@
-"""The requests that put a candidate behind an endpoint, and the tags by which its versions are told apart."""
+"""The requests that put a candidate behind an endpoint."""
 
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_automl.contract import metrics
 from airflow_automl.exceptions import AutoMLValidationError
+from airflow_automl.naming import tag_value
+from airflow_automl.operators._version_tags import TAG_ENDPOINT, origin_tags, version_tags
 from airflow_automl.serving import (
     containers_of,
     default_instance_type,
@@ -20,64 +20,9 @@ from airflow_automl.serving import (
     with_response_keys,
 )
 
-__all__ = [
-    "TAG_CANDIDATE",
-    "TAG_ENDPOINT",
-    "TAG_JOB",
-    "TAG_METRIC",
-    "TAG_OBJECTIVE",
-    "TAG_PREVIOUS",
-    "Deployment",
-    "origin_tags",
-    "plan_deployment",
-    "tag_metrics",
-    "tag_value",
-]
+__all__ = ["Deployment", "plan_deployment"]
 
-TAG_ENDPOINT = "airflow-automl:endpoint"
-TAG_JOB = "airflow-automl:job"
-TAG_CANDIDATE = "airflow-automl:candidate"
-TAG_OBJECTIVE = "airflow-automl:objective"
-TAG_METRIC = "airflow-automl:metric:"
-TAG_PREVIOUS = "airflow-automl:previous-config"
-
-_NOT_IN_TAGS = re.compile(r"[^\w\s.:/=+\-@]")
 _TAG_LIMIT = 50
-
-
-def tag_value(value: Any) -> str:
-    """Return a value as a tag can hold it: at most 256 characters of those that AWS allows."""
-    return _NOT_IN_TAGS.sub("-", str(value))[:256]
-
-
-def origin_tags(run: Mapping[str, Any]) -> dict[str, str]:
-    """Return the tags that name the run of a task, as :func:`run_identity` identifies it."""
-    return {f"airflow-automl:{key}": tag_value(value) for key, value in run.items() if value != ""}
-
-
-def version_tags(candidate: Mapping[str, Any], job: Mapping[str, Any] | None, own: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags that say which candidate a config serves, and how good it is."""
-    tags = {**own, TAG_CANDIDATE: tag_value(candidate["CandidateName"])}
-    if job and job.get("name"):
-        tags[TAG_JOB] = tag_value(job["name"])
-    objective = metrics.objective_name(candidate)
-    if objective:
-        tags[TAG_OBJECTIVE] = tag_value(objective)
-    for name, value in metrics.candidate_metrics(candidate).items():
-        tags[f"{TAG_METRIC}{name}"] = repr(float(value))
-    return tags
-
-
-def tag_metrics(tags: Mapping[str, str]) -> dict[str, float]:
-    """Return the metrics that :func:`version_tags` wrote, by their standard names."""
-    found: dict[str, float] = {}
-    for key, value in tags.items():
-        if key.startswith(TAG_METRIC):
-            try:
-                found[key.removeprefix(TAG_METRIC)] = float(value)
-            except ValueError:
-                continue
-    return found
 
 
 @dataclass(frozen=True)

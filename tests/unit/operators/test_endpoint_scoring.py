@@ -11,7 +11,7 @@ import pytest
 
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.operators import SageMakerAutoMLDeployOperator
-from airflow_automl.operators._champion import Columns, columns_of
+from airflow_automl.operators._endpoint_scoring import Columns, columns_of
 from tests.hosting import HostingStandIn
 from tests.unit.operators.conftest import make_candidate
 from tests.unit.operators.test_gate import decide

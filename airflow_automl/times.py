@@ -1,0 +1,32 @@
+"""Times as people read them, for the report, the pages and the notifier."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+__all__ = ["duration_text", "seconds_between"]
+
+
+def seconds_between(start: str | None, end: str | None) -> float | None:
+    """Return the seconds between two ISO-8601 times, ``None`` if one is missing or unreadable."""
+    if not start or not end:
+        return None
+    try:
+        first, last = datetime.fromisoformat(start), datetime.fromisoformat(end)
+        return max(0.0, (last - first).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def duration_text(seconds: float | None) -> str:
+    """Return a duration as people say it: ``48 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds is None:
+        return "\N{EN DASH}"
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    if minutes:
+        return f"{minutes} min {left} s"
+    return f"{whole} s"
