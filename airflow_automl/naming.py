@@ -1,7 +1,11 @@
 """The name and the owner of a job, derived before it is created.
 
-CreateAutoMLJob has no client token: the name is the only thing that makes a repeated call harmless. A task that knows
-the name beforehand finds its job again, however early it was killed.
+CreateAutoMLJob has no client token: the name is the only thing that makes a repeated call harmless. A task that derives
+the name finds its job again, however early it was killed.
+
+A derived name, ``chur-g5x9aqw-k3x9aqw7b2mz-train``, has two hashes. The second one is the same for every job that a
+task instance ever submits: one ListAutoMLJobs (NameContains) finds all of them. The first one differs for each of these
+jobs: it covers the start of the DAG run, the clears, the request and a counter.
 """
 
 from __future__ import annotations
@@ -14,53 +18,74 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_automl import settings
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["ADOPTED_TAG", "OWNER_TAG", "TaskGeneration", "adopted_since", "derive_name", "digest", "tag_value"]
+__all__ = [
+    "GENERATION_TAG",
+    "OWNER_TAG",
+    "REQUEST_TAG",
+    "TRY_TAG",
+    "TaskGeneration",
+    "adopted_since",
+    "derive_name",
+    "digest",
+    "request_digest",
+    "tag_value",
+]
 
+#: Which making of which run of which task a job belongs to.
 OWNER_TAG = "airflow-automl:owner"
-#: Which try of its task adopted a job; ``on_kill`` of an older try leaves such a job alone.
-ADOPTED_TAG = "airflow-automl:adopted-by-try"
-#: Child jobs of an AutoML job keep only so many characters of its name.
+#: The clears that the run and the task had seen when the job was submitted.
+GENERATION_TAG = "airflow-automl:generation"
+#: A digest of the request.
+REQUEST_TAG = "airflow-automl:request"
+#: The newest try that waits on a job; ``on_kill`` of an older try stops no such job.
+TRY_TAG = "airflow-automl:try"
+#: Child jobs of an AutoML job keep only so many characters of its name: the label, and five of the first hash.
 CHILD_PREFIX = 10
 MAX_LENGTH = 32
-_HASH_LENGTH = 12
 _LABEL_LENGTH = 4
+_JOB_HASH_LENGTH, _TASK_HASH_LENGTH = 7, 12
 _TAG_VALUE_LENGTH = 256
 
 
 def digest(*parts: Any) -> str:
-    """Return 12 characters of a-z and 2-7 (60 bits) that stand for the parts."""
-    text = json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
-    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:_HASH_LENGTH]
+    """Return 12 characters of a-z and 2-7 (60 bits) that stand for the parts, which are JSON values."""
+    text = json.dumps(parts, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:_TASK_HASH_LENGTH]
 
 
-def derive_name(readable: str, detail: str, *parts: Any) -> str:
-    """Return a job name (R1, R2: at most 32 letters, digits and single inner hyphens) that stands for the parts.
+def request_digest(request: Mapping[str, Any]) -> str:
+    """Return a digest of what a create request asks for: everything but the job's name and its tags."""
+    return digest({key: value for key, value in request.items() if key not in {"AutoMLJobName", "Tags"}})
 
-    ``chur-k3x9aqw7b2mz-train``: the first ten characters, all that child jobs keep, hold the start of ``readable`` and
-    five of the hash's characters.
 
-    :param readable: what the job is about, such as the DAG's id.
+def derive_name(label: str, job: str, task: str, detail: str) -> str:
+    """Return a job name (R1, R2: at most 32 letters, digits and single inner hyphens).
+
+    :param label: what the job is about, such as the DAG's id.
+    :param job: a digest that tells this job from all others.
+    :param task: a digest that all jobs of a task instance share.
     :param detail: what fills the rest, such as the task's id.
-    :param parts: JSON values that tell this job from all others.
     """
-    label = (_slug(readable, _LABEL_LENGTH) or "job").ljust(_LABEL_LENGTH, "0")
-    start = f"{label}-{digest(*parts)}"
+    readable = (_slug(label, _LABEL_LENGTH) or "job").ljust(_LABEL_LENGTH, "0")
+    start = f"{readable}-{job[:_JOB_HASH_LENGTH]}-{task}"
     rest = _slug(detail, MAX_LENGTH - len(start) - 1)
     return f"{start}-{rest}" if rest else start
 
 
 def tag_value(value: Any) -> str:
-    """Return a value as text that a tag may carry: characters that AWS refuses become ``_``."""
+    """Return a value as a tag can hold it: at most 256 characters, ``_`` for each one that AWS refuses."""
     return re.sub(r"[^\w\s.:/=+\-@]", "_", str(value))[:_TAG_VALUE_LENGTH]
 
 
 def adopted_since(tags: Mapping[str, str] | None, try_number: int) -> bool:
-    """Tell whether a newer try of the task went on with the job that bears these tags."""
-    adopted = (tags or {}).get(ADOPTED_TAG, "")
-    return adopted.isdigit() and int(adopted) > try_number
+    """Return whether a newer try of the task waits on the job that has these tags."""
+    newest = (tags or {}).get(TRY_TAG, "")
+    return newest.isdigit() and int(newest) > try_number
 
 
 def _slug(text: str, length: int) -> str:
@@ -72,7 +97,11 @@ class TaskGeneration:
     """One run of one task, between two clears. Retries share it, because they are to find each other's job.
 
     :param deployment: which Airflow this is; several may use one AWS account and have DAGs of the same name.
-    :param generation: ``ti.max_tries``: a clear raises it, a retry does not.
+    :param run_started: when the DAG run started. A run that is deleted and made again under the same id has another
+        start, and so has one that is cleared after its end; retries don't change it.
+    :param clears: ``clear_number`` of the run, and ``max_tries`` of the task. Airflow 3.3 raises the first at every
+        clear of the run's tasks, also of a running one. An older Airflow raises the second alone, and only where the
+        cleared task is not running.
     """
 
     deployment: str
@@ -80,43 +109,74 @@ class TaskGeneration:
     run_id: str
     task_id: str
     map_index: int
-    generation: int
+    run_started: str = ""
+    clears: tuple[int, int] = (0, 0)
 
     @classmethod
-    def of(cls, context: Context, deployment: str) -> TaskGeneration:
+    def of(cls, context: Context) -> TaskGeneration:
         """Read the running task's from its context."""
-        ti = context["ti"]
+        ti, run = context["ti"], context["dag_run"]
         map_index = getattr(ti, "map_index", -1)
         return cls(
-            deployment=deployment,
+            deployment=settings.deployment(),
             dag_id=ti.dag_id,
             run_id=ti.run_id,
             task_id=ti.task_id,
             map_index=-1 if map_index is None else map_index,
-            generation=getattr(ti, "max_tries", 0),
+            run_started=run.start_date.isoformat() if run.start_date else "",
+            clears=(getattr(run, "clear_number", 0) or 0, getattr(ti, "max_tries", 0)),
         )
 
     @property
-    def _parts(self) -> tuple[Any, ...]:
-        return (self.deployment, self.dag_id, self.run_id, self.task_id, self.map_index, self.generation)
+    def identity(self) -> dict[str, Any]:
+        """What all makings of this run of this task have in common."""
+        return {
+            "deployment": self.deployment,
+            "dag": self.dag_id,
+            "run": self.run_id,
+            "task": self.task_id,
+            "map_index": self.map_index,
+        }
 
-    def job_name(self, attempt: int) -> str:
-        """Return the name of this generation's job.
+    @property
+    def task_digest(self) -> str:
+        """The part that the names of all jobs of this task instance share."""
+        return digest(self.identity)
 
-        :param attempt: 1, and one more for each job of this generation that ended badly.
+    @property
+    def generation_identity(self) -> dict[str, Any]:
+        """What all tries between two clears have in common, and no others."""
+        return {**self.identity, "run_started": self.run_started, "clears": self.clears}
+
+    @property
+    def _generation(self) -> str:
+        return digest(self.run_started, *self.clears)
+
+    def job_name(self, request: str, attempt: int) -> str:
+        """Return the name of a job of this generation.
+
+        :param request: the request's digest.
+        :param attempt: 1, and one more for each job of this request and generation that ended badly.
         """
-        return derive_name(self.dag_id, self.task_id, *self._parts, attempt)
+        job = digest(self.generation_identity, request, attempt)
+        return derive_name(self.dag_id, job, self.task_digest, self.task_id)
 
     @property
     def owner(self) -> str:
-        """What the job's owner tag says: the same for all jobs of this generation."""
-        return digest(*self._parts)
+        """What the owner tag says: the same for all jobs of this making of the run."""
+        return digest(self.identity, self.run_started)
 
-    @property
-    def tags(self) -> dict[str, str]:
-        """The tags that say in the AWS console where a job comes from, and tell us that it is ours."""
+    def tags(self, request: str, try_number: int) -> dict[str, str]:
+        """Return the tags that say in the AWS console where a job comes from, and tell us that it is ours.
+
+        :param request: the request's digest.
+        :param try_number: the try that submits the job.
+        """
         tags = {
             OWNER_TAG: self.owner,
+            GENERATION_TAG: self._generation,
+            REQUEST_TAG: request,
+            TRY_TAG: str(try_number),
             "airflow:dag_id": tag_value(self.dag_id),
             "airflow:run_id": tag_value(self.run_id),
             "airflow:task_id": tag_value(self.task_id),
@@ -125,11 +185,16 @@ class TaskGeneration:
             tags["airflow:map_index"] = str(self.map_index)
         return tags
 
-    def owns(self, tags: Mapping[str, str] | None, *, derived: bool) -> bool:
-        """Tell whether a job with these tags was created by this generation.
+    def difference(self, tags: Mapping[str, str], request: str) -> str | None:
+        """Return why a job with these tags is not the one that this task would submit; ``None`` if it is.
 
-        :param tags: what ListTags answered; ``None`` where the account does not let us read them.
-        :param derived: the job bears a derived name, which is proof enough where it bears no owner tag.
+        :param tags: what ListTags answered.
+        :param request: the digest of this task's request.
         """
-        owner = (tags or {}).get(OWNER_TAG)
-        return derived if owner is None else owner == self.owner
+        if tags.get(OWNER_TAG) != self.owner:
+            return "it does not belong to this run of this task"
+        if tags.get(GENERATION_TAG) != self._generation:
+            return "it was submitted before a clear"
+        if tags.get(REQUEST_TAG) != request:
+            return "its request was a different one"
+        return None

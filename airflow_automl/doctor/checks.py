@@ -80,7 +80,7 @@ def _connection(
         }
     try:
         api = api_of(config, None)
-        request = complete(api, config, defaults=defaults, name="doctor", max_runtime=None, log=hook.log)
+        request = complete(api, config, defaults=defaults, max_runtime=None, log=hook.log)
     except AutoMLError as error:
         found = getattr(error, "violations", [error])
         findings.problem("config", "; ".join(map(str, found)), "airflow-automl check --config FILE says the same")

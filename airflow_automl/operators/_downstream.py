@@ -21,6 +21,7 @@ from airflow_automl.exceptions import (
     InvalidTriggerEvent,
     NoBestCandidate,
 )
+from airflow_automl.naming import TaskGeneration
 from airflow_automl.operators._base import AutoMLBaseOperator
 
 if TYPE_CHECKING:
@@ -61,14 +62,7 @@ def document(value: Any, name: str) -> Any:
 
 def run_identity(context: Context) -> dict[str, Any]:
     """Return what tells this run of this task from all others; the same in every try."""
-    ti = context["ti"]
-    return {
-        "deployment": settings.deployment(),
-        "dag": ti.dag_id,
-        "run": ti.run_id,
-        "task": ti.task_id,
-        "map_index": ti.map_index,
-    }
+    return TaskGeneration.of(context).identity
 
 
 class DownstreamOperator(AutoMLBaseOperator):

@@ -21,6 +21,8 @@ __all__ = ["Api", "api_of", "complete", "read_config"]
 
 Api = Literal["V1", "V2"]
 
+#: For the check of a request whose name is derived from the checked request.
+_PLACEHOLDER = "derived"
 _OPERATIONS = {"V1": "CreateAutoMLJob", "V2": "CreateAutoMLJobV2"}
 
 
@@ -94,7 +96,6 @@ def complete(
     config: Mapping[str, Any],
     *,
     defaults: Mapping[str, Any],
-    name: str,
     max_runtime: timedelta | None,
     log: Logger,
 ) -> dict[str, Any]:
@@ -102,12 +103,11 @@ def complete(
 
     :param config: the rendered request; it is not changed.
     :param defaults: what the connection's extra ``automl`` says.
-    :param name: the job's name, where the config gives none.
     :param max_runtime: the longest that a job may run, if there is a limit.
     :raises AutoMLValidationError: all violations at once.
     """
     request: dict[str, Any] = contract.coerce(api, deepcopy(dict(config)))
-    request.setdefault("AutoMLJobName", name)
+    request.setdefault("AutoMLJobName", _PLACEHOLDER)
     _fill(api, request, defaults)
     _limit_runtime(api, request, max_runtime, log)
     violations = contract.check(api, request)

@@ -22,7 +22,7 @@ from airflow_automl.exceptions import (
     AutoMLThrottled,
     AutoMLTransientError,
 )
-from airflow_automl.naming import ADOPTED_TAG, TaskGeneration, adopted_since
+from airflow_automl.naming import OWNER_TAG, TRY_TAG, TaskGeneration, adopted_since, request_digest
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
     from airflow_automl.operators._request import Api
 
-__all__ = ["CreateRefused", "Submission", "describe_new_job", "stop_unless_adopted", "submit"]
+__all__ = ["CreateRefused", "Submission", "describe_new_job", "stop_older_jobs", "stop_unless_adopted", "submit"]
 
 _MAX_TAGS = 50
 _READS = 6
+#: How many of a task's older jobs are looked at, newest first.
+_OLDER_JOBS = 20
 #: A task that is told to end has a few seconds left.
 _LATE_READS = 2
 
@@ -75,51 +77,101 @@ def submit(
     will_create: Callable[[str], None],
     log: Logger,
 ) -> Submission:
-    """Create the task's job, or find the one that an earlier try created.
+    """Create the task's job, or adopt the one that an earlier try created.
 
-    Operations: CreateAutoMLJob or CreateAutoMLJobV2, DescribeAutoMLJob or DescribeAutoMLJobV2; where the name is
-    taken, ListTags and AddTags.
+    A job is adopted if it has the same owner, generation and request. A derived name covers all three, so that it is
+    proof enough where an account forbids tags.
+
+    Operations: CreateAutoMLJob or CreateAutoMLJobV2, DescribeAutoMLJob or DescribeAutoMLJobV2; if the name is taken,
+    ListTags and AddTags.
 
     :param request: the checked request; with a derived name, its ``AutoMLJobName`` is set here.
     :param given_name: the name was given by the user.
-    :param will_create: told each name that is ours to create, before the call.
+    :param will_create: called with each name that is ours to create, before the call.
     :raises AutoMLNameTaken: the given name belongs to another job, or to one of ours that ended badly.
     :raises CreateRefused: the account is full, or calls too often.
     """
+    wanted = request_digest(request)
     for attempt in count(1):
-        name = request["AutoMLJobName"] if given_name else generation.job_name(attempt)
+        name = request["AutoMLJobName"] if given_name else generation.job_name(wanted, attempt)
         if not given_name:
             will_create(name)
         try:
-            tags = _create(hook, api, {**request, "AutoMLJobName": name}, generation, log)
+            ours = generation.tags(wanted, try_number)
+            tags = _create(hook, api, {**request, "AutoMLJobName": name}, ours, log)
         except (AutoMLQuotaExceeded, AutoMLThrottled) as error:
             raise CreateRefused(error) from error
         except AutoMLNameTaken:
             describe = describe_new_job(hook, name, api)
             tags = _tags_of(hook, describe["AutoMLJobArn"], needed=given_name, log=log)
-            taken = describe.get("AutoMLJobName") != name or not generation.owns(tags, derived=not given_name)
-            if taken:
+            difference = generation.difference(tags, wanted) if given_name or OWNER_TAG in tags else None
+            if describe.get("AutoMLJobName") != name or difference:
+                difference = difference or "names that differ only in upper and lower case are the same"
                 raise AutoMLNameTaken(
-                    f"an AutoML job named {describe.get('AutoMLJobName')} exists already and is not this task's. Names "
-                    "can't be reused (jobs can't be deleted; upper and lower case are the same): leave AutoMLJobName "
-                    "out to have one derived, or give another"
+                    f"{name} is not valid for AutoMLJobName: AutoML job {describe.get('AutoMLJobName')} exists, "
+                    f"and {difference}. Names can't be reused, because jobs can't be deleted. Leave AutoMLJobName out "
+                    "to have one derived, or give another"
                 ) from None
             status = describe["AutoMLJobStatus"]
             if status in {JobStatus.IN_PROGRESS, JobStatus.COMPLETED}:
-                log.info("AutoML job %s of an earlier try is %s: going on with it", name, status)
+                log.info("Adopting AutoML job %s of an earlier try; its status is %s", name, status)
                 if status == JobStatus.IN_PROGRESS:
                     _mark_adopted(hook, describe["AutoMLJobArn"], try_number, log)
                 return Submission(name, describe, tags, adopted=True)
             if given_name:
                 raise AutoMLNameTaken(
-                    f"AutoML job {name} of an earlier try is {status}, and a new job can't have its name. Leave "
-                    "AutoMLJobName out to have one derived for each try, or give another"
+                    f"{name} is not valid for AutoMLJobName: this task's job of that name is {status}, and names can't "
+                    "be reused. Leave AutoMLJobName out to have one derived for each try, or give another"
                 ) from None
             log.info("AutoML job %s of an earlier try is %s: submitting another", name, status)
             continue
         log.info("Submitted AutoML job %s", name)
         return Submission(name, describe_new_job(hook, name, api), tags, adopted=False)
     raise AssertionError("unreachable")
+
+
+def stop_older_jobs(
+    hook: SageMakerAutoMLHook,
+    request: dict[str, Any],
+    generation: TaskGeneration,
+    *,
+    stop: bool,
+    try_number: int,
+    log: Logger,
+) -> None:
+    """Stop the jobs of this task instance that it will not adopt, such as those of before a clear, and log why.
+
+    Their triggers or workers may not have done so: they may be dead, or Airflow has told them nothing.
+
+    Operations: ListAutoMLJobs (NameContains), ListTags, StopAutoMLJob.
+
+    :param request: the request that the task is about to submit.
+    :param stop: whether to stop those that still run; otherwise, they are only logged.
+    :raises AutoMLTransientError: AWS does not answer. A retry tries it again.
+    """
+    wanted = request_digest(request)
+    try:
+        found = list(hook.list_jobs(name_contains=generation.task_digest, limit=_OLDER_JOBS))
+    except AutoMLAccessDenied as error:
+        log.info("Older AutoML jobs of this task can't be listed: %s", error)
+        return
+    own = {generation.job_name(wanted, attempt) for attempt in range(1, len(found) + 1)}
+    for job in found:
+        name, status = job["AutoMLJobName"], job["AutoMLJobStatus"]
+        if name in own or status not in {JobStatus.IN_PROGRESS, JobStatus.COMPLETED}:
+            continue
+        tags = hook.job_tags(job["AutoMLJobArn"]) or {}
+        difference = generation.difference(tags, wanted) if tags else "its name says that run or request differ"
+        if status == JobStatus.COMPLETED or not stop:
+            log.info("AutoML job %s of this task is %s and not adopted: %s", name, status, difference)
+        elif tags.get(OWNER_TAG) == generation.owner and adopted_since(tags, try_number):
+            log.info("AutoML job %s belongs to a newer try of this task: not stopping it", name)
+        else:
+            log.info("Stopping AutoML job %s, which this task submitted earlier: %s", name, difference)
+            try:
+                hook.stop_job(name)
+            except AutoMLAccessDenied as error:
+                log.warning("AutoML job %s was submitted by this task earlier and can't be stopped: %s", name, error)
 
 
 def describe_new_job(hook: SageMakerAutoMLHook, name: str, api: Api) -> dict[str, Any]:
@@ -158,19 +210,19 @@ def _tags_of(hook: SageMakerAutoMLHook, arn: str, *, needed: bool, log: Logger) 
 
 def _mark_adopted(hook: SageMakerAutoMLHook, arn: str, try_number: int, log: Logger) -> None:
     try:
-        hook.tag_job(arn, {ADOPTED_TAG: str(try_number)})
+        hook.tag_job(arn, {TRY_TAG: str(try_number)})
     except AutoMLError as error:
         # Such as a job that bears as many tags as it can. Waiting for it is worth more than the mark.
         log.warning("%s can't be marked as this try's; if an older one still ends, it may stop it: %s", arn, error)
 
 
 def _create(
-    hook: SageMakerAutoMLHook, api: Api, request: dict[str, Any], generation: TaskGeneration, log: Logger
+    hook: SageMakerAutoMLHook, api: Api, request: dict[str, Any], own_tags: dict[str, str], log: Logger
 ) -> dict[str, str]:
     """Create the job with our tags; without them where the account forbids tags. Return the tags that it got."""
     users = {tag["Key"]: tag.get("Value", "") for tag in request.get("Tags", ())}
     room = _MAX_TAGS - len(users)
-    ours = dict([(key, value) for key, value in generation.tags.items() if key not in users][:room])
+    ours = dict([(key, value) for key, value in own_tags.items() if key not in users][:room])
     tags = users | ours
     try:
         hook.create_job(api, {**request, "Tags": [{"Key": key, "Value": tags[key]} for key in tags]})

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SageMakerAutoMLJobOperator", "SageMakerAutoMLJobV1Operator", "SageMakerAutoMLJobV2Operator"]
 
-#: Key in the task's state store: the job that this task submitted last, so that a cleared task stops it.
-SUBMITTED_KEY = "airflow_automl.submitted"
 #: How often to try to stop a job whose time is over, with growing pauses.
 _STOPS = 6
 
@@ -132,16 +130,24 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
             "slot_deadline": _from_now(self.wait_for_slot),
             "task_deadline": _from_now(self.execution_timeout),
         }
-        return self._run(context, limits)
+        return self._run(context, limits, first=True)
 
-    def _run(self, context: Context, limits: dict[str, float | None]) -> BestCandidate | None:
-        from airflow_automl.operators._submission import CreateRefused
+    def _run(self, context: Context, limits: dict[str, float | None], *, first: bool) -> BestCandidate | None:
+        from airflow_automl.operators._submission import CreateRefused, stop_older_jobs
 
         self._try_number = context["ti"].try_number
-        generation = TaskGeneration.of(context, settings.deployment())
-        given_name, api, request = self._request(context, generation)
+        generation = TaskGeneration.of(context)
+        given_name, api, request = self._request(context)
         self._check_settings()
-        self._stop_older_generation(context, generation)
+        if first:
+            stop_older_jobs(
+                self.hook,
+                request,
+                generation,
+                stop=self.stop_on_kill,
+                try_number=self._try_number,
+                log=self.log,
+            )
         try:
             submission = self._submit(context, api, request, generation, given_name)
         except CreateRefused as refused:
@@ -157,7 +163,7 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
             self._defer_for_slot(limits, error)
         return self._follow(context, api, submission, limits["task_deadline"])
 
-    def _request(self, context: Context, generation: TaskGeneration) -> tuple[bool, Api, dict[str, Any]]:
+    def _request(self, context: Context) -> tuple[bool, Api, dict[str, Any]]:
         from airflow_automl.operators._request import api_of, complete, read_config
 
         config: Any = self.config
@@ -169,7 +175,6 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
             api,
             config,
             defaults=self.hook.defaults,
-            name=generation.job_name(1),
             max_runtime=settings.max_runtime(),
             log=self.log,
         )
@@ -188,33 +193,12 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
                 "the operator's AWS settings", [f"botocore_config: must be plain JSON values ({error})"]
             ) from error
 
-    def _stop_older_generation(self, context: Context, generation: TaskGeneration) -> None:
-        """Stop what this task had submitted before it was cleared; its trigger or worker may not have come to it."""
-        if not self.stop_on_kill:
-            return
-        older = context["task_state_store"].get(SUBMITTED_KEY)
-        if not isinstance(older, dict) or older.get("owner") == generation.owner:
-            return
-        name = str(older.get("job_name"))
-        try:
-            if not is_terminal(self.hook.describe_job(name).get("AutoMLJobStatus")):
-                self.log.info("Stopping AutoML job %s, which this task submitted before it was cleared", name)
-                self.hook.stop_job(name)
-        except AutoMLJobNotFound:
-            self.log.info("AutoML job %s was never created", name)
-        except AutoMLAccessDenied as error:
-            self.log.warning("AutoML job %s of before the clear can't be stopped: %s", name, error)
-
     def _submit(
         self, context: Context, api: Api, request: dict[str, Any], generation: TaskGeneration, given_name: bool
     ) -> Submission:
-        from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
         from airflow_automl.operators._submission import submit
 
         def remember(name: str) -> None:
-            store = context["task_state_store"]
-            store.set(SUBMITTED_KEY, {"job_name": name, "owner": generation.owner}, retention=NEVER_EXPIRE)
             self._running = name
             if self._gives_up:
                 raise told_to_end(f"AutoML job {name}")
@@ -259,7 +243,7 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
         slot = validate_slot_event(event)
         if not slot.free:
             raise AutoMLQuotaExceeded(f"no slot for an AutoML job came free within {self.wait_for_slot}")
-        return self._run(context, slot.limits)
+        return self._run(context, slot.limits, first=False)
 
     def _follow(
         self, context: Context, api: Api, submission: Submission, task_deadline: float | None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import AutoMLValidationError
+from airflow_automl.naming import TaskGeneration
 from airflow_automl.operators._downstream import CandidateOperator, document, run_identity
 
 if TYPE_CHECKING:
@@ -133,8 +134,7 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
         containers = with_response_keys(
             containers_of(candidate, accelerated=accelerated), document(self.response, "response") or ()
         )
-        run = run_identity(context)
-        run |= {"clears": getattr(context["ti"], "max_tries", 0)}
+        run = TaskGeneration.of(context).generation_identity
         token = str(uuid.uuid5(_TOKENS, repr((self.group, candidate["CandidateName"], sorted(run.items())))))
         own = {**version_tags(candidate, job, origin_tags(run_identity(context))), _TOKEN_KEY: token}
         extra = {key: tag_value(value) for key, value in (document(self.metadata, "metadata") or {}).items()}

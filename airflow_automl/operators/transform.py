@@ -17,9 +17,9 @@ from airflow_automl.exceptions import (
     AutoMLJobTimeout,
     AutoMLValidationError,
 )
-from airflow_automl.naming import ADOPTED_TAG, adopted_since
+from airflow_automl.naming import TRY_TAG, TaskGeneration, adopted_since
 from airflow_automl.operators._base import told_to_end
-from airflow_automl.operators._downstream import CandidateOperator, WaitingOperator, document, run_identity
+from airflow_automl.operators._downstream import CandidateOperator, WaitingOperator, document
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -210,7 +210,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
 
     def _mark_adopted(self, arn: str) -> None:
         try:
-            self.hook.write_tags(arn, {ADOPTED_TAG: str(self._try_number)})
+            self.hook.write_tags(arn, {TRY_TAG: str(self._try_number)})
         except AutoMLError as error:
             # Such as a job that bears as many tags as it can. Waiting for it is worth more than the mark.
             self.log.warning(
@@ -266,7 +266,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         if security.get("VpcConfig"):
             body["VpcConfig"] = copy.deepcopy(security["VpcConfig"])
         body |= document(self.model, "model") or {}
-        identity = {**run_identity(context), "clears": getattr(context["ti"], "max_tries", 0)}
+        identity = TaskGeneration.of(context).generation_identity
         model = {"ModelName": derived_name(readable, identity, body), **body, "Tags": tag_items}
         kms = None if encrypts_itself(instance) else security.get("VolumeKmsKeyId")
         transform = self._request(model["ModelName"], problem_type, instance, kms, job)
@@ -314,7 +314,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
     def _name(self, readable: str, transform: Mapping[str, Any], context: Context, attempt: int) -> str:
         from airflow_automl.serving import derived_name
 
-        identity = {**run_identity(context), "clears": getattr(context["ti"], "max_tries", 0), "attempt": attempt}
+        identity = {**TaskGeneration.of(context).generation_identity, "attempt": attempt}
         return derived_name(readable, identity, {key: value for key, value in transform.items() if key != "Tags"})
 
     def _remove_model(self, name: str) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 from airflow.models.dag import DagModel
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
-from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import func, select
@@ -28,18 +27,16 @@ __all__ = [
     "Owner",
     "Sighting",
     "dag_exists",
-    "earlier_names",
     "owner_of",
     "report_of",
     "sightings",
     "sources",
+    "task_digest",
 ]
 
 #: How many XComs the index of all jobs reads, newest first; the accounts' lists hold a thousand jobs.
 _MOST = 2000
 _LIFETIME = 5.0
-#: How many jobs of one generation of a task are looked for: each retry after a failed job submits one.
-_ATTEMPTS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,27 +195,10 @@ def report_of(owner: Owner, name: str) -> dict[str, str]:
     return {}
 
 
-def earlier_names(sighting: Sighting) -> frozenset[str]:
-    """Return the names that other jobs of the same task instance have, if there are any.
-
-    A retry after a failed job, and a clear, submit a new one, and its note takes the place of the older ones'. But all
-    their names are derived from the task instance.
-    """
-    query = select(TaskInstance.max_tries).where(
-        TaskInstance.dag_id == sighting.dag_id,
-        TaskInstance.run_id == sighting.run_id,
-        TaskInstance.task_id == sighting.task_id,
-        TaskInstance.map_index == sighting.map_index,
-    )
-    with create_session(scoped=False) as session:
-        tries = session.scalar(query) or 0
-    about = (settings.deployment(), sighting.dag_id, sighting.run_id, sighting.task_id, sighting.map_index)
-    names = {
-        TaskGeneration(*about, generation).job_name(attempt)
-        for generation in range(tries + 1)
-        for attempt in range(1, _ATTEMPTS + 1)
-    }
-    return frozenset(names - {sighting.name})
+def task_digest(sighting: Sighting) -> str:
+    """Return what the derived names of all jobs of the same task instance contain."""
+    identity = (sighting.dag_id, sighting.run_id, sighting.task_id, sighting.map_index)
+    return TaskGeneration(settings.deployment(), *identity).task_digest
 
 
 def _is_web(link: Any) -> bool:

@@ -276,12 +276,16 @@ async def _earlier(request: Request, source: Source, sighting: Sighting) -> list
     """List the jobs that the same task instance submitted before, newest first."""
     if not sighting.is_owner:
         return []
-    names = await asyncio.to_thread(known.earlier_names, sighting)
+    digest = known.task_digest(sighting)
     try:
         listed = await _account(request).jobs(source)
     except AutoMLError:
         return []
-    return [rows.from_summary(row, source, sighting) for row in listed.rows if row["AutoMLJobName"] in names]
+    return [
+        rows.from_summary(row, source, sighting)
+        for row in listed.rows
+        if digest in row["AutoMLJobName"] and row["AutoMLJobName"] != sighting.name
+    ]
 
 
 async def _demand_dag(rights: Rights, dag_id: str) -> None:

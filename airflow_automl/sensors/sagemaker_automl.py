@@ -184,14 +184,16 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
         """Return the timeline of the pokes before: each is a process of its own where the task is rescheduled."""
         if not self.reschedule:
             return ()
-        known: Any = context["task_state_store"].get(TIMELINE_KEY)
+        store = context.get("task_state_store")
+        known: Any = store.get(TIMELINE_KEY) if store is not None else None
         # The state outlives a clear, after which the job may be another.
         return known["timeline"] if isinstance(known, dict) and known["job_name"] == self._name() else ()
 
     def _remember(self, context: Context, timeline: list[Transition]) -> None:
-        if self.reschedule and len(timeline) != len(self.timeline):
+        store = context.get("task_state_store")
+        if store is not None and self.reschedule and len(timeline) != len(self.timeline):
             known: Any = {"job_name": self._name(), "timeline": timeline}
-            context["task_state_store"].set(TIMELINE_KEY, known)
+            store.set(TIMELINE_KEY, known)
         self.timeline = timeline
 
     def execute_complete(self, context: Context, event: Any = None) -> BestCandidate | None:

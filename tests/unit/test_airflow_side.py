@@ -7,6 +7,7 @@ import json
 import logging
 import pickle
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from airflow_automl.contract import documents, states
 from airflow_automl.ends import Acceptance, TransitionLog, duration, judge, watched
 from airflow_automl.get_provider_info import get_provider_info
 from airflow_automl.links.sagemaker_automl import console_url, logs_url
-from airflow_automl.naming import OWNER_TAG, TaskGeneration, derive_name, tag_value
+from airflow_automl.naming import TaskGeneration, derive_name, digest, tag_value
 from airflow_automl.operators._request import complete, read_config
 from airflow_automl.retries import automl_retry_policy
 from airflow_automl.triggers.events import EventStatus, end_event, validate_event
@@ -34,33 +35,34 @@ class TestNames:
         [("churn", "train"), ("", ""), ("ключ", "задача"), ("_._", "a__b--c"), ("d" * 250, "t" * 250), ("a.b", "g.t")],
     )
     def test_every_name_is_one_that_the_service_takes(self, dag: str, task: str) -> None:
-        assert NAME.fullmatch(derive_name(dag, task, 1))
+        assert NAME.fullmatch(derive_name(dag, digest(1), digest(2), task))
 
     def test_the_first_ten_characters_tell_jobs_apart(self) -> None:
-        names = [derive_name("churn", "train", number) for number in range(2000)]
+        names = [TaskGeneration("", "churn", "run", "train", -1).job_name("request", number) for number in range(2000)]
         assert len(set(names)) == 2000
         assert len({name[:10] for name in names}) > 1990
         assert all(name.startswith("chur-") for name in names)
 
-    def test_a_name_is_the_same_in_every_process(self) -> None:
-        generation = TaskGeneration("https://airflow", "churn", "manual__1", "train", -1, 2)
-        assert generation.job_name(1) == "chur-" + generation.job_name(1)[5:17] + "-train"
-        assert generation.job_name(1) != generation.job_name(2)
-        assert TaskGeneration("", "churn", "manual__1", "train", -1, 2).job_name(1) != generation.job_name(1)
+    def test_names_of_a_task_instance_share_what_a_list_finds_and_nothing_else_does(self) -> None:
+        generation = TaskGeneration("https://airflow", "churn", "manual__1", "train", -1, "2026-11-21", (0, 2))
+        assert re.fullmatch(rf"chur-[a-z2-7]{{7}}-{generation.task_digest}-train", generation.job_name("r", 1))
+        same = [{"run_started": "2026-11-22"}, {"clears": (1, 2)}, {"clears": (0, 3)}]
+        names = {generation.job_name("r", 1), generation.job_name("r", 2), generation.job_name("q", 1)}
+        for change in same:
+            other = replace(generation, **change)
+            assert other.task_digest == generation.task_digest
+            names.add(other.job_name("r", 1))
+        assert len(names) == 6
+        for field in ("deployment", "dag_id", "run_id", "task_id"):
+            assert replace(generation, **{field: "other"}).task_digest != generation.task_digest
+        assert replace(generation, map_index=0).task_digest != generation.task_digest
 
     def test_tags_are_such_as_the_service_takes(self) -> None:
-        tags = TaskGeneration("", "d", "manual__2026-01-01T00:00:00+00:00", "t|*é", 3, 0).tags
+        tags = TaskGeneration("", "d", "manual__2026-01-01T00:00:00+00:00", "t|*é", 3).tags("request", 1)
         assert tags["airflow:run_id"] == "manual__2026-01-01T00:00:00+00:00"
         assert tags["airflow:task_id"] == "t__é"
         assert tags["airflow:map_index"] == "3"
         assert len(tag_value("x" * 999)) == 256
-
-    def test_a_tag_of_somebody_else_outweighs_the_name(self) -> None:
-        generation = TaskGeneration("", "d", "r", "t", -1, 0)
-        assert generation.owns({OWNER_TAG: generation.owner}, derived=False)
-        assert generation.owns(None, derived=True)
-        assert not generation.owns({}, derived=False)
-        assert not generation.owns({OWNER_TAG: "other"}, derived=True)
 
 
 class TestEnds:
@@ -194,7 +196,7 @@ class TestConfig:
                 warnings.append(message % args)
 
         config = {key: value for key, value in V1.items() if key != "AutoMLJobConfig"}
-        complete("V1", config, defaults={}, name="j", max_runtime=None, log=Log())  # type: ignore[arg-type]
+        complete("V1", config, defaults={}, max_runtime=None, log=Log())  # type: ignore[arg-type]
         assert any("MaxAutoMLJobRuntimeInSeconds" in warning for warning in warnings)
 
 

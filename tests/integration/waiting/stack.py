@@ -170,7 +170,11 @@ class FullAirflow:
 
     def trigger(self, dag_id: str, run_id: str, **conf: Any) -> Run:
         """Run a DAG; the run's id is made unique, so that a test can be run again."""
-        run_id = f"{run_id}-{secrets.token_hex(3)}"
+        return self.trigger_again((dag_id, f"{run_id}-{secrets.token_hex(3)}"), **conf)
+
+    def trigger_again(self, run: Run, **conf: Any) -> Run:
+        """Run a DAG under exactly this id, such as that of a run that was deleted."""
+        dag_id, run_id = run
         body = {"logical_date": None, "dag_run_id": run_id, "conf": conf}
         self.api.post(f"/dags/{dag_id}/dagRuns", json=body).raise_for_status()
         return dag_id, run_id
@@ -194,6 +198,9 @@ class FullAirflow:
         self.api.post(f"/dags/{dag_id}/clearTaskInstances", json=body).raise_for_status()
 
     # What a user sees
+
+    def max_tries(self, run: Run, task_id: str = "train") -> int:
+        return int(self._get(f"{_path(run)}/taskInstances/{task_id}")["max_tries"])
 
     def run_state(self, run: Run) -> str:
         return str(self._get(_path(run))["state"])

@@ -39,7 +39,7 @@ class Waiting:
             for act in (*ACTS, "clear")
         }
         waits |= {("deferred_kept", "mark_failed"): "deferred", ("in_worker_kept", "mark_failed"): "running"}
-        waits["in_worker", "kill"] = "running"
+        waits |= {("in_worker", "kill"): "running", ("in_worker_kept", "clear"): "running"}
         self.runs = {key: airflow.trigger(key[0], f"nothing-left-{key[1]}", script=ENDLESS) for key in waits}
         for dag_id in DEADLINES:
             self.runs[dag_id, ""] = airflow.trigger(dag_id, "nothing-left", script=ENDLESS)
@@ -80,6 +80,30 @@ def test_a_clear_stops_the_old_job_and_trains_anew(waiting: Waiting, dag_id: str
         waiting.airflow.until(lambda: waiting.airflow.watched(run, attempt=2), f"the triggerer watches for {run}")
     waiting.airflow.mark_run(run, "failed")
     waiting.stopped(run, ["Stopped", "Stopped"])
+
+
+def test_a_clear_of_a_running_task_trains_anew_although_airflow_does_not_raise_its_max_tries(waiting: Waiting) -> None:
+    airflow, run = waiting.airflow, waiting.runs["in_worker_kept", "clear"]
+    before = airflow.max_tries(run)
+    airflow.clear(run)
+    waiting.stopped(run, ["InProgress", "InProgress"])
+    assert airflow.max_tries(run) == before
+    airflow.mark_run(run, "failed")
+    for job in waiting.jobs.of(run):
+        waiting.jobs.client.stop_auto_ml_job(AutoMLJobName=job["AutoMLJobName"])
+    waiting.stopped(run, ["Stopped", "Stopped"])
+
+
+def test_a_run_that_is_deleted_and_made_again_under_its_id_trains_anew(waiting: Waiting) -> None:
+    airflow = waiting.airflow
+    run = airflow.trigger("in_worker", "again", script="phases,candidate-60,completed")
+    for number in (1, 2):
+        airflow.until(lambda: airflow.run_state(run) == "success", f"{run} has succeeded")
+        (job,) = (job for job in waiting.jobs.of(run)[number - 1 :])
+        assert airflow.xcom(run, "train")["CandidateName"].startswith(job["AutoMLJobName"])
+        if number == 1:
+            airflow.delete_run(run)
+            airflow.trigger_again(run, script="phases,candidate-60,completed")
 
 
 def test_a_worker_that_is_told_to_end_stops_its_job_and_trains_anew(waiting: Waiting) -> None:

@@ -65,7 +65,8 @@ def context() -> dict[str, Any]:
     ti = TaskInstance(dag_id="churn", run_id="manual__1", task_id="deploy", map_index=-1, xcoms={}, prior={})
     ti.try_number, ti.start_date = 1, datetime.now(UTC)
     ti.task = SimpleNamespace(dag=SimpleNamespace(task_ids=[]))
-    return {"ti": ti, "task_instance": ti}
+    dag_run = SimpleNamespace(start_date=datetime(2026, 11, 21, tzinfo=UTC), clear_number=0)
+    return {"ti": ti, "task_instance": ti, "dag_run": dag_run}
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import TaskStatesResult
 
-from airflow_automl.naming import ADOPTED_TAG
+from airflow_automl.naming import TRY_TAG
 from airflow_automl.triggers.resource import SageMakerResourceTrigger
 from tests.hosting import HostingStandIn, Refused
 
@@ -141,7 +141,7 @@ async def test_a_transform_job_is_stopped_only_when_a_user_took_its_task_away(
     hosting.models["m"] = {}
     arn = hosting.CreateTransformJob({"TransformJobName": "t", "ModelName": "m"})["TransformJobArn"]
     if adopted_by:
-        hosting.tags[arn] = {ADOPTED_TAG: adopted_by}
+        hosting.tags[arn] = {TRY_TAG: adopted_by}
     trigger = SageMakerResourceTrigger("transform job", "t")
     trigger.task_instance = SimpleNamespace(dag_id="d", task_id="score", run_id="run", map_index=-1, try_number=2)
     await trigger.on_kill()

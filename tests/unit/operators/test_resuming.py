@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +23,7 @@ from airflow_automl.exceptions import (
     AutoMLValidationError,
 )
 from airflow_automl.hooks import SageMakerAutoMLHook
-from airflow_automl.naming import ADOPTED_TAG, OWNER_TAG
+from airflow_automl.naming import OWNER_TAG, TRY_TAG
 from airflow_automl.operators import SageMakerAutoMLJobOperator
 from tests.standin import COMPLETED, ENDLESS, StandIn, ends
 from tests.unit.operators.test_job import V2
@@ -37,14 +37,22 @@ class TaskRun:
     """What Airflow keeps of one task between its tries."""
 
     def __init__(self) -> None:
-        self.store: dict[str, Any] = {}
+        self.started = datetime(2026, 11, 21, tzinfo=UTC)
+        self.clears = 0
         self.try_number = 0
         self.max_tries = 2
         self.xcoms: dict[str, Any] = {}
 
-    def clear(self) -> None:
-        """A user clears the task: Airflow raises the number of tries that it may have."""
-        self.max_tries = self.try_number + 2
+    def clear(self, *, running: bool = False) -> None:
+        """A user clears the task. Of a running one Airflow does not raise the number of tries that it may have."""
+        self.clears += 1
+        if not running:
+            self.max_tries = self.try_number + 2
+
+    def make_again(self) -> None:
+        """A user deletes the run, and triggers another one with the same id."""
+        self.started += timedelta(hours=1)
+        self.try_number, self.max_tries, self.clears = 0, 2, 0
 
     def operator(self, **kwargs: Any) -> SageMakerAutoMLJobOperator:
         arguments = {"config": V2_RENDERED, "poll_interval": 0.02, "deferrable": False, **kwargs}
@@ -61,10 +69,8 @@ class TaskRun:
             try_number=self.try_number,
             xcom_push=lambda key, value: self.xcoms.__setitem__(key, value),
         )
-        store = SimpleNamespace(
-            get=self.store.get, set=lambda key, value, retention=None: self.store.__setitem__(key, value)
-        )
-        return {"ti": ti, "task_state_store": store, "outlet_events": {}}
+        run = SimpleNamespace(start_date=self.started, clear_number=self.clears)
+        return {"ti": ti, "dag_run": run, "outlet_events": {}}
 
     def attempt(self, **kwargs: Any) -> Any:
         return self.operator(**kwargs).execute(self.context())
@@ -147,7 +153,8 @@ def test_a_try_that_was_killed_is_continued(
     (job,) = standin.jobs.values()
     assert candidate["CandidateName"] == f"{job.name}-best"
     assert task.xcoms["job"]["status"] == "Completed"
-    assert (ADOPTED_TAG in job.tags) is adopts
+    assert job.tags[TRY_TAG] == "2"
+    assert (standin.calls["AddTags"] == 1) is adopts
 
 
 def test_a_try_killed_while_deferring_is_continued(standin: StandIn, task: TaskRun) -> None:
@@ -174,17 +181,95 @@ def test_a_retry_after_a_job_that_completed_takes_it_as_it_is(standin: StandIn, 
     assert created(standin) == 1
 
 
-def test_a_clear_trains_anew_and_stops_the_old_job(standin: StandIn, task: TaskRun) -> None:
+@pytest.mark.parametrize(
+    "again",
+    [TaskRun.clear, lambda task: task.clear(running=True), TaskRun.make_again],
+    ids=["clear", "clear_of_a_running_task", "made_again"],
+)
+def test_a_clear_or_a_run_made_again_trains_anew_and_stops_the_old_job(
+    standin: StandIn, task: TaskRun, again: Callable[[TaskRun], None]
+) -> None:
     standin.plan = lambda request: ENDLESS
     with pytest.raises(TaskDeferred):
         task.attempt(deferrable=True)
-    task.clear()
+    again(task)
     with pytest.raises(TaskDeferred) as deferred:
         task.attempt(deferrable=True)
     old, new = standin.jobs.values()
     assert old.stopped is not None
     assert new.stopped is None
     assert deferred.value.trigger.job_name == new.name
+
+
+def test_a_run_that_is_made_again_does_not_take_the_old_model(standin: StandIn, task: TaskRun) -> None:
+    old = task.attempt()
+    task.make_again()
+    assert task.attempt() != old
+    assert created(standin) == 2
+
+
+def test_a_retry_with_another_request_trains_anew_and_says_why(
+    standin: StandIn, task: TaskRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    standin.plan = lambda request: ENDLESS
+    with pytest.raises(TaskDeferred):
+        task.attempt(deferrable=True)
+    other = {**V2_RENDERED, "OutputDataConfig": {"S3OutputPath": "s3://other/"}}
+    with pytest.raises(TaskDeferred) as deferred:
+        task.attempt(deferrable=True, config=other)
+    old, new = standin.jobs.values()
+    assert old.stopped is not None
+    assert deferred.value.trigger.job_name == new.name
+    assert f"Stopping AutoML job {old.name}" in (said := capsys.readouterr().out)
+    assert "its request was a different one" in said
+
+
+@pytest.mark.parametrize("change", ["request", "run", "clear"])
+def test_a_given_name_is_adopted_for_the_same_run_and_request_only(
+    standin: StandIn, task: TaskRun, change: str
+) -> None:
+    config = {**V2_RENDERED, "AutoMLJobName": "mine"}
+    task.attempt(config=config)
+    if change == "request":
+        config["OutputDataConfig"] = {"S3OutputPath": "s3://other/"}
+    elif change == "run":
+        task.make_again()
+    else:
+        task.clear()
+    said = {"request": "its request was a different one", "run": "does not belong", "clear": "before a clear"}
+    with pytest.raises(AutoMLNameTaken, match=said[change]):
+        task.attempt(config=config)
+
+
+def test_other_tags_are_no_other_request(standin: StandIn, task: TaskRun) -> None:
+    task.attempt()
+    task.attempt(config={**V2_RENDERED, "Tags": [{"Key": "cost-center", "Value": "42"}]})
+    assert created(standin) == 1
+
+
+def test_an_old_try_that_wakes_up_late_stops_nothing_of_a_newer_one(standin: StandIn, task: TaskRun) -> None:
+    standin.plan = lambda request: ENDLESS
+    late, context = task.operator(deferrable=True), task.context()
+    task.clear()
+    with pytest.raises(TaskDeferred) as deferred:
+        task.attempt(deferrable=True)
+    with pytest.raises(TaskDeferred):
+        late.execute(context)
+    assert standin.jobs[deferred.value.trigger.job_name].stopped is None
+
+
+@pytest.mark.parametrize("denied", ["ListAutoMLJobs", "StopAutoMLJob"])
+def test_older_jobs_that_may_not_be_seen_or_stopped_do_not_fail_the_task(
+    standin: StandIn, task: TaskRun, denied: str
+) -> None:
+    standin.plan = lambda request: ENDLESS
+    with pytest.raises(TaskDeferred):
+        task.attempt(deferrable=True)
+    task.clear()
+    standin.faults.deny = frozenset({denied})
+    with pytest.raises(TaskDeferred):
+        task.attempt(deferrable=True)
+    assert created(standin) == 2
 
 
 def test_stop_on_kill_false_leaves_the_old_job_alone_after_a_clear(standin: StandIn, task: TaskRun) -> None:

@@ -222,8 +222,8 @@ def test_airflow_finds_the_plugin_and_takes_its_views(application: Any, browser:
 
 
 def test_earlier_jobs_of_a_task_are_found_by_their_names(browser: Browser, world: World) -> None:
-    generation = TaskGeneration(settings.deployment(), "churn", world.churn, "train", -1, 0)
-    earlier = generation.job_name(2)
+    generation = TaskGeneration(settings.deployment(), "churn", world.churn, "train", -1, "then")
+    earlier = generation.job_name("request", 2)
     world.sagemaker.add_job(earlier, ends("Failed", "Failed"), age=500)
     text = browser("admin").get(world.pages()["task-instance"]).text
     assert earlier in text.partition("Earlier jobs of this task")[2]

@@ -13,7 +13,7 @@ from airflow.jobs.triggerer_job_runner import _USER_ACTION_CANCEL_MSG, TriggerRu
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse, GetTaskStates, TaskStatesResult
 
-from airflow_automl.naming import ADOPTED_TAG
+from airflow_automl.naming import TRY_TAG
 from airflow_automl.triggers.events import EventStatus, validate_event
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 from tests.standin import ENDLESS, StandIn, connection, ends, running
@@ -196,7 +196,7 @@ async def test_where_airflow_does_not_answer_nothing_is_stopped(killed: Any, ans
 
 
 async def test_a_job_that_a_newer_try_adopted_is_left_to_it(killed: Any, standin: StandIn) -> None:
-    job = standin.add_job("job", ENDLESS, tags={ADOPTED_TAG: "2"})
+    job = standin.add_job("job", ENDLESS, tags={TRY_TAG: "2"})
     assert await killed({"run": {"train": "running"}}, try_number=1)
     assert job.stopped is None
     assert not await killed({"run": {"train": "failed"}}, try_number=2)
