@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from airflow_automl.contract.checking import check
 from airflow_automl.contract.documents import api_version
+from airflow_automl.contract.files import parse_json, parse_yaml
 from airflow_automl.contract.model import CREATE_OPERATIONS
 from airflow_automl.contract.violations import Violation, errors, warnings
 from airflow_automl.contract.wording import counted
@@ -78,15 +78,13 @@ def _read(file: str) -> Any:
         raise _Unreadable(f"can't read {file}: {error}") from error
     if not file.endswith((".yaml", ".yml")):
         try:
-            return json.loads(text)
+            return parse_json(text)
         except (ValueError, RecursionError) as error:
             if file.endswith(".json"):
                 raise _Unreadable(f"{file} is not JSON: {error}") from error
-    import yaml
-
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        return parse_yaml(text)
+    except (ValueError, RecursionError) as error:
         raise _Unreadable(f"{file} is neither JSON nor YAML: {error}") from error
 
 

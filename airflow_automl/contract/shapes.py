@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_automl.contract.patterns import describe_pattern, matches
 from airflow_automl.contract.violations import SHAPE, Violation
-from airflow_automl.contract.wording import alternatives, counted, kind, show
+from airflow_automl.contract.wording import alternatives, closest, counted, kind, show
 
 __all__ = ["check_shape"]
 
@@ -151,12 +151,7 @@ class _Walk:
 
     def suggestion(self, name: str, members: Mapping[str, Any]) -> str:
         """Tell where the unknown field belongs, or what it may have been meant to be."""
-        import difflib  # paid only by requests that are wrong anyway
-
-        by_case = {member.lower(): member for member in members}
-        if name.lower() in by_case:
-            return f"did you mean {by_case[name.lower()]}?"
-        if close := difflib.get_close_matches(name[:100], list(members), n=1, cutoff=0.75):
+        if close := closest(name, members):
             return f"did you mean {close[0]}?"
         if homes := self.homes(name):
             return f"it belongs in {alternatives(homes[:4])}"

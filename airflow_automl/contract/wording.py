@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["alternatives", "counted", "kind", "show"]
+__all__ = ["alternatives", "closest", "counted", "kind", "show", "unknown"]
 
 _WIDTH = 80
 
@@ -56,3 +56,29 @@ def counted(number: int, noun: str) -> str:
     if number == 1:
         return f"1 {noun}"
     return f"{number} {noun.removesuffix('y')}ies" if noun.endswith("ry") else f"{number} {noun}s"
+
+
+def closest(name: str, valid: Iterable[str]) -> list[str]:
+    """Find the valid names that an unknown one may have been meant to be: at most three, the closest first."""
+    import difflib  # needed only where something is wrong anyway
+
+    plain: dict[str, list[str]] = {}
+    for each in valid:
+        plain.setdefault(_plain(each), []).append(each)
+    wanted = _plain(name[:100])
+    found = [wanted] if wanted in plain else difflib.get_close_matches(wanted, plain, n=3, cutoff=0.7)
+    if not found and len(wanted) > 3:
+        found = [each for each in plain if wanted in each or each in wanted]
+    return [each for match in found for each in plain[match]][:3]
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def unknown(name: object, valid: Iterable[str]) -> str:
+    """Say that a name is unknown, and name the closest valid ones, or all of them if none is close."""
+    names = list(valid)
+    close = closest(str(name), names)
+    advice = f"did you mean {alternatives(close)}?" if close else f"valid are {', '.join(names)}"
+    return f"is unknown; {advice}"

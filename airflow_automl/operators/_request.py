@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from datetime import timedelta
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_automl import contract
 from airflow_automl.contract import documents
+from airflow_automl.contract.files import parse_json, parse_yaml
 from airflow_automl.exceptions import AutoMLValidationError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def read_config(text: str, folders: Iterable[str | Path]) -> Any:
     :raises AutoMLValidationError: there is no such file, or it can't be parsed.
     """
     if text.lstrip().startswith("{"):
-        for parse in (json.loads, ast.literal_eval):
+        for parse in (parse_json, ast.literal_eval):
             try:
                 return parse(text.strip())
             except (ValueError, SyntaxError):
@@ -51,21 +51,9 @@ def read_config(text: str, folders: Iterable[str | Path]) -> Any:
         raise _problem(f"there is no file {text!r}; looked for {looked}")
     content = path.read_text(encoding="utf-8")
     try:
-        if path.suffix == ".json":
-            return json.loads(content)
-        import yaml
-
-        return yaml.safe_load(content)
-    except (ValueError, yaml_error()) as error:
+        return parse_json(content) if path.suffix == ".json" else parse_yaml(content)
+    except ValueError as error:
         raise _problem(f"{path} can't be parsed: {error}") from error
-
-
-def yaml_error() -> type[Exception]:
-    """Return the root of PyYAML's errors, imported only when a file is read."""
-    import yaml
-
-    error: type[Exception] = yaml.YAMLError
-    return error
 
 
 def api_of(request: Any, wanted: Api | None) -> Api:

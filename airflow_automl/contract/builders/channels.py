@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, Unpack
 
-from airflow_automl.contract.builders.parts import given
+from airflow_automl.contract.builders.parts import builder, given
 
 __all__ = ["Channel", "Data", "augmented_manifest", "channel", "channels", "manifest", "validation"]
 
@@ -24,6 +24,7 @@ class ChannelOptions(TypedDict, total=False):
     sample_weight: str | None
 
 
+@builder()
 def channel(
     s3_uri: str,
     *,
@@ -56,6 +57,7 @@ def channel(
     )
 
 
+@builder(ChannelOptions)
 def manifest(s3_uri: str, **options: Unpack[ChannelOptions]) -> dict[str, Any]:
     """Build a channel whose data a manifest lists, for tabular and image data (R17).
 
@@ -65,6 +67,7 @@ def manifest(s3_uri: str, **options: Unpack[ChannelOptions]) -> dict[str, Any]:
     return channel(s3_uri, data_type="ManifestFile", **options)
 
 
+@builder(ChannelOptions)
 def augmented_manifest(s3_uri: str, **options: Unpack[ChannelOptions]) -> dict[str, Any]:
     """Build a channel of labelled images that an augmented manifest lists, for V2 (R18).
 
@@ -74,6 +77,7 @@ def augmented_manifest(s3_uri: str, **options: Unpack[ChannelOptions]) -> dict[s
     return channel(s3_uri, data_type="AugmentedManifestFile", **options)
 
 
+@builder(ChannelOptions)
 def validation(data: str | Channel, **options: Unpack[ChannelOptions]) -> dict[str, Any]:
     """Build the channel of validation data, with the same columns and content type as the training data (R11, R13).
 
@@ -84,6 +88,7 @@ def validation(data: str | Channel, **options: Unpack[ChannelOptions]) -> dict[s
     return {**built, "ChannelType": "validation"}
 
 
+@builder(ChannelOptions)
 def channels(train: Data, validate: str | Channel | None, **options: Unpack[ChannelOptions]) -> list[dict[str, Any]]:
     """Build the list of channels; ``options`` fill in what the given channels leave open.
 

@@ -9,6 +9,7 @@ from airflow_automl.contract.builders.channels import Channel, Data, channels
 from airflow_automl.contract.builders.parts import (
     Seconds,
     algorithms_config,
+    builder,
     completion_criteria,
     given,
     objective_config,
@@ -55,6 +56,7 @@ class JobV2Options(JobOptions, total=False):
     compute: Mapping[str, Any]
 
 
+@builder(JobV2Options)
 def job_v2(
     inputs: Data,
     problem: Mapping[str, Any],
@@ -93,6 +95,7 @@ def job_v2(
     )
 
 
+@builder(JobOptions)
 def job_v1(
     train: Data,
     *,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from airflow_automl.contract.wording import closest, unknown
 
 __all__ = [
     "Seconds",
     "algorithms_config",
+    "builder",
     "completion_criteria",
     "compute",
     "deployment",
@@ -25,6 +29,45 @@ __all__ = [
 #: A duration: seconds, a ``timedelta`` (rounded up to whole seconds), or a template that renders to seconds.
 Seconds = int | timedelta | str
 
+_Given = ParamSpec("_Given")
+_Built = TypeVar("_Built")
+#: Parameter → a builder that has it, for the advice in errors.
+_HOMES: dict[str, str] = {}
+
+
+def builder(*options: type) -> Callable[[Callable[_Given, _Built]], Callable[_Given, _Built]]:
+    """Make a function refuse parameters that it does not know, and name the closest ones.
+
+    Python itself lets any name into ``**options``, where it would be lost: a job without its time limit or its key.
+
+    :param options: the TypedDict of the function's ``**options``, if it has them.
+    """
+
+    def decorate(function: Callable[_Given, _Built]) -> Callable[_Given, _Built]:
+        code = function.__code__  # type: ignore[attr-defined]
+        valid = list(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+        valid += [name for option in options for name in option.__annotations__]
+        name = function.__name__  # type: ignore[attr-defined]
+        for parameter in valid:
+            _HOMES.setdefault(parameter, name)
+
+        @wraps(function)
+        def checked(*args: _Given.args, **kwargs: _Given.kwargs) -> _Built:
+            problems = [_stray(name, each, valid) for each in kwargs if each not in valid]
+            if problems:
+                raise TypeError("; ".join(problems))
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def _stray(function: str, name: str, valid: list[str]) -> str:
+    if not closest(name, valid) and (others := closest(name, _HOMES)):
+        return f"{function}(): {name} is unknown; did you mean {others[0]} of {_HOMES[others[0]]}()?"
+    return f"{function}(): {name} {unknown(name, valid)}"
+
 
 def given(**members: Any) -> dict[str, Any]:
     """Keep the members that were given, in the order in which they are written."""
@@ -36,6 +79,7 @@ def to_seconds(duration: Seconds | None) -> int | str | None:
     return math.ceil(duration.total_seconds()) if isinstance(duration, timedelta) else duration
 
 
+@builder()
 def completion_criteria(
     *,
     max_candidates: int | str | None = None,
@@ -58,6 +102,7 @@ def completion_criteria(
     )
 
 
+@builder()
 def output(s3_path: str, *, kms_key_id: str | None = None) -> dict[str, Any]:
     """Build OutputDataConfig: where the job puts what it makes.
 
@@ -67,6 +112,7 @@ def output(s3_path: str, *, kms_key_id: str | None = None) -> dict[str, Any]:
     return given(KmsKeyId=kms_key_id, S3OutputPath=s3_path)
 
 
+@builder()
 def security(
     *,
     volume_kms_key_id: str | None = None,
@@ -89,6 +135,7 @@ def security(
     )
 
 
+@builder()
 def deployment(
     endpoint_name: str | None = None, *, auto_generate_endpoint_name: bool | str | None = None
 ) -> dict[str, Any]:
@@ -103,6 +150,7 @@ def deployment(
     return given(AutoGenerateEndpointName=auto_generate_endpoint_name, EndpointName=endpoint_name)
 
 
+@builder()
 def split(validation_fraction: float | str | None = None) -> dict[str, Any]:
     """Build DataSplitConfig: how much of the training data to validate with.
 
@@ -113,6 +161,7 @@ def split(validation_fraction: float | str | None = None) -> dict[str, Any]:
     return given(ValidationFraction=validation_fraction)
 
 
+@builder()
 def compute(emr_execution_role_arn: str) -> dict[str, Any]:
     """Build AutoMLComputeConfig: prepare large data with EMR Serverless.
 
@@ -124,6 +173,7 @@ def compute(emr_execution_role_arn: str) -> dict[str, Any]:
     return {"EmrServerlessComputeConfig": {"ExecutionRoleARN": emr_execution_role_arn}}
 
 
+@builder()
 def tags(pairs: Mapping[str, str]) -> list[dict[str, str]]:
     """Build Tags, at most 50.
 

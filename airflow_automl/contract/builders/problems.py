@@ -10,12 +10,13 @@ from typing import Any, Literal, Unpack
 
 from airflow_automl.contract.builders.channels import Channel, Data
 from airflow_automl.contract.builders.jobs import JobV2Options, job_v2
-from airflow_automl.contract.builders.parts import Seconds, algorithms_config, completion_criteria, given
+from airflow_automl.contract.builders.parts import Seconds, algorithms_config, builder, completion_criteria, given
 from airflow_automl.exceptions import AutoMLValidationError
 
 __all__ = ["image_classification", "tabular", "text_classification", "text_generation", "time_series"]
 
 
+@builder(JobV2Options)
 def tabular(
     train: Data | None = None,
     *,
@@ -74,6 +75,7 @@ def tabular(
     return _request_or_config("TabularJobConfig", config, train, data, objective, options)
 
 
+@builder(JobV2Options)
 def time_series(
     train: Data | None = None,
     *,
@@ -147,6 +149,7 @@ def time_series(
     return _request_or_config("TimeSeriesForecastingJobConfig", config, train, data, objective, options)
 
 
+@builder(JobV2Options)
 def text_classification(
     train: Data | None = None,
     *,
@@ -184,6 +187,7 @@ def text_classification(
     return _request_or_config("TextClassificationJobConfig", config, train, data, objective, options)
 
 
+@builder(JobV2Options)
 def image_classification(
     train: Data | None = None,
     *,
@@ -214,6 +218,7 @@ def image_classification(
     return _request_or_config("ImageClassificationJobConfig", config, train, data, objective, options)
 
 
+@builder(JobV2Options)
 def text_generation(
     train: Data | None = None,
     *,
