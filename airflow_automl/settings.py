@@ -5,11 +5,15 @@ Every option is documented in :mod:`airflow_automl.get_provider_info`, where Air
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
+from typing import Any
 
+from airflow_automl.contract.wording import unknown
 from airflow_automl.exceptions import AutoMLValidationError
 
 __all__ = [
+    "OPTIONS",
     "SECTION",
     "default_deferrable",
     "deployment",
@@ -20,12 +24,28 @@ __all__ = [
 ]
 
 SECTION = "automl"
+#: The options that a user can set, as :mod:`airflow_automl.get_provider_info` declares them.
+OPTIONS = ("poll_interval", "max_runtime", "deployment", "manual_dag", "max_calls_per_second")
+_ENVIRONMENT = f"AIRFLOW__{SECTION.upper()}__"
+
+
+def _value(option: str) -> Any:
+    """Return what the configuration says for an option, once all names in the section are known to be valid."""
+    from airflow.configuration import conf
+
+    given = conf.options(SECTION) if conf.has_section(SECTION) else []
+    given += [
+        name.removeprefix(_ENVIRONMENT).removesuffix("_CMD").removesuffix("_SECRET").lower()
+        for name in os.environ
+        if name.startswith(_ENVIRONMENT)
+    ]
+    if problems := [f"{name} {unknown(name, OPTIONS)}" for name in given if name not in OPTIONS]:
+        raise AutoMLValidationError(f"[{SECTION}] in Airflow's configuration", problems)
+    return conf.get(SECTION, option, fallback=None)
 
 
 def _number(option: str, fallback: float | None, minimum: float) -> float | None:
-    from airflow.configuration import conf
-
-    text = conf.get(SECTION, option, fallback=None)
+    text = _value(option)
     if text is None or not str(text).strip():
         return fallback
     try:
@@ -67,12 +87,9 @@ def deployment() -> str:
     """Which Airflow this is; by default its ``[api] base_url``. Part of every derived job name."""
     from airflow.configuration import conf
 
-    named = conf.get(SECTION, "deployment", fallback=None)
-    return str(named or conf.get("api", "base_url", fallback=None) or "").rstrip("/")
+    return str(_value("deployment") or conf.get("api", "base_url", fallback=None) or "").rstrip("/")
 
 
 def manual_dag() -> str:
     """The DAG that the AutoML pages start with a job's configuration filled in."""
-    from airflow.configuration import conf
-
-    return str(conf.get(SECTION, "manual_dag", fallback=None) or "manual_automl")
+    return str(_value("manual_dag") or "manual_automl")

@@ -1,4 +1,4 @@
-"""Read JSON and YAML so that nothing is lost: both formats' usual readers keep the last of two equal keys in silence."""
+"""Read JSON and YAML so that nothing is lost: their usual readers keep the last of two equal keys in silence."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def closest(name: str, valid: Iterable[str]) -> list[str]:
     for each in valid:
         plain.setdefault(_plain(each), []).append(each)
     wanted = _plain(name[:100])
-    found = [wanted] if wanted in plain else difflib.get_close_matches(wanted, plain, n=3, cutoff=0.7)
+    found = [wanted] if wanted in plain else difflib.get_close_matches(wanted, plain, n=3, cutoff=0.6)
     if not found and len(wanted) > 3:
         found = [each for each in plain if wanted in each or each in wanted]
     return [each for match in found for each in plain[match]][:3]

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
 from airflow_automl.contract import documents, is_terminal
+from airflow_automl.contract.wording import closest, unknown
 from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLJobNotFound, AutoMLValidationError
 from airflow_automl.hooks.errors import CALL_ERRORS, automl_error
 
@@ -44,8 +45,10 @@ def automl_defaults(extra: Mapping[str, Any], connection: str | None) -> dict[st
     subject = f'extra "automl" of the AWS connection {connection!r}'
     if not isinstance(defaults, Mapping):
         raise AutoMLValidationError(subject, [f"automl: expected an object, received {type(defaults).__name__}"])
-    problems = [
-        f"automl.{key}: unknown; valid are {', '.join(DEFAULTS)}"
+    # The other keys of the extra belong to the amazon provider, which ignores those that it does not know.
+    misspelt = [key for key in extra if key != "automl" and closest(key, ["automl"])]
+    problems = [f"{key} is unknown; did you mean automl?" for key in misspelt] + [
+        f"automl.{key} {unknown(key, DEFAULTS)}"
         if key not in DEFAULTS
         else f"automl.{key}: expected {DEFAULTS[key].__name__}, received {type(value).__name__}"
         for key, value in defaults.items()

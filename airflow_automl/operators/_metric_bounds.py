@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_automl.contract import metrics
+from airflow_automl.contract.wording import unknown
 from airflow_automl.exceptions import AutoMLValidationError
 
 __all__ = ["OBJECTIVE", "Bound", "Verdict", "compare", "judge", "metric_name"]
@@ -50,9 +51,9 @@ class Bound:
         """Read one entry of ``require``; a bare number bounds the metric's bad side."""
         metric = metric_name(name, candidate)
         if isinstance(bound, Mapping):
-            unknown = set(bound) - {"min", "max"}
-            if unknown or not bound:
-                raise AutoMLValidationError("require", [f"{name}: is {dict(bound)!r}; the keys are min and max"])
+            strays = [f"{name}.{key} {unknown(key, ('min', 'max'))}" for key in bound if key not in ("min", "max")]
+            if strays or not bound:
+                raise AutoMLValidationError("require", strays or [f"{name}: is {{}}; give min, max or both"])
             low, high = bound.get("min"), bound.get("max")
             return cls(
                 metric,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_automl.contract.wording import unknown
 from airflow_automl.exceptions import (
     AutoMLDeploymentFailed,
     AutoMLError,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SageMakerAutoMLDeployOperator"]
 
+_SCALING = ("MinCapacity", "MaxCapacity", "TargetTrackingScalingPolicyConfiguration")
 _PROBABILITY_KEYS = frozenset({"probability", "probabilities"})
 
 
@@ -144,6 +146,9 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
             problem = f"instance_count: is {self.instance_count!r}; a whole number is expected"
             raise AutoMLValidationError("deployment", [problem]) from error
         response = document(self.response, "response") or ()
+        scaling = document(self.autoscaling, "autoscaling") or {}
+        if problems := [f"autoscaling.{key} {unknown(key, _SCALING)}" for key in scaling if key not in _SCALING]:
+            raise AutoMLValidationError("autoscaling", problems)
         deployment = plan_deployment(
             endpoint_name=self.endpoint_name,
             candidate=candidate,

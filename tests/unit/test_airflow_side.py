@@ -8,7 +8,7 @@ import logging
 import pickle
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,22 @@ class TestConfig:
         with pytest.raises(exceptions.AutoMLValidationError, match=re.escape(str(tmp_path / "a.json"))):
             read_config("a.json", [tmp_path])
 
+    @pytest.mark.parametrize(
+        ("file", "content"),
+        [
+            ("a.json", '{"Mode": "AUTO", "Tags": [{"Key": "a", "Key": "b"}]}'),
+            ("a.yaml", "Mode: AUTO\nTags:\n  - {Key: a, Key: b}\n"),
+        ],
+    )
+    def test_a_key_that_a_file_says_twice_is_refused(self, file: str, content: str, tmp_path: Path) -> None:
+        (tmp_path / file).write_text(content)
+        with pytest.raises(exceptions.AutoMLValidationError, match="the key 'Key' is given twice"):
+            read_config(file, [tmp_path])
+
+    def test_yaml_may_override_what_it_merges(self, tmp_path: Path) -> None:
+        (tmp_path / "a.yaml").write_text("x: &x {a: 1, b: 2}\ny: &y {<<: *x, a: 3}\n<<: *y\nb: 4\n")
+        assert read_config("a.yaml", [tmp_path])["a"] == 3
+
     @pytest.mark.parametrize("text", ["s3://bucket/config", "{'a': ", "request.txt"])
     def test_text_that_is_no_config_is_refused(self, text: str, tmp_path: Path) -> None:
         with pytest.raises(exceptions.AutoMLValidationError, match="config"):
@@ -205,6 +221,19 @@ class TestSettings:
         monkeypatch.setenv("AIRFLOW__AUTOML__POLL_INTERVAL", "often")
         with pytest.raises(exceptions.AutoMLValidationError, match="often"):
             settings.poll_interval()
+
+    def test_an_option_that_does_not_exist_is_named_with_the_closest(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW__AUTOML__MAX_RUN_TIME", "7200")
+        for read in (settings.max_runtime, settings.manual_dag, settings.deployment):
+            with pytest.raises(exceptions.AutoMLValidationError, match=r"max_run_time is unknown; did you mean max_ru"):
+                read()
+
+    def test_all_documented_options_are_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        options = get_provider_info()["config"]["automl"]["options"]
+        assert set(options) == set(settings.OPTIONS)
+        for option in options:
+            monkeypatch.setenv(f"AIRFLOW__AUTOML__{option.upper()}", "7")
+        assert settings.max_runtime() == timedelta(seconds=7)
 
     def test_defaults_are_those_that_are_documented(self) -> None:
         options = get_provider_info()["config"]["automl"]["options"]

@@ -1,6 +1,7 @@
 import inspect
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -298,3 +299,37 @@ def test_every_parameter_is_typed_and_described(name):
 def test_every_option_is_described(options):
     own = set(options.__annotations__) - (set(JobOptions.__annotations__) if options is JobV2Options else set())
     assert set(re.findall(r":ivar (\w+):", options.__doc__)) == own
+
+
+@pytest.mark.parametrize("name", sorted(set(builders.__all__)))
+def test_every_builder_refuses_a_parameter_that_it_does_not_have(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"{name}\(\): zzz is unknown; valid are "):
+        getattr(builders, name)(zzz=1)
+
+
+@pytest.mark.parametrize(
+    ("build", "advice"),
+    [
+        (
+            lambda: tabular("s3://b/x/", target="y", max_run_time=300),
+            "max_run_time is unknown; did you mean max_ru",
+        ),
+        (
+            lambda: tabular("s3://b/x/", target="y", kms_key="k"),
+            "did you mean kms_key_id of output",
+        ),
+        (lambda: tabular(target="y", objectiv="AUC"), "objectiv is unknown; did you mean objective"),
+        (lambda: job_v1("s3://b/x/", target="y", maxRuntime=1), "did you mean max_runtime"),
+        (lambda: manifest("s3://b/m", contentType="text/csv"), "did you mean content_type"),
+        (lambda: deployment(auto_generate=True), "did you mean auto_generate_endpoint_name"),
+        (lambda: text_generation("s3://b/x/", epochs=3), "did you mean epoch_count"),
+    ],
+)
+def test_a_misspelt_parameter_is_answered_with_the_closest_ones(build: Any, advice: str) -> None:
+    with pytest.raises(TypeError, match=advice):
+        build()
+
+
+def test_all_misspelt_parameters_are_named_at_once() -> None:
+    with pytest.raises(TypeError, match=r"max_run_time.*kms_key"):
+        tabular("s3://b/x/", target="y", max_run_time=300, kms_key="k")

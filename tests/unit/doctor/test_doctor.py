@@ -147,7 +147,8 @@ def test_what_may_not_be_looked_at_is_no_problem(account: Account, doctor: Docto
 @pytest.mark.parametrize(
     ("extra", "check", "finding"),
     [
-        ({"automl": {"role": "x"}}, "connection", "automl.role: unknown"),
+        ({"automl": {"role": "x"}}, "connection", "automl.role is unknown; did you mean role_arn?"),
+        ({"autoML": {"role_arn": ROLE}}, "connection", "autoML is unknown; did you mean automl?"),
         ({"automl": {"output_path": "s3://acme-ml/"}}, "role", "neither the connection nor a request names the role"),
         ({"automl": {"role_arn": ROLE}}, "output", "neither the connection nor a request says where results go"),
         ({"automl": {"role_arn": "AutoML", "output_path": "s3://acme-ml/"}}, "role", "'AutoML' is no role's ARN"),

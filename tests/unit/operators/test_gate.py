@@ -81,7 +81,7 @@ def test_the_reason_is_one_sentence_and_the_decision_says_all(context: dict[str,
         ({"AUC": "high"}, "AUC: is 'high'; expected a number"),
         ({"AUC": True}, "AUC: is True; expected a number"),
         ({"AUC": float("nan")}, "expected a number"),
-        ({"AUC": {"minimum": 1}}, "the keys are min and max"),
+        ({"AUC": {"minimum": 1}}, "AUC.minimum is unknown; did you mean min?"),
         ("AUC > 0.8", "require: is text that is no document"),
     ],
 )
