@@ -52,7 +52,7 @@ SAID = (
     (r"AutoMLJobObjective.*", "`objective=`; `contract.metrics`, `local.engines`"),
     (r".*MaxCandidates", "`max_candidates=`; `local.engines`"),
     (r".*MaxRuntimePerTrainingJobInSeconds", "`max_runtime_per_training_job=`; `local.engines`"),
-    (r".*MaxAutoMLJobRuntimeInSeconds", "`max_runtime=`, limited by `settings`; `local.trainers`"),
+    (r".*MaxAutoMLJobRuntimeInSeconds", "`max_runtime=`, limited by `settings`; `local.jobs.executors`"),
     (r".*CompletionCriteria", "`completion_criteria`; `local.engines`"),
     (r".*SecurityConfig.*", "`security`, else the connection; repeated by `local.api`"),
     (r".*FeatureSpecificationS3Uri", "`feature_specification=`; `local.data`"),
