@@ -1,4 +1,4 @@
-"""AWS's service model of SageMaker, as the service needs it: which operations there are, and what answers look like."""
+"""AWS's service models, as the service needs them: which operations there are, and what answers look like."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 
 @cache
-def _model() -> dict[str, Any]:
+def _model(service: str) -> dict[str, Any]:
     from botocore.loaders import Loader
 
-    model = Loader().load_service_model("sagemaker", "service-2")
+    model = Loader().load_service_model(service, "service-2")
     shapes = {name: _bare(shape) for name, shape in model["shapes"].items()}
     operations = {
         name: (operation.get("input", {}).get("shape"), operation.get("output", {}).get("shape"))
@@ -28,15 +28,15 @@ def _bare(value: Any) -> Any:
     return value
 
 
-def shapes() -> dict[str, Any]:
+def shapes(service: str = "sagemaker") -> dict[str, Any]:
     """All shapes by name, without their documentation."""
-    found: dict[str, Any] = _model()["shapes"]
+    found: dict[str, Any] = _model(service)["shapes"]
     return found
 
 
 def operations() -> dict[str, tuple[str | None, str | None]]:
     """Operation → names of its input and output shapes."""
-    found: dict[str, tuple[str | None, str | None]] = _model()["operations"]
+    found: dict[str, tuple[str | None, str | None]] = _model("sagemaker")["operations"]
     return found
 
 

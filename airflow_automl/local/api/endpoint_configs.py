@@ -71,7 +71,7 @@ def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
 
 def list_configs(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListEndpointConfigs."""
-    configs, token = list_resources(backend.resources.all(KIND), request)
+    configs, token = list_resources(backend, request, KIND)
     summaries = [
         {"EndpointConfigName": config.name, "EndpointConfigArn": config.arn, "CreationTime": config.created}
         for config in configs

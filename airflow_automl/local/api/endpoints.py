@@ -91,7 +91,7 @@ def _variant(variant: Mapping[str, Any]) -> dict[str, Any]:
 
 def list_endpoints(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListEndpoints."""
-    endpoints, token = list_resources(backend.resources.all(KIND), request)
+    endpoints, token = list_resources(backend, request, KIND)
     summaries = [
         {
             "EndpointName": endpoint.name,

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.api import describe
-from airflow_automl.local.api.paging import Key, in_window, page
+from airflow_automl.local.api.paging import list_query, make_token, sorting
 from airflow_automl.local.errors import in_use, limit_exceeded, not_found
+from airflow_automl.local.state import lists
 from airflow_automl.local.state.database import load
 
 if TYPE_CHECKING:
@@ -78,20 +79,9 @@ def stop(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
 
 def list_jobs(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListAutoMLJobs (R107)."""
-    rows = backend.jobs.database.all(
-        f"SELECT {_SUMMARY} FROM jobs WHERE instr(lower(name), lower(?)) > 0 AND (? IS NULL OR status = ?)",  # noqa: S608
-        (request.get("NameContains", ""), request.get("StatusEquals"), request.get("StatusEquals")),
-    )
-    column = {"Name": "name", "CreationTime": "created", "LastModifiedTime": "modified", "Status": "status"}[
-        request.get("SortBy", "Name")
-    ]
-    rows, token = page(
-        [row for row in rows if in_window(request, row["created"], row["modified"])],
-        lambda row: (row[column].lower() if isinstance(row[column], str) else row[column], row["name"]),
-        descending=request.get("SortOrder", "Descending") == "Descending",
-        size=request.get("MaxResults", 100),
-        token=request.get("NextToken"),
-    )
+    query = list_query(request, "jobs", sort_by="Name")
+    rows, more = lists.page(backend.jobs.database, query, _SUMMARY)
+    token = make_token(rows[-1][query.order], rows[-1]["name"]) if more else None
     summaries = [
         {
             "AutoMLJobName": row["name"],
@@ -113,29 +103,19 @@ def list_jobs(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
 def list_candidates(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListCandidatesForAutoMLJob (R108)."""
     job = _existing(backend, request)
-    status, name = request.get("StatusEquals"), request.get("CandidateNameEquals")
-    kept = [
-        candidate
-        for candidate in backend.jobs.candidates(job.name)
-        if status in (None, candidate["CandidateStatus"]) and name in (None, candidate["CandidateName"])
-    ]
-    sort_by = request.get("SortBy", "CreationTime")
-
-    def key(candidate: dict[str, Any]) -> Key:
-        if sort_by == "FinalObjectiveMetricValue":
-            value = candidate.get("FinalAutoMLJobObjectiveMetric", {}).get("Value")
-        else:
-            value = candidate["CandidateStatus" if sort_by == "Status" else "CreationTime"]
-        return value, candidate["CandidateName"]
-
-    candidates, token = page(
-        kept,
-        key,
-        descending=request.get("SortOrder", "Ascending") == "Descending",
+    column, descending, after = sorting(request, "CreationTime", "Ascending")
+    filters = {"StatusEquals": "status", "CandidateNameEquals": "name"}
+    rows, more = lists.candidates(
+        backend.jobs.database,
+        job.name,
+        column,
+        descending=descending,
         size=request.get("MaxResults", 300),
-        token=request.get("NextToken"),
+        after=after,
+        equal={filters[member]: request[member] for member in filters if member in request},
     )
-    return {"Candidates": candidates, "NextToken": token}
+    token = make_token(rows[-1][column], rows[-1]["name"]) if more else None
+    return {"Candidates": [load(row["document"]) for row in rows], "NextToken": token}
 
 
 def _existing(backend: Backend, request: Mapping[str, Any]) -> Job:

@@ -58,7 +58,7 @@ def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
 
 def list_models(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListModels."""
-    models, token = list_resources(backend.resources.all(KIND), request)
+    models, token = list_resources(backend, request, KIND)
     summaries = [{"ModelName": model.name, "ModelArn": model.arn, "CreationTime": model.created} for model in models]
     return {"Models": summaries, "NextToken": token}
 

@@ -63,14 +63,14 @@ def _group_summary(group: Resource) -> dict[str, Any]:
 
 def list_groups(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListModelPackageGroups."""
-    groups, token = list_resources(backend.resources.all(GROUP), request)
+    groups, token = list_resources(backend, request, GROUP)
     return {"ModelPackageGroupSummaryList": [_group_summary(group) for group in groups], "NextToken": token}
 
 
 def delete_group(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DeleteModelPackageGroup."""
     group = _group(backend, request["ModelPackageGroupName"])
-    if backend.resources.all(PACKAGE, group.name):
+    if backend.resources.has_children(PACKAGE, group.name):
         raise ServiceError("ConflictException", f"the group {group.name!r} still has model packages; delete them first")
     backend.resources.remove(GROUP, group.name)
     return {}
@@ -82,9 +82,8 @@ def create_package(backend: Backend, request: dict[str, Any]) -> Mapping[str, An
         raise invalid("ModelPackageName, ModelPackageGroupName: exactly one of the two must be given")
     token = request.get("ClientToken")
     with backend.jobs.database.transaction():
-        for known in backend.resources.all(PACKAGE) if token else ():
-            if known.document.get("ClientToken") == token:
-                return {"ModelPackageArn": known.arn}
+        if token and (known := backend.resources.by_client_token(PACKAGE, token)) is not None:
+            return {"ModelPackageArn": known.arn}
         document: dict[str, Any] = {key: value for key, value in request.items() if key not in _NOT_KEPT}
         document["ClientToken"] = token
         parent = None
@@ -142,17 +141,19 @@ def _package_summary(package: Resource) -> dict[str, Any]:
 
 def list_packages(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListModelPackages: unversioned ones, unless a group or another type is asked for."""
-    group = request.get("ModelPackageGroupName")
-    approval = request.get("ModelApprovalStatus")
-    kind = request.get("ModelPackageType", "Versioned" if group else "Unversioned")
-    packages = backend.resources.all(PACKAGE, None if group is None else _group(backend, group).name)
-    kept = [
-        package
-        for package in packages
-        if approval in (None, package.document.get("ModelApprovalStatus"))
-        and kind in ("Both", "Unversioned" if package.parent is None else "Versioned")
-    ]
-    chosen, token = list_resources(kept, request)
+    equal: dict[str, str | None] = {}
+    having = "1"
+    if "ModelPackageGroupName" in request:
+        equal["parent"] = _group(backend, request["ModelPackageGroupName"]).name
+    if "ModelApprovalStatus" in request:
+        equal["approval"] = request["ModelApprovalStatus"]
+    kind = request.get("ModelPackageType", "Versioned" if "parent" in equal else "Unversioned")
+    if kind == "Versioned":
+        having = "parent NOTNULL"
+    elif kind == "Unversioned":
+        equal.setdefault("parent", None)
+        having = "parent ISNULL"
+    chosen, token = list_resources(backend, request, PACKAGE, equal=equal, having=having)
     return {"ModelPackageSummaryList": [_package_summary(package) for package in chosen], "NextToken": token}
 
 

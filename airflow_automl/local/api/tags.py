@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.local.api.paging import page
+from airflow_automl.local.api.paging import make_token, read_token
 from airflow_automl.local.errors import not_found
 
 if TYPE_CHECKING:
@@ -21,14 +21,11 @@ def add(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
 
 def list_tags(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListTags."""
-    tags, token = page(
-        backend.resources.tags(_existing(backend, request)),
-        lambda tag: (None, tag["Key"]),
-        descending=False,
-        size=request.get("MaxResults", 50),
-        token=request.get("NextToken"),
-    )
-    return {"Tags": tags, "NextToken": token}
+    arn, size = _existing(backend, request), request.get("MaxResults", 50)
+    after = read_token(request["NextToken"], "name")[1] if "NextToken" in request else ""
+    tags = backend.resources.tags(arn, after, size + 1)
+    token = make_token("", tags[size - 1]["Key"]) if len(tags) > size else None
+    return {"Tags": tags[:size], "NextToken": token}
 
 
 def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:

@@ -70,7 +70,7 @@ def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
 
 def list_jobs(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListTransformJobs."""
-    jobs, token = list_resources(backend.resources.all(KIND), request)
+    jobs, token = list_resources(backend, request, KIND)
     summaries = [
         {
             "TransformJobName": job.name,

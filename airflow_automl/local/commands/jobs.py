@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from airflow_automl.contract.metrics import objective_name, objective_value
 from airflow_automl.local.errors import StartupError
-from airflow_automl.local.state.database import Database
+from airflow_automl.local.state.database import reading
 from airflow_automl.local.state.folder import DataFolder
-from airflow_automl.local.state.jobs import STAGES, Job, JobStore
+from airflow_automl.local.state.jobs import Job, JobStore
 
 _HEADER: tuple[str, ...] = ("NAME", "STATUS", "SECONDARY", "CREATED", "RUNTIME", "CANDIDATES", "BEST")
 
@@ -19,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_data_dir(parser)
     parser.add_argument("--status", help="only jobs with this AutoMLJobStatus, such as InProgress or Failed")
+    parser.add_argument("--limit", type=int, default=50, metavar="N", help="how many are shown (default: %(default)s)")
+    parser.add_argument("--before", metavar="NAME", help="only jobs that were created before this one")
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:
@@ -28,37 +33,67 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_store(data_dir: Path) -> tuple[DataFolder, JobStore]:
-    """The jobs of a data folder, to look at.
+@contextlib.contextmanager
+def open_store(data_dir: Path) -> Iterator[tuple[DataFolder, JobStore]]:
+    """Open the jobs of a data folder to read them.
 
-    :raises StartupError: where it holds no state.
+    :raises StartupError: the folder has no state, or its state can't be read.
     """
     folder = DataFolder(data_dir)
-    if not folder.database.is_file():
-        raise StartupError(
-            f"{folder.root} is no data folder of a service (it has no state.db); name it with --data-dir"
-        )
-    return folder, JobStore(Database(folder.database, read_only=True))
+    with contextlib.ExitStack() as stack:
+        try:
+            if not folder.database.is_file():
+                raise StartupError(
+                    f"{folder.root} is not the data folder of a service: it has no state.db. Name it with --data-dir."
+                )
+            database = stack.enter_context(reading(folder.database))
+        except (sqlite3.Error, OSError) as error:
+            raise unreadable(folder, error) from error
+        try:
+            yield folder, JobStore(database)
+        except sqlite3.Error as error:
+            raise unreadable(folder, error) from error
+
+
+def unreadable(folder: DataFolder, error: Exception) -> StartupError:
+    """Return the error for a state that can't be read."""
+    return StartupError(
+        f"the state in {folder.database} can't be read: {error}. See to its disk and permissions; if it is damaged, "
+        "restore it from a backup."
+    )
+
+
+def existing(store: JobStore, name: str) -> Job:
+    """Return the job of this name.
+
+    :raises StartupError: there is none.
+    """
+    job = store.find(name)
+    if job is None:
+        raise StartupError(f"no job is named {name!r}; airflow-automl jobs lists them")
+    return job
 
 
 def run(args: argparse.Namespace) -> int:
     """Print one line a job, newest first."""
-    _, store = open_store(args.data_dir)
-    chosen = [job for job in store.in_stage(*STAGES) if args.status in (None, job.status)]
-    rows = [_HEADER, *(_row(store, job) for job in reversed(chosen))]
+    with open_store(args.data_dir) as (_, store):
+        before = None if args.before is None else existing(store, args.before).created
+        jobs, more = store.newest(max(1, args.limit), before, args.status)
+        rows = [_HEADER, *(_row(store, job) for job in jobs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if more:
+        print(f"There are older jobs: add --before {jobs[-1].name}")
     return 0
 
 
 def _row(store: JobStore, job: Job) -> tuple[str, ...]:
-    candidates = store.candidates(job.name)
+    candidates, done = store.count_candidates(job.name)
     best = "" if job.best is None else _score(store.candidate(job.name, job.best) or {})
-    done = sum(candidate["CandidateStatus"] == "Completed" for candidate in candidates)
     created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.created))
     seconds = 0.0 if job.started is None else (job.ended or time.time()) - job.started
-    return job.name, job.status, job.secondary, created, _duration(seconds), f"{done}/{len(candidates)}", best
+    return job.name, job.status, job.secondary, created, _duration(seconds), f"{done}/{candidates}", best
 
 
 def _score(candidate: dict[str, object]) -> str:

@@ -8,8 +8,10 @@ import sys
 import time
 from typing import BinaryIO
 
-from airflow_automl.local.commands.jobs import add_data_dir, open_store
+from airflow_automl.local.commands.jobs import add_data_dir, existing, open_store
 from airflow_automl.local.errors import StartupError
+from airflow_automl.local.state.folder import DataFolder
+from airflow_automl.local.state.jobs import Job, JobStore
 
 _INTERVAL = 0.3
 
@@ -23,13 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the log; with ``-f``, until the job has ended."""
-    folder, store = open_store(args.data_dir)
-    job = store.find(args.name)
-    if job is None:
-        raise StartupError(f"no job is named {args.name!r}; airflow-automl jobs lists them")
+    with open_store(args.data_dir) as (folder, store):
+        return _print(folder, store, existing(store, args.name), args.follow)
+
+
+def _print(folder: DataFolder, store: JobStore, job: Job, follow: bool) -> int:
     path = folder.job(job.name) / "trainer.log"
     while not path.exists():
-        if store.get(job.name).terminal or not args.follow:
+        if store.get(job.name).terminal or not follow:
             raise StartupError(f"the job {job.name!r} has no log: it is {job.status}/{job.secondary}, or was pruned")
         time.sleep(_INTERVAL)
     with path.open("rb") as handle:
@@ -37,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
             # Asked before the log is read, so that its last lines are not missed.
             ended = store.get(job.name).terminal
             _copy(handle)
-            if ended or not args.follow:
+            if ended or not follow:
                 return 0
             time.sleep(_INTERVAL)
 

@@ -12,7 +12,7 @@ from typing import Any
 from airflow_automl.local.commands.jobs import add_data_dir, open_store
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.jobs.executors.local import output_of
-from airflow_automl.local.state.folder import DataFolder, running_service
+from airflow_automl.local.state.folder import DataFolder, ServiceInfo, running_service
 from airflow_automl.local.state.jobs import Job, JobStore
 from airflow_automl.local.state.resources import ResourceStore
 from airflow_automl.local.storage.client import Credentials, client, parse_uri
@@ -34,13 +34,16 @@ def run(args: argparse.Namespace) -> int:
 
     The jobs stay listed, so that their names are not given twice. Jobs whose artefacts a model refers to are kept.
     """
-    folder, store = open_store(args.data_dir)
-    info = running_service(args.data_dir)
+    with open_store(args.data_dir) as (folder, store):
+        return _prune(folder, store, running_service(args.data_dir), args.older_than, args.dry_run)
+
+
+def _prune(folder: DataFolder, store: JobStore, info: ServiceInfo, older_than: float, dry_run: bool) -> int:
     objects = client(info.s3_endpoint_url, Credentials(info.access_key_id, info.secret_access_key), info.region)
     wanted = _model_data(ResourceStore(store.database))
     removed = size = 0
     for job in store.in_stage("ended"):
-        if job.ended is None or job.ended > time.time() - args.older_than:
+        if job.ended is None or job.ended > time.time() - older_than:
             continue
         try:
             output = output_of(job)
@@ -50,12 +53,12 @@ def run(args: argparse.Namespace) -> int:
         if any(uri.startswith(output) for uri in wanted):
             print(f"{job.name}: kept, a model uses its artefacts")
             continue
-        freed = _remove(objects, folder, store, job, output, args.dry_run)
+        freed = _remove(objects, folder, store, job, output, dry_run)
         if freed:
             print(f"{job.name}: {freed / 2**20:.1f} MiB")
             removed += 1
             size += freed
-    would = "would free" if args.dry_run else "freed"
+    would = "would free" if dry_run else "freed"
     print(f"{would} {size / 2**20:.1f} MiB of {removed} job{'' if removed == 1 else 's'}")
     return 0
 
@@ -73,9 +76,8 @@ def _model_data(resources: ResourceStore) -> set[str]:
         elif isinstance(value, str) and value.startswith("s3://"):
             found.add(value)
 
-    for kind in ("model", "model-package", "endpoint"):
-        for resource in resources.all(kind):
-            collect(resource.document)
+    for document in resources.documents("model", "model-package", "endpoint"):
+        collect(document)
     return found
 
 

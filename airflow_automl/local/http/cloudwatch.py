@@ -13,13 +13,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_automl.contract.shapes import check_shape
+from airflow_automl.local.api.paging import make_token, read_token
 from airflow_automl.local.errors import ServiceError
 from airflow_automl.local.http.messages import JSON, Request, Response, parse
-from airflow_automl.local.state.jobs import STAGES
+from airflow_automl.local.service_model import shapes
+from airflow_automl.local.state import lists
 
 if TYPE_CHECKING:
     from airflow_automl.local.api.backend import Backend
-    from airflow_automl.local.state.jobs import Job
 
 __all__ = ["GROUP", "answer"]
 
@@ -31,6 +33,8 @@ _TOKEN = re.compile(r"([fb])/(\d+)")
 #: What GetLogEvents answers at most, and how much of a long log's end can be read at all.
 _EVENTS, _BYTES, _LOG = 10_000, 1_000_000, 4_000_000
 _STREAMS = 50
+#: Jobs whose logs DescribeLogStreams looks for at once; those of pruned jobs are gone.
+_LOOKED_AT = 1000
 
 
 def answer(backend: Backend, request: Request) -> Response | None:
@@ -42,40 +46,54 @@ def answer(backend: Backend, request: Request) -> Response | None:
     if operation not in _OPERATIONS:
         return None
     members = parse(request.body)
-    group = members.get("logGroupName") or str(members.get("logGroupIdentifier") or "").rpartition(":")[2]
-    if not str(group).startswith(_OURS):
+    if found := check_shape(shapes("logs"), f"{operation}Request", members):
+        raise _invalid("; ".join(map(str, found)))
+    group = members.get("logGroupName") or members.get("logGroupIdentifier", "").rpartition(":")[2]
+    if not group.startswith(_OURS):
         return None
     body = json.dumps(_OPERATIONS[operation](backend, group, members), separators=(",", ":"))
     return Response(200, {"content-type": JSON}, body.encode())
 
 
 def _describe_log_streams(backend: Backend, group: str, members: Mapping[str, Any]) -> dict[str, Any]:
-    prefix, limit = members.get("logStreamNamePrefix") or "", members.get("limit") or _STREAMS
+    prefix, limit = members.get("logStreamNamePrefix", ""), members.get("limit", _STREAMS)
     by_time = members.get("orderBy") == "LastEventTime"
     if by_time and prefix:
         raise _invalid("Cannot order by LastEventTime with a logStreamNamePrefix.")
-    if not isinstance(limit, int) or not 1 <= limit <= _STREAMS:
-        raise _invalid(f"limit is {limit!r}; valid are 1 to {_STREAMS}.")
-    found = []
-    if group == GROUP:
-        for job in backend.jobs.in_stage(*STAGES):
-            path = backend.folder.job(job.name) / "trainer.log"
-            if f"{job.name}/{_STREAM}".startswith(prefix) and path.exists():
-                found.append(_stream(backend, job, path))
-    found.sort(
-        key=lambda each: each["lastEventTimestamp"] if by_time else each["logStreamName"],
-        reverse=bool(members.get("descending")),
+    job, slash, kind = prefix.partition("/")
+    if group != GROUP or not _STREAM.startswith(kind):
+        return {"logStreams": []}
+    after = None
+    if "nextToken" in members:
+        try:
+            after = read_token(members["nextToken"], "modified" if by_time else "name")
+        except ServiceError as error:
+            raise _invalid("The specified nextToken is invalid.") from error
+    rows = lists.jobs_with_log(
+        backend.jobs.database,
+        descending=members.get("descending", False),
+        size=_LOOKED_AT,
+        after=after,
+        by_time=by_time,
+        prefix=job,
+        whole=bool(slash),
     )
-    names = [each["logStreamName"] for each in found]
-    begin = names.index(members["nextToken"]) + 1 if members.get("nextToken") in names else 0
-    page = found[begin : begin + limit]
-    more = {"nextToken": page[-1]["logStreamName"]} if begin + limit < len(found) else {}
-    return {"logStreams": page, **more}
+    streams: list[dict[str, Any]] = []
+    # A page may have few streams, or none, and yet a token: CloudWatch's own does so too.
+    for row in rows:
+        path = backend.folder.job(row["name"]) / "trainer.log"
+        if path.exists():
+            streams.append(_stream(backend, row["name"], row["created"], path))
+        if len(streams) == limit or row is rows[-1]:
+            last = row is rows[-1] and len(rows) < _LOOKED_AT
+            more = {} if last else {"nextToken": make_token(row["modified"] if by_time else row["name"], row["name"])}
+            return {"logStreams": streams, **more}
+    return {"logStreams": streams}
 
 
-def _stream(backend: Backend, job: Job, path: Path) -> dict[str, Any]:
-    name, state = f"{job.name}/{_STREAM}", path.stat()
-    created, written = int(job.created * 1000), int(state.st_mtime * 1000)
+def _stream(backend: Backend, job: str, since: float, path: Path) -> dict[str, Any]:
+    name, state = f"{job}/{_STREAM}", path.stat()
+    created, written = int(since * 1000), int(state.st_mtime * 1000)
     group = f"arn:aws:logs:{backend.region}:{backend.account}:log-group:{GROUP}"
     return {
         "logStreamName": name,
@@ -89,10 +107,8 @@ def _stream(backend: Backend, job: Job, path: Path) -> dict[str, Any]:
 
 
 def _get_log_events(backend: Backend, group: str, members: Mapping[str, Any]) -> dict[str, Any]:
-    stream, limit = str(members.get("logStreamName") or ""), members.get("limit") or _EVENTS
-    if not isinstance(limit, int) or not 1 <= limit <= _EVENTS:
-        raise _invalid(f"limit is {limit!r}; valid are 1 to {_EVENTS}.")
-    name, _, kind = stream.rpartition("/")
+    limit = members.get("limit", _EVENTS)
+    name, _, kind = members["logStreamName"].rpartition("/")
     job = backend.jobs.find(name) if group == GROUP and kind == _STREAM else None
     path = backend.folder.job(job.name) / "trainer.log" if job else None
     if job is None or path is None or not path.exists():
@@ -117,7 +133,7 @@ def _page(members: Mapping[str, Any], count: int, limit: int) -> tuple[int, int]
     token = members.get("nextToken")
     if token is None:
         return (0, min(limit, count)) if members.get("startFromHead") else (max(0, count - limit), count)
-    match = _TOKEN.fullmatch(str(token))
+    match = _TOKEN.fullmatch(token)
     if match is None:
         raise _invalid("The specified nextToken is invalid.")
     place = min(int(match[2]), count)

@@ -36,11 +36,10 @@ class Deployments:
 
     async def start(self) -> None:
         """Go on with what the last service left unfinished; what was in service is loaded at its first request."""
-        for endpoint in self._resources.all(ENDPOINT):
-            if endpoint.status in ("Creating", "Updating"):
-                self.begin(endpoint.name)
-            elif endpoint.status == "Deleting":
-                self._resources.remove(ENDPOINT, endpoint.name)
+        for endpoint in self._resources.in_status(ENDPOINT, "Creating", "Updating"):
+            self.begin(endpoint.name)
+        for endpoint in self._resources.in_status(ENDPOINT, "Deleting"):
+            self._resources.remove(ENDPOINT, endpoint.name)
 
     async def stop(self) -> None:
         """Leave what is unfinished to the next service."""

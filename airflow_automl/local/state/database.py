@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +78,40 @@ CREATE TABLE resources (
 );
 """
 
+#: What lists are read from (``lists.py``). Each index of an order holds all columns that filters look at. Made anew
+#: where it is missing; earlier releases keep it up to date without knowing of it. Row ids are those of the tables:
+#: a VACUUM may change them.
+_INDEXES = """
+CREATE INDEX IF NOT EXISTS jobs_by_name ON jobs (name, status, created, modified);
+CREATE INDEX IF NOT EXISTS jobs_by_created ON jobs (created, name, status, modified);
+CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status, name, created, modified);
+CREATE INDEX IF NOT EXISTS jobs_by_modified ON jobs (modified);
+CREATE INDEX IF NOT EXISTS jobs_with_log_by_name ON jobs (name) WHERE attempt > 0;
+CREATE INDEX IF NOT EXISTS jobs_with_log_by_modified ON jobs (modified, name) WHERE attempt > 0;
+CREATE INDEX IF NOT EXISTS digests_by_job ON digests (job);
+CREATE INDEX IF NOT EXISTS resources_by_name ON resources (kind, name, created, modified, status, parent, approval);
+CREATE INDEX IF NOT EXISTS resources_by_created ON resources (kind, created, name, modified, status, parent, approval);
+CREATE INDEX IF NOT EXISTS resources_by_status ON resources (kind, status, name, created, modified);
+CREATE INDEX IF NOT EXISTS resources_by_modified ON resources (kind, modified);
+CREATE INDEX IF NOT EXISTS resources_by_parent ON resources (kind, parent);
+CREATE INDEX IF NOT EXISTS resources_by_approval ON resources (kind, approval);
+CREATE INDEX IF NOT EXISTS resources_by_client_token ON resources (client_token) WHERE client_token NOT NULL;
+"""
+
+#: Members of documents that lists filter by.
+_DERIVED = {"approval": "$.ModelApprovalStatus", "client_token": "$.ClientToken"}
+
+_NAMES = """
+CREATE VIRTUAL TABLE {table}_names USING fts5 (name, content = '', tokenize = 'trigram');
+INSERT INTO {table}_names (rowid, name) SELECT rowid, name FROM {table};
+CREATE TRIGGER {table}_named AFTER INSERT ON {table} BEGIN
+    INSERT INTO {table}_names (rowid, name) VALUES (new.rowid, new.name);
+END;
+CREATE TRIGGER {table}_unnamed AFTER DELETE ON {table} BEGIN
+    INSERT INTO {table}_names ({table}_names, rowid, name) VALUES ('delete', old.rowid, old.name);
+END;
+"""
+
 
 class Database:
     """One connection to ``state.db``.
@@ -89,16 +125,28 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._depth = 0
         self._last = 0.0
+        self._path = path
         uri = f"file:{path}?mode=ro" if read_only else f"file:{path}"
         self._connection = sqlite3.connect(
             uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=10
         )
         self._connection.row_factory = sqlite3.Row
         if not read_only:
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
-            self._migrate(path)
-            self._last = self.one("SELECT max(modified) AS t FROM jobs")["t"] or 0.0
+            try:
+                self._prepare()
+            except sqlite3.DatabaseError as error:
+                self.close()
+                raise StartupError(
+                    f"{path} can't be used: {error}. See to its disk and permissions; if it is damaged, restore it "
+                    "from a backup or name another folder with --data-dir."
+                ) from error
+
+    def _prepare(self) -> None:
+        self.execute("PRAGMA journal_mode=WAL")
+        self.execute("PRAGMA synchronous=FULL")
+        self.execute("PRAGMA cache_size=-16000")
+        self._migrate(self._path)
+        self._last = self.one("SELECT max(modified) AS t FROM jobs")["t"] or 0.0
 
     def _migrate(self, path: Path) -> None:
         version = self.one("PRAGMA user_version")["user_version"]
@@ -112,6 +160,18 @@ class Database:
         elif "pid_boot" not in {column["name"] for column in self.all("PRAGMA table_info(jobs)")}:
             # Earlier releases can still read the file: they don't mind one column more.
             self.execute("ALTER TABLE jobs ADD COLUMN pid_boot TEXT")
+        self._add_indexes()
+
+    def _add_indexes(self) -> None:
+        there = {row["name"] for row in self.all("SELECT name FROM sqlite_master")}
+        columns = {column["name"] for column in self.all("PRAGMA table_xinfo(resources)")}
+        script = [
+            f"ALTER TABLE resources ADD COLUMN {column} TEXT AS (json_extract(document, '{path}')) VIRTUAL;"
+            for column, path in _DERIVED.items()
+            if column not in columns
+        ]
+        script += [_NAMES.format(table=table) for table in ("jobs", "resources") if f"{table}_names" not in there]
+        self._connection.executescript("".join(["BEGIN IMMEDIATE;", *script, _INDEXES, "COMMIT;"]))
 
     @property
     def changes(self) -> int:
@@ -164,6 +224,31 @@ class Database:
         """Epoch seconds in whole milliseconds, each later than the one before: no two changes share a time."""
         self._last = max(round(time.time(), 3), round(self._last + 0.001, 3))
         return self._last
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[Database]:
+    """Open a database to read it, whether its service runs or not.
+
+    If that needs files or indexes which are not there, because the folder is read-only or an earlier release wrote
+    it, a copy is read instead.
+
+    :raises OSError: the file can't be read.
+    :raises sqlite3.Error: the file is damaged.
+    """
+    with contextlib.ExitStack() as stack:
+        database = Database(path, read_only=True)
+        try:
+            database.first("SELECT 1 FROM jobs INDEXED BY jobs_by_created")
+        except sqlite3.OperationalError:
+            database.close()
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="airflow-automl-")))
+            for file in (path, path.with_name(f"{path.name}-wal")):
+                if file.exists():
+                    shutil.copyfile(file, folder / file.name)
+            database = Database(folder / path.name)
+        stack.callback(database.close)
+        yield database
 
 
 def dump(value: Any) -> str:

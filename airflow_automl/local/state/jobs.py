@@ -15,6 +15,7 @@ from airflow_automl.contract import metrics
 from airflow_automl.contract.states import FINAL_PRECEDENCE, SecondaryStatus
 from airflow_automl.local.errors import MAX_REASON
 from airflow_automl.local.processes import Process
+from airflow_automl.local.state import lists
 from airflow_automl.local.state.database import Database, dump, load
 
 _S = SecondaryStatus
@@ -134,6 +135,26 @@ class JobStore:
         rows = self.database.all(f"SELECT * FROM jobs WHERE stage IN ({marks}) ORDER BY created", stages)  # noqa: S608
         return [_job(row) for row in rows]
 
+    def newest(self, size: int, before: float | None = None, status: str | None = None) -> tuple[list[Job], bool]:
+        """Return the newest jobs, newest first, and whether there are older ones.
+
+        :param size: at most so many.
+        :param before: only jobs created before this time, in epoch seconds.
+        :param status: only jobs with this AutoMLJobStatus.
+        """
+        rows, more = lists.page(
+            self.database,
+            lists.Query(
+                "jobs",
+                "created",
+                descending=True,
+                size=size,
+                equal={} if status is None else {"status": status},
+                between={} if before is None else {"created": (0.0, before)},
+            ),
+        )
+        return [_job(row) for row in rows], more
+
     def queued(self, status: str, limit: int = -1) -> list[Job]:
         """Jobs that wait for their turn, oldest first.
 
@@ -147,7 +168,8 @@ class JobStore:
 
     def active(self) -> int:
         """How many jobs have not ended."""
-        return int(self.database.one("SELECT count(*) AS n FROM jobs WHERE stage <> 'ended'")["n"])
+        stages = ", ".join(f"'{stage}'" for stage in STAGES if stage != "ended")
+        return int(self.database.one(f"SELECT count(*) AS n FROM jobs WHERE stage IN ({stages})")["n"])  # noqa: S608
 
     def candidate(self, job: str, name: str) -> dict[str, Any] | None:
         """One candidate's document."""
@@ -158,6 +180,12 @@ class JobStore:
         """All candidates' documents, oldest first."""
         rows = self.database.all("SELECT document FROM candidates WHERE job = ? ORDER BY created, name", (job,))
         return [load(row["document"]) for row in rows]
+
+    def count_candidates(self, job: str) -> tuple[int, int]:
+        """Return how many candidates a job has, and how many of them are completed."""
+        query = "SELECT count(*) AS n, total(status = 'Completed') AS completed FROM candidates WHERE job = ?"
+        row = self.database.one(query, (job,))
+        return row["n"], int(row["completed"])
 
     def digest(self, uri: str) -> str | None:
         """The SHA-256 that an artefact had when its trainer wrote it."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_automl.local.errors import ServiceError, limit_exceeded
+from airflow_automl.local.state import lists
 from airflow_automl.local.state.database import Database, dump, load
 
 _MAX_TAGS = 50
@@ -64,15 +65,36 @@ class ResourceStore:
         row = self.database.first("SELECT * FROM resources WHERE arn = ?", (arn,))
         return None if row is None else _resource(row)
 
-    def all(self, kind: str, parent: str | None = None) -> list[Resource]:
-        """All resources of a kind, oldest first."""
-        if parent is None:
-            rows = self.database.all("SELECT * FROM resources WHERE kind = ? ORDER BY created", (kind,))
-        else:
-            rows = self.database.all(
-                "SELECT * FROM resources WHERE kind = ? AND parent = ? ORDER BY created", (kind, parent)
-            )
+    def page(self, query: lists.Query) -> tuple[list[Resource], bool]:
+        """Return one page of resources, and whether more follow."""
+        rows, more = lists.page(self.database, query)
+        return [_resource(row) for row in rows], more
+
+    def in_status(self, kind: str, *statuses: str) -> list[Resource]:
+        """Return the resources of a kind that have one of these statuses."""
+        marks = ",".join("?" * len(statuses))
+        rows = self.database.all(
+            f"SELECT * FROM resources WHERE kind = ? AND status IN ({marks})",  # noqa: S608
+            (kind, *statuses),
+        )
         return [_resource(row) for row in rows]
+
+    def documents(self, *kinds: str) -> Iterator[dict[str, Any]]:
+        """Return the documents of all resources of some kinds."""
+        marks = ",".join("?" * len(kinds))
+        for row in self.database.execute(f"SELECT document FROM resources WHERE kind IN ({marks})", kinds):  # noqa: S608
+            yield load(row["document"])
+
+    def has_children(self, kind: str, parent: str) -> bool:
+        """Return whether any resource of a kind belongs to ``parent``."""
+        query = "SELECT 1 FROM resources WHERE kind = ? AND parent = ?"
+        return self.database.first(query, (kind, parent)) is not None
+
+    def by_client_token(self, kind: str, token: str) -> Resource | None:
+        """Return the resource that was created with this ClientToken."""
+        query = "SELECT * FROM resources WHERE client_token = ? AND kind = ?"
+        row = self.database.first(query, (token, kind))
+        return None if row is None else _resource(row)
 
     def add(
         self,
@@ -126,18 +148,19 @@ class ResourceStore:
     # Tags
 
     def exists(self, arn: str) -> bool:
-        """Whether a job or a resource has this ARN."""
-        return (
-            self.database.first(
-                "SELECT 1 FROM resources WHERE arn = ? UNION ALL SELECT 1 FROM jobs WHERE arn = ?", (arn, arn)
-            )
-            is not None
-        )
+        """Return whether a job or a resource has this ARN."""
+        # The ARN of a job has no index, its name has.
+        query = "SELECT 1 FROM resources WHERE arn = ? UNION ALL SELECT 1 FROM jobs WHERE name = ? AND arn = ?"
+        return self.database.first(query, (arn, arn.rpartition("/")[2], arn)) is not None
 
-    def tags(self, arn: str) -> list[dict[str, str]]:
-        """Tags as the API lists them, by key."""
-        rows = self.database.all("SELECT key, value FROM tags WHERE arn = ? ORDER BY key", (arn,))
-        return [{"Key": row["key"], "Value": row["value"]} for row in rows]
+    def tags(self, arn: str, after: str = "", size: int = -1) -> list[dict[str, str]]:
+        """Return tags as the API lists them, by key.
+
+        :param after: only keys that come after this one.
+        :param size: at most so many; -1 for all.
+        """
+        query = "SELECT key, value FROM tags WHERE arn = ? AND key > ? ORDER BY key LIMIT ?"
+        return [{"Key": row["key"], "Value": row["value"]} for row in self.database.all(query, (arn, after, size))]
 
     def add_tags(self, arn: str, tags: Iterable[Mapping[str, str]]) -> None:
         """Add tags, or give those that are there new values."""

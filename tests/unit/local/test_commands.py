@@ -91,7 +91,7 @@ def test_half_of_the_credentials_is_not_enough(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_service_is_named(tmp_path: Path) -> None:
     refused(run("env", "--data-dir", str(tmp_path)), "no service runs", "airflow-automl local")
-    refused(run("jobs", "--data-dir", str(tmp_path)), "no data folder")
+    refused(run("jobs", "--data-dir", str(tmp_path)), "not the data folder")
 
 
 def test_the_variables_survive_a_shell(tmp_path: Path) -> None:

@@ -61,11 +61,10 @@ class Transforms:
         """Go on with what the last service left unfinished."""
         for leftover in self._folder.root.glob(f"{_SCRATCH}*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        for job in self._resources.all(TRANSFORM_JOB):
-            if job.status == "InProgress":
-                self.begin(job.name)
-            elif job.status == "Stopping":
-                self._end(job.name, "Stopped")
+        for job in self._resources.in_status(TRANSFORM_JOB, "InProgress"):
+            self.begin(job.name)
+        for job in self._resources.in_status(TRANSFORM_JOB, "Stopping"):
+            self._end(job.name, "Stopped")
 
     async def stop(self) -> None:
         """Leave what is unfinished to the next service."""

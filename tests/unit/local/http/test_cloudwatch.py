@@ -27,6 +27,7 @@ def service(tmp_path: Path) -> Any:
     for name in ("churn-a", "churn-b", "quiet"):
         jobs.add(name, f"arn:{name}", "V2", {})
         if name != "quiet":
+            jobs.begin_attempt(name, 1.0)
             folder.job(name).mkdir(parents=True)
             (folder.job(name) / "trainer.log").write_text("\n".join(LINES) + "\n")
     return SimpleNamespace(folder=folder, jobs=jobs, region="us-east-1", account="1" * 12)
@@ -46,11 +47,34 @@ def names(answer: Any) -> list[str]:
 def test_each_job_that_trained_has_a_stream(service: Any) -> None:
     assert names(ask(service, "DescribeLogStreams")) == ["churn-a/trainer", "churn-b/trainer"]
     assert names(ask(service, "DescribeLogStreams", logStreamNamePrefix="churn-b")) == ["churn-b/trainer"]
+    assert names(ask(service, "DescribeLogStreams", logStreamNamePrefix="churn-b/")) == ["churn-b/trainer"]
+    assert names(ask(service, "DescribeLogStreams", logStreamNamePrefix="churn-")) == names(
+        ask(service, "DescribeLogStreams")
+    )
+    for other in ("Churn-b", "churn-b/x", "churn-/", "x"):
+        assert names(ask(service, "DescribeLogStreams", logStreamNamePrefix=other)) == []
     assert names(ask(service, "DescribeLogStreams", descending=True)) == ["churn-b/trainer", "churn-a/trainer"]
     assert names(ask(service, "DescribeLogStreams", logGroupName="/aws/sagemaker/ProcessingJobs")) == []
     page = ask(service, "DescribeLogStreams", limit=1)
     assert names(page) == ["churn-a/trainer"]
     assert names(ask(service, "DescribeLogStreams", limit=1, nextToken=page["nextToken"])) == ["churn-b/trainer"]
+
+
+def test_the_newest_streams_come_first_by_time(service: Any) -> None:
+    service.jobs.set_phase("churn-a", "TrainingModels")
+    newest = {"orderBy": "LastEventTime", "descending": True}
+    assert names(ask(service, "DescribeLogStreams", **newest)) == ["churn-a/trainer", "churn-b/trainer"]
+    page = ask(service, "DescribeLogStreams", limit=1, **newest)
+    rest = ask(service, "DescribeLogStreams", nextToken=page["nextToken"], **newest)
+    assert (names(page), names(rest)) == (["churn-a/trainer"], ["churn-b/trainer"])
+
+
+def test_pruned_logs_make_short_pages_and_no_end(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_LOOKED_AT", 1)
+    (service.folder.job("churn-a") / "trainer.log").unlink()
+    page = ask(service, "DescribeLogStreams")
+    assert names(page) == []
+    assert names(ask(service, "DescribeLogStreams", nextToken=page["nextToken"])) == ["churn-b/trainer"]
 
 
 def test_the_end_of_a_log_and_the_way_back(service: Any) -> None:
@@ -74,7 +98,12 @@ def test_the_end_of_a_log_and_the_way_back(service: Any) -> None:
         ("GetLogEvents", {"logStreamName": "../churn-a/trainer"}, "ResourceNotFoundException"),
         ("GetLogEvents", {"logStreamName": "churn-a/trainer", "limit": 20_000}, "InvalidParameterException"),
         ("GetLogEvents", {"logStreamName": "churn-a/trainer", "nextToken": "x"}, "InvalidParameterException"),
-        ("GetLogEvents", {}, "ResourceNotFoundException"),
+        ("GetLogEvents", {}, "InvalidParameterException"),
+        ("GetLogEvents", {"logStreamName": 7}, "InvalidParameterException"),
+        ("DescribeLogStreams", {"logStreamNamePrefix": 7}, "InvalidParameterException"),
+        ("DescribeLogStreams", {"nextToken": {}}, "InvalidParameterException"),
+        ("DescribeLogStreams", {"nextToken": "x"}, "InvalidParameterException"),
+        ("DescribeLogStreams", {"limit": True}, "InvalidParameterException"),
         ("DescribeLogStreams", {"limit": 51}, "InvalidParameterException"),
         ("DescribeLogStreams", {"orderBy": "LastEventTime", "logStreamNamePrefix": "c"}, "InvalidParameterException"),
     ],

@@ -1,0 +1,118 @@
+"""``airflow-automl jobs`` shows the newest jobs of any folder that can be read, page by page, or says why not."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from airflow_automl.cli import main
+from airflow_automl.local.state.database import Database
+from airflow_automl.local.state.jobs import JobStore
+
+
+def write_jobs(folder: Path, count: int) -> None:
+    database = Database(folder / "state.db")
+    jobs = JobStore(database)
+    for number in range(count):
+        jobs.add(f"job-{number:03d}", f"arn:{number}", "V2", {})
+    jobs.stop("job-001")
+    database.close()
+
+
+def listed(capsys: pytest.CaptureFixture[str], folder: Path, *options: str) -> tuple[list[str], str]:
+    assert main(["jobs", "--data-dir", str(folder), *options]) == 0
+    output = capsys.readouterr().out
+    return re.findall(r"^job-\d+", output, re.MULTILINE), output.splitlines()[-1]
+
+
+def refused(capsys: pytest.CaptureFixture[str], folder: Path) -> str:
+    assert main(["jobs", "--data-dir", str(folder)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_the_newest_fifty_are_shown_and_how_to_see_older_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_jobs(tmp_path, 120)
+    names, last = listed(capsys, tmp_path)
+    assert names == [f"job-{number:03d}" for number in range(119, 69, -1)]
+    assert "--before job-070" in last
+    names, _ = listed(capsys, tmp_path, "--before", "job-070", "--limit", "2")
+    assert names == ["job-069", "job-068"]
+    names, last = listed(capsys, tmp_path, "--status", "Stopping")
+    assert names == ["job-001"]
+    assert "--before" not in last
+
+
+@contextmanager
+def nobody(folder: Path) -> Iterator[None]:
+    """Run as a user who may read a folder and not write it: root may write everything."""
+    folder.chmod(0o555)
+    for file in folder.iterdir():
+        file.chmod(0o444)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder whose parents everybody may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="automl-test-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("crashed", [False, True], ids=["stopped", "crashed"])
+def test_a_read_only_folder_is_listed(open_folder: Path, crashed: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    write_jobs(open_folder, 1)
+    if crashed:
+        # What is in the log beside the database counts too, also without the index of that log.
+        database = Database(open_folder / "state.db")
+        JobStore(database).add("job-777", "arn:777", "V2", {})
+        for name in ("state.db", "state.db-wal"):
+            shutil.copyfile(open_folder / name, open_folder / f"{name}.copy")
+        database.close()
+        for name in ("state.db", "state.db-wal"):
+            (open_folder / f"{name}.copy").rename(open_folder / name)
+    with nobody(open_folder):
+        names, _ = listed(capsys, open_folder)
+    assert names == ["job-777", "job-000"][not crashed :]
+
+
+def test_the_folder_of_an_earlier_release_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_jobs(tmp_path, 2)
+    database = Database(tmp_path / "state.db")
+    database.execute("DROP INDEX jobs_by_created")
+    database.close()
+    assert listed(capsys, tmp_path)[0] == ["job-001", "job-000"]
+
+
+@pytest.mark.parametrize("damage", [b"this is no database" * 100, b"SQLite format 3\0" + b"\0" * 5000])
+def test_a_damaged_state_is_named(tmp_path: Path, damage: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "state.db").write_bytes(damage)
+    assert "can't be read" in (line := refused(capsys, tmp_path))
+    assert str(tmp_path / "state.db") in line
+
+
+def test_a_damaged_page_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_jobs(tmp_path, 100)
+    content = bytearray((tmp_path / "state.db").read_bytes())
+    # Everything but the schema in front.
+    content[8 * 4096 :] = b"\xff" * (len(content) - 8 * 4096)
+    (tmp_path / "state.db").write_bytes(content)
+    assert "can't be read" in refused(capsys, tmp_path)
