@@ -1,4 +1,4 @@
-"""Put back the numbers and booleans that rendering a template turned into strings."""
+"""Put back the types that rendering a template lost: numbers and booleans that became text, and what became nothing."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_automl.contract.model import Api, create_shape, shapes
+from airflow_automl.contract.shapes import check_shape
 
 __all__ = ["coerce"]
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}(?:\.0*)?")
 _BOOLEANS = {"true": True, "false": False}
+#: What an empty form field, or a variable that is None, renders to.
+_NOTHING = {"", "none", "null"}
 
 
 def coerce(api: Api, request: Any) -> Any:
     """Give strings the types that the service model wants in their places.
 
     ``"5"`` becomes 5 where an integer belongs, ``"0.2"`` 0.2 where a number belongs, ``"True"`` or ``"false"`` a
-    boolean where one belongs. Whatever can't be put back is left as it is, for :func:`airflow_automl.contract.check`
-    to name.
+    boolean where one belongs. An optional member that rendered to nothing (``None``, ``""``, ``"None"``) is left out: the service takes no null, and its own default is meant. Whatever
+    can't be put back is left as it is, for :func:`airflow_automl.contract.check` to name.
 
     :param api: ``V1`` for CreateAutoMLJob, ``V2`` for CreateAutoMLJobV2.
     :param request: the rendered request; it is not changed.
@@ -33,10 +36,7 @@ def _coerce(shape_name: str, value: Any) -> Any:
     shape = shapes()[shape_name]
     match shape["type"]:
         case "structure" if isinstance(value, Mapping):
-            members = shape["members"]
-            return {
-                name: _coerce(members[name]["shape"], item) if name in members else item for name, item in value.items()
-            }
+            return _structure(shape, value)
         case "map" if isinstance(value, Mapping):
             return {key: _coerce(shape["value"]["shape"], item) for key, item in value.items()}
         case "list" if isinstance(value, list | tuple):
@@ -49,6 +49,21 @@ def _coerce(shape_name: str, value: Any) -> Any:
         case "float" | "double" if isinstance(value, str):
             return _number(value)
     return value
+
+
+def _structure(shape: Mapping[str, Any], value: Mapping[Any, Any]) -> dict[Any, Any]:
+    members, required = shape["members"], shape.get("required", ())
+    return {
+        name: _coerce(members[name]["shape"], item) if name in members else item
+        for name, item in value.items()
+        if name not in members or name in required or not _is_nothing(members[name]["shape"], item)
+    }
+
+
+def _is_nothing(shape_name: str, item: Any) -> bool:
+    """Return whether a value stands for nothing. An empty string that the service accepts is a value."""
+    rendered = item is None or (isinstance(item, str) and item.strip().lower() in _NOTHING)
+    return rendered and bool(check_shape(shapes(), shape_name, item))
 
 
 def _number(value: str) -> float | str:

@@ -27,7 +27,7 @@ def test_integers_are_put_back(given_, expected):
 
 
 @pytest.mark.parametrize(
-    "value", ["5.5", "five", "", "1e3", "0x5", "\N{ARABIC-INDIC DIGIT FIVE}", "None", 5, 5.0, True, None, [5], "9" * 30]
+    "value", ["5.5", "five", "1e3", "0x5", "\N{ARABIC-INDIC DIGIT FIVE}", 5, 5.0, True, [5], "9" * 30]
 )
 def test_what_is_no_integer_is_left_for_the_check(value):
     assert (
@@ -42,7 +42,7 @@ def test_numbers_are_put_back(given_, expected):
     }
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", "1e999", "a half", ""])
+@pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", "1e999", "a half"])
 def test_what_is_no_finite_number_is_left_for_the_check(value):
     request = v1(AutoMLJobConfig={"DataSplitConfig": {"ValidationFraction": value}})
     assert coerce("V1", request) == request
@@ -53,6 +53,32 @@ def test_what_is_no_finite_number_is_left_for_the_check(value):
 )
 def test_booleans_are_put_back(given_, expected):
     assert coerce("V1", v1(GenerateCandidateDefinitionsOnly=given_))["GenerateCandidateDefinitionsOnly"] == expected
+
+
+@pytest.mark.parametrize("nothing", [None, "", " ", "None", "none", "null"])
+def test_an_optional_member_that_rendered_to_nothing_is_left_out(nothing):
+    request = criteria(nothing) | {"DataSplitConfig": {"ValidationFraction": nothing}}
+    put_back = coerce("V2", request)
+    assert put_back["AutoMLProblemTypeConfig"]["TabularJobConfig"]["CompletionCriteria"] == {}
+    assert put_back["DataSplitConfig"] == {}
+    assert coerce("V1", v1(ProblemType=nothing, GenerateCandidateDefinitionsOnly=nothing)) == v1()
+
+
+def test_optional_text_and_structures_that_rendered_to_nothing_are_left_out():
+    request = v2(SecurityConfig={"VolumeKmsKeyId": None, "VpcConfig": "None"}, ModelDeployConfig={"EndpointName": ""})
+    put_back = coerce("V2", request)
+    assert put_back["SecurityConfig"] == put_back["ModelDeployConfig"] == {}
+
+
+def test_text_that_the_service_accepts_is_kept():
+    request = v2(SecurityConfig={"VolumeKmsKeyId": ""}, ModelDeployConfig={"EndpointName": "None"})
+    assert coerce("V2", request) == request
+
+
+@pytest.mark.parametrize("nothing", [None, "", "None"])
+def test_a_required_member_that_rendered_to_nothing_is_left_for_the_check(nothing):
+    request = v2(Tags=[{"Key": "team", "Value": nothing}])
+    assert coerce("V2", request) == request
 
 
 def test_strings_stay_strings():
