@@ -22,8 +22,9 @@ def coerce(api: Api, request: Any) -> Any:
     """Give strings the types that the service model wants in their places.
 
     ``"5"`` becomes 5 where an integer belongs, ``"0.2"`` 0.2 where a number belongs, ``"True"`` or ``"false"`` a
-    boolean where one belongs. An optional member that rendered to nothing (``None``, ``""``, ``"None"``) is left out: the service takes no null, and its own default is meant. Whatever
-    can't be put back is left as it is, for :func:`airflow_automl.contract.check` to name.
+    boolean where one belongs. An optional member that rendered to nothing (``None``, an empty string or ``"None"`` that
+    is not valid there) is left out, because the service accepts no null. Whatever can't be put back is left as it is,
+    for :func:`airflow_automl.contract.check` to name.
 
     :param api: ``V1`` for CreateAutoMLJob, ``V2`` for CreateAutoMLJobV2.
     :param request: the rendered request; it is not changed.

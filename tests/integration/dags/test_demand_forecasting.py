@@ -8,7 +8,7 @@ import io
 import pytest
 
 from airflow_automl.demo import dataset
-from tests.flights import daily_flights
+from airflow_automl.demo.corpora import daily_flights
 from tests.integration.dags.conftest import World
 
 pytest.importorskip("statsforecast", reason="the extra 'timeseries' is not installed")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.engines.base import Engine
 
-__all__ = ["FAMILIES", "Family", "engine_for"]
+__all__ = ["FAMILIES", "Family", "engine_for", "missing"]
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,22 @@ def engine_for(family: str) -> Engine:
             f"The embedded Autopilot does not train {family.removesuffix('JobConfig')} jobs; "
             f"it trains {listing(name.removesuffix('JobConfig') for name in FAMILIES)}. On AWS this job would run."
         )
-    missing = [package for package in known.packages if not _installed(package)]
-    if missing:
+    lacking = missing(known.packages)
+    if lacking:
         raise JobFailure(
-            f"{family.removesuffix('JobConfig')} jobs need {listing(missing)}, not installed here: "
+            f"{family.removesuffix('JobConfig')} jobs need {listing(lacking)}, not installed here: "
             f"run `pip install 'airflow-automl[{known.extra}]'` where the embedded Autopilot runs."
         )
     engine: Engine = importlib.import_module(known.module).engine
     return engine
+
+
+def missing(packages: Iterable[str]) -> list[str]:
+    """Return which of these packages can't be imported here.
+
+    :param packages: import names.
+    """
+    return [package for package in packages if not _installed(package)]
 
 
 def _installed(package: str) -> bool:

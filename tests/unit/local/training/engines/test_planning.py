@@ -49,13 +49,20 @@ def test_only_what_the_request_names_is_trained():
 
 
 def test_missing_packages_are_told(monkeypatch):
-    monkeypatch.setattr(plan, "_installed", lambda package: package != "torch")
+    monkeypatch.setattr(registry, "_installed", lambda package: package != "torch")
     made = make(algorithms=["nn-torch", "lightgbm"])
-    assert dict(made.missing) == {"nn-torch": "torch"}
+    assert dict(made.missing) == {"nn-torch": ["torch"]}
     with pytest.raises(
         JobFailure, match=r"None of the algorithms 'nn-torch' can be trained here: 'torch' not installed"
     ):
         make(algorithms=["nn-torch"])
+
+
+def test_an_algorithm_is_planned_only_if_everything_that_it_imports_is_there(monkeypatch):
+    monkeypatch.setattr(registry, "_installed", lambda package: package != "torch")
+    made = make(max_candidates=40)
+    assert {"FASTAI", "NN_TORCH"} & set(made.hyperparameters) == set()
+    assert dict(made.missing) == {"nn-torch": ["torch"], "fastai": ["torch"]}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +70,7 @@ def test_missing_packages_are_told(monkeypatch):
     [(None, None, True), (None, 3000.0, True), (None, 60.0, False), (["nn-torch", "fastai"], 60.0, True)],
 )
 def test_neural_networks_are_trained_where_there_is_time_or_they_are_named(monkeypatch, algorithms, seconds, trained):
-    monkeypatch.setattr(plan, "_installed", lambda package: True)
+    monkeypatch.setattr(registry, "_installed", lambda package: True)
     made = make(algorithms=algorithms, seconds=seconds, max_candidates=2 if algorithms else 9)
     assert set(made.hyperparameters) & {"NN_TORCH", "FASTAI"} == ({"NN_TORCH", "FASTAI"} if trained else set())
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from airflow_automl.local.training.data.dataset import TabularDataset
-from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.data.target import BINARY, MULTICLASS, REGRESSION
 from airflow_automl.local.training.engines.base import DEFAULT_RUNTIME, Run
 from airflow_automl.local.training.engines.budget import Budget
@@ -101,14 +101,15 @@ def train(
         memory_limit=run.spec.memory_limit,
         crossed=dataset.train is dataset.validation,
     )
-    for algorithm, package in plan.missing.items():
-        log.warning("%s is not trained: the package %s is not installed", algorithm, package)
-        if algorithms and algorithm in algorithms:
-            run.events.partial_failure(
-                f"The algorithm {algorithm} was not trained: the package {package} is not installed where the embedded "
-                "Autopilot runs (pip install 'airflow-automl[torch]').",
-                "Candidate",
-            )
+    for algorithm, packages in plan.missing.items():
+        log.warning("Algorithm %s is not trained: %s not installed", algorithm, listing(packages))
+    if requested := [name for name in plan.missing if algorithms and name in algorithms]:
+        lacking = dict.fromkeys(package for name in requested for package in plan.missing[name])
+        run.events.partial_failure(
+            f"The algorithms {listing(requested)} were not trained: {listing(lacking)} not installed. "
+            "Run `pip install 'airflow-automl[torch]'` where the embedded Autopilot runs.",
+            "Candidate",
+        )
     # Not at the top: importing AutoGluon takes seconds, which a job that fails on its data need not wait for.
     import autogluon.tabular  # noqa: F401
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.data.target import BINARY, REGRESSION
 from airflow_automl.local.training.engines.metrics import THRESHOLD_METRICS
+from airflow_automl.local.training.engines.registry import missing
 from airflow_automl.local.training.engines.tabular.crossing import FOLDS
 
 __all__ = ["ALGORITHMS", "Plan", "make", "metric_for"]
@@ -34,16 +34,16 @@ _METRICS = {
 """Metric of the API → AutoGluon's name for it."""
 
 ALGORITHMS = {
-    "lightgbm": ("GBM", "lightgbm"),
-    "catboost": ("CAT", "catboost"),
-    "xgboost": ("XGB", "xgboost"),
-    "linear-learner": ("LR", "sklearn"),
-    "randomforest": ("RF", "sklearn"),
-    "extra-trees": ("XT", "sklearn"),
-    "nn-torch": ("NN_TORCH", "torch"),
-    "fastai": ("FASTAI", "fastai"),
+    "lightgbm": ("GBM", ("lightgbm",)),
+    "catboost": ("CAT", ("catboost",)),
+    "xgboost": ("XGB", ("xgboost",)),
+    "linear-learner": ("LR", ("sklearn",)),
+    "randomforest": ("RF", ("sklearn",)),
+    "extra-trees": ("XT", ("sklearn",)),
+    "nn-torch": ("NN_TORCH", ("torch",)),
+    "fastai": ("FASTAI", ("fastai", "torch")),
 }
-"""Algorithm of the API → AutoGluon's key for it and the package it needs."""
+"""Algorithm of the API → AutoGluon's key for it and the packages it imports."""
 
 
 def metric_for(objective: str, problem_type: str) -> str:
@@ -88,12 +88,12 @@ class Plan:
     :param hyperparameters: AutoGluon's key → configurations, in the order of their priority; with stacking, level →
         such a mapping.
     :param fit: the other arguments of ``TabularPredictor.fit``.
-    :param missing: algorithm → package, for algorithms that can't be trained here.
+    :param missing: algorithm → packages it lacks, for algorithms that can't be trained here.
     """
 
     hyperparameters: Mapping[Any, Any]
     fit: Mapping[str, Any]
-    missing: Mapping[str, str]
+    missing: Mapping[str, Sequence[str]]
 
 
 def make(
@@ -128,12 +128,13 @@ def make(
     wanted = list(dict.fromkeys(algorithms or ALGORITHMS))
     if not algorithms and seconds is not None and seconds < _NEURAL_SECONDS:
         wanted = [name for name in wanted if name not in _NEURAL]
-    missing = {name: ALGORITHMS[name][1] for name in wanted if not _installed(ALGORITHMS[name][1])}
-    usable = [ALGORITHMS[name][0] for name in wanted if name not in missing]
+    lacking = {name: missing(ALGORITHMS[name][1]) for name in wanted}
+    usable = [ALGORITHMS[name][0] for name in wanted if not lacking[name]]
     if not usable:
+        packages = dict.fromkeys(package for needed in lacking.values() for package in needed)
         raise JobFailure(
-            f"None of the algorithms {listing(missing)} can be trained here: {listing(missing.values())} not installed "
-            "(`pip install 'airflow-automl[torch]'`)."
+            f"None of the algorithms {listing(lacking)} can be trained here: {listing(packages)} not installed. "
+            "Run `pip install 'airflow-automl[torch]'` where the embedded Autopilot runs."
         )
     candidates = max_candidates or DEFAULT_CANDIDATES
     ensemble = candidates > 2
@@ -173,7 +174,7 @@ def make(
         fit["ag_args_fit"] = limits
     if memory_limit is not None:
         fit["memory_limit"] = memory_limit / (1 << 30)
-    return Plan(hyperparameters, fit, missing)
+    return Plan(hyperparameters, fit, {name: packages for name, packages in lacking.items() if packages})
 
 
 def _configurations(models: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
@@ -228,7 +229,3 @@ def _more(usable: Sequence[str], forest: Mapping[str, Any]) -> list[tuple[str, d
                 entries.append((-priority, key, {**entry, **(forest if key in {"RF", "XT"} else {})}))
     entries.sort(key=lambda entry: (entry[0], entry[1]))
     return [(key, options) for _, key, options in entries]
-
-
-def _installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
