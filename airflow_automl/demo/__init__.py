@@ -45,10 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _seconds(text: str) -> int:
-    seconds = int(text)
-    if seconds < LEAST_RUNTIME:
-        raise argparse.ArgumentTypeError(f"{seconds} is too short to train in; give {LEAST_RUNTIME} or more")
-    return seconds
+    if not text.isdecimal() or int(text) < LEAST_RUNTIME:
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: give whole seconds, {LEAST_RUNTIME} or more")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,11 +62,10 @@ def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     try:
         with Stack(args.folder) as stack:
-            split = _prepare(console, stack)
             if args.ui:
-                _web_interface(console, stack, split)
+                _web_interface(console, stack)
             else:
-                _retrain(console, stack, split, args.max_runtime)
+                _retrain(console, stack, _prepare(console, stack, _dags_folder()), args.max_runtime)
             console.print("[bold]==>[/] stopping everything that was started")
     except AutoMLError as error:
         console.print(f"[bold red]demo failed:[/] {error}", markup=True)
@@ -92,9 +90,9 @@ def _dags_folder() -> Path:
     raise DemoFailed(f"the example DAGs are neither in {package} nor beside it; install the package again")
 
 
-def _prepare(console: Console, stack: Stack) -> Split:
+def _prepare(console: Console, stack: Stack, dags: Path) -> Split:
     console.print("[bold]==>[/] starting the embedded Autopilot and preparing Airflow's database")
-    stack.use_airflow(_dags_folder(), {"AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO"})
+    stack.use_airflow(dags, {"AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO"})
     migration = stack.airflow("airflow-db-migrate", "db", "migrate")
     stack.start_autopilot()
     split = dataset.load()
@@ -148,7 +146,7 @@ def _show_result(console: Console, stack: Stack, split: Split, job_name: str) ->
     job = sagemaker.describe_auto_ml_job_v2(AutoMLJobName=job_name)
     candidates = sagemaker.list_candidates_for_auto_ml_job(AutoMLJobName=job_name)["Candidates"]
     console.print(f"\n[bold]Leaderboard[/] of job {job_name}, on the validation rows")
-    console.print(leaderboard(candidates))
+    console.print(leaderboard(candidates, console.width))
 
     best = job["BestCandidate"]
     measured = candidate_metrics(best)
@@ -206,9 +204,13 @@ def _fetch_report(stack: Stack) -> Path:
     return path
 
 
-def _web_interface(console: Console, stack: Stack, split: Split) -> None:
+def _web_interface(console: Console, stack: Stack) -> None:
     from airflow_automl.demo import examples
 
+    dags = stack.folder / "dags"
+    left_out = examples.choose(_dags_folder(), dags)
+    split = _prepare(console, stack, dags)
+    examples.upload(_client(stack, "s3"), split, dags)
     examples.submit(_client(stack, "s3"), _client(stack, "sagemaker"), split, _defaults(stack))
     console.print(f"[bold]==>[/] starting Airflow (about a minute; its log: {stack.folder / 'airflow-standalone.log'})")
     url, standalone = stack.start_standalone()
@@ -217,6 +219,8 @@ def _web_interface(console: Console, stack: Stack, split: Split) -> None:
     console.print(f"[bold green]ready[/] {page}   (no login; the form of manual_automl: {url}/dags/manual_automl)")
     if sys.stdout.isatty():
         webbrowser.open(page)
+    for sentence in left_out:
+        console.print(f"      not shown: {sentence}", markup=False)
     console.print("Ctrl-C stops everything")
     _watch(standalone)
 

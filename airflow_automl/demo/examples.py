@@ -1,16 +1,28 @@
-"""What ``airflow-automl demo --ui`` opens on: a job that trains, and one job of each end."""
+"""What ``airflow-automl demo --ui`` opens on: the DAGs that run here, a job that trains, and one job of each end."""
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from airflow_automl.contract import deployment, tabular
-from airflow_automl.demo import dataset
+from airflow_automl.demo import corpora, dataset
+from airflow_automl.local.training.engines.registry import FAMILIES, missing
 
-__all__ = ["LIVE", "start_runs", "submit"]
+__all__ = ["LIVE", "choose", "start_runs", "submit", "upload"]
+
+#: Example DAGs that train something else than tables → its problem type, and their data, if it can be made here.
+_OTHERS: Mapping[str, tuple[str, Callable[[], dict[str, bytes]] | None]] = {
+    "demand_forecasting": ("TimeSeriesForecastingJobConfig", corpora.demand),
+    "fine_tuned_assistant": ("TextGenerationJobConfig", None),
+    "image_sorting": ("ImageClassificationJobConfig", lambda: corpora.digits(400)),
+    "ticket_routing": ("TextClassificationJobConfig", lambda: corpora.tickets(1000, 50)),
+}
+_SEGMENTS = ("north", "south", "east", "west", "online", "retail", "wholesale", "students", "families", "seniors")
 
 ROWS = 1500
 _DATA = f"s3://{dataset.BUCKET}/examples/train/"
@@ -45,6 +57,47 @@ _ENDS: Mapping[str, Mapping[str, Any]] = {
     "example-runtime-limit": {**_TUNING, "max_candidates": 250, "max_runtime": 40},
     _STOPPED: {**_TUNING, "max_candidates": 250},
 }
+
+
+def choose(dags: Path, folder: Path) -> list[str]:
+    """Copy the example DAGs that can run in this environment.
+
+    :param dags: the folder of all example DAGs.
+    :param folder: where the copies go; what it held before is removed.
+    :return: a sentence about each DAG that is left out: what it needs.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    left_out = []
+    for file in sorted(dags.glob("*.py")):
+        family, files = _OTHERS.get(file.stem, ("TabularJobConfig", dict))
+        if missing(FAMILIES[family].packages):
+            left_out.append(f"{file.stem}: run pip install 'airflow-automl[{FAMILIES[family].extra}]'")
+        elif files is None:
+            left_out.append(f"{file.stem}: it needs a base model and data of your own (docs: Text generation)")
+        else:
+            shutil.copy2(file, folder)
+    return left_out
+
+
+def upload(s3: Any, split: dataset.Split, folder: Path) -> None:
+    """Upload the data that the DAGs in a folder read by default.
+
+    :param s3: a boto3 S3 client.
+    :param split: what :func:`airflow_automl.demo.dataset.load` returned.
+    :param folder: what :func:`choose` filled.
+    """
+    rows = len(split.train) // len(_SEGMENTS)
+    files = {
+        f"segments/{name}/part-0.csv": dataset.to_csv(split.train.iloc[rows * i : rows * (i + 1)], header=True)
+        for i, name in enumerate(_SEGMENTS)
+    }
+    unlabelled = split.test.drop(columns=dataset.TARGET)
+    files["churn/new/part-0.csv"] = dataset.to_csv(unlabelled, header=False)
+    for name, (_, make) in _OTHERS.items():
+        if make is not None and (folder / f"{name}.py").exists():
+            files |= make()
+    corpora.upload(s3, files)
 
 
 def submit(s3: Any, sagemaker: Any, split: dataset.Split, defaults: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from rich.console import Console, Group
@@ -14,6 +15,8 @@ from rich.text import Text
 from airflow_automl.contract.metrics import candidate_metrics, objective_value, standard_name
 
 REFRESH = 1.0
+_INDENT, _GAP = 4, 2
+_NAME_WIDTH = 40
 
 
 class Progress:
@@ -61,7 +64,7 @@ class Progress:
             if value is not None:
                 self._once(f"      {candidate['CandidateName']}: {value:.4f}")
         head = Text.assemble(("    job ", "dim"), (self.job_name, "bold"), f"  {status}  ", (f"{seconds:.0f} s", "dim"))
-        return Group(head, leaderboard(candidates, limit=12))
+        return Group(head, leaderboard(candidates, self._console.width, limit=12))
 
     def _once(self, line: str) -> None:
         if not self._console.is_terminal and line not in self._printed:
@@ -69,40 +72,71 @@ class Progress:
             self._console.print(line, highlight=False)
 
 
-def leaderboard(candidates: Sequence[Mapping[str, Any]], limit: int | None = None) -> Table:
-    """The candidates, best first, with the metrics that they have been measured by."""
+def leaderboard(candidates: Sequence[Mapping[str, Any]], width: int, limit: int | None = None) -> Table:
+    """Return a table of the candidates, best first, with as many of their metrics as fit.
+
+    :param candidates: AutoMLCandidate documents of one job.
+    :param width: columns of the terminal; a number is never cut, a long name is.
+    :param limit: rows of measured candidates that are shown; ``None`` for all.
+    """
     scored = [(objective_value(candidate), candidate) for candidate in candidates]
-    metrics = [(value, candidate) for value, candidate in scored if value is not None]
+    measured = [(value, candidate) for value, candidate in scored if value is not None]
     smaller_is_better = any(
-        (candidate.get("FinalAutoMLJobObjectiveMetric") or {}).get("Type") == "Minimize" for _, candidate in metrics
+        (candidate.get("FinalAutoMLJobObjectiveMetric") or {}).get("Type") == "Minimize" for _, candidate in measured
     )
-    metrics.sort(key=lambda pair: pair[0], reverse=not smaller_is_better)
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    table.add_column("    candidate", no_wrap=True, min_width=44)
-    objective = standard_name(metrics[0][1]["FinalAutoMLJobObjectiveMetric"]) if metrics else "objective"
-    others = [name for name in ("AUC", "Accuracy", "F1", "LogLoss") if name != objective]
-    for name in (objective, *others):
-        table.add_column(name, justify="right")
-    for rank, (value, candidate) in enumerate(metrics[:limit]):
-        measured = candidate_metrics(candidate)
-        cells = [f"{measured[name]:.4f}" if name in measured else "" for name in others]
-        style = "bold green" if rank == 0 else None
-        table.add_row(f"    {candidate['CandidateName']}", f"{value:.4f}", *cells, style=style)
-    for unmeasured, candidate in scored:
-        if unmeasured is None:
-            table.add_row(f"    {candidate['CandidateName']}", candidate["CandidateStatus"], style="dim")
+    measured.sort(key=lambda pair: pair[0], reverse=not smaller_is_better)
+    objective = standard_name(measured[0][1]["FinalAutoMLJobObjectiveMetric"]) if measured else "objective"
+    rows = []
+    for value, candidate in measured[:limit]:
+        metrics = candidate_metrics(candidate)
+        others = [name for name in ("AUC", "Accuracy", "F1", "LogLoss") if name != objective and name in metrics]
+        rows.append((candidate["CandidateName"], {objective: value} | {name: metrics[name] for name in others}))
+    names = _without_common_prefix([candidate["CandidateName"] for candidate in candidates])
+    columns = _fitting(rows, width - _INDENT - min(max(map(len, names.values()), default=0), _NAME_WIDTH))
+    table = Table(box=None, padding=(0, _GAP, 0, 0), header_style="dim", width=min(width, 110))
+    table.add_column(" " * _INDENT + "candidate", no_wrap=True, overflow="ellipsis", ratio=1)
+    for column, cells in columns.items():
+        table.add_column(column, justify="right", no_wrap=True, min_width=max(map(len, (column, *cells))))
+    for rank, (name, _) in enumerate(rows):
+        cells = [column[rank] for column in columns.values()]
+        table.add_row(" " * _INDENT + names[name], *cells, style="bold green" if rank == 0 else None)
+    for value, candidate in scored:
+        if value is None:
+            text = f"{' ' * _INDENT}{names[candidate['CandidateName']]}: {candidate['CandidateStatus']}"
+            table.add_row(text, *[""] * len(columns), style="dim")
     return table
+
+
+def _without_common_prefix(names: Sequence[str]) -> dict[str, str]:
+    """Return each name without the parts, set apart by hyphens, that all of them begin with."""
+    parts = [name.split("-") for name in names]
+    common = 0 if len(set(names)) < 2 else sum(1 for _ in takewhile(lambda same: len(set(same)) == 1, zip(*parts)))  # noqa: B905
+    return {name: "-".join(words[common:]) for name, words in zip(names, parts, strict=True)}
+
+
+def _fitting(rows: Sequence[tuple[str, Mapping[str, float]]], width: int) -> dict[str, list[str]]:
+    """Return the metric columns that fit, each with its cells; the objective, which comes first, always does."""
+    columns: dict[str, list[str]] = {}
+    for metric in dict.fromkeys(name for _, metrics in rows for name in metrics):
+        cells = [f"{metrics[metric]:.4f}" if metric in metrics else "" for _, metrics in rows]
+        width -= max(map(len, (metric, *cells))) + _GAP
+        if columns and width < 0:
+            break
+        columns[metric] = cells
+    return columns
 
 
 def comparison(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
     """Models side by side, a row for each metric of each split: ``{model: {split: {metric: value}}}``."""
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    table.add_column("    metric")
+    table = Table(box=None, padding=(0, _GAP, 0, 0), header_style="dim")
+    table.add_column(" " * _INDENT + "metric", no_wrap=True)
     for model in scores:
         table.add_column(model, justify="right")
     rows = {
         (split, metric) for measured in scores.values() for split, metrics in measured.items() for metric in metrics
     }
     for split, metric in sorted(rows, key=lambda row: (row[0] != "Validation", row[1])):
-        table.add_row(f"    {split} {metric}", *(f"{measured[split][metric]:.4f}" for measured in scores.values()))
+        table.add_row(
+            f"{' ' * _INDENT}{split} {metric}", *(f"{measured[split][metric]:.4f}" for measured in scores.values())
+        )
     return table
