@@ -32,7 +32,12 @@ with DAG(
     params={
         "data": Param("s3://acme-ml/churn", type="string", title="Folder with train/ and validation/"),
         "max_candidates": Param(
-            None, type=["null", "integer"], minimum=1, maximum=750, title="Most candidates", description="Empty: AWS's"
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            maximum=750,
+            title="Most candidates",
+            description="Leave it empty for the service's default.",
         ),
         "max_runtime": Param(7200, type="integer", minimum=30, title="Longest run of the job, in seconds"),
         "min_gain": Param(0.002, type="number", title="By how much AUC must grow"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pendulum
 from airflow.sdk import DAG, Param, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_automl.contract import job_v1, tabular
 from airflow_automl.operators import (
@@ -26,6 +27,8 @@ OBJECTIVES = [
     *("Accuracy", "AUC", "BalancedAccuracy", "F1", "F1macro", "Precision", "PrecisionMacro", "Recall", "RecallMacro"),
     *("MAE", "MSE", "R2", "RMSE"),
 ]
+#: "Train again" on a job's page fills in the account that the job ran in.
+ACCOUNT = {"aws_conn_id": "{{ params.connection }}", "region_name": "{{ params.region or none }}"}
 
 with DAG(
     dag_id="manual_automl",
@@ -34,9 +37,6 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     default_args={"retries": 2, "retry_policy": automl_retry_policy()},
     params={
-        "api_version": Param(
-            "V2", type="string", enum=["V1", "V2"], title="API version", description="CreateAutoMLJob or …V2"
-        ),
         "data": Param(
             "s3://acme-ml/churn/train/",
             type="string",
@@ -46,44 +46,75 @@ with DAG(
         ),
         "target": Param("churn", type="string", minLength=1, title="Target", description="The column to predict"),
         "problem_type": Param(
-            None,
-            type=["null", "string"],
-            enum=[None, *PROBLEM_TYPES],
+            "",
+            type="string",
+            enum=["", *PROBLEM_TYPES],
+            values_display={"": "Inferred from the target"},
             title="Problem type",
-            description="Empty: Autopilot infers it from the target. Set it together with the objective.",
+            description="Set it together with the objective.",
         ),
         "objective": Param(
-            None,
-            type=["null", "string"],
-            enum=[None, *OBJECTIVES],
+            "",
+            type="string",
+            enum=["", *OBJECTIVES],
+            values_display={"": "The default of the problem type"},
             title="Objective",
-            description="The metric to optimise. Empty: the problem type's default.",
-        ),
-        "mode": Param("ENSEMBLING", type="string", enum=["AUTO", "ENSEMBLING", "HYPERPARAMETER_TUNING"], title="Mode"),
-        "max_candidates": Param(
-            None, type=["null", "integer"], minimum=1, maximum=750, title="Most candidates", description="Empty: AWS's"
+            description="The metric to optimize",
         ),
         "max_runtime_minutes": Param(60, type="integer", minimum=1, title="Longest run of the job, in minutes"),
         "min_score": Param(
             None,
             type=["null", "number"],
             title="Worst acceptable score",
-            description="Of the objective; a smaller error or a higher score passes. Empty: anything passes.",
+            description="In the objective's metric. Leave it empty to accept any score.",
         ),
         "endpoint_name": Param(
-            None,
-            type=["null", "string"],
-            pattern="^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
+            "",
+            type="string",
+            pattern="^([a-zA-Z0-9](-*[a-zA-Z0-9]){0,62})?$",
             title="Endpoint",
-            description="Deploy the best candidate here. Empty: do not deploy.",
+            description="Deploy the best candidate to this endpoint. Leave it empty to train and report only.",
         ),
-        "report_path": Param("s3://acme-ml/reports/", type="string", title="Folder for the report"),
+        "report_path": Param("s3://acme-ml/reports/", type="string", pattern="^s3://.+", title="Folder for the report"),
+        "mode": Param(
+            "ENSEMBLING",
+            type="string",
+            enum=["ENSEMBLING", "HYPERPARAMETER_TUNING", "AUTO"],
+            title="Mode",
+            section="Advanced",
+        ),
+        "max_candidates": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            maximum=750,
+            title="Most candidates",
+            description="Leave it empty for the service's default.",
+            section="Advanced",
+        ),
         "request": Param(
             None,
             type=["null", "object"],
             title="Whole request",
-            description="CreateAutoMLJobV2 in AWS's own keys, for any problem type, instead of all fields that "
-            "describe the training. Empty: the fields.",
+            description="CreateAutoMLJobV2 in AWS's own keys, for any problem type. It replaces all fields that "
+            "describe the training.",
+            section="Advanced",
+        ),
+        "connection": Param("aws_default", type="string", minLength=1, title="AWS connection", section="Advanced"),
+        "region": Param(
+            "",
+            type="string",
+            title="AWS region",
+            description="Leave it empty for the connection's region.",
+            section="Advanced",
+        ),
+        "api_version": Param(
+            "V2",
+            type="string",
+            enum=["V2", "V1"],
+            title="API version",
+            description="V2 fits all jobs",
+            section="Advanced",
         ),
     },
     render_template_as_native_obj=True,
@@ -97,12 +128,14 @@ with DAG(
         params = get_current_context()["params"]
         if params["request"]:
             return params["request"]
+        if bool(params["problem_type"]) != bool(params["objective"]):
+            raise AirflowFailException("Set the problem type and the objective together, or leave both empty.")
         build = job_v1 if params["api_version"] == "V1" else tabular
         return build(
             params["data"],
             target=params["target"],
-            problem_type=params["problem_type"],
-            objective=params["objective"],
+            problem_type=params["problem_type"] or None,
+            objective=params["objective"] or None,
             mode=params["mode"],
             max_candidates=params["max_candidates"],
             max_runtime=timedelta(minutes=params["max_runtime_minutes"]),
@@ -113,11 +146,12 @@ with DAG(
         """Whether the form names an endpoint."""
         return bool(get_current_context()["params"]["endpoint_name"])
 
-    train = SageMakerAutoMLJobOperator(task_id="train", config=configure(), deferrable=True, poll_interval=5)
+    train = SageMakerAutoMLJobOperator(task_id="train", config=configure(), deferrable=True, poll_interval=5, **ACCOUNT)
     gate = SageMakerAutoMLGateOperator(
         task_id="good_enough",
         candidate=train.best_candidate,
         require="{{ {'objective': params.min_score} if params.min_score is not none else {} }}",
+        **ACCOUNT,
     )
     deploy = SageMakerAutoMLDeployOperator(
         task_id="deploy",
@@ -125,11 +159,13 @@ with DAG(
         job=train.job,
         endpoint_name="{{ params.endpoint_name }}",
         deferrable=True,
+        **ACCOUNT,
     )
     report = SageMakerAutoMLReportOperator(
         task_id="report",
         job=train.job,
         path="{{ params.report_path }}{{ run_id }}/",
+        **ACCOUNT,
     )
     # A teardown always runs, and does not decide whether the run succeeded: a failed training stays a failed run.
     train >> gate >> deployment_wanted() >> deploy >> report.as_teardown()

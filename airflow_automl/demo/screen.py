@@ -100,8 +100,8 @@ def leaderboard(candidates: Sequence[Mapping[str, Any]], width: int, limit: int 
     for rank, (name, _) in enumerate(rows):
         cells = [column[rank] for column in columns.values()]
         table.add_row(" " * _INDENT + names[name], *cells, style="bold green" if rank == 0 else None)
-    for value, candidate in scored:
-        if value is None:
+    for unmeasured, candidate in scored:
+        if unmeasured is None:
             text = f"{' ' * _INDENT}{names[candidate['CandidateName']]}: {candidate['CandidateStatus']}"
             table.add_row(text, *[""] * len(columns), style="dim")
     return table

@@ -95,7 +95,7 @@ async def ask_to_start(
     rights, dag_id = Rights(user), request.app.state.manual_dag
     looked = await look(request, rights, source_of(connection, region), name)
     params = await asyncio.to_thread(_startable, rights, dag_id)
-    form = manual.fields(params, manual.conf_of(looked.describe))
+    form = manual.fields(params, manual.conf_of(looked.describe, looked.source))
     return await _start_form(request, rights, looked, dag_id, form)
 
 
@@ -113,7 +113,7 @@ async def start(request: Request, user: GetUserDep) -> Response:
         run_id = await asyncio.to_thread(_trigger, dag_id, manual.read(params, sent), user.get_name())
     except AutoMLValidationError as error:
         page = await _start_form(
-            request, rights, looked, dag_id, manual.fields(params, {}), sent, [str(each) for each in error.violations]
+            request, rights, looked, dag_id, manual.fields(params, sent), sent, [str(each) for each in error.violations]
         )
         page.status_code = 400
         return page

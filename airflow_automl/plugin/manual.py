@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_automl.contract import builders, documents, to_v2
 from airflow_automl.exceptions import AutoMLValidationError
+from airflow_automl.plugin.account import Source
 
 __all__ = ["Field", "conf_of", "fields", "read"]
 
@@ -25,11 +26,17 @@ _V1_REQUEST = (
 _FROM_CONNECTION = frozenset({"OutputDataConfig", "RoleArn", "SecurityConfig"})
 
 
-def conf_of(describe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the manual DAG's params are to train like this job.
+#: The fields that a whole request replaces.
+_SAID = frozenset({"data", "target", "problem_type", "objective", "mode", "max_candidates", "max_runtime_minutes"})
 
-    A tabular job that the form's own fields can say is said by them; any other one is handed over whole, as
-    ``request``.
+
+def conf_of(describe: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """Return the manual DAG's params that train like this job, in its account.
+
+    The form's own fields describe a tabular job if they can; any other job is passed whole, as ``request``.
+
+    :param describe: the answer of DescribeAutoMLJob or DescribeAutoMLJobV2.
+    :param source: the connection and the region that the job was described with.
     """
     answer = documents.json_safe(describe)
     if documents.api_version(describe) == "V1":
@@ -37,8 +44,8 @@ def conf_of(describe: Mapping[str, Any]) -> dict[str, Any]:
     else:
         request = {key: answer[key] for key in _REQUEST if answer.get(key) is not None}
     wanted = {key: value for key, value in request.items() if key not in _FROM_CONNECTION}
-    simple = _simple(wanted)
-    return simple if simple is not None else {"request": request}
+    account = {"connection": source.connection or "aws_default", "region": source.region or ""}
+    return account | (_simple(wanted) or {"request": request})
 
 
 def _simple(request: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -64,8 +71,8 @@ def _simple(request: Mapping[str, Any]) -> dict[str, Any] | None:
     return {
         "data": data,
         "target": tabular["TargetAttributeName"],
-        "problem_type": tabular.get("ProblemType"),
-        "objective": (request.get("AutoMLJobObjective") or {}).get("MetricName"),
+        "problem_type": tabular.get("ProblemType") or "",
+        "objective": (request.get("AutoMLJobObjective") or {}).get("MetricName") or "",
         "mode": tabular["Mode"],
         "max_candidates": criteria.get("MaxCandidates"),
         "max_runtime_minutes": seconds // 60,
@@ -93,7 +100,7 @@ class Field:
     description: str
     kind: str  # select, number, checkbox, json or text
     value: str
-    options: tuple[str, ...] = ()
+    options: tuple[tuple[str, str], ...] = ()  # value and label
     required: bool = False
 
 
@@ -101,10 +108,12 @@ def fields(params: Mapping[str, Mapping[str, Any]], conf: Mapping[str, Any]) -> 
     """Lay out a form for a DAG's params.
 
     :param params: each param's JSON Schema, with its default as ``default``.
-    :param conf: the values to fill in.
+    :param conf: the values to fill in; fields that its ``request`` replaces are left out.
     """
     made = []
     for name, schema in params.items():
+        if conf.get("request") and name in _SAID:
+            continue
         value = conf.get(name, schema.get("default"))
         types = _types(schema)
         kind = _kind(schema, types)
@@ -116,8 +125,8 @@ def fields(params: Mapping[str, Mapping[str, Any]], conf: Mapping[str, Any]) -> 
                 str(schema.get("description") or ""),
                 kind,
                 text,
-                tuple("" if option is None else str(option) for option in schema.get("enum") or ()),
-                "null" not in types and kind != "checkbox",
+                _options(schema),
+                "null" not in types and kind not in ("checkbox", "select") and schema.get("default") != "",
             )
         )
     return made
@@ -134,6 +143,8 @@ def read(params: Mapping[str, Mapping[str, Any]], sent: Mapping[str, str]) -> di
     problems = []
     for name, schema in params.items():
         types = _types(schema)
+        if name not in sent and "boolean" not in types:
+            continue  # the request replaces it; Airflow takes the param's default
         text = sent.get(name, "").strip()
         try:
             conf[name] = _value(text, _kind(schema, types), types)
@@ -142,6 +153,12 @@ def read(params: Mapping[str, Mapping[str, Any]], sent: Mapping[str, str]) -> di
     if problems:
         raise AutoMLValidationError("The form", problems)
     return conf
+
+
+def _options(schema: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    labels = schema.get("values_display") or {}
+    values = ["" if option is None else str(option) for option in schema.get("enum") or ()]
+    return tuple((value, str(labels.get(value, value or "-"))) for value in values)
 
 
 def _types(schema: Mapping[str, Any]) -> list[str]:

@@ -181,7 +181,9 @@ def test_a_job_that_the_form_can_say_fills_its_fields() -> None:
     request = tabular(
         "s3://acme/train/", target="churn", problem_type="Regression", objective="RMSE", mode="AUTO", max_runtime=1800
     )
-    assert manual.conf_of(described(request)) == {
+    assert manual.conf_of(described(request), Source("prod", "eu-west-1")) == {
+        "connection": "prod",
+        "region": "eu-west-1",
         "data": "s3://acme/train/",
         "target": "churn",
         "problem_type": "Regression",
@@ -204,15 +206,28 @@ def test_a_job_that_the_form_can_say_fills_its_fields() -> None:
 )
 def test_any_other_job_is_handed_over_whole(request_: dict[str, Any]) -> None:
     given = described(request_)
-    whole = manual.conf_of(given)["request"]
+    whole = manual.conf_of(given, Source(None, None))["request"]
     assert whole["AutoMLProblemTypeConfig"] == given["AutoMLProblemTypeConfig"]
     assert whole["AutoMLJobInputDataConfig"] == given["AutoMLJobInputDataConfig"]
     assert whole["RoleArn"] == given["RoleArn"]
     assert "AutoMLJobName" not in whole
 
 
+def test_fields_that_a_whole_request_replaces_are_not_shown() -> None:
+    conf = {"request": {"AutoMLJobInputDataConfig": []}, "connection": "prod"}
+    assert {"data", "mode", "max_candidates"}.isdisjoint(field.name for field in manual.fields(PARAMS, conf))
+    sent = {"request": "{}", "min_score": ""}
+    assert manual.read(PARAMS, sent) == {"request": {}, "min_score": None, "deploy": False}
+
+
+def test_an_empty_choice_has_a_label() -> None:
+    schema = {"type": "string", "enum": ["", "AUC"], "values_display": {"": "The default"}, "default": ""}
+    (field,) = manual.fields({"objective": schema}, {})
+    assert (field.value, field.options, field.required) == ("", (("", "The default"), ("AUC", "AUC")), False)
+
+
 def test_a_form_that_is_sent_back_unchanged_says_the_same() -> None:
-    conf = {"data": "s3://y/", "mode": "ENSEMBLING", "max_candidates": 5, "min_score": 0.5, "request": {"a": [1]}}
+    conf = {"data": "s3://y/", "mode": "ENSEMBLING", "max_candidates": 5, "min_score": 0.5, "request": None}
     form = manual.fields(PARAMS, conf)
     assert {field.name: field.kind for field in form} == {
         "data": "text",
