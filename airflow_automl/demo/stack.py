@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import queue
 import shlex
@@ -48,6 +49,16 @@ class Stack:
         self._running: list[Process] = []
 
     def __enter__(self) -> Stack:
+        # Before anything is written: a second one would empty the logs of the first.
+        self._lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise DemoFailed(
+                f"another demo runs in {self.folder}. Stop it with Ctrl-C, or start this one in a folder of its own: "
+                "airflow-automl demo --folder FOLDER"
+            ) from None
         return self
 
     def __exit__(
@@ -55,6 +66,7 @@ class Stack:
     ) -> None:
         while self._running:
             self.stop(self._running[-1])
+        self._lock.close()
 
     def start(
         self, name: str, command: Sequence[str], *, stdout: int | IO[bytes] | None = None, stop: signal.Signals

@@ -8,14 +8,14 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from airflow_automl.doctor.findings import Finding, Status
 from airflow_automl.exceptions import AutoMLValidationError
 
 __all__ = ["Finding", "Status", "add_arguments", "run"]
 
+_WIDTH = len("permissions")
 _MARKS = {Status.OK: "ok      ", Status.PROBLEM: "PROBLEM ", Status.UNKNOWN: "?       "}
 
 
@@ -55,27 +55,26 @@ def run(args: argparse.Namespace) -> int:
             print(f"airflow-automl doctor: {error}", file=sys.stderr)
             return 2
     # Airflow and its hooks log to standard output, which is ours; what matters is in the findings.
+    output = sys.stdout
     logging.disable(logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            findings = examine(args.conn_id, args.region, config, frozenset(args.also))
+            show = (lambda finding: None) if args.json else lambda finding: _print(finding, output)
+            findings = examine(args.conn_id, args.region, config, frozenset(args.also), show)
     finally:
         logging.disable(logging.NOTSET)
-    wrong = any(finding.status is Status.PROBLEM for finding in findings)
+    count = {status: sum(finding.status is status for finding in findings) for status in Status}
+    problems = count[Status.PROBLEM]
     if args.json:
         listed = [finding.as_dict() for finding in findings]
-        print(json.dumps({"schema_version": 1, "ready": not wrong, "findings": listed}, indent=2))
+        print(json.dumps({"schema_version": 1, "ready": not problems, "findings": listed}, indent=2))
     else:
-        _print(findings)
-    return int(wrong)
+        unknown = f", {count[Status.UNKNOWN]} could not be checked" if count[Status.UNKNOWN] else ""
+        print(f"\n{count[Status.OK]} ok, {problems} {'problem' if problems == 1 else 'problems'}{unknown}")
+    return int(problems > 0)
 
 
-def _print(findings: Sequence[Finding]) -> None:
-    width = max(len(finding.check) for finding in findings)
-    for finding in findings:
-        print(f"{_MARKS[finding.status]}{finding.check:{width}}  {finding.message}")
-        if finding.advice:
-            print(f"{'':{width + 8}}  → {finding.advice}")
-    count = {status: sum(finding.status is status for finding in findings) for status in Status}
-    unknown = f", {count[Status.UNKNOWN]} could not be checked" if count[Status.UNKNOWN] else ""
-    print(f"\n{count[Status.OK]} ok, {count[Status.PROBLEM]} to mend{unknown}")
+def _print(finding: Finding, output: TextIO) -> None:
+    print(f"{_MARKS[finding.status]}{finding.check:{_WIDTH}}  {finding.message}", file=output, flush=True)
+    if finding.advice:
+        print(f"{'':{_WIDTH + 8}}  → {finding.advice}", file=output, flush=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.contract import check
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["examine"]
 
 
-def examine(conn_id: str, region: str | None, config: Mapping[str, Any] | None, also: frozenset[str]) -> list[Finding]:
+def examine(
+    conn_id: str,
+    region: str | None,
+    config: Mapping[str, Any] | None,
+    also: frozenset[str],
+    show: Callable[[Finding], None],
+) -> list[Finding]:
     """Look at connection, credentials, service, role, buckets, keys, quota and permissions.
 
     Operations: GetCallerIdentity; ListAutoMLJobs; GetRole and SimulatePrincipalPolicy; HeadBucket, ListObjectsV2,
@@ -28,14 +34,16 @@ def examine(conn_id: str, region: str | None, config: Mapping[str, Any] | None, 
     :param region: the AWS region; by default that of the connection.
     :param config: an operator's config, if there is one.
     :param also: what is to be done after training.
+    :param show: is called with each finding as soon as it is made.
     """
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
-    findings = Findings()
+    findings = Findings(show)
     hook = SageMakerAutoMLHook(aws_conn_id=conn_id, region_name=region)
     request = _connection(findings, hook, conn_id, config)
     if request is None or not _region(findings, hook):
         return findings
+    hook = _without_patience(hook)
     caller = _credentials(findings, hook)
     if caller is None or not _service(findings, hook):
         return findings
@@ -49,6 +57,15 @@ def examine(conn_id: str, region: str | None, config: Mapping[str, Any] | None, 
         _quota(findings, hook)
         check_permissions(findings, hook, caller, request, also)
     return findings
+
+
+def _without_patience(hook: SageMakerAutoMLHook) -> SageMakerAutoMLHook:
+    """Return a hook that soon gives up on an endpoint that does not answer."""
+    from botocore.config import Config
+
+    quick = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2})
+    own = hook.conn_config.botocore_config
+    return type(hook)(hook.aws_conn_id, hook.conn_region_name, config=own.merge(quick) if own else quick)
 
 
 def _connection(
@@ -109,10 +126,14 @@ def _region(findings: Findings, hook: SageMakerAutoMLHook) -> bool:
 
 def _credentials(findings: Findings, hook: SageMakerAutoMLHook) -> str | None:
     """Return the caller's ARN."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+    from botocore.exceptions import ConnectionError as NoConnection
 
     try:
         caller = str(hook.client_of("sts").get_caller_identity()["Arn"])
+    except (NoConnection, HTTPClientError) as error:
+        findings.problem("service", str(error), _unreachable(hook))
+        return None
     except (ClientError, BotoCoreError) as error:
         findings.problem(
             "credentials", str(error), "give the connection a login and password, a role to assume, or a profile"
@@ -136,12 +157,16 @@ def _service(findings: Findings, hook: SageMakerAutoMLHook) -> bool:
         # A caller who may not list may still create: go on.
         return True
     except BotoCoreError as error:
-        findings.problem(
-            "service", str(error), "is SageMaker in this region, and can this machine reach it (proxy, VPC endpoint)?"
-        )
+        findings.problem("service", str(error), _unreachable(hook))
         return False
     findings.ok("service", "SageMaker answers ListAutoMLJobs")
     return True
+
+
+def _unreachable(hook: SageMakerAutoMLHook) -> str:
+    if hook.is_aws:
+        return "check that SageMaker is in this region and that this machine reaches it (proxy, VPC endpoint)"
+    return "start the embedded Autopilot with `airflow-automl local`, or correct the connection's endpoint_url"
 
 
 def _keys(findings: Findings, hook: SageMakerAutoMLHook, request: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -40,7 +40,19 @@ class Finding(NamedTuple):
 
 
 class Findings(list[Finding]):
-    """The findings so far, and what can't be looked at."""
+    """The findings so far.
+
+    :param show: is called with each finding as soon as it is made.
+    """
+
+    def __init__(self, show: Callable[[Finding], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def append(self, finding: Finding) -> None:
+        """Add a finding and show it."""
+        super().append(finding)
+        self._show(finding)
 
     def ok(self, check: str, message: str) -> None:
         """Note that something is as it should be."""

@@ -11,6 +11,8 @@ import pytest
 
 from airflow_automl.cli import main
 from airflow_automl.contract import tabular
+from airflow_automl.demo.stack import free_port
+from airflow_automl.doctor.findings import Findings
 from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 from tests.unit.doctor.account import ROLE, Account, serve
 
@@ -96,7 +98,7 @@ def test_what_people_read(account: Account, connect: Connect, capsys: pytest.Cap
     assert "PROBLEM role         there is no role arn:aws:iam::123456789012:role/AutoML\n" in printed
     assert "→ make it (docs/aws.md), or correct its ARN\n" in printed
     assert "?       quota        servicequotas:ListServiceQuotas is not allowed\n" in printed
-    assert printed.endswith("1 to mend, 1 could not be checked\n")
+    assert printed.endswith("1 problem, 1 could not be checked\n")
     assert "hunter2" not in printed
 
 
@@ -214,3 +216,21 @@ def test_a_request_brings_its_data_its_role_and_its_keys(account: Account, docto
 def test_a_file_that_cannot_be_read(connect: Connect, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--config", "/nowhere.json"]) == 2
     assert "/nowhere.json" in capsys.readouterr().err
+
+
+def test_an_endpoint_that_is_not_there_is_said_soon_and_with_the_right_hint(
+    connect: Connect, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dead = f"http://127.0.0.1:{free_port()}"
+    connect(endpoint_url=dead, service_config={}, config_kwargs={})
+    assert main(["doctor"]) == 1
+    printed = capsys.readouterr().out
+    assert f'Could not connect to the endpoint URL: "{dead}/"' in printed
+    assert "credentials" not in printed
+
+
+def test_findings_are_shown_while_others_are_still_looked_for() -> None:
+    shown: list[str] = []
+    findings = Findings(lambda finding: shown.append(finding.check))
+    findings.ok("connection", "there")
+    assert shown == ["connection"]
