@@ -29,8 +29,10 @@ import numpy as np
 import pandas as pd
 
 from airflow_automl.exceptions import AutoMLTerminalError
+from airflow_automl.local.training.data import codec as codecs
+from airflow_automl.local.training.data.codec import Codec, Refused, Unusable
+from airflow_automl.local.training.data.csv_file import locate
 from airflow_automl.local.training.data.failures import listing
-from airflow_automl.local.training.data.frame import Feature, conform
 
 __all__ = [
     "ArtifactError",
@@ -46,7 +48,7 @@ __all__ = [
     "versions",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 METADATA = "metadata.json"
 MODEL = "model"
 
@@ -114,7 +116,7 @@ class Predictor:
     def __init__(self, metadata: Mapping[str, Any], stages: Sequence[Stage]) -> None:
         self.metadata = metadata
         self._stages = stages
-        self.features = tuple(Feature.from_json(entry) for entry in metadata["features"])
+        self.features = tuple(Codec.from_json(entry) for entry in metadata["features"])
         self.problem_type = str(metadata["problem_type"])
         self.labels: tuple[int | str, ...] = tuple(metadata["labels"])
 
@@ -131,18 +133,25 @@ class Predictor:
         :return: ``predicted_label`` and, for classes, ``probability``, ``probabilities`` and ``labels``.
         :raises ArtifactError: a column is missing, or has values of another kind than in training.
         """
-        try:
-            value: Any = rows if conformed else conform(rows, self.features)
-        except KeyError as error:
-            raise ArtifactError(
-                f"The rows lack the column {error}; the model takes {listing(self.columns, 30)}."
-            ) from error
-        except (TypeError, ValueError) as error:
-            raise ArtifactError(f"The rows have values of another kind than the training data: {error}.") from error
+        value: Any = rows if conformed else self._read(rows)
         for stage in self._stages:
             value = stage(value)
         answer: Mapping[str, Any] = value
         return answer
+
+    def _read(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The features of a frame, each value read as in training."""
+        order, missing = locate(list(rows.columns), self.columns)
+        if missing:
+            raise ArtifactError(f"The rows lack {listing(missing)}; the model takes {listing(self.columns, 30)}.")
+        found = {}
+        for feature, position in zip(self.features, order, strict=True):
+            try:
+                found[feature.name] = feature.read(codecs.arrow(rows.iloc[:, position])).values
+            except (Refused, Unusable) as error:
+                where = f"Row {error.row + 1}" if isinstance(error, Refused) else f"The column '{feature.name}'"
+                raise ArtifactError(f"{where}: {error}. The training data has no such value.") from error
+        return pd.DataFrame(found, index=rows.index, copy=False)
 
     def predict(self, rows: pd.DataFrame) -> list[Any]:
         """The predicted number or label of each row."""

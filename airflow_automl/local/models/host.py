@@ -68,7 +68,9 @@ class _Loaded:
         if isinstance(predictor, artifacts.Responder):
             return predictor.respond(body, content_type, accept)
         kind = payloads.negotiate(accept)
-        rows = payloads.decode(body, content_type, predictor.features, predictor.metadata.get("target"))
+        known = predictor.metadata
+        escaped = bool(known.get("escaped"))
+        rows = payloads.decode(body, content_type, predictor.features, known.get("target"), escaped)
         answer = payloads.encode(predictor.answer(rows, conformed=True), self.keys, kind)
         return answer, f"{kind}; charset=utf-8" if kind == payloads.CSV else kind
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from airflow_automl.exceptions import AutoMLTerminalError
+from airflow_automl.local.training.data import codec as codecs
+from airflow_automl.local.training.data.codec import Codec, Refused
+from airflow_automl.local.training.data.csv_file import Ragged, locate, names_of, parse, separator_hint, unescaped
 from airflow_automl.local.training.data.failures import listing
-from airflow_automl.local.training.data.frame import Feature, as_moments
-from airflow_automl.local.training.data.types import NULLS, NUMERIC_NULLS, Kind
 
 __all__ = [
     "CSV",
@@ -23,8 +24,10 @@ __all__ = [
     "JSON_LINES",
     "KEYS",
     "PayloadError",
+    "csv_table",
     "decode",
     "encode",
+    "header_order",
     "media_type",
     "negotiate",
     "response_keys",
@@ -38,8 +41,6 @@ _TYPES = (CSV, JSON, JSON_LINES)
 
 KEYS = ("predicted_label", "probability", "probabilities", "labels")
 """What a response can hold; a regression has only the first."""
-
-_MISSING = frozenset({*NULLS, *NUMERIC_NULLS})
 
 
 class PayloadError(AutoMLTerminalError):
@@ -64,41 +65,127 @@ def negotiate(accept: str | None) -> str:
 
 
 def decode(
-    body: bytes, content_type: str | None, features: Sequence[Feature], target: str | None = None
+    body: bytes, content_type: str | None, features: Sequence[Codec], target: str | None = None, escaped: bool = False
 ) -> pd.DataFrame:
     """Read the rows of a request.
 
-    CSV has no header; one that names the model's columns is tolerated, in any order. JSON is a row or a list of rows,
-    also under ``instances``; JSON lines have a row in each line. A row is an object (other members than the model's
-    columns are ignored) or a list of values in the order of the columns, also under ``features``.
-    Where the model takes one column only, a bare value is a row as well.
+    CSV may begin with a header, and does if the content type says ``header=present``: then its columns may be in any
+    order, and others than the model's are ignored. JSON is a row or a list of rows, also under ``instances``, or the
+    ``{"columns": …, "data": …}`` of pandas; JSON lines have a row in each line. A row is an object (other members than the
+    model's columns are ignored) or a list of values in the order of the columns, also under ``features``. If the model
+    takes one column only, a bare value is a row as well.
 
     :param body: the request's body.
     :param content_type: its type; CSV when there is none.
     :param features: what the model learned from.
     :param target: the target's name, to recognize it as a surplus column.
+    :param escaped: whether the training data had quotes escaped by backslashes.
     :return: a frame with the features, typed as in training.
     :raises PayloadError: the body can't be read as rows for this model.
     """
     kind = media_type(content_type or CSV) or CSV
     if kind not in _TYPES:
         raise PayloadError(f"The model can't read the content type {content_type}; it reads {listing(_TYPES)}.")
+    names = [feature.name for feature in features]
+    if kind == CSV:
+        table = csv_table(body, len(names), escaped)
+        order = header_order([column[0].as_py() for column in table.columns], names, content_type, table.num_rows)
+        if order is None:
+            _require_width(table.column_names, 1, names, target)
+        columns = table.columns if order is None else [table.column(place).slice(1) for place in order]
+    else:
+        text = _text(body)
+        documents = _json_lines(text) if kind == JSON_LINES else _json_rows(text, names)
+        rows = [_json_row(entry, number, names, target) for number, entry in enumerate(documents, 1)]
+        columns = [_arrow(values, feature) for feature, values in zip(features, zip(*rows, strict=True), strict=False)]
+    if not columns or not len(columns[0]):
+        raise PayloadError("The body has no rows.")
+    return pd.DataFrame(
+        {feature.name: _read(feature, values) for feature, values in zip(features, columns, strict=True)}, copy=False
+    )
+
+
+def _read(feature: Codec, values: pa.ChunkedArray) -> np.ndarray:
+    try:
+        return feature.read(values).values
+    except Refused as error:
+        raise PayloadError(f"Row {error.row + 1}: {error}.") from error
+    except codecs.Unusable as error:
+        raise PayloadError(f"The column '{feature.name}' can't be read: {error}.") from error
+
+
+def _arrow(values: Sequence[Any], feature: Codec) -> pa.ChunkedArray:
+    try:
+        return codecs.arrow(values)
+    except Refused as error:
+        raise PayloadError(f"Row {error.row + 1}: the column '{feature.name}': {error}.") from error
+
+
+def csv_table(body: bytes, width: int | None = None, escaped: bool = False) -> pa.Table:
+    """Parse CSV; every row, a header too, is a row of the table, and all values are texts.
+
+    :param body: CSV in UTF-8.
+    :param width: how many columns are expected; other numbers are read too.
+    :param escaped: whether quotes may be escaped by backslashes.
+    :raises PayloadError: the body is no text, is empty, or is not a table.
+    """
+    body = body.removeprefix(b"\xef\xbb\xbf")
+    if not body.strip():
+        raise PayloadError("The body is empty: send at least one row.")
+    data = pa.py_buffer(unescaped(body) if escaped else body)
+    names = [str(place) for place in range(width or 1 + body.partition(b"\n")[0].count(b","))]
+    for first in (True, False):
+        try:
+            return parse(data, dict.fromkeys(names, pa.string()), names, max(len(body) + 1, 1 << 16))
+        except Ragged as error:
+            if not first or error.row != 1:
+                hint = f" The model takes {width}." if width else ""
+                raise PayloadError(
+                    f"Row {error.row} has {error.found} values where the rows before it have {error.wanted}.{hint} Put "
+                    "values that have commas into double quotes."
+                ) from error
+            # The first row says how many columns there are.
+            names = [str(place) for place in range(error.found)]
+        except pa.ArrowInvalid as error:
+            _text(body)
+            raise PayloadError("The body is not CSV: put values with commas or quotes into double quotes.") from error
+    raise PayloadError("The body is not CSV.")
+
+
+def header_order(
+    cells: Sequence[object], names: Sequence[str], content_type: str | None, rows: int = 2
+) -> list[int] | None:
+    """Where the model's columns are, if a row of CSV is a header.
+
+    :param cells: the first row.
+    :param names: the model's columns.
+    :param content_type: with ``header=present`` the row is a header, and with ``header=absent`` it is none.
+    :param rows: how many rows there are.
+    :return: the position of each of the model's columns; ``None`` if the row is no header.
+    :raises PayloadError: the row is a header that lacks columns.
+    """
+    said = (content_type or "").replace(" ", "").lower()
+    if "header=absent" in said:
+        return None
+    order, missing = locate(cells, names)
+    # The only text of a request may be the name of its column.
+    lone = len(names) == 1 == rows
+    if not missing and not (lone and "header=present" not in said):
+        return order
+    if "header=present" in said or len(order) > max(1, len(names) // 2):
+        given = names_of(cells)
+        raise PayloadError(f"The header lacks {listing(missing)}; it has {listing(given, 30)}.{separator_hint(given)}")
+    return None
+
+
+def _text(body: bytes) -> str:
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise PayloadError(f"The body is not UTF-8 text (byte offset {error.start}).") from error
     if not text.strip():
         raise PayloadError("The body is empty: send at least one row.")
-    names = [feature.name for feature in features]
-    if kind == CSV:
-        rows = _csv_rows(text, names, target)
-    else:
-        documents = _json_lines(text) if kind == JSON_LINES else _json_rows(text, len(names))
-        rows = [_json_row(entry, number, names, target) for number, entry in enumerate(documents, 1)]
-    if not rows:
-        raise PayloadError("The body has no rows.")
-    columns = zip(*rows, strict=True)
-    return pd.DataFrame({f.name: _column(values, f) for f, values in zip(features, columns, strict=True)}, copy=False)
+    return text
 
 
 def encode(answer: Mapping[str, Any], keys: Sequence[str], kind: str) -> bytes:
@@ -135,26 +222,6 @@ def media_type(kind: str) -> str:
     return _ALIASES.get(kind, kind)
 
 
-def _csv_rows(text: str, names: list[str], target: str | None) -> list[list[Any]]:
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
-    except csv.Error as error:
-        raise PayloadError(f"The body is not CSV: {error}.") from error
-    if not rows:
-        raise PayloadError("The body has no rows.")
-    head = [value.strip() for value in rows[0]]
-    # The only text of a request may be the name of its column.
-    lone = len(names) == 1 == len(rows)
-    if len(head) == len(names) and sorted(head) == sorted(names) and not lone:
-        order = [head.index(name) for name in names]
-        for number, row in enumerate(rows[1:], 1):
-            _require_width(row, number, names, target)
-        return [[row[position] for position in order] for row in rows[1:]]
-    for number, row in enumerate(rows, 1):
-        _require_width(row, number, names, target)
-    return list(rows)
-
-
 def _require_width(row: Sequence[Any], number: int, names: list[str], target: str | None) -> None:
     if len(row) == len(names):
         return
@@ -166,30 +233,44 @@ def _require_width(row: Sequence[Any], number: int, names: list[str], target: st
     )
 
 
-def _json_rows(text: str, width: int) -> Iterable[Any]:
+def _json_rows(text: str, names: list[str]) -> Iterable[Any]:
     try:
         document = json.loads(text)
     except ValueError as error:
         raise PayloadError(f"The body is not JSON: {error}.") from error
-    if width == 1 and isinstance(document, str):
+    if len(names) == 1 and isinstance(document, str):
         return [document]
     if isinstance(document, dict):
+        columns = document.get("columns")
         for key in ("instances", "data"):
             if isinstance(document.get(key), list):
                 document = document[key]
                 break
         else:
             return [document]
+        if isinstance(columns, list):
+            return _by_columns(document, columns, names)
     if not isinstance(document, list):
         raise PayloadError("The body must be a row (an object) or a list of rows.")
     # One flat list of values is one row, unless each value is one.
     flat = document and not any(isinstance(entry, dict | list) for entry in document)
-    return [document] if flat and width > 1 else document
+    return [document] if flat and len(names) > 1 else document
+
+
+def _by_columns(rows: list[Any], columns: list[Any], names: list[str]) -> Iterable[Any]:
+    """Rows whose columns are named beside them, as pandas' ``orient="split"`` has them."""
+    order, missing = locate(columns, names)
+    if missing:
+        raise PayloadError(f"The columns lack {listing(missing)}; they are {listing(columns, 30)}.")
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, list) or len(row) != len(columns):
+            raise PayloadError(f"Row {number} must be a list of {len(columns)} values, one for each of the columns.")
+        yield [row[position] for position in order]
 
 
 def _json_lines(text: str) -> Iterable[Any]:
     rows = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 rows.append(json.loads(line))
@@ -208,54 +289,13 @@ def _json_row(entry: Any, number: int, names: list[str], target: str | None) -> 
         return [entry]
     if not isinstance(entry, dict):
         raise PayloadError(f"Row {number} must be an object or a list of values, not {type(entry).__name__}.")
-    missing = [name for name in names if name not in entry]
+    if all(name in entry for name in names):
+        return [entry[name] for name in names]
+    values = list(entry.values())
+    order, missing = locate(list(entry), names)
     if missing:
         raise PayloadError(f"Row {number} lacks {listing(missing)}; use null for a missing value.")
-    return [entry[name] for name in names]
-
-
-def _column(values: Sequence[Any], feature: Feature) -> Any:
-    if feature.kind.is_moment:
-        return _moments(values, feature)
-    if feature.kind is Kind.TEXT:
-        return np.array([_text(value) for value in values], dtype=object)
-    numbers = [_number(value, number, feature) for number, value in enumerate(values, 1)]
-    whole = feature.kind is Kind.INTEGER and all(number.is_integer() and abs(number) < 2**63 for number in numbers)
-    return np.array(numbers, dtype="int64" if whole else "float64")
-
-
-def _text(value: Any) -> str | None:
-    if value is None or (isinstance(value, str) and value in NULLS):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return value if isinstance(value, str) else str(value)
-
-
-def _number(value: Any, row: int, feature: Feature) -> float:
-    if value is None:
-        return math.nan
-    if isinstance(value, str):
-        value = value.strip()
-        if value in _MISSING:
-            return math.nan
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise PayloadError(
-            f"Row {row}: the column '{feature.name}' takes a number, not '{str(value)[:60]}'."
-        ) from error
-
-
-def _moments(values: Sequence[Any], feature: Feature) -> pd.Series:
-    texts = pd.Series([_text(value) for value in values], dtype=object)
-    moments = as_moments(texts, feature.kind, errors="coerce")
-    unread = texts[moments.isna() & texts.notna()]
-    if len(unread):
-        raise PayloadError(
-            f"Row {unread.index[0] + 1}: the column '{feature.name}' takes a date, not '{str(unread.iloc[0])[:60]}'."
-        )
-    return moments.astype("datetime64[ns]")
+    return [values[position] for position in order]
 
 
 def response_keys(environment: Mapping[str, str], regression: bool) -> tuple[str, ...]:

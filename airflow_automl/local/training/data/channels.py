@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from airflow_automl.local.training.data import sniff, table
-from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.data.store import S3Object, Store
 
 __all__ = ["PARQUET", "Channel", "Channels", "resolve"]
@@ -59,7 +59,8 @@ class Channel:
             path = folder / f"{number:06d}"
             store.download(source, path)
             files.append((sniff.decompress(path, source.uri) if self.gzip else path, source.uri))
-        return files
+        # Parts that hold nothing but blank lines, as empty partitions do.
+        return [file for file in files if not sniff.is_blank(file[0])] or files
 
     def read(self, store: Store, folder: Path, header: list[str] | None = None) -> pa.Table:
         """Download the objects and read them into one table; CSV columns are strings.
@@ -92,10 +93,12 @@ class Channels:
 
     :param training: what is trained on.
     :param validation: what candidates are measured on; ``None`` when a part of the training data is.
+    :param notes: which objects are left out.
     """
 
     training: Channel
     validation: Channel | None
+    notes: tuple[str, ...] = ()
 
 
 def resolve(store: Store, inputs: Sequence[Mapping[str, Any]]) -> Channels:
@@ -106,25 +109,27 @@ def resolve(store: Store, inputs: Sequence[Mapping[str, Any]]) -> Channels:
     :raises JobFailure: there is no training channel, or two of a kind (R10), or a channel has no data.
     """
     found: dict[str, Channel] = {}
+    notes: list[str] = []
     for entry in inputs:
         kind = str(entry.get("ChannelType") or "training")
         if kind in found:
             raise JobFailure(f"The request has two {kind} channels: one is enough.")
-        found[kind] = _channel(store, kind, entry)
+        found[kind] = _channel(store, kind, entry, notes)
     if "training" not in found:
         raise JobFailure("The request has no training channel: there is nothing to train on.")
-    return Channels(found["training"], found.get("validation"))
+    return Channels(found["training"], found.get("validation"), tuple(notes))
 
 
-def _channel(store: Store, kind: str, entry: Mapping[str, Any]) -> Channel:
+def _channel(store: Store, kind: str, entry: Mapping[str, Any], notes: list[str]) -> Channel:
     source = entry["DataSource"]["S3DataSource"]
     uri = str(source["S3Uri"])
     if source.get("S3DataType") == "ManifestFile":
         objects = _manifest(store, uri)
     else:
-        objects = [entry for entry in store.objects(uri) if not _is_marker(entry)]
+        objects = [entry for entry in store.objects(uri) if not entry.key.endswith("/")]
         if not objects:
             raise JobFailure(f"There is no object under {uri} ({kind} channel).")
+        objects = _without_markers(objects, kind, notes)
     channel = Channel(
         kind=kind,
         uri=uri,
@@ -141,10 +146,20 @@ def _channel(store: Store, kind: str, entry: Mapping[str, Any]) -> Channel:
     return channel
 
 
-def _is_marker(entry: S3Object) -> bool:
-    """Folders made in a console, and the flags that Spark and others leave: no data, and no mistake either."""
-    name = PurePosixPath(entry.key).name
-    return entry.key.endswith("/") or (entry.size == 0 and name.startswith(("_", ".")))
+def _without_markers(objects: list[S3Object], kind: str, notes: list[str]) -> list[S3Object]:
+    """Leave out what Spark and others put beside data, and empty parts; an object alone is taken as it is."""
+    if len(objects) == 1:
+        return objects
+
+    def counts(entry: S3Object) -> bool:
+        name = PurePosixPath(entry.key).name
+        return entry.size > 0 and not name.startswith(("_", ".")) and not name.endswith(".crc")
+
+    kept = [entry for entry in objects if counts(entry)]
+    left_out = [entry.uri for entry in objects if not counts(entry)]
+    if left_out and kept:
+        notes.append(f"Objects that are empty or markers are left out of the {kind} data: {listing(left_out, 3)}.")
+    return kept or objects
 
 
 def _manifest(store: Store, uri: str) -> list[S3Object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from airflow_automl.local.training.data.csv_file import separator_hint
 from airflow_automl.local.training.data.failures import JobFailure, listing
 
 __all__ = ["require"]
@@ -20,16 +21,8 @@ def require(columns: Sequence[str], uri: str, roles: Mapping[str, str]) -> None:
     for role, column in roles.items():
         if column in columns:
             continue
-        hint = ""
-        if len(columns) == 1:
-            separators = [mark for mark in (";", "\t", "|") if mark in columns[0]]
-            if separators:
-                mark = "a tab" if separators[0] == "\t" else f"'{separators[0]}'"
-                hint = f" The columns seem to be separated by {mark}; CSV needs commas."
-        else:
-            alike = [other for other in columns if other.strip().lower() == column.strip().lower()]
-            if alike:
-                hint = f" Did you mean '{alike[0]}'?"
+        alike = [other for other in columns if other.lower() == column.strip().lower()]
+        hint = f" Did you mean '{alike[0]}'?" if alike else separator_hint(columns)
         raise JobFailure(
             f"The {role} column '{column}' is not in the data at {uri}; its columns are {listing(columns)}.{hint}"
         )

@@ -1,26 +1,145 @@
-"""One CSV file on disk, read as strings or as what its columns are said to hold."""
+"""CSV: the one parser for files of a channel and for bodies of requests, and the names of columns."""
 
 from __future__ import annotations
 
-import contextlib
+import csv
 import mmap
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from airflow_automl.local.training.data import sniff
+from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS
 from airflow_automl.local.training.data.failures import JobFailure, listing
-from airflow_automl.local.training.data.types import NULLS
 
-__all__ = ["CsvFile", "same_columns"]
+__all__ = ["CsvFile", "Ragged", "locate", "names_of", "parse", "same_columns", "separator_hint", "unescaped"]
 
 _BLOCK = 4 << 20
+_MAX_BLOCK = (1 << 31) - 1
 _COLUMN_NUMBER = re.compile(r"CSV column #(\d+)")
+_ESCAPED = re.compile(rb'(\\+)"')
+_SURELY_ESCAPED = re.compile(rb'(?<!\\)\\(?:\\\\)*"[^,\r\n"]')
+_UNNAMED = "Unnamed: "
+
+# Header cells are read by Python's parser, whose limit of 128 KiB for a value is no rule of CSV.
+csv.field_size_limit(sys.maxsize)
+
+
+class Ragged(ValueError):
+    """Text that is not a table.
+
+    :param row: number of the row at fault, from 1; ``None`` if it is not known.
+    :param found: how many values it has.
+    :param wanted: how many the others have.
+    """
+
+    def __init__(self, row: int | None, found: int, wanted: int) -> None:
+        self.row, self.found, self.wanted = row, found, wanted
+        super().__init__(f"{f'row {row}' if row else 'a row'} has {found} values where the others have {wanted}")
+
+
+def parse(data: pa.Buffer, types: Mapping[str, pa.DataType], names: Sequence[str], block: int = _BLOCK) -> pa.Table:
+    """Read rows without a header.
+
+    :param data: the rows.
+    :param types: the columns to read, with their types; only what is no string has marks of missing values.
+    :param names: of all columns.
+    :param block: bytes that are read at once; a row must fit into them.
+    :raises Ragged: a row has another number of values than there are columns.
+    :raises pyarrow.ArrowInvalid: a value is not of its column's type, or the bytes are not UTF-8.
+    """
+    ragged: list[Any] = []
+
+    def refuse(row: Any) -> str:
+        ragged.append(row)
+        return "error"
+
+    def read(threads: bool, block: int) -> pa.Table:
+        return pa.csv.read_csv(
+            pa.BufferReader(data),
+            read_options=pa.csv.ReadOptions(block_size=block, column_names=names, use_threads=threads),
+            # Only rows with quotes may span lines, and only then is the slower way of splitting needed.
+            parse_options=pa.csv.ParseOptions(newlines_in_values=quoted, invalid_row_handler=refuse),
+            convert_options=pa.csv.ConvertOptions(
+                column_types=types,
+                include_columns=list(types),
+                null_values=_NULLS,
+                strings_can_be_null=False,
+                quoted_strings_can_be_null=True,
+            ),
+        )
+
+    quoted = _contains(data, b'"')
+    while True:
+        try:
+            return read(threads=data.size > block, block=min(block, max(data.size + 1, 1024)))
+        except pa.ArrowInvalid as error:
+            if ragged and ragged[0].number is None:
+                # Only a serial reader counts rows.
+                ragged.clear()
+                block = max(block, min(data.size + 1, _MAX_BLOCK)) if "straddl" in str(error) else block
+                try:
+                    read(threads=False, block=block)
+                except pa.ArrowInvalid as counted:
+                    error = counted
+            if ragged:
+                raise Ragged(ragged[0].number, ragged[0].actual_columns, ragged[0].expected_columns) from error
+            if "straddl" not in str(error) or block >= min(data.size, _MAX_BLOCK):
+                raise
+            block = min(block * 16, _MAX_BLOCK)
+
+
+_NULLS = sorted(NULLS | NUMERIC_NULLS)
+
+
+def _contains(data: pa.Buffer, mark: bytes) -> bool:
+    return re.search(re.escape(mark), memoryview(data)) is not None
+
+
+def unescaped(data: bytes) -> bytes:
+    r"""CSV with quotes escaped by backslashes, as Spark writes it, as plain CSV: ``\"`` becomes ``""``."""
+
+    def double(found: re.Match[bytes]) -> bytes:
+        count = len(found[1])
+        return b"\\" * (count // 2) + (b'""' if count % 2 else b'"')
+
+    return _ESCAPED.sub(double, data)
+
+
+def names_of(cells: Sequence[object]) -> list[str]:
+    """The names of columns: without blanks around them; a column without a name gets one from its position."""
+    names = [str(cell).strip() for cell in cells]
+    return [name or f"{_UNNAMED}{position}" for position, name in enumerate(names)]
+
+
+def locate(given: Sequence[object], wanted: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Where some columns are among those of a header, of a frame, or of a JSON document.
+
+    :param given: the names as they are written; others than those that are wanted may be among them.
+    :param wanted: names of columns, as training has them.
+    :return: the position of each wanted column, and those that are not there.
+    """
+    cells = [str(cell).strip() for cell in given]
+    found = {name: position for position, name in reversed(list(enumerate(cells))) if name}
+    nameless = iter([position for position, name in enumerate(cells) if not name])
+    missing = []
+    positions = []
+    for name in wanted:
+        position = found.get(name)
+        if position is None and name.startswith(_UNNAMED):
+            position = next(nameless, None)
+        if position is None:
+            missing.append(name)
+        else:
+            positions.append(position)
+    return positions, missing
 
 
 @dataclass(frozen=True)
@@ -30,110 +149,153 @@ class CsvFile:
     :param path: where it lies.
     :param uri: the address of its object.
     :param names: of its columns.
-    :param quoted: whether values may span lines; only then is the slower way of splitting the file needed.
+    :param data: the rows below the header.
+    :param escaped: whether it had quotes escaped by backslashes.
+    :param repeated: whether the header is there once more among the rows.
     """
 
     path: Path
     uri: str
     names: list[str]
-    quoted: bool
+    data: pa.Buffer
+    escaped: bool
+    repeated: bool
 
     @classmethod
     def open(cls, path: Path, uri: str, header: list[str] | None, expected_from: str) -> CsvFile:
-        """Look at the beginning of a file that must be CSV.
+        """Look at a file that must be CSV.
 
         :param header: the columns that it must have, in any order; ``None`` for any.
         :param expected_from: whose columns these are, for the message.
         :raises JobFailure: it is not CSV, or has other columns.
         """
         sniff.require_csv(path, uri)
-        names = sniff.csv_header(path, uri)
+        escaped = _unescape(path)
+        cells, offset = _header(path)
+        names = names_of(cells)
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise JobFailure(f"{uri} has the column '{twice[0]}' more than once in its header.")
         if header is not None:
             same_columns(names, header, uri, expected_from)
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            quoted = view.find(b'"') >= 0
-        return cls(path, uri, names, quoted)
+        with pa.memory_map(str(path)) as file:
+            data = file.read_buffer()
+        line = data[:offset].to_pybytes().strip().removeprefix(b"\xef\xbb\xbf")
+        rows = data[offset:]
+        again = re.search(rb"(?:^|[\r\n])" + re.escape(line) + rb"[ \t]*(?:[\r\n]|$)", memoryview(rows))
+        return cls(path, uri, names, rows, escaped, again is not None)
+
+    @property
+    def quoted(self) -> bool:
+        """Whether a value may hold commas or span lines."""
+        return _contains(self.data, b'"')
 
     def first(self, size: int) -> pa.Table:
         """The rows in about the first ``size`` bytes, as strings.
 
-        :raises pyarrow.ArrowInvalid: the file is no table.
+        :raises Ragged: the file is no table.
         """
-        given = self._options(size, dict.fromkeys(self.names, pa.string()))
-        try:
-            with pa.csv.open_csv(self.path, **given) as reader:
-                return pa.Table.from_batches([reader.read_next_batch()])
-        except StopIteration:
-            return pa.table({name: pa.array([], pa.string()) for name in self.names})
+        head = self.data[:size]
+        if self.data.size > size:
+            end = bytes(head).rfind(b"\n") + 1
+            head = self.data[:end]
+        return parse(head, dict.fromkeys(self.names, pa.string()), self.names)
 
     def typed(self, column_types: Mapping[str, pa.DataType]) -> pa.Table:
         """Columns as what they are said to be.
 
         :param column_types: the columns to read, with their types.
-        :raises pyarrow.ArrowInvalid: they are something else, or the file is no table.
+        :raises pyarrow.ArrowInvalid: they are something else.
+        :raises Ragged: the file is no table.
         """
-        return pa.csv.read_csv(self.path, **self._options(_BLOCK, column_types))
+        if self.data.size == 0:
+            return pa.table({name: pa.array([], kind) for name, kind in column_types.items()})
+        return parse(self.data, column_types, self.names)
 
-    def strings(self, columns: list[str] | None = None) -> pa.Table:
-        """Columns as strings.
+    def strings(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Columns as strings, without rows that repeat the header.
 
         :param columns: those to read; ``None`` for all.
         :raises JobFailure: the file is no table, or no text.
         """
-        uri, names = self.uri, self.names
-        ragged: list[Any] = []
-
-        def refuse(row: Any) -> str:
-            ragged.append(row)
-            return "error"
-
-        def read(threads: bool) -> pa.Table:
-            given = self._options(_BLOCK, dict.fromkeys(columns or names, pa.string()))
-            given["read_options"].use_threads = threads
-            given["parse_options"].invalid_row_handler = refuse
-            return pa.csv.read_csv(self.path, **given)
-
+        wanted = list(self.names if self.repeated else columns or self.names)
         try:
-            return read(threads=True)
-        except pa.ArrowInvalid as error:
-            if "invalid UTF8" in str(error):
-                column = _COLUMN_NUMBER.search(str(error))
-                where = f" in the column '{names[int(column[1])]}'" if column else ""
-                raise JobFailure(f"{uri} is not UTF-8 text{where}: store the CSV as UTF-8.") from error
-            if not ragged:
-                raise JobFailure(f"{uri} could not be read as CSV: {error}.") from error
-            # Only a serial reader counts rows.
-            ragged.clear()
-            with contextlib.suppress(pa.ArrowInvalid):
-                read(threads=False)
-            row = ragged[0]
-            where = f"row {row.number}" if row.number is not None else "a row"
+            table = self.typed(dict.fromkeys(wanted, pa.string()))
+        except Ragged as error:
+            where = f"row {error.row + 1}" if error.row is not None else "a row"
             raise JobFailure(
-                f"{uri} is not a table: {where} has {row.actual_columns} values where the header has "
-                f"{row.expected_columns} columns."
+                f"{self.uri} is not a table: {where} has {error.found} values where the header has "
+                f"{error.wanted} columns.{separator_hint(self.names)}"
             ) from error
+        except pa.ArrowInvalid as error:
+            column = _COLUMN_NUMBER.search(str(error))
+            where = f" in the column '{self.names[int(column[1])]}'" if column else ""
+            if "UTF8" in str(error):
+                raise JobFailure(f"{self.uri} is not UTF-8 text{where}: store the CSV as UTF-8.") from error
+            raise JobFailure(
+                f"{self.uri} could not be read as CSV{where}: a row is longer than {_MAX_BLOCK >> 20} MiB, or a quote "
+                "is not closed. Put values with commas, quotes or line breaks into double quotes, and double each "
+                "quote inside."
+            ) from error
+        if self.repeated:
+            same = [pc.equal(pc.utf8_trim_whitespace(table.column(name)), name) for name in self.names]
+            again = same[0]
+            for column_is_name in same[1:]:
+                again = pc.and_(again, column_is_name)
+            table = table.filter(pc.invert(again))
+        return table.select(list(columns or self.names))
 
-    def _options(self, block: int, column_types: Mapping[str, pa.DataType]) -> dict[str, Any]:
-        return {
-            # The names are given, because a column without one has got one; so the header line is skipped.
-            "read_options": pa.csv.ReadOptions(block_size=block, column_names=self.names, skip_rows_after_names=1),
-            "parse_options": pa.csv.ParseOptions(newlines_in_values=self.quoted),
-            "convert_options": pa.csv.ConvertOptions(
-                column_types=column_types,
-                include_columns=list(column_types),
-                null_values=NULLS,
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
-        }
+
+def separator_hint(names: Sequence[str]) -> str:
+    """What to say if the columns seem to be separated by something else than commas."""
+    joined = ",".join(names)
+    for mark, shown in ((";", "';'"), ("\t", "a tab"), ("|", "'|'")):
+        if joined.count(mark) > joined.count(","):
+            return (
+                f" The columns seem to be separated by {shown}; CSV needs commas. Numbers need a decimal point, not a "
+                "decimal comma."
+            )
+    return ""
 
 
-def same_columns(names: list[str], header: list[str], uri: str, expected_from: str) -> None:
+def _header(path: Path) -> tuple[list[str], int]:
+    """The first row that is not blank, and where the rows after it begin."""
+    offset = 0
+
+    def lines(file: Any) -> Any:
+        nonlocal offset
+        for line in file:
+            offset += len(line.encode("utf-8", "surrogateescape"))
+            yield line.removeprefix("\ufeff")
+
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        for row in csv.reader(lines(file)):
+            if any(cell.strip() for cell in row):
+                return row, offset
+    return [], offset
+
+
+def _unescape(path: Path) -> bool:
+    r"""Rewrite a file whose quotes are escaped by backslashes; return whether it is one."""
+    if path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        if view.find(b'\\"') < 0 or _SURELY_ESCAPED.search(view) is None:
+            return False
+    plain = path.with_name(path.name + ".plain")
+    with path.open("rb") as source, plain.open("wb") as target:
+        for line in source:
+            target.write(unescaped(line))
+    plain.replace(path)
+    return True
+
+
+def same_columns(names: Sequence[str], header: Sequence[str], uri: str, expected_from: str) -> None:
     """Refuse a file whose columns differ from those of another; their order may (R13).
 
     :raises JobFailure: they do.
     """
-    if names == header or sorted(names) == sorted(header):
+    if sorted(names) == sorted(header):
         return
     missing = [name for name in header if name not in names]
     extra = [name for name in names if name not in header]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_automl.local.training.data import columns, specification, split, target, typed, types
+from airflow_automl.local.training.data import codec as codecs
+from airflow_automl.local.training.data import columns, specification, split, target, typed
 from airflow_automl.local.training.data.channels import PARQUET, Channels
+from airflow_automl.local.training.data.codec import Codec, Kind, Reading, Unusable
+from airflow_automl.local.training.data.csv_file import same_columns
 from airflow_automl.local.training.data.failures import JobFailure, listing
-from airflow_automl.local.training.data.frame import Feature, convert, kinds_for_roles, to_frame
 from airflow_automl.local.training.data.store import Store
-from airflow_automl.local.training.data.types import Kind
 
 __all__ = ["TabularDataset", "load"]
 
@@ -29,6 +31,9 @@ MIN_ROWS = 500
 """AWS trains on no fewer rows (R14)."""
 
 DEFAULT_VALIDATION_FRACTION = 0.2
+
+TELLING_SHARE = 0.01
+"""From this part of a column's values on, those that can't be read are a PartialFailureReason."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +48,22 @@ class TabularDataset:
     :param problem_type: ``BinaryClassification``, ``MulticlassClassification`` or ``Regression``.
     :param objective: the metric to optimize.
     :param labels: the classes in order (of two, the second is the positive one); empty for regression.
+    :param escaped: whether the CSV has quotes escaped by backslashes, as Spark writes them.
+    :param notes: sentences on the data that a person should know.
+    :param failures: those of them that belong into PartialFailureReasons.
     """
 
     train: pd.DataFrame
     validation: pd.DataFrame
-    features: tuple[Feature, ...]
+    features: tuple[Codec, ...]
     target: str
     weight: str | None
     problem_type: str
     objective: str
     labels: tuple[int | str, ...]
+    escaped: bool = False
+    notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[str]:
@@ -80,39 +91,42 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
     :raises JobFailure: the data breaks a rule; the message names the column or object.
     """
     config = request["AutoMLProblemTypeConfig"]["TabularJobConfig"]
-    name = str(config["TargetAttributeName"])
-    weight = config.get("SampleWeightAttributeName") or None
-    training, *others = _read(store, channels, folder)
+    name, weight = str(config["TargetAttributeName"]).strip(), config.get("SampleWeightAttributeName") or None
+    notes = list(channels.notes)
+    tables = _read(store, channels, folder, notes)
+    weight = weight and weight.strip()
     roles = {"target": name} | ({"sample weight": weight} if weight else {})
-    columns.require(training.column_names, channels.training.uri, roles)
+    columns.require(tables[0].column_names, channels.training.uri, roles)
     if weight == name:
         raise JobFailure(f"The column '{name}' can't be both the target and the sample weight.")
-    rows = training.num_rows
-    validation_rows = 0
-    if channels.validation is not None:
-        validation_rows = others[0].num_rows
-        try:
-            training = pa.concat_tables([training, *others], promote_options="permissive")
-        except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
-            raise JobFailure(f"The validation data's types differ from the training data's: {error}.") from error
+    rows = tables[0].num_rows
     if rows < MIN_ROWS:
         raise JobFailure(
             f"The training data at {channels.training.uri} has {rows} rows; at least {MIN_ROWS} are needed."
         )
-    parquet = channels.training.content_type == PARQUET
-    usable = _has_target(training, name, parquet)
-    validating = (np.arange(training.num_rows) >= training.num_rows - validation_rows)[usable]
-    # Before it becomes a frame, whose whole numbers turn into inexact ones where one is missing.
-    frame, kinds = to_frame(training if usable.all() else training.filter(pa.array(usable)), parquet)
-    del training, others
-    features = _features(store, config, list(frame.columns), kinds, name, weight, mode)
-    for feature in features:
-        if feature.role != "auto":
-            frame[feature.name] = convert(frame, feature)
-    frame = frame[[*[feature.name for feature in features], name, *([weight] if weight else [])]]
+    given = _specified(store, config, tables[0].column_names, name, weight, mode)
+    reader = _Reader(tables, channels.training.content_type == PARQUET, notes)
+    values = reader.target(name, config.get("ProblemType"))
+    usable = values.notna().to_numpy()
+    if not usable.any():
+        raise JobFailure(f"The target '{name}' is missing in every row.")
+    if not usable.all():
+        notes.append(f"{int((~usable).sum())} rows have no value in the target '{name}' and are left out.")
+    features, found = [], {}
+    for column in given.names:
+        feature, found[column] = reader.feature(column, given.types.get(column, "auto"))
+        features.append(feature)
+    found[name] = values
+    if weight:
+        found[weight] = reader.weights(weight)
+    frame = pd.DataFrame(found, copy=False)
+    del found, tables
+    validating = np.arange(len(frame)) >= rows
+    if not usable.all():
+        frame, validating = frame[usable], validating[usable]
     frame["__validation__"] = validating
     if weight:
-        frame = _drop_invalid_weights(frame, weight)
+        frame = _drop_invalid_weights(frame, weight, notes)
     prepared, problem_type = target.prepare(frame[name], config.get("ProblemType"))
     frame[name] = prepared
     objective = target.resolve_objective(problem_type, (request.get("AutoMLJobObjective") or {}).get("MetricName"))
@@ -130,35 +144,46 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
             )
         if len(labels) < 2:
             raise JobFailure(f"The target '{name}' has only one class in the training data, '{labels[0]}'.")
-    return TabularDataset(train, validation, features, name, weight, problem_type, objective, labels)
+    for note in notes:
+        log.warning("%s", note)
+    return TabularDataset(
+        train,
+        validation,
+        tuple(features),
+        name,
+        weight,
+        problem_type,
+        objective,
+        labels,
+        reader.escaped,
+        tuple(notes),
+        tuple(reader.failures),
+    )
 
 
-def _read(store: Store, channels: Channels, folder: Path) -> list[pa.Table]:
+def _read(store: Store, channels: Channels, folder: Path, notes: list[str]) -> list[pa.Table]:
     """The rows of the training channel, and those of the validation channel if there is one."""
     given = [channel for channel in (channels.training, channels.validation) if channel is not None]
-    if channels.training.content_type == PARQUET:
-        training = channels.training.read(store, folder / "training")
-        header = training.column_names
-        return [training, *(channel.read(store, folder / channel.kind, header) for channel in given[1:])]
     try:
         # Types are judged over both, so that a validation value can't contradict the type of its column.
-        tables = typed.read([channel.download(store, folder / channel.kind) for channel in given])
+        csv = [channel for channel in given if channel.content_type != PARQUET]
+        read = typed.read([channel.download(store, folder / channel.kind) for channel in csv], notes)
+        found = dict(zip((channel.kind for channel in csv), read, strict=True))
+        tables = [
+            found[channel.kind] if channel.kind in found else channel.read(store, folder / channel.kind)
+            for channel in given
+        ]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     for channel, rows in zip(given, tables, strict=True):
         channel.require_rows(rows)
+        same_columns(rows.column_names, tables[0].column_names, channel.uri, "the training data")
     return tables
 
 
-def _features(
-    store: Store,
-    config: Mapping[str, Any],
-    columns: list[str],
-    kinds: Mapping[str, Kind],
-    name: str,
-    weight: str | None,
-    mode: str,
-) -> tuple[Feature, ...]:
+def _specified(
+    store: Store, config: Mapping[str, Any], columns: list[str], name: str, weight: str | None, mode: str
+) -> specification.FeatureSpecification:
     reserved = {name: "target"} | ({weight: "sample weight column"} if weight else {})
     uri = config.get("FeatureSpecificationS3Uri")
     if uri:
@@ -168,35 +193,109 @@ def _features(
         given = specification.FeatureSpecification(tuple(column for column in columns if column not in reserved))
     if not given.names:
         raise JobFailure(f"The data has no column besides {listing(reserved)}: there is nothing to learn from.")
-    return kinds_for_roles(given.names, kinds, given.types)
+    return given
 
 
-def _has_target(rows: pa.Table, name: str, parquet: bool) -> np.ndarray:
-    """Which rows have a value in the target, as the kind of its column reads them."""
-    values = rows.column(name)
-    read = types.kind_of(values) if parquet else types.infer(values)
-    missing = pc.is_null(values if read is None else read[0], nan_is_null=True).to_numpy()
-    if missing.all():
-        raise JobFailure(f"The target '{name}' is missing in every row.")
-    if missing.any():
-        log.warning("%d rows have no value in the target '%s' and are left out", int(missing.sum()), name)
-    usable: np.ndarray = ~missing
-    return usable
+class _Reader:
+    """Decides how the columns of all channels are read, and reads them.
+
+    :param tables: of the channels.
+    :param parquet: whether the training data is Parquet, whose writer chose the types: then texts stay texts.
+    :param notes: gets what a person should know.
+    """
+
+    def __init__(self, tables: Sequence[pa.Table], parquet: bool, notes: list[str]) -> None:
+        self._tables, self._parquet, self._notes = tables, parquet, notes
+        self.failures: list[str] = []
+        self.escaped = any((table.schema.metadata or {}).get(typed.ESCAPED) for table in tables)
+
+    def _decided(self, name: str, role: str = "auto") -> tuple[Codec, pa.ChunkedArray]:
+        try:
+            values = codecs.unite([table.column(name) for table in self._tables])
+            codec = codecs.decide(name, values, role, self._notes.append)
+        except Unusable as error:
+            raise JobFailure(
+                f"The column '{name}' can't be used: {error}. Leave it out with a feature specification "
+                "(FeatureAttributeNames), or write it as numbers, texts or timestamps."
+            ) from error
+        text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+        if self._parquet and role == "auto" and (text or pa.types.is_dictionary(values.type)):
+            codec = dataclasses.replace(codec, spelled=True)
+        return codec, values
+
+    def feature(self, name: str, role: str) -> tuple[Codec, np.ndarray]:
+        """The codec and the values of a feature."""
+        codec, values = self._decided(name, role)
+        reading = codec.read(values)
+        there = len(values) - values.null_count
+        if (role != "auto" and there and len(reading.lost) == there) or (
+            pd.isna(reading.values).all() and len(reading.lost)
+        ):
+            raise JobFailure(
+                f"The feature specification calls the column '{name}' {codec.role}, but none of its values can be read "
+                f"that way (for example '{values[int(reading.lost[0])].as_py()}')."
+            )
+        self._tell(codec, values, reading)
+        return codec, reading.values
+
+    def target(self, name: str, problem_type: str | None) -> pd.Series:
+        """The target's values: numbers, or names of classes."""
+        codec, values = self._decided(name)
+        if problem_type == target.REGRESSION and not codec.numeric:
+            codec, _ = self._decided(name, "numeric")
+            reading = codec.read(values)
+            if len(reading.lost):
+                raise JobFailure(
+                    f"The target '{name}' of a Regression must be numeric; {_places(values, reading.lost)}. "
+                    "Leave these rows out, or clear their target."
+                )
+        elif codec.moment:
+            codec = dataclasses.replace(codec, spelled=True)
+        reading = codec.read(values)
+        self._tell(codec, values, reading)
+        if pa.types.is_string(values.type) and not codec.numeric:
+            self._notes.extend(target.trimmed(name, pc.unique(values).to_pylist()))
+        return pd.Series(reading.values, name=name)
+
+    def weights(self, name: str) -> np.ndarray:
+        """The sample weights; what is no number is missing."""
+        codec, values = self._decided(name, "numeric")
+        return codec.read(values).values
+
+    def _tell(self, codec: Codec, values: pa.ChunkedArray, reading: Reading) -> None:
+        count = len(reading.lost)
+        if not count:
+            return
+        what = {Kind.NUMBER: "numbers", Kind.MOMENT: "dates between 1678 and 2262"}.get(codec.kind, "texts")
+        note = (
+            f"{count} of {len(values)} values of the column '{codec.name}' can't be read as {what} and count as missing: "
+            f"{_places(values, reading.lost)}."
+        )
+        self._notes.append(note)
+        if count > TELLING_SHARE * len(values):
+            self.failures.append(note)
 
 
-def _drop_invalid_weights(frame: pd.DataFrame, weight: str) -> pd.DataFrame:
+def _places(values: pa.ChunkedArray, lost: np.ndarray) -> str:
+    """Values that can't be read, and in which rows they are."""
+    found = pd.Series([str(values[int(row)].as_py())[:60] for row in lost[:1000]])
+    parts = []
+    for text, rows in list(found.groupby(found, sort=False).groups.items())[:3]:
+        parts.append(f"'{text}' in {len(rows)} rows (first in row {int(lost[rows[0]]) + 1})")
+    return ", ".join(parts)
+
+
+def _drop_invalid_weights(frame: pd.DataFrame, weight: str, notes: list[str]) -> pd.DataFrame:
     """Rows without a usable weight are left out (R66)."""
-    values = pd.to_numeric(frame[weight], errors="coerce")
-    valid = np.isfinite(values.to_numpy(dtype="float64")) & (values.to_numpy(dtype="float64") >= 0)
+    values = frame[weight].to_numpy(dtype="float64")
+    valid = np.isfinite(values) & (values >= 0)
     if not valid.any() or values[valid].sum() == 0:
         raise JobFailure(
             f"The sample weight column '{weight}' has no positive number: weights must be numeric and not negative."
         )
     if not valid.all():
-        log.warning("%d rows have no valid weight in '%s' and are left out", int((~valid).sum()), weight)
-    frame = frame[valid].copy()
-    frame[weight] = values[valid].astype("float64")
-    return frame
+        notes.append(f"{int((~valid).sum())} rows have no valid weight in '{weight}' and are left out.")
+    return frame[valid].copy()
 
 
 def _split(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import shutil
 from pathlib import Path
 
 from airflow_automl.local.training.data.failures import JobFailure
 
-__all__ = ["csv_header", "decompress", "require_csv", "require_parquet"]
+__all__ = ["decompress", "is_blank", "require_csv", "require_parquet"]
 
 _HEAD = 1 << 16
 _GZIP = b"\x1f\x8b"
@@ -98,15 +97,8 @@ def require_parquet(path: Path, uri: str) -> None:
         )
 
 
-def csv_header(path: Path, uri: str) -> list[str]:
-    """The column names of a CSV file; a column without a name gets one from its position.
-
-    :raises JobFailure: a name appears twice.
-    """
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        names = next((row for row in csv.reader(file) if row), [])
-    names = [name or f"Unnamed: {position}" for position, name in enumerate(names)]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise JobFailure(f"{uri} has the column '{twice[0]}' more than once in its header.")
-    return names
+def is_blank(path: Path) -> bool:
+    """Whether a file holds nothing but blanks."""
+    if path.stat().st_size > _HEAD:
+        return False
+    return not path.read_bytes().removeprefix(b"\xef\xbb\xbf").strip()

@@ -54,6 +54,9 @@ def parse(
         raise JobFailure(f"{_NAMES} of {uri} must be a list of column names.")
     if types is not None and not (isinstance(types, dict) and _strings(list(types.values()))):
         raise JobFailure(f"{_TYPES} of {uri} must map column names to types.")
+    # Blanks around a name in a header say nothing, and so they do here.
+    names = names if names is None else [name.strip() for name in names]
+    types = types if types is None else {str(name).strip(): kind for name, kind in types.items()}
     for key, given in ((_NAMES, names or []), (_TYPES, list(types or {}))):
         _check_columns(f"{key} of {uri}", given, columns, reserved)
     if names is not None and not names and mode != "TimeSeriesForecasting":

@@ -1,4 +1,4 @@
-"""Files on disk → one Arrow table; CSV as strings, so that types are judged over all objects at once."""
+"""The files of a channel → one Arrow table. CSV columns are strings unless they are plain numbers or ISO dates."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from airflow_automl.local.training.data import sniff
-from airflow_automl.local.training.data.csv_file import CsvFile, same_columns
+from airflow_automl.local.training.data import codec, sniff
+from airflow_automl.local.training.data.codec import Unusable
+from airflow_automl.local.training.data.csv_file import CsvFile, names_of, same_columns
 from airflow_automl.local.training.data.failures import JobFailure
 
 __all__ = ["read_csv", "read_parquet"]
@@ -19,7 +20,7 @@ _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
 def read_csv(files: Sequence[tuple[Path, str]], header: list[str] | None = None) -> pa.Table:
-    """Read CSV files that share a header into one table of strings.
+    """Read CSV files that share a header into one table of strings, as they are written.
 
     :param files: each file with the address of its object.
     :param header: the columns that the files must have (R13); by default those of the first file.
@@ -45,17 +46,18 @@ def read_parquet(files: Sequence[tuple[Path, str]], header: list[str] | None = N
     :raises JobFailure: a file is not Parquet, or its columns or their types don't fit those of the others.
     """
     expected_from = "the training data"
-    tables = []
+    tables: list[pa.Table] = []
     for path, uri in files:
         sniff.require_parquet(path, uri)
         try:
             # ParquetFile reads this very file; read_table would make a dataset of it and guess partitions.
             with pa.parquet.ParquetFile(path) as file:
                 table = file.read()
-            # Row labels that pandas wrote along are no data.
-            table = table.drop_columns([name for name in table.column_names if _PANDAS_INDEX.fullmatch(name)])
         except (pa.ArrowInvalid, OSError) as error:
-            raise JobFailure(f"{uri} is a damaged Parquet file: {error}.") from error
+            raise JobFailure(f"{uri} is a damaged Parquet file: write it again.") from error
+        # Row labels that pandas wrote along are no data.
+        table = table.select([name for name in table.column_names if not _PANDAS_INDEX.fullmatch(name)])
+        table = table.rename_columns(names_of(table.column_names))
         names = table.column_names
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -64,8 +66,19 @@ def read_parquet(files: Sequence[tuple[Path, str]], header: list[str] | None = N
             header, expected_from = names, uri
         same_columns(names, header, uri, expected_from)
         tables.append(table.select(header))
-        try:
-            pa.unify_schemas([entry.schema for entry in tables], promote_options="permissive")
-        except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
-            raise JobFailure(f"{uri} has a column whose type differs from the other objects': {error}.") from error
-    return pa.concat_tables(tables, promote_options="permissive")
+    return pa.table({name: _united(name, tables, files) for name in header or ()})
+
+
+def _united(name: str, tables: Sequence[pa.Table], files: Sequence[tuple[Path, str]]) -> pa.ChunkedArray:
+    """A column of all files; one that can't be learned from may be left out by the request, and stays as it is."""
+    parts = [table.column(name) for table in tables]
+    try:
+        return codec.unite(parts)
+    except Unusable as error:
+        if len({part.type for part in parts}) == 1:
+            return parts[0]
+        kinds = {str(part.type): uri for part, (_, uri) in zip(parts, files, strict=True)}
+        (one, first), (other, second), *_ = kinds.items()
+        raise JobFailure(
+            f"The column '{name}' has the Parquet type {one} in {first} and {other} in {second}: write it with one type."
+        ) from error

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from airflow_automl.contract.metrics import DEFAULT_OBJECTIVE, OBJECTIVES
+from airflow_automl.local.training.data.codec import EXACT, spelled
 from airflow_automl.local.training.data.failures import JobFailure, listing
-from airflow_automl.local.training.data.frame import as_text
 
-__all__ = ["BINARY", "MULTICLASS", "REGRESSION", "infer_problem_type", "labels_of", "prepare", "resolve_objective"]
+__all__ = [
+    "BINARY",
+    "MULTICLASS",
+    "REGRESSION",
+    "infer_problem_type",
+    "labels_of",
+    "prepare",
+    "resolve_objective",
+    "trimmed",
+]
 
 BINARY = "BinaryClassification"
 MULTICLASS = "MulticlassClassification"
@@ -19,8 +30,6 @@ MAX_INTEGER_CLASSES = 20
 
 MAX_CLASSES = 2000
 """AWS takes no more classes than this."""
-
-_EXACT = 2**53
 
 
 def infer_problem_type(target: pd.Series) -> str:
@@ -61,25 +70,42 @@ def prepare(target: pd.Series, problem_type: str | None) -> tuple[pd.Series, str
         )
     problem = problem_type or infer_problem_type(target)
     if problem == REGRESSION:
-        if not pd.api.types.is_numeric_dtype(target.dtype):
-            words = target[pd.to_numeric(target, errors="coerce").isna()]
-            example = target.iloc[0] if words.empty else words.iloc[0]
-            raise JobFailure(f"The target '{name}' of a Regression must be numeric; it has the value '{example}'.")
         return target.astype("float64"), problem
     if problem == BINARY and distinct != 2:
         raise JobFailure(
             f"The target '{name}' of a BinaryClassification must have two classes; it has {distinct}: "
             f"{listing(sorted(map(str, target.unique()))[:6], 5)}."
         )
+    numeric = pd.api.types.is_numeric_dtype(target.dtype)
     if distinct > MAX_CLASSES or (distinct > MAX_INTEGER_CLASSES and distinct * 2 > len(target)):
+        words = [] if numeric else target[pd.to_numeric(target, errors="coerce").isna()]
+        hint = ""
+        if 0 < len(words) < 0.5 * len(target):
+            hint = (
+                f" Most of them are numbers, but {len(words)} are not, such as {listing(words.unique(), 3)} (first in "
+                f"row {int(words.index[0]) + 1}): leave these rows out, or clear their target, to predict a number."
+            )
         raise JobFailure(
-            f"The target '{name}' has {distinct} distinct values in {len(target)} rows: too many to be classes."
+            f"The target '{name}' has {distinct} distinct values in {len(target)} rows: too many to be classes.{hint}"
         )
-    whole = pd.api.types.is_numeric_dtype(target.dtype) and bool((target == target.round()).all())
-    # From here on a float is no exact whole number, and an unsigned one may not fit.
-    if whole and (target.dtype == "int64" or bool((target.abs() < _EXACT).all())):
+    if not numeric:
+        return target, problem
+    if bool(((target == target.round()) & (target.abs() < EXACT)).all()):
         return target.astype("int64"), problem
-    return as_text(target), problem
+    return target.map(spelled), problem
+
+
+def trimmed(name: str, texts: Iterable[str | None]) -> list[str]:
+    """Say which labels differ from others by blanks around them only; these count as the same.
+
+    :param name: the column.
+    :param texts: its distinct values, as they are written.
+    """
+    known = {text for text in texts if text is not None}
+    same = sorted(text for text in known if text != text.strip() and text.strip() in known)
+    if not same:
+        return []
+    return [f"The labels {listing(same, 5)} of '{name}' count as the ones without blanks around them."]
 
 
 def labels_of(target: pd.Series) -> tuple[int | str, ...]:

@@ -2,12 +2,11 @@
 
 Arrow reads numbers as fast as it reads strings, while turning strings into numbers afterwards takes several times as
 long. So types are guessed from the first rows, and columns that turn out to be something else are read once more, as
-the strings that :mod:`airflow_automl.local.training.data.types` judges. What is a number here is one there, too.
+the strings that :mod:`airflow_automl.local.training.data.codec` judges. What is a number here is one there, too.
 """
 
 from __future__ import annotations
 
-import mmap
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,57 +15,63 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_automl.local.training.data import types
-from airflow_automl.local.training.data.csv_file import CsvFile
-from airflow_automl.local.training.data.types import Kind
+from airflow_automl.local.training.data.codec import EXACT, NULLS, NUMERIC_NULLS, Kind, decide
+from airflow_automl.local.training.data.csv_file import CsvFile, Ragged
 
-__all__ = ["read"]
+__all__ = ["ESCAPED", "read"]
+
+ESCAPED = b"escaped"
+"""Key in a table's metadata: its CSV had quotes escaped by backslashes."""
 
 _GLANCE = 1 << 17
 _SCAN = 1 << 18
 """Bytes that are searched at once: few enough to stay in a processor's cache."""
-_FAILED = re.compile(r"In CSV column #(\d+): (?:.*invalid value '([^']*)')?", re.DOTALL)
-_FRACTION = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_FAILED = re.compile(r"In CSV column #(\d+): ")
 _MAX_RETRIES = 3
 """Columns of a file that may turn out to be something else before all of its columns are read as strings."""
-
-_MAX_WHOLE = 10**18
-"""Whole numbers from here on have 19 digits: those are codes."""
 
 _ZERO, _SEPARATORS, _SIGNS = ord("0"), b',\n\r" \t', b"+-"
 
 
-def read(groups: Sequence[Sequence[tuple[Path, str]]]) -> list[pa.Table]:
+def read(groups: Sequence[Sequence[tuple[Path, str]]], notes: list[str] | None = None) -> list[pa.Table]:
     """Read groups of CSV files, such as those of a training and of a validation channel.
 
     :param groups: each a sequence of files with the addresses of their objects; all files have the same columns (R13).
+    :param notes: gets what a person should know about the files.
     :return: a table for each group, its rows in the order of the files; the columns have the same types in all of them:
-        numbers, timestamps, and strings for everything else.
+        64-bit floats, timestamps, and strings for everything else.
     :raises JobFailure: a file is not CSV, has other columns, or has a row with too few or too many values.
     """
     header: list[str] | None = None
     files: list[CsvFile] = []
+    notes = [] if notes is None else notes
     for group in groups:
         expected_from = "the training data"
         for path, uri in group:
             file = CsvFile.open(path, uri, header, expected_from)
             if header is None:
                 header, expected_from = file.names, uri
+            if file.repeated:
+                notes.append(f"The header of {uri} is repeated among its rows; these rows are left out.")
             files.append(file)
     if header is None:
         return [pa.table({}) for _ in groups]
-    wanted = _guess(files[0])
+    if any(file.repeated for file in files):
+        wanted = dict.fromkeys(header, pa.string())
+    else:
+        wanted = _guess(files[0])
     found = [_read_one(file, wanted).select(header) for file in files]
     for file in files:
         for column in _with_codes(file, [name for name in header if wanted[name] != pa.string()]):
             wanted[column] = pa.string()
     for name in header:
-        if wanted[name] == pa.int64() and any(_too_large(rows.column(name)) for rows in found):
+        if wanted[name] != pa.string() and _doubtful([rows.column(name) for rows in found]):
             wanted[name] = pa.string()
     found = [_corrected(rows, file, wanted) for rows, file in zip(found, files, strict=True)]
     tables = []
+    escaped = {ESCAPED: b"1"} if any(file.escaped for file in files) else None
     for group in groups:
-        tables.append(pa.concat_tables(found[: len(group)]))
+        tables.append(pa.concat_tables(found[: len(group)]).replace_schema_metadata(escaped))
         found = found[len(group) :]
     return tables
 
@@ -75,24 +80,22 @@ def _guess(file: CsvFile) -> dict[str, pa.DataType]:
     """The type of each column by the first rows; strings where there is any doubt."""
     try:
         rows = file.first(_GLANCE)
-    except pa.ArrowInvalid:
+    except (Ragged, pa.ArrowInvalid):
         return dict.fromkeys(file.names, pa.string())
     return {name: _type_of(rows.column(name)) for name in file.names}
 
 
 def _type_of(values: pa.ChunkedArray) -> pa.DataType:
-    kind = types.infer(values)[1]
-    candidates: list[pa.DataType] = []
-    if values.null_count < len(values):
-        if kind in (Kind.INTEGER, Kind.FLOAT):
-            candidates = [pa.int64() if kind is Kind.INTEGER else pa.float64()]
-        elif kind.is_moment:
-            candidates = [pa.timestamp("us", tz="UTC"), pa.timestamp("us")]
-    for candidate in candidates:
+    kind = decide("", values).kind
+    if kind is Kind.NUMBER:
+        return pa.float64()
+    marks = pc.is_in(values, value_set=pa.array([*NULLS, *NUMERIC_NULLS]))
+    filled = values.filter(pc.invert(marks))
+    for candidate in (pa.timestamp("us", tz="UTC"), pa.timestamp("us")) if kind is Kind.MOMENT else ():
         try:
-            values.cast(candidate)
+            filled.cast(candidate)
         except pa.ArrowInvalid:
-            # Read with spellings of their own for missing numbers, or a format of dates that Arrow does not know.
+            # A format of dates that Arrow does not know.
             continue
         return candidate
     return pa.string()
@@ -100,18 +103,18 @@ def _type_of(values: pa.ChunkedArray) -> pa.DataType:
 
 def _read_one(file: CsvFile, wanted: dict[str, pa.DataType]) -> pa.Table:
     """Read a file; columns that are not what they should be are noted in ``wanted``."""
-    failures = 0
-    while failures <= _MAX_RETRIES:
+    for _ in range(_MAX_RETRIES + 1):
+        if all(kind == pa.string() for kind in wanted.values()):
+            break
         try:
             return file.typed({name: wanted[name] for name in file.names})
+        except Ragged:
+            break
         except pa.ArrowInvalid as error:
             column = _FAILED.search(str(error))
-            name = file.names[int(column[1])] if column else None
-            if column is None or name is None or wanted[name] == pa.string():
+            if column is None or wanted[file.names[int(column[1])]] == pa.string():
                 break
-            failures += 1
-            fraction = wanted[name] == pa.int64() and _FRACTION.fullmatch(column[2] or "")
-            wanted[name] = pa.float64() if fraction else pa.string()
+            wanted[file.names[int(column[1])]] = pa.string()
     # Slower, but it says what is wrong, and never mistakes a type.
     wanted.update(dict.fromkeys(file.names, pa.string()))
     return file.strings()
@@ -119,20 +122,22 @@ def _read_one(file: CsvFile, wanted: dict[str, pa.DataType]) -> pa.Table:
 
 def _corrected(rows: pa.Table, file: CsvFile, wanted: dict[str, pa.DataType]) -> pa.Table:
     """Give a file's columns the types that all files together have."""
-    differing = [name for name in rows.column_names if rows.schema.field(name).type != wanted[name]]
-    again = [name for name in differing if wanted[name] == pa.string()]
-    strings = file.strings(again) if again else None
-    for name in differing:
-        column = strings.column(name) if strings is not None and name in again else rows.column(name)
-        rows = rows.set_column(rows.column_names.index(name), name, column.cast(wanted[name]))
+    again = [name for name in rows.column_names if rows.schema.field(name).type != wanted[name]]
+    if again:
+        strings = file.strings(again)
+        for name in again:
+            rows = rows.set_column(rows.column_names.index(name), name, strings.column(name))
     return rows
 
 
-def _too_large(values: pa.ChunkedArray) -> bool:
-    if len(values) == values.null_count:
+def _doubtful(parts: Sequence[pa.ChunkedArray]) -> bool:
+    """Whether a column may be something else: whole numbers whose digits a float loses, or no value at all."""
+    if all(part.null_count == len(part) for part in parts):
+        return True
+    if not pa.types.is_floating(parts[0].type):
         return False
-    bounds = pc.min_max(values).as_py()
-    return bool(bounds["max"] >= _MAX_WHOLE or bounds["min"] <= -_MAX_WHOLE)
+    bounds = [value for part in parts for value in pc.min_max(part).as_py().values() if value is not None]
+    return any(abs(value) >= EXACT for value in bounds)
 
 
 def _with_codes(file: CsvFile, suspects: list[str]) -> list[str]:
@@ -140,21 +145,20 @@ def _with_codes(file: CsvFile, suspects: list[str]) -> list[str]:
     if not suspects:
         return []
     found: set[int] = set()
-    with file.path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        start = 0
-        while start < len(view):
-            end = len(view) if start + _SCAN >= len(view) else view.rfind(b"\n", start, start + _SCAN) + 1
-            if end <= start:
-                # A line that is longer than a block is no usual table.
+    view, start = memoryview(file.data), 0
+    while start < len(view):
+        end = len(view) if start + _SCAN >= len(view) else start + bytes(view[start : start + _SCAN]).rfind(b"\n") + 1
+        if end <= start:
+            # A line that is longer than a block is no usual table.
+            return suspects
+        block = np.frombuffer(view[start:end], dtype=np.uint8)
+        hits = _code_starts(block)
+        if len(hits):
+            if file.quoted:
+                # A comma in quotes would be counted as a column's end: all these columns are looked at as strings.
                 return suspects
-            block = np.frombuffer(view[start:end], dtype=np.uint8)
-            hits = _code_starts(block)
-            if len(hits):
-                if file.quoted:
-                    # A comma in quotes would be counted as a column's end: all these columns are looked at as strings.
-                    return suspects
-                found |= set(_columns_of(block, hits).tolist())
-            start = end
+            found |= set(_columns_of(block, hits).tolist())
+        start = end
     return [name for name in suspects if file.names.index(name) in found]
 
 

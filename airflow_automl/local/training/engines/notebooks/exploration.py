@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from airflow_automl.local.training.data.dataset import TabularDataset
-from airflow_automl.local.training.data.types import Kind
 from airflow_automl.local.training.engines.base import JobSpec
 from airflow_automl.local.training.engines.notebooks.cells import code, escape, notebook, table, text, value
 
@@ -45,22 +44,22 @@ def build(spec: JobSpec, dataset: TabularDataset) -> Any:
             text("## Target\n\n" + table(*_target(sample, dataset))),
             text("## Read the data"),
             code(
-                "import json\nimport tempfile\nfrom pathlib import Path\n\n"
-                "from airflow_automl.local.training.data import channels\n"
-                "from airflow_automl.local.training.data.frame import to_frame\n"
+                "import tempfile\nfrom pathlib import Path\n\nimport pandas as pd\n\n"
+                "from airflow_automl.local.training.data import channels, codec\n"
                 "from airflow_automl.local.training.data.store import Store\n\n"
                 f"INPUTS = {value(inputs)}\n"
                 f"TARGET = {value(dataset.target)}\n\n"
                 "training = channels.resolve(Store(), INPUTS).training\n"
                 'table = training.read(Store(), Path(tempfile.mkdtemp()) / "download")\n'
-                "frame, kinds = to_frame(table, typed=training.content_type == channels.PARQUET)\n"
+                "codecs = {name: codec.decide(name, table[name]) for name in table.column_names}\n"
+                "frame = pd.DataFrame({name: codecs[name].read(table[name]).values for name in codecs})\n"
+                "kinds = {name: str(found.kind) for name, found in codecs.items()}\n"
                 'print(f"{len(frame)} rows, {frame.shape[1]} columns")'
             ),
             text("## A few rows"),
             code("frame.head(10)"),
             text("## Types, missing and distinct values"),
             code(
-                "import pandas as pd\n\n"
                 "overview = pd.DataFrame(\n"
                 '    {"kind": pd.Series(kinds), "missing": frame.isna().mean(), "distinct": frame.nunique()}\n'
                 ")\noverview"
@@ -68,7 +67,7 @@ def build(spec: JobSpec, dataset: TabularDataset) -> Any:
             text("## Numbers"),
             code('numbers = frame.select_dtypes("number")\nnumbers.describe().T if numbers.shape[1] else "no numbers"'),
             text("## The target"),
-            code("frame[TARGET].describe() if kinds[TARGET] == 'float' else frame[TARGET].value_counts().head(20)"),
+            code("frame[TARGET].describe() if kinds[TARGET] == 'number' else frame[TARGET].value_counts().head(20)"),
             text("## What goes with the target\n\nRank correlations with the target (its codes, if it holds classes)."),
             code(
                 "codes = frame[TARGET] if TARGET in numbers else pd.Series(pd.factorize(frame[TARGET], sort=True)[0])\n"
@@ -95,10 +94,11 @@ def findings(sample: pd.DataFrame, dataset: TabularDataset) -> list[str]:
         distinct = values.nunique()
         if distinct <= 1:
             found.append(f"**{escape(feature.name)}** is always the same: nothing can be learned from it.")
-        elif feature.kind is Kind.TEXT and distinct > 0.95 * len(values.dropna()) > 100:
+        elif not (feature.numeric or feature.moment) and distinct > 0.95 * len(values.dropna()) > 100:
             found.append(f"**{escape(feature.name)}** is different in nearly every row: an identifier, or free text.")
-        elif feature.kind is Kind.INTEGER and distinct == len(values) > 100 and values.is_monotonic_increasing:
+        elif feature.numeric and distinct == len(values) > 100 and values.is_monotonic_increasing:
             found.append(f"**{escape(feature.name)}** counts the rows: leave it out if it is an index.")
+    found += [escape(note) for note in dataset.notes]
     duplicates = int(sample.duplicated().sum())
     if duplicates:
         found.append(f"{duplicates} of {len(sample)} rows are exact copies of others.")
@@ -115,7 +115,7 @@ def _columns(sample: pd.DataFrame, dataset: TabularDataset) -> tuple[list[str], 
         values = sample[feature.name]
         top = values.mode()
         middle: object = ""
-        if feature.kind in {Kind.INTEGER, Kind.FLOAT}:
+        if feature.numeric:
             middle = f"{values.min():.4g} … {values.mean():.4g} … {values.max():.4g}" if values.notna().any() else ""
         elif not top.empty:
             middle = f"most often {top.iloc[0]}"

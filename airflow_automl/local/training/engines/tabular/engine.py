@@ -49,6 +49,8 @@ class TabularEngine:
             dataset.objective,
             mode,
         )
+        for failure in dataset.failures:
+            events.partial_failure(failure, "Data")
         trainer = importlib.import_module(_TRAINERS[mode])
         criteria = trainer.completion_criteria(dict(spec.criteria))
         events.resolved(dataset.problem_type, dataset.objective, mode, criteria)

@@ -9,12 +9,13 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from airflow_automl.local.training.data import channels as channelled
-from airflow_automl.local.training.data import columns, types
-from airflow_automl.local.training.data.channels import PARQUET, Channel
+from airflow_automl.local.training.data import columns, target
+from airflow_automl.local.training.data.channels import Channel
+from airflow_automl.local.training.data.codec import Codec, Kind, Refused, Unusable
 from airflow_automl.local.training.data.failures import JobFailure
-from airflow_automl.local.training.data.frame import as_text
 from airflow_automl.local.training.data.store import Store
 from airflow_automl.local.training.engines.classification.samples import Labelled, Samples, arrange
 
@@ -34,14 +35,14 @@ def load(store: Store, request: Mapping[str, Any], folder: Path) -> Samples:
     :raises JobFailure: the data break a rule; the message names the column or object.
     """
     config = request["AutoMLProblemTypeConfig"]["TextClassificationJobConfig"]
-    content, label = str(config["ContentColumn"]), str(config["TargetLabelColumn"])
+    content, label = str(config["ContentColumn"]).strip(), str(config["TargetLabelColumn"]).strip()
     found = channelled.resolve(store, request["AutoMLJobInputDataConfig"])
     table = found.training.read(store, folder / "training")
     columns.require(table.column_names, found.training.uri, {"content": content, "label": label})
     if content == label:
         raise JobFailure(f"The column '{content}' can't be both the content and the label (R72).")
     header = table.column_names
-    notes: list[str] = []
+    notes = list(found.notes)
     training = _labelled(table, found.training, content, label, notes)
     validation = None
     if found.validation is not None:
@@ -53,10 +54,10 @@ def load(store: Store, request: Mapping[str, Any], folder: Path) -> Samples:
 
 
 def _labelled(table: pa.Table, channel: Channel, content: str, label: str, notes: list[str]) -> Labelled:
-    typed = channel.content_type == PARQUET
-    texts, labels = (_strings(table.column(name), name, typed) for name in (content, label))
-    empty = texts.isna() | (texts.str.strip() == "")
-    unlabelled = labels.isna() | (labels.str.strip() == "")
+    texts, labels = (_strings(table.column(name), name) for name in (content, label))
+    empty, unlabelled = texts.isna(), labels.isna()
+    if pa.types.is_string(table.column(label).type):
+        notes.extend(target.trimmed(label, pc.unique(table.column(label)).to_pylist()))
     for mask, name in ((empty, content), (unlabelled, label)):
         if mask.all():
             raise JobFailure(f"The column '{name}' is empty in every row of the {channel.kind} data at {channel.uri}.")
@@ -69,11 +70,9 @@ def _labelled(table: pa.Table, channel: Channel, content: str, label: str, notes
     return Labelled(texts[kept].tolist(), labels[kept].tolist(), channel.uri)
 
 
-def _strings(values: pa.ChunkedArray, name: str, typed: bool) -> pd.Series:
-    """A column as text: CSV as it was written, Parquet as its type says."""
-    if typed:
-        known = types.kind_of(values)
-        if known is None:
-            raise JobFailure(f"The column '{name}' has the Parquet type {values.type}, not text.")
-        values = known[0]
-    return as_text(values.to_pandas())
+def _strings(values: pa.ChunkedArray, name: str) -> pd.Series:
+    """A column as text, missing values as ``None``."""
+    try:
+        return pd.Series(Codec(name, Kind.TEXT).read(values).values)
+    except (Refused, Unusable) as error:
+        raise JobFailure(f"The column '{name}' has the Parquet type {values.type}, not text: {error}.") from error

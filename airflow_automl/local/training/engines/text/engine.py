@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from airflow_automl.local.training.data.frame import Feature
-from airflow_automl.local.training.data.types import Kind
+from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.classification import course
 from airflow_automl.local.training.engines.text import data, minilm
@@ -57,11 +56,11 @@ class TextEngine:
         )
         criteria = course.completion_criteria(spec.criteria)
         events.resolved(None, course.OBJECTIVE, None, criteria)
-        content, label = str(spec.config["ContentColumn"]), str(spec.config["TargetLabelColumn"])
+        content, label = str(spec.config["ContentColumn"]).strip(), str(spec.config["TargetLabelColumn"]).strip()
         problem = course.Problem(
             name="TextClassification",
             engine="text",
-            metadata={"features": [Feature(content, Kind.TEXT).as_json()], "target": label},
+            metadata={"features": [Codec(content, Kind.TEXT).as_json()], "target": label},
             approaches=(Tfidf(), MiniLm()),
             preferred=minilm.NAME,
             teller=TextTeller(),

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from airflow_automl.contract.metrics import DEFAULT_OBJECTIVE, OBJECTIVES
 from airflow_automl.contract.values import MAX_FORECAST_HORIZON
+from airflow_automl.local.training.data import codec as codecs
 from airflow_automl.local.training.data import specification
-from airflow_automl.local.training.data.channels import PARQUET, Channels
+from airflow_automl.local.training.data.channels import Channels
+from airflow_automl.local.training.data.codec import Codec, Refused, Unusable
 from airflow_automl.local.training.data.failures import JobFailure, listing
-from airflow_automl.local.training.data.frame import Feature, convert, kinds_for_roles, to_frame
 from airflow_automl.local.training.data.store import Store
 from airflow_automl.local.training.engines.timeseries.grid import grid
 from airflow_automl.local.training.engines.timeseries.panel import Panel
 from airflow_automl.local.training.engines.timeseries.related import Related
-from airflow_automl.local.training.engines.timeseries.rows import assemble, require_columns
+from airflow_automl.local.training.engines.timeseries.rows import RowReader, assemble, require_columns
 from airflow_automl.local.training.engines.timeseries.settings import Settings
 
-__all__ = ["PROBLEM_TYPE", "Dataset", "load"]
+__all__ = ["PROBLEM_TYPE", "Dataset", "load", "read_related"]
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +39,16 @@ class Dataset:
 
     :param panel: the series.
     :param related: how additional columns become features.
-    :param columns: the additional columns with their kinds.
+    :param columns: the additional columns, and how they are read.
+    :param reader: how the other columns are read.
     :param objective: the metric to minimize.
     :param facts: what was done to the data, for the insights.
     """
 
     panel: Panel
     related: Related
-    columns: tuple[Feature, ...]
+    columns: tuple[Codec, ...]
+    reader: RowReader
     objective: str
     facts: Mapping[str, Any]
 
@@ -74,13 +79,10 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: P
         given = specification.parse(document, uri, table.column_names, settings.reserved, PROBLEM_TYPE)
     else:
         given = specification.FeatureSpecification(tuple(others))
-    frame, kinds = to_frame(table.select(list(given.names)), channel.content_type == PARQUET)
-    frame = frame if given.names else pd.DataFrame(index=range(table.num_rows))
-    columns = kinds_for_roles(given.names, kinds, given.types)
-    for feature in columns:
-        if feature.role != "auto":
-            frame[feature.name] = convert(frame, feature)
-    rows, calendar = assemble(table, settings, _as_numbers(frame, columns), None, log.warning)
+    columns = tuple(_decided(table, name, given.types.get(name, "auto")) for name in given.names)
+    frame = read_related(table, columns, log.warning)
+    reader = RowReader.learn(table, settings)
+    rows, calendar = assemble(table, settings, reader, frame, None, log.warning)
     read = table.num_rows
     del table, frame
     series = grid(rows, settings)
@@ -94,19 +96,44 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: P
     columns = tuple(feature for feature in columns if rows.related[feature.name].notna().any())
     related = Related.learn(rows, series, columns, settings)
     panel = related.panel(rows, series, settings, calendar)
-    return Dataset(panel, related, columns, objective, _facts(panel, related, read, without))
+    return Dataset(panel, related, columns, reader, objective, _facts(panel, related, read, without))
 
 
-def _as_numbers(frame: Any, columns: tuple[Feature, ...]) -> Any:
-    """Moments as seconds, so that they can be averaged and filled in like other numbers."""
-    for feature in columns:
-        values = frame[feature.name]
-        if values.dtype.kind == "M":
+def _decided(table: pa.Table, name: str, role: str) -> Codec:
+    try:
+        return codecs.decide(name, table.column(name), role, log.warning)
+    except Unusable as error:
+        raise JobFailure(
+            f"The column '{name}' can't be used: {error}. Leave it out with a feature specification."
+        ) from error
+
+
+def read_related(table: pa.Table, columns: Sequence[Codec], warn: Callable[[str], None]) -> pd.DataFrame:
+    """Read the additional columns of a channel or of a request.
+
+    Moments become seconds, so that they can be averaged and filled in like other numbers.
+
+    :param table: holds the columns.
+    :param columns: how they are read.
+    :param warn: is told about values that can't be read and count as missing.
+    :raises JobFailure: a value can't be read, and training had no such value.
+    """
+    found: dict[str, Any] = {}
+    for codec in columns:
+        try:
+            reading = codec.read(table.column(codec.name))
+        except (Refused, Unusable) as error:
+            row = f" (row {error.row + 1})" if isinstance(error, Refused) else ""
+            raise JobFailure(f"The column '{codec.name}' can't be read{row}: {error}.") from error
+        if len(reading.lost):
+            first = str(table.column(codec.name)[int(reading.lost[0])].as_py())[:60]
+            warn(f"{len(reading.lost)} values of '{codec.name}' can't be read and count as missing, such as '{first}'")
+        values = reading.values
+        if codec.moment:
             seconds = values.astype("datetime64[s]").astype("int64").astype("float64")
-            frame[feature.name] = seconds.where(values.notna())
-        elif values.dtype.kind in "iu":
-            frame[feature.name] = values.astype("float64")
-    return frame
+            values = np.where(np.isnat(values), np.nan, seconds)
+        found[codec.name] = values
+    return pd.DataFrame(found, index=range(table.num_rows))
 
 
 def _objective(given: str | None) -> str:

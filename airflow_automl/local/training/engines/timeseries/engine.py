@@ -164,6 +164,7 @@ class _Training:
             dataset.panel.calendar,
             dataset.related,
             dataset.columns,
+            dataset.reader,
             trained.weights,
             self._members,
             self._run.spec.threads,

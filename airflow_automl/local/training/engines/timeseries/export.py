@@ -48,6 +48,7 @@ def export(
         "settings": panel.settings.as_json(),
         "calendar": panel.calendar.as_json(),
         "related": dataset.related.as_json(),
+        "reader": dataset.reader.as_json(),
         "columns": [feature.as_json() for feature in dataset.columns],
         # The files are data and open with other versions too; these are noted for whoever looks for a difference.
         "written_with": artifacts.versions(["numpy", "statsforecast", "prophet", "torch"]),

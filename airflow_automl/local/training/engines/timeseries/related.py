@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.failures import JobFailure
-from airflow_automl.local.training.data.frame import Feature
-from airflow_automl.local.training.data.types import Kind
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
 from airflow_automl.local.training.engines.timeseries.grid import Gridded, Rows, fill, spread
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
@@ -72,7 +71,7 @@ class Related:
     countries: tuple[str, ...]
 
     @classmethod
-    def learn(cls, rows: Rows, series: Sequence[Gridded], features: Sequence[Feature], settings: Settings) -> Related:
+    def learn(cls, rows: Rows, series: Sequence[Gridded], features: Sequence[Codec], settings: Settings) -> Related:
         """Learn about the columns.
 
         :param rows: the training data.
@@ -139,12 +138,12 @@ class Related:
         return cls(tuple(columns), tuple(document["countries"]))
 
 
-def _learn(rows: Rows, series: Sequence[Gridded], feature: Feature, settings: Settings) -> Column:
+def _learn(rows: Rows, series: Sequence[Gridded], feature: Codec, settings: Settings) -> Column:
     name = feature.name
     fills = settings.fills.get(name, {})
     values = rows.related[name]
     known = "futurefill" in fills or _known_ahead(rows, series, name, settings)
-    if feature.kind is Kind.TEXT:
+    if not (feature.numeric or feature.moment):
         counts = values.value_counts()
         return Column(name, "category", known, tuple(str(v) for v in counts.index[:MAX_CATEGORIES]))
     wrong = [entry for entry in fills.values() if entry.method == "value" and not is_number(entry.value)]
@@ -152,7 +151,7 @@ def _learn(rows: Rows, series: Sequence[Gridded], feature: Feature, settings: Se
         raise JobFailure(f"The column '{name}' is numeric, but Filling sets it to '{wrong[0].value}'.")
     spread_of = float(values.std()) if values.notna().sum() > 1 else 0.0
     center = float(values.mean()) if values.notna().any() else 0.0
-    kind = "moment" if feature.kind.is_moment else "number"
+    kind = "moment" if feature.moment else "number"
     return Column(name, kind, known, (), center, spread_of if np.isfinite(spread_of) and spread_of > 0 else 1.0)
 
 

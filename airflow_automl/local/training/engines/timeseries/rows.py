@@ -2,27 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from airflow_automl.local.training.data import types
+from airflow_automl.local.training.data import codec as codecs
+from airflow_automl.local.training.data.codec import Codec, Kind, Unusable
 from airflow_automl.local.training.data.failures import JobFailure, listing
-from airflow_automl.local.training.data.frame import as_text
-from airflow_automl.local.training.data.types import Kind
 from airflow_automl.local.training.engines.timeseries import timestamps
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
 from airflow_automl.local.training.engines.timeseries.grid import Rows
 from airflow_automl.local.training.engines.timeseries.settings import Settings
 
-__all__ = ["assemble", "numbers", "require_columns"]
+__all__ = ["RowReader", "assemble", "numbers", "require_columns"]
 
 Array = np.ndarray
 
 _SEPARATOR = "\x1f"
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """How the columns of TimeSeriesConfig are read, decided by the training data.
+
+    :param form: of the timestamps; see :mod:`airflow_automl.local.training.engines.timeseries.timestamps`.
+    :param keys: the item identifier and the grouping columns.
+    """
+
+    form: str
+    keys: tuple[Codec, ...]
+
+    @classmethod
+    def learn(cls, table: pa.Table, settings: Settings) -> RowReader:
+        """Decide it from all rows.
+
+        :raises JobFailure: a timestamp can't be read, or could be two; or a key is of a type that is no text.
+        """
+        form = timestamps.decide(table.column(settings.timestamp), settings.timestamp)
+        keys = []
+        for name in settings.key:
+            try:
+                keys.append(codecs.decide(name, table.column(name), codecs.IDENTIFIER))
+            except Unusable as error:
+                raise JobFailure(f"The column '{name}' can't tell series apart: {error}. Write it as text.") from error
+        return cls(form, tuple(keys))
+
+    def as_json(self) -> dict[str, Any]:
+        """What was decided, for an artefact."""
+        return {"form": self.form, "keys": [key.as_json() for key in self.keys]}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> RowReader:
+        """What :meth:`as_json` wrote."""
+        return cls(document["form"], tuple(Codec.from_json(key) for key in document["keys"]))
 
 
 def require_columns(table: pa.Table, settings: Settings, others: Sequence[str], where: str) -> None:
@@ -47,20 +83,26 @@ def require_columns(table: pa.Table, settings: Settings, others: Sequence[str], 
 
 
 def assemble(
-    table: pa.Table, settings: Settings, related: pd.DataFrame, calendar: Calendar | None, warn: Callable[[str], None]
+    table: pa.Table,
+    settings: Settings,
+    reader: RowReader,
+    related: pd.DataFrame,
+    calendar: Calendar | None,
+    warn: Callable[[str], None],
 ) -> tuple[Rows, Calendar]:
     """Make rows of a table.
 
     :param table: holds the columns of TimeSeriesConfig; from CSV they are text.
     :param settings: what was asked for.
+    :param reader: how they are read.
     :param related: the additional columns, in the same rows.
     :param calendar: the grid; ``None`` to lay it over these rows.
     :param warn: is told about rows that are left out.
     :raises JobFailure: a value can't be read; the message names the column.
     """
-    moments = timestamps.parse(table.column(settings.timestamp), settings.timestamp, settings.frequency)
+    moments = timestamps.parse(table.column(settings.timestamp), settings.timestamp, settings.frequency, reader.form)
     target = numbers(table.column(settings.target), settings.target)
-    keys = [_texts(table.column(name)) for name in settings.key]
+    keys = [pd.Series(key.read(table.column(key.name)).values, dtype=object) for key in reader.keys]
     there = ~np.isnat(moments)
     for column in keys:
         there &= column.notna().to_numpy()
@@ -72,6 +114,10 @@ def assemble(
     if not len(moments):
         raise JobFailure("No row has both a timestamp and an item identifier.")
     codes, names = _codes(keys)
+    copies = int(pd.DataFrame({"code": codes, "moment": moments, "target": target}).duplicated().sum())
+    if copies:
+        how = settings.aggregation
+        warn(f"{copies} rows repeat the item, timestamp and target of another row; each counts ({how} of a step)")
     calendar = calendar or Calendar.over(settings.frequency, moments)
     # The first value of a step is the earliest one, wherever its row stands.
     order = np.argsort(moments, kind="stable")
@@ -90,23 +136,20 @@ def numbers(column: pa.ChunkedArray, name: str) -> Array:
 
     :raises JobFailure: a value is no finite number.
     """
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        values, kind = types.infer(column)
-        # Codes such as 007 are text in other columns; here only a number can be meant.
-        column = values if kind in (Kind.INTEGER, Kind.FLOAT) else column
-    series = column.to_pandas()
-    found: Array = pd.to_numeric(series, errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
-    wrong = np.flatnonzero((~np.isfinite(found)) & series.notna().to_numpy())
-    if len(wrong) or pa.types.is_timestamp(column.type) or pa.types.is_boolean(column.type):
-        example = series.iloc[wrong[0]] if len(wrong) else series.iloc[0]
-        raise JobFailure(f"The target '{name}' must be numeric; it has the value '{str(example)[:60]}'.")
-    return found
-
-
-def _texts(column: pa.ChunkedArray) -> pd.Series:
-    if pa.types.is_dictionary(column.type):
-        column = pc.cast(column, column.type.value_type)
-    return as_text(column.to_pandas())
+    if pa.types.is_timestamp(column.type) or pa.types.is_boolean(column.type):
+        raise JobFailure(f"The target '{name}' must be numeric; it has the value '{column[0].as_py()}'.")
+    # Codes such as 007 are text in other columns; here only a number can be meant.
+    try:
+        reading = Codec(name, Kind.NUMBER, "numeric").read(column)
+    except Unusable as error:
+        raise JobFailure(f"The target '{name}' must be numeric: {error}.") from error
+    if len(reading.lost):
+        row = int(reading.lost[0])
+        raise JobFailure(
+            f"The target '{name}' must be numeric; it has the value '{str(column[row].as_py())[:60]}' (row {row + 1}; "
+            f"{len(reading.lost)} rows have no number): leave the cell empty where no value is known."
+        )
+    return reading.values
 
 
 def _codes(columns: Sequence[pd.Series]) -> tuple[Array, list[tuple[str, ...]]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,22 +11,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
 
 from airflow_automl.local.models import payloads
-from airflow_automl.local.training.data import types
+from airflow_automl.local.training.data import codec as codecs
+from airflow_automl.local.training.data.codec import Codec, Refused
+from airflow_automl.local.training.data.csv_file import locate, names_of
 from airflow_automl.local.training.data.failures import JobFailure, listing
-from airflow_automl.local.training.data.frame import Feature, as_moments, as_text
-from airflow_automl.local.training.data.types import Kind
 from airflow_automl.local.training.engines.timeseries import naive
 from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster
 from airflow_automl.local.training.engines.timeseries.algorithms.catalog import forecaster
+from airflow_automl.local.training.engines.timeseries.dataset import read_related
 from airflow_automl.local.training.engines.timeseries.ensemble import blend
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
 from airflow_automl.local.training.engines.timeseries.grid import grid
 from airflow_automl.local.training.engines.timeseries.panel import Panel
 from airflow_automl.local.training.engines.timeseries.related import Related
-from airflow_automl.local.training.engines.timeseries.rows import assemble, require_columns
+from airflow_automl.local.training.engines.timeseries.rows import RowReader, assemble, require_columns
 from airflow_automl.local.training.engines.timeseries.settings import Settings
 
 __all__ = ["MIN_HISTORY", "ForecastModel", "load_model", "tabulate"]
@@ -46,7 +44,8 @@ class ForecastModel:
     :param settings: what the job was asked for.
     :param calendar: the grid.
     :param related: how additional columns become features.
-    :param columns: the additional columns.
+    :param columns: the additional columns, and how they are read.
+    :param reader: how the other columns are read.
     :param weights: algorithm → its share in the forecast.
     :param members: algorithm → the trained one.
     :param threads: how many threads a forecast may use.
@@ -55,7 +54,8 @@ class ForecastModel:
     settings: Settings
     calendar: Calendar
     related: Related
-    columns: tuple[Feature, ...]
+    columns: tuple[Codec, ...]
+    reader: RowReader
     weights: Mapping[str, float]
     members: Mapping[str, Forecaster]
     threads: int = 1
@@ -77,7 +77,7 @@ class ForecastModel:
         :return: a row for each series and step: the key's columns, the timestamp, a column for each quantile, ``mean``.
         :raises JobFailure: the rows can't be read; the message names the column or the series.
         """
-        table = history if isinstance(history, pa.Table) else pa.Table.from_pandas(history, preserve_index=False)
+        table = history if isinstance(history, pa.Table) else _of_frame(history)
         panel = self.read(table)
         return tabulate(panel, self.of(panel))
 
@@ -86,12 +86,14 @@ class ForecastModel:
 
         :raises JobFailure: they can't be read, or a series is too short.
         """
-        require_columns(table, self.settings, [feature.name for feature in self.columns], "the request")
-        related = pd.DataFrame(
-            {feature.name: _column(table.column(feature.name), feature) for feature in self.columns},
-            index=range(table.num_rows),
-        )
-        rows, calendar = assemble(table, self.settings, related, self.calendar, log.info)
+        others = [codec.name for codec in self.columns]
+        wanted = [*self.settings.reserved, *others]
+        order, missing = locate(table.column_names, wanted)
+        if not missing:
+            table = pa.table([table.column(place) for place in order], names=wanted)
+        require_columns(table, self.settings, others, "the request")
+        related = read_related(table, self.columns, log.info)
+        rows, calendar = assemble(table, self.settings, self.reader, related, self.calendar, log.info)
         series = grid(rows, self.settings)
         counts = {entry.code: int((~entry.filled).sum()) for entry in series}
         short = [code for code in range(len(rows.keys)) if counts.get(code, 0) < MIN_HISTORY]
@@ -148,7 +150,8 @@ def load_model(
         settings,
         Calendar.from_json(metadata["calendar"]),
         Related.from_json(metadata["related"]),
-        tuple(Feature.from_json(entry) for entry in metadata["columns"]),
+        tuple(Codec.from_json(entry) for entry in metadata["columns"]),
+        RowReader.from_json(metadata["reader"]),
         weights,
         {name: forecaster(name).load(folder / name, dict(metadata)) for name in weights},
         threads,
@@ -166,47 +169,17 @@ def _require_csv(content_type: str | None, accept: str | None) -> None:
 
 def _table(body: bytes) -> pa.Table:
     """Read CSV with a header; all columns are text."""
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise payloads.PayloadError(f"The body is not UTF-8 text (byte offset {error.start}).") from error
-    if not text.strip():
-        raise payloads.PayloadError("The body is empty: send CSV with a header and the recent history.")
-    try:
-        header = [name.strip() for name in next(csv.reader(io.StringIO(text, newline="")))]
-    except csv.Error as error:
-        raise payloads.PayloadError(f"The body is not CSV: {error}.") from error
-    twice = [name for name in header if header.count(name) > 1]
+    table = payloads.csv_table(body)
+    names = names_of([column[0].as_py() for column in table.columns])
+    twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise payloads.PayloadError(f"The header has the column '{twice[0]}' more than once.")
+    return table.slice(1).rename_columns(names)
+
+
+def _of_frame(frame: pd.DataFrame) -> pa.Table:
     try:
-        return pa.csv.read_csv(
-            pa.BufferReader(text.encode()),
-            read_options=pa.csv.ReadOptions(use_threads=False, column_names=header, skip_rows=1),
-            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-            convert_options=pa.csv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.string()),
-                null_values=types.NULLS,
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise payloads.PayloadError(f"The body is not a CSV table with the columns of its header: {error}.") from error
-
-
-def _column(values: pa.ChunkedArray, feature: Feature) -> pd.Series:
-    """An additional column with the kind that it had in training."""
-    series = values.to_pandas()
-    if feature.kind is Kind.TEXT:
-        return as_text(series)
-    if feature.kind.is_moment:
-        moments = as_moments(series, feature.kind, errors="coerce")
-        converted = moments.astype("datetime64[s]").astype("int64").astype("float64").where(moments.notna())
-    else:
-        converted = pd.to_numeric(series, errors="coerce").astype("float64")
-    wrong = series[converted.isna() & series.notna()]
-    if len(wrong):
-        what = "a date" if feature.kind.is_moment else "a number"
-        raise JobFailure(f"The column '{feature.name}' takes {what}, not '{str(wrong.iloc[0])[:60]}'.")
-    return converted
+        columns = [codecs.arrow(frame.iloc[:, place]) for place in range(frame.shape[1])]
+    except Refused as error:
+        raise JobFailure(f"Row {error.row + 1}: {error}.") from error
+    return pa.table(columns, names=names_of(frame.columns))

@@ -64,19 +64,19 @@ class Settings:
         """
         series = config["TimeSeriesConfig"]
         transformations = config.get("Transformations") or {}
-        target = str(series["TargetAttributeName"])
+        target = str(series["TargetAttributeName"]).strip()
         quantiles = config.get("ForecastQuantiles") or DEFAULT_QUANTILES
         countries = [entry.get("CountryCode") for entry in config.get("HolidayConfig") or ()]
         found = cls(
             target=target,
-            timestamp=str(series["TimestampAttributeName"]),
-            item=str(series["ItemIdentifierAttributeName"]),
-            grouping=tuple(dict.fromkeys(series.get("GroupingAttributeNames") or ())),
+            timestamp=str(series["TimestampAttributeName"]).strip(),
+            item=str(series["ItemIdentifierAttributeName"]).strip(),
+            grouping=tuple(dict.fromkeys(name.strip() for name in series.get("GroupingAttributeNames") or ())),
             horizon=int(config["ForecastHorizon"]),
             frequency=Frequency.parse(str(config["ForecastFrequency"])),
             quantiles=tuple(sorted({int(str(name).removeprefix("p")) for name in quantiles})),
             fills={
-                column: _fills(column, given, column == target)
+                column.strip(): _fills(column, given, column.strip() == target)
                 for column, given in (transformations.get("Filling") or {}).items()
             },
             aggregation=_aggregation(transformations.get("Aggregation") or {}, target),
@@ -163,7 +163,7 @@ def is_number(text: str | None) -> bool:
 
 
 def _aggregation(given: Mapping[str, str], target: str) -> str:
-    found = given.get(target, DEFAULT_AGGREGATION)
+    found = {column.strip(): how for column, how in given.items()}.get(target, DEFAULT_AGGREGATION)
     if found not in _AGGREGATIONS:
         raise JobFailure(f"Aggregation of '{target}' is '{found}'; it must be one of {listing(_AGGREGATIONS)}.")
     return found

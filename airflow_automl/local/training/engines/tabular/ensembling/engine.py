@@ -19,7 +19,7 @@ from airflow_automl.local.training.engines.tabular import crossing
 from airflow_automl.local.training.engines.tabular.ensembling import measure
 from airflow_automl.local.training.engines.tabular.ensembling import plan as planning
 from airflow_automl.local.training.engines.tabular.ensembling.export import Exporter
-from airflow_automl.local.training.engines.tabular.ensembling.model import prepare
+from airflow_automl.local.training.engines.tabular.ensembling.model import TARGET, WEIGHT, prepare
 
 __all__ = ["completion_criteria", "fit", "run", "train"]
 
@@ -147,11 +147,11 @@ def fit(dataset: TabularDataset, plan: planning.Plan, path: str, callbacks: list
     from autogluon.tabular import TabularPredictor
 
     predictor = TabularPredictor(
-        label=dataset.target,
+        label=TARGET,
         problem_type=_PROBLEMS[dataset.problem_type],
         eval_metric=planning.metric_for(dataset.objective, dataset.problem_type),
         path=path,
-        sample_weight=dataset.weight,
+        sample_weight=None if dataset.weight is None else WEIGHT,
         weight_evaluation=dataset.weight is not None,
         positive_class=dataset.labels[1] if dataset.problem_type == BINARY else None,
         # A rare class is a class: AutoGluon would drop its rows.
@@ -160,20 +160,18 @@ def fit(dataset: TabularDataset, plan: planning.Plan, path: str, callbacks: list
     )
     options = dict(plan.fit)
     crossed = dataset.train is dataset.validation
-    text = [feature.name for feature in dataset.features if feature.role == "text"]
+    text = [f"c{place}" for place, feature in enumerate(dataset.features) if feature.role == "text"]
+    others = (dataset.target, dataset.weight)
+    train = prepare(dataset.train, dataset.features, others)
     if text:
-        options["feature_metadata"] = _text_features(dataset, text)
+        from autogluon.tabular import FeatureMetadata
+
+        inferred = FeatureMetadata.from_df(prepare(dataset.train, dataset.features))
+        options["feature_metadata"] = inferred.add_special_types({name: ["text"] for name in text})
     return predictor.fit(
-        train_data=prepare(dataset.train, dataset.features),
-        tuning_data=None if crossed else prepare(dataset.validation, dataset.features),
+        train_data=train,
+        tuning_data=None if crossed else prepare(dataset.validation, dataset.features, others),
         hyperparameters=dict(plan.hyperparameters),
         callbacks=callbacks,
         **options,
     )
-
-
-def _text_features(dataset: TabularDataset, text: list[str]) -> Any:
-    from autogluon.tabular import FeatureMetadata
-
-    inferred = FeatureMetadata.from_df(prepare(dataset.train[dataset.columns], dataset.features))
-    return inferred.add_special_types({name: ["text"] for name in text})

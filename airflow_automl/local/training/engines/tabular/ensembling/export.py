@@ -82,6 +82,7 @@ class Exporter:
             "objective": dataset.objective,
             "target": dataset.target,
             "features": [feature.as_json() for feature in dataset.features],
+            "escaped": dataset.escaped,
             "labels": list(dataset.labels),
         }
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="export")

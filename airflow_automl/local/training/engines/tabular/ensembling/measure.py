@@ -51,7 +51,7 @@ def measure(
     sample = dataset.train
     if len(sample) > TRAIN_SAMPLE:
         sample = sample.iloc[np.sort(np.random.default_rng(SEED).choice(len(sample), TRAIN_SAMPLE, replace=False))]
-    rows = prepare(sample[dataset.columns], dataset.features)
+    rows = prepare(sample, dataset.features)
     transformed = predictor.transform_features(rows)
     truth, weights = sample[dataset.target].to_numpy(), dataset.weights(sample)
     until = time.monotonic() + budget.share(60.0)

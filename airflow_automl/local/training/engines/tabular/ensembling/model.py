@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 
 from airflow_automl.local.models.artifacts import answer_of
-from airflow_automl.local.training.data.frame import Feature
+from airflow_automl.local.training.data.codec import Codec
 
-__all__ = ["AutoGluonStage", "distributions", "load_stage", "prepare"]
+__all__ = ["TARGET", "WEIGHT", "AutoGluonStage", "distributions", "load_stage", "prepare"]
+
+TARGET, WEIGHT = "target", "weight"
+"""The columns that are no features, as AutoGluon knows them."""
 
 _LIBRARIES = {
     "LightGBM": "lightgbm",
@@ -35,14 +38,18 @@ def distributions(models: Sequence[str]) -> list[str]:
     ]
 
 
-def prepare(frame: pd.DataFrame, features: Sequence[Feature]) -> pd.DataFrame:
-    """Give the columns that a feature specification calls categorical AutoGluon's type for it.
+def prepare(frame: pd.DataFrame, features: Sequence[Codec], others: Sequence[str | None] = ()) -> pd.DataFrame:
+    """Rows as AutoGluon takes them: with names that every algorithm takes, and categories typed as such.
 
-    :param frame: the features, typed by their kind.
+    :param frame: the features as their codecs read them, and the other columns.
     :param features: what they are.
+    :param others: names of the target and of the weights, if they are to be in it.
     """
-    roles = [feature.name for feature in features if feature.role == "categorical"]
-    return frame.astype(dict.fromkeys(roles, "category")) if roles else frame
+    columns = {feature.name: f"c{place}" for place, feature in enumerate(features)}
+    columns |= {name: new for name, new in zip(others, (TARGET, WEIGHT), strict=False) if name is not None}
+    rows = frame[list(columns)].rename(columns=columns)
+    roles = [columns[feature.name] for feature in features if feature.role == "categorical"]
+    return rows.astype(dict.fromkeys(roles, "category")) if roles else rows
 
 
 class AutoGluonStage:
@@ -57,14 +64,14 @@ class AutoGluonStage:
 
         self._predictor = TabularPredictor.load(str(folder), verbosity=0)
         self._predictor.persist(models=[metadata["model"]], with_ancestors=True, max_memory=None)
-        self._features = [Feature.from_json(entry) for entry in metadata["features"]]
+        self._features = [Codec.from_json(entry) for entry in metadata["features"]]
         self._model = metadata["model"]
         self._labels = list(metadata["labels"])
         self._threshold = float(metadata["threshold"])
 
     def __call__(self, value: pd.DataFrame) -> dict[str, Any]:
         """See :class:`airflow_automl.local.models.artifacts.Stage`."""
-        frame = prepare(value[[feature.name for feature in self._features]], self._features)
+        frame = prepare(value, self._features)
         if not self._labels:
             scores = self._predictor.predict(frame, model=self._model, as_pandas=False)
         else:

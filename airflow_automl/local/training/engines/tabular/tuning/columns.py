@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from airflow_automl.local.training.data.frame import Feature
-from airflow_automl.local.training.data.types import Kind
+from airflow_automl.local.training.data.codec import Codec
 
 __all__ = ["CATEGORICAL", "DATETIME", "NUMERIC", "SEQUENCE", "TEXT", "Column", "numbers", "strings"]
 
@@ -55,11 +54,11 @@ class Column:
     :param role: ``numeric``, ``categorical``, ``text``, ``datetime`` or ``sequence`` (never ``auto``).
     """
 
-    feature: Feature
+    feature: Codec
     role: str
 
     @classmethod
-    def judge(cls, feature: Feature, values: pd.Series) -> Column:
+    def judge(cls, feature: Codec, values: pd.Series) -> Column:
         """Settle the role of a feature that was given none.
 
         :param feature: the feature.
@@ -70,9 +69,9 @@ class Column:
             return cls(feature, TEXT)
         if feature.role != "auto":
             return cls(feature, feature.role)
-        if feature.kind in {Kind.INTEGER, Kind.FLOAT}:
+        if feature.numeric:
             return cls(feature, NUMERIC)
-        if feature.kind.is_moment:
+        if feature.moment:
             return cls(feature, DATETIME)
         return cls(feature, TEXT if _is_text(values) else CATEGORICAL)
 
@@ -88,7 +87,7 @@ class Column:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Column:
         """The column that :meth:`as_json` wrote."""
-        return cls(Feature.from_json(document["feature"]), document["role"])
+        return cls(Codec.from_json(document["feature"]), document["role"])
 
 
 def _is_text(values: pd.Series) -> bool:
@@ -122,11 +121,10 @@ def numbers(column: Column, values: pd.Series) -> np.ndarray:
     :return: an array of shape (rows, parts), 32-bit floats.
     """
     if column.role == NUMERIC:
-        plain = pd.to_numeric(values, errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
         with np.errstate(over="ignore"):
-            found: np.ndarray = np.asarray(plain, dtype="float32")
-        found[~np.isfinite(found)] = np.nan
-        return found.reshape(-1, 1)
+            found: np.ndarray = values.to_numpy(dtype="float32")
+        # What is too large for 32 bits counts as missing, at training as at serving.
+        return np.where(np.isfinite(found), found, np.float32("nan")).reshape(-1, 1)
     if column.role == DATETIME:
         return _moments(values)
     if column.role == TEXT:
@@ -139,8 +137,7 @@ def numbers(column: Column, values: pd.Series) -> np.ndarray:
     return np.empty((len(values), 0), dtype="float32")
 
 
-def _moments(values: pd.Series) -> np.ndarray:
-    moments = values if pd.api.types.is_datetime64_dtype(values.dtype) else pd.to_datetime(values, errors="coerce")
+def _moments(moments: pd.Series) -> np.ndarray:
     parts = moments.dt
     seconds = parts.hour * 3600 + parts.minute * 60 + parts.second
     day_number = (moments - pd.Timestamp(0)).dt.total_seconds() / _DAY

@@ -131,6 +131,7 @@ class Exporter:
             "objective": data.objective,
             "target": data.target,
             "features": [feature.as_json() for feature in data.features],
+            "escaped": data.escaped,
             "labels": list(data.labels),
             "written_with": self._written_with,
             "job": self._run.spec.name,

@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.failures import JobFailure
-from airflow_automl.local.training.data.frame import Feature
 from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.engines.tabular.tuning import columns
 from airflow_automl.local.training.engines.tabular.tuning.columns import Column
@@ -81,7 +81,7 @@ class FeatureTransformer:
     scalers: dict[str, Scaler]
 
     @classmethod
-    def fit(cls, frame: pd.DataFrame, features: Sequence[Feature]) -> FeatureTransformer:
+    def fit(cls, frame: pd.DataFrame, features: Sequence[Codec]) -> FeatureTransformer:
         """Learn from training rows.
 
         :param frame: has the features.

@@ -1,0 +1,468 @@
+"""How a column is read: decided once, from all values of the training data, and kept in the model's artefact.
+
+Every value that a model ever sees goes through :meth:`Codec.read`: training and validation rows, requests in CSV and
+JSON, batch transform, the loader's frames and the history of forecasts. So what training reads and what serving reads
+cannot differ.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import math
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_automl.local.training.data import moments
+
+__all__ = [
+    "EXACT",
+    "IDENTIFIER",
+    "NULLS",
+    "NUMERIC_NULLS",
+    "Codec",
+    "Kind",
+    "Reading",
+    "Refused",
+    "Unusable",
+    "arrow",
+    "decide",
+    "spelled",
+    "unite",
+]
+
+NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "NULL", "<NA>"))
+"""Marks of a missing value in every column, quoted or not, with or without blanks around them."""
+
+NUMERIC_NULLS = frozenset(("None", "none", "NONE", "Null", "?", "-", "."))
+"""Marks of a missing value in columns of numbers and of moments; in a text column these are values like any other."""
+
+IDENTIFIER = "identifier"
+"""The role of a column that tells series apart: everything in it is a name, and only an empty cell is missing."""
+
+EXACT = 2**53
+"""From here on, a float does not hold every whole number."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", re.ASCII)
+_LEADING_ZERO = re.compile(r"[+-]?0\d", re.ASCII)
+_NAMED_MONTH = re.compile(r"(?=.*[A-Za-z]{3})(?=.*\d{4}).*")
+_FIRST, _LAST = (np.datetime64(day, "us") for day in ("1677-09-22", "2262-04-11"))
+_FEW = 256
+
+
+class Kind(StrEnum):
+    """What the values of a column are."""
+
+    NUMBER = "number"
+    MOMENT = "moment"
+    BOOLEAN = "boolean"
+    TEXT = "text"
+
+
+class Refused(ValueError):
+    """A value that its column can't have.
+
+    :param row: its position, from 0.
+    :param message: what the column takes, and what was found.
+    """
+
+    def __init__(self, row: int, message: str) -> None:
+        self.row = row
+        super().__init__(message)
+
+
+class Unusable(ValueError):
+    """A column of a type that cannot be learned from."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Values as a model takes them.
+
+    :param values: 64-bit floats, ``datetime64[ns]``, or strings with ``None`` where one is missing.
+    :param lost: positions of values that are there but can't be read, and so count as missing.
+    """
+
+    values: np.ndarray
+    lost: np.ndarray
+
+
+@dataclass(frozen=True)
+class Codec:
+    """One column that a model learns from, and how its values are read.
+
+    :param name: the column.
+    :param kind: what its values are.
+    :param role: what the feature specification calls it (``numeric``, ``categorical``, ``text``, ``datetime``,
+        ``sequence``), or ``auto``: then the engine decides.
+    :param spelled: numbers and moments are names here, each with one spelling: ``1.0`` and ``1`` are the same.
+    :param order: the order of day, month and year of moments; see :mod:`~airflow_automl.local.training.data.moments`.
+    :param truths: how false and true are written; ``None`` if the training data has neither.
+    :param digits: how many digits a code has: 0 if that differs, ``None`` if the texts are not codes.
+    """
+
+    name: str
+    kind: Kind
+    role: str = "auto"
+    spelled: bool = False
+    order: str = "ymd"
+    truths: tuple[str, str] | None = None
+    digits: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The codec as a model artefact keeps it: what differs from the defaults."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        return {name: value for name, value in dataclasses.asdict(self).items() if value != defaults[name]}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Codec:
+        """The codec that :meth:`as_json` wrote."""
+        truths = document.get("truths")
+        return cls(**{**document, "kind": Kind(document["kind"]), "truths": tuple(truths) if truths else None})
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the values are floats."""
+        return self.kind is Kind.NUMBER and not self.spelled
+
+    @property
+    def moment(self) -> bool:
+        """Whether the values are ``datetime64[ns]``."""
+        return self.kind is Kind.MOMENT and not self.spelled
+
+    def read(self, values: pa.ChunkedArray) -> Reading:
+        """Read values from anywhere.
+
+        :param values: of any Arrow type; text is what CSV has.
+        :raises Refused: a value can't be read, and the feature specification did not ask for this kind: then the
+            training data has no such value.
+        """
+        values = _plain(values)
+        if self.numeric and (pa.types.is_primitive(values.type) and not pa.types.is_timestamp(values.type)):
+            return self._floats(values.cast(pa.float64(), safe=False))
+        if self.moment and pa.types.is_timestamp(values.type):
+            return self._moments(values)
+        distinct, indices = _distinct(values)
+        junk: list[int] = []
+        out_of_range: list[int] = []
+        found: list[Any] = []
+        read = self._reader(values.type)
+        for position, value in enumerate(distinct):
+            entry = None if value is None else read(value)
+            if entry is _JUNK or entry is _OUT_OF_RANGE:
+                (junk if entry is _JUNK else out_of_range).append(position)
+                entry = None
+            found.append(entry)
+        if junk and (self.role not in ("numeric", "datetime") or self.spelled):
+            row = junk[0] if indices is None else int(np.flatnonzero(np.isin(indices, junk))[0])
+            raise Refused(row, f"the column '{self.name}' takes {self._takes}, not '{str(distinct[junk[0]])[:60]}'")
+        lost = np.array(sorted(junk + out_of_range), dtype="int64")
+        if self.numeric:
+            result = np.array([math.nan if entry is None else entry for entry in found], dtype="float64")
+        elif self.moment:
+            result = np.array(found, dtype="datetime64[us]").astype("datetime64[ns]")
+        else:
+            result = np.empty(len(found), dtype=object)
+            result[:] = found
+        if indices is None:
+            return Reading(result, lost)
+        return Reading(result[indices], np.flatnonzero(np.isin(indices, lost)) if len(lost) else lost)
+
+    def _floats(self, values: pa.ChunkedArray) -> Reading:
+        found: np.ndarray = values.to_numpy()
+        infinite = np.isinf(found)
+        lost = np.flatnonzero(infinite)
+        return Reading(np.where(infinite, np.nan, found) if len(lost) else found, lost)
+
+    def _moments(self, values: pa.ChunkedArray) -> Reading:
+        found: np.ndarray = values.cast(pa.timestamp("us"), safe=False).to_numpy()
+        outside = (found < _FIRST) | (found > _LAST)
+        if outside.any():
+            found = np.where(outside, np.datetime64("NaT", "us"), found)
+        return Reading(found.astype("datetime64[ns]"), np.flatnonzero(outside))
+
+    @property
+    def _takes(self) -> str:
+        return {Kind.NUMBER: "a number", Kind.MOMENT: "a date"}.get(self.kind, "a text") if not self.spelled else "text"
+
+    def _reader(self, kind: pa.DataType) -> Callable[[Any], Any]:
+        """What reads a value of an Arrow type."""
+        if self.numeric:
+            return self._number if pa.types.is_string(kind) else _as_number
+        if self.moment:
+            return self._moment if pa.types.is_string(kind) else _no_moment
+        return self._name if pa.types.is_string(kind) else self._spell
+
+    def _number(self, text: str) -> Any:
+        text = text.strip()
+        if text in NULLS or text in NUMERIC_NULLS:
+            return None
+        if _NUMBER.fullmatch(text):
+            value = float(text)
+            return value if math.isfinite(value) else _OUT_OF_RANGE
+        if _INFINITE.fullmatch(text):
+            return _OUT_OF_RANGE
+        if self.role == "numeric" and _GROUPED.fullmatch(text):
+            return float(text.replace(",", ""))
+        if self.truths and text.lower() in _TRUTHS:
+            return float(_TRUTHS.index(text.lower()))
+        return _JUNK
+
+    def _moment(self, text: str) -> Any:
+        text = text.strip()
+        if text in NULLS or text in NUMERIC_NULLS:
+            return None
+        value = moments.read(text, self.order)
+        if value is None and self.role == "datetime" and _NAMED_MONTH.fullmatch(text):
+            read = pd.to_datetime(text, format="mixed", dayfirst=self.order == "dmy", utc=True, errors="coerce")
+            value = None if pd.isna(read) else read.tz_localize(None).to_pydatetime(warn=False)
+        if value is None:
+            return _JUNK
+        return value if _FIRST <= np.datetime64(value, "us") <= _LAST else _OUT_OF_RANGE
+
+    def _name(self, text: str) -> str | None:
+        """A text as the name of a category, or as a text to learn from."""
+        text = text.strip()
+        if not text or (text in NULLS and self.role != IDENTIFIER):
+            return None
+        if self.kind is Kind.BOOLEAN and text.lower() in _TRUTHS:
+            return self._truth(text.lower() == "true")
+        if self.kind is Kind.NUMBER:
+            value = self._number(text)
+            return text if value is _JUNK else None if value is None or value is _OUT_OF_RANGE else spelled(value)
+        if self.kind is Kind.MOMENT:
+            if text in NUMERIC_NULLS:
+                return None
+            moment = moments.read(text, self.order)
+            return text if moment is None else moments.as_written(moment)
+        return text
+
+    def _spell(self, value: Any) -> Any:
+        """A value that is no text, written as the training data writes it."""
+        if isinstance(value, bool):
+            return spelled(float(value)) if self.kind is Kind.NUMBER else self._truth(value)
+        if isinstance(value, dt.datetime):
+            return moments.as_written(value)
+        if isinstance(value, dt.date):
+            return value.isoformat()
+        if not isinstance(value, int | float):
+            return self._name(str(value))
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        if self.kind is Kind.BOOLEAN and value in (0, 1):
+            return self._truth(bool(value))
+        if self.kind is Kind.NUMBER:
+            return spelled(float(value))
+        if self.digits is None:
+            return str(value)
+        if isinstance(value, float):
+            if not value.is_integer() or abs(value) >= EXACT:
+                # Digits are lost: no code can be told from it.
+                return _JUNK
+            value = int(value)
+        return str(value).zfill(self.digits)
+
+    def _truth(self, value: bool) -> str:
+        return (self.truths or ("False", "True"))[value]
+
+
+_TRUTHS = ("false", "true")
+_JUNK, _OUT_OF_RANGE = object(), object()
+
+
+def _as_number(value: Any) -> Any:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return _JUNK
+
+
+def _no_moment(value: Any) -> Any:
+    return _JUNK
+
+
+def spelled(value: float) -> str:
+    """The one spelling of a number that serves as a name."""
+    return str(int(value)) if value.is_integer() and abs(value) < EXACT else repr(value)
+
+
+def decide(
+    name: str, values: pa.ChunkedArray, role: str = "auto", warn: Callable[[str], None] = lambda note: None
+) -> Codec:
+    """Decide how a column is read.
+
+    :param name: the column.
+    :param values: all of its values that training sees.
+    :param role: what the feature specification calls it.
+    :param warn: is told what a person should know about the column.
+    :raises Unusable: the column is nested, binary or of another type that can't be learned from.
+    """
+    values = _plain(values)
+    kind = values.type
+    if pa.types.is_string(kind):
+        distinct, _ = _distinct(values)
+        texts = {text.strip() for text in distinct if text is not None} - NULLS
+        codec = _of_texts(name, texts, role, warn)
+    elif pa.types.is_boolean(kind):
+        codec = Codec(name, Kind.BOOLEAN, truths=("False", "True"))
+    elif pa.types.is_timestamp(kind):
+        codec = Codec(name, Kind.MOMENT)
+    elif pa.types.is_integer(kind) and _exceeds(values):
+        codec = Codec(name, Kind.TEXT, digits=0)
+    else:
+        codec = Codec(name, Kind.NUMBER)
+    if role == "auto":
+        return codec
+    if role == IDENTIFIER:
+        digits = 0 if codec.kind is Kind.NUMBER and _whole(values) else codec.digits
+        return dataclasses.replace(codec, role=role, kind=Kind.TEXT, digits=digits)
+    wanted = {"numeric": Kind.NUMBER, "datetime": Kind.MOMENT}.get(role)
+    return dataclasses.replace(codec, role=role, kind=wanted or codec.kind, spelled=wanted is None)
+
+
+def _whole(values: pa.ChunkedArray) -> bool:
+    """Whether all values of a column of numbers are whole."""
+    if pa.types.is_string(values.type):
+        return all(text is None or text.strip().isdigit() for text in _distinct(values)[0])
+    numbers = values.cast(pa.float64(), safe=False).drop_null()
+    return bool(pc.all(pc.equal(pc.floor(numbers), numbers)).as_py())
+
+
+def _exceeds(values: pa.ChunkedArray) -> bool:
+    bounds = pc.min_max(values)
+    low, high = bounds["min"].as_py(), bounds["max"].as_py()
+    return low is not None and (high >= EXACT or low <= -EXACT)
+
+
+def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str], None]) -> Codec:
+    """The codec of texts, which are trimmed, distinct, and not marks of a missing value."""
+    truths = {text.lower(): text for text in sorted(texts) if text.lower() in _TRUTHS}
+    spelling = (truths.get("false", "False"), truths.get("true", "True")) if truths else None
+    filled = [text for text in texts if text not in NUMERIC_NULLS and not _INFINITE.fullmatch(text)]
+    if not texts:
+        return Codec(name, Kind.NUMBER)
+    if filled and all(map(_NUMBER.fullmatch, filled)):
+        if not any(map(_is_code, filled)):
+            return Codec(name, Kind.NUMBER)
+        lengths = {len(text) for text in filled} if all(map(str.isdigit, filled)) else None
+        return Codec(name, Kind.TEXT, digits=None if lengths is None else lengths.pop() if len(lengths) == 1 else 0)
+    if role == "datetime":
+        return Codec(name, Kind.MOMENT, order=moments.most_readable(filled))
+    order = moments.order_of(filled) if filled else None
+    if order is not None:
+        if order != "ymd" and moments.ambiguous(filled):
+            first = "month" if order == "mdy" else "day"
+            warn(f"The dates of '{name}' fit with the day and with the month first; the {first} is taken to be first.")
+        return Codec(name, Kind.MOMENT, order=order)
+    if texts and {text.lower() for text in texts} <= set(_TRUTHS):
+        return Codec(name, Kind.BOOLEAN, truths=spelling)
+    _tell_about_words(name, filled, role, warn)
+    return Codec(name, Kind.TEXT, truths=spelling)
+
+
+def _is_code(text: str) -> bool:
+    """Numbers don't start with a zero that is followed by a digit, and a float would lose digits of long ones."""
+    return bool(_LEADING_ZERO.match(text)) or (
+        len(text) > 15 and text.lstrip("+-").isdigit() and abs(int(text)) >= EXACT
+    )
+
+
+def _tell_about_words(name: str, filled: Sequence[str], role: str, warn: Callable[[str], None]) -> None:
+    words = [text for text in filled[:10_000] if not _NUMBER.fullmatch(text)]
+    if role == "auto" and len(words) * 20 < len(filled[:10_000]):
+        shown = ", ".join(f"'{text[:60]}'" for text in sorted(words)[:3])
+        warn(f"Nearly all values of '{name}' are numbers, but {shown} is not: the column is read as text.")
+
+
+def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Values in one of the types that a codec knows."""
+    kind = values.type
+    if isinstance(kind, pa.ExtensionType):
+        return _plain(values.cast(kind.storage_type))
+    if pa.types.is_dictionary(kind):
+        return _plain(values.cast(kind.value_type))
+    if pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        return values
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return values.cast(pa.string())
+    if pa.types.is_null(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return values.cast(pa.float64())
+    if pa.types.is_timestamp(kind):
+        return values.cast(pa.timestamp("us", kind.tz), safe=False).cast(pa.timestamp("us"))
+    if pa.types.is_date(kind):
+        return values.cast(pa.timestamp("us"))
+    raise Unusable(f"the type {kind} can't be learned from")
+
+
+def _distinct(values: pa.ChunkedArray) -> tuple[list[Any], np.ndarray | None]:
+    """The distinct values and the position of each row's among them; few values as they are."""
+    if len(values) <= _FEW:
+        return values.to_pylist(), None
+    encoded = values.combine_chunks().dictionary_encode()
+    found = [*encoded.dictionary.to_pylist(), None]
+    return found, encoded.indices.fill_null(len(found) - 1).to_numpy(zero_copy_only=False)
+
+
+def arrow(values: Iterable[Any]) -> pa.ChunkedArray:
+    """Values of a request or of a frame's column as Arrow has them; of differing types, each as text.
+
+    :param values: a list, or a column of a frame.
+    :raises Refused: a value is a list or an object.
+    """
+    try:
+        found = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, pa.ArrowNotImplementedError):
+        found = pa.array([_text(value, row) for row, value in enumerate(values)], pa.string())
+    if pa.types.is_nested(found.type) and not pa.types.is_dictionary(found.type):
+        row = next(row for row, value in enumerate(values) if isinstance(value, Mapping | Sequence | np.ndarray))
+        raise Refused(row, "a value is a list or an object, and a column takes numbers or texts")
+    return found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found])
+
+
+def _text(value: Any, row: int) -> str | None:
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, dict | list | tuple | set | np.ndarray):
+        raise Refused(row, "a value is a list or an object, and a column takes numbers or texts")
+    return str(value)
+
+
+def unite(parts: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
+    """One column of the columns of several files or channels; where their types differ, the one that holds all values.
+
+    :param parts: the columns.
+    :raises Unusable: one of several types can't be learned from.
+    """
+    if len({part.type for part in parts}) == 1:
+        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+    plain = [_plain(part) for part in parts]
+    kinds = {part.type for part in plain if part.null_count < len(part)}
+    if len(kinds) <= 1:
+        wanted = kinds.pop() if kinds else pa.float64()
+    elif all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in kinds):
+        wanted = pa.float64() if any(map(pa.types.is_floating, kinds)) else pa.int64()
+    else:
+        wanted = pa.string()
+    cast = [_cast(part, wanted) for part in plain]
+    return pa.chunked_array([chunk for part in cast for chunk in part.chunks], wanted)
+
+
+def _cast(part: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    if part.type == wanted:
+        return part
+    if part.null_count == len(part):
+        return pa.chunked_array([pa.nulls(len(part), wanted)])
+    if pa.types.is_string(wanted):
+        spell = Codec("", Kind.TEXT)
+        return pa.chunked_array([pa.array([None if v is None else spell._spell(v) for v in part.to_pylist()], wanted)])
+    return part.cast(wanted, safe=False)

@@ -1,0 +1,105 @@
+"""Dates and times as text: one pattern for all spellings, and the order of day, month and year of a column."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Collection
+
+__all__ = ["ORDERS", "ambiguous", "as_written", "most_readable", "order_of", "read"]
+
+ORDERS = ("mdy", "dmy", "ymd")
+
+_PATTERN = re.compile(
+    r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})"
+    r"(?:(?:T|\s+)(\d{1,2})(?::?(\d{2})(?::?(\d{2})(?:\.(\d{1,9}))?)?)?\s*([AaPp][Mm])?)?"
+    r"\s*(Z|UTC|[+-]\d{2}(?::?\d{2})?)?",
+    re.ASCII,
+)
+_PIVOT = 69
+"""Years of two digits from here on are of the last century, as in POSIX."""
+
+
+def read(text: str, order: str, *, local: bool = False) -> dt.datetime | None:
+    """Read a date or a date with a time.
+
+    :param text: without blanks around it.
+    :param order: ``mdy``, ``dmy`` or ``ymd``; a date that begins with four digits is ``ymd`` whatever this says.
+    :param local: keep the clock time that is written and ignore its zone; by default a time with a zone becomes UTC.
+    :return: the moment without a zone; ``None`` if the text is no moment.
+    """
+    found = _PATTERN.fullmatch(text)
+    if found is None:
+        return None
+    first, separator, second, third, hour, minute, second_, fraction, half, zone = found.groups()
+    if len(first) == 4:
+        order = "ymd"
+    parts = dict(zip(order, (first, second, third), strict=True))
+    year = parts["y"]
+    if len(year) not in (2, 4) or len(parts["d"]) > 2 or len(parts["m"]) > 2:
+        return None
+    if len(year) == 2 and separator != "/" and len(parts["d"] + parts["m"]) < 4:
+        # A version such as 1.10.12 is not a date.
+        return None
+    full = int(year) if len(year) == 4 else int(year) + (1900 if int(year) >= _PIVOT else 2000)
+    hours = int(hour or 0)
+    if half:
+        if not 1 <= hours <= 12:
+            return None
+        hours = hours % 12 + (12 if half[0] in "Pp" else 0)
+    try:
+        moment = dt.datetime(
+            full,
+            int(parts["m"]),
+            int(parts["d"]),
+            hours,
+            int(minute or 0),
+            int(second_ or 0),
+            int((fraction or "0")[:6].ljust(6, "0")),
+        )
+        return moment if local or not zone or zone in ("Z", "UTC") else moment - _offset(zone)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _offset(zone: str) -> dt.timedelta:
+    digits = zone[1:].replace(":", "").ljust(4, "0")
+    east = dt.timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    return -east if zone[0] == "-" else east
+
+
+def _preferred(texts: Collection[str]) -> tuple[str, ...]:
+    """The orders in which dates are tried: with slashes the American one first, else the European one."""
+    first = next((text for text in texts if not text[:4].isdigit()), "")
+    return ORDERS if "/" in first else ("dmy", "mdy", "ymd")
+
+
+def order_of(texts: Collection[str]) -> str | None:
+    """The order of day, month and year with which every text can be read.
+
+    :param texts: the distinct values of a column.
+    :return: the order; ``None`` if no order fits all of them.
+    """
+    for order in _preferred(texts):
+        if all(read(text, order) is not None for text in texts):
+            return order
+    return None
+
+
+def most_readable(texts: Collection[str]) -> str:
+    """The order with which most texts can be read."""
+    return max(_preferred(texts), key=lambda order: sum(read(text, order) is not None for text in texts))
+
+
+def ambiguous(texts: Collection[str]) -> bool:
+    """Whether the texts are dates both with the day and with the month first, and not the same ones."""
+    return all(read(text, "mdy") is not None and read(text, "dmy") is not None for text in texts) and any(
+        read(text, "mdy") != read(text, "dmy") for text in texts
+    )
+
+
+def as_written(moment: dt.datetime) -> str:
+    """The one spelling of a moment that serves as a name: ISO 8601, without a time at midnight."""
+    if moment.time() == dt.time():
+        return moment.date().isoformat()
+    return moment.isoformat(" ")
