@@ -69,9 +69,8 @@ def _tune(table: str, candidates: int, threads: int) -> dict[str, Any]:
     import numpy as np
     from moto.server import ThreadedMotoServer
 
-    from airflow_automl.local.training.data import dataset
+    from airflow_automl.local.training.data import codec, dataset
     from airflow_automl.local.training.data.channels import resolve
-    from airflow_automl.local.training.data.frame import convert
     from airflow_automl.local.training.engines import metrics
     from airflow_automl.local.training.engines.budget import Budget
     from airflow_automl.local.training.engines.tabular.tuning import engine
@@ -102,7 +101,7 @@ def _tune(table: str, candidates: int, threads: int) -> dict[str, Any]:
         wall, cpu = time.perf_counter() - began, time.process_time() - busy
         rows = frame[aside].copy()
         for feature in data.features:
-            rows[feature.name] = convert(rows, feature)
+            rows[feature.name] = feature.read(codec.arrow(rows[feature.name])).values
         truth = rows[target].map(str) if data.classification else rows[target]
         labels = [str(label) for label in data.labels]
         found = metrics.scores(problem, truth.to_numpy(), tuned.scores(rows), labels)

@@ -71,9 +71,9 @@ def decode(
 
     CSV may begin with a header, and does if the content type says ``header=present``: then its columns may be in any
     order, and others than the model's are ignored. JSON is a row or a list of rows, also under ``instances``, or the
-    ``{"columns": …, "data": …}`` of pandas; JSON lines have a row in each line. A row is an object (other members than the
-    model's columns are ignored) or a list of values in the order of the columns, also under ``features``. If the model
-    takes one column only, a bare value is a row as well.
+    ``{"columns": …, "data": …}`` of pandas; JSON lines have a row in each line. A row is an object (other members than
+    the model's columns are ignored) or a list of values in the order of the columns, also under ``features``. If the
+    model takes one column only, a bare value is a row as well.
 
     :param body: the request's body.
     :param content_type: its type; CSV when there is none.
@@ -88,7 +88,7 @@ def decode(
         raise PayloadError(f"The model can't read the content type {content_type}; it reads {listing(_TYPES)}.")
     names = [feature.name for feature in features]
     if kind == CSV:
-        table = csv_table(body, len(names), escaped)
+        table = csv_table(body, names, target, escaped)
         order = header_order([column[0].as_py() for column in table.columns], names, content_type, table.num_rows)
         if order is None:
             _require_width(table.column_names, 1, names, target)
@@ -118,38 +118,37 @@ def _arrow(values: Sequence[Any], feature: Codec) -> pa.ChunkedArray:
     try:
         return codecs.arrow(values)
     except Refused as error:
-        raise PayloadError(f"Row {error.row + 1}: the column '{feature.name}': {error}.") from error
+        raise PayloadError(
+            f"Row {error.row + 1}: the column '{feature.name}' takes {feature.takes}, {error}."
+        ) from error
 
 
-def csv_table(body: bytes, width: int | None = None, escaped: bool = False) -> pa.Table:
+def csv_table(body: bytes, names: Sequence[str] = (), target: str | None = None, escaped: bool = False) -> pa.Table:
     """Parse CSV; every row, a header too, is a row of the table, and all values are texts.
 
     :param body: CSV in UTF-8.
-    :param width: how many columns are expected; other numbers are read too.
+    :param names: the columns that the model takes, if their number is known.
+    :param target: the target's name, for messages.
     :param escaped: whether quotes may be escaped by backslashes.
     :raises PayloadError: the body is no text, is empty, or is not a table.
     """
-    body = body.removeprefix(b"\xef\xbb\xbf")
-    if not body.strip():
-        raise PayloadError("The body is empty: send at least one row.")
+    body = _text(body).encode()
     data = pa.py_buffer(unescaped(body) if escaped else body)
-    names = [str(place) for place in range(width or 1 + body.partition(b"\n")[0].count(b","))]
-    for first in (True, False):
+    width = len(names) or 1 + body.partition(b"\n")[0].count(b",")
+    while True:
+        columns = [str(place) for place in range(width)]
         try:
-            return parse(data, dict.fromkeys(names, pa.string()), names, max(len(body) + 1, 1 << 16))
+            return parse(data, dict.fromkeys(columns, pa.string()), columns, block=max(len(body) + 1, 1 << 16))
         except Ragged as error:
-            if not first or error.row != 1:
-                hint = f" The model takes {width}." if width else ""
-                raise PayloadError(
-                    f"Row {error.row} has {error.found} values where the rows before it have {error.wanted}.{hint} Put "
-                    "values that have commas into double quotes."
-                ) from error
-            # The first row says how many columns there are.
-            names = [str(place) for place in range(error.found)]
-        except pa.ArrowInvalid as error:
-            _text(body)
-            raise PayloadError("The body is not CSV: put values with commas or quotes into double quotes.") from error
-    raise PayloadError("The body is not CSV.")
+            if error.row == 1:
+                # The first row says how many columns there are; a header may have more than the model takes.
+                width = error.found
+                continue
+            if names:
+                raise _wrong_width(error.found, error.row or 1, names, target) from error
+            raise PayloadError(
+                f"Row {error.row} has {error.found} values where the header has {error.wanted} columns."
+            ) from error
 
 
 def header_order(
@@ -222,14 +221,17 @@ def media_type(kind: str) -> str:
     return _ALIASES.get(kind, kind)
 
 
-def _require_width(row: Sequence[Any], number: int, names: list[str], target: str | None) -> None:
-    if len(row) == len(names):
-        return
-    hint = f" Leave out the target '{target}'." if target and len(row) == len(names) + 1 else ""
-    if len(names) == 1 < len(row):
+def _require_width(row: Sequence[Any], number: int, names: Sequence[str], target: str | None) -> None:
+    if len(row) != len(names):
+        raise _wrong_width(len(row), number, names, target)
+
+
+def _wrong_width(found: int, number: int, names: Sequence[str], target: str | None) -> PayloadError:
+    hint = f" Leave out the target '{target}'." if target and found == len(names) + 1 else ""
+    if len(names) == 1 < found:
         hint = " Put values that have commas into double quotes."
-    raise PayloadError(
-        f"Row {number} has {len(row)} values; the model takes {len(names)}, in this order: {listing(names, 30)}.{hint}"
+    return PayloadError(
+        f"Row {number} has {found} values; the model takes {len(names)}, in this order: {listing(names, 30)}.{hint}"
     )
 
 

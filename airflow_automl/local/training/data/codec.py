@@ -35,6 +35,8 @@ __all__ = [
     "Unusable",
     "arrow",
     "decide",
+    "encoded",
+    "is_text",
     "spelled",
     "unite",
 ]
@@ -156,7 +158,7 @@ class Codec:
         junk: list[int] = []
         out_of_range: list[int] = []
         found: list[Any] = []
-        read = self._reader(values.type)
+        read = self._reader(is_text(values.type))
         for position, value in enumerate(distinct):
             entry = None if value is None else read(value)
             if entry is _JUNK or entry is _OUT_OF_RANGE:
@@ -165,7 +167,7 @@ class Codec:
             found.append(entry)
         if junk and (self.role not in ("numeric", "datetime") or self.spelled):
             row = junk[0] if indices is None else int(np.flatnonzero(np.isin(indices, junk))[0])
-            raise Refused(row, f"the column '{self.name}' takes {self._takes}, not '{str(distinct[junk[0]])[:60]}'")
+            raise Refused(row, f"the column '{self.name}' takes {self.takes}, not '{str(distinct[junk[0]])[:60]}'")
         lost = np.array(sorted(junk + out_of_range), dtype="int64")
         if self.numeric:
             result = np.array([math.nan if entry is None else entry for entry in found], dtype="float64")
@@ -192,16 +194,17 @@ class Codec:
         return Reading(found.astype("datetime64[ns]"), np.flatnonzero(outside))
 
     @property
-    def _takes(self) -> str:
+    def takes(self) -> str:
+        """What a value must be, for messages."""
         return {Kind.NUMBER: "a number", Kind.MOMENT: "a date"}.get(self.kind, "a text") if not self.spelled else "text"
 
-    def _reader(self, kind: pa.DataType) -> Callable[[Any], Any]:
-        """What reads a value of an Arrow type."""
+    def _reader(self, text: bool) -> Callable[[Any], Any]:
+        """What reads a text, or a value of another type."""
         if self.numeric:
-            return self._number if pa.types.is_string(kind) else _as_number
+            return self._number if text else _no_value
         if self.moment:
-            return self._moment if pa.types.is_string(kind) else _no_moment
-        return self._name if pa.types.is_string(kind) else self._spell
+            return self._moment if text else _no_value
+        return self._name if text else self._spell
 
     def _number(self, text: str) -> Any:
         text = text.strip()
@@ -280,14 +283,7 @@ _TRUTHS = ("false", "true")
 _JUNK, _OUT_OF_RANGE = object(), object()
 
 
-def _as_number(value: Any) -> Any:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return _JUNK
-
-
-def _no_moment(value: Any) -> Any:
+def _no_value(value: Any) -> Any:
     return _JUNK
 
 
@@ -309,7 +305,7 @@ def decide(
     """
     values = _plain(values)
     kind = values.type
-    if pa.types.is_string(kind):
+    if is_text(kind):
         distinct, _ = _distinct(values)
         texts = {text.strip() for text in distinct if text is not None} - NULLS
         codec = _of_texts(name, texts, role, warn)
@@ -332,7 +328,7 @@ def decide(
 
 def _whole(values: pa.ChunkedArray) -> bool:
     """Whether all values of a column of numbers are whole."""
-    if pa.types.is_string(values.type):
+    if is_text(values.type):
         return all(text is None or text.strip().isdigit() for text in _distinct(values)[0])
     numbers = values.cast(pa.float64(), safe=False).drop_null()
     return bool(pc.all(pc.equal(pc.floor(numbers), numbers)).as_py())
@@ -372,9 +368,9 @@ def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str]
 
 def _is_code(text: str) -> bool:
     """Numbers don't start with a zero that is followed by a digit, and a float would lose digits of long ones."""
-    return bool(_LEADING_ZERO.match(text)) or (
-        len(text) > 15 and text.lstrip("+-").isdigit() and abs(int(text)) >= EXACT
-    )
+    if _LEADING_ZERO.match(text):
+        return True
+    return len(text) > 15 and text.lstrip("+-").isdigit() and abs(int(text)) >= EXACT
 
 
 def _tell_about_words(name: str, filled: Sequence[str], role: str, warn: Callable[[str], None]) -> None:
@@ -385,16 +381,16 @@ def _tell_about_words(name: str, filled: Sequence[str], role: str, warn: Callabl
 
 
 def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Values in one of the types that a codec knows."""
+    """Values in one of the types that a codec knows; strings may be encoded."""
     kind = values.type
     if isinstance(kind, pa.ExtensionType):
         return _plain(values.cast(kind.storage_type))
-    if pa.types.is_dictionary(kind):
+    if pa.types.is_dictionary(kind) and not pa.types.is_string(kind.value_type):
         return _plain(values.cast(kind.value_type))
-    if pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind):
-        return values
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return values.cast(pa.string())
+    if is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        return values
     if pa.types.is_null(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return values.cast(pa.float64())
     if pa.types.is_timestamp(kind):
@@ -404,13 +400,31 @@ def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
     raise Unusable(f"the type {kind} can't be learned from")
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a type is a string, encoded or not."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def encoded(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column whose distinct texts are looked for once, although it is decided and read by them."""
+    return values.dictionary_encode() if pa.types.is_string(values.type) and len(values) > _FEW else values
+
+
 def _distinct(values: pa.ChunkedArray) -> tuple[list[Any], np.ndarray | None]:
     """The distinct values and the position of each row's among them; few values as they are."""
     if len(values) <= _FEW:
         return values.to_pylist(), None
-    encoded = values.combine_chunks().dictionary_encode()
-    found = [*encoded.dictionary.to_pylist(), None]
-    return found, encoded.indices.fill_null(len(found) - 1).to_numpy(zero_copy_only=False)
+    if pa.types.is_dictionary(values.type):
+        values = values.unify_dictionaries()
+        chunks = values.chunks
+        found = [*chunks[0].dictionary.to_pylist(), None]
+        indices = pa.chunked_array([chunk.indices for chunk in chunks])
+    else:
+        one = values.combine_chunks().dictionary_encode()
+        found = [*one.dictionary.to_pylist(), None]
+        indices = pa.chunked_array([one.indices])
+    return found, indices.fill_null(len(found) - 1).to_numpy()
 
 
 def arrow(values: Iterable[Any]) -> pa.ChunkedArray:
@@ -425,7 +439,7 @@ def arrow(values: Iterable[Any]) -> pa.ChunkedArray:
         found = pa.array([_text(value, row) for row, value in enumerate(values)], pa.string())
     if pa.types.is_nested(found.type) and not pa.types.is_dictionary(found.type):
         row = next(row for row, value in enumerate(values) if isinstance(value, Mapping | Sequence | np.ndarray))
-        raise Refused(row, "a value is a list or an object, and a column takes numbers or texts")
+        raise Refused(row, "not a list or an object")
     return found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found])
 
 
@@ -433,7 +447,7 @@ def _text(value: Any, row: int) -> str | None:
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, dict | list | tuple | set | np.ndarray):
-        raise Refused(row, "a value is a list or an object, and a column takes numbers or texts")
+        raise Refused(row, "not a list or an object")
     return str(value)
 
 

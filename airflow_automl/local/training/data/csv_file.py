@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import mmap
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ __all__ = ["CsvFile", "Ragged", "locate", "names_of", "parse", "same_columns", "
 
 _BLOCK = 4 << 20
 _MAX_BLOCK = (1 << 31) - 1
+_CHUNK = 16 << 20
 _COLUMN_NUMBER = re.compile(r"CSV column #(\d+)")
 _ESCAPED = re.compile(rb'(\\+)"')
 _SURELY_ESCAPED = re.compile(rb'(?<!\\)\\(?:\\\\)*"[^,\r\n"]')
@@ -45,12 +45,15 @@ class Ragged(ValueError):
         super().__init__(f"{f'row {row}' if row else 'a row'} has {found} values where the others have {wanted}")
 
 
-def parse(data: pa.Buffer, types: Mapping[str, pa.DataType], names: Sequence[str], block: int = _BLOCK) -> pa.Table:
+def parse(
+    data: pa.Buffer, types: Mapping[str, pa.DataType], names: Sequence[str], quoted: bool = True, block: int = _BLOCK
+) -> pa.Table:
     """Read rows without a header.
 
     :param data: the rows.
     :param types: the columns to read, with their types; only what is no string has marks of missing values.
     :param names: of all columns.
+    :param quoted: whether values may span lines; only then is the slower way of splitting the rows needed.
     :param block: bytes that are read at once; a row must fit into them.
     :raises Ragged: a row has another number of values than there are columns.
     :raises pyarrow.ArrowInvalid: a value is not of its column's type, or the bytes are not UTF-8.
@@ -65,7 +68,6 @@ def parse(data: pa.Buffer, types: Mapping[str, pa.DataType], names: Sequence[str
         return pa.csv.read_csv(
             pa.BufferReader(data),
             read_options=pa.csv.ReadOptions(block_size=block, column_names=names, use_threads=threads),
-            # Only rows with quotes may span lines, and only then is the slower way of splitting needed.
             parse_options=pa.csv.ParseOptions(newlines_in_values=quoted, invalid_row_handler=refuse),
             convert_options=pa.csv.ConvertOptions(
                 column_types=types,
@@ -76,7 +78,6 @@ def parse(data: pa.Buffer, types: Mapping[str, pa.DataType], names: Sequence[str
             ),
         )
 
-    quoted = _contains(data, b'"')
     while True:
         try:
             return read(threads=data.size > block, block=min(block, max(data.size + 1, 1024)))
@@ -97,10 +98,6 @@ def parse(data: pa.Buffer, types: Mapping[str, pa.DataType], names: Sequence[str
 
 
 _NULLS = sorted(NULLS | NUMERIC_NULLS)
-
-
-def _contains(data: pa.Buffer, mark: bytes) -> bool:
-    return re.search(re.escape(mark), memoryview(data)) is not None
 
 
 def unescaped(data: bytes) -> bytes:
@@ -150,6 +147,7 @@ class CsvFile:
     :param uri: the address of its object.
     :param names: of its columns.
     :param data: the rows below the header.
+    :param quoted: whether values may hold commas or span lines.
     :param escaped: whether it had quotes escaped by backslashes.
     :param repeated: whether the header is there once more among the rows.
     """
@@ -158,6 +156,7 @@ class CsvFile:
     uri: str
     names: list[str]
     data: pa.Buffer
+    quoted: bool
     escaped: bool
     repeated: bool
 
@@ -170,8 +169,11 @@ class CsvFile:
         :raises JobFailure: it is not CSV, or has other columns.
         """
         sniff.require_csv(path, uri)
-        escaped = _unescape(path)
-        cells, offset = _header(path)
+        cells, offset, line = _header(path)
+        quoted, escaped, repeated = _marks(path, offset, line)
+        if escaped:
+            _unescape(path)
+            cells, offset, _ = _header(path)
         names = names_of(cells)
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -180,15 +182,7 @@ class CsvFile:
             same_columns(names, header, uri, expected_from)
         with pa.memory_map(str(path)) as file:
             data = file.read_buffer()
-        line = data[:offset].to_pybytes().strip().removeprefix(b"\xef\xbb\xbf")
-        rows = data[offset:]
-        again = re.search(rb"(?:^|[\r\n])" + re.escape(line) + rb"[ \t]*(?:[\r\n]|$)", memoryview(rows))
-        return cls(path, uri, names, rows, escaped, again is not None)
-
-    @property
-    def quoted(self) -> bool:
-        """Whether a value may hold commas or span lines."""
-        return _contains(self.data, b'"')
+        return cls(path, uri, names, data[offset:], quoted, escaped, repeated)
 
     def first(self, size: int) -> pa.Table:
         """The rows in about the first ``size`` bytes, as strings.
@@ -199,7 +193,7 @@ class CsvFile:
         if self.data.size > size:
             end = bytes(head).rfind(b"\n") + 1
             head = self.data[:end]
-        return parse(head, dict.fromkeys(self.names, pa.string()), self.names)
+        return parse(head, dict.fromkeys(self.names, pa.string()), self.names, self.quoted)
 
     def typed(self, column_types: Mapping[str, pa.DataType]) -> pa.Table:
         """Columns as what they are said to be.
@@ -210,7 +204,7 @@ class CsvFile:
         """
         if self.data.size == 0:
             return pa.table({name: pa.array([], kind) for name, kind in column_types.items()})
-        return parse(self.data, column_types, self.names)
+        return parse(self.data, column_types, self.names, self.quoted)
 
     def strings(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Columns as strings, without rows that repeat the header.
@@ -258,36 +252,46 @@ def separator_hint(names: Sequence[str]) -> str:
     return ""
 
 
-def _header(path: Path) -> tuple[list[str], int]:
-    """The first row that is not blank, and where the rows after it begin."""
-    offset = 0
+def _header(path: Path) -> tuple[list[str], int, bytes]:
+    """The first row that is not blank, where the rows after it begin, and its last line."""
+    offset, last = 0, ""
 
     def lines(file: Any) -> Any:
-        nonlocal offset
+        nonlocal offset, last
         for line in file:
             offset += len(line.encode("utf-8", "surrogateescape"))
-            yield line.removeprefix("\ufeff")
+            last = line.removeprefix("\ufeff")
+            yield last
 
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         for row in csv.reader(lines(file)):
             if any(cell.strip() for cell in row):
-                return row, offset
-    return [], offset
+                return row, offset, last.strip().encode("utf-8", "surrogateescape")
+    return [], offset, b""
 
 
-def _unescape(path: Path) -> bool:
-    r"""Rewrite a file whose quotes are escaped by backslashes; return whether it is one."""
-    if path.stat().st_size == 0:
-        return False
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        if view.find(b'\\"') < 0 or _SURELY_ESCAPED.search(view) is None:
-            return False
+def _marks(path: Path, start: int, line: bytes) -> tuple[bool, bool, bool]:
+    """Whether a file has quotes, quotes escaped by backslashes, and its header once more."""
+    quoted = escaped = repeated = False
+    again = re.compile(rb"[\r\n][ \t]*" + re.escape(line) + rb"[ \t]*(?:[\r\n]|$)")
+    with path.open("rb") as file:
+        quoted = b'"' in file.read(start)
+        block = b"\n"
+        while chunk := file.read(_CHUNK):
+            block = block[-len(line) - 100 :] + chunk
+            quoted = quoted or b'"' in block
+            escaped = escaped or (b'\\"' in block and _SURELY_ESCAPED.search(block) is not None)
+            repeated = repeated or (line in block and again.search(block) is not None)
+    return quoted, escaped, repeated
+
+
+def _unescape(path: Path) -> None:
+    """Rewrite a file whose quotes are escaped by backslashes."""
     plain = path.with_name(path.name + ".plain")
     with path.open("rb") as source, plain.open("wb") as target:
         for line in source:
             target.write(unescaped(line))
     plain.replace(path)
-    return True
 
 
 def same_columns(names: Sequence[str], header: Sequence[str], uri: str, expected_from: str) -> None:

@@ -211,15 +211,14 @@ class _Reader:
 
     def _decided(self, name: str, role: str = "auto") -> tuple[Codec, pa.ChunkedArray]:
         try:
-            values = codecs.unite([table.column(name) for table in self._tables])
+            values = codecs.encoded(codecs.unite([table.column(name) for table in self._tables]))
             codec = codecs.decide(name, values, role, self._notes.append)
         except Unusable as error:
             raise JobFailure(
                 f"The column '{name}' can't be used: {error}. Leave it out with a feature specification "
                 "(FeatureAttributeNames), or write it as numbers, texts or timestamps."
             ) from error
-        text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
-        if self._parquet and role == "auto" and (text or pa.types.is_dictionary(values.type)):
+        if self._parquet and role == "auto" and codecs.is_text(values.type):
             codec = dataclasses.replace(codec, spelled=True)
         return codec, values
 
@@ -227,10 +226,7 @@ class _Reader:
         """The codec and the values of a feature."""
         codec, values = self._decided(name, role)
         reading = codec.read(values)
-        there = len(values) - values.null_count
-        if (role != "auto" and there and len(reading.lost) == there) or (
-            pd.isna(reading.values).all() and len(reading.lost)
-        ):
+        if role != "auto" and len(reading.lost) and pd.isna(reading.values).all():
             raise JobFailure(
                 f"The feature specification calls the column '{name}' {codec.role}, but none of its values can be read "
                 f"that way (for example '{values[int(reading.lost[0])].as_py()}')."
@@ -242,6 +238,11 @@ class _Reader:
         """The target's values: numbers, or names of classes."""
         codec, values = self._decided(name)
         if problem_type == target.REGRESSION and not codec.numeric:
+            if codec.digits is not None:
+                raise JobFailure(
+                    f"The target '{name}' of a Regression must be numeric; it has codes such as '{values[0].as_py()}', "
+                    "which start with a zero or are longer than a number can be exactly."
+                )
             codec, _ = self._decided(name, "numeric")
             reading = codec.read(values)
             if len(reading.lost):
@@ -253,8 +254,8 @@ class _Reader:
             codec = dataclasses.replace(codec, spelled=True)
         reading = codec.read(values)
         self._tell(codec, values, reading)
-        if pa.types.is_string(values.type) and not codec.numeric:
-            self._notes.extend(target.trimmed(name, pc.unique(values).to_pylist()))
+        if codecs.is_text(values.type) and not codec.numeric:
+            self._notes.extend(target.trimmed(name, pc.unique(values.cast(pa.string())).to_pylist()))
         return pd.Series(reading.values, name=name)
 
     def weights(self, name: str) -> np.ndarray:
@@ -268,8 +269,8 @@ class _Reader:
             return
         what = {Kind.NUMBER: "numbers", Kind.MOMENT: "dates between 1678 and 2262"}.get(codec.kind, "texts")
         note = (
-            f"{count} of {len(values)} values of the column '{codec.name}' can't be read as {what} and count as missing: "
-            f"{_places(values, reading.lost)}."
+            f"{count} of {len(values)} values of the column '{codec.name}' can't be read as {what} and count as "
+            f"missing: {_places(values, reading.lost)}."
         )
         self._notes.append(note)
         if count > TELLING_SHARE * len(values):

@@ -70,7 +70,9 @@ def _offset(zone: str) -> dt.timedelta:
 
 def _preferred(texts: Collection[str]) -> tuple[str, ...]:
     """The orders in which dates are tried: with slashes the American one first, else the European one."""
-    first = next((text for text in texts if not text[:4].isdigit()), "")
+    first = next((text for text in texts if not text[:4].isdigit()), None)
+    if first is None:
+        return ("ymd",)
     return ORDERS if "/" in first else ("dmy", "mdy", "ymd")
 
 

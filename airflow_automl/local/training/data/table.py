@@ -80,5 +80,5 @@ def _united(name: str, tables: Sequence[pa.Table], files: Sequence[tuple[Path, s
         kinds = {str(part.type): uri for part, (_, uri) in zip(parts, files, strict=True)}
         (one, first), (other, second), *_ = kinds.items()
         raise JobFailure(
-            f"The column '{name}' has the Parquet type {one} in {first} and {other} in {second}: write it with one type."
+            f"The column '{name}' has the Parquet type {one} in {first} and {other} in {second}: write one type."
         ) from error

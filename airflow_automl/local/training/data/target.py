@@ -78,7 +78,7 @@ def prepare(target: pd.Series, problem_type: str | None) -> tuple[pd.Series, str
         )
     numeric = pd.api.types.is_numeric_dtype(target.dtype)
     if distinct > MAX_CLASSES or (distinct > MAX_INTEGER_CLASSES and distinct * 2 > len(target)):
-        words = [] if numeric else target[pd.to_numeric(target, errors="coerce").isna()]
+        words = target.iloc[:0] if numeric else target[pd.to_numeric(target, errors="coerce").isna()]
         hint = ""
         if 0 < len(words) < 0.5 * len(target):
             hint = (

@@ -44,7 +44,7 @@ def build(spec: JobSpec, dataset: TabularDataset) -> Any:
             text("## Target\n\n" + table(*_target(sample, dataset))),
             text("## Read the data"),
             code(
-                "import tempfile\nfrom pathlib import Path\n\nimport pandas as pd\n\n"
+                "import json\nimport tempfile\nfrom pathlib import Path\n\nimport pandas as pd\n\n"
                 "from airflow_automl.local.training.data import channels, codec\n"
                 "from airflow_automl.local.training.data.store import Store\n\n"
                 f"INPUTS = {value(inputs)}\n"

@@ -181,5 +181,7 @@ def _of_frame(frame: pd.DataFrame) -> pa.Table:
     try:
         columns = [codecs.arrow(frame.iloc[:, place]) for place in range(frame.shape[1])]
     except Refused as error:
-        raise JobFailure(f"Row {error.row + 1}: {error}.") from error
+        raise JobFailure(
+            f"Row {error.row + 1} has a list or an object as a value; each must be a text or a number."
+        ) from error
     return pa.table(columns, names=names_of(frame.columns))

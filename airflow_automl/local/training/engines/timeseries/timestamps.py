@@ -110,9 +110,8 @@ def _other(text: str) -> dt.datetime | None:
     found = _PARTIAL.fullmatch(text) or _COMPACT.fullmatch(text)
     if found is None:
         return None
-    year, *rest = (int(part) if part else None for part in found.groups())
-    month, day, *time = [*rest, None, None][:5]
+    year, month, day, hour, minute, second = [int(part or 0) for part in (*found.groups(), *[0] * 4)][:6]
     try:
-        return dt.datetime(year or 0, month or 1, day or 1, *(part or 0 for part in time))
+        return dt.datetime(year, month or 1, day or 1, hour, minute, second)
     except ValueError:
         return None

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from airflow_automl.local.training.data import channels, dataset
+from airflow_automl.local.training.data.codec import Kind
 from airflow_automl.local.training.data.failures import JobFailure
-from airflow_automl.local.training.data.types import Kind
 from tests.local_s3 import BUCKET, Bucket
 
 ROWS = 600
@@ -54,10 +54,10 @@ def test_csv_under_a_prefix_is_read_typed_and_split(bucket, tmp_path):
     bucket.put("in/sub/", b"")
     data = load(bucket, tmp_path, [channel(f"s3://{BUCKET}/in/")])
     assert {feature.name: feature.kind for feature in data.features} == {
-        "age": Kind.INTEGER,
+        "age": Kind.NUMBER,
         "zip": Kind.TEXT,
-        "income": Kind.FLOAT,
-        "joined": Kind.DATETIME,
+        "income": Kind.NUMBER,
+        "joined": Kind.MOMENT,
     }
     assert (data.problem_type, data.objective, data.labels) == ("BinaryClassification", "F1", ("no", "yes"))
     assert (len(data.train), len(data.validation)) == (480, 120)
@@ -86,8 +86,8 @@ def test_gzip_manifest_and_parquet(bucket, tmp_path):
         bucket, tmp_path, [channel(manifest, S3DataType="ManifestFile", ContentType="x-application/vnd.amazon+parquet")]
     )
     assert len(packed.train) == len(parquet.train) == 480
-    # Parquet strings stay text even where they look like dates.
-    assert {f.name: f.kind for f in parquet.features}["joined"] == Kind.TEXT
+    # Parquet strings stay text even if they look like dates.
+    assert {f.name: f.spelled for f in parquet.features}["joined"]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_feature_specification_chooses_columns_and_types(bucket, tmp_path):
     document = {"FeatureAttributeNames": ["zip", "age"], "FeatureDataTypes": {"age": "categorical", "zip": "numeric"}}
     data = specified(bucket, tmp_path, document)
     assert data.columns == ["age", "zip"]
-    assert [(f.kind, f.role) for f in data.features] == [(Kind.TEXT, "categorical"), (Kind.FLOAT, "numeric")]
+    assert [(f.kind, f.role) for f in data.features] == [(Kind.NUMBER, "categorical"), (Kind.NUMBER, "numeric")]
     assert data.train["age"].map(type).eq(str).all()
 
 
@@ -265,7 +265,7 @@ def test_large_whole_numbers_are_exact_labels_although_one_is_missing(bucket, tm
     ids = ["123456789012345671", "123456789012345672"]
     bucket.put("in/1.csv", people(churn=[None, *(ids[row % 2] for row in range(ROWS - 1))]))
     data = load(bucket, tmp_path, [channel(f"s3://{BUCKET}/in/")])
-    assert data.labels == tuple(map(int, ids))
+    assert data.labels == tuple(ids)
     assert len(data.train) + len(data.validation) == ROWS - 1
 
 

@@ -18,7 +18,7 @@ def write(tmp_path, content, name="data.csv"):
 
 def test_quoted_values_may_hold_commas_and_lines(tmp_path):
     path = write(tmp_path, '\ufeffname,"a,b"\n"one\ntwo",3\nx,\n')
-    assert read_csv([(path, URI)]).to_pylist() == [{"name": "one\ntwo", "a,b": "3"}, {"name": "x", "a,b": None}]
+    assert read_csv([(path, URI)]).to_pylist() == [{"name": "one\ntwo", "a,b": "3"}, {"name": "x", "a,b": ""}]
 
 
 def test_files_with_the_same_columns_in_another_order_are_joined(tmp_path):
@@ -84,11 +84,11 @@ def test_what_is_not_parquet_is_refused(tmp_path, content):
         read_parquet([(write(tmp_path, content), URI)])
 
 
-def test_parquet_files_of_different_types_are_refused(tmp_path):
-    for name, values in (("1", [1]), ("2", ["x"])):
+def test_parquet_files_of_different_types_are_text_if_no_other_type_holds_all_values(tmp_path):
+    for name, values in (("1", [1]), ("2", ["x"]), ("3", [None])):
         pd.DataFrame({"a": values}).to_parquet(tmp_path / name)
-    with pytest.raises(JobFailure, match="s3://b/2 has a column whose type differs"):
-        read_parquet([(tmp_path / "1", "s3://b/1"), (tmp_path / "2", "s3://b/2")])
+    found = read_parquet([(tmp_path / name, f"s3://b/{name}") for name in "123"])
+    assert found.column("a").to_pylist() == ["1", "x", None]
 
 
 def test_gzip_is_unpacked_and_damage_is_named(tmp_path):

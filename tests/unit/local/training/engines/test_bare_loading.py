@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from airflow_automl.local.models import artifacts, weights
-from airflow_automl.local.training.data.frame import Feature
-from airflow_automl.local.training.data.types import Kind
+from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.engines.classification.samples import Samples
 from airflow_automl.local.training.engines.classification.timing import Deadline
 
@@ -60,7 +59,7 @@ def test_both_open_without_the_libraries_that_trained_them(tmp_path):
         np.save(pictures[-1], picture)
     text = MiniLm().train(Samples(texts, CODES, texts, CODES, ("fruit", "tool")), Deadline(None), 1)
     image = Backbone().train(Samples(pictures, CODES, pictures, CODES, ("fruit", "tool")), Deadline(None), 1)
-    column = Feature("text", Kind.TEXT).as_json()
+    column = Codec("text", Kind.TEXT).as_json()
     archives = [
         packed(tmp_path, "t", text, engine="text", approach="minilm", problem_type="x", features=[column]),
         packed(tmp_path, "i", image, engine="image", approach="efficientnet-lite0", problem_type="x"),

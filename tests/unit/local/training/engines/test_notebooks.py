@@ -78,7 +78,7 @@ def test_the_exploration_runs_from_top_to_bottom(bucket, tmp_path, environment):
         with redirect_stdout(io.StringIO()):
             exec(compile(source, "cell", "exec"), scope)
     assert len(scope["frame"]) == 600
-    assert str(scope["kinds"]["amount"]) == "float"
+    assert str(scope["kinds"]["amount"]) == "number"
     words = "\n".join(sources(exploring, "markdown"))
     for finding in (
         "**often missing** is missing in",

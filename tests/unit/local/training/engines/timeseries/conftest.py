@@ -12,7 +12,7 @@ import pyarrow as pa
 from airflow_automl.local.training.engines.timeseries.grid import grid
 from airflow_automl.local.training.engines.timeseries.panel import Panel
 from airflow_automl.local.training.engines.timeseries.related import Related
-from airflow_automl.local.training.engines.timeseries.rows import assemble
+from airflow_automl.local.training.engines.timeseries.rows import RowReader, assemble
 from airflow_automl.local.training.engines.timeseries.settings import Settings
 
 
@@ -40,7 +40,7 @@ def panel_of(frame: pd.DataFrame, settings: dict[str, Any], features: Sequence[A
     read = Settings.read(settings)
     table = pa.Table.from_pandas(frame.astype(str), preserve_index=False)
     related = pd.DataFrame({f.name: frame[f.name] for f in features}, index=range(len(frame)))
-    rows, calendar = assemble(table, read, related, None, lambda text: None)
+    rows, calendar = assemble(table, read, RowReader.learn(table, read), related, None, lambda text: None)
     series = grid(rows, read)
     learned = Related.learn(rows, series, features, read)
     return learned.panel(rows, series, read, calendar)

@@ -79,8 +79,7 @@ def test_series_that_say_nothing_do_no_harm(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["prophet", pytest.param("cnn-qr", marks=needs_torch)])
 def test_known_columns_and_holidays_are_used(name: str) -> None:
-    from airflow_automl.local.training.data.frame import Feature
-    from airflow_automl.local.training.data.types import Kind
+    from airflow_automl.local.training.data.codec import Codec, Kind
 
     random = np.random.default_rng(2)
     days = pd.date_range("2024-01-01", periods=107)
@@ -88,7 +87,7 @@ def test_known_columns_and_holidays_are_used(name: str) -> None:
     y = 10 + 20 * promo + random.normal(size=107)
     rows = pd.DataFrame({"item": "a", "ts": days.strftime("%Y-%m-%d"), "y": y.round(2), "promo": promo})
     rows.loc[100:, "y"] = np.nan
-    panel = panel_of(rows, config(horizon=7, HolidayConfig=[{"CountryCode": "US"}]), [Feature("promo", Kind.FLOAT)])
+    panel = panel_of(rows, config(horizon=7, HolidayConfig=[{"CountryCode": "US"}]), [Codec("promo", Kind.NUMBER)])
     assert panel.known == (True, True)
 
     said = forecaster(name).fit(panel, brief()).forecast(panel, brief())[0, :, 0]

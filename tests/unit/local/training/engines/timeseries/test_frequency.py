@@ -8,7 +8,7 @@ import pytest
 
 from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar, Frequency
-from airflow_automl.local.training.engines.timeseries.timestamps import parse
+from airflow_automl.local.training.engines.timeseries.timestamps import decide, parse
 
 
 def moments(*texts: str) -> np.ndarray:
@@ -85,8 +85,9 @@ def test_moments_fall_into_steps_and_steps_have_a_start(
     assert calendar.steps(calendar.stamps(np.arange(-5, 5))).tolist() == list(range(-5, 5))
 
 
-def read(values: list[object], frequency: str = "1H") -> list[str]:
-    return [str(moment) for moment in parse(pa.chunked_array([values]), "when", Frequency.parse(frequency))]
+def read(values: list[object] | pa.Array, frequency: str = "1H") -> list[str]:
+    column = pa.chunked_array([values])
+    return [str(moment) for moment in parse(column, "when", Frequency.parse(frequency), decide(column, "when"))]
 
 
 @pytest.mark.parametrize(
@@ -130,14 +131,10 @@ def test_the_day_that_was_written_down_counts_where_a_step_is_a_day() -> None:
 
 def test_typed_columns_are_read_too() -> None:
     instants = pa.array([1717192800], pa.timestamp("s", "Europe/Berlin"))
-    assert [str(m) for m in parse(pa.chunked_array([instants]), "when", Frequency.parse("1D"))] == [
-        "2024-06-01T00:00:00"
-    ]
-    assert [str(m) for m in parse(pa.chunked_array([instants]), "when", Frequency.parse("1H"))] == [
-        "2024-05-31T22:00:00"
-    ]
+    assert read(instants, "1D") == ["2024-06-01T00:00:00"]
+    assert read(instants, "1H") == ["2024-05-31T22:00:00"]
     days = pa.array([19875], pa.date32())
-    assert [str(m) for m in parse(pa.chunked_array([days]), "when", Frequency.parse("1D"))] == ["2024-06-01T00:00:00"]
+    assert read(days, "1D") == ["2024-06-01T00:00:00"]
 
 
 @pytest.mark.parametrize(

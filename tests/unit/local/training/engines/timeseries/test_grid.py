@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.data.failures import JobFailure
-from airflow_automl.local.training.data.frame import Feature
-from airflow_automl.local.training.data.types import Kind
 from tests.unit.local.training.engines.timeseries.conftest import config, panel_of
 
 GAPPY = pd.DataFrame(
@@ -75,7 +74,7 @@ def test_grouping_columns_make_a_composite_key() -> None:
     assert panel.series[1].target.tolist() == [3, 0, 0, 0, 0, 0, 0, 0]
 
 
-PRICE = Feature("price", Kind.FLOAT)
+PRICE = Codec("price", Kind.NUMBER)
 
 
 def related(prices: list[float | None], **fills: str) -> list[float]:
@@ -109,7 +108,7 @@ def test_gaps_of_other_columns_are_filled_or_carried(fills: dict[str, str], expe
 def test_a_column_that_nobody_knows_in_advance_is_carried_forward_in_backtests() -> None:
     days = pd.date_range("2024-01-01", periods=12).strftime("%Y-%m-%d")
     rows = pd.DataFrame({"item": "a", "ts": days, "y": range(12), "visitors": np.arange(12.0)})
-    panel = panel_of(rows, config(), [Feature("visitors", Kind.FLOAT)])
+    panel = panel_of(rows, config(), [Codec("visitors", Kind.NUMBER)])
     assert panel.known == (False,)
     past = panel.before(3, shortest=4).series[0]
     full = panel.series[0].features[:, 0]
@@ -120,7 +119,7 @@ def test_a_column_that_nobody_knows_in_advance_is_carried_forward_in_backtests()
 def test_categories_become_one_feature_each() -> None:
     days = pd.date_range("2024-01-01", periods=6).strftime("%Y-%m-%d")
     rows = pd.DataFrame({"item": "a", "ts": days, "y": [1.0, 2, 3, None, None, None], "promo": list("nynyny")})
-    panel = panel_of(rows, config(), [Feature("promo", Kind.TEXT)])
+    panel = panel_of(rows, config(), [Codec("promo", Kind.TEXT)])
     assert panel.features == ("promo=n", "promo=y")
     assert panel.known == (True, True)
     assert panel.series[0].features.tolist() == [[1, 0], [0, 1]] * 3

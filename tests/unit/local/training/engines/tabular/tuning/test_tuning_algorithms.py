@@ -6,8 +6,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 from airflow_automl.contract.metrics import OBJECTIVES, direction
-from airflow_automl.local.training.data.frame import Feature
-from airflow_automl.local.training.data.types import Kind
+from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.tabular.tuning.batches import BLOCK, Blocks
 from airflow_automl.local.training.engines.tabular.tuning.features import RANKS, STANDARD, TREES, FeatureTransformer
@@ -32,7 +31,7 @@ NETWORK = Choice(
 
 def table(load):
     data = load(as_frame=True)
-    features = [Feature(str(name), Kind.FLOAT) for name in data.data.columns]
+    features = [Codec(str(name), Kind.NUMBER) for name in data.data.columns]
     values = data.target.to_numpy()
     classes = 0 if load is load_diabetes else len(np.unique(values))
     return Table(FeatureTransformer.fit(data.data, features), data.data, values), classes
@@ -217,7 +216,7 @@ def test_balancing_is_searched_only_where_it_can_help():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_frame_of_many_words_stays_sparse():
     texts = pd.DataFrame({"text": [f"word{n % 400} and word{n % 397} here" for n in range(1200)]})
-    transformer = FeatureTransformer.fit(texts, [Feature("text", Kind.TEXT, "text")])
+    transformer = FeatureTransformer.fit(texts, [Codec("text", Kind.TEXT, "text")])
     rows = Table(transformer, texts, np.arange(1200) % 2)
     assert transformer.is_sparse
     for choice in (LOGISTIC, SGD, NETWORK):

