@@ -2,13 +2,20 @@
 
 ``python benchmarks/service.py`` makes the same AutoML job in both, then asks each for it over kept-alive connections
 from one client process, in turns. The job that is described has ended, with a best candidate of 16 metrics.
+
+Then it asks two services, one with few ended jobs and one with many, for pages of every list with several filters and
+in every order, and for a Describe while another client asks for them.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import http.client
+import itertools
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -122,16 +129,10 @@ def create(url: str, name: str) -> None:
     urllib.request.urlopen(urllib.request.Request(url, message, headers)).read()
 
 
-def finished_job(data_dir: Path) -> None:
-    """Put a job that has ended into the service's state, as a trainer's reports would have."""
-    data_dir.mkdir()
-    database = Database(data_dir / "state.db")
-    jobs = JobStore(database)
-    jobs.add("measured", "arn:aws:sagemaker:us-east-1:123456789012:automl-job/measured", "V2", JOB)
-    jobs.begin_attempt("measured", time.time())
-    jobs.set_resolved("measured", {"problem_type": "BinaryClassification", "objective": "F1"})
-    candidate = {
-        "CandidateName": "measured-LightGBM",
+def candidate(name: str) -> dict[str, object]:
+    """A candidate as a trainer reports it, with 16 metrics."""
+    return {
+        "CandidateName": name,
         "CandidateStatus": "Completed",
         "ObjectiveStatus": "Succeeded",
         "CandidateSteps": [
@@ -144,7 +145,7 @@ def finished_job(data_dir: Path) -> None:
         "CreationTime": time.time(),
         "LastModifiedTime": time.time(),
         "EndTime": time.time(),
-        "FinalAutoMLJobObjectiveMetric": {"Type": "Maximize", "MetricName": "F1", "Value": 0.61},
+        "FinalAutoMLJobObjectiveMetric": {"Type": "Maximize", "MetricName": "F1", "Value": random.random()},
         "InferenceContainers": [{"Image": "image", "ModelDataUrl": "s3://automl/output/model.tar.gz"}],
         "CandidateProperties": {
             "CandidateMetrics": [
@@ -154,8 +155,33 @@ def finished_job(data_dir: Path) -> None:
             ]
         },
     }
-    jobs.put_candidate("measured", candidate, {}, 1)
-    jobs.completed("measured", "Completed")
+
+
+def ended_jobs(data_dir: Path, count: int = 1, candidates: int = 1) -> None:
+    """Put jobs that have ended into a service's state, as trainers' reports would have.
+
+    :param candidates: of the first job, ``measured``; the others have none.
+    """
+    data_dir.mkdir()
+    database = Database(data_dir / "state.db")
+    jobs = JobStore(database)
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:automl-job"
+    with database.transaction():
+        jobs.add("measured", f"{arn}/measured", "V2", JOB)
+        jobs.begin_attempt("measured", time.time())
+        jobs.set_resolved("measured", {"problem_type": "BinaryClassification", "objective": "F1"})
+        for number in range(candidates):
+            jobs.put_candidate("measured", candidate(f"measured-{number}"), {}, 1)
+        jobs.completed("measured", "Completed")
+        for number in range(1, count):
+            name = f"team-{number % 7}-{random.getrandbits(24):06x}-{number:06d}"
+            status = "Failed" if number % 20 == 0 else "Completed"
+            database.execute(
+                "INSERT INTO jobs"
+                " (name, arn, api, request, status, secondary, stage, attempt, created, modified, ended)"
+                " VALUES (?, ?, 'V2', ?, ?, ?, 'ended', 1, ?, ?, ?)",
+                (name, f"{arn}/{name}", json.dumps(JOB), status, status, number, number + 60, number + 60),
+            )
     database.close()
 
 
@@ -176,22 +202,175 @@ def wait_for(url: str) -> None:
     asyncio.run(asyncio.wait_for(listening(), 60))
 
 
+class Connection:
+    """A kept-alive connection."""
+
+    def __init__(self, url: str) -> None:
+        self._http = http.client.HTTPConnection(urlsplit(url).netloc)
+
+    def ask(self, target: str, members: dict[str, object]) -> float:
+        """Send a request.
+
+        :return: milliseconds until its answer was read.
+        """
+        headers = {"X-Amz-Target": target, "Authorization": AUTHORIZATION}
+        begun = time.perf_counter()
+        self._http.request("POST", "/", json.dumps(members), headers)
+        answer = self._http.getresponse()
+        answer.read()
+        assert answer.status == 200, answer.status
+        return (time.perf_counter() - begun) * 1000
+
+
+def pages(count: int) -> dict[str, tuple[str, dict[str, object]]]:
+    """Requests of pages from lists of ``count`` jobs: label → target and members."""
+    filters: dict[str, dict[str, object]] = {
+        "all": {},
+        "name, many": {"NameContains": "team-3"},
+        "name, few": {"NameContains": f"{count // 2:06d}"},
+        "name, none": {"NameContains": "nobody"},
+        "status, many": {"StatusEquals": "Completed"},
+        "status, some": {"StatusEquals": "Failed"},
+        "status, none": {"StatusEquals": "InProgress"},
+        "newer half": {"CreationTimeAfter": count / 2},
+        "newest": {"CreationTimeAfter": count - 10},
+        "changed before": {"LastModifiedTimeBefore": count / 2},
+        "three at once": {"NameContains": "team-5", "StatusEquals": "Failed", "CreationTimeAfter": count / 3},
+    }
+    found: dict[str, tuple[str, dict[str, object]]] = {}
+    for label, members in filters.items():
+        for sort_by in ("Name", "CreationTime", "Status"):
+            for order in ("Ascending", "Descending"):
+                request = {**members, "SortBy": sort_by, "SortOrder": order, "MaxResults": 100}
+                found[f"ListAutoMLJobs, {label}, {sort_by} {order}"] = ("SageMaker.ListAutoMLJobs", request)
+    group: dict[str, object] = {"logGroupName": "/aws/sagemaker/TrainingJobs"}
+    streams = "Logs_20140328.DescribeLogStreams"
+    found["DescribeLogStreams"] = (streams, group)
+    found["DescribeLogStreams, prefix"] = (streams, {**group, "logStreamNamePrefix": "measured/"})
+    found["DescribeLogStreams, newest"] = (streams, {**group, "orderBy": "LastEventTime", "descending": True})
+    by_value: dict[str, object] = {"AutoMLJobName": "measured", "SortBy": "FinalObjectiveMetricValue"}
+    found["ListCandidatesForAutoMLJob"] = ("SageMaker.ListCandidatesForAutoMLJob", {**by_value, "MaxResults": 100})
+    return found
+
+
+def page_times(url: str, count: int, rounds: int) -> dict[str, float]:
+    """Milliseconds of each page, the median of some rounds, each after a change of the state."""
+    connection = Connection(url)
+    found: dict[str, float] = {}
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:automl-job/measured"
+    for label, (target, members) in pages(count).items():
+        times = []
+        for number in range(rounds):
+            # Answers are remembered until the state changes.
+            connection.ask("SageMaker.AddTags", {"ResourceArn": arn, "Tags": [{"Key": "k", "Value": str(number)}]})
+            times.append(connection.ask(target, members))
+        found[label] = statistics.median(times)
+    return found
+
+
+def describe_beside(url: str, count: int, heaviest: str, rounds: int) -> tuple[float, float]:
+    """Median milliseconds of a Describe alone, and while another client asks for the heaviest page all the time."""
+    connection, members = Connection(url), {"AutoMLJobName": "measured"}
+    alone = statistics.median(connection.ask("SageMaker.DescribeAutoMLJobV2", members) for _ in range(rounds))
+    target, request_ = pages(count)[heaviest]
+    command = [sys.executable, __file__, "--ask", url, target, json.dumps(request_)]
+    with served(command) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        times = [connection.ask("SageMaker.DescribeAutoMLJobV2", members) for _ in range(rounds)]
+    return alone, statistics.median(times)
+
+
+def keep_asking(url: str, target: str, members: dict[str, object]) -> int:
+    """Ask for a page again and again, each after a change of the state, until the process is ended."""
+    connection = Connection(url)
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:automl-job/measured"
+    print("asking", flush=True)
+    for number in itertools.count():
+        connection.ask("SageMaker.AddTags", {"ResourceArn": arn, "Tags": [{"Key": "k", "Value": str(number)}]})
+        connection.ask(target, members)
+    return 0
+
+
+def measure_lists(few: int, many: int, rounds: int) -> bool:
+    """Measure pages of lists of few and of many jobs, in turns, and print the slowest.
+
+    :return: whether all targets are met.
+    """
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        urls: dict[int, str] = {}
+        ready: dict[int, float] = {}
+        for count in (few, many):
+            data_dir = Path(folder, str(count))
+            ended_jobs(data_dir, count, candidates=750)
+            (data_dir / "jobs/measured").mkdir(parents=True)
+            (data_dir / "jobs/measured/trainer.log").write_text("trained\n")
+        for count in (few, many, few, many):
+            options = ["--port", "0", "--data-dir", f"{folder}/{count}", "--max-jobs", "0"]
+            begun = time.perf_counter()
+            with served([sys.executable, "-m", "airflow_automl.cli", "local", *options]) as process:
+                assert process.stdout is not None
+                process.stdout.readline()
+                ready[count] = time.perf_counter() - begun
+        for count in (few, many):
+            options = ["--port", "0", "--data-dir", f"{folder}/{count}", "--max-jobs", "0"]
+            process = stack.enter_context(served([sys.executable, "-m", "airflow_automl.cli", "local", *options]))
+            assert process.stdout is not None
+            urls[count] = process.stdout.readline().split()[1]
+        # The first requests load the service models.
+        for count in (few, many):
+            page_times(urls[count], count, 1)
+        times = {count: page_times(urls[count], count, rounds) for count in (few, many)}
+        print(f"ready after {ready[few]:.1f} s with {few} jobs, {ready[many]:.1f} s with {many}")
+        slowest = sorted(times[many], key=times[many].__getitem__, reverse=True)
+        for label in [*slowest[:5], *(label for label in slowest[5:] if not label.startswith("ListAutoMLJobs"))]:
+            print(f"{label}: {times[many][label]:.1f} ms with {many} jobs, {times[few][label]:.1f} ms with {few}")
+        page = {count: max(v for k, v in times[count].items() if k.startswith("ListAutoML")) for count in times}
+        alone, beside = describe_beside(urls[many], many, slowest[0], 50 * rounds)
+        print(f"DescribeAutoMLJobV2: {alone:.1f} ms alone, {beside:.1f} ms beside {slowest[0]}")
+        targets = {
+            f"slowest page of jobs at most 10 ms and twice that of {few} jobs": page[many] <= min(10, 2 * page[few]),
+            "log streams and candidates at most 20 ms": max(times[many].values()) <= 20,
+            "a Describe at most 5 ms later": beside - alone <= 5,
+            "ready no later (within 0.5 s)": ready[many] <= ready[few] + 0.5,
+        }
+    for target, met in targets.items():
+        print(f"{target}: {'met' if met else 'missed'}")
+    return all(targets.values())
+
+
 def main() -> int:
     """Measure and print.
 
-    :return: 0 if the target is met.
+    :return: 0 if all targets are met.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="of each measurement (default: %(default)s)")
     parser.add_argument("--clients", type=int, default=4, help="connections at once (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=100, help="jobs that are listed (default: %(default)s)")
+    parser.add_argument("--many", type=int, default=100_000, help="jobs of the long list (default: %(default)s)")
+    parser.add_argument("--only", choices=("moto", "lists"), help="measure only the one or the other")
+    parser.add_argument("--ask", nargs=3, metavar=("URL", "TARGET", "MEMBERS"), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.ask:
+        return keep_asking(args.ask[0], args.ask[1], json.loads(args.ask[2]))
+    met = args.only == "moto" or measure_lists(args.jobs, args.many, args.rounds)
+    if args.only != "lists":
+        met = measure_moto(args) and met
+    return 0 if met else 1
+
+
+def measure_moto(args: argparse.Namespace) -> bool:
+    """Measure both servers and print.
+
+    :return: whether the target is met.
+    """
     with listen("127.0.0.1", 0) as free:
         moto_url = f"http://127.0.0.1:{free.getsockname()[1]}"
     with tempfile.TemporaryDirectory() as folder:
         options = ["--port", "0", "--data-dir", f"{folder}/data", "--max-jobs", "0"]
-        finished_job(Path(folder, "data"))
+        ended_jobs(Path(folder, "data"))
         begun = time.perf_counter()
         with (
             served([sys.executable, "-m", "airflow_automl.cli", "local", *options]) as own,
@@ -223,7 +402,7 @@ def main() -> int:
             print(f"{memory(own):.0f} MB after that, moto {memory(moto):.0f} MB")
     met = ratios["DescribeAutoMLJobV2"] >= TARGET
     print(f"target for Describe, {TARGET:.0f} times: {'met' if met else 'missed'}")
-    return 0 if met else 1
+    return met
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -41,26 +41,36 @@ def operations() -> dict[str, tuple[str | None, str | None]]:
 
 
 def serialize(shape_name: str, value: Any) -> Any:
-    """An answer as it goes over the wire: only members of the shape, times as epoch seconds (R8)."""
+    """Return an answer as it goes over the wire: only members of the shape, times as epoch seconds (R8)."""
+    serializer = _serializer(shape_name)
+    return value if serializer is None else serializer(value)
+
+
+@cache
+def _serializer(shape_name: str) -> Callable[[Any], Any] | None:
+    """Return what serializes a shape; ``None`` if its values go over the wire unchanged."""
     shape = shapes()[shape_name]
     match shape["type"]:
         case "structure":
-            members = shape["members"]
-            return {
-                name: serialize(members[name]["shape"], item)
-                for name, item in value.items()
-                if item is not None and name in members
-            }
+            # Looked up at the first value: shapes may hold themselves.
+            members = cache(lambda: {name: _serializer(each["shape"]) for name, each in shape["members"].items()})
+
+            def structure(value: Any) -> Any:
+                known = members()
+                return {
+                    name: item if (inner := known[name]) is None else inner(item)
+                    for name, item in value.items()
+                    if item is not None and name in known
+                }
+
+            return structure
         case "list":
-            member = shape["member"]["shape"]
-            return [serialize(member, item) for item in value]
+            return lambda value: [serialize(shape["member"]["shape"], item) for item in value]
         case "map":
-            item_shape = shape["value"]["shape"]
-            return {key: serialize(item_shape, item) for key, item in value.items()}
+            return lambda value: {key: serialize(shape["value"]["shape"], item) for key, item in value.items()}
         case "timestamp":
-            return seconds(value)
-        case _:
-            return value
+            return seconds
+    return None
 
 
 def seconds(value: Any) -> float:

@@ -34,7 +34,7 @@ _TOKEN = re.compile(r"([fb])/(\d+)")
 _EVENTS, _BYTES, _LOG = 10_000, 1_000_000, 4_000_000
 _STREAMS = 50
 #: Jobs whose logs DescribeLogStreams looks for at once; those of pruned jobs are gone.
-_LOOKED_AT = 1000
+_LOOKED_AT = 200
 
 
 def answer(backend: Backend, request: Request) -> Response | None:

@@ -101,14 +101,15 @@ CREATE INDEX IF NOT EXISTS resources_by_client_token ON resources (client_token)
 #: Members of documents that lists filter by.
 _DERIVED = {"approval": "$.ModelApprovalStatus", "client_token": "$.ClientToken"}
 
-_NAMES = """
-CREATE VIRTUAL TABLE {table}_names USING fts5 (name, content = '', tokenize = 'trigram');
-INSERT INTO {table}_names (rowid, name) SELECT rowid, name FROM {table};
+#: Parts of names, but for those at their beginning, which the index of the names finds.
+_NAME_PARTS = """
+CREATE VIRTUAL TABLE {table}_name_parts USING fts5 (name, content = '', tokenize = 'trigram');
+INSERT INTO {table}_name_parts (rowid, name) SELECT rowid, substr(name, 2) FROM {table};
 CREATE TRIGGER {table}_named AFTER INSERT ON {table} BEGIN
-    INSERT INTO {table}_names (rowid, name) VALUES (new.rowid, new.name);
+    INSERT INTO {table}_name_parts (rowid, name) VALUES (new.rowid, substr(new.name, 2));
 END;
 CREATE TRIGGER {table}_unnamed AFTER DELETE ON {table} BEGIN
-    INSERT INTO {table}_names ({table}_names, rowid, name) VALUES ('delete', old.rowid, old.name);
+    INSERT INTO {table}_name_parts ({table}_name_parts, rowid, name) VALUES ('delete', old.rowid, substr(old.name, 2));
 END;
 """
 
@@ -170,7 +171,9 @@ class Database:
             for column, path in _DERIVED.items()
             if column not in columns
         ]
-        script += [_NAMES.format(table=table) for table in ("jobs", "resources") if f"{table}_names" not in there]
+        script += [
+            _NAME_PARTS.format(table=table) for table in ("jobs", "resources") if f"{table}_name_parts" not in there
+        ]
         self._connection.executescript("".join(["BEGIN IMMEDIATE;", *script, _INDEXES, "COMMIT;"]))
 
     @property

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from airflow_automl.local.state.database import Database
 
@@ -49,73 +49,151 @@ class Query:
 def page(database: Database, query: Query, columns: str = "*") -> tuple[list[sqlite3.Row], bool]:
     """Return one page of a list.
 
-    :param columns: what to read of each row.
+    :param columns: what to read of each row; the name and the column of the order must be among them.
     :return: the rows, and whether more follow.
     """
+    rows = _rows(database, replace(query, size=query.size + 1), columns)
+    return rows[: query.size], len(rows) > query.size
+
+
+def _rows(database: Database, query: Query, columns: str) -> list[sqlite3.Row]:
+    if query.order == "status":
+        return _by_status(database, query, columns)
     filters = _filters(query)
-    conditions = [condition for condition, _ in filters.values()] + [query.having]
-    parameters = [value for _, values in filters.values() for value in values]
-    keys = ["name"] if query.order == "name" else [query.order, "name"]
-    if query.after is not None:
-        # Compared as one row value, so that the walk begins right there.
-        conditions.append(f"({', '.join(keys)}) {'<' if query.descending else '>'} ({', '.join('?' * len(keys))})")
-        parameters += query.after[-len(keys) :]
-    few = next((column for column in filters if _is_few(database, query, filters, column)), None)
-    if few is None:
-        source = f"{query.table} INDEXED BY {query.table}_by_{query.order}"
-    else:
-        rows, values = _matching(query, filters, few)
-        # SQLite keeps the order of a CROSS JOIN.
-        source = f"({rows}) CROSS JOIN {query.table} ON {query.table}.rowid = id"
-        parameters = [*values, *parameters]
-    order = ", ".join(f"{key} {'DESC' if query.descending else 'ASC'}" for key in keys)
-    found = database.all(
-        f"SELECT {columns} FROM {source} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT ?",  # noqa: S608
-        (*parameters, query.size + 1),
-    )
-    return found[: query.size], len(found) > query.size
+    if (few := _few(database, query, filters)) is not None:
+        return _read(database, query, filters, columns, few)
+    if query.order == "name" and len(query.contains) >= _TRIGRAM:
+        # Names that begin alike lie together: many matches, and none of them near the beginning of the list.
+        begins, inside = _containing(query)
+        if _count(database, inside) <= _FEW:
+            elsewhere = {**filters, "begin": _Part("name NOT LIKE ?", (f"{query.contains}%",))}
+            found = _read(database, query, elsewhere, columns, inside)
+            found += _read(database, query, {**filters, "name": begins}, columns)
+            return sorted(found, key=lambda row: row["name"].lower(), reverse=query.descending)[: query.size]
+    return _read(database, query, filters, columns)
 
 
-_Filters = Mapping[str, tuple[str, tuple[Any, ...]]]
-
-
-def _filters(query: Query) -> _Filters:
-    """Column → its condition and the parameters of that."""
-    found: dict[str, tuple[str, tuple[Any, ...]]] = {}
-    if query.kind is not None:
-        found["kind"] = ("kind = ?", (query.kind,))
-    found |= {column: (f"{column} IS ?", (value,)) for column, value in query.equal.items()}
-    created, modified = (query.between.get(column, (0.0, 1e15)) for column in ("created", "modified"))
-    # Nothing is modified before it is created: either window bounds the other.
-    windows = {
-        "created": (created[0], min(created[1], modified[1])),
-        "modified": (max(created[0], modified[0]), modified[1]),
-    }
-    if query.between:
-        found |= {column: (f"{column} > ? AND {column} < ?", bounds) for column, bounds in windows.items()}
-    if query.contains:
-        # Last, because it takes longer than the others together.
-        found["name"] = ("name LIKE ?", (f"%{query.contains}%",))
+def _by_status(database: Database, query: Query, columns: str) -> list[sqlite3.Row]:
+    """Read the rows of one status after the other, by name."""
+    extreme, than = ("max", "<") if query.descending else ("min", ">")
+    kind, parameters = ("1", ()) if query.kind is None else ("kind = ?", (query.kind,))
+    found: list[sqlite3.Row] = []
+    status, name = query.after or (None, None)
+    while len(found) < query.size:
+        if name is None:
+            beyond, bound = ("1", ()) if status is None else (f"status {than} ?", (status,))
+            statuses = f"SELECT {extreme}(status) AS status FROM {query.table} WHERE {kind} AND {beyond}"  # noqa: S608
+            status = database.one(statuses, (*parameters, *bound))["status"]
+            if status is None:
+                break
+        if query.equal.get("status", status) == status:
+            after = None if name is None else (name, name)
+            equal = {**query.equal, "status": status}
+            found += _rows(
+                database, replace(query, order="name", after=after, equal=equal, size=query.size - len(found)), columns
+            )
+        name = None
     return found
 
 
-def _matching(query: Query, filters: _Filters, column: str) -> tuple[str, tuple[Any, ...]]:
-    """A query of the ids of all rows that pass one filter, and its parameters."""
-    if column == "name":
-        return f"SELECT rowid AS id FROM {query.table}_names WHERE name MATCH ?", (f'"{query.contains}"',)  # noqa: S608
-    condition, parameters = filters[column]
+class _Part(NamedTuple):
+    """A part of a statement, and its parameters."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+
+
+def _filters(query: Query) -> dict[str, _Part]:
+    """Return the condition of each column that is filtered."""
+    found: dict[str, _Part] = {}
     if query.kind is not None:
-        condition, parameters = f"kind = ? AND {condition}", (query.kind, *parameters)
+        found["kind"] = _Part("kind = ?", (query.kind,))
+    found |= {column: _Part(f"{column} IS ?", (value,)) for column, value in query.equal.items()}
+    created, modified = (query.between.get(column, (0.0, 1e15)) for column in ("created", "modified"))
+    if query.between:
+        # Nothing is modified before it is created: either window bounds the other.
+        found["created"] = _Part("created > ? AND created < ?", (created[0], min(created[1], modified[1])))
+        found["modified"] = _Part("modified > ? AND modified < ?", (max(created[0], modified[0]), modified[1]))
+    if query.contains:
+        # Last, because it takes longer than the others together.
+        found["name"] = _Part("name LIKE ?", (f"%{query.contains}%",))
+    return found
+
+
+def _matching(query: Query, filters: Mapping[str, _Part], column: str) -> list[_Part]:
+    """Return queries of the ids of rows that pass one filter, all rows together."""
+    if column == "name":
+        begins, inside = _containing(query)
+        return [_indexed(query, "name", begins), inside]
+    return [_indexed(query, column, filters[column])]
+
+
+def _containing(query: Query) -> tuple[_Part, _Part]:
+    """Return the condition of names that begin with a part, and a query of the ids of names that have it further in."""
+    # Nothing that a name may have follows a letter or digit in the order of the index.
+    begins = _Part("name >= ? AND name < ?", (query.contains, f"{query.contains}\x7f"))
+    inside = f"SELECT rowid AS id FROM {query.table}_name_parts WHERE name MATCH ?"  # noqa: S608
+    return begins, _Part(inside, (f'"{query.contains}"',))
+
+
+def _indexed(query: Query, column: str, condition: _Part) -> _Part:
+    kind, parameters = ("1", ()) if query.kind is None else ("kind = ?", (query.kind,))
     source = f"{query.table} INDEXED BY {query.table}_by_{column}"
-    return f"SELECT rowid AS id FROM {source} WHERE {condition}", parameters  # noqa: S608
+    return _Part(
+        f"SELECT rowid AS id FROM {source} WHERE {kind} AND {condition.sql}",  # noqa: S608
+        (*parameters, *condition.parameters),
+    )
 
 
-def _is_few(database: Database, query: Query, filters: _Filters, column: str) -> bool:
-    if len(query.contains) < _TRIGRAM if column == "name" else column in ("kind", query.order):
-        return False
-    rows, parameters = _matching(query, filters, column)
-    counted = database.one(f"SELECT count(*) AS n FROM ({rows} LIMIT ?)", (*parameters, _FEW + 1))  # noqa: S608
-    return int(counted["n"]) <= _FEW
+def _few(database: Database, query: Query, filters: Mapping[str, _Part]) -> _Part | None:
+    """Return a query of the ids of all rows that pass one of the filters, if they are few."""
+    for column in filters:
+        if len(query.contains) < _TRIGRAM if column == "name" else column in ("kind", query.order):
+            continue
+        rows = _matching(query, filters, column)
+        if all(_count(database, each) <= _FEW for each in rows):
+            return _Part(" UNION ".join(each.sql for each in rows), sum((each.parameters for each in rows), ()))
+    return None
+
+
+def _count(database: Database, rows: _Part) -> int:
+    """Count rows, up to one more than count as few."""
+    counted = f"SELECT count(*) AS n FROM (SELECT 1 FROM ({rows.sql}) LIMIT ?)"  # noqa: S608
+    return int(database.one(counted, (*rows.parameters, _FEW + 1))["n"])
+
+
+def _read(
+    database: Database,
+    query: Query,
+    filters: Mapping[str, _Part],
+    columns: str,
+    rows: _Part | None = None,
+) -> list[sqlite3.Row]:
+    """Read the first rows that pass all filters.
+
+    :param rows: a query of the ids to look at; by default the index of the order is walked.
+    """
+    parameters: tuple[Any, ...] = ()
+    if rows is None:
+        # The index of the status is one by name if there is only one status.
+        index = "status" if query.order == "name" and query.equal.get("status") else query.order
+        source = f"{query.table} INDEXED BY {query.table}_by_{index}"
+    else:
+        # SQLite keeps the order of a CROSS JOIN.
+        source = f"({rows.sql}) CROSS JOIN {query.table} ON {query.table}.rowid = id"
+        parameters = rows.parameters
+    keys = ["name"] if query.order == "name" else [query.order, "name"]
+    parts = [*filters.values(), _Part(query.having, ())]
+    if query.after is not None:
+        # Compared as one row value, so that the walk begins right there.
+        than = f"({', '.join(keys)}) {'<' if query.descending else '>'} ({', '.join('?' * len(keys))})"
+        parts.append(_Part(than, query.after[-len(keys) :]))
+    order = ", ".join(f"{key} {'DESC' if query.descending else 'ASC'}" for key in keys)
+    return database.all(
+        f"SELECT {columns} FROM {source} WHERE {' AND '.join(part.sql for part in parts)}"  # noqa: S608
+        f" ORDER BY {order} LIMIT ?",
+        (*parameters, *(value for part in parts for value in part.parameters), query.size),
+    )
 
 
 def candidates(

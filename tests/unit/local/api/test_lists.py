@@ -175,7 +175,6 @@ def test_a_page_reads_rows_of_an_index_and_no_others(database: Database) -> None
     for filters, (sort_by, order) in itertools.product(FILTERS, ORDERS):
         plans.clear()
         OPERATIONS["ListAutoMLJobs"](backend, {**filters, "SortBy": sort_by, "SortOrder": order})
-        assert plans
         assert "SCAN jobs" not in plans
         if not any(plan.startswith("SEARCH jobs USING INTEGER PRIMARY KEY") for plan in plans):
             # Walked in the order of the list: nothing is sorted.
