@@ -168,7 +168,7 @@ def _completed(events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _write(folder: Path, request: Mapping[str, Any], threads: int) -> None:
     spec = {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": "benchmark",
         "arn": "arn:aws:sagemaker:us-east-1:123456789012:automl-job/benchmark",
         "account": "123456789012",
@@ -177,8 +177,7 @@ def _write(folder: Path, request: Mapping[str, Any], threads: int) -> None:
         "request": request,
         "threads": threads,
         "memory_limit_bytes": None,
-        "deadline": None,
-        "started": time.time(),
+        "max_runtime": None,
         "attempt": 1,
         "output": f"s3://{BUCKET}/output/",
     }

@@ -262,7 +262,7 @@ def _job(folder: Path, options: argparse.Namespace, mode: str) -> dict[str, Any]
     job.mkdir()
     began = time.time()
     document: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": name,
         "arn": f"arn:aws:sagemaker:us-east-1:123456789012:automl-job/{name}",
         "account": "123456789012",
@@ -275,8 +275,7 @@ def _job(folder: Path, options: argparse.Namespace, mode: str) -> dict[str, Any]
         },
         "threads": options.threads,
         "memory_limit_bytes": None,
-        "deadline": began + options.budget,
-        "started": began,
+        "max_runtime": options.budget,
         "attempt": 1,
         "output": f"s3://{BUCKET}-{name}/out/",
     }
@@ -288,7 +287,7 @@ def _job(folder: Path, options: argparse.Namespace, mode: str) -> dict[str, Any]
     )
     # As the service ends it: what was completed by then counts.
     with contextlib.suppress(subprocess.TimeoutExpired):
-        trainer.wait(max(document["deadline"] + 1 - time.time(), 0))
+        trainer.wait(max(began + options.budget + 1 - time.time(), 0))
     if trainer.poll() is None:
         os.killpg(trainer.pid, signal.SIGKILL)
         trainer.wait()

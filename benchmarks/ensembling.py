@@ -107,7 +107,7 @@ def _spec(folder: Path, options: argparse.Namespace) -> Path:
         "CompletionCriteria": {"MaxCandidates": options.candidates},
     }
     document = {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": NAME,
         "arn": f"arn:aws:sagemaker:us-east-1:123456789012:automl-job/{NAME}",
         "account": "123456789012",
@@ -120,8 +120,7 @@ def _spec(folder: Path, options: argparse.Namespace) -> Path:
         },
         "threads": options.threads,
         "memory_limit_bytes": None,
-        "deadline": None,
-        "started": time.time(),
+        "max_runtime": None,
         "attempt": 1,
         "output": f"s3://{BUCKET}/out/{folder.name}/",
     }

@@ -110,7 +110,7 @@ def _write_job(folder: Path, options: argparse.Namespace) -> Path:
     ]
     config = {"BaseModelName": MODEL, "TextGenerationHyperParameters": hyperparameters}
     spec = {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": folder.name,
         "arn": f"arn:aws:sagemaker:us-east-1:123456789012:automl-job/{folder.name}",
         "account": "123456789012",
@@ -122,8 +122,7 @@ def _write_job(folder: Path, options: argparse.Namespace) -> Path:
         },
         "threads": options.threads,
         "memory_limit_bytes": None,
-        "deadline": None,
-        "started": time.time(),
+        "max_runtime": None,
         "attempt": 1,
         "output": f"s3://{BUCKET}/out/",
     }

@@ -188,7 +188,7 @@ def _autopilot(rows: Any, frequency: str, horizon: int, past: Any) -> tuple[Any,
         job = Path(temporary) / "bench"
         job.mkdir()
         spec = {
-            "schema_version": 1,
+            "schema_version": 2,
             "name": "bench",
             "arn": "arn:aws:sagemaker:us-east-1:123456789012:automl-job/bench",
             "account": "123456789012",
@@ -198,8 +198,7 @@ def _autopilot(rows: Any, frequency: str, horizon: int, past: Any) -> tuple[Any,
                 "AutoMLProblemTypeConfig": {"TimeSeriesForecastingJobConfig": _config(frequency, horizon)},
             },
             "threads": 1,
-            "deadline": None,
-            "started": time.time(),
+            "max_runtime": None,
             "attempt": 1,
             "output": "s3://bench/out/",
         }

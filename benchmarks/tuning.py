@@ -130,14 +130,13 @@ def _run(folder: Path, table: str, target: str, problem: str, metric: str, threa
         "AutoMLProblemTypeConfig": {"TabularJobConfig": {"TargetAttributeName": target, "ProblemType": problem}},
     }
     document = {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": table,
         "arn": f"arn:aws:sagemaker:us-east-1:123456789012:automl-job/{table}",
         "account": "123456789012",
         "region": "us-east-1",
         "request": request,
         "threads": threads,
-        "started": time.time(),
         "attempt": 1,
         "output": "s3://benchmark/out/",
     }

@@ -1,7 +1,7 @@
-"""What the service asks the operating system about the processes that it started, also before its last restart.
+"""Find, measure and kill processes that the service started, also before its last restart.
 
-A process is known by its pid and its start time: a pid alone is given to somebody else after a while. What is left of
-a session whose leader has ended is known by the leader's pid alone: therefore the boot belongs to a process as well.
+A process is identified by pid and start time, because pids are reused. What remains of a session whose leader has ended
+is identified by the leader's pid alone; therefore the boot is part of the identity.
 """
 
 from __future__ import annotations
@@ -9,117 +9,127 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-_PROC = Path("/proc")
+import psutil
+
+_TICKS = 100
 
 
 class Process(NamedTuple):
-    """A process, when it started in clock ticks since boot, and which boot that was; older records don't say."""
+    """A process.
+
+    :param pid: its process id.
+    :param started: hundredths of a second from the boot to its start.
+    :param boot: identifier of the boot; ``None`` in records of earlier releases.
+    """
 
     pid: int
     started: int
     boot: str | None = None
 
 
-class _Stat(NamedTuple):
-    state: str
-    group: int
-    session: int
-    started: int
-
-
-def _stat(pid: int) -> _Stat | None:
-    try:
-        text = (_PROC / str(pid) / "stat").read_text()
-    except OSError:
-        return None
-    # The name in parentheses may hold spaces and parentheses of its own.
-    fields = text[text.rindex(")") + 2 :].split()
-    return _Stat(fields[0], int(fields[2]), int(fields[3]), int(fields[19]))
+def _started(process: psutil.Process) -> int:
+    """Return the start in hundredths of a second since the boot, which does not change when the clock is set."""
+    while True:
+        boot = psutil.boot_time()
+        created = process.create_time()
+        if boot == psutil.boot_time():
+            return round((created - boot) * _TICKS)
 
 
 @cache
-def _boot() -> str | None:
+def boot_id() -> str | None:
+    """Return the identifier of the current boot, ``None`` if the operating system has none."""
+    if sys.platform == "darwin":
+        found = subprocess.run(
+            ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, check=False
+        )
+        return found.stdout.strip() or None
     try:
-        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None
 
 
 def identify(pid: int) -> Process | None:
-    """The process that has this pid now, or ``None``; one that ended and was not reaped is gone too."""
-    stat = _stat(pid)
-    return None if stat is None or stat.state in "ZX" else Process(pid, stat.started, _boot())
+    """Return the running process with this pid; ``None`` if there is none, or it has ended and was not reaped."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return None
+        return Process(pid, _started(process), boot_id())
+    except psutil.Error:
+        return None
 
 
 def holder(pid: int) -> Process:
-    """Who has this pid now, also if it has ended: a child keeps its pid until somebody waits for it."""
-    stat = _stat(pid)
-    return Process(pid, 0 if stat is None else stat.started, _boot())
+    """Return the process with this pid, also if it has ended: a child keeps its pid until its parent waits for it."""
+    try:
+        return Process(pid, _started(psutil.Process(pid)), boot_id())
+    except psutil.Error:
+        return Process(pid, 0, boot_id())
 
 
 def alive(process: Process) -> bool:
-    """Whether this very process still runs."""
+    """Return whether this process still runs."""
     found = identify(process.pid)
     return found is not None and found.started == process.started and process.boot in (None, found.boot)
 
 
-def _all() -> Iterator[tuple[int, _Stat]]:
-    for entry in os.listdir(_PROC):  # noqa: PTH208
-        if entry.isdigit() and (stat := _stat(int(entry))) is not None and stat.state not in "ZX":
-            yield int(entry), stat
-
-
 def members(leader: Process) -> list[int]:
-    """Pids of the session that this process leads: everything it started, unless that made a session of its own.
+    """Return the pids of the session that a process leads: all its descendants without a session of their own.
 
-    The kernel gives a pid away only when its session is empty: if somebody else has it, nothing is left.
+    The kernel reuses a pid only when its session is empty: if another process has it, nothing remains.
     """
-    stat = _stat(leader.pid)
-    if leader.boot not in (None, _boot()) or (stat is not None and stat.started != leader.started):
+    known = holder(leader.pid)
+    if leader.boot not in (None, known.boot) or known.started not in (0, leader.started):
         return []
-    return [pid for pid, stat in _all() if leader.pid in (stat.session, stat.group)]
+    return [pid for pid in psutil.pids() if _belongs(pid, leader.pid) and identify(pid) is not None]
+
+
+def _belongs(pid: int, leader: int) -> bool:
+    try:
+        return leader in (os.getsid(pid), os.getpgid(pid))
+    except (ProcessLookupError, PermissionError):
+        return False
 
 
 def kill_session(leader: Process) -> None:
-    """Send SIGKILL to every process of the session; one pass may miss a process that is being born."""
+    """Send SIGKILL to every process of a session; repeat it, because a process that is just forked may be missed."""
     for pid in members(leader):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
 
 
 def find(arguments: Sequence[str]) -> Process | None:
-    """The process that was started with exactly these arguments (the program's own name aside)."""
+    """Return the process that was started with exactly these arguments, apart from the program's own name."""
     wanted = list(arguments[1:])
-    for pid, stat in _all():
-        try:
-            line = (_PROC / str(pid) / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if line.decode(errors="replace").split("\0")[1:-1] == wanted:
-            return Process(pid, stat.started, _boot())
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline()[1:] == wanted and (found := identify(process.pid)) is not None:
+                return found
     return None
 
 
 def memory(leader: Process) -> int:
-    """Proportional memory (PSS) of the session in bytes: shared pages are counted once."""
+    """Return the memory of a session in bytes; shared pages count once where the operating system tells (PSS)."""
     total = 0
     for pid in members(leader):
-        try:
-            rollup = (_PROC / str(pid) / "smaps_rollup").read_text()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-    return total * 1024
+        with contextlib.suppress(psutil.Error):
+            used = psutil.Process(pid).memory_full_info()
+            total += getattr(used, "pss", used.uss)
+    return total
 
 
 def wait_gone(process: Process, timeout: float) -> bool:
-    """Wait until the process has ended.
+    """Wait until a process has ended.
 
     :param timeout: seconds.
     :return: whether it ended in time.
@@ -133,14 +143,25 @@ def wait_gone(process: Process, timeout: float) -> bool:
 
 
 def available_memory() -> int:
-    """Memory that this machine or its control group may use at all, in bytes."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Return the bytes of memory that this machine has, or that its control group may use if that is less."""
+    total = psutil.virtual_memory().total
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with contextlib.suppress(OSError, ValueError):
             total = min(total, int(Path(limit).read_text()))
     return total
 
 
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0))
+def available_cores(control_groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many cores this process may keep busy, at least 1: its affinity, and its control group's quota.
+
+    :param control_groups: where the control groups are mounted.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = (control_groups / "cpu.max").read_text().split()
+        return max(1, min(cores, int(int(quota) / int(period))))
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = ((control_groups / f"cpu/cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        if int(quota) > 0:
+            return max(1, min(cores, int(int(quota) / int(period))))
+    return cores

@@ -13,7 +13,8 @@ from typing import Any
 from airflow_automl.local import one_click, processes
 from airflow_automl.local.http.moto import OtherServices
 from airflow_automl.local.http.signatures import Signatures
-from airflow_automl.local.jobs.executors import local as trainers
+from airflow_automl.local.jobs.executors.local import COMMAND, LocalExecutor
+from airflow_automl.local.jobs.specification import TrainerSettings
 from airflow_automl.local.jobs.supervisor import Supervisor
 from airflow_automl.local.models import weights
 from airflow_automl.local.serving.endpoints import Deployments
@@ -56,7 +57,7 @@ class Settings:
     region: str = "us-east-1"
     account: str = "123456789012"
     model_dir: Path | None = None
-    trainer_command: Sequence[str] = trainers.COMMAND
+    trainer_command: Sequence[str] = COMMAND
 
 
 class Service:
@@ -100,7 +101,7 @@ class Service:
         await self.transforms.start()
         self.supervisor = Supervisor(
             self.jobs,
-            self.folder,
+            LocalExecutor(self.folder, self.settings.trainer_command, self._trainer_environment),
             self._trainer_settings(),
             self.settings.max_jobs,
             lambda job: one_click.deploy(self, job),
@@ -121,7 +122,7 @@ class Service:
 
     def info(self, endpoint_url: str) -> ServiceInfo:
         """What clients need to know."""
-        process = processes.identify(os.getpid()) or processes.Process(os.getpid(), 0)
+        process = processes.holder(os.getpid())
         return ServiceInfo(
             pid=process.pid,
             started=process.started,
@@ -172,12 +173,10 @@ class Service:
             environment[weights.MODEL_DIR] = str(models.expanduser().resolve())
         return environment
 
-    def _trainer_settings(self) -> trainers.TrainerSettings:
+    def _trainer_settings(self) -> TrainerSettings:
         at_once = max(1, self.settings.max_jobs)
         memory = self.settings.job_memory or int(processes.available_memory() * 0.9 / at_once)
-        return trainers.TrainerSettings(
-            self.settings.trainer_command,
-            self._trainer_environment,
+        return TrainerSettings(
             self.settings.account,
             self.settings.region,
             max(1, processes.available_cores() // at_once),

@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_automl.local.commands.jobs import add_data_dir, open_store
 from airflow_automl.local.errors import JobFailure
-from airflow_automl.local.jobs.executors.local import output_of
+from airflow_automl.local.jobs.specification import output_of
 from airflow_automl.local.state.folder import DataFolder, ServiceInfo, running_service
 from airflow_automl.local.state.jobs import Job, JobStore
 from airflow_automl.local.state.resources import ResourceStore

@@ -1,12 +1,10 @@
-"""What trainers report in ``events.jsonl``, applied to the store once and in order."""
+"""Apply what trainers report to the store, once and in order."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from airflow_automl.contract.shapes import check_shape
@@ -14,8 +12,6 @@ from airflow_automl.local.service_model import shapes
 from airflow_automl.local.state.jobs import Job, JobStore
 
 log = logging.getLogger(__name__)
-
-_CHUNK = 1 << 20
 
 
 class Final(NamedTuple):
@@ -25,41 +21,16 @@ class Final(NamedTuple):
     secondary: str | None
 
 
-def read(path: Path, position: int) -> tuple[list[dict[str, Any]], int]:
-    """Read whole lines from a position on; a line that is still being written is left for the next time.
+def apply(store: JobStore, job: Job, read: Callable[[int], tuple[list[dict[str, Any]], int]]) -> Final | None:
+    """Apply all new events of a job's current attempt, each in one transaction with the position after it.
 
-    :return: the events, and the position after them.
-    """
-    try:
-        with path.open("rb") as handle:
-            handle.seek(position)
-            data = handle.read(_CHUNK)
-            while b"\n" not in data and (more := handle.read(_CHUNK)):
-                data += more
-    except FileNotFoundError:
-        return [], position
-    whole = data[: data.rfind(b"\n") + 1]
-    found = []
-    for line in whole.splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            log.warning("%s holds a line that is no JSON: %.200r", path, line)
-            continue
-        if isinstance(event, dict):
-            found.append(event)
-    return found, position + len(whole)
-
-
-def apply(store: JobStore, job: Job, path: Path) -> Final | None:
-    """Apply all new events of a job's current attempt, together with how far they have been read.
-
+    :param read: returns the events after a position, and the position after them.
     :return: the event that ended the training, if it is among them.
     """
     final: Final | None = None
     position = job.position
     while True:
-        found, after = read(path, position)
+        found, after = read(position)
         if after == position:
             return final
         with store.database.transaction():

@@ -31,9 +31,7 @@ CREATE TABLE jobs (
     started REAL,                      -- of the current attempt
     attempt INTEGER NOT NULL DEFAULT 0,
     crashes INTEGER NOT NULL DEFAULT 0,
-    pid INTEGER,
-    pid_started INTEGER,
-    pid_boot TEXT,
+    handle TEXT,                       -- of the trainer, as its executor made it
     position INTEGER NOT NULL DEFAULT 0,  -- bytes of events.jsonl that have been applied
     outcome TEXT,                      -- secondary status that the trainer ended with
     failure TEXT,
@@ -158,9 +156,14 @@ class Database:
                 f"{path} has schema version {version}, this release reads version {SCHEMA_VERSION}; "
                 f"use the release that wrote it, or name another folder with --data-dir"
             )
-        elif "pid_boot" not in {column["name"] for column in self.all("PRAGMA table_info(jobs)")}:
-            # Earlier releases can still read the file: they don't mind one column more.
-            self.execute("ALTER TABLE jobs ADD COLUMN pid_boot TEXT")
+        elif "handle" not in (columns := {column["name"] for column in self.all("PRAGMA table_info(jobs)")}):
+            boot = "pid_boot" if "pid_boot" in columns else "NULL"
+            with self.transaction():
+                self.execute("ALTER TABLE jobs ADD COLUMN handle TEXT")
+                self.execute(
+                    "UPDATE jobs SET handle = json_object('job', name, 'pid', pid, 'started', pid_started,"  # noqa: S608
+                    f" 'boot', {boot}, 'at', started) WHERE pid IS NOT NULL"
+                )
         self._add_indexes()
 
     def _add_indexes(self) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 from airflow_automl.contract import metrics
 from airflow_automl.contract.states import FINAL_PRECEDENCE, SecondaryStatus
 from airflow_automl.local.errors import MAX_REASON
-from airflow_automl.local.processes import Process
 from airflow_automl.local.state import lists
 from airflow_automl.local.state.database import Database, dump, load
 
@@ -56,7 +55,7 @@ class Job:
     started: float | None
     attempt: int
     crashes: int
-    process: Process | None
+    handle: dict[str, Any] | None
     position: int
     outcome: str | None
     failure: str | None
@@ -92,7 +91,8 @@ def _job(row: sqlite3.Row) -> Job:
         started=row["started"],
         attempt=row["attempt"],
         crashes=row["crashes"],
-        process=None if row["pid"] is None else _process(row),
+        # Commands may read the database of an earlier release, which has no handles.
+        handle=load(dict(row).get("handle")),
         position=row["position"],
         outcome=row["outcome"],
         failure=row["failure"],
@@ -102,11 +102,6 @@ def _job(row: sqlite3.Row) -> Job:
         best=row["best"],
         endpoint=row["endpoint"],
     )
-
-
-def _process(row: sqlite3.Row) -> Process:
-    # Commands may look at the database of an earlier release, which has no pid_boot.
-    return Process(row["pid"], row["pid_started"], dict(row).get("pid_boot"))
 
 
 class JobStore:
@@ -213,24 +208,21 @@ class JobStore:
         :return: the attempt's number, from 1.
         """
         self.database.execute(
-            "UPDATE jobs SET stage = 'training', attempt = attempt + 1, started = ?, pid = NULL, pid_started = NULL,"
+            "UPDATE jobs SET stage = 'training', attempt = attempt + 1, started = ?, handle = NULL,"
             " position = 0, outcome = NULL, failure = NULL, partial = '[]'"
             " WHERE name = ? AND stage IN ('queued', 'training')",
             (started, name),
         )
         return self.get(name).attempt
 
-    def set_process(self, name: str, process: Process) -> None:
-        """Remember the trainer."""
-        self.database.execute(
-            "UPDATE jobs SET pid = ?, pid_started = ?, pid_boot = ? WHERE name = ?",
-            (process.pid, process.started, process.boot, name),
-        )
+    def set_handle(self, name: str, handle: Mapping[str, Any]) -> None:
+        """Record the trainer by its executor's handle."""
+        self.database.execute("UPDATE jobs SET handle = ? WHERE name = ?", (dump(handle), name))
 
     def requeue(self, name: str, *, crashed: bool) -> None:
         """Let a job whose trainer is gone start over."""
         self.database.execute(
-            "UPDATE jobs SET stage = 'queued', pid = NULL, pid_started = NULL, crashes = crashes + ?"
+            "UPDATE jobs SET stage = 'queued', handle = NULL, crashes = crashes + ?"
             " WHERE name = ? AND stage = 'training'",
             (int(crashed), name),
         )
@@ -385,7 +377,7 @@ class JobStore:
         now = self.database.now()
         cursor = self.database.execute(
             "UPDATE jobs SET stage = 'ended', status = ?, secondary = ?, failure = ?, ended = ?, modified = ?,"  # noqa: S608
-            f" pid = NULL, pid_started = NULL WHERE name = ? AND stage <> 'ended' AND {allowed}",
+            f" handle = NULL WHERE name = ? AND stage <> 'ended' AND {allowed}",
             (status, secondary, failure, now, now, name),
         )
         return cursor.rowcount == 1

@@ -15,7 +15,7 @@ from airflow_automl.local.training.engines.events import EventLog
 
 __all__ = ["DEFAULT_RUNTIME", "Engine", "JobSpec", "Run"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 DEFAULT_RUNTIME = 3600
 """Seconds that training may take when the request sets no limit at all."""
@@ -32,8 +32,8 @@ class JobSpec:
     :param request: the request in the shape of CreateAutoMLJobV2, whichever version was called.
     :param threads: how many threads the job may keep busy.
     :param memory_limit: bytes that the job may use; ``None`` for no limit.
-    :param deadline: epoch seconds at which the service kills the trainer; ``None`` for never.
-    :param started: epoch seconds at which the job started.
+    :param deadline: monotonic time at which the service kills the trainer; ``None`` for never.
+    :param started: monotonic time at which the trainer started.
     :param attempt: number of this run of the job, from 1.
     :param output: where artefacts go, ``s3://bucket/prefix/job/``.
     """
@@ -62,7 +62,8 @@ class JobSpec:
                 f"The job was written down in format {document.get('schema_version')}, this trainer reads format "
                 f"{SCHEMA_VERSION}: submit the job again."
             )
-        output = document["output"]
+        output, limit = document["output"], document.get("max_runtime")
+        now = time.monotonic()
         return cls(
             name=document["name"],
             arn=document["arn"],
@@ -71,8 +72,8 @@ class JobSpec:
             request=document["request"],
             threads=max(1, int(document["threads"])),
             memory_limit=document.get("memory_limit_bytes"),
-            deadline=document.get("deadline"),
-            started=document["started"],
+            deadline=None if limit is None else now + limit,
+            started=now,
             attempt=int(document["attempt"]),
             output=output if output.endswith("/") else output + "/",
         )
@@ -93,11 +94,6 @@ class JobSpec:
         """CompletionCriteria of the request; empty if there are none."""
         criteria: Mapping[str, int] = self.config.get("CompletionCriteria") or {}
         return criteria
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Time until the service ends the job, ``None`` without a limit."""
-        return None if self.deadline is None else self.deadline - time.time()
 
 
 @dataclass(frozen=True)

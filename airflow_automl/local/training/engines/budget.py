@@ -13,8 +13,8 @@ _RESERVE_BOUNDS = (6.0, 120.0)
 class Budget:
     """The time of one job.
 
-    :param deadline: epoch seconds at which the service kills the trainer; ``None`` for never.
-    :param training_ends: epoch seconds by which training should be done though nobody kills it; ``None`` for never.
+    :param deadline: monotonic time at which the service kills the trainer; ``None`` for never.
+    :param training_ends: monotonic time by which training should be done though nobody kills it; ``None`` for never.
     """
 
     def __init__(self, deadline: float | None, training_ends: float | None = None) -> None:
@@ -28,7 +28,7 @@ class Budget:
 
     def left(self) -> float | None:
         """Seconds until the trainer is killed, ``None`` for no limit."""
-        return None if self._deadline is None else self._deadline - time.time()
+        return None if self._deadline is None else self._deadline - time.monotonic()
 
     def for_training(self) -> float | None:
         """Seconds for training from now on; the rest is kept for uploads and reports.
@@ -41,7 +41,7 @@ class Budget:
             reserve = min(max(left * _RESERVE, _RESERVE_BOUNDS[0]), _RESERVE_BOUNDS[1])
             limits.append(max(left - reserve, left * 0.5, 1.0))
         if self._training_ends is not None:
-            limits.append(max(self._training_ends - time.time(), 1.0))
+            limits.append(max(self._training_ends - time.monotonic(), 1.0))
         return min(limits) if limits else None
 
     def allows(self, seconds: float) -> bool:

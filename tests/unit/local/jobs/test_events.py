@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_automl.local.jobs import events
+from airflow_automl.local.jobs.executors.local import LocalExecutor
+from airflow_automl.local.state.folder import DataFolder
 from airflow_automl.local.state.jobs import JobStore
 
 
@@ -16,7 +19,9 @@ from airflow_automl.local.state.jobs import JobStore
 def path(jobs: JobStore, tmp_path: Path) -> Path:
     jobs.add("churn", "arn:churn", "V2", {})
     jobs.begin_attempt("churn", 1.0)
-    return tmp_path / "events.jsonl"
+    path = DataFolder(tmp_path).job("churn") / "events.jsonl"
+    path.parent.mkdir(parents=True)
+    return path
 
 
 def line(attempt: int = 1, **event: Any) -> bytes:
@@ -29,7 +34,8 @@ def append(path: Path, *lines: bytes) -> None:
 
 
 def apply(jobs: JobStore, path: Path) -> events.Final | None:
-    return events.apply(jobs, jobs.get("churn"), path)
+    executor = LocalExecutor(DataFolder(path.parents[2]), (), dict)
+    return events.apply(jobs, jobs.get("churn"), partial(executor.events, {"job": "churn"}))
 
 
 def test_no_file_is_no_event(jobs: JobStore, path: Path) -> None:

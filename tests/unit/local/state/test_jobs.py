@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from airflow_automl.local.errors import StartupError
-from airflow_automl.local.processes import Process
 from airflow_automl.local.state.database import SCHEMA_VERSION, Database
 from airflow_automl.local.state.jobs import JobStore
 
@@ -132,19 +131,24 @@ def test_a_database_of_another_schema_is_refused(tmp_path: Path) -> None:
         Database(tmp_path / "other.db")
 
 
-def test_a_database_of_an_earlier_release_takes_the_boot_of_a_trainer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("boot", [None, "boot"])
+def test_a_trainer_in_a_database_of_an_earlier_release_gets_a_handle(tmp_path: Path, boot: str | None) -> None:
     earlier = Database(tmp_path / "state.db")
     JobStore(earlier).add("churn", "arn:churn", "V2", {})
-    earlier.execute("ALTER TABLE jobs DROP COLUMN pid_boot")
-    earlier.execute("UPDATE jobs SET pid = 7, pid_started = 8")
+    JobStore(earlier).add("queued", "arn:queued", "V2", {})
+    earlier.execute("ALTER TABLE jobs DROP COLUMN handle")
+    for column in ("pid", "pid_started", "pid_boot")[: 3 if boot else 2]:
+        earlier.execute(f"ALTER TABLE jobs ADD COLUMN {column}")
+    earlier.execute("UPDATE jobs SET pid = 7, pid_started = 8, started = 9.5 WHERE name = 'churn'")
+    if boot:
+        earlier.execute("UPDATE jobs SET pid_boot = ?", (boot,))
     looking = Database(tmp_path / "state.db", read_only=True)
-    assert JobStore(looking).get("churn").process == Process(7, 8)
+    assert JobStore(looking).get("churn").handle is None
     for database in (earlier, looking):
         database.close()
     jobs = JobStore(Database(tmp_path / "state.db"))
-    assert jobs.get("churn").process == Process(7, 8)
-    jobs.set_process("churn", Process(7, 8, "boot"))
-    assert jobs.get("churn").process == Process(7, 8, "boot")
+    assert jobs.get("churn").handle == {"job": "churn", "pid": 7, "started": 8, "boot": boot, "at": 9.5}
+    assert jobs.get("queued").handle is None
     jobs.database.close()
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ def write_job(folder: Path, inputs: list[dict[str, Any]] | str, config: dict[str
         inputs = [{"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": inputs}}}]
     limit = config.get("CompletionCriteria", {}).get("MaxAutoMLJobRuntimeInSeconds")
     spec = {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": folder.name,
         "arn": f"arn:aws:sagemaker:us-east-1:123456789012:automl-job/{folder.name}",
         "account": "123456789012",
@@ -30,8 +29,7 @@ def write_job(folder: Path, inputs: list[dict[str, Any]] | str, config: dict[str
         | more.pop("request", {}),
         "threads": 1,
         "memory_limit_bytes": None,
-        "deadline": time.time() + limit if limit else None,
-        "started": time.time(),
+        "max_runtime": limit,
         "attempt": 1,
         "output": f"s3://{BUCKET}/out/{folder.name}/",
     }

@@ -232,7 +232,7 @@ def test_a_limit_that_comes_before_the_first_candidate_completes_without_one(buc
         **algorithms("catboost"),
     }
     # The service kills nothing here; the training itself has hardly a second.
-    folder = training.write_job(tmp_path / "tight", uri, config, deadline=time.time() + 1)
+    folder = training.write_job(tmp_path / "tight", uri, config, max_runtime=1)
     code, found = run(folder, bucket)
     assert code == 0, found[-1]
     assert found[-1]["secondary"] == "MaxAutoMLJobRuntimeReached"

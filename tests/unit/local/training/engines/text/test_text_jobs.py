@@ -278,7 +278,7 @@ def test_without_time_for_validation_or_for_any_text_there_is_no_embedding(looks
 def test_a_job_whose_time_is_over_ends_with_what_it_has(jobs, bucket, only_tfidf):
     uri = bucket.put("in/train.csv", toy())
 
-    found = jobs.train(problem(MaxAutoMLJobRuntimeInSeconds=30), [channel(uri)], deadline=1.0)
+    found = jobs.train(problem(MaxAutoMLJobRuntimeInSeconds=30), [channel(uri)], max_runtime=0)
 
     assert found[-1]["event"] == "completed"
     assert found[-1]["secondary"] == "MaxAutoMLJobRuntimeReached"

@@ -1,0 +1,64 @@
+"""What a place that runs trainers must be able to do; the supervisor knows trainers through this alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+Handle = dict[str, Any]
+"""Identifies one trainer, as JSON for the database. Only the executor that made it reads it."""
+
+
+class State(NamedTuple):
+    """The state of a trainer.
+
+    :param running: whether it runs.
+    :param seconds: time since its start, by a clock that nobody sets.
+    :param ended: how it ended, such as ``was killed by signal 9``; meaningless while it runs.
+    """
+
+    running: bool
+    seconds: float
+    ended: str
+
+
+class Executor(Protocol):
+    """Runs trainers. A handle stays valid after a restart of the service."""
+
+    def start(self, specification: Mapping[str, Any]) -> Handle:
+        """Start a trainer.
+
+        :param specification: see :func:`airflow_automl.local.jobs.specification.specification`.
+        :raises Exception: it can't be started; then nothing runs.
+        """
+        ...
+
+    def find(self, job: str, attempt: int) -> Handle | None:
+        """Return the trainer of a job's attempt if it runs: its service died before it wrote the handle down."""
+        ...
+
+    def state(self, handle: Handle) -> State:
+        """Return the state of a trainer."""
+        ...
+
+    def stop(self, handle: Handle) -> bool:
+        """Kill what remains of a trainer, with everything that it started.
+
+        :return: whether nothing remains; call again until then.
+        """
+        ...
+
+    def usage(self, handle: Handle) -> int:
+        """Return the bytes of memory that a trainer uses, with everything that it started."""
+        ...
+
+    def events(self, handle: Handle, position: int) -> tuple[list[dict[str, Any]], int]:
+        """Return what a trainer reported after a position, and the position after that; no more events: no move.
+
+        :param position: 0 at the start of each attempt.
+        """
+        ...
+
+    def last_words(self, handle: Handle) -> str:
+        """Return the last line of a trainer's log that is not empty; empty if there is none."""
+        ...
