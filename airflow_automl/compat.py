@@ -229,7 +229,23 @@ def asset_state_stores(trigger: Any) -> list[Any]:
     if accessors is None:
         return []
     # There is no public way to iterate over them.
-    return [*accessors._by_name.values(), *accessors._by_uri.values()]
+    stores = [*accessors._by_name.values(), *accessors._by_uri.values()]
+    return [store if hasattr(store, "aget") else _Blocking(store) for store in stores]
+
+
+class _Blocking:
+    """A state store of Airflow 3.3.0 or 3.3.1, which block the event loop. Delete at 3.3.2."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    async def aget(self, key: str) -> Any:
+        """Return a value, or ``None``."""
+        return await asyncio.to_thread(self._store.get, key)
+
+    async def aset(self, key: str, value: Any) -> None:
+        """Keep a value."""
+        await asyncio.to_thread(self._store.set, key, value)
 
 
 class _Variables:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk import BaseNotifier
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.notifications import SageMakerAutoMLNotifier
+from tests.fakes import fake
 
 JOB = {
     "name": "churn-5a8e",
@@ -45,7 +46,7 @@ def context(xcoms: dict[tuple[str, str], Any], **more: Any) -> dict[str, Any]:
     def pull(task_ids: str, key: str = "return_value", **_: Any) -> Any:
         return xcoms.get((task_ids, key))
 
-    ti = SimpleNamespace(dag_id="churn", task_id="train", run_id="manual__1", xcom_pull=pull)
+    ti = fake(RuntimeTaskInstance, dag_id="churn", task_id="train", run_id="manual__1", xcom_pull=pull)
     return {"ti": ti, **more}
 
 

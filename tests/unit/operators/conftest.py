@@ -9,8 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.api.datamodels._generated import DagRun
 from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
+from tests.fakes import fake, stands_for
 from tests.hosting import HostingStandIn, serve
 
 ROLE = "arn:aws:iam::123456789012:role/automl"
@@ -20,6 +23,7 @@ class Killed(BaseException):
     """The worker process died."""
 
 
+@stands_for(RuntimeTaskInstance)
 class TaskInstance(SimpleNamespace):
     """What operators use of a task instance."""
 
@@ -65,7 +69,7 @@ def context() -> dict[str, Any]:
     ti = TaskInstance(dag_id="churn", run_id="manual__1", task_id="deploy", map_index=-1, xcoms={}, prior={})
     ti.try_number, ti.start_date = 1, datetime.now(UTC)
     ti.task = SimpleNamespace(dag=SimpleNamespace(task_ids=[]))
-    dag_run = SimpleNamespace(start_date=datetime(2026, 11, 21, tzinfo=UTC), clear_number=0)
+    dag_run = fake(DagRun, start_date=datetime(2026, 11, 21, tzinfo=UTC), clear_number=0)
     return {"ti": ti, "task_instance": ti, "dag_run": dag_run}
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.jobs.triggerer_job_runner import TriggerCommsDecoder
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import TaskStatesResult
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_automl.naming import TRY_TAG
 from airflow_automl.triggers.resource import SageMakerResourceTrigger
+from tests.fakes import fake, stands_for
 from tests.hosting import HostingStandIn, Refused
 
 
@@ -131,6 +133,7 @@ async def test_the_deadline_ends_the_wait(endpoint: HostingStandIn) -> None:
 async def test_a_transform_job_is_stopped_only_when_a_user_took_its_task_away(
     hosting: HostingStandIn, monkeypatch: pytest.MonkeyPatch, state: Any, adopted_by: str | None, status: str
 ) -> None:
+    @stands_for(TriggerCommsDecoder)
     class Supervisor:
         async def asend(self, request: Any) -> Any:
             if isinstance(state, Exception):
@@ -143,7 +146,9 @@ async def test_a_transform_job_is_stopped_only_when_a_user_took_its_task_away(
     if adopted_by:
         hosting.tags[arn] = {TRY_TAG: adopted_by}
     trigger = SageMakerResourceTrigger("transform job", "t")
-    trigger.task_instance = SimpleNamespace(dag_id="d", task_id="score", run_id="run", map_index=-1, try_number=2)
+    trigger.task_instance = fake(
+        RuntimeTaskInstance, dag_id="d", task_id="score", run_id="run", map_index=-1, try_number=2
+    )
     await trigger.on_kill()
     assert hosting.transforms["t"]["TransformJobStatus"] == status
 

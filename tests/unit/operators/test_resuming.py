@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.api.datamodels._generated import DagRun
 from airflow.sdk.exceptions import AirflowException, TaskDeferred
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
@@ -25,6 +26,7 @@ from airflow_automl.exceptions import (
 from airflow_automl.hooks import SageMakerAutoMLHook
 from airflow_automl.naming import OWNER_TAG, TRY_TAG
 from airflow_automl.operators import SageMakerAutoMLJobOperator
+from tests.fakes import fake
 from tests.standin import COMPLETED, ENDLESS, StandIn, ends
 from tests.unit.operators.test_job import V2
 
@@ -60,7 +62,8 @@ class TaskRun:
 
     def context(self) -> Any:
         self.try_number += 1
-        ti = SimpleNamespace(
+        ti = fake(
+            RuntimeTaskInstance,
             dag_id="churn",
             run_id="manual__1",
             task_id="train",
@@ -69,7 +72,7 @@ class TaskRun:
             try_number=self.try_number,
             xcom_push=lambda key, value: self.xcoms.__setitem__(key, value),
         )
-        run = SimpleNamespace(start_date=self.started, clear_number=self.clears)
+        run = fake(DagRun, start_date=self.started, clear_number=self.clears)
         return {"ti": ti, "dag_run": run, "outlet_events": {}}
 
     def attempt(self, **kwargs: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from airflow.sdk.execution_time.context import TaskStateStoreAccessor
 
 from airflow_automl.exceptions import AutoMLDeploymentFailed
 from airflow_automl.operators import (
@@ -14,12 +15,14 @@ from airflow_automl.operators import (
     SageMakerAutoMLRollbackOperator,
 )
 from airflow_automl.operators._version_tags import TAG_PREVIOUS
+from tests.fakes import stands_for
 from tests.hosting import HostingStandIn
 from tests.unit.operators.conftest import Killed, make_candidate
 
 Run = Callable[[Callable[[], Any]], Any]
 
 
+@stands_for(TaskStateStoreAccessor)
 class Store(dict[str, Any]):
     """Airflow's task state, as far as a rollback uses it."""
 

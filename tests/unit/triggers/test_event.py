@@ -4,43 +4,74 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import structlog
+from airflow.jobs.triggerer_job_runner import TriggerCommsDecoder
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import ErrorType
+from airflow.sdk.execution_time import comms, task_runner
+from airflow.sdk.execution_time.context import AssetStateStoreAccessors
 from airflow.triggers.base import BaseEventTrigger
 from airflow.triggers.shared_stream import SharedStreamManager
 
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.triggers import event as event_trigger
 from airflow_automl.triggers.event import SageMakerAutoMLEventTrigger
+from tests.fakes import stands_for
 from tests.standin import StandIn, ends, running
 from tests.unit.triggers.conftest import until
 
 INTERVAL = 0.1
 
 
+@stands_for(TriggerCommsDecoder)
+class Supervisor:
+    """The triggerer's supervisor at the wire: it answers the messages of Airflow's own state stores."""
+
+    def __init__(self) -> None:
+        self.loop_thread = threading.get_ident()
+        self.stores: dict[str, Store] = {}
+
+    def send(self, message: Any) -> Any:
+        assert threading.get_ident() != self.loop_thread, "the event loop is blocked"
+        return self._answer(message)
+
+    async def asend(self, message: Any) -> Any:
+        return self._answer(message)
+
+    def _answer(self, message: Any) -> Any:
+        store = self.stores[message.name]
+        if store.broken:
+            raise RuntimeError("no answer")
+        if isinstance(message, comms.SetAssetStateStoreByName):
+            store.values[message.key] = json.dumps(message.value)
+            return None
+        assert isinstance(message, comms.GetAssetStateStoreByName)
+        if message.key not in store.values:
+            return comms.ErrorResponse(error=ErrorType.ASSET_STORE_NOT_FOUND)
+        return comms.AssetStateStoreResult(value=json.loads(store.values[message.key]))
+
+
+@pytest.fixture(autouse=True)
+async def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    supervisor = Supervisor()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
+    return supervisor
+
+
 class Store:
-    """One asset's state store."""
+    """What the supervisor keeps for one asset."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
         self.broken = False
-
-    async def aget(self, key: str) -> Any:
-        if self.broken:
-            raise RuntimeError("no answer")
-        return json.loads(self.values.get(key, "null"))
-
-    async def aset(self, key: str, value: Any) -> None:
-        if self.broken:
-            raise RuntimeError("no answer")
-        self.values[key] = json.dumps(value)
 
     @property
     def progress(self) -> str:
@@ -49,7 +80,9 @@ class Store:
 
     @property
     def accessors(self) -> Any:
-        return SimpleNamespace(_by_name={"model": self}, _by_uri={})
+        name = f"model-{id(self)}"
+        task_runner.SUPERVISOR_COMMS.stores[name] = self
+        return AssetStateStoreAccessors([Asset(name)])
 
 
 class Triggerer:

@@ -9,13 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.jobs.triggerer_job_runner import _USER_ACTION_CANCEL_MSG, TriggerRunner
+from airflow.jobs.triggerer_job_runner import _USER_ACTION_CANCEL_MSG, TriggerCommsDecoder, TriggerRunner
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse, GetTaskStates, TaskStatesResult
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_automl.naming import TRY_TAG
 from airflow_automl.triggers.events import EventStatus, validate_event
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
+from tests.fakes import fake, stands_for
 from tests.standin import ENDLESS, StandIn, connection, ends, running
 from tests.unit.triggers.conftest import INTERVAL, fire, until
 
@@ -136,6 +138,7 @@ async def test_a_stop_that_is_denied_is_said_in_the_event(standin: StandIn) -> N
     assert "not authorized to perform: sagemaker:StopAutoMLJob" in event.payload["message"]
 
 
+@stands_for(TriggerCommsDecoder)
 class Airflow:
     """What a triggerer's supervisor answers."""
 
@@ -161,8 +164,13 @@ def killed(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> Any:
         airflow = Airflow(states)
         monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", airflow, raising=False)
         trigger = _trigger(**kwargs)
-        trigger.task_instance = SimpleNamespace(  # type: ignore[assignment]
-            dag_id="dag", run_id="run", task_id="train", map_index=map_index, try_number=try_number
+        trigger.task_instance = fake(
+            RuntimeTaskInstance,  # type: ignore[assignment]
+            dag_id="dag",
+            run_id="run",
+            task_id="train",
+            map_index=map_index,
+            try_number=try_number,
         )
         await trigger.on_kill()
         kill.asked = airflow.asked  # type: ignore[attr-defined]
@@ -218,8 +226,13 @@ async def test_on_kill_bears_throttling_and_a_job_that_is_gone(killed: Any, stan
     assert not await killed({"run": {"train": "failed"}})
     standin.jobs.clear()
     trigger = _trigger()
-    trigger.task_instance = SimpleNamespace(  # type: ignore[assignment]
-        dag_id="dag", run_id="run", task_id="train", map_index=-1, try_number=1
+    trigger.task_instance = fake(
+        RuntimeTaskInstance,  # type: ignore[assignment]
+        dag_id="dag",
+        run_id="run",
+        task_id="train",
+        map_index=-1,
+        try_number=1,
     )
     await trigger.on_kill()
 
@@ -231,8 +244,14 @@ async def test_airflows_runner_stops_the_job_when_a_user_acts_and_not_when_it_sh
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Airflow({"run": {"train": "failed"}}), raising=False)
     job = standin.add_job("job", ENDLESS)
     trigger = _trigger()
-    trigger.task_instance = SimpleNamespace(  # type: ignore[assignment]
-        id="1", dag_id="dag", run_id="run", task_id="train", map_index=-1, try_number=1
+    trigger.task_instance = fake(
+        RuntimeTaskInstance,  # type: ignore[assignment]
+        id="1",
+        dag_id="dag",
+        run_id="run",
+        task_id="train",
+        map_index=-1,
+        try_number=1,
     )
     monkeypatch.setattr("airflow.jobs.triggerer_job_runner._make_trigger_span", _no_span)
     runner = TriggerRunner()
