@@ -1,7 +1,6 @@
 """A fake of Airflow can do no more than Airflow."""
 
 import pytest
-from airflow.sdk.execution_time.context import AssetStateStoreAccessor
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from tests.fakes import fake, stands_for
@@ -10,19 +9,19 @@ from tests.fakes import fake, stands_for
 def test_a_fake_has_no_member_that_the_real_class_lacks() -> None:
     with pytest.raises(AssertionError, match="RuntimeTaskInstance has no xcom_fetch"):
         fake(RuntimeTaskInstance, xcom_fetch=lambda: None)
-    with pytest.raises(AssertionError, match="AssetStateStoreAccessor has no read"):
+    with pytest.raises(AssertionError, match="RuntimeTaskInstance has no read"):
 
-        @stands_for(AssetStateStoreAccessor)
-        class Store:
+        @stands_for(RuntimeTaskInstance)
+        class TaskInstance:
             def read(self, key: str) -> None: ...
 
 
 def test_a_fake_waits_where_the_real_class_does() -> None:
     with pytest.raises(AssertionError, match="not both coroutines"):
 
-        @stands_for(AssetStateStoreAccessor)
-        class Store:
-            async def get(self, key: str) -> None: ...
+        @stands_for(RuntimeTaskInstance)
+        class TaskInstance:
+            async def xcom_push(self, key: str) -> None: ...
 
 
 def test_a_fake_takes_only_what_the_real_method_takes() -> None:

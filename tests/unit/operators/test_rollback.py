@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from airflow.sdk.execution_time.context import TaskStateStoreAccessor
+from airflow.sdk.execution_time import context as airflow_context
 
 from airflow_automl.exceptions import AutoMLDeploymentFailed
 from airflow_automl.operators import (
@@ -22,12 +22,15 @@ from tests.unit.operators.conftest import Killed, make_candidate
 Run = Callable[[Callable[[], Any]], Any]
 
 
-@stands_for(TaskStateStoreAccessor)
 class Store(dict[str, Any]):
     """Airflow's task state, as far as a rollback uses it."""
 
     def set(self, key: str, value: Any) -> None:
         self[key] = value
+
+
+if accessor := getattr(airflow_context, "TaskStateStoreAccessor", None):  # since Airflow 3.3
+    Store = stands_for(accessor)(Store)  # type: ignore[misc]
 
 
 @pytest.fixture
