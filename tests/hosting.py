@@ -3,7 +3,7 @@
 It keeps models, endpoint configs, endpoints, transform jobs, model packages and tags in memory, speaks AWS JSON 1.1 to
 an unmodified boto3, and refuses what the service model forbids. An endpoint comes to rest after a number of looks, so
 that waits end without sleeping. ``deploys_fail`` makes deployments end as AWS's failed ones do: a new endpoint is
-``Failed``, an updated one goes back ``InService`` with its old config.
+``Failed``, an updated one goes back ``InService`` with its old config; ``ends_as`` lets them end in another status.
 """
 
 from __future__ import annotations
@@ -54,6 +54,9 @@ class HostingStandIn:
         self.looks = 1
         self.deploys_fail: str | None = None
         self.silent_rollback = False
+        self.ends_as: str | None = None
+        self.scalable: dict[str, dict[str, Any]] = {}
+        self.policies: dict[str, dict[str, Any]] = {}
         self.refuse: dict[str, str] = {}
         self.predict: Callable[[str], str] | None = None
         self.tags_forbidden = False
@@ -141,7 +144,7 @@ class HostingStandIn:
         found = [
             {key: config[key] for key in ("EndpointConfigName", "EndpointConfigArn", "CreationTime")}
             for name, config in self.configs.items()
-            if request.get("NameContains", "") in name
+            if request.get("NameContains", "") in name and config["CreationTime"] > request.get("CreationTimeAfter", 0)
         ]
         return {"EndpointConfigs": sorted(found, key=lambda each: -each["CreationTime"])}
 
@@ -159,6 +162,19 @@ class HostingStandIn:
         self._get(self.configs, "EndpointConfig", "endpoint configuration", request)
         if endpoint["EndpointStatus"] not in {"InService", "OutOfService"}:
             raise Refused("ValidationException", f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}".')
+        before, after = (
+            {each["VariantName"]: each.get("InstanceType") for each in self.configs[name]["ProductionVariants"]}
+            for name in (endpoint["EndpointConfigName"], request["EndpointConfigName"])
+            if name in self.configs
+        )
+        for variant, instance_type in before.items():
+            target = f"endpoint/{request['EndpointName']}/variant/{variant}"
+            if target in self.scalable and after.get(variant) != instance_type:
+                raise Refused(
+                    "ValidationException",
+                    f'The variant(s) "{variant}" must be deregistered as scalable targets with AWS Auto Scaling before '
+                    "they can be removed or have their instance type updated.",
+                )
         endpoint.pop("FailureReason", None)
         endpoint |= {"EndpointStatus": "Updating", "pending": request["EndpointConfigName"], "looks": self.looks}
         return {"EndpointArn": endpoint["EndpointArn"]}
@@ -181,6 +197,10 @@ class HostingStandIn:
             endpoint["EndpointStatus"] = "gone"
             return
         creating = endpoint["EndpointStatus"] == "Creating"
+        if self.ends_as:
+            endpoint["EndpointStatus"] = self.ends_as
+            endpoint.pop("pending", None)
+            return
         if self.deploys_fail is None and not self.silent_rollback:
             endpoint["EndpointStatus"] = "InService"
             endpoint["EndpointConfigName"] = endpoint.pop("pending", endpoint["EndpointConfigName"])
@@ -233,9 +253,27 @@ class HostingStandIn:
     # Application Auto Scaling
 
     def RegisterScalableTarget(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.scalable[request["ResourceId"]] = {**self.scalable.get(request["ResourceId"], {}), **request}
         return {"ScalableTargetARN": "arn:aws:application-autoscaling:us-east-1:123456789012:scalable-target/x"}
 
+    def DescribeScalableTargets(self, request: dict[str, Any]) -> dict[str, Any]:
+        wanted = request.get("ResourceIds") or list(self.scalable)
+        common = {"RoleARN": "arn:aws:iam::123456789012:role/scaling", "CreationTime": self._now()}
+        return {"ScalableTargets": [{**each, **common} for name, each in self.scalable.items() if name in wanted]}
+
+    def DeregisterScalableTarget(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self.scalable.pop(request["ResourceId"], None) is None:
+            raise Refused("ObjectNotFoundException", "No scalable target registered")
+        self.policies.pop(request["ResourceId"], None)
+        return {}
+
+    def DescribeScalingPolicies(self, request: dict[str, Any]) -> dict[str, Any]:
+        policy = self.policies.get(request["ResourceId"])
+        common = {"PolicyARN": "arn:aws:autoscaling:us-east-1:123456789012:scalingPolicy:x", "CreationTime": 1.0}
+        return {"ScalingPolicies": [{**policy, **common}] if policy else []}
+
     def PutScalingPolicy(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.policies[request["ResourceId"]] = request
         return {"PolicyARN": "arn:aws:autoscaling:us-east-1:123456789012:scalingPolicy:x", "Alarms": []}
 
     # Transform jobs
@@ -322,7 +360,8 @@ class HostingStandIn:
         found = [
             {**{key: each[key] for key in keys if key in each}, "ModelPackageStatus": "Completed"}
             for each in reversed(self.packages)
-            if each["ModelPackageGroupName"] == request["ModelPackageGroupName"]
+            if request.get("ModelPackageGroupName") in (None, each["ModelPackageGroupName"])
+            and each["CreationTime"] > request.get("CreationTimeAfter", 0)
             and wanted in (None, each.get("ModelApprovalStatus"))
         ]
         return {"ModelPackageSummaryList": found}

@@ -100,6 +100,12 @@ STATEMENTS = (
         optional="no deployment has `autoscaling`",
     ),
     Statement(
+        "AutoscalingReads",
+        "Deploy and rollback, if an update changes the instance type of an autoscaled variant",
+        ("*",),
+        optional="no deployment has `autoscaling`",
+    ),
+    Statement(
         "JobLogs",
         "The end of a failed job's log in the task's",
         (f"arn:aws:logs:*:{ACCOUNT}:log-group:/aws/sagemaker/*",),
@@ -177,7 +183,11 @@ CALLS: tuple[Call, ...] = (
     *_calls("sagemaker", "Transforms", "AddTags", "ListTags"),
     *_calls("sagemaker", "Registry", "CreateModelPackageGroup", "DescribeModelPackageGroup"),
     *_calls("sagemaker", "Registry", "CreateModelPackage", "DescribeModelPackage", "UpdateModelPackage"),
-    *_calls("application-autoscaling", "Autoscaling", "RegisterScalableTarget", "PutScalingPolicy"),
+    *_calls(
+        *("application-autoscaling", "Autoscaling", "RegisterScalableTarget", "PutScalingPolicy"),
+        "DeregisterScalableTarget",
+    ),
+    *_calls("application-autoscaling", "AutoscalingReads", "DescribeScalableTargets", "DescribeScalingPolicies"),
     *_calls("sagemaker-runtime", "Endpoints", "InvokeEndpoint"),
     *_calls("logs", "JobLogs", "DescribeLogStreams", "GetLogEvents"),
     *_calls("sts", "Doctor", "GetCallerIdentity"),

@@ -19,12 +19,18 @@ from airflow_automl.hooks.errors import automl_error, error_code
 from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["RESOURCES", "Resource", "SageMakerAutoMLDeploymentHook", "is_absent", "service_model"]
 
 _TAKEN = frozenset({"ValidationException", "ResourceInUse", "ConflictException"})
 _ABSENT = frozenset({"ValidationException", "ResourceNotFound", "ResourceNotFoundException"})
+#: The members of scalable targets and scaling policies that both their descriptions and their registration have.
+_TARGET = ("MinCapacity", "MaxCapacity", "SuspendedState")
+_POLICY = (
+    *("PolicyName", "PolicyType", "TargetTrackingScalingPolicyConfiguration"),
+    *("StepScalingPolicyConfiguration", "PredictiveScalingPolicyConfiguration"),
+)
 _DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
 
 
@@ -71,6 +77,14 @@ def is_absent(error: BaseException | None) -> bool:
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
     """Return tags as SageMaker takes them."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def _scalable_target(endpoint_name: str, variant_name: str) -> dict[str, str]:
+    return {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": f"endpoint/{endpoint_name}/variant/{variant_name}",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
 
 
 class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
@@ -172,16 +186,10 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
         """DeleteEndpointConfig; return whether there was one."""
         return self._delete("delete_endpoint_config", EndpointConfigName=name)
 
-    def list_endpoint_configs(self, name_contains: str) -> list[dict[str, Any]]:
-        """ListEndpointConfigs whose names contain a text, newest first."""
-        return list(
-            self._pages(
-                "list_endpoint_configs",
-                "EndpointConfigs",
-                NameContains=name_contains,
-                SortBy="CreationTime",
-                SortOrder="Descending",
-            )
+    def list_endpoint_configs(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """ListEndpointConfigs, newest first."""
+        return self._pages(
+            "list_endpoint_configs", "EndpointConfigs", SortBy="CreationTime", SortOrder="Descending", **filters
         )
 
     def describe_endpoint(self, name: str) -> dict[str, Any] | None:
@@ -201,25 +209,54 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
         return self._delete("delete_endpoint", EndpointName=name)
 
     def scale_endpoint(self, endpoint_name: str, variant_name: str, autoscaling: Mapping[str, Any]) -> None:
-        """RegisterScalableTarget and PutScalingPolicy for one variant; both overwrite what was there."""
+        """RegisterScalableTarget and PutScalingPolicy for one variant; both overwrite what was there.
+
+        :param autoscaling: ``MinCapacity`` and ``MaxCapacity``, and either a
+            ``TargetTrackingScalingPolicyConfiguration`` or the ``policies`` of :meth:`read_scaling`.
+        """
         client = self.client_of("application-autoscaling")
-        target = {
-            "ServiceNamespace": "sagemaker",
-            "ResourceId": f"endpoint/{endpoint_name}/variant/{variant_name}",
-            "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
-        }
-        policy = autoscaling.get("TargetTrackingScalingPolicyConfiguration")
+        target = _scalable_target(endpoint_name, variant_name)
+        policies = list(autoscaling.get("policies", ()))
+        tracking = autoscaling.get("TargetTrackingScalingPolicyConfiguration")
+        if tracking:
+            name = f"{endpoint_name}-{variant_name}"
+            policies.append(
+                {
+                    "PolicyName": name,
+                    "PolicyType": "TargetTrackingScaling",
+                    "TargetTrackingScalingPolicyConfiguration": tracking,
+                }
+            )
         with translated():
             client.register_scalable_target(
-                **target, MinCapacity=autoscaling["MinCapacity"], MaxCapacity=autoscaling["MaxCapacity"]
+                **target, **{key: autoscaling[key] for key in _TARGET if key in autoscaling}
             )
-            if policy:
-                client.put_scaling_policy(
-                    **target,
-                    PolicyName=f"{endpoint_name}-{variant_name}",
-                    PolicyType="TargetTrackingScaling",
-                    TargetTrackingScalingPolicyConfiguration=policy,
-                )
+            for policy in policies:
+                client.put_scaling_policy(**target, **policy)
+
+    def read_scaling(self, endpoint_name: str, variant_names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """DescribeScalableTargets and DescribeScalingPolicies: by variant, what :meth:`scale_endpoint` puts back."""
+        client = self.client_of("application-autoscaling")
+        found = {}
+        with translated():
+            for name in variant_names:
+                target = _scalable_target(endpoint_name, name)
+                request = {**target, "ResourceIds": [target["ResourceId"]]}
+                del request["ResourceId"]
+                for each in client.describe_scalable_targets(**request)["ScalableTargets"]:
+                    policies = client.describe_scaling_policies(**target)["ScalingPolicies"]
+                    found[name] = {key: each[key] for key in _TARGET if key in each}
+                    found[name]["policies"] = [
+                        {key: policy[key] for key in _POLICY if key in policy} for policy in policies
+                    ]
+        return found
+
+    def unscale_endpoint(self, endpoint_name: str, variant_name: str) -> None:
+        """DeregisterScalableTarget, which deletes the variant's scaling policies too."""
+        with translated():
+            self.client_of("application-autoscaling").deregister_scalable_target(
+                **_scalable_target(endpoint_name, variant_name)
+            )
 
     def invoke_endpoint(
         self, name: str, body: bytes, content_type: str, accept: str, *, target_variant: str | None = None
@@ -282,12 +319,13 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
         """CreateModelPackage; return the ARN. The request's ``ClientToken`` makes a repeated call answer the same."""
         return str(self._write("create_model_package", **request)["ModelPackageArn"])
 
-    def list_model_packages(self, group: str, **filters: Any) -> Iterator[dict[str, Any]]:
-        """ListModelPackages of a group, newest first."""
+    def list_model_packages(self, group: str | None = None, **filters: Any) -> Iterator[dict[str, Any]]:
+        """ListModelPackages of a group, or of all (``ModelPackageType="Both"``), newest first."""
+        if group:
+            filters["ModelPackageGroupName"] = group
         return self._pages(
             "list_model_packages",
             "ModelPackageSummaryList",
-            ModelPackageGroupName=group,
             SortBy="CreationTime",
             SortOrder="Descending",
             **filters,

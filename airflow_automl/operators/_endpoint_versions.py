@@ -1,42 +1,127 @@
-"""The versions of an endpoint: the configs and models that this package made for it."""
+"""The versions of an endpoint: the configs and models that this package made for it, and which of them may go."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from airflow_automl.operators._version_tags import TAG_ENDPOINT
+from airflow_automl.operators._version_tags import TAG_ENDPOINT, TAG_PREVIOUS, TAG_STATE
 from airflow_automl.serving import derived_pattern, derived_stem
 
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
 
-__all__ = ["own_versions", "remove_old_versions", "remove_stray_models", "remove_versions"]
+__all__ = ["own_versions", "remove_old_versions", "remove_stray_models", "remove_versions", "take_back"]
 
 log = logging.getLogger(__name__)
 
 
-def own_versions(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str) -> list[dict[str, Any]]:
-    """Return the endpoint's configs that this package made, newest first.
+def own_versions(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str) -> list[str]:
+    """Return the names of the endpoint's configs that this package made, newest first.
 
-    A config is ours if it has a derived name and says in its tags that it belongs to the endpoint. Where the account
-    does not let tags be read, the derived name is proof enough.
+    A config is ours if it has a derived name and its tags name the endpoint. If the account does not let tags be read,
+    the derived name is proof enough.
     """
-    configs = hook.list_endpoint_configs(derived_stem(endpoint_name))
     return [
-        config
-        for config in configs
+        config["EndpointConfigName"]
+        for config in hook.list_endpoint_configs(NameContains=derived_stem(endpoint_name))
         if _is_own(hook, endpoint_name, config["EndpointConfigName"], config["EndpointConfigArn"])
     ]
 
 
-def remove_stray_models(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str) -> None:
-    """Delete the endpoint's models that this package made and for which a deployment never got as far as a config."""
-    for model in hook.list_models(derived_stem(endpoint_name)):
-        if _is_own(hook, endpoint_name, model["ModelName"], model["ModelArn"]):
+def named_configs(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str) -> set[str]:
+    """Return the configs that the endpoint serves, is to serve, and served before."""
+    endpoint = hook.describe_endpoint(endpoint_name)
+    if endpoint is None or endpoint["EndpointStatus"] == "Deleting":
+        return set()
+    serving = str(endpoint["EndpointConfigName"])
+    pending = (endpoint.get("PendingDeploymentSummary") or {}).get("EndpointConfigName")
+    config = hook.describe_endpoint_config(serving)
+    tags = hook.read_tags(config["EndpointConfigArn"]) if config else None
+    return {serving, str(pending), str((tags or {}).get(TAG_PREVIOUS))}
+
+
+def take_back(
+    hook: SageMakerAutoMLDeploymentHook,
+    endpoint_name: str,
+    config_name: str,
+    model_name: str,
+    *,
+    made: Collection[str],
+) -> None:
+    """Delete the config and the model of a deployment that failed, if nothing uses them or used them before.
+
+    :param made: the names that this try of the task made. A config that was there already goes only if its tags say
+        that no endpoint has served it: an earlier try made it and did not come further.
+    """
+    config = hook.describe_endpoint_config(config_name)
+    if config is not None:
+        tags = None if config_name in made else hook.read_tags(config["EndpointConfigArn"])
+        untouched = config_name in made or (tags or {}).get(TAG_STATE) == "deploying"
+        if not untouched or config_name in named_configs(hook, endpoint_name):
+            log.info("Endpoint config %s and model %s are kept", config_name, model_name)
+            return
+    _remove(hook, endpoint_name, [config_name], [model_name])
+
+
+def _remove(
+    hook: SageMakerAutoMLDeploymentHook, endpoint_name: str, configs: Collection[str], models: Iterable[str]
+) -> None:
+    """Delete configs, and those of the models that no other config and no model package refers to.
+
+    Operations: DescribeModel, ListEndpointConfigs, DescribeEndpointConfig, ListModelPackages, DescribeModelPackage,
+    DeleteModel, DeleteEndpointConfig.
+    """
+    described = [model for model in map(hook.describe_model, sorted(models)) if model is not None]
+    if described:
+        since = min(model["CreationTime"] for model in described) - timedelta(seconds=1)
+        used = _referred_models(hook, endpoint_name, since, configs)
+        for model in described:
+            if model["ModelName"] in used or model["ModelArn"] in used:
+                log.info("Model %s is kept: another endpoint config or a model package uses it", model["ModelName"])
+                continue
             hook.delete_model(model["ModelName"])
             log.info("Removed model %s", model["ModelName"])
+    # The configs last: only they tell a retry which models went with them.
+    for name in configs:
+        hook.delete_endpoint_config(name)
+        log.info("Removed endpoint config %s", name)
+
+
+def _referred_models(
+    hook: SageMakerAutoMLDeploymentHook, endpoint_name: str, since: datetime, without: Collection[str]
+) -> set[str]:
+    """Return the models, as names or ARNs, that endpoint configs and model packages refer to.
+
+    What is older than a model can't refer to it, except a config of the same endpoint whose model was made again.
+
+    :param since: look at what was created after this time, and at all configs of the endpoint.
+    :param without: configs that do not count.
+    """
+    listed = [
+        *hook.list_endpoint_configs(NameContains=derived_stem(endpoint_name)),
+        *hook.list_endpoint_configs(CreationTimeAfter=since),
+    ]
+    used = set()
+    for name in {config["EndpointConfigName"] for config in listed} - set(without):
+        config = hook.describe_endpoint_config(name) or {}
+        variants = (*config.get("ProductionVariants", ()), *config.get("ShadowProductionVariants", ()))
+        used |= {str(variant.get("ModelName")) for variant in variants}
+    for summary in hook.list_model_packages(ModelPackageType="Both", CreationTimeAfter=since):
+        used.add(str((hook.describe_model_package(summary["ModelPackageArn"]) or {}).get("SourceUri")))
+    return used
+
+
+def remove_stray_models(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str) -> None:
+    """Delete the endpoint's models that this package made and for which a deployment never got as far as a config."""
+    own = [
+        model["ModelName"]
+        for model in hook.list_models(derived_stem(endpoint_name))
+        if _is_own(hook, endpoint_name, model["ModelName"], model["ModelArn"])
+    ]
+    _remove(hook, endpoint_name, (), own)
 
 
 def _is_own(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str, name: str, arn: str) -> bool:
@@ -46,34 +131,31 @@ def _is_own(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str, name: str, 
     return tags is None or tags.get(TAG_ENDPOINT) == endpoint_name
 
 
-def remove_versions(
-    hook: SageMakerAutoMLDeploymentHook, endpoint_name: str, remove: Collection[str], keep: Collection[str]
-) -> None:
-    """Delete configs and those of their models that this package made and no kept config uses."""
+def remove_versions(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str, names: Collection[str]) -> None:
+    """Delete configs, and those of their models that this package made and nothing else uses."""
     pattern = derived_pattern(endpoint_name)
-
-    def models(config_name: str) -> set[str]:
-        described = hook.describe_endpoint_config(config_name) or {}
-        return {str(variant.get("ModelName")) for variant in described.get("ProductionVariants", ())}
-
-    used = set().union(*(models(name) for name in keep)) if keep else set()
-    for name in remove:
-        own = {model for model in models(name) if pattern.fullmatch(model)}
-        # The config last: only it tells a retry which models went with it.
-        for model in sorted(own - used):
-            hook.delete_model(model)
-        hook.delete_endpoint_config(name)
-        log.info("Removed endpoint config %s and %s", name, ", ".join(sorted(own - used)) or "no model")
+    models: set[str] = set()
+    for name in names:
+        config = hook.describe_endpoint_config(name) or {}
+        models |= {str(variant.get("ModelName")) for variant in config.get("ProductionVariants", ())}
+    _remove(hook, endpoint_name, names, {model for model in models if pattern.fullmatch(model)})
 
 
 def remove_old_versions(
     hook: SageMakerAutoMLDeploymentHook, endpoint_name: str, *, keep: int, protected: Collection[str | None]
 ) -> None:
-    """Delete the endpoint's versions beyond the newest ones, never a protected one."""
-    names = [config["EndpointConfigName"] for config in own_versions(hook, endpoint_name)]
-    kept = {name for name in protected if name}
+    """Delete the endpoint's versions beyond the newest ones.
+
+    Never a protected one, nor one that the endpoint serves, is to serve or served before, nor one that is newer than
+    what it serves: another task may be about to deploy that.
+    """
+    names = own_versions(hook, endpoint_name)
+    named = named_configs(hook, endpoint_name)
+    kept = {name for name in (*protected, *named) if name in names}
+    newest = next((index for index, name in enumerate(names) if name in kept), len(names))
+    kept |= set(names[:newest])
     for name in names:
         if len(kept) >= keep:
             break
         kept.add(name)
-    remove_versions(hook, endpoint_name, [name for name in names if name not in kept], kept)
+    remove_versions(hook, endpoint_name, [name for name in names if name not in kept])

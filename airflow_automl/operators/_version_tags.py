@@ -15,6 +15,7 @@ __all__ = [
     "TAG_METRIC",
     "TAG_OBJECTIVE",
     "TAG_PREVIOUS",
+    "TAG_STATE",
     "origin_tags",
     "tag_metrics",
     "version_tags",
@@ -26,6 +27,8 @@ TAG_CANDIDATE = "airflow-automl:candidate"
 TAG_OBJECTIVE = "airflow-automl:objective"
 TAG_METRIC = "airflow-automl:metric:"
 TAG_PREVIOUS = "airflow-automl:previous-config"
+#: ``deploying`` until an endpoint serves the config; only such a config may a later try take back.
+TAG_STATE = "airflow-automl:state"
 
 
 def origin_tags(run: Mapping[str, Any]) -> dict[str, str]:

@@ -16,11 +16,12 @@ __all__ = ["SageMakerAutoMLDeleteEndpointOperator"]
 class SageMakerAutoMLDeleteEndpointOperator(WaitingOperator):
     """Delete an endpoint and wait until it is gone; then its configs and models, if this package made them.
 
-    Meant as a teardown (``deploy >> use >> delete.as_teardown(setups=deploy)``). What is gone already is no error. A
-    deployment that is under way is waited for, because AWS does not let it be interrupted.
+    A model is kept if another endpoint config or a model package uses it. Meant as a teardown
+    (``deploy >> use >> delete.as_teardown(setups=deploy)``). An endpoint that does not exist is not an error. A
+    deployment that is in progress is waited for, because AWS does not let it be interrupted.
 
-    Operations: DescribeEndpoint, DeleteEndpoint; ListEndpointConfigs, ListModels, ListTags,
-    DescribeEndpointConfig, DeleteEndpointConfig, DeleteModel.
+    Operations: DescribeEndpoint, DeleteEndpoint; ListEndpointConfigs, ListModels, ListTags, DescribeModel,
+    DescribeEndpointConfig, ListModelPackages, DescribeModelPackage, DeleteEndpointConfig, DeleteModel.
 
     :param endpoint_name: the endpoint (templated).
     :param delete_versions: delete its configs and models too.
@@ -77,7 +78,7 @@ class SageMakerAutoMLDeleteEndpointOperator(WaitingOperator):
 
         names: list[str] = []
         if self.delete_versions:
-            names = [config["EndpointConfigName"] for config in own_versions(self.hook, self.endpoint_name)]
-            remove_versions(self.hook, self.endpoint_name, names, keep=())
+            names = own_versions(self.hook, self.endpoint_name)
+            remove_versions(self.hook, self.endpoint_name, names)
             remove_stray_models(self.hook, self.endpoint_name)
         return {"endpoint_name": self.endpoint_name, "endpoint_configs": names}

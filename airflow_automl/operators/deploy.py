@@ -13,7 +13,8 @@ from airflow_automl.exceptions import (
     AutoMLTerminalError,
     AutoMLValidationError,
 )
-from airflow_automl.operators._downstream import CandidateOperator, WaitingOperator, document, run_identity
+from airflow_automl.operators._downstream import CandidateOperator, document, run_identity
+from airflow_automl.operators._endpoint_operator import EndpointOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,7 +27,7 @@ _SCALING = ("MinCapacity", "MaxCapacity", "TargetTrackingScalingPolicyConfigurat
 _PROBABILITY_KEYS = frozenset({"probability", "probabilities"})
 
 
-class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
+class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
     """Put a candidate behind an endpoint, which is created or updated, and wait until it serves it.
 
     The names of model and endpoint config are derived from the endpoint, the run and everything that they contain, so
@@ -34,9 +35,14 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
     serving the old one, what was made is removed, and the task fails with AWS's reason. An endpoint that went back to
     its old config by itself counts as failed too, although AWS says ``InService``.
 
+    A failed deployment removes only the config and the model that it created, and never one that the endpoint serves or
+    served before, or that another endpoint config or a model package uses.
+
     Operations: CreateModel, CreateEndpointConfig, CreateEndpoint or UpdateEndpoint, DescribeEndpoint; on failure and
-    for old versions DeleteEndpointConfig and DeleteModel; with ``autoscaling`` RegisterScalableTarget and
-    PutScalingPolicy. Needs ``iam:PassRole`` for the role and ``sagemaker:AddTags``.
+    for old versions ListEndpointConfigs, ListModelPackages, DeleteEndpointConfig and DeleteModel; with ``autoscaling``
+    RegisterScalableTarget and PutScalingPolicy; on an autoscaled endpoint whose instance type changes
+    DescribeScalableTargets, DescribeScalingPolicies and DeregisterScalableTarget. Needs ``iam:PassRole`` for the role
+    and ``sagemaker:AddTags``.
 
     :param endpoint_name: the endpoint (templated).
     :param candidate: the candidate's document in AWS's keys, such as ``train.best_candidate`` (templated). ``None``, of
@@ -90,14 +96,12 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
     def __init__(
         self,
         *,
-        endpoint_name: str,
         instance_type: str | None = None,
         instance_count: int | str = 1,
         response: Sequence[str] | None = None,
         serverless: dict[str, Any] | None = None,
         variants: list[dict[str, Any]] | None = None,
         autoscaling: dict[str, Any] | None = None,
-        deployment_config: dict[str, Any] | None = None,
         retain_variant_properties: bool = False,
         model: dict[str, Any] | None = None,
         endpoint_config: dict[str, Any] | None = None,
@@ -107,14 +111,12 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.endpoint_name = endpoint_name
         self.instance_type = instance_type
         self.instance_count = instance_count
         self.response = response
         self.serverless = serverless
         self.variants = variants
         self.autoscaling = autoscaling
-        self.deployment_config = deployment_config
         self.retain_variant_properties = retain_variant_properties
         self.model = model
         self.endpoint_config = endpoint_config
@@ -131,7 +133,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
         """Judge what the wait ended with, or submit now that the endpoint is at rest."""
         state = self.settled(event)
         if state["submitted"]:
-            return self._conclude(state)
+            return self._conclude(context, state)
         deployment, _ = self._plan(context, warn=False)
         return self._advance(context, deployment, state)
 
@@ -165,7 +167,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
             tags={**(defaults.get("tags") or {}), **(document(self.tags, "tags") or {})},
         )
         # The endpoint first: its name is in the names of the other two.
-        self.check_request("CreateEndpoint", self._endpoint_request(deployment.config_name))
+        self.check_request("CreateEndpoint", self.endpoint_request(deployment.config_name))
         self.check_request("CreateModel", deployment.model)
         self.check_request("CreateEndpointConfig", deployment.config)
         if warn:
@@ -200,13 +202,6 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
                 job["name"],
             )
 
-    def _endpoint_request(self, config_name: str) -> dict[str, Any]:
-        request: dict[str, Any] = {"EndpointName": self.endpoint_name, "EndpointConfigName": config_name}
-        deployment_config = document(self.deployment_config, "deployment_config")
-        if deployment_config:
-            request["DeploymentConfig"] = deployment_config
-        return request
-
     def _advance(self, context: Context, deployment: Deployment, state: dict[str, Any]) -> dict[str, Any]:
         """Take the step that the endpoint's present state asks for."""
         from airflow_automl.hooks.sagemaker_deployment import RESOURCES
@@ -226,24 +221,32 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
             )
             return self._await(context, {**state, "submitted": ours})
         if status == "InService" and serving == deployment.config_name:
-            return self._conclude({**state, "submitted": True})
+            return self._conclude(context, state)
         if endpoint and status == "Failed":
             self._remove_failed_endpoint(endpoint)
             return self._await(context, state)
-        state["created"] = endpoint is None
-        self._make(deployment, serving)
         try:
-            if endpoint is None:
-                request = self._endpoint_request(deployment.config_name)
-                self.hook.ensure_endpoint({**request, "Tags": deployment.config["Tags"]})
+            self._make(deployment, serving, state)
+            request = self.endpoint_request(deployment.config_name)
+            if serving is None:
+                state["created"] = self.hook.ensure_endpoint({**request, "Tags": deployment.config["Tags"]})
+                if not state["created"]:
+                    # Another task created the endpoint between our describe and our create.
+                    return self._await(context, state)
             else:
-                self.hook.update_endpoint(self._update_request(deployment.config_name))
+                if self.retain_variant_properties:
+                    request["RetainAllVariantProperties"] = True
+                self.update_endpoint(context, state, request, serving)
         except (AutoMLTerminalError, AutoMLQuotaExceeded) as error:
             now = self.hook.describe_endpoint(self.endpoint_name)
             if now and now["EndpointStatus"] not in RESOURCES["endpoint"].settled:
-                # Somebody else's deployment began between our look and our call.
+                # Another deployment began between our describe and our update.
                 return self._await(context, state)
-            self._remove(deployment.config_name, deployment.model_name)
+            self.put_scaling_back(context, state, serving)
+            kept = status == "UpdateRollbackFailed" and deployment.config_name not in state["made"]
+            if not kept:
+                # Such an endpoint serves a mix, of which an earlier try's config may be a part.
+                self._take_back(state)
             raise AutoMLDeploymentFailed(
                 f"endpoint {self.endpoint_name} was not {'created' if endpoint is None else 'updated'}: {error}"
             ) from error
@@ -254,55 +257,50 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
         )
         return self._await(context, {**state, "submitted": True})
 
-    def _update_request(self, config_name: str) -> dict[str, Any]:
-        request = self._endpoint_request(config_name)
-        if self.retain_variant_properties:
-            request["RetainAllVariantProperties"] = True
-        return request
-
     def _await(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
         if state["submitted"] and not self.wait_for_completion:
             endpoint = self.hook.describe_endpoint(self.endpoint_name) or {}
             return self._result(endpoint, state)
-        result: dict[str, Any] = self.wait_for(context, "endpoint", self.endpoint_name, state)
-        return result
+        return self.await_endpoint(context, state)
 
-    def _make(self, deployment: Deployment, serving: str | None) -> None:
-        from airflow_automl.operators._version_tags import TAG_PREVIOUS
+    def _make(self, deployment: Deployment, serving: str | None, state: dict[str, Any]) -> None:
+        """Create model and config unless they exist; ``made`` in the state has the names of those created."""
+        from airflow_automl.operators._version_tags import TAG_PREVIOUS, TAG_STATE
 
         config = dict(deployment.config)
-        if serving:
-            config["Tags"] = [*config["Tags"][:49], {"Key": TAG_PREVIOUS, "Value": serving}]
-        if not self.hook.ensure_model(deployment.model):
-            self.log.info("Model %s is there already, from an earlier try", deployment.model_name)
-        try:
-            made = self.hook.ensure_endpoint_config(config)
-        except (AutoMLTerminalError, AutoMLQuotaExceeded) as error:
-            self._remove(None, deployment.model_name)
-            raise AutoMLDeploymentFailed(f"endpoint config {deployment.config_name} was not made: {error}") from error
-        if made:
-            return
-        self.log.info("Endpoint config %s is there already, from an earlier try", deployment.config_name)
-        if serving:
+        own = {TAG_STATE: "deploying", **({TAG_PREVIOUS: serving} if serving else {})}
+        config["Tags"] = [*config["Tags"][: 50 - len(own)], *({"Key": key, "Value": own[key]} for key in own)]
+        made = state.setdefault("made", [])
+        for name, ensure, request in (
+            (deployment.model_name, self.hook.ensure_model, deployment.model),
+            (deployment.config_name, self.hook.ensure_endpoint_config, config),
+        ):
+            if ensure(request):
+                made.append(name)
+            else:
+                self.log.info("%s exists already, from an earlier try of this task or an earlier deployment", name)
+        if serving and serving != deployment.config_name and deployment.config_name not in made:
             described = self.hook.describe_endpoint_config(deployment.config_name) or {}
             self.hook.write_tags(described["EndpointConfigArn"], {TAG_PREVIOUS: serving})
 
     def _remove_failed_endpoint(self, endpoint: Mapping[str, Any]) -> None:
         from airflow_automl.operators._version_tags import TAG_ENDPOINT
 
-        tags = self.hook.read_tags(endpoint["EndpointArn"])
         reason = endpoint.get("FailureReason") or "AWS gives no reason"
-        if tags is not None and tags.get(TAG_ENDPOINT) != self.endpoint_name:
+        tags = self.hook.read_tags(endpoint["EndpointArn"])
+        if (tags or {}).get(TAG_ENDPOINT) != self.endpoint_name:
+            doubt = "its tags can't be read" if tags is None else "was not made by this operator"
             raise AutoMLDeploymentFailed(
-                f"endpoint {self.endpoint_name} is Failed ({reason}) and was not made by this operator; AWS only lets "
-                "a failed endpoint be deleted: delete it, then run this task again"
+                f"endpoint {self.endpoint_name} is Failed ({reason}) and {doubt}; AWS only lets a failed endpoint be "
+                "deleted: delete it, then run this task again"
             )
-        self.log.warning("Endpoint %s is Failed (%s): deleting it to make it anew", self.endpoint_name, reason)
+        self.log.warning("Endpoint %s is Failed (%s): deleting it to create it again", self.endpoint_name, reason)
         self.hook.delete_endpoint(self.endpoint_name)
 
-    def _conclude(self, state: dict[str, Any]) -> dict[str, Any]:
+    def _conclude(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
         endpoint = self.hook.describe_endpoint(self.endpoint_name)
         serving = endpoint.get("EndpointConfigName") if endpoint else None
+        self.put_scaling_back(context, state, serving)
         if endpoint and endpoint["EndpointStatus"] == "InService" and serving == state["config"]:
             autoscaling = document(self.autoscaling, "autoscaling")
             if autoscaling:
@@ -315,40 +313,52 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
         raise AutoMLDeploymentFailed(self._undo(endpoint, state))
 
     def _undo(self, endpoint: Mapping[str, Any] | None, state: Mapping[str, Any]) -> str:
-        """Remove what this task made, and say what happened."""
+        """Remove what this deployment made and nothing serves, and say what happened."""
         if endpoint is None:
-            self._remove(state["config"], state["model"])
+            self._take_back(state)
             return f"endpoint {self.endpoint_name} was deleted while it was being deployed"
         status = endpoint["EndpointStatus"]
         self.show_logs("endpoint", self.endpoint_name)
         reason = endpoint.get("FailureReason") or "AWS gives no reason; look at the endpoint's logs in CloudWatch"
         serving = endpoint.get("EndpointConfigName")
-        if status == "Failed" and state.get("created"):
-            self.hook.delete_endpoint(self.endpoint_name)
-            self._remove(state["config"], state["model"])
+        if status == "UpdateRollbackFailed":
+            return (
+                f"endpoint {self.endpoint_name} is {status}: it serves a mix of the old and the new version, so config "
+                f"{state['config']} and model {state['model']} are kept beside config {serving}. Update the endpoint "
+                f"to one of the two: {reason}"
+            )
+        if status == "Failed" and serving == state["config"]:
+            if state.get("created"):
+                self.hook.delete_endpoint(self.endpoint_name)
+            else:
+                self._remove_failed_endpoint(endpoint)
+            self._take_back(state)
             return f"endpoint {self.endpoint_name} could not be created and was removed: {reason}"
         if serving != state["config"]:
-            self._remove(state["config"], state["model"])
+            self._take_back(state)
             return (
                 f"endpoint {self.endpoint_name} did not take candidate {state['candidate_name']} and is {status} with "
                 f"its old config {serving}: {reason}"
             )
         return f"endpoint {self.endpoint_name} is {status} with the new config {serving}: {reason}"
 
-    def _remove(self, config_name: str | None, model_name: str) -> None:
+    def _take_back(self, state: Mapping[str, Any]) -> None:
+        from airflow_automl.operators._endpoint_versions import take_back
+
+        config, model = state["config"], state["model"]
         try:
-            if config_name:
-                self.hook.delete_endpoint_config(config_name)
-            self.hook.delete_model(model_name)
-        except Exception as error:
+            take_back(self.hook, self.endpoint_name, config, model, made=state.get("made", ()))
+        except AutoMLError as error:
             # The deployment's own failure is what the user must see.
-            self.log.warning("Could not remove config %s and model %s: %s", config_name, model_name, error)
+            self.log.warning("Config %s and model %s were not removed: %s", config, model, error)
 
     def _result(self, endpoint: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
-        from airflow_automl.operators._version_tags import TAG_PREVIOUS
+        from airflow_automl.operators._version_tags import TAG_PREVIOUS, TAG_STATE
 
         described = self.hook.describe_endpoint_config(state["config"]) or {}
         tags = self.hook.read_tags(described["EndpointConfigArn"]) if described else None
+        if (tags or {}).get(TAG_STATE) == "deploying":
+            self.hook.write_tags(described["EndpointConfigArn"], {TAG_STATE: "deployed"})
         return {
             "endpoint_name": self.endpoint_name,
             "endpoint_arn": endpoint.get("EndpointArn"),
@@ -371,5 +381,5 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, WaitingOperator):
                 keep=self.keep_versions,
                 protected={result["endpoint_config"], result["previous_endpoint_config"]},
             )
-        except Exception as error:
+        except AutoMLError as error:
             self.log.warning("Old versions of endpoint %s were not removed: %s", self.endpoint_name, error)

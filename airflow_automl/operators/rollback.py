@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.exceptions import AutoMLDeploymentFailed
-from airflow_automl.operators._downstream import WaitingOperator, document
+from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLTerminalError
+from airflow_automl.operators._endpoint_operator import EndpointOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -16,13 +16,15 @@ __all__ = ["SageMakerAutoMLRollbackOperator"]
 _TARGET = "automl_rollback_target"
 
 
-class SageMakerAutoMLRollbackOperator(WaitingOperator):
+class SageMakerAutoMLRollbackOperator(EndpointOperator):
     """Let an endpoint serve the config again that it served before, and wait until it does.
 
     Which config that is, is decided once for a run of the task and remembered, so that a retry does not go back one
     step further; a clear decides anew. A deployment that is under way is waited for.
 
-    Operations: DescribeEndpoint, DescribeEndpointConfig, ListTags, UpdateEndpoint.
+    Operations: DescribeEndpoint, DescribeEndpointConfig, ListTags, UpdateEndpoint; on an autoscaled endpoint whose
+    instance type changes DescribeScalableTargets, DescribeScalingPolicies, DeregisterScalableTarget,
+    RegisterScalableTarget and PutScalingPolicy.
 
     :param endpoint_name: the endpoint (templated).
     :param endpoint_config: the config to go back to, such as
@@ -44,23 +46,14 @@ class SageMakerAutoMLRollbackOperator(WaitingOperator):
     """
 
     template_fields = (
-        *WaitingOperator.template_fields,
+        *EndpointOperator.template_fields,
         *("endpoint_name", "endpoint_config", "deployment_config"),
     )
     ui_color = "#f8cecc"
 
-    def __init__(
-        self,
-        *,
-        endpoint_name: str,
-        endpoint_config: str | None = None,
-        deployment_config: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, endpoint_config: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.endpoint_name = endpoint_name
         self.endpoint_config = endpoint_config
-        self.deployment_config = deployment_config
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Go back, or go on where an earlier try of this task stopped."""
@@ -72,6 +65,7 @@ class SageMakerAutoMLRollbackOperator(WaitingOperator):
         if not state["submitted"]:
             return self._advance(context, state)
         endpoint = self._endpoint()
+        self.put_scaling_back(context, state, endpoint["EndpointConfigName"])
         if endpoint["EndpointStatus"] == "InService" and endpoint["EndpointConfigName"] == state["target"]:
             return self._result(endpoint, state["serving"])
         raise AutoMLDeploymentFailed(
@@ -84,10 +78,11 @@ class SageMakerAutoMLRollbackOperator(WaitingOperator):
 
         endpoint = self._endpoint()
         if endpoint["EndpointStatus"] not in RESOURCES["endpoint"].settled:
-            return self._wait(context, {**state, "submitted": False})
+            return self.await_endpoint(context, {**state, "submitted": False})
         serving = endpoint["EndpointConfigName"]
         target = self._target(context, serving)
         if serving == target:
+            self.put_scaling_back(context, state, serving)
             self.log.info("Endpoint %s serves %s already", self.endpoint_name, target)
             return self._result(endpoint, None)
         if self.hook.describe_endpoint_config(target) is None:
@@ -95,20 +90,18 @@ class SageMakerAutoMLRollbackOperator(WaitingOperator):
                 f"endpoint {self.endpoint_name} can't go back to {target}: there is no such config any more; deploy a "
                 "candidate instead, and raise keep_versions"
             )
-        request: dict[str, Any] = {"EndpointName": self.endpoint_name, "EndpointConfigName": target}
-        deployment_config = document(self.deployment_config, "deployment_config")
-        if deployment_config:
-            request["DeploymentConfig"] = deployment_config
+        request = self.endpoint_request(target)
         self.check_request("UpdateEndpoint", request)
-        self.hook.update_endpoint(request)
+        state = {**state, "submitted": True, "target": target, "serving": serving}
+        try:
+            self.update_endpoint(context, state, request, serving)
+        except AutoMLTerminalError:
+            self.put_scaling_back(context, state, serving)
+            raise
         self.log.info("Endpoint %s goes back from %s to %s", self.endpoint_name, serving, target)
         if not self.wait_for_completion:
             return self._result({**endpoint, "EndpointConfigName": target}, serving)
-        return self._wait(context, {**state, "submitted": True, "target": target, "serving": serving})
-
-    def _wait(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
-        result: dict[str, Any] = self.wait_for(context, "endpoint", self.endpoint_name, state)
-        return result
+        return self.await_endpoint(context, state)
 
     def _endpoint(self) -> dict[str, Any]:
         endpoint = self.hook.describe_endpoint(self.endpoint_name)

@@ -1,0 +1,109 @@
+"""What the operators share that change which config an endpoint serves: the update, its wait, autoscaling around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_automl.exceptions import AutoMLError, AutoMLTerminalError
+from airflow_automl.operators._downstream import WaitingOperator, document
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+__all__ = ["EndpointOperator"]
+
+#: Key in the task's state store: autoscaling that was taken off for an update and is to be put back.
+_SCALING_KEY = "airflow_automl.scaling"
+
+
+class EndpointOperator(WaitingOperator):
+    """An operator that lets an endpoint serve a config, and waits until it does.
+
+    :param endpoint_name: the endpoint.
+    :param deployment_config: AWS's ``DeploymentConfig``.
+    """
+
+    def __init__(self, *, endpoint_name: str, deployment_config: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.endpoint_name = endpoint_name
+        self.deployment_config = deployment_config
+
+    def endpoint_request(self, config_name: str) -> dict[str, Any]:
+        """Return the request of CreateEndpoint or UpdateEndpoint for a config."""
+        request: dict[str, Any] = {"EndpointName": self.endpoint_name, "EndpointConfigName": config_name}
+        deployment_config = document(self.deployment_config, "deployment_config")
+        if deployment_config:
+            request["DeploymentConfig"] = deployment_config
+        return request
+
+    def await_endpoint(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
+        """Wait until the endpoint's status is final, then call ``execute_complete``."""
+        result: dict[str, Any] = self.wait_for(context, "endpoint", self.endpoint_name, state)
+        return result
+
+    def update_endpoint(
+        self, context: Context, state: dict[str, Any], request: Mapping[str, Any], serving: str
+    ) -> None:
+        """UpdateEndpoint, without the autoscaling of variants that it removes or gives another instance type.
+
+        AWS refuses such an update while these variants are scalable targets. :meth:`put_scaling_back` registers them
+        again, whether the update succeeds or fails.
+
+        Operations: UpdateEndpoint; if it is refused, DescribeEndpointConfig, DescribeScalableTargets,
+        DescribeScalingPolicies and DeregisterScalableTarget, and UpdateEndpoint once more.
+
+        :param state: the notes for ``execute_complete``; ``scaling`` is added.
+        :param serving: the config that the endpoint serves now.
+        """
+        try:
+            self.hook.update_endpoint(request)
+        except AutoMLTerminalError as error:
+            scaling = self._scaling_in_the_way(serving, str(request["EndpointConfigName"]))
+            if not scaling:
+                raise
+            self.log.info("Taking autoscaling off %s during the update: %s", ", ".join(scaling), error)
+            state["scaling"] = scaling
+            store = context.get("task_state_store")
+            if store is not None:
+                # For the next try, if this one dies before the wait.
+                store.set(_SCALING_KEY, scaling)
+            for variant in scaling:
+                self.hook.unscale_endpoint(self.endpoint_name, variant)
+            self.hook.update_endpoint(request)
+
+    def put_scaling_back(self, context: Context, state: Mapping[str, Any], config_name: str | None) -> None:
+        """Register the autoscaling again that :meth:`update_endpoint` took off, for the variants of a config.
+
+        Operations: DescribeEndpointConfig, RegisterScalableTarget, PutScalingPolicy.
+        """
+        store = context.get("task_state_store")
+        scaling: Any = state.get("scaling") or (store.get(_SCALING_KEY) if store is not None else None)
+        if not scaling or not config_name:
+            return
+        variants = self._instance_types(config_name)
+        try:
+            for name, autoscaling in scaling.items():
+                if name in variants:
+                    self.hook.scale_endpoint(self.endpoint_name, name, autoscaling)
+        except AutoMLError as error:
+            self.log.warning(
+                "The autoscaling of endpoint %s was not put back: %s. Register it again: %s",
+                *(self.endpoint_name, error, scaling),
+            )
+            return
+        if store is not None:
+            store.set(_SCALING_KEY, {})
+
+    def _scaling_in_the_way(self, serving: str, wanted: str) -> dict[str, Any]:
+        before, after = self._instance_types(serving), self._instance_types(wanted)
+        changed = [name for name, instance_type in before.items() if after.get(name) != instance_type]
+        try:
+            return self.hook.read_scaling(self.endpoint_name, changed) if changed else {}
+        except AutoMLError as error:
+            self.log.warning("The autoscaling of endpoint %s can't be read: %s", self.endpoint_name, error)
+            return {}
+
+    def _instance_types(self, config_name: str) -> dict[str, str | None]:
+        config = self.hook.describe_endpoint_config(config_name) or {}
+        return {str(each["VariantName"]): each.get("InstanceType") for each in config.get("ProductionVariants", ())}
