@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         AirflowFailException,
         AirflowSensorTimeout,
         AirflowSkipException,
+        DownstreamTasksSkipped,
         TaskDeferred,
         XComNotFound,
     )
@@ -46,6 +47,7 @@ __all__ = [
     "AirflowSkipException",
     "BaseHook",
     "BaseOperator",
+    "DownstreamTasksSkipped",
     "ExceptionRetryPolicy",
     "RetryAction",
     "RetryRule",
@@ -74,6 +76,7 @@ _MOVED: Final[dict[str, tuple[tuple[int, int], str, str]]] = {
     "AirflowPlugin": ((3, 2), "airflow.sdk.plugins_manager", "airflow.plugins_manager"),
     "AirflowSensorTimeout": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
     "AirflowSkipException": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
+    "DownstreamTasksSkipped": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
     "SkipMixin": ((3, 2), "airflow.sdk.bases.skipmixin", "airflow.providers.standard.utils.skipmixin"),
     "TaskDeferred": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
     "XComNotFound": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),

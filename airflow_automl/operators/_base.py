@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.compat import AirflowException, BaseOperator
+from airflow_automl.compat import AirflowException, AirflowSkipException, BaseOperator
 
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
@@ -41,6 +41,22 @@ class AutoMLBaseOperator(BaseOperator):
         self.region_name = region_name
         self.verify = verify
         self.botocore_config = botocore_config
+
+    def pre_execute(self, context: Any) -> None:
+        """Skip this task if a gate in the same mapped task group decided so.
+
+        Airflow looks for the decision of a task in a mapped group at map index -1 (apache/airflow#67265), where there
+        is none. The gate skips the tasks after it itself; this is for a task that is cleared later.
+
+        :raises AirflowSkipException: the gate's decision for the same map index names this task.
+        """
+        super().pre_execute(context)
+        ti = context["ti"]
+        for upstream in self.upstream_list if ti.map_index >= 0 else ():
+            if getattr(upstream, "inherits_from_skipmixin", False):
+                decision = ti.xcom_pull(task_ids=upstream.task_id, key="skipmixin_key", map_indexes=ti.map_index)
+                if self.task_id in (decision or {}).get("skipped", ()):
+                    raise AirflowSkipException(f"Skipped by the decision of {upstream.task_id}")
 
     @property
     def aws_settings(self) -> dict[str, Any]:

@@ -146,9 +146,18 @@ class CandidateOperator(DownstreamOperator):
             if not name:
                 raise AutoMLJobNotFound(f"job has no name to ask the service for: {str(job)[:200]}")
             candidate = self.hook.best_candidate(name)
+        if not candidate and self._candidate_given and job:
+            # Its XCom is missing too if the task before has do_xcom_push=False; only the service knows.
+            candidate = self.hook.best_candidate(str(job["name"]))
         if not candidate:
-            about = f"job {job['name']} ({job.get('status')}/{job.get('secondary_status')})" if job else "the job"
-            raise NoBestCandidate(f"{about} has no best candidate, so there is nothing for {self.task_id} to work with")
+            if job:
+                why = f"job {job['name']} ({job.get('status')}/{job.get('secondary_status')}) has no best candidate"
+            else:
+                why = (
+                    "candidate is None: the job has no best candidate, or the task before pushed none because it has "
+                    "do_xcom_push=False (pass job=train.job or job_name= then)"
+                )
+            raise NoBestCandidate(f"{why}, so there is nothing for {self.task_id} to work with")
         if not isinstance(candidate, dict) or not candidate.get("CandidateName"):
             raise AutoMLValidationError(
                 "candidate",

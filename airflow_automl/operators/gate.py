@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.compat import SkipMixin
+from airflow_automl.compat import AirflowSkipException, DownstreamTasksSkipped, SkipMixin
 from airflow_automl.exceptions import AutoMLValidationError, CandidateRejected
 from airflow_automl.operators._downstream import CandidateOperator, document
 
@@ -45,8 +45,10 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         ``job_name`` must be given (templated).
     :param metric: the metric that is compared with the champion's; default: the candidate's objective.
     :param min_gain: by how much the candidate must be better; ``0`` lets an equal one pass.
-    :param on_reject: ``skip`` (the default) skips what is directly downstream, ``fail`` raises, a task id or a list of
-        them is followed instead of the other tasks directly downstream.
+    :param on_reject: ``skip`` (the default) skips the tasks directly downstream, except teardowns; ``fail`` raises; the
+        id of a task or task group directly downstream, or a list of them, is followed instead of the others
+        (templated). In a mapped task group each decision is about the tasks of the same map index; if the group is
+        mapped over XComs, a rejecting gate is skipped itself, and can't branch.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -54,7 +56,8 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
     :return: the decision: ``{"passed", "reason", "candidate_name", "metrics", "require", "champion"}``; ``champion`` is
         ``{"name", "metric", "value", "candidate_value", "gain"}`` or ``None``.
     :raises CandidateRejected: rejected, with ``on_reject="fail"``.
-    :raises AutoMLValidationError: a bound that is no number, a metric that the candidate or the champion doesn't have.
+    :raises AutoMLValidationError: ``on_reject`` names no task directly downstream; a bound is not a number; the
+        candidate or the champion does not have the metric.
     :raises NoBestCandidate: there is no candidate.
     """
 
@@ -90,6 +93,8 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         """Decide, say why in one sentence, and let the run go on, skip, branch or fail."""
         from airflow_automl.operators._metric_bounds import Bound, compare, judge
 
+        if self.on_reject not in ("skip", "fail"):
+            self._branch()
         candidate, job = self.resolve()
         bounds = [
             Bound.parse(name, bound, candidate) for name, bound in (document(self.require, "require") or {}).items()
@@ -115,23 +120,81 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
 
     def _act(self, context: Context, decision: Mapping[str, Any]) -> None:
         ti = context["ti"]
-        branches = None if self.on_reject in ("skip", "fail") else self.on_reject
-        if branches is not None:
-            targets = [branches] if isinstance(branches, str) else list(branches)
-            others = [task_id for task_id in self.downstream_task_ids if task_id not in targets]
-        if decision["passed"]:
-            if branches is not None:
-                self._hand_over(ti, decision)
-                self.skip_all_except(ti, others)
+        skipped = self._skipped(decision["passed"])
+        if decision["passed"] and not skipped:
             return
-        if self.on_reject == "fail":
-            self._hand_over(ti, decision)
-            raise CandidateRejected(decision["reason"])
         self._hand_over(ti, decision)
-        if branches is not None:
-            self.skip_all_except(ti, targets)
+        if not decision["passed"] and self.on_reject == "fail":
+            raise CandidateRejected(decision["reason"])
+        if not skipped:
+            return
+        self.log.info("Skipping %s", ", ".join(task.task_id for task in skipped))
+        self.skip(ti, skipped)
+        # That was all for a task that is not mapped. For a mapped one, Airflow leaves the tasks after it to the
+        # scheduler, which does not find this decision if it was made in a mapped task group (apache/airflow#67265).
+        group = self.get_closest_mapped_task_group()
+        if group is None:
+            return
+        if list(group.iter_mapped_dependencies()):
+            # The task instances to skip may not exist yet, but they follow the state of this one.
+            raise AirflowSkipException(decision["reason"])
+        inside = [
+            (task.task_id, ti.map_index)
+            for task in skipped
+            if group.group_id in {each.group_id for each in task.iter_mapped_task_groups()}
+        ]
+        raise DownstreamTasksSkipped(tasks=inside)  # type: ignore[no-untyped-call]
+
+    def _skipped(self, passed: bool) -> list[Any]:
+        """Return the tasks directly downstream that a decision skips; teardowns never are."""
+        if self.on_reject == "fail":
+            return []
+        if self.on_reject == "skip":
+            skipped = set() if passed else set(self.downstream_task_ids)
         else:
-            self.skip_all_except(ti, None)
+            branch = self._branch()
+            followed = self.downstream_task_ids - branch if passed else branch
+            # A task that also comes after a followed one runs, as with Airflow's own branch operators.
+            joins = [self.dag.get_task(each).get_flat_relative_ids(upstream=False) for each in followed]
+            skipped = self.downstream_task_ids - followed.union(*joins)
+        return [task for task in map(self.dag.get_task, sorted(skipped)) if not task.is_teardown]
+
+    def _branch(self) -> set[str]:
+        """Return the ids of the tasks that a rejection follows: those named, and the first ones of groups named.
+
+        :raises AutoMLValidationError: a name of no task or group directly downstream.
+        """
+        groups, branch, problems = self.dag.task_group_dict, set(), []
+        mapped = self.get_closest_mapped_task_group()
+        if mapped is not None and list(mapped.iter_mapped_dependencies()):
+            problems.append(
+                f"on_reject: {self.on_reject!r} is a branch, and {self.task_id} is in task group {mapped.group_id}, "
+                "which is mapped over XComs; Airflow can't branch there (apache/airflow#67265). Use skip or fail, or "
+                "expand the group over values that are known when the DAG is parsed"
+            )
+        for name in [self.on_reject] if isinstance(self.on_reject, str) else self.on_reject:
+            group = groups.get(name)
+            found = {root.task_id for root in group.roots} if group else {name}
+            if not found <= self.downstream_task_ids:
+                valid = ", ".join(sorted(self.downstream_task_ids)) or "none"
+                problems.append(
+                    f"on_reject: {name!r} is neither skip, fail, nor a task or task group directly downstream of "
+                    f"{self.task_id}, with its whole id; directly downstream are: {valid}"
+                )
+            branch |= found
+        if problems:
+            raise AutoMLValidationError("on_reject", problems)
+        return branch
+
+    def get_direct_relative_ids(self, upstream: bool = False) -> set[str]:
+        """Return the ids of the tasks directly upstream or downstream.
+
+        Airflow calls this for every task of a DAG that it has parsed, to find cycles; so it is here that a wrong name
+        in ``on_reject`` becomes an import error.
+        """
+        if not upstream and self.on_reject not in ("skip", "fail") and "{{" not in str(self.on_reject):
+            self._branch()
+        return super().get_direct_relative_ids(upstream)
 
     def _hand_over(self, ti: Any, decision: Mapping[str, Any]) -> None:
         # Skipping and failing leave execute by an exception, which would lose its return value.

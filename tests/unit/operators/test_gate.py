@@ -7,6 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG, TaskGroup
+from airflow.sdk.bases.operator import BaseOperator
 from airflow.sdk.exceptions import DownstreamTasksSkipped
 
 from airflow_automl.exceptions import AutoMLValidationError, CandidateRejected, NoBestCandidate
@@ -181,9 +183,6 @@ def test_a_champion_that_says_nothing_of_its_metrics(hosting: HostingStandIn, co
 
 def branching(context: dict[str, Any], **settings: Any) -> list[str]:
     """Run a gate with three tasks after it; return the tasks that it skips."""
-    from airflow.sdk import DAG
-    from airflow.sdk.bases.operator import BaseOperator
-
     with DAG("d"):
         gate = SageMakerAutoMLGateOperator(task_id="gate", candidate=make_candidate(), **settings)
         gate >> [BaseOperator(task_id=name) for name in ("deploy", "report", "retry")]
@@ -193,7 +192,7 @@ def branching(context: dict[str, Any], **settings: Any) -> list[str]:
     try:
         gate.execute(context)
     except DownstreamTasksSkipped as skipped:
-        return sorted(task_id for task_id, _ in skipped.tasks)
+        return sorted(skipped.tasks)
     return []
 
 
@@ -213,3 +212,48 @@ def test_what_a_decision_does_to_the_tasks_after_it(
     assert branching(context, on_reject=on_reject, require={"AUC": required}) == skipped
     if skipped:
         assert context["ti"].xcoms["return_value"]["passed"] is (required == 0.8)
+
+
+@pytest.mark.parametrize("on_reject", ["notify", ["group.deploy", "notify"], "group.far"])
+def test_a_branch_that_is_not_directly_downstream_is_an_import_error(on_reject: Any) -> None:
+    with DAG("d") as dag, TaskGroup("group"):
+        gate = SageMakerAutoMLGateOperator(task_id="gate", candidate=make_candidate(), on_reject=on_reject)
+        notify = BaseOperator(task_id="notify")
+        gate >> [BaseOperator(task_id="deploy"), notify]
+        notify >> BaseOperator(task_id="far")
+    with pytest.raises(AutoMLValidationError, match=r"directly downstream are: group\.deploy, group\.notify"):
+        dag.check_cycle()
+    with pytest.raises(AutoMLValidationError, match="on_reject"):
+        gate.execute({})  # type: ignore[arg-type]
+
+
+def group_of_rejection(gate: Any) -> None:
+    with TaskGroup("rejected", prefix_group_id=False) as group:
+        BaseOperator(task_id="notify") >> BaseOperator(task_id="retrain")
+    gate >> group
+
+
+@pytest.mark.parametrize(("required", "skipped"), [(0.8, ["notify"]), (0.9, ["deploy"])])
+def test_the_branch_can_be_a_task_group(context: dict[str, Any], required: float, skipped: list[str]) -> None:
+    with DAG("d") as dag:
+        gate = SageMakerAutoMLGateOperator(
+            task_id="gate", candidate=make_candidate(), on_reject="rejected", require={"AUC": required}
+        )
+        gate >> BaseOperator(task_id="deploy")
+        group_of_rejection(gate)
+    dag.check_cycle()
+    with pytest.raises(DownstreamTasksSkipped) as raised:
+        gate.execute(context)  # type: ignore[arg-type]
+    assert list(raised.value.tasks) == skipped
+
+
+def test_what_is_missing_is_said_of_a_candidate_that_no_xcom_holds(context: dict[str, Any]) -> None:
+    with pytest.raises(NoBestCandidate, match="do_xcom_push=False"):
+        decide(context, candidate=None)
+
+
+def test_a_candidate_that_was_not_pushed_is_asked_for_by_its_job(
+    hosting: HostingStandIn, context: dict[str, Any], job: dict[str, Any]
+) -> None:
+    hosting.jobs[job["name"]] = {"AutoMLJobName": job["name"], "BestCandidate": make_candidate("asked-for")}
+    assert decide(context, candidate=None, job=job)["candidate_name"] == "asked-for"
