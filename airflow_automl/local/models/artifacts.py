@@ -31,7 +31,7 @@ import pandas as pd
 from airflow_automl.exceptions import AutoMLTerminalError
 from airflow_automl.local.training.data import codec as codecs
 from airflow_automl.local.training.data.codec import Codec, Refused, Unusable
-from airflow_automl.local.training.data.csv_file import locate
+from airflow_automl.local.training.data.columns import locate
 from airflow_automl.local.training.data.failures import listing
 
 __all__ = [

@@ -15,7 +15,8 @@ import pyarrow as pa
 from airflow_automl.exceptions import AutoMLTerminalError
 from airflow_automl.local.training.data import codec as codecs
 from airflow_automl.local.training.data.codec import Codec, Refused
-from airflow_automl.local.training.data.csv_file import Ragged, locate, names_of, parse, separator_hint, unescaped
+from airflow_automl.local.training.data.columns import header_order, locate
+from airflow_automl.local.training.data.csv_file import Ragged, parse, unescaped
 from airflow_automl.local.training.data.failures import listing
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "csv_table",
     "decode",
     "encode",
-    "header_order",
     "media_type",
     "negotiate",
     "response_keys",
@@ -89,7 +89,11 @@ def decode(
     names = [feature.name for feature in features]
     if kind == CSV:
         table = csv_table(body, names, target, escaped)
-        order = header_order([column[0].as_py() for column in table.columns], names, content_type, table.num_rows)
+        cells = [column[0].as_py() for column in table.columns]
+        try:
+            order = header_order(cells, names, content_type, table.num_rows)
+        except ValueError as error:
+            raise PayloadError(str(error)) from error
         if order is None:
             _require_width(table.column_names, 1, names, target)
         columns = table.columns if order is None else [table.column(place).slice(1) for place in order]
@@ -149,32 +153,6 @@ def csv_table(body: bytes, names: Sequence[str] = (), target: str | None = None,
             raise PayloadError(
                 f"Row {error.row} has {error.found} values where the header has {error.wanted} columns."
             ) from error
-
-
-def header_order(
-    cells: Sequence[object], names: Sequence[str], content_type: str | None, rows: int = 2
-) -> list[int] | None:
-    """Where the model's columns are, if a row of CSV is a header.
-
-    :param cells: the first row.
-    :param names: the model's columns.
-    :param content_type: with ``header=present`` the row is a header, and with ``header=absent`` it is none.
-    :param rows: how many rows there are.
-    :return: the position of each of the model's columns; ``None`` if the row is no header.
-    :raises PayloadError: the row is a header that lacks columns.
-    """
-    said = (content_type or "").replace(" ", "").lower()
-    if "header=absent" in said:
-        return None
-    order, missing = locate(cells, names)
-    # The only text of a request may be the name of its column.
-    lone = len(names) == 1 == rows
-    if not missing and not (lone and "header=present" not in said):
-        return order
-    if "header=present" in said or len(order) > max(1, len(names) // 2):
-        given = names_of(cells)
-        raise PayloadError(f"The header lacks {listing(missing)}; it has {listing(given, 30)}.{separator_hint(given)}")
-    return None
 
 
 def _text(body: bytes) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import itertools
 import json
 import logging
 import shutil
@@ -18,7 +19,7 @@ from airflow_automl.local.errors import MAX_REASON, JobFailure, ServiceError
 from airflow_automl.local.retry import TIMEOUT, unreachable
 from airflow_automl.local.serving.endpoints import MODEL, Deployments
 from airflow_automl.local.serving.model_host_client import Container, HostingError, ModelHost, reason_in
-from airflow_automl.local.serving.transform.records import Processing, RecordError, answers, batches
+from airflow_automl.local.serving.transform.records import Processing, RecordError, answers, batches, header_of, split
 from airflow_automl.local.state.resources import Resource, ResourceStore
 from airflow_automl.local.storage.client import Location, parse_uri
 
@@ -180,12 +181,17 @@ class Transforms:
             return
         lines = request["TransformOutput"].get("AssembleWith", "None") == "Line"
         single = request.get("BatchStrategy") == "SingleRecord"
-        cut = batches(handle, limit, single=single, header=processing.header, processing=processing)
-        for records, payload in cut:
+        records = split(handle, processing)
+        top: bytes | None = next(records, b"")
+        if header_of(top or b"", await self._host.columns(containers), processing):
+            headers["content-type"] = f"{processing.content_type.partition(';')[0]};header=present"
+        else:
+            records, top = itertools.chain((top or b"",), records), None
+        for given, payload in batches(records, limit, single=single, top=top, processing=processing):
             answer = await self._ask(request, containers, payload, headers)
             if processing.per_record:
-                found = answers(answer, records, processing.accept)
-                pairs = zip(records, found, strict=True)
+                found = answers(answer, given, processing.accept)
+                pairs = zip(given, found, strict=True)
                 answer = b"\n".join(processing.finish(record, found) for record, found in pairs)
             out.write(answer.rstrip(b"\n") + b"\n" if lines else answer)
 

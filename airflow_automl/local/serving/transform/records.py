@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
 from airflow_automl.local.serving.transform import json_path
 from airflow_automl.local.serving.transform.json_path import Filter, PathError
+from airflow_automl.local.training.data.columns import header_order
+
+# A text may be longer than 128 KiB.
+csv.field_size_limit(sys.maxsize)
 
 
 class RecordError(Exception):
@@ -55,7 +60,7 @@ class Processing:
     def payload(self, record: bytes) -> bytes:
         """A record as the model gets it."""
         if self.input_filter is None:
-            return record
+            return record.removeprefix(b"\xef\xbb\xbf")
         return _write(_apply(self.input_filter, _read(record, self.content_type)), self.content_type)
 
     def finish(self, record: bytes, answer: bytes) -> bytes:
@@ -86,35 +91,74 @@ class Processing:
         return self.join or self.output_filter is not None
 
 
-def batches(
-    handle: IO[bytes], limit: int, *, single: bool, header: bool, processing: Processing
-) -> Iterator[tuple[list[bytes], bytes]]:
-    """Cut an object into records, one a line, and put them into payloads.
+def split(handle: IO[bytes], processing: Processing) -> Iterator[bytes]:
+    """Cut an object into records, one a line; a value in quotes may span lines of CSV.
 
+    :param handle: the object.
+    :param processing: knows its content type.
+    :return: the records that are not empty, without the ends of their lines.
+    """
+    csv_lines = _is_csv(processing.content_type)
+    record = b""
+    for line in handle:
+        record += line
+        if csv_lines and record.count(b'"') % 2:
+            continue
+        if record.rstrip(b"\r\n"):
+            yield record.rstrip(b"\r\n")
+        record = b""
+    if record.rstrip(b"\r\n"):
+        yield record.rstrip(b"\r\n")
+
+
+def batches(
+    found: Iterator[bytes], limit: int, *, single: bool, top: bytes | None, processing: Processing
+) -> Iterator[tuple[list[bytes], bytes]]:
+    """Put records into payloads.
+
+    :param found: the records of an object.
     :param limit: bytes that a payload may have; 0 for no limit.
     :param single: one record a payload.
-    :param header: the first line goes before every payload.
+    :param top: the header, which goes before every payload and is skipped if it is repeated; ``None`` without one.
     :return: the records as they were, and the payload.
     """
-    top = processing.payload(handle.readline().rstrip(b"\r\n")) + b"\n" if header else b""
+    head = b"" if top is None else processing.payload(top) + b"\n"
     records: list[bytes] = []
     payload: list[bytes] = []
-    size = len(top)
-    for line in handle:
-        record = line.rstrip(b"\r\n")
-        if not record:
+    size = len(head)
+    for record in found:
+        if record == top:
             continue
         filtered = processing.payload(record) + b"\n"
-        if limit and len(top) + len(filtered) > limit:
+        if limit and len(head) + len(filtered) > limit:
             raise RecordError(f"a record has {len(filtered)} bytes; MaxPayloadInMB allows {limit}")
         if records and (single or (limit and size + len(filtered) > limit)):
-            yield records, top + b"".join(payload)
-            records, payload, size = [], [], len(top)
+            yield records, head + b"".join(payload)
+            records, payload, size = [], [], len(head)
         records.append(record)
         payload.append(filtered)
         size += len(filtered)
     if records:
-        yield records, top + b"".join(payload)
+        yield records, head + b"".join(payload)
+
+
+def header_of(first: bytes, names: Sequence[str], processing: Processing) -> bool:
+    """Whether the first record of an object names the model's columns.
+
+    :param first: the record.
+    :param names: the columns that the model takes; empty if it takes no rows of a table.
+    :param processing: knows the content type and the input's filter.
+    :raises RecordError: it is a header that lacks columns of the model.
+    """
+    if not _is_csv(processing.content_type):
+        return False
+    if not names:
+        return processing.header
+    cells = _read(processing.payload(first), processing.content_type)
+    try:
+        return header_order(cells, names, processing.content_type) is not None
+    except ValueError as error:
+        raise RecordError(str(error)) from None
 
 
 def answers(body: bytes, records: Sequence[bytes], accept: str) -> list[bytes]:
@@ -143,8 +187,8 @@ def _is_csv(content_type: str) -> bool:
 
 def _read(record: bytes, content_type: str) -> Any:
     try:
-        text = record.decode()
-        return next(csv.reader([text]), []) if _is_csv(content_type) else json.loads(text)
+        text = record.decode("utf-8-sig")
+        return next(csv.reader(io.StringIO(text, newline="")), []) if _is_csv(content_type) else json.loads(text)
     except (ValueError, csv.Error) as error:
         raise RecordError(f"the record {record[:80]!r} can't be read as {content_type}: {error}") from None
 

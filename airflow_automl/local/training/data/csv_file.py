@@ -16,9 +16,10 @@ import pyarrow.csv
 
 from airflow_automl.local.training.data import sniff
 from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS
-from airflow_automl.local.training.data.failures import JobFailure, listing
+from airflow_automl.local.training.data.columns import names_of, same_columns, separator_hint
+from airflow_automl.local.training.data.failures import JobFailure
 
-__all__ = ["CsvFile", "Ragged", "locate", "names_of", "parse", "same_columns", "separator_hint", "unescaped"]
+__all__ = ["CsvFile", "Ragged", "parse", "unescaped"]
 
 _BLOCK = 4 << 20
 _MAX_BLOCK = (1 << 31) - 1
@@ -26,7 +27,6 @@ _CHUNK = 16 << 20
 _COLUMN_NUMBER = re.compile(r"CSV column #(\d+)")
 _ESCAPED = re.compile(rb'(\\+)"')
 _SURELY_ESCAPED = re.compile(rb'(?<!\\)\\(?:\\\\)*"[^,\r\n"]')
-_UNNAMED = "Unnamed: "
 
 # Header cells are read by Python's parser, whose limit of 128 KiB for a value is no rule of CSV.
 csv.field_size_limit(sys.maxsize)
@@ -108,35 +108,6 @@ def unescaped(data: bytes) -> bytes:
         return b"\\" * (count // 2) + (b'""' if count % 2 else b'"')
 
     return _ESCAPED.sub(double, data)
-
-
-def names_of(cells: Sequence[object]) -> list[str]:
-    """The names of columns: without blanks around them; a column without a name gets one from its position."""
-    names = [str(cell).strip() for cell in cells]
-    return [name or f"{_UNNAMED}{position}" for position, name in enumerate(names)]
-
-
-def locate(given: Sequence[object], wanted: Sequence[str]) -> tuple[list[int], list[str]]:
-    """Where some columns are among those of a header, of a frame, or of a JSON document.
-
-    :param given: the names as they are written; others than those that are wanted may be among them.
-    :param wanted: names of columns, as training has them.
-    :return: the position of each wanted column, and those that are not there.
-    """
-    cells = [str(cell).strip() for cell in given]
-    found = {name: position for position, name in reversed(list(enumerate(cells))) if name}
-    nameless = iter([position for position, name in enumerate(cells) if not name])
-    missing = []
-    positions = []
-    for name in wanted:
-        position = found.get(name)
-        if position is None and name.startswith(_UNNAMED):
-            position = next(nameless, None)
-        if position is None:
-            missing.append(name)
-        else:
-            positions.append(position)
-    return positions, missing
 
 
 @dataclass(frozen=True)
@@ -240,18 +211,6 @@ class CsvFile:
         return table.select(list(columns or self.names))
 
 
-def separator_hint(names: Sequence[str]) -> str:
-    """What to say if the columns seem to be separated by something else than commas."""
-    joined = ",".join(names)
-    for mark, shown in ((";", "';'"), ("\t", "a tab"), ("|", "'|'")):
-        if joined.count(mark) > joined.count(","):
-            return (
-                f" The columns seem to be separated by {shown}; CSV needs commas. Numbers need a decimal point, not a "
-                "decimal comma."
-            )
-    return ""
-
-
 def _header(path: Path) -> tuple[list[str], int, bytes]:
     """The first row that is not blank, where the rows after it begin, and its last line."""
     offset, last = 0, ""
@@ -292,20 +251,3 @@ def _unescape(path: Path) -> None:
         for line in source:
             target.write(unescaped(line))
     plain.replace(path)
-
-
-def same_columns(names: Sequence[str], header: Sequence[str], uri: str, expected_from: str) -> None:
-    """Refuse a file whose columns differ from those of another; their order may (R13).
-
-    :raises JobFailure: they do.
-    """
-    if sorted(names) == sorted(header):
-        return
-    missing = [name for name in header if name not in names]
-    extra = [name for name in names if name not in header]
-    parts = []
-    if missing:
-        parts.append(f"it lacks {listing(missing, 5)}")
-    if extra:
-        parts.append(f"it also has {listing(extra, 5)}")
-    raise JobFailure(f"The header of {uri} differs from that of {expected_from}: {' and '.join(parts)}.")

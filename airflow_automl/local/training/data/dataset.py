@@ -19,7 +19,7 @@ from airflow_automl.local.training.data import codec as codecs
 from airflow_automl.local.training.data import columns, specification, split, target, typed
 from airflow_automl.local.training.data.channels import PARQUET, Channels
 from airflow_automl.local.training.data.codec import Codec, Kind, Reading, Unusable
-from airflow_automl.local.training.data.csv_file import same_columns
+from airflow_automl.local.training.data.columns import same_columns
 from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.data.store import Store
 

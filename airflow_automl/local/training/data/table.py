@@ -11,7 +11,8 @@ import pyarrow.parquet
 
 from airflow_automl.local.training.data import codec, sniff
 from airflow_automl.local.training.data.codec import Unusable
-from airflow_automl.local.training.data.csv_file import CsvFile, names_of, same_columns
+from airflow_automl.local.training.data.columns import names_of, same_columns
+from airflow_automl.local.training.data.csv_file import CsvFile
 from airflow_automl.local.training.data.failures import JobFailure
 
 __all__ = ["read_csv", "read_parquet"]

@@ -15,7 +15,7 @@ import pyarrow as pa
 from airflow_automl.local.models import payloads
 from airflow_automl.local.training.data import codec as codecs
 from airflow_automl.local.training.data.codec import Codec, Refused
-from airflow_automl.local.training.data.csv_file import locate, names_of
+from airflow_automl.local.training.data.columns import locate, names_of
 from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.engines.timeseries import naive
 from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster

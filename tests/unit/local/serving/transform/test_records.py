@@ -10,7 +10,14 @@ import pytest
 
 from airflow_automl.local.serving.transform import json_path
 from airflow_automl.local.serving.transform.json_path import PathError
-from airflow_automl.local.serving.transform.records import Processing, RecordError, answers, batches
+from airflow_automl.local.serving.transform.records import (
+    Processing,
+    RecordError,
+    answers,
+    batches,
+    header_of,
+    split,
+)
 
 RECORD: Any = {"id": 7, "features": [1, 2, 3], "nested": {"a b": "x"}}
 
@@ -54,8 +61,9 @@ def processing(content: str = "text/csv", accept: str | None = None, **given: st
 
 
 def cut(data: bytes, how: Processing, limit: int = 0, single: bool = False) -> list[bytes]:
-    found = batches(io.BytesIO(data), limit, single=single, header=how.header, processing=how)
-    return [payload for _, payload in found]
+    records = split(io.BytesIO(data), how)
+    top = next(records) if how.header else None
+    return [payload for _, payload in batches(records, limit, single=single, top=top, processing=how)]
 
 
 def test_records_fill_payloads_up_to_their_limit() -> None:
@@ -69,6 +77,23 @@ def test_records_fill_payloads_up_to_their_limit() -> None:
 def test_a_header_goes_before_every_payload() -> None:
     how = processing("text/csv; header=present")
     assert cut(b"a,b\n1,2\n3,4\n", how, single=True) == [b"a,b\n1,2\n", b"a,b\n3,4\n"]
+
+
+def test_a_header_that_is_repeated_is_no_record() -> None:
+    assert cut(b"a,b\n1,2\na,b\n3,4\n", processing("text/csv;header=present")) == [b"a,b\n1,2\n3,4\n"]
+
+
+def test_a_value_in_quotes_may_span_lines() -> None:
+    assert cut(b'1,"x\ny"\n2,z\n', processing(), single=True) == [b'1,"x\ny"\n', b"2,z\n"]
+
+
+def test_the_first_record_is_a_header_if_it_names_the_models_columns() -> None:
+    assert header_of(b" b,a,target", ["a", "b"], processing())
+    assert not header_of(b"1,2", ["a", "b"], processing())
+    assert not header_of(b"a,b", ["a", "b"], processing("text/csv;header=absent"))
+    assert header_of(b"id,a,b", ["a", "b"], processing(InputFilter="$[1:]"))
+    with pytest.raises(RecordError, match="The header lacks 'b'"):
+        header_of(b"a,c", ["a", "b"], processing("text/csv;header=present"))
 
 
 def test_an_input_filter_takes_columns_away() -> None:
