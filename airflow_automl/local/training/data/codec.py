@@ -110,7 +110,8 @@ class Codec:
     :param spelled: numbers and moments are names here, each with one spelling: ``1.0`` and ``1`` are the same.
     :param order: the order of day, month and year of moments; see :mod:`~airflow_automl.local.training.data.moments`.
     :param truths: how false and true are written; ``None`` if the training data has neither.
-    :param digits: how many digits a code has: 0 if that differs, ``None`` if the texts are not codes.
+    :param digits: how many digits a code has: 0 if that differs, -1 if no number can stand for one because zeros lead
+        codes of different lengths, ``None`` if the texts are not codes.
     """
 
     name: str
@@ -268,12 +269,10 @@ class Codec:
             return spelled(float(value))
         if self.digits is None:
             return str(value)
-        if isinstance(value, float):
-            if not value.is_integer() or abs(value) >= EXACT:
-                # Digits are lost: no code can be told from it.
-                return _JUNK
-            value = int(value)
-        return str(value).zfill(self.digits)
+        if self.digits < 0 or (isinstance(value, float) and not (value.is_integer() and abs(value) < EXACT)):
+            # Zeros or digits are lost: no code can be told from it.
+            return _JUNK
+        return str(int(value)).zfill(self.digits)
 
     def _truth(self, value: bool) -> str:
         return (self.truths or ("False", "True"))[value]
@@ -350,8 +349,7 @@ def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str]
     if filled and all(map(_NUMBER.fullmatch, filled)):
         if not any(map(_is_code, filled)):
             return Codec(name, Kind.NUMBER)
-        lengths = {len(text) for text in filled} if all(map(str.isdigit, filled)) else None
-        return Codec(name, Kind.TEXT, digits=None if lengths is None else lengths.pop() if len(lengths) == 1 else 0)
+        return Codec(name, Kind.TEXT, digits=_digits(filled))
     if role == "datetime":
         return Codec(name, Kind.MOMENT, order=moments.most_readable(filled))
     order = moments.order_of(filled) if filled else None
@@ -364,6 +362,13 @@ def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str]
         return Codec(name, Kind.BOOLEAN, truths=spelling)
     _tell_about_words(name, filled, role, warn)
     return Codec(name, Kind.TEXT, truths=spelling)
+
+
+def _digits(codes: Collection[str]) -> int:
+    if not any(map(_LEADING_ZERO.match, codes)) and all(text.lstrip("-").isdigit() for text in codes):
+        return 0
+    lengths = {len(text) if text.isdigit() else 0 for text in codes}
+    return lengths.pop() if len(lengths) == 1 and 0 not in lengths else -1
 
 
 def _is_code(text: str) -> bool:

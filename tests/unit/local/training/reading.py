@@ -1,0 +1,195 @@
+"""Rows of a training file, sent again in every way in which a model can get them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from airflow_automl.local.models.artifacts import Predictor
+from airflow_automl.local.models.host import _Loaded
+from airflow_automl.local.serving.transform.records import Processing, answers, batches, header_of, split
+from airflow_automl.local.training.data import channels, dataset
+from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS
+from airflow_automl.local.training.data.dataset import TabularDataset
+from airflow_automl.local.training.data.failures import JobFailure
+from tests.local_s3 import BUCKET, Bucket
+
+__all__ = ["MARKS", "JobFailure", "Served", "carriers", "channel", "check", "load", "remember", "rows_of", "written"]
+
+Row = Sequence[str]
+MARKS = NULLS | NUMERIC_NULLS
+
+
+def remember(frame: pd.DataFrame) -> dict[str, Any]:
+    """The scripted learner: its prediction is a number that only the very same row has."""
+    rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None)
+    return {"predicted_label": [float(zlib.crc32(repr(row).encode())) for row in rows]}
+
+
+def channel(uri: str, kind: str = "training", **more: Any) -> dict[str, Any]:
+    """An entry of AutoMLJobInputDataConfig."""
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri}}
+    return {"DataSource": source, "ChannelType": kind, **more}
+
+
+def load(
+    bucket: Bucket,
+    folder: Path,
+    files: Mapping[str, bytes],
+    mode: str = "ENSEMBLING",
+    target: str = "y",
+    types: Mapping[str, str] | None = None,
+    features: Sequence[str] | None = None,
+    validation: bytes | None = None,
+    **config: Any,
+) -> TabularDataset:
+    """Read files as a job in a mode does."""
+    for name, body in files.items():
+        bucket.put(f"in/{name}", body)
+    inputs = [channel(f"s3://{BUCKET}/in/", **config.pop("channel", {}))]
+    if validation is not None:
+        inputs.append(channel(bucket.put("validation/rows.csv", validation), "validation"))
+    if types is not None or features is not None:
+        document: dict[str, Any] = {"FeatureDataTypes": dict(types or {})}
+        if features is not None:
+            document["FeatureAttributeNames"] = list(features)
+        config["FeatureSpecificationS3Uri"] = bucket.put("specification.json", json.dumps(document))
+    request = {
+        "AutoMLJobInputDataConfig": inputs,
+        "AutoMLProblemTypeConfig": {"TabularJobConfig": {"TargetAttributeName": target, **config}},
+    }
+    try:
+        return dataset.load(bucket.store, channels.resolve(bucket.store, inputs), request, mode, folder / "download")
+    finally:
+        for key in bucket.keys("in/"):
+            bucket.client.delete_object(Bucket=BUCKET, Key=key)
+
+
+class Served:
+    """A model of some data, with nothing of training but what its artefact keeps."""
+
+    def __init__(self, data: TabularDataset) -> None:
+        metadata = {
+            "features": [feature.as_json() for feature in data.features],
+            "problem_type": "Regression",
+            "labels": [],
+            "target": data.target,
+            "escaped": data.escaped,
+        }
+        self.predictor = Predictor(json.loads(json.dumps(metadata)), [remember])
+        self.names = self.predictor.columns
+        self._loaded = _Loaded([], self.predictor, ("predicted_label",), ThreadPoolExecutor(1))
+        rows = [frame[data.columns] for frame in (data.train, data.validation)]
+        self.expected = sorted(value for frame in rows for value in remember(frame)["predicted_label"])
+
+    def invoke(self, body: bytes | str, content_type: str = "text/csv") -> list[float]:
+        """The predictions for a request's body."""
+        body = body.encode() if isinstance(body, str) else body
+        return [float(line) for line in self._loaded.invoke(body, content_type, "text/csv")[0].split()]
+
+    def transform(self, body: bytes, content_type: str = "text/csv", limit: int = 700) -> list[float]:
+        """The predictions of a batch transform in many payloads."""
+        processing = Processing.of(
+            {"TransformInput": {"ContentType": content_type}, "TransformOutput": {}, "DataProcessing": {}}
+        )
+        records: Iterator[bytes] = split(io.BytesIO(body), processing)
+        top: bytes | None = None
+        if content_type.startswith("text/csv"):
+            first = next(records)
+            if header_of(first, self.names, processing):
+                top, content_type = first, "text/csv;header=present"
+            else:
+                records = iter([first, *records])
+        longest = max(len(line) for line in body.split(b"\n")) + 200
+        found: list[float] = []
+        for given, payload in batches(records, limit + longest, single=False, top=top, processing=processing):
+            answer = self._loaded.invoke(payload, content_type, "text/csv")[0]
+            found += [float(one) for one in answers(answer, given, "text/csv")]
+        return found
+
+
+def rows_of(text: str) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of a CSV file, as its writer meant them."""
+    found = [row for row in csv.reader(io.StringIO(text, newline="")) if any(cell.strip() for cell in row)]
+    return found[0], found[1:]
+
+
+def written(rows: Sequence[Row], quoting: int = csv.QUOTE_MINIMAL) -> str:
+    """Rows as CSV."""
+    text = io.StringIO()
+    csv.writer(text, quoting=quoting, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def carriers(served: Served, header: Row, rows: Sequence[Row]) -> dict[str, Callable[[], list[float]]]:
+    """Every way in which rows can come.
+
+    :param served: the model.
+    :param header: names of all columns of the file.
+    :param rows: its rows that have a target.
+    """
+    plain = [name.strip() or f"Unnamed: {place}" for place, name in enumerate(header)]
+    places = [plain.index(name) for name in served.names]
+    given = [header[place] for place in places]
+    cells = [[row[place] for place in places] for row in rows]
+    other = [*reversed(given)]
+    objects = [dict(zip(given, row, strict=True)) for row in cells]
+    # A single column's header and one row would be ambiguous; there are always more rows.
+    return {
+        "CSV": lambda: served.invoke(written(cells)),
+        "CSV, all quoted": lambda: served.invoke(written(cells, csv.QUOTE_ALL)),
+        "CSV with the file's header": lambda: served.invoke(written([header, *rows])),
+        "CSV with a header in another order": lambda: served.invoke(written([other, *(row[::-1] for row in cells)])),
+        "JSON records": lambda: served.invoke(json.dumps(objects), "application/json"),
+        "JSON lists": lambda: served.invoke(json.dumps({"instances": cells}), "application/json"),
+        "JSON split": lambda: served.invoke(
+            json.dumps({"columns": other, "data": [row[::-1] for row in cells]}), "application/json"
+        ),
+        "JSON lines": lambda: served.invoke(
+            "".join(json.dumps(row) + "\n" for row in objects), "application/jsonlines"
+        ),
+        "transform": lambda: served.transform(written(cells).encode()),
+        "transform with a header": lambda: served.transform(
+            written([other, *(row[::-1] for row in cells)]).encode(), "text/csv;header=present"
+        ),
+        "transform with a header that is not announced": lambda: served.transform(written([header, *rows]).encode()),
+        "transform of JSON lines": lambda: served.transform(
+            "".join(json.dumps(row) + "\n" for row in objects).encode(), "application/jsonlines"
+        ),
+        "loader, texts": lambda: served.predictor.predict(pd.DataFrame(cells, columns=given, dtype=object)),
+        "loader, as pandas reads the file": lambda: served.predictor.predict(
+            pd.read_csv(io.StringIO(written([header, *rows]))).sample(frac=1, random_state=0).sort_index()
+        ),
+        "JSON, as pandas reads the file": lambda: served.invoke(_natural(header, rows), "application/json"),
+    }
+
+
+def _natural(header: Row, rows: Sequence[Row]) -> str:
+    frame = pd.read_csv(io.StringIO(written([header, *rows])))
+    plain = frame.astype(object).where(frame.notna(), None)
+    return json.dumps({"columns": list(frame.columns), "data": plain.to_numpy().tolist()})
+
+
+def check(served: Served, header: Row, rows: Sequence[Row], without: Sequence[str] = ()) -> None:
+    """Fail unless the rows get the same predictions in whatever way they come, and those that training saw.
+
+    :param without: words in the names of ways that lose what the file says before the model sees it.
+    """
+    found = {}
+    for name, send in carriers(served, header, rows).items():
+        if any(word in name for word in without):
+            continue
+        found[name] = send()
+        assert len(found[name]) == len(rows), name
+        assert sorted(found[name]) == served.expected, name
+    first = next(iter(found.values()))
+    for name, values in found.items():
+        assert values == first, name
