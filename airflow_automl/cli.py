@@ -26,7 +26,10 @@ COMMANDS = {
     "env": Command("airflow_automl.local.commands.env", "print the connection and variables to use with it"),
     "jobs": Command("airflow_automl.local.commands.jobs", "list its jobs"),
     "logs": Command("airflow_automl.local.commands.logs", "show a job's training log"),
-    "prune": Command("airflow_automl.local.commands.prune", "remove what old jobs left on disk"),
+    "prune": Command(
+        "airflow_automl.local.commands.prune",
+        "remove files of old jobs; their artefacts on request",
+    ),
     "check": Command("airflow_automl.contract.command", "validate a CreateAutoMLJob(V2) request in a file"),
     "doctor": Command("airflow_automl.doctor", "is this account ready for its first job?"),
     "demo": Command("airflow_automl.demo", "train, judge, deploy and report a model, end to end", "demo"),
@@ -40,6 +43,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: the exit code: 0 for success, 1 for failure, 2 for wrong usage.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    code: object = 1
+    try:
+        code = _run(arguments)
+        return code
+    except SystemExit as end:
+        code = end.code
+        raise
+    finally:
+        if code and "env" in arguments[:1]:
+            # `eval` of nothing would succeed, and the next command would go to the real AWS.
+            print("false # airflow-automl env has failed")
+
+
+def _run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="airflow-automl", description="Amazon SageMaker Autopilot for Apache Airflow")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -331,7 +331,7 @@ def test_other_services_are_answered_and_s3_is_shown_the_way(service: RunningSer
 def test_prune_frees_what_no_model_uses(service: RunningService, job: dict[str, Any], tmp_path: Path) -> None:
     from airflow_automl.cli import main
 
-    arguments = ["prune", "--older-than", "0m", "--data-dir", str(service.data_dir)]
+    arguments = ["prune", "--artefacts", "--yes", "--older-than", "0m", "--data-dir", str(service.data_dir)]
     time.sleep(0.01)
     assert main(arguments) == 0
     objects = service.client("s3")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import time
 from pathlib import Path
 
+from airflow_automl.local.errors import StartupError
 from airflow_automl.local.state.folder import ServiceInfo, running_service
 
 
@@ -16,10 +18,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data-dir", type=Path, default=Path(".automl"), help="the service's data folder (default: %(default)s)"
     )
 
+    parser.add_argument(
+        "--wait",
+        nargs="?",
+        type=float,
+        const=60.0,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait until the service is ready, for at most so long (default: %(const)g)",
+    )
+
 
 def run(args: argparse.Namespace) -> int:
-    """Print ``KEY=value`` lines, quoted for a shell: ``set -a; . <(airflow-automl env)``."""
-    for key, value in variables(running_service(args.data_dir)).items():
+    """Print ``KEY=value`` lines, quoted for a shell: ``set -a; eval "$(airflow-automl env --wait)"``.
+
+    :raises StartupError: no service runs on the folder.
+    """
+    deadline = time.monotonic() + args.wait
+    while True:
+        try:
+            info = running_service(args.data_dir)
+        except StartupError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            break
+    for key, value in variables(info).items():
         print(f"{key}={shlex.quote(value)}")
     return 0
 

@@ -1,16 +1,24 @@
-"""``airflow-automl prune``: remove what old jobs left on disk; the API itself has no way to delete a job."""
+"""``airflow-automl prune``: remove what ended jobs left behind; the API itself has no way to delete a job.
+
+Working files and logs lie in the service's data folder and are nobody else's. Artefacts lie in the user's bucket, and
+XComs, assets and registries outside the service may name them: they are removed only on request.
+"""
 
 from __future__ import annotations
 
 import argparse
 import re
 import shutil
+import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from airflow_automl.contract.wording import counted
 from airflow_automl.local.commands.jobs import add_data_dir, open_store
-from airflow_automl.local.errors import JobFailure
+from airflow_automl.local.errors import JobFailure, StartupError
 from airflow_automl.local.jobs.specification import output_of
 from airflow_automl.local.state.folder import DataFolder, ServiceInfo, running_service
 from airflow_automl.local.state.jobs import Job, JobStore
@@ -22,88 +30,167 @@ _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    # Otherwise argparse takes -1d for an option, and says nothing of ages.
+    parser._negative_number_matcher = re.compile(r"-\d")
     parser.add_argument(
         "--older-than", type=_age, required=True, metavar="AGE", help="jobs that ended before, such as 12h or 7d"
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    parser.add_argument(
+        "--artefacts",
+        action="store_true",
+        help="also delete their models and reports from S3, after a question, unless a model, a model package or an "
+        "endpoint names them",
+    )
+    parser.add_argument("--yes", action="store_true", help="delete artefacts without a question")
+    parser.add_argument("--dry-run", action="store_true", help="only list what would be removed")
     add_data_dir(parser)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Remove objects, logs and unpacked models of jobs that ended long ago.
+@dataclass(frozen=True)
+class _Artefacts:
+    """Objects of one job in S3."""
 
-    The jobs stay listed, so that their names are not given twice. Jobs whose artefacts a model refers to are kept.
+    job: str
+    uri: str
+    keys: list[str]
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.job}: {self.uri} ({counted(len(self.keys), 'object')}, {_mebibytes(self.size)})"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Remove working files and logs of jobs that ended long ago and, with ``--artefacts``, what they put into S3.
+
+    The jobs stay listed, so that their names are not given twice.
+
+    :return: 0, or 1 if the question was answered with no, or S3 refused to delete an object.
     """
     with open_store(args.data_dir) as (folder, store):
-        return _prune(folder, store, running_service(args.data_dir), args.older_than, args.dry_run)
+        ended = time.time() - args.older_than
+        jobs = [job for job in store.in_stage("ended") if job.ended is not None and job.ended <= ended]
+        named = _named(store)
+        freed = sum(_remove_working_files(folder, store, job, named, args.dry_run) for job in jobs)
+        would = "would free" if args.dry_run else "freed"
+        print(f"{would} {_mebibytes(freed)} on disk: working files and logs of {counted(len(jobs), 'job')}")
+        if not args.artefacts:
+            return 0
+        return _prune_artefacts(running_service(args.data_dir), jobs, named, args)
 
 
-def _prune(folder: DataFolder, store: JobStore, info: ServiceInfo, older_than: float, dry_run: bool) -> int:
-    objects = client(info.s3_endpoint_url, Credentials(info.access_key_id, info.secret_access_key), info.region)
-    wanted = _model_data(ResourceStore(store.database))
-    removed = size = 0
-    for job in store.in_stage("ended"):
-        if job.ended is None or job.ended > time.time() - older_than:
-            continue
-        try:
-            output = output_of(job)
-        except JobFailure:
-            # It named no bucket, failed for that, and wrote nothing.
-            continue
-        if any(uri.startswith(output) for uri in wanted):
-            print(f"{job.name}: kept, a model uses its artefacts")
-            continue
-        freed = _remove(objects, folder, store, job, output, dry_run)
-        if freed:
-            print(f"{job.name}: {freed / 2**20:.1f} MiB")
-            removed += 1
-            size += freed
-    would = "would free" if dry_run else "freed"
-    print(f"{would} {size / 2**20:.1f} MiB of {removed} job{'' if removed == 1 else 's'}")
-    return 0
-
-
-def _model_data(resources: ResourceStore) -> set[str]:
-    found: set[str] = set()
-
-    def collect(value: Any) -> None:
-        if isinstance(value, dict):
-            for item in value.values():
-                collect(item)
-        elif isinstance(value, list):
-            for item in value:
-                collect(item)
-        elif isinstance(value, str) and value.startswith("s3://"):
-            found.add(value)
-
-    for document in resources.documents("model", "model-package", "endpoint"):
-        collect(document)
-    return found
-
-
-def _remove(objects: Any, folder: DataFolder, store: JobStore, job: Job, output: str, dry_run: bool) -> int:
-    location = parse_uri(output)
+def _remove_working_files(folder: DataFolder, store: JobStore, job: Job, named: set[str], dry_run: bool) -> int:
+    """Remove the folder and the unpacked models of a job; return the bytes that the disk got back."""
     freed = 0
-    for listed in objects.get_paginator("list_objects_v2").paginate(Bucket=location.bucket, Prefix=location.key):
-        contents = listed.get("Contents", [])
-        freed += sum(entry["Size"] for entry in contents)
-        if contents and not dry_run:
-            keys = [{"Key": entry["Key"]} for entry in contents]
-            objects.delete_objects(Bucket=location.bucket, Delete={"Objects": keys, "Quiet": True})
-    paths = [folder.job(job.name), *(folder.models / sha256 for sha256 in store.digests_of(job.name))]
-    for path in paths:
-        freed += _size(path)
-        if not dry_run:
+    # An endpoint may read from an unpacked model at any time.
+    unpacked = [] if _is_named(job, named) else store.digests_of(job.name)
+    for path in (folder.job(job.name), *(folder.models / sha256 for sha256 in unpacked)):
+        before = _on_disk(path)
+        if before and not dry_run:
             shutil.rmtree(path, ignore_errors=True)
+        freed += before if dry_run else before - _on_disk(path)
+    if freed:
+        print(f"{job.name}: {_mebibytes(freed)}")
     return freed
 
 
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+def _on_disk(path: Path) -> int:
+    return sum(file.lstat().st_blocks * 512 for file in path.rglob("*") if file.is_file())
+
+
+def _prune_artefacts(info: ServiceInfo, jobs: list[Job], named: set[str], args: argparse.Namespace) -> int:
+    objects = client(info.s3_endpoint_url, Credentials(info.access_key_id, info.secret_access_key), info.region)
+    doomed = list(_unnamed(objects, jobs, named))
+    print(f"artefacts in the store {info.s3_endpoint_url}:")
+    for each in doomed:
+        print(f"  {each}")
+    total = f"{counted(sum(len(each.keys) for each in doomed), 'object')}, {_mebibytes(sum(e.size for e in doomed))}"
+    if not doomed or args.dry_run:
+        print(f"would delete {total}")
+        return 0
+    print("XComs and assets of Airflow, and registries elsewhere, may still name these objects.")
+    if not args.yes and not _agreed(f"Delete {total}? [y/N] "):
+        print("deleted nothing")
+        return 1
+    refused = [error for each in doomed for error in _delete(objects, each)]
+    for error in refused:
+        print(f"{error['Key']}: {error['Code']}: {error.get('Message', '')}", file=sys.stderr)
+    print(f"deleted {total}{f', except for {len(refused)}' if refused else ''}")
+    print("The disk gets this space back when the store compacts its volumes.")
+    return 1 if refused else 0
+
+
+def _agreed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise StartupError("standard input is not a terminal, so that the question can't be asked. Add --yes")
+    return input(question).strip().lower() in {"y", "yes"}
+
+
+def _output(job: Job) -> str | None:
+    try:
+        return output_of(job)
+    except JobFailure:
+        return None  # the request names no bucket: the job failed for that, and wrote nothing
+
+
+def _is_named(job: Job, named: set[str]) -> bool:
+    """Return whether one of these addresses lies in the output of a job, or holds it."""
+    output = _output(job) or ""
+    return any(uri.startswith(output) or output.startswith(f"{uri.rstrip('/')}/") for uri in named if output)
+
+
+def _unnamed(objects: Any, jobs: list[Job], named: set[str]) -> Iterator[_Artefacts]:
+    """Find the artefacts that nothing of the service names any more."""
+    for job in jobs:
+        if (output := _output(job)) is None:
+            continue
+        if _is_named(job, named):
+            print(f"{job.name}: kept, because a model, a model package, an endpoint or a running job names {output}")
+            continue
+        location = parse_uri(output)
+        pages = objects.get_paginator("list_objects_v2").paginate(Bucket=location.bucket, Prefix=location.key)
+        found = [entry for page in pages for entry in page.get("Contents", ())]
+        if found:
+            yield _Artefacts(job.name, output, [entry["Key"] for entry in found], sum(e["Size"] for e in found))
+
+
+def _named(store: JobStore) -> set[str]:
+    """Collect the S3 addresses in everything that is registered, and in what runs."""
+    found: set[str] = set()
+
+    def collect(value: Any) -> None:
+        if isinstance(value, dict | list):
+            for item in value.values() if isinstance(value, dict) else value:
+                collect(item)
+        elif isinstance(value, str) and value.startswith(("s3://", "https://")):
+            try:
+                found.add(parse_uri(value).uri)
+            except JobFailure:
+                return  # an address on the web
+
+    resources = ResourceStore(store.database)
+    for document in resources.documents("model", "model-package", "endpoint-config", "endpoint"):
+        collect(document)
+    for transform in resources.in_status("transform-job", "InProgress", "Stopping"):
+        collect(transform.document)
+    for job in store.in_stage("queued", "training", "deploying"):
+        collect(job.request)
+    return found
+
+
+def _delete(objects: Any, artefacts: _Artefacts) -> Iterator[dict[str, Any]]:
+    """Delete objects, 1,000 a call; yield those that the store refuses."""
+    bucket = parse_uri(artefacts.uri).bucket
+    for first in range(0, len(artefacts.keys), 1000):
+        keys = [{"Key": key} for key in artefacts.keys[first : first + 1000]]
+        yield from objects.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True}).get("Errors", ())
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
 
 
 def _age(text: str) -> float:
     match = re.fullmatch(r"(\d+)([mhdw])", text, re.ASCII)
     if match is None:
-        raise argparse.ArgumentTypeError(f"received {text!r}; must be a number and m, h, d or w, such as 7d")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an age. Give a number and m, h, d or w, such as 7d")
     return int(match[1]) * _UNITS[match[2]]

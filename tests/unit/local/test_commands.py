@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from airflow_automl.local import processes
 from airflow_automl.local.commands import env
+from airflow_automl.local.state.folder import DataFolder
 from tests.service.running import clean_environment
 from tests.unit.local.state.test_folder import info
 
@@ -90,7 +92,6 @@ def test_half_of_the_credentials_is_not_enough(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_service_is_named(tmp_path: Path) -> None:
-    refused(run("env", "--data-dir", str(tmp_path)), "no service runs", "airflow-automl local")
     refused(run("jobs", "--data-dir", str(tmp_path)), "not the data folder")
 
 
@@ -109,3 +110,30 @@ def test_the_variables_survive_a_shell(tmp_path: Path) -> None:
     connection: dict[str, Any] = json.loads(found["AIRFLOW_CONN_AWS_DEFAULT"])
     assert connection["password"] == secret
     assert connection["extra"]["automl"]["role_arn"] == "arn:aws:iam::123456789012:role/AutoMLExecutionRole"
+
+
+def evaluated(command: str) -> subprocess.CompletedProcess[str]:
+    """Run ``airflow-automl`` inside ``eval "$(…)"``, as the quick start does."""
+    script = f'eval "$({shlex.quote(sys.executable)} -m airflow_automl.cli {command})"; echo "$? $AWS_ENDPOINT_URL"'
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=clean_environment(), timeout=60)
+
+
+def test_variables_of_no_service_make_eval_fail(tmp_path: Path) -> None:
+    for command in (f"env --data-dir {tmp_path}", f"env --wait 0.2 --data-dir {tmp_path}", "env --wiat"):
+        result = evaluated(command)
+        assert result.stdout == "1 \n"
+        assert "no service runs" in result.stderr or "unrecognized arguments: --wiat" in result.stderr
+    assert "false" not in run("env", "--help").stdout
+
+
+def test_variables_are_waited_for_until_the_service_is_ready(tmp_path: Path) -> None:
+    waits = subprocess.Popen(
+        [sys.executable, "-m", "airflow_automl.cli", "env", "--wait", "--data-dir", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=clean_environment(),
+    )
+    own = processes.holder(os.getpid())
+    DataFolder(tmp_path).write_info(info(pid=own.pid, started=own.started, endpoint_url="http://127.0.0.1:4566"))
+    assert "AWS_ENDPOINT_URL=http://127.0.0.1:4566\n" in waits.communicate(timeout=60)[0]
+    assert waits.returncode == 0

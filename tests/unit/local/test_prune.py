@@ -1,41 +1,133 @@
-"""What ``airflow-automl prune`` makes of jobs whose output is not addressed as most are."""
+"""What ``airflow-automl prune`` removes, and what it leaves."""
 
 from __future__ import annotations
 
-import argparse
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from airflow_automl.cli import main
 from airflow_automl.local import processes
-from airflow_automl.local.commands import prune
 from airflow_automl.local.state.database import Database
 from airflow_automl.local.state.folder import DataFolder, ServiceInfo
 from airflow_automl.local.state.jobs import JobStore
+from airflow_automl.local.state.resources import ResourceStore
 from airflow_automl.local.storage import s3
+from airflow_automl.local.storage.client import Credentials, client
+
+LOG = b"x" * 100_000
 
 
-async def test_jobs_with_https_addresses_are_pruned_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+class World:
+    """A data folder with ended jobs, and a real S3 store with their artefacts."""
+
+    def __init__(self, folder: DataFolder, objects: Any) -> None:
+        self.folder, self.objects = folder, objects
+        database = Database(folder.database)
+        self.jobs, self.resources = JobStore(database), ResourceStore(database)
+
+    def add(self, name: str, output: str = "s3://automl/out") -> None:
+        self.jobs.add(name, f"arn:{name}", "V2", {"OutputDataConfig": {"S3OutputPath": output}})
+        self.jobs.failed(name, "because")
+        self.folder.job(name).mkdir(parents=True)
+        (self.folder.job(name) / "log.txt").write_bytes(LOG)
+        self.objects.put_object(Bucket=s3.BUCKET, Key=f"out/{name}/model.tar.gz", Body=b"model")
+
+    def objects_left(self) -> list[str]:
+        return [entry["Key"] for entry in self.objects.list_objects_v2(Bucket=s3.BUCKET).get("Contents", ())]
+
+    def prune(self, *options: str) -> int:
+        return main(["prune", "--older-than", "0m", "--data-dir", str(self.folder.root), *options])
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
     folder = DataFolder(tmp_path)
     folder.prepare()
-    credentials = s3.Credentials("key", "secret")
+    credentials = Credentials("key", "secret")
     objects = s3.SeaweedFS(folder.s3, credentials, "us-east-1")
     await objects.start()
     try:
-        process = processes.holder(os.getpid())
-        info = ServiceInfo(
-            process.pid, process.started, "", objects.endpoint_url, "us-east-1", "1" * 12, "key", "secret", s3.BUCKET
-        )
-        folder.write_info(info)
-        jobs = JobStore(Database(folder.database))
-        for name, path in (("nowhere", "https://s3.amazonaws.com"), ("churn", "https://s3.amazonaws.com/automl/out")):
-            jobs.add(name, f"arn:{name}", "V2", {"OutputDataConfig": {"S3OutputPath": path}})
-            jobs.failed(name, "because")
-        client = s3.client(objects.endpoint_url, credentials, "us-east-1")
-        client.put_object(Bucket=s3.BUCKET, Key="out/churn/model.tar.gz", Body=b"model")
-        assert prune.run(argparse.Namespace(data_dir=tmp_path, older_than=0, dry_run=False)) == 0
-        assert "of 1 job" in capsys.readouterr().out
-        assert "Contents" not in client.list_objects_v2(Bucket=s3.BUCKET)
+        own = processes.holder(os.getpid())
+        url = objects.endpoint_url
+        folder.write_info(ServiceInfo(own.pid, own.started, "", url, "us-east-1", "1" * 12, "key", "secret", s3.BUCKET))
+        yield World(folder, client(url, credentials, "us-east-1"))
     finally:
         await objects.stop()
+
+
+async def test_working_files_and_logs_go_and_artefacts_stay(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.add("churn")
+    assert world.prune() == 0
+    assert world.objects_left() == ["out/churn/model.tar.gz"]
+    assert not world.folder.job("churn").exists()
+    assert "freed 0.1 MiB on disk: working files and logs of 1 job" in capsys.readouterr().out
+    assert world.prune() == 0
+    assert "freed 0.0 MiB" in capsys.readouterr().out
+
+
+async def test_a_dry_run_lists_and_removes_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.add("churn")
+    assert world.prune("--dry-run", "--artefacts") == 0
+    said = capsys.readouterr().out
+    assert "churn: s3://automl/out/churn/ (1 object, 0.0 MiB)" in said
+    assert "would free 0.1 MiB" in said
+    assert "would delete 1 object" in said
+    assert world.objects_left() == ["out/churn/model.tar.gz"]
+    assert world.folder.job("churn").exists()
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("", 1, 2), ("n", 1, 2), ("y", 0, 1)])
+async def test_artefacts_go_when_the_user_says_yes(
+    world: World, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, left: int
+) -> None:
+    world.add("churn")
+    world.objects.put_object(Bucket=s3.BUCKET, Key="out/churn-2/not-ours", Body=b"")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: answer)
+    assert world.prune("--artefacts") == code
+    assert len(world.objects_left()) == left
+    assert "out/churn-2/not-ours" in world.objects_left()
+
+
+async def test_without_a_terminal_artefacts_need_an_explicit_yes(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.add("churn")
+    assert world.prune("--artefacts") == 1
+    assert "Add --yes" in capsys.readouterr().err
+    assert world.objects_left() == ["out/churn/model.tar.gz"]
+    assert world.prune("--artefacts", "--yes") == 0
+    assert world.objects_left() == []
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://automl/out/churn/model.tar.gz", "https://s3.amazonaws.com/automl/out/churn/m"]
+)
+@pytest.mark.parametrize("kind", ["model", "model-package", "endpoint-config", "endpoint"])
+async def test_artefacts_that_anything_registered_names_stay(
+    world: World, capsys: pytest.CaptureFixture[str], kind: str, address: str
+) -> None:
+    world.add("churn")
+    world.add("other")
+    world.resources.add(kind, "r", "arn:r", {"Containers": [{"ModelDataUrl": address}]}, taken=ValueError("taken"))
+    assert world.prune("--artefacts", "--yes") == 0
+    assert world.objects_left() == ["out/churn/model.tar.gz"]
+    assert "churn: kept, because a model" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("age", ["-1d", "7", "7y", ""])
+def test_an_age_that_is_none_is_named(age: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["prune", "--older-than", age])
+    assert f"{age!r} is not an age. Give a number and m, h, d or w" in capsys.readouterr().err
+
+
+async def test_jobs_with_https_addresses_are_pruned_too(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.add("nowhere", "https://s3.amazonaws.com")
+    world.add("churn", "https://s3.amazonaws.com/automl/out")
+    assert world.prune("--artefacts", "--yes") == 0
+    assert world.objects_left() == ["out/nowhere/model.tar.gz"]
