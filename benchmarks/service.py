@@ -325,12 +325,15 @@ def measure_lists(few: int, many: int, rounds: int) -> bool:
         slowest = sorted(times[many], key=times[many].__getitem__, reverse=True)
         for label in [*slowest[:5], *(label for label in slowest[5:] if not label.startswith("ListAutoMLJobs"))]:
             print(f"{label}: {times[many][label]:.1f} ms with {many} jobs, {times[few][label]:.1f} ms with {few}")
-        page = {count: max(v for k, v in times[count].items() if k.startswith("ListAutoML")) for count in times}
+        jobs = [label for label in slowest if label.startswith("ListAutoMLJobs")]
+        ratio, label = max((times[many][label] / times[few][label], label) for label in jobs)
+        print(f"most times as long as with {few}: {label}, {ratio:.1f} times")
         alone, beside = describe_beside(urls[many], many, slowest[0], 50 * rounds)
         print(f"DescribeAutoMLJobV2: {alone:.1f} ms alone, {beside:.1f} ms beside {slowest[0]}")
         targets = {
-            f"slowest page of jobs at most 10 ms and twice that of {few} jobs": page[many] <= min(10, 2 * page[few]),
-            "log streams and candidates at most 20 ms": max(times[many].values()) <= 20,
+            "each page of jobs at most 10 ms": times[many][jobs[0]] <= 10,
+            f"each page of jobs at most twice as long as with {few}": ratio <= 2,
+            "log streams and candidates at most 20 ms a page": max(times[many].values()) <= 20,
             "a Describe at most 5 ms later": beside - alone <= 5,
             "ready no later (within 0.5 s)": ready[many] <= ready[few] + 0.5,
         }

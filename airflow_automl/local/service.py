@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_automl.local import one_click, processes
+from airflow_automl.local.background import Background
 from airflow_automl.local.http.moto import OtherServices
 from airflow_automl.local.http.signatures import Signatures
 from airflow_automl.local.jobs.executors.local import COMMAND, LocalExecutor
@@ -75,17 +76,20 @@ class Service:
         self.resources = ResourceStore(self.database)
         self.signatures = None if settings.credentials is None else Signatures(settings.credentials)
         self.credentials = self._store_credentials()
+        self.background = Background()
         self.store: SeaweedFS | ExternalStore
         if settings.s3_endpoint is None:
-            self.store = SeaweedFS(self.folder.s3, self.credentials, settings.region)
+            self.store = SeaweedFS(self.folder.s3, self.credentials, settings.region, self.background)
         else:
             self.store = ExternalStore(settings.s3_endpoint, self.credentials, settings.region)
         self.others = OtherServices(lambda: self.store.endpoint_url)
         self.host = ModelHost(
             self.folder, self.s3_client, processes.available_cores(), environment=self._weights_environment()
         )
-        self.deployments = Deployments(self.resources, self.jobs, self.host)
-        self.transforms = Transforms(self.resources, self.deployments, self.host, self.folder, self.s3_client)
+        self.deployments = Deployments(self.resources, self.jobs, self.host, self.background)
+        self.transforms = Transforms(
+            self.resources, self.deployments, self.host, self.folder, self.s3_client, self.background
+        )
         self.runtime = Runtime(self.resources, self.host)
         self.supervisor: Supervisor
         self._client_of_thread = threading.local()
@@ -106,6 +110,7 @@ class Service:
             self.settings.max_jobs,
             lambda job: one_click.deploy(self, job),
             lambda job: one_click.abandon(self, job),
+            self.background,
         )
         await self.supervisor.start()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from airflow_automl.local.background import Background
     from airflow_automl.local.serving.endpoints import Deployments
     from airflow_automl.local.serving.transform.jobs import Transforms
     from airflow_automl.local.state.folder import DataFolder
@@ -16,6 +17,7 @@ class Backend(Protocol):
     """State and background work behind the API."""
 
     folder: DataFolder
+    background: Background
     jobs: JobStore
     resources: ResourceStore
     deployments: Deployments

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 from airflow_automl.contract.metrics import objective_name, objective_value
 from airflow_automl.local.errors import StartupError
@@ -85,7 +87,28 @@ def run(args: argparse.Namespace) -> int:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if more:
         print(f"There are older jobs: add --before {jobs[-1].name}")
+    _print_health(DataFolder(args.data_dir))
     return 0
+
+
+def _print_health(folder: DataFolder) -> None:
+    """Print how the background tasks of the folder's service are, if it runs."""
+    info = folder.read_info()
+    if info is None or not info.running:
+        return
+    try:
+        with urlopen(f"{info.endpoint_url}/health", timeout=5) as answer:  # noqa: S310 - the service's own address
+            tasks = json.load(answer)["tasks"]
+    except (OSError, ValueError) as error:
+        print(f"\nThe service at {info.endpoint_url} does not answer: {error}")
+        return
+    print("\nBackground tasks of the service:")
+    for name, task in sorted(tasks.items()):
+        state = "running"
+        if task["state"] == "failing":
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(task["since"]))
+            state = f"failing since {since}: {task.get('reason', 'see the log of the service')}"
+        print(f"  {name}: {state}")
 
 
 def _row(store: JobStore, job: Job) -> tuple[str, ...]:

@@ -79,6 +79,8 @@ class Application:
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
         target = headers.get("x-amz-target", "")
+        if scope["method"] == "GET" and scope["path"] == "/health":
+            return self._health()
         invocation = _INVOCATION.match(scope["path"]) if scope["method"] == "POST" else None
         own = target.startswith("SageMaker.")
         limit = MAX_INVOCATION_BODY if invocation else MAX_API_BODY if own else MAX_FOREIGN_BODY
@@ -109,6 +111,18 @@ class Application:
         except Exception:
             log.exception("%s %s %s failed", scope["method"], scope["path"], target)
             return _failure(ServiceError("InternalFailure", "the service failed; its log says why", 500))
+
+    def _health(self) -> Response:
+        """Answer how the background tasks are; it takes no signature, and gives reasons only where none is demanded."""
+        tasks: dict[str, dict[str, Any]] = {}
+        for name, state in self._backend.background.states().items():
+            tasks[name] = {"state": "running" if state.reason is None else "failing"}
+            if state.reason is not None:
+                tasks[name] |= {"since": state.since}
+                tasks[name] |= {"reason": state.reason} if self._signatures is None else {}
+        status = "failing" if any(task["state"] == "failing" for task in tasks.values()) else "running"
+        body = json.dumps({"status": status, "tasks": tasks}).encode()
+        return Response(200, {"content-type": "application/json"}, body)
 
     def _unkept(self, error: sqlite3.OperationalError) -> ServiceError:
         return ServiceError(

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from airflow_automl.contract.states import SecondaryStatus
+from airflow_automl.local.background import Background
 from airflow_automl.local.jobs import events
 from airflow_automl.local.jobs.executors.base import Executor, Handle
 from airflow_automl.local.jobs.specification import TrainerSettings, max_runtime, specification
@@ -47,6 +48,7 @@ class Supervisor:
     :param max_jobs: how many run at once; 0 accepts jobs and starts none.
     :param deploy: the last phase of jobs with a ModelDeployConfig.
     :param abandon: deletes what an unfinished ``deploy`` made.
+    :param background: runs the background tasks.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Supervisor:
         max_jobs: int,
         deploy: Deploy,
         abandon: Abandon,
+        background: Background | None = None,
     ) -> None:
         self._store = store
         self._executor = executor
@@ -70,6 +73,7 @@ class Supervisor:
         self._overruns: dict[str, str] = {}
         self._troubles: dict[str, str] = {}
         self._changed = asyncio.Event()
+        self._background = background or Background()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -77,8 +81,8 @@ class Supervisor:
         for job in self._store.in_stage("training"):
             self._guarded(job, self._adopt)
         self._tasks = [
-            asyncio.create_task(self._run(), name="supervisor"),
-            asyncio.create_task(self._watch_memory(), name="memory-watch"),
+            self._background.repeat("supervisor", self._look),
+            self._background.repeat("memory-watch", self._watch_memory),
         ]
 
     async def stop(self) -> None:
@@ -140,16 +144,11 @@ class Supervisor:
 
     # The loop
 
-    async def _run(self) -> None:
-        while True:
-            self._changed.clear()
-            try:
-                busy = self._step()
-            except Exception:
-                log.exception("supervising jobs failed; retrying in %s s", _INTERVAL)
-                busy = True
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _INTERVAL if busy else None)
+    async def _look(self) -> None:
+        self._changed.clear()
+        busy = self._step()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), _INTERVAL if busy else None)
 
     def _step(self) -> bool:
         for job in self._store.in_stage("training"):
@@ -263,7 +262,8 @@ class Supervisor:
         outcome = job.outcome or SecondaryStatus.COMPLETED
         failure = None if task.cancelled() else task.exception()
         if task.cancelled() or job.stopping:
-            self._tasks.append(asyncio.create_task(self._abandon(job)))
+            abandoned = self._background.until_done(f"abandon-{job.name}", lambda: self._abandon(job))
+            self._tasks.append(asyncio.create_task(abandoned))
             if job.stopping:
                 self._store.stopped(job.name)
             else:
@@ -295,17 +295,16 @@ class Supervisor:
     # Memory
 
     async def _watch_memory(self) -> None:
+        await asyncio.sleep(_MEMORY_INTERVAL)
         limit = self._settings.memory_limit
-        while limit is not None:
-            await asyncio.sleep(_MEMORY_INTERVAL)
-            for name, handle in list(self._trainers.items()):
-                used = await asyncio.to_thread(self._executor.usage, handle)
-                if used > limit and name in self._trainers:
-                    self._overruns[name] = (
-                        f"the job used {used / 2**30:.1f} GiB of memory, its limit is {limit / 2**30:.1f} GiB; "
-                        "use less data or fewer algorithms, or start the service with a higher --job-memory"
-                    )
-                    self.wake()
+        for name, handle in list(self._trainers.items()) if limit else ():
+            used = await asyncio.to_thread(self._executor.usage, handle)
+            if limit and used > limit and name in self._trainers:
+                self._overruns[name] = (
+                    f"the job used {used / 2**30:.1f} GiB of memory, its limit is {limit / 2**30:.1f} GiB; "
+                    "use less data or fewer algorithms, or start the service with a higher --job-memory"
+                )
+                self.wake()
 
 
 def _recorded(job: Job) -> events.Final | None:

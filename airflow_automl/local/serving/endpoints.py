@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_automl.local.background import Background, Tasks
 from airflow_automl.local.errors import MAX_REASON, ServiceError, invalid
 from airflow_automl.local.serving.model_host_client import Container, HostingError, ModelHost
 from airflow_automl.local.state.resources import Resource, ResourceStore
@@ -26,13 +26,15 @@ class Deployments:
     :param resources: models, endpoint configs, endpoints.
     :param jobs: knows the digests of artefacts.
     :param host: loads models.
+    :param background: retries to write how a deployment ended.
     """
 
-    def __init__(self, resources: ResourceStore, jobs: JobStore, host: ModelHost) -> None:
+    def __init__(self, resources: ResourceStore, jobs: JobStore, host: ModelHost, background: Background) -> None:
         self._resources = resources
         self._jobs = jobs
         self._host = host
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._background = background
+        self._tasks = Tasks()
 
     async def start(self) -> None:
         """Go on with what the last service left unfinished; what was in service is loaded at its first request."""
@@ -43,21 +45,11 @@ class Deployments:
 
     async def stop(self) -> None:
         """Leave what is unfinished to the next service."""
-        for task in list(self._tasks.values()):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await self._tasks.stop()
 
     def begin(self, name: str) -> None:
         """Deploy what an endpoint in Creating or Updating waits for."""
-        task = asyncio.create_task(self._deploy(name), name=f"endpoint-{name}")
-        self._tasks[name] = task
-        task.add_done_callback(lambda ended: self._forget(name, ended))
-
-    def _forget(self, name: str, ended: asyncio.Task[None]) -> None:
-        # A new endpoint of this name may have a task of its own by now.
-        if self._tasks.get(name) is ended:
-            del self._tasks[name]
+        self._tasks.start(name, self._deploy(name))
 
     async def settled(self, name: str) -> None:
         """Wait until an endpoint is neither Creating nor Updating."""
@@ -66,7 +58,7 @@ class Deployments:
 
     def remove(self, endpoint: Resource) -> None:
         """Delete an endpoint; the host unloads its models once nobody has asked for them for a while."""
-        if (task := self._tasks.pop(endpoint.name, None)) is not None:
+        if (task := self._tasks.get(endpoint.name)) is not None:
             task.cancel()
         self._resources.remove(ENDPOINT, endpoint.name)
 
@@ -74,40 +66,39 @@ class Deployments:
         endpoint = self._resources.find(ENDPOINT, name)
         if endpoint is None:
             return
+        changes = await self._loaded(endpoint)
+        # The disk may be full: without this, the endpoint would stay as it is until the next restart.
+        await self._background.until_done(f"endpoint {name}", lambda: self._settle(name, changes))
+
+    async def _loaded(self, endpoint: Resource) -> dict[str, Any]:
+        """Load what an endpoint is to serve.
+
+        :return: the changes of its document and status.
+        """
         config = endpoint.document["Wanted"]
         try:
             variants = self._variants(config, endpoint)
             for variant in variants:
                 await self._host.load(containers_of(variant))
-        except (HostingError, ServiceError) as error:
-            reason = error.message if isinstance(error, ServiceError) else str(error)
-            self._failed(endpoint, reason)
-            return
-        except asyncio.CancelledError:
-            raise
+        except HostingError as error:
+            reason = str(error)
+        except ServiceError as error:
+            reason = error.message
         except Exception as error:
-            log.exception("endpoint %s", name)
-            self._failed(endpoint, f"the deployment failed: {error!r}")
-            return
-        if self._resources.find(ENDPOINT, name) is not None:
-            self._resources.update(
-                ENDPOINT,
-                name,
-                status="InService",
-                EndpointConfigName=config,
-                Variants=variants,
-                Wanted=None,
-                FailureReason=None,
-            )
-            log.info("endpoint %s serves %s", name, config)
-
-    def _failed(self, endpoint: Resource, reason: str) -> None:
+            log.exception("deployment failed: endpoint %s", endpoint.name)
+            reason = f"the deployment failed: {error!r}"
+        else:
+            served = {"EndpointConfigName": config, "Variants": variants, "FailureReason": None}
+            return {"status": "InService", "Wanted": None, **served}
         log.warning("endpoint %s: %s", endpoint.name, reason)
-        if self._resources.find(ENDPOINT, endpoint.name) is None:
-            return
         # An update that fails is rolled back: what served before goes on serving.
         status = "InService" if endpoint.document.get("Variants") else "Failed"
-        self._resources.update(ENDPOINT, endpoint.name, status=status, Wanted=None, FailureReason=reason[:MAX_REASON])
+        return {"status": status, "Wanted": None, "FailureReason": reason[:MAX_REASON]}
+
+    def _settle(self, name: str, changes: Mapping[str, Any]) -> None:
+        if self._resources.find(ENDPOINT, name) is not None:
+            self._resources.update(ENDPOINT, name, **changes)
+            log.info("endpoint %s is %s", name, changes["status"])
 
     def _variants(self, config_name: str, endpoint: Resource) -> list[dict[str, Any]]:
         config = self._resources.find(CONFIG, config_name)

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from airflow_automl.local.background import Background
 from airflow_automl.local.errors import StartupError
 from airflow_automl.local.files import write_private
 from airflow_automl.local.processes import Process, alive, find, holder, wait_gone
@@ -59,9 +60,11 @@ class SeaweedFS:
     :param folder: where its files lie.
     :param credentials: the only identity that it knows.
     :param region: the AWS region of its clients.
+    :param background: restarts the server when it ends.
     """
 
-    def __init__(self, folder: Path, credentials: Credentials, region: str) -> None:
+    def __init__(self, folder: Path, credentials: Credentials, region: str, background: Background) -> None:
+        self._background = background
         self._folder = folder
         self._credentials = credentials
         self._region = region
@@ -72,7 +75,7 @@ class SeaweedFS:
         # Starting takes seconds in a thread, which a cancelled task does not end.
         self._lock = threading.Lock()
         self._ending = threading.Event()
-        self.port = 0
+        self.port = self._announced = 0
         self.moved: Callable[[], None] = lambda: None
         """Called when the server was started again on another port."""
 
@@ -87,7 +90,8 @@ class SeaweedFS:
         :raises StartupError: where it does not become ready.
         """
         await asyncio.to_thread(self._adopt_or_start)
-        self._watch = asyncio.create_task(self._keep_running(), name="s3-watch")
+        self._announced = self.port
+        self._watch = self._background.repeat("s3-watch", self._keep_running)
 
     async def stop(self) -> None:
         """End the server. What it acknowledged is in its files, so that it needs no time to say goodbye."""
@@ -260,17 +264,13 @@ class SeaweedFS:
                     Path(f"/tmp/seaweedfs-{role}-grpc-{port}.sock").unlink(missing_ok=True)  # noqa: S108
 
     async def _keep_running(self) -> None:
-        while True:
-            await asyncio.sleep(_WATCH_INTERVAL)
-            if not self._running():
-                log.error("the S3 store ended; starting it again")
-                port = self.port
-                try:
-                    await asyncio.to_thread(self._restart)
-                    if self.port != port:
-                        self.moved()
-                except StartupError as error:
-                    log.warning("%s; trying again", error)
+        await asyncio.sleep(_WATCH_INTERVAL)
+        if not self._running():
+            log.error("the S3 store ended; starting it again")
+            await asyncio.to_thread(self._restart)
+        if self.port != self._announced:
+            self.moved()
+            self._announced = self.port
 
     def _restart(self) -> None:
         with self._lock:

@@ -11,6 +11,7 @@ import pytest
 
 from airflow_automl.cli import main
 from airflow_automl.local import processes
+from airflow_automl.local.background import Background
 from airflow_automl.local.state.database import Database
 from airflow_automl.local.state.folder import DataFolder, ServiceInfo
 from airflow_automl.local.state.jobs import JobStore
@@ -48,7 +49,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     folder = DataFolder(tmp_path)
     folder.prepare()
     credentials = Credentials("key", "secret")
-    objects = s3.SeaweedFS(folder.s3, credentials, "us-east-1")
+    objects = s3.SeaweedFS(folder.s3, credentials, "us-east-1", Background())
     await objects.start()
     try:
         own = processes.holder(os.getpid())

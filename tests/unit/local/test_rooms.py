@@ -15,7 +15,7 @@ LOCAL = "airflow_automl.local"
 
 #: A room may import itself and the rooms above it. What has no room of its own here lies between two of them.
 ROOMS = (
-    ("errors", "files", "processes", "retry", "service_model"),
+    ("background", "errors", "files", "processes", "retry", "service_model"),
     ("storage",),
     ("training.data",),
     ("models",),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import itertools
 import json
@@ -11,10 +10,11 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
+from airflow_automl.local.background import Background, Tasks
 from airflow_automl.local.errors import MAX_REASON, JobFailure, ServiceError
 from airflow_automl.local.retry import TIMEOUT, unreachable
 from airflow_automl.local.serving.endpoints import MODEL, Deployments
@@ -41,6 +41,7 @@ class Transforms:
     :param deployments: knows the containers of models.
     :param host: runs the models.
     :param s3_client: makes a client of the S3 store.
+    :param background: retries to write how a job began and ended.
     """
 
     def __init__(
@@ -50,13 +51,15 @@ class Transforms:
         host: ModelHost,
         folder: DataFolder,
         s3_client: Callable[[], Any],
+        background: Background,
     ) -> None:
         self._resources = resources
         self._deployments = deployments
         self._host = host
         self._folder = folder
         self._s3_client = s3_client
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._background = background
+        self._tasks = Tasks()
 
     async def start(self) -> None:
         """Go on with what the last service left unfinished."""
@@ -65,58 +68,58 @@ class Transforms:
         for job in self._resources.in_status(TRANSFORM_JOB, "InProgress"):
             self.begin(job.name)
         for job in self._resources.in_status(TRANSFORM_JOB, "Stopping"):
-            self._end(job.name, "Stopped")
+            self.cancel(job)
 
     async def stop(self) -> None:
         """Leave what is unfinished to the next service."""
-        for task in list(self._tasks.values()):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await self._tasks.stop()
 
     def begin(self, name: str) -> None:
         """Run a job that is InProgress."""
-        task = asyncio.create_task(self._run(name), name=f"transform-{name}")
-        self._tasks[name] = task
-        task.add_done_callback(lambda _: self._tasks.pop(name, None))
+        self._tasks.start(name, self._run(name))
 
     def cancel(self, job: Resource) -> None:
         """Stop a job; it is Stopped once its task has ended."""
         self._resources.update(TRANSFORM_JOB, job.name, status="Stopping")
-        task = self._tasks.get(job.name)
-        if task is None:
-            self._end(job.name, "Stopped")
-        else:
-            task.add_done_callback(lambda _: self._end(job.name, "Stopped"))
-            task.cancel()
+        self._tasks.start(job.name, self._cancelled(job.name, self._tasks.get(job.name)))
 
-    def _end(self, name: str, status: str, reason: str | None = None) -> None:
-        found = self._resources.find(TRANSFORM_JOB, name)
-        if found is not None and found.status in ("InProgress", "Stopping"):
-            ended = self._resources.database.now()
-            reason = None if reason is None else reason[:MAX_REASON]
-            self._resources.update(TRANSFORM_JOB, name, status=status, TransformEndTime=ended, FailureReason=reason)
+    async def _cancelled(self, name: str, task: asyncio.Task[None] | None) -> None:
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+        await self._end(name, "Stopped")
+
+    async def _end(self, name: str, status: str, reason: str | None = None) -> None:
+        def write() -> None:
+            found = self._resources.find(TRANSFORM_JOB, name)
+            if found is not None and found.status in ("InProgress", "Stopping"):
+                ended, why = self._resources.database.now(), None if reason is None else reason[:MAX_REASON]
+                self._resources.update(TRANSFORM_JOB, name, status=status, TransformEndTime=ended, FailureReason=why)
+
+        # The disk may be full: without this, the job would stay as it is until the next restart.
+        await self._background.until_done(f"transform job {name}", write)
 
     async def _run(self, name: str) -> None:
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
-        job = self._resources.update(TRANSFORM_JOB, name, TransformStartTime=self._resources.database.now())
+        job: Resource = await self._background.until_done(
+            f"transform job {name}",
+            lambda: self._resources.update(TRANSFORM_JOB, name, TransformStartTime=self._resources.database.now()),
+        )
+        reason: str | None = None
         try:
             await self._transform(job.document)
         except (HostingError, RecordError, JobFailure) as error:
-            self._end(name, "Failed", str(error))
+            reason = str(error)
         except ServiceError as error:
-            self._end(name, "Failed", error.message)
+            reason = error.message
         except (BotoCoreError, ClientError, Boto3Error, OSError) as error:
-            self._end(name, "Failed", f"reading or storing objects failed: {error}")
-        except asyncio.CancelledError:
-            raise
+            reason = f"reading or storing objects failed: {error}"
         except Exception as error:
             log.exception("transform job %s", name)
-            self._end(name, "Failed", f"the transform failed: {error!r}")
-        else:
-            self._end(name, "Completed")
+            reason = f"the transform failed: {error!r}"
+        await self._end(name, "Completed" if reason is None else "Failed", reason)
 
     async def _transform(self, request: dict[str, Any]) -> None:
         model = self._resources.find(MODEL, request["ModelName"])
@@ -156,7 +159,6 @@ class Transforms:
             given, made = Path(temporary) / "in", Path(temporary) / "out"
             await self._with_store(lambda store: store.download_file(source.bucket, source.key, str(given)))
             try:
-                # Small reads and writes of local files: not worth a thread each.
                 with _opened(given, request["TransformInput"].get("CompressionType")) as handle, made.open("wb") as out:
                     await self._records(request, containers, handle, out)
             except (HostingError, RecordError, gzip.BadGzipFile, EOFError) as error:
@@ -170,29 +172,30 @@ class Transforms:
         limit = request.get("MaxPayloadInMB", 6) * _MEBI
         headers = {"content-type": processing.content_type, "accept": processing.accept}
         if request["TransformInput"].get("SplitType", "None") == "None":
-            record = handle.read()
+            # One byte more than is allowed: an object of any size is refused without reading all of it.
+            record = await asyncio.to_thread(handle.read, limit + 1 if limit else -1)
             if limit and len(record) > limit:
                 raise RecordError(
-                    f"the object has {len(record)} bytes, at most {limit} are allowed: "
-                    "raise MaxPayloadInMB, or use SplitType Line"
+                    f"the object has more than {limit} bytes: raise MaxPayloadInMB, or use SplitType Line"
                 )
             answer = await self._ask(request, containers, processing.payload(record), headers)
             out.write(processing.finish(record, answer))
             return
         lines = request["TransformOutput"].get("AssembleWith", "None") == "Line"
         single = request.get("BatchStrategy") == "SingleRecord"
-        records = split(handle, processing)
-        top: bytes | None = next(records, b"")
+        records = split(handle, processing, limit)
+        top: bytes | None = await asyncio.to_thread(next, records, b"")
         if header_of(top or b"", await self._host.columns(containers), processing):
             headers["content-type"] = f"{processing.content_type.partition(';')[0]};header=present"
         else:
             records, top = itertools.chain((top or b"",), records), None
-        for given, payload in batches(records, limit, single=single, top=top, processing=processing):
+        cut = batches(records, limit, single=single, top=top, processing=processing)
+        # Filters of many records take up to a second: they run in a thread, so that other requests don't wait.
+        while (batch := await asyncio.to_thread(next, cut, None)) is not None:
+            given, payload = batch
             answer = await self._ask(request, containers, payload, headers)
             if processing.per_record:
-                found = answers(answer, given, processing.accept)
-                pairs = zip(given, found, strict=True)
-                answer = b"\n".join(processing.finish(record, found) for record, found in pairs)
+                answer = await asyncio.to_thread(_finished, processing, given, answer)
             out.write(answer.rstrip(b"\n") + b"\n" if lines else answer)
 
     async def _ask(
@@ -203,6 +206,11 @@ class Transforms:
         if answer.status != 200:
             raise HostingError(f"the model answered {answer.status}: {reason_in(answer)}")
         return answer.body
+
+
+def _finished(processing: Processing, records: Sequence[bytes], answer: bytes) -> bytes:
+    found = answers(answer, records, processing.accept)
+    return b"\n".join(processing.finish(record, each) for record, each in zip(records, found, strict=True))
 
 
 def _opened(path: Path, compression: str | None) -> IO[bytes]:

@@ -17,6 +17,9 @@ from airflow_automl.local.training.data.columns import header_order
 # A text may be longer than 128 KiB.
 csv.field_size_limit(sys.maxsize)
 
+#: Bytes of the longest record that an input filter may shorten to what MaxPayloadInMB allows.
+_LONGEST = 100 << 20
+
 
 class RecordError(Exception):
     """Records that can't be processed as the job says; the message says which and why."""
@@ -91,17 +94,23 @@ class Processing:
         return self.join or self.output_filter is not None
 
 
-def split(handle: IO[bytes], processing: Processing) -> Iterator[bytes]:
+def split(handle: IO[bytes], processing: Processing, limit: int = 0) -> Iterator[bytes]:
     """Cut an object into records, one a line; a value in quotes may span lines of CSV.
 
     :param handle: the object.
     :param processing: knows its content type.
+    :param limit: bytes that a payload may have; 0 for no limit.
     :return: the records that are not empty, without the ends of their lines.
+    :raises RecordError: a record is longer than any payload.
     """
     csv_lines = _is_csv(processing.content_type)
+    longest = limit if processing.input_filter is None else max(limit, _LONGEST)
     record = b""
-    for line in handle:
+    # A record without an end, or a compressed one, must not fill the memory before it is refused.
+    while line := handle.readline(longest + 2 if limit else -1):
         record += line
+        if limit and len(record.rstrip(b"\r\n")) > longest:
+            raise RecordError(f"a record has more than {longest} bytes; MaxPayloadInMB allows {limit}")
         if csv_lines and record.count(b'"') % 2:
             continue
         if record.rstrip(b"\r\n"):

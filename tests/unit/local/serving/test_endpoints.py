@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from typing import Any
 
+import pytest
+
+from airflow_automl.local import background
+from airflow_automl.local.background import Background
 from airflow_automl.local.errors import in_use
 from airflow_automl.local.serving.endpoints import CONFIG, ENDPOINT, MODEL, Deployments
 from airflow_automl.local.state.jobs import JobStore
@@ -25,7 +30,7 @@ async def test_an_endpoint_made_anew_is_waited_for(resources: ResourceStore, job
     jobs.database.execute("INSERT INTO digests VALUES ('s3://automl/model.tar.gz', 'sha', 'churn')")
     add(MODEL, {"PrimaryContainer": {"ModelDataUrl": "s3://automl/model.tar.gz"}})
     add(CONFIG, {"ProductionVariants": [{"VariantName": "all", "ModelName": "churn"}]})
-    deployments = Deployments(resources, jobs, Host())  # type: ignore[arg-type]
+    deployments = Deployments(resources, jobs, Host(), Background())  # type: ignore[arg-type]
     endpoint = add(ENDPOINT, {"Wanted": "churn"}, "Creating")
     deployments.begin("churn")
     await loading.wait()
@@ -39,3 +44,40 @@ async def test_an_endpoint_made_anew_is_waited_for(resources: ResourceStore, job
     found = resources.find(ENDPOINT, "churn")
     assert found is not None
     assert found.status == "InService"
+
+
+@pytest.mark.parametrize("works", [True, False])
+async def test_an_endpoint_settles_once_the_disk_has_room_again(
+    resources: ResourceStore, jobs: JobStore, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    monkeypatch.setattr(background, "_PAUSE", 0.0)
+
+    class Host:
+        async def load(self, containers: Any) -> None:
+            if not works:
+                raise OSError(28, "No space left on device")
+
+    full = [sqlite3.OperationalError("database or disk is full")] * 3
+    update = resources.update
+
+    def write(*arguments: Any, **members: Any) -> Resource:
+        if full:
+            raise full.pop()
+        return update(*arguments, **members)
+
+    monkeypatch.setattr(resources, "update", write)
+    jobs.database.execute("INSERT INTO digests VALUES ('s3://automl/model.tar.gz', 'sha', 'churn')")
+    model = {"PrimaryContainer": {"ModelDataUrl": "s3://automl/model.tar.gz"}}
+    config = {"ProductionVariants": [{"VariantName": "all", "ModelName": "churn"}]}
+    for kind, document, status in (
+        (MODEL, model, None),
+        (CONFIG, config, None),
+        (ENDPOINT, {"Wanted": "churn"}, "Creating"),
+    ):
+        resources.add(kind, "churn", f"arn:{kind}", document, taken=in_use("taken"), status=status)
+    deployments = Deployments(resources, jobs, Host(), Background())  # type: ignore[arg-type]
+    deployments.begin("churn")
+    await deployments.settled("churn")
+    found = resources.find(ENDPOINT, "churn")
+    assert found is not None
+    assert found.status == ("InService" if works else "Failed")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_automl.local import background
+from airflow_automl.local.background import Background
+from airflow_automl.local.storage import s3
 from airflow_automl.local.storage.client import Credentials
 from airflow_automl.local.storage.s3 import SeaweedFS
 
@@ -15,7 +19,7 @@ async def test_a_store_that_a_crash_left_unrecorded_is_adopted(tmp_path: Path, m
     class CrashError(Exception):
         pass
 
-    first, second = (SeaweedFS(tmp_path, Credentials("key", "secret"), "us-east-1") for _ in range(2))
+    first, second = (SeaweedFS(tmp_path, Credentials("key", "secret"), "us-east-1", Background()) for _ in range(2))
     write = first._write_record
 
     def write_until_it_runs(*given: Any) -> None:
@@ -32,3 +36,36 @@ async def test_a_store_that_a_crash_left_unrecorded_is_adopted(tmp_path: Path, m
     finally:
         await second.stop()
         await first.stop()
+
+
+async def test_a_full_disk_does_not_end_the_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "_PAUSE", 0.0)
+    monkeypatch.setattr(s3, "_WATCH_INTERVAL", 0.0)
+    tasks = Background()
+    store = SeaweedFS(tmp_path, Credentials("key", "secret"), "us-east-1", tasks)
+    full = [OSError(28, "No space left on device")] * 5
+    running, announced, failing = True, asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def restart() -> None:
+        nonlocal running
+        loop.call_soon_threadsafe(failing.set)
+        if len(full) > 2:
+            raise full.pop()
+        running, store.port = True, 7
+
+    def moved() -> None:
+        if full:
+            raise full.pop()
+        announced.set()
+
+    monkeypatch.setattr(store, "_adopt_or_start", lambda: None)
+    monkeypatch.setattr(store, "_running", lambda: running)
+    monkeypatch.setattr(store, "_restart", restart)
+    store.moved = moved
+    await store.start()
+    assert tasks.states()["s3-watch"].reason is None
+    running = False
+    await failing.wait()
+    await announced.wait()
+    await store.stop()
