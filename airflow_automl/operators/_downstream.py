@@ -6,6 +6,7 @@ import ast
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -148,7 +149,8 @@ class CandidateOperator(DownstreamOperator):
             candidate = self.hook.best_candidate(name)
         if not candidate and self._candidate_given and job:
             # Its XCom is missing too if the task before has do_xcom_push=False; only the service knows.
-            candidate = self.hook.best_candidate(str(job["name"]))
+            with suppress(AutoMLJobNotFound):
+                candidate = self.hook.best_candidate(str(job["name"]))
         if not candidate:
             if job:
                 why = f"job {job['name']} ({job.get('status')}/{job.get('secondary_status')}) has no best candidate"

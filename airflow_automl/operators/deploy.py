@@ -225,8 +225,14 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         if endpoint and status == "Failed":
             self._remove_failed_endpoint(endpoint)
             return self._await(context, state)
+        # What this try creates, and so may remove.
+        made = state["made"] = list(state.get("made", ()))
+        if self.hook.ensure_model(deployment.model):
+            made.append(deployment.model_name)
+        else:
+            self.log.info("Model %s exists already", deployment.model_name)
         try:
-            self._make(deployment, serving, state)
+            self._make_config(deployment, serving, made)
             request = self.endpoint_request(deployment.config_name)
             if serving is None:
                 state["created"] = self.hook.ensure_endpoint({**request, "Tags": deployment.config["Tags"]})
@@ -243,9 +249,8 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
                 # Another deployment began between our describe and our update.
                 return self._await(context, state)
             self.put_scaling_back(context, state, serving)
-            kept = status == "UpdateRollbackFailed" and deployment.config_name not in state["made"]
-            if not kept:
-                # Such an endpoint serves a mix, of which an earlier try's config may be a part.
+            # An endpoint in this status serves a mix, of which the config of an earlier try may be a part.
+            if status != "UpdateRollbackFailed" or deployment.config_name in made:
                 self._take_back(state)
             raise AutoMLDeploymentFailed(
                 f"endpoint {self.endpoint_name} was not {'created' if endpoint is None else 'updated'}: {error}"
@@ -263,23 +268,17 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
             return self._result(endpoint, state)
         return self.await_endpoint(context, state)
 
-    def _make(self, deployment: Deployment, serving: str | None, state: dict[str, Any]) -> None:
-        """Create model and config unless they exist; ``made`` in the state has the names of those created."""
+    def _make_config(self, deployment: Deployment, serving: str | None, made: list[str]) -> None:
         from airflow_automl.operators._version_tags import TAG_PREVIOUS, TAG_STATE
 
         config = dict(deployment.config)
         own = {TAG_STATE: "deploying", **({TAG_PREVIOUS: serving} if serving else {})}
         config["Tags"] = [*config["Tags"][: 50 - len(own)], *({"Key": key, "Value": own[key]} for key in own)]
-        made = state.setdefault("made", [])
-        for name, ensure, request in (
-            (deployment.model_name, self.hook.ensure_model, deployment.model),
-            (deployment.config_name, self.hook.ensure_endpoint_config, config),
-        ):
-            if ensure(request):
-                made.append(name)
-            else:
-                self.log.info("%s exists already, from an earlier try of this task or an earlier deployment", name)
-        if serving and serving != deployment.config_name and deployment.config_name not in made:
+        if self.hook.ensure_endpoint_config(config):
+            made.append(deployment.config_name)
+            return
+        self.log.info("Endpoint config %s exists already", deployment.config_name)
+        if serving and serving != deployment.config_name:
             described = self.hook.describe_endpoint_config(deployment.config_name) or {}
             self.hook.write_tags(described["EndpointConfigArn"], {TAG_PREVIOUS: serving})
 

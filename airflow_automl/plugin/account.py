@@ -7,6 +7,7 @@ import importlib
 import sys
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,10 +17,13 @@ from airflow_automl.contract.states import is_terminal
 from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
 from airflow_automl.plugin.answers import Answers, NotAnswered
 
-__all__ = ["MOST_JOBS", "Account", "Jobs", "Source"]
+__all__ = ["MOST_HOOKS", "MOST_JOBS", "Account", "Jobs", "Source"]
 
 #: How many jobs of an account the list knows, the newest ones.
 MOST_JOBS = 1000
+
+#: How many clients are kept, the ones that were used last; each has some 15 MB.
+MOST_HOOKS = 16
 
 T = TypeVar("T")
 
@@ -113,9 +117,9 @@ class Account:
 
     def __init__(self, answers: Answers | None = None) -> None:
         self.answers = answers or Answers()
-        self._hooks: dict[Source, _Known] = {}
+        self._hooks: OrderedDict[Source, _Known] = OrderedDict()
         self._listings: dict[tuple[Source, str | None], _Listing] = {}
-        self._making: dict[Source, threading.Lock] = {}
+        self._making = [threading.Lock() for _ in range(8)]
         self._lock = threading.Lock()
 
     async def describe(self, source: Source, name: str) -> dict[str, Any]:
@@ -185,12 +189,16 @@ class Account:
         return await self.answers.get((source, question, about), lambda: ask(self._hook(source)), lifetime)
 
     def _hook(self, source: Source) -> Any:
-        with self._lock:
-            making = self._making.setdefault(source, threading.Lock())
-        with making:
-            known = self._hooks.get(source)
+        # A client takes long to make: no two threads make the same one, and others need not wait.
+        with self._making[hash(source) % len(self._making)]:
+            with self._lock:
+                known = self._hooks.pop(source, None)
             if known is None or known.checked + _CONNECTION <= time.monotonic():
-                known = self._hooks[source] = self._renewed(source, known)
+                known = self._renewed(source, known)
+            with self._lock:
+                self._hooks[source] = known
+                while len(self._hooks) > MOST_HOOKS:
+                    self._hooks.popitem(last=False)
             return known.hook
 
     @staticmethod

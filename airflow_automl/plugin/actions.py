@@ -49,7 +49,7 @@ def _subject(action: str, looked: Looked) -> tuple[str, ...]:
 
 async def _stoppable(request: Request, rights: Rights, name: str, connection: str, region: str) -> Looked:
     looked = await look(request, rights, source_of(connection, region), name)
-    if not await asyncio.to_thread(rights.may_stop, looked.owner, looked.source):
+    if not await asyncio.to_thread(rights.may_stop, looked.proven_owner, looked.source):
         raise Denied("You may see this job, but not stop it.")
     return looked
 

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
+from starlette.exceptions import HTTPException
 
 from airflow_automl import settings
 from airflow_automl.exceptions import (
@@ -93,6 +94,8 @@ async def _failed(request: Request, error: Exception) -> HTMLResponse:
     status, title, text, refresh = _explained(error)
     page = await pages.html(request, "error.html.j2", title=title, text=text, refresh=refresh, login=status == 401)
     page.status_code = status
+    # An unforeseen error is answered outside of the middleware that gives all other answers their headers.
+    page.headers.update(_HEADERS)
     return page
 
 

@@ -62,13 +62,22 @@ class Sighting:
 
     @property
     def owner(self) -> Owner:
-        """The task that submitted the job: the one that its tags name, else this one."""
-        return owner_of(self.job.get("tags")) or Owner(self.dag_id, self.run_id, self.task_id, self.map_index)
+        """The task that the document names as the one that submitted the job, else this one; no proof of either."""
+        return owner_of(self.job.get("tags")) or self.task
 
     @property
-    def is_owner(self) -> bool:
-        """Whether this task submitted the job."""
-        return self.owner == Owner(self.dag_id, self.run_id, self.task_id, self.map_index)
+    def task(self) -> Owner:
+        """The task that pushed the document."""
+        return Owner(self.dag_id, self.run_id, self.task_id, self.map_index)
+
+    @property
+    def submitted(self) -> bool:
+        """Whether this task submitted the job: its name is derived from the task instance.
+
+        Everything else in an XCom can be made up by whoever may write one.
+        """
+        about = TaskGeneration(settings.deployment(), self.dag_id, self.run_id, self.task_id, self.map_index)
+        return about.task_digest in self.name.split("-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +238,7 @@ class KnownJobs:
             if self._expires <= time.monotonic():
                 found: dict[str, Sighting] = {}
                 for each in sightings():
-                    if each.arn and (each.arn not in found or each.is_owner):
+                    if each.arn and (each.arn not in found or each.submitted):
                         found[each.arn] = each
                 self._by_arn, self._expires = found, time.monotonic() + _LIFETIME
             return self._by_arn

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Annotated, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 
 from airflow_automl.contract.states import is_terminal
@@ -25,6 +26,8 @@ __all__ = ["Looked", "html", "look", "router", "source_of"]
 router = APIRouter(default_response_class=HTMLResponse)
 
 Text = Annotated[str, Query(max_length=250)]
+#: Airflow leaves the placeholder in the address of a task that is not mapped.
+MapIndex = Annotated[str, Query(pattern=r"^(-?[0-9]{1,9}|\{MAP_INDEX\}|)$")]
 _LIVE = 10
 
 
@@ -34,8 +37,21 @@ async def html(request: Request, template: str, **values: Any) -> HTMLResponse:
     return HTMLResponse(await asyncio.to_thread(render, template, links=links, **values))
 
 
+@cache
+def _regions() -> frozenset[str]:
+    from botocore.loaders import Loader
+
+    partitions = Loader().load_data("partitions")["partitions"]
+    return frozenset(region for partition in partitions for region in partition["regions"])
+
+
 def source_of(connection: str, region: str) -> Source:
-    """Read the source of a job from a page's address; ``-`` is boto3's own credentials chain."""
+    """Read the source of a job from a page's address; ``-`` is boto3's own credentials chain.
+
+    :raises HTTPException: botocore knows no such region.
+    """
+    if region and region not in _regions():
+        raise HTTPException(400, f"{region!r:.80} is not valid for region: it is not an AWS region.")
     return Source(None if connection == "-" else connection or "aws_default", region or None)
 
 
@@ -59,6 +75,11 @@ class Looked:
         self, describe: Mapping[str, Any], source: Source, owner: Owner | None, tags: Mapping[str, str] | None
     ) -> None:
         self.describe, self.source, self.owner, self.tags = describe, source, owner, tags or {}
+
+    @property
+    def proven_owner(self) -> Owner | None:
+        """The task that the job's tags name; an XCom alone gives no right to stop a job."""
+        return known.owner_of(self.tags)
 
     @property
     def name(self) -> str:
@@ -90,14 +111,14 @@ async def look(request: Request, rights: Rights, source: Source, name: str) -> L
     try:
         tags = await account.tags(source, arn)
     except AutoMLError:
-        # Airflow itself knows whose job it is; of any other job we have to know whose it is not.
         if sighting is None:
             raise
         tags = None
-    owner = known.owner_of(tags) or (sighting.owner if sighting else None)
+    # Tags say whose job it is. Only if they can't be read, an XCom may show it, which anybody may have written.
+    owner = known.owner_of(tags) if tags is not None or sighting is None else sighting.owner
     if not await asyncio.to_thread(rights.may_see_job, owner, source.connection):
         raise Denied("You may not see this job: it belongs to a DAG or a connection that you may not see.")
-    return Looked(describe, source, owner, tags or dict(sighting.job.get("tags") or {}) if sighting else tags)
+    return Looked(describe, source, owner, tags)
 
 
 async def _view(request: Request, rights: Rights, looked: Looked) -> dict[str, Any]:
@@ -127,7 +148,7 @@ async def _view(request: Request, rights: Rights, looked: Looked) -> dict[str, A
         stoppable = view["running"] and looked.describe.get("AutoMLJobStatus") != "Stopping"
         manual_dag = request.app.state.manual_dag
         return view | {
-            "may_stop": stoppable and rights.may_stop(looked.owner, looked.source),
+            "may_stop": stoppable and rights.may_stop(looked.proven_owner, looked.source),
             "may_start": known.dag_exists(manual_dag) and rights.may_start(manual_dag),
             "manual_dag": manual_dag,
         }
@@ -244,15 +265,12 @@ async def task_instance(
     dag_id: Text,
     run_id: Text,
     task_id: Text,
-    map_index: Text = "-1",
+    map_index: MapIndex = "-1",
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> HTMLResponse:
-    """Show the job of a task instance, or a list if a mapped task is meant as a whole.
-
-    Airflow leaves ``{MAP_INDEX}`` in the address where there is none.
-    """
+    """Show the job of a task instance, or a list if a mapped task is meant as a whole."""
     rights = Rights(user)
-    index = int(map_index) if map_index.lstrip("-").isdecimal() and int(map_index) >= 0 else None
+    index = int(map_index) if map_index.isdecimal() else None
 
     def find() -> list[Sighting]:
         return known.sightings(dag_id, run_id, task_id, index)
@@ -265,8 +283,8 @@ async def task_instance(
     source = (await asyncio.to_thread(known.sources, found))[sighting]
     try:
         looked = await look(request, rights, source, sighting.name)
-    except AutoMLTransientError as error:
-        # What the task noted is better than nothing.
+    except (AutoMLTransientError, Denied) as error:
+        # What the task noted is better than nothing, and the user may read it.
         return await _listed(request, rights, dag_id, lambda: found, page, "this task instance", str(error))
     view = await _view(request, rights, looked)
     return await html(request, "job.html.j2", earlier=await _earlier(request, source, sighting), **view)
@@ -274,7 +292,7 @@ async def task_instance(
 
 async def _earlier(request: Request, source: Source, sighting: Sighting) -> list[rows.Row]:
     """List the jobs that the same task instance submitted before, newest first."""
-    if not sighting.is_owner:
+    if not sighting.submitted:
         return []
     digest = known.task_digest(sighting)
     try:
@@ -324,7 +342,12 @@ async def _listed(
                 raise answer
 
     def cut() -> rows.Page:
-        listed = [rows.from_sighting(each, of[each], live.get(each.arn)) for each in found]
+        # A document that a task did not get from its own job may name any job.
+        seen = {source: rights.may_see_connection(source.connection) for source in {of[each] for each in unfinished}}
+        listed = [
+            rows.from_sighting(each, of[each], live.get(each.arn) if each.submitted or seen.get(of[each]) else None)
+            for each in found
+        ]
         return rows.Page.of(_visible(rights, listed, None), number)
 
     page = await asyncio.to_thread(cut)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -90,7 +90,10 @@ class Page:
 
 
 def from_summary(summary: Mapping[str, Any], source: Source, known: Sighting | None) -> Row:
-    """Make a row of what ListAutoMLJobs says and what Airflow knows of the job."""
+    """Make a row of what ListAutoMLJobs says and what Airflow knows of the job.
+
+    It has an owner only if the job's name proves that: rows show each user the jobs of their DAGs.
+    """
     partial = [
         str(each.get("PartialFailureMessage", ""))
         for each in summary.get("PartialFailureReasons") or ()
@@ -99,7 +102,7 @@ def from_summary(summary: Mapping[str, Any], source: Source, known: Sighting | N
     return Row(
         str(summary["AutoMLJobName"]),
         source,
-        known.owner if known else None,
+        known.task if known and known.submitted else None,
         str(summary.get("AutoMLJobStatus") or ""),
         str(summary.get("AutoMLJobSecondaryStatus") or ""),
         known.job.get("problem_type") if known else None,
@@ -112,10 +115,10 @@ def from_summary(summary: Mapping[str, Any], source: Source, known: Sighting | N
 def from_sighting(sighting: Sighting, source: Source, live: Mapping[str, Any] | None) -> Row:
     """Make a row of what Airflow knows of a job.
 
-    :param live: what ListAutoMLJobs says of it now, where that is known.
+    :param live: what ListAutoMLJobs says of it now, if that is known and the user may see it.
     """
     if live is not None:
-        return from_summary(live, source, sighting)
+        return replace(from_summary(live, source, sighting), owner=sighting.owner)
     job = sighting.job
     return Row(
         sighting.name,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
 
+from airflow_automl.plugin.known import KnownJobs
 from tests.standin import ENDLESS
 from tests.unit.plugin.conftest import SECRET, Browser, World, page
 
@@ -191,3 +194,147 @@ def test_the_connections_secrets_reach_no_page(browser: Browser, world: World) -
     admin = browser("admin")
     for address in (*world.pages().values(), page("jobs", connection="dead"), page("job", name="x", connection="gone")):
         assert SECRET not in admin.get(address).text
+
+
+# What an attacker tries
+
+
+def made_up(world: World, user: Any, name: str, **job: Any) -> None:
+    """Write an XCom ``job`` about somebody else's job, as anybody with the role *user* may."""
+    known = world.sagemaker.jobs[name]
+    value = {"schema_version": 1, "name": name, "arn": known.arn, "status": "InProgress", "tags": {}, **job}
+    address = f"/api/v2/dags/countries/dagRuns/{world.countries}/taskInstances/train/xcomEntries"
+    for index in (0, 1):
+        answer = user.patch(f"{address}/job?map_index={index}", json={"value": value, "map_index": index})
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.fixture
+def restored_xcoms(world: World) -> Iterator[None]:
+    """Put back what the jobs' tasks pushed themselves."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    def documents(session: Any) -> Any:
+        return session.query(XComModel).filter(XComModel.key == "job")
+
+    with create_session() as session:
+        before = {(row.run_id, row.map_index): row.value for row in documents(session)}
+    yield
+    with create_session() as session:
+        for row in documents(session):
+            row.value = before[(row.run_id, row.map_index)]
+
+
+@pytest.mark.parametrize("tags_forbidden", [False, True])
+def test_a_made_up_xcom_gives_no_right(
+    browser: Browser, pages: Any, world: World, restored_xcoms: None, tags_forbidden: bool
+) -> None:
+    user = browser("user")
+    target = f"victim-{tags_forbidden}".lower()
+    world.sagemaker.add_job(target, ENDLESS)
+    assert user.get(page("job", name=target)).status_code == 403
+    made_up(world, user, target)
+    pages.state.known = KnownJobs()  # which looks every few seconds
+    world.sagemaker.faults.forbid_tags = tags_forbidden
+    try:
+        assert user.get(page("job", name=target)).status_code == (200 if tags_forbidden else 403)
+        assert target not in user.get("/automl/jobs").text
+        assert user.get(page("stop", name=target)).status_code == 403
+        proof = token(browser("op").get(page("stop", name=target)).text)
+        sent = {"name": target, "connection": "aws_default", "token": proof}
+        assert user.post("/automl/stop", data=sent).status_code == 403
+        assert world.sagemaker.jobs[target].stopped is None
+    finally:
+        world.sagemaker.faults.forbid_tags = False
+
+
+def test_a_made_up_xcom_neither_hides_nor_shows_what_its_tags_claim(
+    browser: Browser, world: World, restored_xcoms: None, only_countries: None
+) -> None:
+    user = browser("user")
+    made_up(world, user, world.running)
+    assert user.get(page("job", name=world.running)).status_code == 403
+    assert world.running not in user.get("/automl/jobs").text
+
+
+@pytest.mark.parametrize(
+    ("headers", "tampered", "hours", "reason"),
+    [
+        ({"origin": "http://evil.example"}, False, 0, "Another site sent this form"),
+        ({"sec-fetch-site": "cross-site"}, False, 0, "Another site sent this form"),
+        ({}, True, 0, "too old or was not sent from this page"),
+        ({}, False, 13, "too old or was not sent from this page"),
+        ({}, False, 11, "Airflow does not have it"),
+    ],
+)
+def test_a_form_to_start_the_manual_dag_is_checked_like_one_to_stop(
+    browser: Browser,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    headers: dict[str, str],
+    tampered: bool,
+    hours: int,
+    reason: str,
+) -> None:
+    from itsdangerous import TimestampSigner
+
+    from airflow_automl.plugin.access import _serializer
+
+    user = browser("user")
+    arn = world.sagemaker.jobs[world.running].arn
+    with monkeypatch.context() as patch:
+        now = TimestampSigner.get_timestamp
+        patch.setattr(TimestampSigner, "get_timestamp", lambda self: now(self) - hours * 3600)
+        proof = str(_serializer().dumps(["the user", "start", arn, "aws_default"]))
+    sent = {"about_name": world.running, "about_connection": "aws_default", "about_token": proof}
+    if tampered:
+        sent["about_token"] = "made-up"
+    answer = user.post("/automl/start", data=sent, headers=headers)
+    assert answer.status_code == 403
+    assert reason in answer.text
+
+
+# Bounds
+
+
+def test_a_region_that_aws_does_not_have_is_refused_before_any_client_is_made(browser: Browser, pages: Any) -> None:
+    answer = browser("admin").get(page("jobs", region="eu-nowhere-1"))
+    assert answer.status_code == 400
+    assert "eu-nowhere-1" in answer.text
+    assert not pages.state.account._hooks
+
+
+def test_the_clients_that_are_kept_are_bounded(sagemaker: Any) -> None:
+    from airflow_automl.plugin import account as module
+
+    account = module.Account()
+    account._renewed = lambda source, known: module._Known(source.region, 0, 1e18)  # type: ignore[method-assign]
+    for number in range(3 * module.MOST_HOOKS):
+        assert account._hook(module.Source(region=str(number))) == str(number)
+    assert len(account._hooks) == module.MOST_HOOKS
+    account.answers.close()
+
+
+@pytest.mark.parametrize("index", ["--3", "3-", "1e3", "9" * 30, "٣"])
+def test_a_map_index_that_is_none_is_a_bad_request(browser: Browser, world: World, index: str) -> None:
+    address = page("task-instance", dag_id="churn", run_id=world.churn, task_id="train", map_index=index)
+    assert browser("admin").get(address).status_code == 400
+
+
+def test_an_unforeseen_error_has_the_headers_of_all_pages(
+    browser: Browser, application: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_automl.plugin import known
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(known, "sightings", fail)
+    with TestClient(application, base_url="http://localhost:8080", raise_server_exceptions=False) as client:
+        client.cookies = browser("admin").cookies
+        answer = client.get(page("dag", dag_id="churn"))
+    assert answer.status_code == 500
+    assert answer.headers["cache-control"] == "no-store"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
