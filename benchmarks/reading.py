@@ -64,7 +64,7 @@ def _read(side: str, path: Path) -> dict[str, float]:
     if side == "arrow":
         pyarrow.csv.read_csv(path).to_pandas()
     else:
-        table = typed.read([[(path, "s3://benchmark/flights.csv")]])[0]
+        table = typed.read([[(path, "s3://benchmark/flights.csv")]], [])[0]
         columns = {}
         for name in table.column_names:
             values = encoded(table[name])

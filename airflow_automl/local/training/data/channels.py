@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from airflow_automl.local.training.data import sniff, table
+from airflow_automl.local.training.data import sniff, table, typed
 from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.data.store import S3Object, Store
 
@@ -62,17 +62,22 @@ class Channel:
         # Parts that hold nothing but blank lines, as empty partitions do.
         return [file for file in files if not sniff.is_blank(file[0])] or files
 
-    def read(self, store: Store, folder: Path, header: list[str] | None = None) -> pa.Table:
-        """Download the objects and read them into one table; CSV columns are strings.
+    def read(
+        self, store: Store, folder: Path, notes: list[str] | None = None, header: list[str] | None = None
+    ) -> pa.Table:
+        """Download the objects and read them into one table; CSV columns are strings, as they are written.
 
         :param folder: where downloads go; made, and removed again.
+        :param notes: gets what a person should know about the objects.
         :param header: the columns that the data must have.
         :raises JobFailure: an object can't be read, or its content breaks a rule.
         """
         try:
             files = self.download(store, folder)
-            reader = table.read_parquet if self.content_type == PARQUET else table.read_csv
-            rows = reader(files, header)
+            if self.content_type == PARQUET:
+                rows = table.read_parquet(files, header)
+            else:
+                [rows] = typed.read([files], [] if notes is None else notes, header, strings=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         self.require_rows(rows)

@@ -396,7 +396,10 @@ def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
         return values.cast(pa.string())
     if is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         return values
-    if pa.types.is_null(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+    if pa.types.is_decimal(kind):
+        # By way of text, because Arrow does not round decimals to the nearest float.
+        return values.cast(pa.string()).cast(pa.float64())
+    if pa.types.is_null(kind) or pa.types.is_floating(kind):
         return values.cast(pa.float64())
     if pa.types.is_timestamp(kind):
         return values.cast(pa.timestamp("us", kind.tz), safe=False).cast(pa.timestamp("us"))

@@ -170,7 +170,7 @@ def _read(store: Store, channels: Channels, folder: Path, notes: list[str]) -> l
         read = typed.read([channel.download(store, folder / channel.kind) for channel in csv], notes)
         found = dict(zip((channel.kind for channel in csv), read, strict=True))
         tables = [
-            found[channel.kind] if channel.kind in found else channel.read(store, folder / channel.kind)
+            found[channel.kind] if channel.kind in found else channel.read(store, folder / channel.kind, notes)
             for channel in given
         ]
     finally:
@@ -207,7 +207,7 @@ class _Reader:
     def __init__(self, tables: Sequence[pa.Table], parquet: bool, notes: list[str]) -> None:
         self._tables, self._parquet, self._notes = tables, parquet, notes
         self.failures: list[str] = []
-        self.escaped = any((table.schema.metadata or {}).get(typed.ESCAPED) for table in tables)
+        self.escaped = any(map(typed.escaped, tables))
 
     def _decided(self, name: str, role: str = "auto") -> tuple[Codec, pa.ChunkedArray]:
         try:

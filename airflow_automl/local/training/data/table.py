@@ -1,4 +1,4 @@
-"""The files of a channel → one Arrow table. CSV columns are strings unless they are plain numbers or ISO dates."""
+"""Parquet files of a channel → one Arrow table."""
 
 from __future__ import annotations
 
@@ -12,30 +12,11 @@ import pyarrow.parquet
 from airflow_automl.local.training.data import codec, sniff
 from airflow_automl.local.training.data.codec import Unusable
 from airflow_automl.local.training.data.columns import names_of, same_columns
-from airflow_automl.local.training.data.csv_file import CsvFile
 from airflow_automl.local.training.data.failures import JobFailure
 
-__all__ = ["read_csv", "read_parquet"]
+__all__ = ["read_parquet"]
 
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
-
-
-def read_csv(files: Sequence[tuple[Path, str]], header: list[str] | None = None) -> pa.Table:
-    """Read CSV files that share a header into one table of strings, as they are written.
-
-    :param files: each file with the address of its object.
-    :param header: the columns that the files must have (R13); by default those of the first file.
-    :return: the rows of all files, in the order of the files.
-    :raises JobFailure: a file is not CSV, has other columns, or has a row with too few or too many values.
-    """
-    expected_from = "the training data"
-    tables = []
-    for path, uri in files:
-        file = CsvFile.open(path, uri, header, expected_from)
-        if header is None:
-            header, expected_from = file.names, uri
-        tables.append(file.strings().select(header))
-    return pa.concat_tables(tables)
 
 
 def read_parquet(files: Sequence[tuple[Path, str]], header: list[str] | None = None) -> pa.Table:

@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 from airflow_automl.local.training.data.codec import EXACT, NULLS, NUMERIC_NULLS, Kind, decide
 from airflow_automl.local.training.data.csv_file import CsvFile, Ragged
 
-__all__ = ["ESCAPED", "read"]
+__all__ = ["escaped", "read"]
 
-ESCAPED = b"escaped"
+_ESCAPED = b"escaped"
 """Key in a table's metadata: its CSV had quotes escaped by backslashes."""
 
 _GLANCE = 1 << 17
@@ -33,18 +33,23 @@ _MAX_RETRIES = 3
 _ZERO, _SEPARATORS, _SIGNS = ord("0"), b',\n\r" \t', b"+-"
 
 
-def read(groups: Sequence[Sequence[tuple[Path, str]]], notes: list[str] | None = None) -> list[pa.Table]:
+def read(
+    groups: Sequence[Sequence[tuple[Path, str]]],
+    notes: list[str],
+    header: list[str] | None = None,
+    strings: bool = False,
+) -> list[pa.Table]:
     """Read groups of CSV files, such as those of a training and of a validation channel.
 
     :param groups: each a sequence of files with the addresses of their objects; all files have the same columns (R13).
     :param notes: gets what a person should know about the files.
+    :param header: the columns that the files must have (R13); by default those of the first file.
+    :param strings: leave all columns as they are written.
     :return: a table for each group, its rows in the order of the files; the columns have the same types in all of them:
         64-bit floats, timestamps, and strings for everything else.
     :raises JobFailure: a file is not CSV, has other columns, or has a row with too few or too many values.
     """
-    header: list[str] | None = None
     files: list[CsvFile] = []
-    notes = [] if notes is None else notes
     for group in groups:
         expected_from = "the training data"
         for path, uri in group:
@@ -56,7 +61,7 @@ def read(groups: Sequence[Sequence[tuple[Path, str]]], notes: list[str] | None =
             files.append(file)
     if header is None:
         return [pa.table({}) for _ in groups]
-    if any(file.repeated for file in files):
+    if strings or any(file.repeated for file in files):
         wanted = dict.fromkeys(header, pa.string())
     else:
         wanted = _guess(files[0])
@@ -69,11 +74,16 @@ def read(groups: Sequence[Sequence[tuple[Path, str]]], notes: list[str] | None =
             wanted[name] = pa.string()
     found = [_corrected(rows, file, wanted) for rows, file in zip(found, files, strict=True)]
     tables = []
-    escaped = {ESCAPED: b"1"} if any(file.escaped for file in files) else None
+    metadata = {_ESCAPED: b"1"} if any(file.escaped for file in files) else None
     for group in groups:
-        tables.append(pa.concat_tables(found[: len(group)]).replace_schema_metadata(escaped))
+        tables.append(pa.concat_tables(found[: len(group)]).replace_schema_metadata(metadata))
         found = found[len(group) :]
     return tables
+
+
+def escaped(table: pa.Table) -> bool:
+    """Whether the CSV of a table had quotes escaped by backslashes."""
+    return _ESCAPED in (table.schema.metadata or {})
 
 
 def _guess(file: CsvFile) -> dict[str, pa.DataType]:

@@ -109,14 +109,17 @@ def best_threshold(objective: str, truth: Array, positive: Array, weights: Array
     :param truth: booleans: is the row positive?
     :param positive: probability of that.
     :param weights: sample weights, or ``None``.
-    :return: a threshold between 0 and 1; among equally good ones that closest to 0.5.
+    :return: a threshold between 0 and 1, halfway between two of the probabilities, or 0.5; among equally good ones that
+        closest to 0.5.
     """
     if objective not in THRESHOLD_METRICS:
         return 0.5
     weights = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype="float64")
-    grid = np.linspace(0.01, 0.99, 491)
     order = np.argsort(positive)
     ranked = np.asarray(positive, dtype="float64")[order]
+    # Halfway between neighbours: the last bit of a probability must not decide when the model is served.
+    distinct = np.unique(ranked)
+    grid = np.append((distinct[1:] + distinct[:-1]) / 2, 0.5)
     mass = np.where(np.asarray(truth)[order], weights[order], 0.0)
     other = weights[order] - mass
     # Weight of the rows below each threshold, by class.

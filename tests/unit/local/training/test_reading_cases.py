@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
+import io
+import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from airflow_automl.local.training.data import channels
+from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.training.engines import metrics
 from tests.local_s3 import Bucket, bucket, s3_endpoint
 from tests.unit.local.training import reading
 
@@ -51,3 +61,233 @@ def test_rows_of_the_training_file_get_the_predictions_of_training(
     with_target = [row for row in rows if row[place].strip()]
     data = reading.load(bucket, tmp_path, {"a.csv": text.encode()}, mode, target, types)
     reading.check(reading.Served(data), header, with_target)
+
+
+def rows(count: int = 600) -> list[list[str]]:
+    """Rows with a number, a word and a target."""
+    return [[str(row % 17), ("red", "blue", "green")[row % 3], str(row % 7 + row / 1000)] for row in range(count)]
+
+
+def csv(table: list[list[str]], header: list[str] | None = None) -> bytes:
+    return reading.written([header or ["a", "b", "y"], *table]).encode()
+
+
+def checked(bucket: Bucket, folder: Path, table: list[list[str]], header: list[str] | None = None, **more: Any) -> Any:
+    """The data of one file, whose rows get the same predictions in every way."""
+    data = reading.load(bucket, folder, {"a.csv": csv(table, header)}, **more)
+    reading.check(reading.Served(data), header or ["a", "b", "y"], table, more.pop("without", ()))
+    return data
+
+
+def test_two_digit_years_are_of_this_century(bucket: Bucket, tmp_path: Path) -> None:
+    data = reading.load(bucket, tmp_path, {"a.csv": case("24_dt_0").encode()})
+    assert set(data.train["d"].dt.year) == {2023}
+    assert set(data.train["d"].dt.month) == set(range(1, 13))
+
+
+def test_numbers_with_thousands_separators_are_numbers_if_they_are_said_to_be(bucket: Bucket, tmp_path: Path) -> None:
+    data = reading.load(bucket, tmp_path, {"a.csv": case("27_sn_0").encode()}, types={"amount": "numeric"})
+    assert data.train["amount"].tolist() == data.train["y"].tolist()
+    assert not data.failures
+
+
+def test_what_a_role_cannot_read_is_missing_and_counted_everywhere(bucket: Bucket, tmp_path: Path) -> None:
+    table = rows()
+    for row in range(0, 600, 50):
+        table[row][0] = "many"
+    data = checked(bucket, tmp_path, table, types={"a": "numeric"})
+    assert data.failures == (
+        "12 of 600 values of the column 'a' can't be read as numbers and count as missing: 'many' in 12 rows (first in "
+        "row 1).",
+    )
+    table = rows()
+    table[5][0] = "many"
+    data = checked(bucket, tmp_path, table, types={"a": "numeric"})
+    assert not data.failures
+    assert "'many' in 1 rows (first in row 6)" in data.notes[0]
+
+
+def test_an_all_text_table_has_as_many_answers_as_rows(bucket: Bucket, tmp_path: Path) -> None:
+    checked(bucket, tmp_path, [[("x", "y", "z")[row % 3], *entry[1:]] for row, entry in enumerate(rows())])
+
+
+def test_a_header_that_is_repeated_is_left_out_and_said(bucket: Bucket, tmp_path: Path) -> None:
+    body = csv(rows(300)) + csv(rows(300))
+    data = reading.load(bucket, tmp_path, {"a.csv": body, "b.csv": csv(rows(100))})
+    assert len(data.train) + len(data.validation) == 700
+    assert data.train["a"].dtype == "float64"
+    assert "in/a.csv is repeated among its rows" in data.notes[0]
+    assert len(reading.Served(data).transform(body)) == 600
+
+
+def test_ids_that_grow_beyond_the_sniffed_part_stay_apart(bucket: Bucket, tmp_path: Path) -> None:
+    table = [[str(row), "x" * 20, "1"] for row in range(9000)]
+    for row in range(8000, 9000):
+        table[row][0] = str(12345678901234567 + row % 3)
+    data = checked(bucket, tmp_path, [[a, b, str(row % 5)] for row, (a, b, _) in enumerate(table)], without=("pandas",))
+    assert data.train["a"].nunique() > 6000
+    assert {str(12345678901234567 + row) for row in range(3)} < set(data.train["a"])
+    ids = reading.load(
+        bucket, tmp_path, {"a.csv": csv([[str(row), "x", table[-1 - row % 3][0]] for row in range(600)])}
+    )
+    assert ids.labels == tuple(str(12345678901234567 + row) for row in range(3))
+
+
+def test_quotes_that_spark_escapes_by_backslashes_are_quotes(bucket: Bucket, tmp_path: Path) -> None:
+    body = case("22_bs_0").encode()
+    data = reading.load(bucket, tmp_path, {"a.csv": body})
+    assert data.train["note"].str.match(r'model "\w+" \w+').all()
+    served = reading.Served(data)
+    assert data.escaped
+    assert sorted(served.invoke(body)) == served.expected
+    assert sorted(served.transform(body)) == served.expected
+    header, table = reading.rows_of(body.decode().replace('\\"', '""'))
+    reading.check(served, header, table)
+
+
+def test_infinite_numbers_are_missing_and_said(bucket: Bucket, tmp_path: Path) -> None:
+    table = rows()
+    for row in (3, 4):
+        table[row][0], table[row + 10][2] = "inf", "-Infinity"
+    data = reading.load(bucket, tmp_path, {"a.csv": csv(table)})
+    assert data.train["a"].isna().sum() + data.validation["a"].isna().sum() == 2
+    assert len(data.train) + len(data.validation) == 598
+    notes = " ".join(data.notes)
+    assert "2 of 600 values of the column 'a' can't be read as numbers" in notes
+    assert "2 of 600 values of the column 'y'" in notes
+    assert "2 rows have no value in the target 'y'" in notes
+
+
+def test_texts_may_be_long(bucket: Bucket, tmp_path: Path) -> None:
+    checked(
+        bucket,
+        tmp_path,
+        [["word " * (40_000 if row == 599 else 5) + str(row), *entry[1:]] for row, entry in enumerate(rows())],
+    )
+
+
+def parquet(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer)
+    return buffer.getvalue()
+
+
+def frame() -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    when = pd.date_range("2024-01-01", periods=600, freq="37min") + pd.Timedelta(123, "ns")
+    return pd.DataFrame(
+        {
+            "when": when,
+            "zone": when.tz_localize("Europe/Berlin"),
+            "day": when.date,
+            "truth": random.random(600) < 0.5,
+            "whole": pd.array([None, *range(599)], dtype="Int64"),
+            "small": random.random(600).astype("float32"),
+            "money": [decimal.Decimal(int(value)) / 100 for value in random.integers(0, 999, 600)],
+            "name": pd.Categorical(random.choice(["1.0", "NA", "x"], 600)),
+            "number text": [f"{value:.2f}" for value in random.random(600)],
+            "y": random.random(600),
+        }
+    )
+
+
+def test_parquet_is_served_as_it_was_trained(bucket: Bucket, tmp_path: Path) -> None:
+    table = frame()
+    data = reading.load(bucket, tmp_path, {"a.parquet": parquet(table)}, channel={"ContentType": channels.PARQUET})
+    served = reading.Served(data)
+    again = pd.read_parquet(io.BytesIO(parquet(table)))
+    assert sorted(served.predictor.predict(again)) == served.expected
+    text = again.drop(columns=["y"]).astype({"small": float})
+    assert sorted(served.invoke(text.to_csv(index=False))) == served.expected
+    plain = [[None if pd.isna(value) else value for value in row] for row in text.astype(object).to_numpy().tolist()]
+    numbers: Any = lambda value: float(value) if isinstance(value, decimal.Decimal) else str(value)  # noqa: E731
+    body = json.dumps({"columns": list(text), "data": plain}, default=numbers)
+    assert sorted(served.invoke(body, "application/json")) == served.expected
+
+
+@pytest.mark.parametrize("values", [[[1, 2]], [b"\x00"], [dt.time(1, 2)], [{"a": 1}]])
+def test_a_parquet_column_that_cannot_be_used_may_be_left_out(
+    bucket: Bucket, tmp_path: Path, values: list[Any]
+) -> None:
+    table = frame().assign(odd=pd.Series(values * 600, dtype=object))
+    given = {"files": {"a.parquet": parquet(table)}, "channel": {"ContentType": channels.PARQUET}}
+    assert reading.load(bucket, tmp_path, features=["small", "name"], **given).columns == ["small", "name"]
+    with pytest.raises(JobFailure, match=r"The column 'odd' can't be used: .* Leave it out"):
+        reading.load(bucket, tmp_path, **given)
+
+
+def test_a_validation_channel_may_have_other_spellings_and_another_order(bucket: Bucket, tmp_path: Path) -> None:
+    table = rows()
+    other = [[b, y, f"{a}.0" if row % 2 else f" {a}"] for row, (a, b, y) in enumerate(table[:50])]
+    data = reading.load(bucket, tmp_path, {"a.csv": csv(table)}, validation=csv(other, [" b", "y", "a "]))
+    assert data.validation["a"].tolist() == data.train["a"].tolist()[:50]
+    served = reading.Served(data)
+    assert sorted(served.invoke(csv(table)) + served.invoke(csv(other, [" b", "y", "a "]))) == served.expected
+
+
+def test_labels_that_differ_by_blanks_are_one_class_and_said(bucket: Bucket, tmp_path: Path) -> None:
+    labels = (" yes", "yes ", "yes", "no")
+    table = [[a, b, labels[row % 4]] for row, (a, b, _) in enumerate(rows())]
+    data = checked(bucket, tmp_path, table)
+    assert data.labels == ("no", "yes")
+    assert "The labels ' yes', 'yes ' of 'y' count as the ones without blanks around them." in data.notes
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [("Regression", "must be numeric; 'unknown' in 3 rows"), (None, "3 are not, such as 'unknown'")],
+)
+def test_words_in_a_numeric_target_are_named(bucket: Bucket, tmp_path: Path, problem: str | None, reason: str) -> None:
+    table = [[a, b, str(row / 7)] for row, (a, b, _) in enumerate(rows())]
+    for row in (4, 5, 6):
+        table[row][2] = "unknown"
+    with pytest.raises(JobFailure, match=f"{reason}.*first in row 5"):
+        reading.load(bucket, tmp_path, {"a.csv": csv(table)}, ProblemType=problem)
+
+
+@pytest.mark.parametrize("decimal_comma", [False, True])
+def test_columns_separated_by_semicolons_are_recognized(bucket: Bucket, tmp_path: Path, decimal_comma: bool) -> None:
+    body = "\n".join(["a;b;y", *(f"{row},5;x;1" if decimal_comma else f"{row};x;1" for row in range(600))])
+    with pytest.raises(JobFailure, match=r"seem to be separated by ';'; CSV needs commas.* decimal comma"):
+        reading.load(bucket, tmp_path, {"a.csv": body.encode()})
+
+
+def test_what_spark_and_others_leave_beside_data_is_left_out_and_said(bucket: Bucket, tmp_path: Path) -> None:
+    files = {
+        "part-0.csv": csv(rows()),
+        "part-1.csv": b"",
+        "part-2.csv": b"\n",
+        ".part-0.csv.crc": b"crc\x00",
+        "_committed_123": b"{}",
+        "_SUCCESS": b"",
+        ".DS_Store": b"\x00\x01",
+        "part-0.csv.crc": b"\x00",
+    }
+    data = reading.load(bucket, tmp_path, files)
+    assert len(data.train) + len(data.validation) == 600
+    assert "left out of the training data" in data.notes[0]
+
+
+def test_a_date_with_the_day_and_the_month_alike_is_said(bucket: Bucket, tmp_path: Path) -> None:
+    table = [[f"{row % 12 + 1:02d}/{row % 11 + 1:02d}/2024", b, y] for row, (a, b, y) in enumerate(rows())]
+    data = checked(bucket, tmp_path, table)
+    assert "the month is taken to be first" in data.notes[0]
+
+
+def test_a_column_of_numbers_with_a_few_words_is_text_and_said(bucket: Bucket, tmp_path: Path) -> None:
+    table = [[str(row), *entry[1:]] for row, entry in enumerate(rows())]
+    table[9][0] = "n.a."
+    data = checked(bucket, tmp_path, table)
+    assert "Nearly all values of 'a' are numbers, but 'n.a.' is not" in data.notes[0]
+
+
+def test_f1_finds_the_threshold_of_rare_classes() -> None:
+    random = np.random.default_rng(0)
+    truth = random.random(100_000) < 0.001
+    positive = np.where(truth, random.uniform(0.002, 0.004, len(truth)), random.uniform(0, 0.0025, len(truth)))
+    threshold = metrics.best_threshold("F1", truth, positive)
+    found = metrics.scores(
+        "BinaryClassification", truth.astype(int), np.column_stack([1 - positive, positive]), (0, 1), None, threshold
+    )
+    assert found["F1"] > 0.8
+    assert 0.002 < threshold < 0.0026

@@ -44,6 +44,7 @@ class Samples:
     :param notes: sentences on the data that a person should know.
     :param own: whether the validation items were taken out of the training data, and not given apart. Then the chosen
         candidate may learn from them too, once it was measured.
+    :param escaped: whether their CSV has quotes escaped by backslashes.
     """
 
     train: Sequence[Any]
@@ -53,6 +54,7 @@ class Samples:
     labels: tuple[str, ...]
     notes: tuple[str, ...] = ()
     own: bool = False
+    escaped: bool = False
 
 
 def arrange(

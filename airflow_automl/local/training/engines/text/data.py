@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_automl.local.training.data import channels as channelled
-from airflow_automl.local.training.data import columns, target
+from airflow_automl.local.training.data import columns, target, typed
 from airflow_automl.local.training.data.channels import Channel
 from airflow_automl.local.training.data.codec import Codec, Kind, Refused, Unusable
 from airflow_automl.local.training.data.failures import JobFailure
@@ -37,20 +38,21 @@ def load(store: Store, request: Mapping[str, Any], folder: Path) -> Samples:
     config = request["AutoMLProblemTypeConfig"]["TextClassificationJobConfig"]
     content, label = str(config["ContentColumn"]).strip(), str(config["TargetLabelColumn"]).strip()
     found = channelled.resolve(store, request["AutoMLJobInputDataConfig"])
-    table = found.training.read(store, folder / "training")
+    notes = list(found.notes)
+    table = found.training.read(store, folder / "training", notes)
+    escaped = typed.escaped(table)
     columns.require(table.column_names, found.training.uri, {"content": content, "label": label})
     if content == label:
         raise JobFailure(f"The column '{content}' can't be both the content and the label (R72).")
     header = table.column_names
-    notes = list(found.notes)
     training = _labelled(table, found.training, content, label, notes)
     validation = None
     if found.validation is not None:
-        table = found.validation.read(store, folder / "validation", header)
+        table = found.validation.read(store, folder / "validation", notes, header)
         validation = _labelled(table, found.validation, content, label, notes)
     for note in notes:
         log.warning("%s", note)
-    return arrange(training, validation, request, "texts", notes)
+    return dataclasses.replace(arrange(training, validation, request, "texts", notes), escaped=escaped)
 
 
 def _labelled(table: pa.Table, channel: Channel, content: str, label: str, notes: list[str]) -> Labelled:

@@ -60,7 +60,7 @@ class TextEngine:
         problem = course.Problem(
             name="TextClassification",
             engine="text",
-            metadata={"features": [Codec(content, Kind.TEXT).as_json()], "target": label},
+            metadata={"features": [Codec(content, Kind.TEXT).as_json()], "target": label, "escaped": samples.escaped},
             approaches=(Tfidf(), MiniLm()),
             preferred=minilm.NAME,
             teller=TextTeller(),

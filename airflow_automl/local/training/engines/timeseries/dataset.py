@@ -70,7 +70,10 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: P
     if channels.validation is not None:
         log.warning("The validation channel is not used: the last steps of the training data are forecast instead")
     channel = channels.training
-    table = channel.read(store, folder)
+    notes = list(channels.notes)
+    table = channel.read(store, folder, notes)
+    for note in notes:
+        log.warning("%s", note)
     require_columns(table, settings, list(settings.fills), f"the data at {channel.uri}")
     others = [name for name in table.column_names if name not in settings.reserved]
     if config.get("FeatureSpecificationS3Uri"):

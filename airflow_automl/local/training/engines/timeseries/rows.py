@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from airflow_automl.local.training.data import codec as codecs
+from airflow_automl.local.training.data import typed
 from airflow_automl.local.training.data.codec import Codec, Kind, Unusable
 from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.engines.timeseries import timestamps
@@ -31,10 +32,12 @@ class RowReader:
 
     :param form: of the timestamps; see :mod:`airflow_automl.local.training.engines.timeseries.timestamps`.
     :param keys: the item identifier and the grouping columns.
+    :param escaped: whether the CSV has quotes escaped by backslashes.
     """
 
     form: str
     keys: tuple[Codec, ...]
+    escaped: bool = False
 
     @classmethod
     def learn(cls, table: pa.Table, settings: Settings) -> RowReader:
@@ -49,16 +52,16 @@ class RowReader:
                 keys.append(codecs.decide(name, table.column(name), codecs.IDENTIFIER))
             except Unusable as error:
                 raise JobFailure(f"The column '{name}' can't tell series apart: {error}. Write it as text.") from error
-        return cls(form, tuple(keys))
+        return cls(form, tuple(keys), typed.escaped(table))
 
     def as_json(self) -> dict[str, Any]:
         """What was decided, for an artefact."""
-        return {"form": self.form, "keys": [key.as_json() for key in self.keys]}
+        return {"form": self.form, "keys": [key.as_json() for key in self.keys], "escaped": self.escaped}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> RowReader:
         """What :meth:`as_json` wrote."""
-        return cls(document["form"], tuple(Codec.from_json(key) for key in document["keys"]))
+        return cls(document["form"], tuple(Codec.from_json(key) for key in document["keys"]), document["escaped"])
 
 
 def require_columns(table: pa.Table, settings: Settings, others: Sequence[str], where: str) -> None:

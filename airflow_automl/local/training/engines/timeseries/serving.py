@@ -64,7 +64,7 @@ class ForecastModel:
         """See :class:`airflow_automl.local.models.artifacts.Responder`."""
         _require_csv(content_type, accept)
         try:
-            answer = self.forecast(_table(body))
+            answer = self.forecast(_table(body, self.reader.escaped))
         except JobFailure as failure:
             raise payloads.PayloadError(failure.reason) from failure
         return answer.to_csv(index=False, lineterminator="\n").encode(), "text/csv; charset=utf-8"
@@ -167,9 +167,9 @@ def _require_csv(content_type: str | None, accept: str | None) -> None:
         raise payloads.PayloadError(f"The model can't answer {accept}; it answers text/csv.")
 
 
-def _table(body: bytes) -> pa.Table:
+def _table(body: bytes, escaped: bool) -> pa.Table:
     """Read CSV with a header; all columns are text."""
-    table = payloads.csv_table(body)
+    table = payloads.csv_table(body, escaped=escaped)
     names = names_of([column[0].as_py() for column in table.columns])
     twice = [name for name in names if names.count(name) > 1]
     if twice:

@@ -3,9 +3,15 @@ import gzip
 import pandas as pd
 import pytest
 
-from airflow_automl.local.training.data import sniff
+from airflow_automl.local.training.data import sniff, typed
 from airflow_automl.local.training.data.failures import JobFailure
-from airflow_automl.local.training.data.table import read_csv, read_parquet
+from airflow_automl.local.training.data.table import read_parquet
+
+
+def read_csv(files):
+    [found] = typed.read([files], [], strings=True)
+    return found
+
 
 URI = "s3://b/data.csv"
 

@@ -10,7 +10,6 @@ import pytest
 from airflow_automl.local.training.data import typed
 from airflow_automl.local.training.data.codec import Kind, decide
 from airflow_automl.local.training.data.failures import JobFailure
-from airflow_automl.local.training.data.table import read_csv
 
 ROWS = 3000
 LATE = 2500
@@ -63,8 +62,8 @@ COLUMNS = {
 def test_typed_columns_are_what_strings_would_become(tmp_path, chosen, quoted):
     columns = COLUMNS if chosen == "all" else {"other": str, chosen: COLUMNS[chosen], "last": lambda row: "x"}
     file = write(tmp_path, columns, quoted=quoted)
-    [found] = typed.read([[file]])
-    strings = read_csv([file])
+    [found] = typed.read([[file]], [])
+    [strings] = typed.read([[file]], [], strings=True)
     for name in columns:
         codec = decide(name, strings.column(name))
         assert decide(name, found.column(name)) == codec
@@ -75,7 +74,7 @@ def test_typed_columns_are_what_strings_would_become(tmp_path, chosen, quoted):
 
 def test_plain_numbers_and_dates_are_never_strings(tmp_path):
     [found] = typed.read(
-        [[write(tmp_path, {name: COLUMNS[name] for name in ("whole", "float", "day", "utc", "word")})]]
+        [[write(tmp_path, {name: COLUMNS[name] for name in ("whole", "float", "day", "utc", "word")})]], []
     )
     kinds = [str(field.type) for field in found.schema]
     assert kinds == ["double", "double", "timestamp[us]", "timestamp[us, tz=UTC]", "string"]
@@ -85,7 +84,7 @@ def test_types_are_judged_over_all_files_of_all_groups(tmp_path):
     first = write(tmp_path, {"a": str, "b": str, "c": str}, "1.csv")
     second = write(tmp_path, {"c": lambda row: f"{row}.5", "a": late(str, "x"), "b": str}, "2.csv")
     third = write(tmp_path, {"a": str, "b": late(str, "07"), "c": str}, "3.csv")
-    training, validation = typed.read([[first, second], [third]])
+    training, validation = typed.read([[first, second], [third]], [])
     assert training.schema == validation.schema
     assert [str(field.type) for field in training.schema] == ["string", "string", "double"]
     assert (training.num_rows, validation.num_rows) == (2 * ROWS, ROWS)
@@ -98,25 +97,25 @@ def test_what_is_no_table_is_refused_with_the_same_words(tmp_path):
     path, uri = write(tmp_path, {"a": str, "b": str})
     path.write_text(path.read_text() + "1,2,3\n")
     with pytest.raises(JobFailure, match=f"row {ROWS + 2} has 3 values where the header has 2 columns"):
-        typed.read([[(path, uri)]])
+        typed.read([[(path, uri)]], [])
     path.write_bytes(b"a,b\n" + b"1,x\n" * 100_000 + b"2,\xff\n")
     with pytest.raises(JobFailure, match="not UTF-8 text in the column 'b'"):
-        typed.read([[(path, uri)]])
+        typed.read([[(path, uri)]], [])
     other = write(tmp_path, {"a": str, "c": str}, "other.csv")
     with pytest.raises(JobFailure, match="differs from that of the training data: it lacks 'b'"):
-        typed.read([[write(tmp_path, {"a": str, "b": str})], [other]])
+        typed.read([[write(tmp_path, {"a": str, "b": str})], [other]], [])
 
 
 def test_a_header_alone_has_no_rows(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("a,b\n")
-    assert typed.read([[(path, "s3://b/data.csv")]])[0].num_rows == 0
+    assert typed.read([[(path, "s3://b/data.csv")]], [])[0].num_rows == 0
 
 
 def test_columns_of_codes_are_found_in_every_block(tmp_path, monkeypatch):
     monkeypatch.setattr(typed, "_SCAN", 1000)
     file = write(tmp_path, {"a": str, "b": late(str, "012"), "c": lambda row: "0" if row % 5 else "0.5"})
-    [found] = typed.read([[file]])
+    [found] = typed.read([[file]], [])
     assert [str(field.type) for field in found.schema] == ["double", "string", "double"]
     assert decide("b", found.column("b")).kind == Kind.TEXT
     assert pa.csv.read_csv(file[0]).column("a").cast(pa.float64()).equals(found.column("a"))

@@ -80,7 +80,7 @@ def test_the_threshold_is_the_best_of_all(objective, score):
     truth, scores, _ = binary()
     positive = truth == "yes"
     chosen = metrics.best_threshold(objective, positive, scores[:, 1])
-    best = max(score(positive, scores[:, 1] >= threshold) for threshold in np.linspace(0.01, 0.99, 491))
+    best = max(score(positive, scores[:, 1] >= threshold) for threshold in scores[:, 1])
     assert score(positive, scores[:, 1] >= chosen) == pytest.approx(best)
 
 
