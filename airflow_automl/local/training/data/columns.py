@@ -44,7 +44,8 @@ def locate(given: Sequence[object], wanted: Sequence[str]) -> tuple[list[int], l
     """
     cells = [str(cell).strip() for cell in given]
     found = {name: position for position, name in reversed(list(enumerate(cells))) if name}
-    nameless = iter([position for position, name in enumerate(cells) if not name])
+    others = [name.removeprefix(_UNNAMED) if name not in wanted else name for name in cells]
+    nameless = iter([position for position, name in enumerate(others) if not name or name != cells[position]])
     missing = []
     positions = []
     for name in wanted:
