@@ -7,11 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import TaskInstanceState
 
 from airflow_automl.exceptions import AutoMLJobFailed
 from airflow_automl.operators import SageMakerAutoMLJobOperator
 from airflow_automl.sensors import SageMakerAutoMLJobSensor
+from tests.airflows import TaskInstanceState
 from tests.standin import ENDLESS, StandIn, ends
 from tests.unit.operators.test_resuming import V2_RENDERED, TaskRun
 

@@ -10,6 +10,7 @@ import pytest
 
 from airflow_automl import macros
 from airflow_automl.exceptions import AutoMLValidationError, NoBestCandidate
+from tests.airflows import airflow_macros
 from tests.unit.operators.conftest import make_candidate
 
 
@@ -31,11 +32,7 @@ class TaskInstance:
 
 def rendered(template: str) -> str:
     """Render with the macros that Airflow integrates from its plugins."""
-    from airflow.sdk.execution_time import macros as airflow_macros
-    from airflow.sdk.plugins_manager import integrate_macros_plugins
-
-    integrate_macros_plugins()
-    return jinja2.Template(template).render(ti=TaskInstance(), macros=airflow_macros)
+    return jinja2.Template(template).render(ti=TaskInstance(), macros=airflow_macros())
 
 
 @pytest.mark.parametrize(

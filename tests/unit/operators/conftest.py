@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from airflow.sdk.api.datamodels._generated import DagRun
-from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
+from airflow_automl.compat import TaskDeferred
 from tests.fakes import fake, stands_for
 from tests.hosting import HostingStandIn, serve
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, TaskGroup
 from airflow.sdk.bases.operator import BaseOperator
-from airflow.sdk.exceptions import DownstreamTasksSkipped
 
 from airflow_automl.exceptions import AutoMLValidationError, CandidateRejected, NoBestCandidate
 from airflow_automl.operators import SageMakerAutoMLDeployOperator, SageMakerAutoMLGateOperator
+from tests.airflows import DownstreamTasksSkipped
 from tests.hosting import HostingStandIn
 from tests.unit.operators.conftest import make_candidate
 

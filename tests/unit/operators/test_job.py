@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, Asset, timezone
+from airflow.sdk import DAG, Asset
 
 from airflow_automl.operators import (
     SageMakerAutoMLJobOperator,
@@ -116,7 +116,7 @@ def new_dag(dag_id: str, folder: str | None = None) -> DAG:
     return DAG(
         dag_id,
         schedule=None,
-        start_date=timezone.datetime(2026, 1, 1),
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
         template_searchpath=[folder] if folder else None,
     )
 

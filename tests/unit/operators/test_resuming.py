@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from airflow.sdk.api.datamodels._generated import DagRun
-from airflow.sdk.exceptions import AirflowException, TaskDeferred
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
+from airflow_automl.compat import AirflowException, TaskDeferred
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
     AutoMLJobFailed,

@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowException, TaskDeferred
 
+from airflow_automl.compat import AirflowException, TaskDeferred
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
     AutoMLJobFailed,

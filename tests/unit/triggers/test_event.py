@@ -19,7 +19,6 @@ from airflow.sdk.exceptions import ErrorType
 from airflow.sdk.execution_time import comms, task_runner
 from airflow.sdk.execution_time.context import AssetStateStoreAccessors
 from airflow.triggers.base import BaseEventTrigger
-from airflow.triggers.shared_stream import SharedStreamManager
 
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.triggers import event as event_trigger
@@ -27,6 +26,8 @@ from airflow_automl.triggers.event import SageMakerAutoMLEventTrigger
 from tests.fakes import stands_for
 from tests.standin import StandIn, ends, running
 from tests.unit.triggers.conftest import until
+
+shared_stream = pytest.importorskip("airflow.triggers.shared_stream", reason="Airflow shares streams from 3.3 on")
 
 INTERVAL = 0.1
 
@@ -89,7 +90,7 @@ class Triggerer:
     """Runs event triggers as Airflow's does, with its own shared streams; ``stored`` events are confirmed."""
 
     def __init__(self) -> None:
-        self.streams = SharedStreamManager(
+        self.streams = shared_stream.SharedStreamManager(
             log=structlog.get_logger(), max_subscriber_queue=1024, ack_timeout=300.0, cohort_grace_period=0.0
         )
         self.payloads: list[dict[str, Any]] = []
