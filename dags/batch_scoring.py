@@ -10,8 +10,8 @@ from typing import Any
 
 import pendulum
 from airflow.sdk import DAG, Asset, Param, get_current_context, task
-from airflow.sdk.exceptions import AirflowSkipException
 
+from airflow_automl.compat import AirflowSkipException
 from airflow_automl.operators import SageMakerAutoMLTransformOperator
 from airflow_automl.retries import automl_retry_policy
 

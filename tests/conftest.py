@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import subprocess
@@ -60,11 +61,20 @@ def _register(dag: Any) -> None:
     from airflow.serialization.serialized_objects import LazyDeserializedDAG
     from airflow.settings import Session
 
+    arguments = {
+        "bundle_name": "dags-folder",
+        "bundle_version": None,
+        "dags": [LazyDeserializedDAG.from_dag(dag) if hasattr(LazyDeserializedDAG, "from_dag") else dag],  # since 3.1
+        "import_errors": {},
+        "parse_duration": None,  # since 3.1
+        "warnings": set(),
+    }
+    known = inspect.signature(update_dag_parsing_results_in_db).parameters
     with Session() as session:
         DagBundlesManager().sync_bundles_to_db(session=session)
         session.commit()
         update_dag_parsing_results_in_db(
-            "dags-folder", None, [LazyDeserializedDAG.from_dag(dag)], {}, None, set(), session=session
+            session=session, **{name: value for name, value in arguments.items() if name in known}
         )
         session.commit()
 

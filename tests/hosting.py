@@ -79,6 +79,8 @@ class HostingStandIn:
             if self.tags_forbidden and (request.get("Tags") or operation in {"AddTags", "ListTags"}):
                 action = "ListTags" if operation == "ListTags" else "AddTags"
                 raise Refused("AccessDeniedException", f"User is not authorized to perform: sagemaker:{action}")
+            if not hasattr(self, operation):
+                raise Refused("UnknownOperationException", operation)
             return getattr(self, operation)(request)
 
     def _now(self) -> float:

@@ -6,6 +6,7 @@ python tools/compat.py lowest     # make one, and print where its programs are
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -21,8 +22,10 @@ REQUIREMENTS = ROOT / "requirements"
 UV = Path(sys.executable).with_name("uv")
 
 #: What the Airflow side's tests need beside the package. The wheel brings the rest.
-TESTS = ("apache-airflow-providers-openlineage", "hypothesis", "psutil", "pytest", "pytest-asyncio")
-TEST_TOOLS = ("pytest-rerunfailures", "pytest-xdist")
+TESTS = (
+    *("apache-airflow-providers-openlineage", "hypothesis", "psutil"),
+    *("pytest", "pytest-asyncio", "pytest-rerunfailures", "pytest-xdist"),
+)
 
 
 class Cell(NamedTuple):
@@ -88,20 +91,33 @@ def environment(cell: Cell) -> Path:
     """
     constraints = [] if cell.constraints is None else ["--constraints", REQUIREMENTS / cell.constraints]
     python = interpreter(cell.python)
-    digest = hashlib.sha256(repr((cell, python, TESTS, TEST_TOOLS)).encode())
-    for path in (ROOT / "pyproject.toml", *constraints[1:]):
-        digest.update(Path(path).read_bytes())
-    made = cell.folder / ".made"
-    if made.exists() and made.read_text() == digest.hexdigest():
-        return cell.folder / "bin"
-    variables = {**os.environ, "VIRTUAL_ENV": str(cell.folder)}
-    subprocess.run([UV, "venv", "--quiet", "--clear", "--python", python, cell.folder], check=True)
-    with tempfile.TemporaryDirectory() as folder:
-        requirements = [f"apache-airflow=={cell.airflow}", wheel(Path(folder)), *TESTS, *TEST_TOOLS]
-        install = [UV, "pip", "install", "--quiet", *constraints, *requirements]
-        subprocess.run(install, check=True, env=variables)
-    made.write_text(digest.hexdigest())
+    requirements = [f"apache-airflow=={cell.airflow}", *TESTS]
+    wanted = _digest(repr((python, requirements)), ROOT / "pyproject.toml", *constraints[1:])
+    package = _digest(wanted, *sorted((ROOT / "airflow_automl").rglob("*.*")), *sorted((ROOT / "dags").glob("*.py")))
+    made, installed = cell.folder / ".made", cell.folder / ".installed"
+    with cell.folder.with_suffix(".lock").open("w") as lock, tempfile.TemporaryDirectory() as folder:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side
+        if not made.exists() or made.read_text() != wanted:
+            subprocess.run([UV, "venv", "--quiet", "--clear", "--python", python, cell.folder], check=True)
+            _install(cell, *constraints, *requirements, wheel(Path(folder)))
+            made.write_text(wanted)
+        elif not installed.exists() or installed.read_text() != package:
+            _install(cell, "--no-deps", "--reinstall", wheel(Path(folder)))
+        installed.write_text(package)
     return cell.folder / "bin"
+
+
+def _install(cell: Cell, *arguments: str | Path) -> None:
+    variables = {**os.environ, "VIRTUAL_ENV": str(cell.folder)}
+    subprocess.run([UV, "pip", "install", "--quiet", *arguments], check=True, env=variables)
+
+
+def _digest(text: str, *files: Path) -> str:
+    digest = hashlib.sha256(text.encode())
+    for path in files:
+        if path.is_file() and path.suffix != ".pyc":
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def main(arguments: list[str]) -> int:

@@ -40,9 +40,11 @@ class Stack:
     """Starts the embedded Autopilot and Airflow's commands in one folder, and stops them in reverse order.
 
     :param folder: where all state and logs of the demo lie; used again by the next run.
+    :param python: the interpreter of the environment that has Airflow; by default this one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, python: str | Path = sys.executable) -> None:
+        self._python = str(python)
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.environment: dict[str, str] = dict(os.environ)
@@ -120,7 +122,7 @@ class Stack:
 
     def use_airflow(self, dags: Path, overrides: Mapping[str, str]) -> None:
         """Point Airflow at a home and a database of its own inside the folder, whatever the caller's are."""
-        binaries = str(Path(sys.executable).parent)
+        binaries = str(Path(self._python).parent)
         home = self.folder / "airflow"
         self.environment.update(
             {
@@ -137,7 +139,7 @@ class Stack:
 
     def airflow(self, name: str, *arguments: str) -> Process:
         """Start an ``airflow`` command."""
-        return self.start(name, [sys.executable, "-m", "airflow", *arguments], stop=signal.SIGINT)
+        return self.start(name, [self._python, "-m", "airflow", *arguments], stop=signal.SIGINT)
 
     def run_airflow(self, name: str, *arguments: str) -> None:
         """Run an ``airflow`` command to its end."""

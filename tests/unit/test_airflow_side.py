@@ -23,6 +23,7 @@ from airflow_automl.naming import TaskGeneration, derive_name, digest, tag_value
 from airflow_automl.operators._request import complete, read_config
 from airflow_automl.retries import automl_retry_policy
 from airflow_automl.triggers.events import EventStatus, end_event, validate_event
+from tests.airflows import since
 from tests.standin import candidate
 
 NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}")
@@ -266,6 +267,7 @@ class TestRetries:
     def test_each_error_has_its_answer(self, error: Exception, action: str) -> None:
         assert automl_retry_policy().evaluate(error, 1, 3).action.value == action
 
+    @since(3, 3, "no retry policies that are serialized")
     def test_a_policy_survives_serialization(self) -> None:
         from airflow.sdk import ExceptionRetryPolicy
 

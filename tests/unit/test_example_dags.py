@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from airflow_automl.compat import AIRFLOW
+
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 #: Airflow itself loads boto3 for an asset whose address begins with s3://.
 HEAVY = ["airflow_automl.hooks.sagemaker_automl", "aiobotocore", "pandas", "numpy", "pyarrow"]
@@ -27,7 +29,8 @@ print(json.dumps(sorted(sys.modules)))
 @pytest.fixture(scope="module")
 def parsed() -> tuple[list[list[object]], set[str]]:
     """All example DAGs, parsed in one process of their own."""
-    files = sorted(str(path) for path in DAGS.glob("*.py"))
+    needs_3_1 = {"human_approval"}
+    files = sorted(str(path) for path in DAGS.glob("*.py") if AIRFLOW >= (3, 1) or path.stem not in needs_3_1)
     done = subprocess.run([sys.executable, "-c", _PARSE, *files], capture_output=True, text=True, check=True)
     *dags, modules = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     assert len(dags) >= len(files)

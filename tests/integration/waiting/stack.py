@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -61,6 +62,8 @@ class FullAirflow:
     :param database: SQLAlchemy URL; by default an SQLite file in the folder.
     :param migrated: a migrated SQLite database to begin with, which saves its making.
     :param overrides: further settings, as environment variables.
+    :param python: the interpreter of the environment that has Airflow; by default this one.
+    :param dags: the folder of the DAGs.
     """
 
     def __init__(
@@ -70,11 +73,13 @@ class FullAirflow:
         database: str | None = None,
         migrated: Path | None = None,
         overrides: Mapping[str, str] | None = None,
+        python: str | Path = sys.executable,
+        dags: Path = DAGS,
     ) -> None:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._stack = Stack(folder)
+        self._stack = Stack(folder, python)
         self._components: dict[str, Process] = {}
         home = folder / "airflow"
         (home / "config").mkdir(parents=True, exist_ok=True)
@@ -88,7 +93,7 @@ class FullAirflow:
                 # Readers and writers don't wait for each other; it is a property of the file.
                 target.execute("PRAGMA journal_mode=WAL")
         self._stack.use_airflow(
-            DAGS,
+            dags,
             {
                 **SETTINGS,
                 "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
@@ -208,21 +213,34 @@ class FullAirflow:
     def states(self, run: Run) -> dict[str, str]:
         """The states of a run's tasks; a mapped one is ``name[index]``."""
         found = {}
-        for task in self._get(f"{_path(run)}/taskInstances", limit=2000)["task_instances"]:
+        for task in self.task_instances(run):
             index = "" if task["map_index"] < 0 else f"[{task['map_index']}]"
             found[f"{task['task_id']}{index}"] = str(task["state"])
         return found
+
+    def task_instances(self, run: Run) -> list[dict[str, Any]]:
+        """What the API says of a run's tasks."""
+        found: list[dict[str, Any]] = self._get(f"{_path(run)}/taskInstances", limit=2000)["task_instances"]
+        return found
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Major and minor version."""
+        return tuple(int(part) for part in self._get("/version")["version"].split(".")[:2])
 
     def waits(self, run: Run, task_id: str = "train") -> bool:
         """Whether a process or a trigger still works for a task."""
         task = self._get(f"{_path(run)}/taskInstances/{task_id}")
         return task["trigger"] is not None or task["id"] in self.tasks()
 
-    def watched(self, run: Run, task_id: str = "train", attempt: int = 1) -> bool:
-        """Whether a deferred task's trigger has begun: until then Airflow tells nobody that the task was ended."""
+    def watched(self, run: Run, task_id: str = "train", attempt: int = 1, times: int = 1) -> bool:
+        """Whether a deferred task's trigger has begun: until then Airflow tells nobody that the task was ended.
+
+        :param times: in how many triggerers, one after the other.
+        """
         dag_id, run_id = run
         logs = self.folder / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
-        return any(logs.glob(f"attempt={attempt}.log.trigger.*"))
+        return len([*logs.glob(f"attempt={attempt}.log.trigger.*")]) >= times
 
     def xcom(self, run: Run, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         path = f"{_path(run)}/taskInstances/{task_id}/xcomEntries/{key}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from airflow.sdk import BaseNotifier
+from airflow.sdk import DAG, BaseNotifier
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_automl.exceptions import AutoMLValidationError
@@ -47,7 +47,7 @@ def context(xcoms: dict[tuple[str, str], Any], **more: Any) -> dict[str, Any]:
         return xcoms.get((task_ids, key))
 
     ti = fake(RuntimeTaskInstance, dag_id="churn", task_id="train", run_id="manual__1", xcom_pull=pull)
-    return {"ti": ti, **more}
+    return {"ti": ti, "dag": DAG("churn"), **more}
 
 
 def test_a_channels_templates_see_the_summary() -> None:

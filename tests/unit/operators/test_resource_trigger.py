@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.jobs.triggerer_job_runner import TriggerCommsDecoder
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import TaskStatesResult
+from airflow.sdk.execution_time.comms import MaskSecret, TaskStatesResult
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_automl.naming import TRY_TAG
@@ -139,6 +139,9 @@ async def test_a_transform_job_is_stopped_only_when_a_user_took_its_task_away(
             if isinstance(state, Exception):
                 raise state
             return TaskStatesResult(task_states={"run": {"score": state} if state else {}})
+
+        def send(self, request: MaskSecret) -> None:
+            assert isinstance(request, MaskSecret)
 
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(), raising=False)
     hosting.models["m"] = {}

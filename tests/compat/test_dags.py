@@ -1,0 +1,192 @@
+"""Every Airflow of `requirements/compat.toml`, with scheduler, triggerer and API server: real DAGs, real service."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.compat.conftest import FIRST_AND_LAST, cell_parameters
+from tests.integration.waiting.autopilot import Autopilot, autopilot
+from tests.integration.waiting.jobs import ENDLESS, Jobs
+from tests.integration.waiting.stack import FullAirflow, full_airflow
+from tests.service.running import ROLE
+from tools import compat
+
+BUCKET = "automl"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Autopilot]:
+    """The embedded service: trains what has data, and plays what has a script."""
+    with autopilot(tmp_path_factory.mktemp("autopilot") / "data") as service:
+        generator = random.Random(7)
+        rows = ["tenure,charge,plan,left"]
+        for _ in range(800):
+            tenure, charge, plan = generator.randint(1, 72), generator.uniform(20, 120), generator.choice("abc")
+            leaves = tenure + generator.gauss(0, 15) < 24
+            rows.append(f"{tenure},{charge:.2f},{plan},{'yes' if leaves else 'no'}")
+        s3 = service.client("s3")
+        s3.put_object(Bucket=BUCKET, Key="compat/train/part-0.csv", Body="\n".join(rows).encode())
+        yield service
+
+
+@pytest.fixture(scope="module", params=cell_parameters())
+def airflow(
+    request: pytest.FixtureRequest, service: Autopilot, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FullAirflow]:
+    cell = compat.cells()[request.param]
+    info = service.info
+    connection = {
+        "conn_type": "aws",
+        "login": info.access_key_id,
+        "password": info.secret_access_key,
+        "extra": {
+            "region_name": info.region,
+            "endpoint_url": info.endpoint_url,
+            "service_config": {"s3": {"endpoint_url": info.s3_endpoint_url}},
+        },
+    }
+    try:
+        programs = compat.environment(cell)
+    except compat.Missing as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp(f"airflow-{cell.name}")
+    with full_airflow(
+        folder,
+        {"aws_default": json.dumps(connection)},
+        python=programs / "python",
+        dags=Path(__file__).with_name("dags"),
+        # The wheel, and nothing of the checkout.
+        overrides={"PYTHONPATH": "", "AIRFLOW__AUTOML__DEPLOYMENT": cell.name},
+    ) as airflow:
+        yield airflow
+
+
+@pytest.fixture(scope="module")
+def jobs(service: Autopilot) -> Jobs:
+    return Jobs(service)
+
+
+def test_a_model_is_trained_judged_deployed_and_reported(airflow: FullAirflow, service: Autopilot) -> None:
+    run = airflow.trigger("retraining", "compat")
+    seen: set[str] = set()
+
+    def ended() -> bool:
+        seen.add(airflow.states(run).get("train", ""))
+        return airflow.run_state(run) in {"success", "failed"}
+
+    airflow.until(ended, f"{run} has ended")
+    assert airflow.states(run) == dict.fromkeys(("train", "good_enough", "deploy", "report"), "success")
+    assert "deferred" in seen
+    sagemaker = service.client()
+    assert sagemaker.describe_endpoint(EndpointName="compat")["EndpointStatus"] == "InService"
+    reports = service.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="reports/").get("Contents", [])
+    assert any(each["Key"].endswith(".html") for each in reports)
+
+
+@pytest.mark.parametrize("act", ["mark_failed", "mark_success", "run_marked_failed"])
+def test_what_a_user_ends_while_deferred_stops_its_job(airflow: FullAirflow, jobs: Jobs, act: str) -> None:
+    run = airflow.trigger("deferred", act, script=ENDLESS)
+    airflow.until(lambda: airflow.watched(run) and jobs.states(run) == ["InProgress"], f"the triggerer watches {run}")
+    if act == "run_marked_failed":
+        airflow.mark_run(run, "failed")
+    else:
+        airflow.mark_task(run, act.removeprefix("mark_"))
+    airflow.until(lambda: jobs.states(run) == ["Stopped"], f"the job of {run} is stopped", 60)
+
+
+@pytest.mark.parametrize("dag_id", ["deferred", "in_worker"])
+def test_a_clear_stops_the_old_job_and_trains_again(airflow: FullAirflow, jobs: Jobs, dag_id: str) -> None:
+    run = airflow.trigger(dag_id, "clear", script=ENDLESS)
+    airflow.until(lambda: jobs.states(run) == ["InProgress"], f"the job of {run} runs")
+    if dag_id == "deferred":
+        airflow.until(lambda: airflow.watched(run), f"the triggerer watches {run}")
+    airflow.clear(run)
+    airflow.until(lambda: jobs.states(run) == ["Stopped", "InProgress"], f"{run} trains again", 120)
+    airflow.mark_run(run, "failed")
+    airflow.until(lambda: jobs.states(run) == ["Stopped", "Stopped"], f"the jobs of {run} are stopped", 120)
+
+
+def test_a_triggerer_that_dies_or_restarts_stops_nothing(airflow: FullAirflow, jobs: Jobs) -> None:
+    run = airflow.trigger("deferred", "restart", script=ENDLESS)
+    airflow.until(lambda: airflow.watched(run), f"the triggerer watches {run}")
+    airflow.stop("triggerer")
+    airflow.start("triggerer")
+    # The next trigger's log has another name: it has the triggerer's number in it.
+    airflow.until(lambda: airflow.watched(run, times=2), f"the next triggerer watches {run}")
+    assert jobs.states(run) == ["InProgress"]
+    assert airflow.states(run)["train"] == "deferred"
+    airflow.mark_task(run, "failed")
+    airflow.until(lambda: jobs.states(run) == ["Stopped"], f"the job of {run} is stopped", 60)
+
+
+def test_an_error_that_would_come_again_is_not_tried_again(airflow: FullAirflow, jobs: Jobs) -> None:
+    run = airflow.trigger("deferred", "failing", script="phases,failed")
+    airflow.until(lambda: airflow.run_state(run) == "failed", f"{run} has failed")
+    assert jobs.states(run) == ["Failed"]
+    (task,) = airflow.task_instances(run)
+    assert task["try_number"] == 1
+
+
+def test_sensors_wait_for_a_job(airflow: FullAirflow, jobs: Jobs, service: Autopilot) -> None:
+    run = airflow.trigger("sensed", "sensed", script="phases,wait,candidate-70,completed")
+    airflow.until(
+        lambda: (
+            airflow.states(run).get("deferred") == "deferred"
+            and airflow.states(run).get("rescheduled") in {"up_for_reschedule", "scheduled", "queued", "running"}
+        ),
+        "both sensors wait",
+    )
+    (job,) = jobs.of(run)
+    service.release(job["AutoMLJobName"])
+    airflow.until(lambda: airflow.run_state(run) == "success", f"{run} has succeeded")
+
+
+def test_a_job_of_somebody_else_begins_a_dag_once_even_if_the_triggerer_restarts(
+    airflow: FullAirflow, service: Autopilot
+) -> None:
+    def submit(name: str) -> None:
+        source = {"S3DataType": "S3Prefix", "S3Uri": "s3://automl/script/phases,candidate-70,completed"}
+        service.client().create_auto_ml_job_v2(
+            AutoMLJobName=name,
+            AutoMLJobInputDataConfig=[{"DataSource": {"S3DataSource": source}}],
+            OutputDataConfig={"S3OutputPath": "s3://automl/out/"},
+            RoleArn=ROLE,
+            AutoMLProblemTypeConfig={"TabularJobConfig": {"TargetAttributeName": "y"}},
+        )
+
+    def told() -> list[str]:
+        found = []
+        for run in airflow.runs("on_watched"):
+            if airflow.run_state(run) == "success":
+                found += [name for name in airflow.xcom(run, "names") or [] if name.startswith(prefix)]
+        return sorted(found)
+
+    prefix = f"watched-{airflow.port}-"
+    submit(f"{prefix}1")
+    airflow.until(lambda: told() == [f"{prefix}1"], "the first job is told", 120)
+    airflow.stop("triggerer")
+    submit(f"{prefix}2")
+    airflow.start("triggerer")
+    airflow.until(lambda: f"{prefix}2" in told(), "the job that ended meanwhile is told", 120)
+    submit(f"{prefix}3")
+    airflow.until(lambda: f"{prefix}3" in told(), "the third job is told", 120)
+    assert told() == [f"{prefix}{number}" for number in (1, 2, 3)]
+
+
+def test_the_tab_is_there_from_3_1_on(airflow: FullAirflow) -> None:
+    answer = airflow.api.get(f"{airflow.url}/automl/jobs")
+    has_pages = airflow.version >= (3, 1)
+    assert (answer.status_code == 200 and "AutoML" in answer.text) is has_pages
+    views = airflow.api.get("/plugins").raise_for_status().json()["plugins"]
+    (plugin,) = (each for each in views if each["name"] == "airflow_automl")
+    assert bool(plugin.get("external_views")) is has_pages
+
+
+def test_the_first_and_the_last_cell_are_those_that_every_run_tests() -> None:
+    names = list(compat.cells())
+    assert (names[0], names[-1]) == FIRST_AND_LAST
