@@ -97,7 +97,7 @@ bench: models ## the figures of the README
 
 docs: setup ## build the documentation, strictly
 	@echo "==> documentation"
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock: $(BIN)/uv ## make the lock files anew
 	@$(UV_COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt

@@ -2,10 +2,15 @@
 
 Docstrings use them for readers of the source; mkdocstrings leaves them as they are. A target that a page of the
 documentation describes becomes a link to it.
+
+Operators hand most of their parameters on as ``**kwargs``: those that a docstring describes are looked up in the bases'
+``__init__``, so that the documentation shows their types and defaults.
 """
 
 from __future__ import annotations
 
+import inspect
+import pydoc
 import re
 from pathlib import Path
 from typing import Any
@@ -26,10 +31,37 @@ def _shown(role: re.Match[str]) -> str:
     return f"[{text}][{target}]" if target in _DOCUMENTED else text
 
 
-class Roles(griffe.Extension):
-    """Turns the roles of every docstring into Markdown, before it is parsed."""
+class Docstrings(griffe.Extension):
+    """Turns roles into Markdown and completes signatures, before docstrings are parsed."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Rewrite one object's docstring."""
         if obj.docstring is not None:
             obj.docstring.value = _ROLE.sub(_shown, obj.docstring.value)
+            if isinstance(obj, griffe.Class):
+                _complete(obj, obj.docstring)
+
+
+def _complete(cls: griffe.Class, docstring: griffe.Docstring) -> None:
+    """Add the documented parameters that a class inherits, and the type of what its ``execute`` returns."""
+    init, execute = cls.members.get("__init__"), cls.members.get("execute")
+    if isinstance(execute, griffe.Function) and execute.returns is not None:
+        docstring.value = docstring.value.replace("\n:return:", f"\n:rtype: {execute.returns}\n:return:")
+    if not isinstance(init, griffe.Function) or (real := pydoc.locate(cls.path)) is None:
+        return
+    documented = re.findall(r"^:param (\w+):", docstring.value, re.MULTILINE)
+    for base in inspect.getmro(real)[1:]:  # type: ignore[arg-type]
+        theirs = inspect.signature(base.__init__).parameters if "__init__" in vars(base) else {}
+        for name in documented:
+            if name in theirs and name not in init.parameters:
+                init.parameters.add(_inherited(theirs[name]))
+
+
+def _inherited(parameter: inspect.Parameter) -> griffe.Parameter:
+    empty = inspect.Parameter.empty
+    return griffe.Parameter(
+        parameter.name,
+        annotation=None if parameter.annotation is empty else str(parameter.annotation),
+        kind=griffe.ParameterKind.keyword_only,
+        default=None if parameter.default is empty else repr(parameter.default),
+    )
