@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AutoMLAccessDenied",
+    "AutoMLConnectionError",
     "AutoMLDeploymentFailed",
     "AutoMLError",
     "AutoMLJobFailed",
@@ -87,6 +88,10 @@ class AutoMLAccessDenied(AutoMLTerminalError):
     """AWS refused the call; the message is the service's own text, unchanged."""
 
 
+class AutoMLConnectionError(AutoMLTerminalError):
+    """Airflow has not handed out the AWS connection, or not in a form that works, for minutes."""
+
+
 class AutoMLDeploymentFailed(AutoMLTerminalError):
     """The endpoint that was asked for does not serve the candidate."""
 
@@ -109,3 +114,34 @@ class AutoMLQuotaExceeded(AutoMLTransientError):
 
 class AutoMLThrottled(AutoMLTransientError):
     """The service asked to slow down."""
+
+
+def error_code(error: BaseException | None) -> str:
+    """Return the service's code of an error, or of the one that caused it, such as ``ResourceInUse``; empty if none."""
+    response = getattr(error, "response", None) or getattr(getattr(error, "__cause__", None), "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+
+
+def restored(kind: str, message: str) -> AutoMLError:
+    """Return an error of this package that another process has raised.
+
+    :param kind: the name of its class. That of a newer release, which is not known here, becomes an ``AutoMLError``.
+    """
+    known = globals().get(kind)
+    if not isinstance(known, type) or not issubclass(known, AutoMLError):
+        return AutoMLError(message)
+    return known("AWS request", [message]) if issubclass(known, AutoMLValidationError) else known(message)
+
+
+def explained(error: Exception, prefix: str, suffix: str) -> Exception:
+    """Return an error of the same type that says more; one that is none of this package's gets a note.
+
+    :param prefix: what to say before its message.
+    :param suffix: what to say after it.
+    """
+    if isinstance(error, AutoMLValidationError):
+        return type(error)(f"{prefix}: {error.subject}", [*error.violations, suffix])
+    if isinstance(error, AutoMLError):
+        return type(error)(f"{prefix}: {error}; {suffix}")
+    error.add_note(f"{prefix}; {suffix}")
+    return error

@@ -100,8 +100,8 @@ class TaskGeneration:
     :param run_started: when the DAG run started. A run that is deleted and made again under the same id has another
         start, and so has one that is cleared after its end; retries don't change it.
     :param clears: ``clear_number`` of the run, and ``max_tries`` of the task. Airflow 3.3 raises the first at every
-        clear of the run's tasks, also of a running one. An older Airflow raises the second alone, and only where the
-        cleared task is not running.
+        clear of the run's tasks. An older Airflow may raise the second alone, and of a running task that is cleared not
+        in every case.
     """
 
     deployment: str

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["parse_json", "parse_yaml"]
+__all__ = ["json_or_literal", "parse_json", "parse_yaml"]
 
 
 def parse_json(text: str) -> Any:
@@ -24,6 +25,19 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in document if names.count(name) > 1)
         raise ValueError(f"the key {twice!r} is given twice in one object. Remove one of them")
     return document
+
+
+def json_or_literal(text: str) -> Any:
+    """Parse JSON or a Python literal: templates render either.
+
+    :raises ValueError: the text is neither.
+    """
+    for parse in (parse_json, ast.literal_eval):
+        try:
+            return parse(text.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+    raise ValueError("it is neither JSON nor a Python literal")
 
 
 def parse_yaml(text: str) -> Any:

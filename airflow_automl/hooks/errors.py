@@ -1,6 +1,13 @@
-"""AWS's error answers as the errors of this package."""
+"""The one table of errors: what AWS, botocore and the Airflow connection answer, as errors of this package.
+
+Workers, triggers, the retry policy and every wait decide by the types that this module returns: a subclass of
+:class:`~airflow_automl.exceptions.AutoMLTransientError` may pass, one of
+:class:`~airflow_automl.exceptions.AutoMLTerminalError` does not.
+"""
 
 from __future__ import annotations
+
+import time
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -9,42 +16,53 @@ from botocore.exceptions import (
     NoRegionError,
     ParamValidationError,
     PartialCredentialsError,
+    ProfileNotFound,
 )
 from botocore.parsers import ResponseParserError
 
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
+    AutoMLConnectionError,
     AutoMLError,
     AutoMLJobNotFound,
     AutoMLNameTaken,
     AutoMLQuotaExceeded,
+    AutoMLTerminalError,
     AutoMLThrottled,
     AutoMLTransientError,
     AutoMLValidationError,
+    error_code,
 )
 
-__all__ = ["CALL_ERRORS", "automl_error", "error_code", "is_throttled"]
+__all__ = ["CALL_ERRORS", "CONNECTION_GRACE", "ConnectionHealth", "automl_error", "is_throttled"]
 
-#: What a call raises, boto3's or aiobotocore's; the last one for an answer that can't be read.
+#: What a call raises, boto3's or aiobotocore's; the last one for an answer that can't be parsed.
 CALL_ERRORS = (ClientError, BotoCoreError, ResponseParserError)
+#: For so many seconds a connection that is of no use is read again before that is final: rotations and outages of a
+#: secrets backend take a while.
+CONNECTION_GRACE = 300.0
 
-_DENIED = frozenset(
+#: The service does not know who we are, or no longer: new credentials may help, unlike if a policy forbids a call.
+_STALE = frozenset(
     {
-        "AccessDenied",
-        "AccessDeniedException",
         "ExpiredToken",
         "ExpiredTokenException",
         "IncompleteSignature",
         "InvalidClientTokenId",
         "InvalidSignatureException",
-        "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException",
-        "OptInRequired",
+        "RequestExpired",
         "SignatureDoesNotMatch",
-        "UnauthorizedOperation",
         "UnrecognizedClientException",
     }
 )
+_DENIED = _STALE | {
+    "AccessDenied",
+    "AccessDeniedException",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "OptInRequired",
+    "UnauthorizedOperation",
+}
 _THROTTLED = frozenset(
     {
         "BandwidthLimitExceeded",
@@ -59,23 +77,35 @@ _THROTTLED = frozenset(
         "TooManyRequestsException",
     }
 )
+_INVALID = frozenset({"SerializationException", "UnknownOperationException", "ValidationException"})
+#: Answers that may pass, whatever their status.
+_TRANSIENT = frozenset(
+    {
+        "ConflictException",
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "ModelError",
+        "ModelNotReadyException",
+        "OperationAborted",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "RequestTimeTooSkewed",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+    }
+)
 
 
-def error_code(error: BaseException) -> str:
-    """Return the service's code of an error, such as ``ResourceInUse``; empty where there is none."""
+def _status(error: BaseException) -> int:
     response = getattr(error, "response", None)
-    if not isinstance(response, dict):
-        return ""
-    return str(response.get("Error", {}).get("Code", ""))
+    found = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+    return found if isinstance(found, int) else 0
 
 
 def is_throttled(error: BaseException) -> bool:
-    """Tell whether the service asked to slow down."""
-    if error_code(error) in _THROTTLED:
-        return True
-    response = getattr(error, "response", None)
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
-    return status == 429
+    """Return whether the service asked to slow down."""
+    return error_code(error) in _THROTTLED or _status(error) == 429
 
 
 def automl_error(error: ClientError | BotoCoreError | ResponseParserError) -> AutoMLError:
@@ -95,16 +125,55 @@ def automl_error(error: ClientError | BotoCoreError | ResponseParserError) -> Au
             return AutoMLNameTaken(message)
         if code == "ResourceLimitExceeded":
             return AutoMLQuotaExceeded(message)
-        if code in {"SerializationException", "UnknownOperationException", "ValidationException"}:
+        if code in _INVALID:
             return AutoMLValidationError(f"{error.operation_name} request", [f"{message} [{code}]"])
         if is_throttled(error):
             return AutoMLThrottled(f"{code}: {message}")
+        if 400 <= _status(error) < 500 and code not in _TRANSIENT:
+            return AutoMLTerminalError(f"{code}: {message}")
     if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
         return AutoMLAccessDenied(f"{error}; give the AWS connection a login, a password or a role")
     if isinstance(error, NoRegionError):
         return AutoMLValidationError(
             "AWS connection", ["region_name: is not set; set it in the connection's extra or as region_name="]
         )
-    if isinstance(error, ParamValidationError):
+    if isinstance(error, (ParamValidationError, ProfileNotFound)):
         return AutoMLValidationError("AWS request", [str(error)])
     return AutoMLTransientError(f"{type(error).__name__}: {error}")
+
+
+class ConnectionHealth:
+    """For how long an Airflow connection has been of no use, and what its errors therefore mean.
+
+    :param connection: the connection's id, for messages.
+    """
+
+    def __init__(self, connection: str | None) -> None:
+        self._connection = connection
+        self._useless_since: float | None = None
+
+    def succeeded(self) -> None:
+        """Note that a call was answered."""
+        self._useless_since = None
+
+    def is_stale(self, error: BaseException) -> bool:
+        """Return whether a client with credentials that are read anew may succeed."""
+        return error_code(error) in _STALE
+
+    def refused(self, error: ClientError | BotoCoreError | ResponseParserError) -> AutoMLError:
+        """Return what the error of a call means: stale credentials are transient for :data:`CONNECTION_GRACE`."""
+        refusal = automl_error(error)
+        return AutoMLTransientError(str(refusal)) if self.is_stale(error) and self._may_recover() else refusal
+
+    def unreadable(self, error: Exception) -> AutoMLError:
+        """Return what it means that no client can be made of the connection: transient for :data:`CONNECTION_GRACE`."""
+        if isinstance(error, CALL_ERRORS):
+            return self.refused(error)
+        message = f"Airflow connection {self._connection!r} can't be used: {type(error).__name__}: {error}"
+        return AutoMLTransientError(message) if self._may_recover() else AutoMLConnectionError(message)
+
+    def _may_recover(self) -> bool:
+        now = time.monotonic()
+        if self._useless_since is None:
+            self._useless_since = now
+        return now - self._useless_since <= CONNECTION_GRACE

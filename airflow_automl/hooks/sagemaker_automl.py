@@ -13,10 +13,13 @@ from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
 from airflow_automl.contract import documents, is_terminal
 from airflow_automl.contract.wording import closest, unknown
-from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLJobNotFound, AutoMLValidationError
-from airflow_automl.hooks.errors import CALL_ERRORS, automl_error
+from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLError, AutoMLValidationError
+from airflow_automl.hooks.errors import CALL_ERRORS, ConnectionHealth, automl_error
+from airflow_automl.waiting import AUTOML_JOB, Target, WorkerCalls, describe, in_worker, read_tags
 
 if TYPE_CHECKING:
+    from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
+
     from airflow_automl.contract.documents import BestCandidate
 
 __all__ = ["DEFAULTS", "SageMakerAutoMLHook", "automl_defaults", "translated"]
@@ -77,6 +80,9 @@ class SageMakerAutoMLHook(AwsBaseHook):
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
     :param config: a ``botocore.config.Config``, or its keyword arguments.
+    :param connection_exists: the connection was there when the task began. If it is missing or empty then, calls fail
+        with a transient error for five minutes, then with ``AutoMLConnectionError``; boto3's own credentials are never
+        used instead.
     """
 
     def __init__(
@@ -85,6 +91,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         region_name: str | None = None,
         verify: bool | str | None = None,
         config: Any = None,
+        connection_exists: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -95,11 +102,15 @@ class SageMakerAutoMLHook(AwsBaseHook):
             **{"client_type": "sagemaker", **kwargs},
         )
         self._clients: dict[str, Any] = {}
+        self._health = ConnectionHealth(aws_conn_id)
+        #: Whether the connection was there, as far as this hook knows.
+        self.connection_exists = connection_exists
 
     @cached_property
     def defaults(self) -> dict[str, Any]:
         """What the connection's extra ``automl`` says for everything that a DAG does not name."""
-        return automl_defaults(self.conn_config.extra_config, self.aws_conn_id)
+        with self.reaching_aws():
+            return automl_defaults(self.conn_config.extra_config, self.aws_conn_id)
 
     def client_of(self, service: str) -> Any:
         """Return a boto3 client of another AWS service, reached through the same connection.
@@ -116,6 +127,65 @@ class SageMakerAutoMLHook(AwsBaseHook):
             ).conn
         return self._clients[service]
 
+    @cached_property
+    def conn_config(self) -> AwsConnectionWrapper:
+        """The Airflow connection.
+
+        The provider takes one that it can't find for an empty one, so that boto3 would look for credentials elsewhere:
+        a call would go on under another identity. A connection that was there before must be there again.
+        """
+        found = super().conn_config
+        if found.login or found.extra_config:
+            self.connection_exists = True
+        elif self.connection_exists:
+            self.forget_client()
+            raise LookupError("it is missing or empty, although it was there when the task began")
+        return found
+
+    def forget_client(self) -> None:
+        """Read the connection again at the next call, for new credentials."""
+        for name in ("conn", "conn_config", "_client"):
+            self.__dict__.pop(name, None)
+        self._clients.clear()
+
+    @contextmanager
+    def reaching_aws(self) -> Iterator[Any]:
+        """Enter with the client, built if need be; errors become those of :mod:`airflow_automl.exceptions`."""
+        try:
+            client = self.conn
+        except AutoMLError:
+            raise
+        except Exception as error:
+            # Airflow or its secrets backend does not hand out the connection, or not in a form that works.
+            self.forget_client()
+            raise self._health.unreadable(error) from error
+        try:
+            yield client
+        except CALL_ERRORS as error:
+            if self._health.is_stale(error):
+                self.forget_client()
+            raise self._health.refused(error) from error
+        self._health.succeeded()
+
+    def call(self, operation: str, **request: Any) -> dict[str, Any]:
+        """Call one operation of SageMaker by its boto3 name.
+
+        :return: the answer as it came, without its metadata.
+        """
+        with self.reaching_aws() as client:
+            answer = dict(getattr(client, operation)(**request))
+        answer.pop("ResponseMetadata", None)
+        return answer
+
+    def pages(self, operation: str, items: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+        """Call a list operation by its boto3 name, page by page.
+
+        :param items: the key of the entries in the answer.
+        """
+        with self.reaching_aws() as client:
+            for page in client.get_paginator(operation).paginate(**arguments):
+                yield from page.get(items, ())
+
     def create_job(self, api: Literal["V1", "V2"], request: Mapping[str, Any]) -> str:
         """CreateAutoMLJob or CreateAutoMLJobV2.
 
@@ -126,9 +196,8 @@ class SageMakerAutoMLHook(AwsBaseHook):
         :raises AutoMLQuotaExceeded: the account runs as many jobs as it may (``ResourceLimitExceeded``).
         :raises AutoMLAccessDenied: the caller may not create the job, pass its role or tag it.
         """
-        with translated():
-            create = self.conn.create_auto_ml_job if api == "V1" else self.conn.create_auto_ml_job_v2
-            return str(create(**request)["AutoMLJobArn"])
+        operation = "create_auto_ml_job" if api == "V1" else "create_auto_ml_job_v2"
+        return str(self.call(operation, **request)["AutoMLJobArn"])
 
     def describe_job(self, name: str, api_version: Literal["V1", "V2"] | None = None) -> dict[str, Any]:
         """DescribeAutoMLJobV2, which knows jobs of both versions, or DescribeAutoMLJob.
@@ -139,20 +208,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         :return: the answer as it came, without its metadata.
         :raises AutoMLJobNotFound: no job has this name in the account and region.
         """
-        if api_version == "V1":
-            return self._describe(self.conn.describe_auto_ml_job, name)
-        try:
-            return self._describe(self.conn.describe_auto_ml_job_v2, name)
-        except (AutoMLJobNotFound, AutoMLAccessDenied):
-            if api_version == "V2":
-                raise
-            return self._describe(self.conn.describe_auto_ml_job, name)
-
-    def _describe(self, operation: Any, name: str) -> dict[str, Any]:
-        with translated():
-            answer = dict(operation(AutoMLJobName=name))
-        answer.pop("ResponseMetadata", None)
-        return answer
+        return in_worker(describe(WorkerCalls(self), Target(AUTOML_JOB, name, api_version))) or {}
 
     def list_jobs(
         self,
@@ -176,26 +232,22 @@ class SageMakerAutoMLHook(AwsBaseHook):
             "LastModifiedTimeAfter": modified_after,
         }
         arguments = {key: value for key, value in filters.items() if value is not None}
-        with translated():
-            pages = self.conn.get_paginator("list_auto_ml_jobs").paginate(
-                **arguments,
-                SortBy="CreationTime",
-                SortOrder="Descending",
-                PaginationConfig={"MaxItems": limit, "PageSize": 100},
-            )
-            for page in pages:
-                yield from page.get("AutoMLJobSummaries", ())
+        yield from self.pages(
+            "list_auto_ml_jobs",
+            "AutoMLJobSummaries",
+            **arguments,
+            SortBy="CreationTime",
+            SortOrder="Descending",
+            PaginationConfig={"MaxItems": limit, "PageSize": 100},
+        )
 
     def list_candidates(self, name: str) -> list[dict[str, Any]]:
         """ListCandidatesForAutoMLJob: all candidates of a job, best objective first.
 
         :raises AutoMLJobNotFound: no job has this name in the account and region.
         """
-        with translated():
-            pages = self.conn.get_paginator("list_candidates_for_auto_ml_job").paginate(
-                AutoMLJobName=name, SortBy="FinalObjectiveMetricValue", SortOrder="Descending"
-            )
-            return [candidate for page in pages for candidate in page.get("Candidates", ())]
+        order = {"SortBy": "FinalObjectiveMetricValue", "SortOrder": "Descending"}
+        return list(self.pages("list_candidates_for_auto_ml_job", "Candidates", AutoMLJobName=name, **order))
 
     def stop_job(self, name: str) -> None:
         """StopAutoMLJob; a job that has already ended stays as it is.
@@ -203,8 +255,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         :raises AutoMLJobNotFound: no job has this name in the account and region.
         """
         try:
-            with translated():
-                self.conn.stop_auto_ml_job(AutoMLJobName=name)
+            self.call("stop_auto_ml_job", AutoMLJobName=name)
         except AutoMLValidationError:
             # AWS does not say how it answers for a job that has ended: its state is what counts.
             if not is_terminal(self.describe_job(name).get("AutoMLJobStatus")):
@@ -217,9 +268,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
     def job_tags(self, arn: str) -> dict[str, str] | None:
         """ListTags of a job; ``None`` where the account does not let us read them."""
         try:
-            with translated():
-                pages = self.conn.get_paginator("list_tags").paginate(ResourceArn=arn)
-                return {tag["Key"]: tag["Value"] for page in pages for tag in page.get("Tags", ())}
+            return in_worker(read_tags(WorkerCalls(self), arn))
         except AutoMLAccessDenied as error:
             self.log.info("Tags of %s can't be read: %s", arn, error)
             return None
@@ -227,8 +276,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
     def tag_job(self, arn: str, tags: Mapping[str, str]) -> None:
         """AddTags to a job; where the account forbids tags, the job goes on without them."""
         try:
-            with translated():
-                self.conn.add_tags(ResourceArn=arn, Tags=[{"Key": key, "Value": tags[key]} for key in tags])
+            self.call("add_tags", ResourceArn=arn, Tags=[{"Key": key, "Value": tags[key]} for key in tags])
         except AutoMLAccessDenied as error:
             self.log.info("Tags of %s can't be written: %s", arn, error)
 

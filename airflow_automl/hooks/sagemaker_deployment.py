@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
-
-from airflow_automl.exceptions import AutoMLAccessDenied
-from airflow_automl.hooks.errors import automl_error, error_code
+from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLError, error_code
 from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook, translated
+from airflow_automl.waiting import ABSENT, RESOURCES, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,40 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["RESOURCES", "Resource", "SageMakerAutoMLDeploymentHook", "is_absent", "service_model"]
 
 _TAKEN = frozenset({"ValidationException", "ResourceInUse", "ConflictException"})
-_ABSENT = frozenset({"ValidationException", "ResourceNotFound", "ResourceNotFoundException"})
 #: The members of scalable targets and scaling policies that both their descriptions and their registration have.
 _TARGET = ("MinCapacity", "MaxCapacity", "SuspendedState")
 _POLICY = (
     *("PolicyName", "PolicyType", "TargetTrackingScalingPolicyConfiguration"),
     *("StepScalingPolicyConfiguration", "PredictiveScalingPolicyConfiguration"),
 )
-_DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
-
-
-class Resource(NamedTuple):
-    """How one kind of resource is described, and when it has come to rest."""
-
-    operation: str
-    name_key: str
-    status_key: str
-    settled: frozenset[str]
-
-
-#: The kinds of resources that tasks wait for. Any status that is not settled, known or not, is waited on.
-RESOURCES: Mapping[str, Resource] = {
-    "endpoint": Resource(
-        "describe_endpoint",
-        "EndpointName",
-        "EndpointStatus",
-        frozenset({"InService", "Failed", "OutOfService", "UpdateRollbackFailed"}),
-    ),
-    "transform job": Resource(
-        "describe_transform_job",
-        "TransformJobName",
-        "TransformJobStatus",
-        frozenset({"Completed", "Failed", "Stopped"}),
-    ),
-}
 
 
 @cache
@@ -71,7 +40,7 @@ def service_model() -> Mapping[str, Any]:
 
 def is_absent(error: BaseException | None) -> bool:
     """Tell whether a describe or delete by a well-formed name answered that there is no such resource."""
-    return error is not None and error_code(error) in _ABSENT
+    return error is not None and error_code(error) in ABSENT
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
@@ -94,61 +63,36 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
     Every ``delete_…`` method takes a missing resource for deleted.
     """
 
-    def _call(self, operation: str, **request: Any) -> dict[str, Any]:
-        try:
-            answer = dict(getattr(self.conn, operation)(**request))
-        except (BotoCoreError, ResponseParserError) as error:
-            raise automl_error(error) from error
-        answer.pop("ResponseMetadata", None)
-        return answer
-
     def _ensure(
         self, operation: str, request: Mapping[str, Any], describe: Callable[[], Mapping[str, Any] | None]
     ) -> bool:
         try:
-            self._create(operation, request)
-        except ClientError as error:
+            self._write(operation, **request)
+        except AutoMLError as error:
             if error_code(error) not in _TAKEN or describe() is None:
-                raise automl_error(error) from error
-            return False
-        return True
-
-    def _create(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            return self._call(operation, **request)
-        except ClientError as error:
-            if error_code(error) not in _DENIED or "AddTags" not in str(error) or "Tags" not in request:
                 raise
-            self.log.warning("This account does not allow tags, going on without them: %s", error)
-            return self._call(operation, **{key: value for key, value in request.items() if key != "Tags"})
-
-    def _look(self, operation: str, **names: str) -> dict[str, Any] | None:
-        try:
-            return self._call(operation, **names)
-        except ClientError as error:
-            if is_absent(error):
-                return None
-            raise automl_error(error) from error
-
-    def _delete(self, operation: str, **names: str) -> bool:
-        try:
-            self._call(operation, **names)
-        except ClientError as error:
-            if is_absent(error):
-                return False
-            raise automl_error(error) from error
+            return False
         return True
 
     def _write(self, operation: str, **request: Any) -> dict[str, Any]:
         try:
-            return self._create(operation, request)
-        except ClientError as error:
-            raise automl_error(error) from error
+            return self.call(operation, **request)
+        except AutoMLAccessDenied as error:
+            if "AddTags" not in str(error) or "Tags" not in request or operation == "add_tags":
+                raise
+            self.log.warning("This account does not allow tags, going on without them: %s", error)
+            return self.call(operation, **{key: value for key, value in request.items() if key != "Tags"})
 
-    def _pages(self, operation: str, items: str, **arguments: Any) -> Iterator[dict[str, Any]]:
-        with translated():
-            for page in self.conn.get_paginator(operation).paginate(**arguments):
-                yield from page.get(items, ())
+    def _look(self, operation: str, **names: str) -> dict[str, Any] | None:
+        try:
+            return self.call(operation, **names)
+        except AutoMLError as error:
+            if is_absent(error):
+                return None
+            raise
+
+    def _delete(self, operation: str, **names: str) -> bool:
+        return self._look(operation, **names) is not None
 
     def describe_resource(self, kind: str, name: str) -> dict[str, Any] | None:
         """Describe a resource of one of the :data:`RESOURCES`; ``None`` if there is none of this name."""
@@ -167,7 +111,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def list_models(self, name_contains: str) -> list[dict[str, Any]]:
         """ListModels whose names contain a text."""
-        return list(self._pages("list_models", "Models", NameContains=name_contains))
+        return list(self.pages("list_models", "Models", NameContains=name_contains))
 
     def delete_model(self, name: str) -> bool:
         """DeleteModel; return whether there was one."""
@@ -188,7 +132,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def list_endpoint_configs(self, **filters: Any) -> Iterator[dict[str, Any]]:
         """ListEndpointConfigs, newest first."""
-        return self._pages(
+        return self.pages(
             "list_endpoint_configs", "EndpointConfigs", SortBy="CreationTime", SortOrder="Descending", **filters
         )
 
@@ -323,7 +267,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
         """ListModelPackages of a group, or of all (``ModelPackageType="Both"``), newest first."""
         if group:
             filters["ModelPackageGroupName"] = group
-        return self._pages(
+        return self.pages(
             "list_model_packages",
             "ModelPackageSummaryList",
             SortBy="CreationTime",

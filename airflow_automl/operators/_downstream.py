@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import ast
-import json
-import time
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl import settings
+from airflow_automl.contract.files import json_or_literal
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
     AutoMLDeploymentFailed,
     AutoMLError,
     AutoMLJobNotFound,
-    AutoMLTransientError,
     AutoMLValidationError,
     InvalidTriggerEvent,
     NoBestCandidate,
+    restored,
 )
 from airflow_automl.naming import TaskGeneration
-from airflow_automl.operators._base import AutoMLBaseOperator
+from airflow_automl.operators._base import UNSET, AutoMLBaseOperator, WaitingArguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -33,16 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["UNSET", "CandidateOperator", "DownstreamOperator", "WaitingOperator", "document", "run_identity"]
 
 
-class _Unset:
-    """Tells an argument that was left away from one whose XCom turned out to be ``None``."""
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-
-UNSET: Any = _Unset()
-
-
 def document(value: Any, name: str) -> Any:
     """Return a parameter that is a document as one, also where a template rendered it to text.
 
@@ -50,15 +36,12 @@ def document(value: Any, name: str) -> Any:
     """
     if not isinstance(value, str):
         return value
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            return parse(value)
-        except (ValueError, SyntaxError):
-            continue
-    raise AutoMLValidationError(
-        name,
-        [f"{name}: is text that is no document: {value[:80]!r}; pass the XCom itself, such as train.{name}"],
-    )
+    try:
+        return json_or_literal(value)
+    except ValueError as error:
+        raise AutoMLValidationError(
+            name, [f"{value[:80]!r} is not valid for {name}: {error}. Pass the XCom itself, such as train.{name}"]
+        ) from None
 
 
 def run_identity(context: Context) -> dict[str, Any]:
@@ -176,94 +159,64 @@ class CandidateOperator(DownstreamOperator):
         return dict(documents.job(answer, arn=arn, tags=self.hook.read_tags(arn) or {}))
 
 
-class WaitingOperator(DownstreamOperator):
+class WaitingOperator(DownstreamOperator, WaitingArguments):
     """An operator that waits for an endpoint or a transform job, in its slot or deferred.
 
-    :param wait_for_completion: wait at all.
-    :param deferrable: wait in the triggerer, without a worker slot; default ``[operators] default_deferrable``.
-    :param poll_interval: seconds between two looks; default ``[automl] poll_interval`` (30).
-    :param timeout: how long to wait at most, 3 hours by default; what was begun goes on at AWS. ``None`` waits on.
-        ``execution_timeout`` ends the wait too, and counts from the start of the task.
+    Its ``timeout`` is 3 hours by default; what was begun goes on at AWS.
     """
 
-    def __init__(
-        self,
-        *,
-        wait_for_completion: bool = True,
-        deferrable: bool | None = None,
-        poll_interval: float | None = None,
-        timeout: timedelta | None = timedelta(hours=3),
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = settings.default_deferrable() if deferrable is None else deferrable
-        self.poll_interval = poll_interval
-        self.timeout = timeout
-
-    @property
-    def _interval(self) -> float:
-        return self.poll_interval or settings.poll_interval()
+    default_timeout = 3 * 3600.0
 
     def wait_for(self, context: Context, kind: str, name: str, state: dict[str, Any]) -> Any:
-        """Wait until the resource has come to rest, then go on with ``execute_complete``.
+        """Wait until the resource has settled, then continue with ``execute_complete``.
 
         :param state: JSON-serializable notes for ``execute_complete``; ``deadline`` is kept across several waits.
         """
         from airflow_automl.triggers.resource import SageMakerResourceTrigger
 
         if "deadline" not in state:
-            state["deadline"] = self._deadline(context)
+            state["deadline"] = self.deadline(self.task_deadline(context))
         if self.deferrable:
             self.defer(
                 trigger=SageMakerResourceTrigger(
                     kind,
                     name,
                     state=state,
-                    poll_interval=self._interval,
+                    poll_interval=self.interval,
                     deadline=state["deadline"],
-                    **self.aws_settings,
+                    **self.trigger_settings,
                 ),
                 method_name="execute_complete",
             )
         return self.execute_complete(context, self._poll(kind, name, state))
 
-    def _deadline(self, context: Context) -> float | None:
-        limits = []
-        if self.timeout is not None:
-            limits.append(time.time() + self.timeout.total_seconds())
-        if self.execution_timeout is not None:
-            # Airflow itself minds it only in the worker, and begins anew after every deferral.
-            limits.append((context["ti"].start_date + self.execution_timeout).timestamp())
-        return min(limits, default=None)
-
     def _poll(self, kind: str, name: str, state: dict[str, Any]) -> dict[str, Any]:
-        from airflow_automl.hooks.sagemaker_deployment import RESOURCES
-        from airflow_automl.triggers import settling
+        from airflow_automl.triggers import start_delay
+        from airflow_automl.waiting import StatusLog, Target, WorkerCalls, in_worker, wait_until_ended
 
-        resource = RESOURCES[kind]
-        event = {"status": "settled", "kind": kind, "name": name, "resource_status": None, "state": state}
-        # Reads lag behind writes: what was begun just now may still look as if it were at rest.
-        time.sleep(min(self._interval, settling.SHORTEST))
-        while True:
-            try:
-                answer = self.hook.describe_resource(kind, name)
-            except AutoMLTransientError as error:
-                # Only time limits end a wait: what was begun goes on whether or not it can be looked at.
-                self.log.warning("%s %s can't be described just now: %s", kind, name, error)
-            except AutoMLError as error:
-                return {**event, "status": "error", "message": str(error)}
-            else:
-                status = answer.get(resource.status_key) if answer else None
-                if status != event["resource_status"]:
-                    self.log.info("%s %s: %s", kind, name, status)
-                    event["resource_status"] = status
-                if answer is None or status in resource.settled:
-                    return event
-            if state["deadline"] is not None and time.time() + self._interval > state["deadline"]:
-                message = f"{kind} {name} was still {event['resource_status']} at the deadline"
-                return {**event, "status": "timeout", "message": message}
-            time.sleep(self._interval)
+        target = Target(kind, name)
+        seen = StatusLog(self.log, target)
+        event = {"kind": kind, "name": name, "state": state}
+        try:
+            in_worker(
+                wait_until_ended(
+                    WorkerCalls(self.hook),
+                    target,
+                    interval=self.interval,
+                    deadline=state["deadline"],
+                    log=self.log,
+                    # Reads lag behind writes: what was begun just now may still look as if it had settled.
+                    delay=min(self.interval, start_delay.SHORTEST),
+                    notice=seen,
+                )
+            )
+        except TimeoutError:
+            message = f"{target} was still {seen.status} at the deadline"
+            return {**event, "status": "timeout", "resource_status": seen.status, "message": message}
+        except AutoMLError as error:
+            kept = {"message": str(error), "error": type(error).__name__}
+            return {**event, "status": "error", "resource_status": seen.status, **kept}
+        return {**event, "status": "settled", "resource_status": seen.status}
 
     def show_logs(self, kind: str, name: str) -> None:
         """Log the end of what a transform job or an endpoint logged."""
@@ -272,21 +225,22 @@ class WaitingOperator(DownstreamOperator):
         show(self.log, lambda: resource_log_tail(self.hook, kind, name))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """Go on after the wait; called by Airflow with the trigger's event."""
+        """Continue after the wait; called by Airflow with the trigger's event."""
         raise NotImplementedError
 
     def settled(self, event: dict[str, Any] | None) -> dict[str, Any]:
-        """Return the notes of a wait that ended because the resource has come to rest.
+        """Return the notes of a wait that ended because the resource has settled.
 
         :raises InvalidTriggerEvent: an event that is none of ours.
-        :raises AutoMLAccessDenied: AWS refused to describe the resource.
-        :raises AutoMLDeploymentFailed: the resource was not at rest in time.
+        :raises AutoMLDeploymentFailed: the resource had not settled in time.
+        :raises AutoMLError: AWS refused to describe the resource; the error has the type of the refusal.
         """
         if not isinstance(event, dict) or event.get("status") not in {"settled", "timeout", "error"}:
             raise InvalidTriggerEvent(f"expected an event with status settled, timeout or error, received {event!r}")
         if event["status"] != "settled":
-            kind = AutoMLAccessDenied if event["status"] == "error" else AutoMLDeploymentFailed
-            raise kind(
-                f"waiting for {event['kind']} {event['name']} ended with {event['status']}: {event.get('message')}"
+            kind = AutoMLDeploymentFailed if event["status"] == "timeout" else AutoMLAccessDenied
+            raise restored(
+                event.get("error") or kind.__name__,
+                f"waiting for {event['kind']} {event['name']} ended with {event['status']}: {event.get('message')}",
             )
         return dict(event.get("state") or {})

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import gzip
 import io
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow_automl.contract.files import json_or_literal
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.scoring import NUMBER_METRICS, class_metrics, label_of, number_metrics
 
@@ -185,11 +185,7 @@ def _number(text: str) -> float:
 
 
 def _list(endpoint: str, text: str) -> list[Any]:
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            value = parse(text)
-        except (ValueError, SyntaxError):
-            continue
-        if isinstance(value, list):
+    with suppress(ValueError):
+        if isinstance(value := json_or_literal(text), list):
             return value
     raise _wrong(f"endpoint {endpoint} answered {text[:60]!r} where a list was expected")

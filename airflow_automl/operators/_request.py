@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from datetime import timedelta
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_automl import contract
 from airflow_automl.contract import documents
-from airflow_automl.contract.files import parse_json, parse_yaml
+from airflow_automl.contract.files import json_or_literal, parse_json, parse_yaml
 from airflow_automl.exceptions import AutoMLValidationError
 
 if TYPE_CHECKING:
@@ -36,12 +35,10 @@ def read_config(text: str, folders: Iterable[str | Path]) -> Any:
     :raises AutoMLValidationError: there is no such file, or it can't be parsed.
     """
     if text.lstrip().startswith("{"):
-        for parse in (parse_json, ast.literal_eval):
-            try:
-                return parse(text.strip())
-            except (ValueError, SyntaxError):
-                continue
-        raise _problem(f"is text that is neither JSON nor a Python literal: {text[:80]!r}")
+        try:
+            return json_or_literal(text)
+        except ValueError as error:
+            raise _problem(f"is not valid: {error}: {text[:80]!r}") from None
     if not text.endswith((".json", ".yaml", ".yml")):
         raise _problem(f"is a string that names no .json, .yaml or .yml file: {text[:200]!r}")
     candidates = [Path(folder, text) for folder in folders]

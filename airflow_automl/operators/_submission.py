@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.contract import JobStatus, is_terminal
+from airflow_automl.contract import JobStatus
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
     AutoMLError,
     AutoMLJobNotFound,
     AutoMLNameTaken,
     AutoMLQuotaExceeded,
+    AutoMLTerminalError,
     AutoMLThrottled,
     AutoMLTransientError,
 )
@@ -30,23 +31,21 @@ if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
     from airflow_automl.operators._request import Api
 
-__all__ = ["CreateRefused", "Submission", "describe_new_job", "stop_older_jobs", "stop_unless_adopted", "submit"]
+__all__ = ["CreateRefused", "Submission", "describe_new_job", "stop_older_jobs", "submit"]
 
 _MAX_TAGS = 50
 _READS = 6
 #: How many of a task's older jobs are looked at, newest first.
 _OLDER_JOBS = 20
-#: A task that is told to end has a few seconds left.
-_LATE_READS = 2
 
 
 class CreateRefused(Exception):
-    """The create call itself was refused for now, so that there is no job; later calls' errors say nothing of that.
+    """The create call itself was refused, so that there is no job; later calls' errors say nothing of that.
 
-    :param error: ``AutoMLQuotaExceeded`` or ``AutoMLThrottled``.
+    :param error: why.
     """
 
-    def __init__(self, error: AutoMLQuotaExceeded | AutoMLThrottled) -> None:
+    def __init__(self, error: AutoMLError) -> None:
         super().__init__(error)
         self.error = error
 
@@ -75,6 +74,7 @@ def submit(
     given_name: bool,
     try_number: int,
     will_create: Callable[[str], None],
+    created: Callable[[str], None],
     log: Logger,
 ) -> Submission:
     """Create the task's job, or adopt the one that an earlier try created.
@@ -87,9 +87,10 @@ def submit(
 
     :param request: the checked request; with a derived name, its ``AutoMLJobName`` is set here.
     :param given_name: the name was given by the user.
-    :param will_create: called with each name that is ours to create, before the call.
+    :param will_create: called with each derived name, before the call.
+    :param created: called with the name of a job that was created.
     :raises AutoMLNameTaken: the given name belongs to another job, or to one of ours that ended badly.
-    :raises CreateRefused: the account is full, or calls too often.
+    :raises CreateRefused: there is no job, because the account is full or AWS refuses it.
     """
     wanted = request_digest(request)
     for attempt in count(1):
@@ -99,8 +100,6 @@ def submit(
         try:
             ours = generation.tags(wanted, try_number)
             tags = _create(hook, api, {**request, "AutoMLJobName": name}, ours, log)
-        except (AutoMLQuotaExceeded, AutoMLThrottled) as error:
-            raise CreateRefused(error) from error
         except AutoMLNameTaken:
             describe = describe_new_job(hook, name, api)
             tags = _tags_of(hook, describe["AutoMLJobArn"], needed=given_name, log=log)
@@ -125,6 +124,9 @@ def submit(
                 ) from None
             log.info("AutoML job %s of an earlier try is %s: submitting another", name, status)
             continue
+        except (AutoMLQuotaExceeded, AutoMLThrottled, AutoMLTerminalError) as error:
+            raise CreateRefused(error) from error
+        created(name)
         log.info("Submitted AutoML job %s", name)
         return Submission(name, describe_new_job(hook, name, api), tags, adopted=False)
     raise AssertionError("unreachable")
@@ -233,31 +235,3 @@ def _create(
         hook.create_job(api, request)
         return users
     return tags
-
-
-def _describe_what_may_be_new(hook: SageMakerAutoMLHook, name: str) -> dict[str, Any]:
-    """Describe a job whose create call may have been cut off: it may be there a moment later."""
-    for _ in range(_LATE_READS):
-        try:
-            return hook.describe_job(name)
-        except AutoMLJobNotFound:
-            time.sleep(1.0)
-    return hook.describe_job(name)
-
-
-def stop_unless_adopted(hook: SageMakerAutoMLHook, name: str, try_number: int, log: Logger) -> None:
-    """Stop a job, unless it has ended or belongs to a newer try by now; one that was never created is no error.
-
-    Operations: DescribeAutoMLJobV2, ListTags, StopAutoMLJob.
-    """
-    try:
-        describe = _describe_what_may_be_new(hook, name)
-        if is_terminal(describe.get("AutoMLJobStatus")):
-            return
-        if adopted_since(hook.job_tags(describe["AutoMLJobArn"]), try_number):
-            log.info("AutoML job %s is a newer try's: it is not stopped", name)
-            return
-        log.info("Stopping AutoML job %s", name)
-        hook.stop_job(name)
-    except AutoMLJobNotFound:
-        log.info("There is no AutoML job %s to stop", name)

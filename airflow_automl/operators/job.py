@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_automl import settings
 from airflow_automl.contract import JobStatus, documents, is_terminal
-from airflow_automl.ends import Acceptance, TransitionLog
+from airflow_automl.ends import Acceptance
 from airflow_automl.exceptions import (
-    AutoMLAccessDenied,
     AutoMLError,
-    AutoMLJobNotFound,
-    AutoMLJobTimeout,
+    AutoMLNameTaken,
     AutoMLQuotaExceeded,
-    AutoMLThrottled,
     AutoMLTransientError,
-    AutoMLValidationError,
+    explained,
+    restored,
 )
 from airflow_automl.naming import TaskGeneration
-from airflow_automl.operators._base import AutoMLBaseOperator, told_to_end
+from airflow_automl.operators._base import WaitingArguments, seconds, told_to_end
 from airflow_automl.operators._job_task import JobTask
 
 if TYPE_CHECKING:
@@ -35,11 +33,13 @@ if TYPE_CHECKING:
 
 __all__ = ["SageMakerAutoMLJobOperator", "SageMakerAutoMLJobV1Operator", "SageMakerAutoMLJobV2Operator"]
 
-#: How often to try to stop a job whose time is over, with growing pauses.
-_STOPS = 6
+#: How long to try to stop a job at a bad end of its wait, in seconds; and in ``on_kill``, after which Airflow kills the
+#: process soon.
+_STOP, _ON_KILL = 60.0, 3.0
+_RUNS_ON = "it runs on, because stop_on_kill is False"
 
 
-class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
+class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
     """Submit an Amazon SageMaker AutoML job of either API version, and wait until it has ended.
 
     One run of this task makes one job: a retry after a crash goes on with the job that is there, a retry after a job
@@ -60,14 +60,16 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
     :param wait_for_completion: wait until the job has ended. Without it, the task ends at submission, and returns a
         best candidate only if it found a job that had completed. It wins over ``deferrable``.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between two looks at the job. Default: ``[automl] poll_interval`` (30).
-    :param max_wait: how long to wait for the job at most, from its submission on; then the job is stopped and the
-        task fails with :class:`~airflow_automl.exceptions.AutoMLJobTimeout`. ``execution_timeout`` has the same
-        effect, and counts from the start of the task. By default, there is no limit: set the job's own.
-    :param wait_for_slot: where the account runs as many AutoML jobs as it may (``ResourceLimitExceeded``), wait up to
-        so long, deferred, until one has ended. By default the task fails with
+    :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
+    :param timeout: a timedelta, or seconds: how long to wait for the job at most, from its submission on; then the job
+        is stopped and the task fails with :class:`~airflow_automl.exceptions.AutoMLJobTimeout`. ``execution_timeout``
+        has the same effect, and counts from the start of the task. By default, there is no limit: set the job's own.
+    :param max_wait: deprecated; the name that ``timeout`` had before.
+    :param wait_for_slot: if the account runs as many AutoML jobs as it may (``ResourceLimitExceeded``), wait up to so
+        long (a timedelta, or seconds), deferred, until one has ended. By default the task fails with
         :class:`~airflow_automl.exceptions.AutoMLQuotaExceeded`.
-    :param stop_on_kill: stop the job when the task is killed, marked failed or success, cleared, or times out.
+    :param stop_on_kill: stop the job when the task is killed, marked failed or success, cleared, or times out, and when
+        the wait ends with an error.
     :param accept_stopped: take a job that was stopped for a success.
     :param accept_no_candidate: take a job for a success that completed without a best candidate, although it was to
         train. A job that only generates candidate definitions always is one.
@@ -87,7 +89,7 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
     :raises AutoMLQuotaExceeded: the account's quota is used up (R2).
     """
 
-    template_fields: Sequence[str] = (*AutoMLBaseOperator.template_fields, "config")
+    template_fields: Sequence[str] = (*WaitingArguments.template_fields, "config")
     template_fields_renderers: ClassVar[dict[str, str]] = {"config": "json"}
 
     #: The API version that a subclass says outright.
@@ -97,11 +99,7 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
         self,
         *,
         config: Mapping[str, Any] | str,
-        wait_for_completion: bool = True,
-        deferrable: bool | None = None,
-        poll_interval: float | None = None,
-        max_wait: timedelta | None = None,
-        wait_for_slot: timedelta | None = None,
+        wait_for_slot: timedelta | float | None = None,
         stop_on_kill: bool = True,
         accept_stopped: bool = False,
         accept_no_candidate: bool = False,
@@ -110,11 +108,7 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.config = config
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = settings.default_deferrable() if deferrable is None else deferrable
-        self.poll_interval = poll_interval
-        self.max_wait = max_wait
-        self.wait_for_slot = wait_for_slot
+        self.wait_for_slot = seconds(wait_for_slot, "wait_for_slot", type(self).__name__)
         self.stop_on_kill = stop_on_kill
         self.accept_stopped = accept_stopped
         self.accept_no_candidate = accept_no_candidate
@@ -127,8 +121,8 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
         """Submit the job, or find the one of an earlier try, and wait for it."""
         limits = {
             "since": time.time(),
-            "slot_deadline": _from_now(self.wait_for_slot),
-            "task_deadline": _from_now(self.execution_timeout),
+            "slot_deadline": None if self.wait_for_slot is None else time.time() + self.wait_for_slot,
+            "task_deadline": self.task_deadline(context),
         }
         return self._run(context, limits, first=True)
 
@@ -138,7 +132,6 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
         self._try_number = context["ti"].try_number
         generation = TaskGeneration.of(context)
         given_name, api, request = self._request(context)
-        self._check_settings()
         if first:
             stop_older_jobs(
                 self.hook,
@@ -148,20 +141,21 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
                 try_number=self._try_number,
                 log=self.log,
             )
-        try:
-            submission = self._submit(context, api, request, generation, given_name)
-        except CreateRefused as refused:
-            self._running, error = None, refused.error
-            if limits["slot_deadline"] is None:
-                if isinstance(error, AutoMLThrottled):
+        with self._stopping(context):
+            try:
+                submission = self._submit(context, api, request, generation, given_name)
+            except CreateRefused as refused:
+                self._running, error = None, refused.error
+                if isinstance(error, AutoMLQuotaExceeded) and limits["slot_deadline"] is None:
+                    raise AutoMLQuotaExceeded(
+                        f"{error} (the account runs as many AutoML jobs as its quota allows; set "
+                        "wait_for_slot=timedelta(...) to wait for one to end without holding a worker slot, or raise "
+                        "the quota)"
+                    ) from error
+                if not isinstance(error, AutoMLTransientError) or limits["slot_deadline"] is None:
                     raise error from None
-                raise AutoMLQuotaExceeded(
-                    f"{error} (the account runs as many AutoML jobs as its quota allows; set "
-                    "wait_for_slot=timedelta(...) to wait for one to end without holding a worker slot, or raise the "
-                    "quota)"
-                ) from error
-            self._defer_for_slot(limits, error)
-        return self._follow(context, api, submission, limits["task_deadline"])
+                self._defer_for_slot(limits, error)
+            return self._follow(context, api, submission, limits["task_deadline"])
 
     def _request(self, context: Context) -> tuple[bool, Api, dict[str, Any]]:
         from airflow_automl.operators._request import api_of, complete, read_config
@@ -184,21 +178,15 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
         search = self.dag.template_searchpath or []
         return [*([search] if isinstance(search, str) else search), self.dag.folder, Path.cwd()]
 
-    def _check_settings(self) -> None:
-        """What goes to the trigger must be plain JSON: find out before there is a job, not after."""
-        try:
-            json.dumps(self.aws_settings)
-        except TypeError as error:
-            raise AutoMLValidationError(
-                "the operator's AWS settings", [f"botocore_config: must be plain JSON values ({error})"]
-            ) from error
-
     def _submit(
         self, context: Context, api: Api, request: dict[str, Any], generation: TaskGeneration, given_name: bool
     ) -> Submission:
         from airflow_automl.operators._submission import submit
 
-        def remember(name: str) -> None:
+        def created(name: str) -> None:
+            self._running = name
+
+        def will_create(name: str) -> None:
             self._running = name
             if self._gives_up:
                 raise told_to_end(f"AutoML job {name}")
@@ -210,14 +198,13 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
             generation,
             given_name=given_name,
             try_number=context["ti"].try_number,
-            will_create=remember,
+            will_create=will_create,
+            created=created,
             log=self.log,
         )
-        if given_name:
-            remember(submission.name)
+        self._running = submission.name
         if self._gives_up:
             # The signal came while the create call was on its way, when there was nothing to stop yet.
-            self._running = submission.name
             self.on_kill()
             raise told_to_end(f"AutoML job {submission.name}")
         return submission
@@ -232,7 +219,7 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
 
         self.log.info("Waiting for one of the account's AutoML jobs to end: %s", error)
         self.defer(
-            trigger=SageMakerAutoMLSlotTrigger(limits=limits, **self.aws_settings),
+            trigger=SageMakerAutoMLSlotTrigger(limits=limits, **self.trigger_settings),
             method_name="execute_with_slot",
         )
 
@@ -242,7 +229,7 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
 
         slot = validate_slot_event(event)
         if not slot.free:
-            raise AutoMLQuotaExceeded(f"no slot for an AutoML job came free within {self.wait_for_slot}")
+            raise AutoMLQuotaExceeded(f"no slot for an AutoML job came free within {self.wait_for_slot:g} s")
         return self._run(context, slot.limits, first=False)
 
     def _follow(
@@ -255,8 +242,7 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
         if not self.wait_for_completion:
             self._running = None
             return documents.best_candidate(describe)
-        limits = [task_deadline, _from_now(self.max_wait)]
-        deadline = min((limit for limit in limits if limit is not None), default=None)
+        deadline = self.deadline(task_deadline)
         if self.deferrable:
             from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 
@@ -264,69 +250,57 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
                 trigger=SageMakerAutoMLJobTrigger(
                     job_name=submission.name,
                     api_version=api,
-                    poll_interval=self.poll_interval or settings.poll_interval(),
+                    poll_interval=self.interval,
                     deadline=deadline,
                     stop_on_kill=self.stop_on_kill,
                     timeline=list(self.timeline),
-                    **self.aws_settings,
+                    **self.trigger_settings,
                 ),
                 method_name="execute_complete",
             )
-        return self._end(context, self._poll(submission, api, deadline), submission.tags)
+        return self._end(context, self.poll_job(submission.name, deadline, api, describe), submission.tags)
 
-    def _poll(self, submission: Submission, api: Api, deadline: float | None) -> dict[str, Any]:
-        interval = self.poll_interval or settings.poll_interval()
-        notice = TransitionLog(self.log, self.timeline)
-        describe = submission.describe
-        while True:
-            notice(describe)
-            self.timeline = notice.timeline
-            if is_terminal(describe.get("AutoMLJobStatus")):
-                return describe
-            if deadline is not None and time.time() >= deadline:
-                raise AutoMLJobTimeout(self._stop_overdue(submission.name))
-            time.sleep(interval if deadline is None else max(0.0, min(interval, deadline - time.time())))
-            try:
-                describe = self.hook.describe_job(submission.name, api)
-            except AutoMLTransientError as error:
-                # Only time limits end a wait: the job goes on whether or not it can be looked at.
-                self.log.warning("AutoML job %s can't be described just now: %s", submission.name, error)
+    @contextmanager
+    def _stopping(self, context: Context) -> Iterator[None]:
+        """Stop the job if the task fails although the job has not ended, and name it in the error."""
+        try:
+            yield
+        except Exception as error:
+            name, ti = self._running, context["ti"]
+            adopted_later = isinstance(error, AutoMLTransientError) and ti.try_number <= ti.max_tries
+            if name is None or self._killed or adopted_later or isinstance(error, AutoMLNameTaken):
+                raise
+            self._running = None
+            said = self._stop_or_say(name) if self.stop_on_kill else _RUNS_ON
+            raise explained(error, f"AutoML job {name}", self._with_link(said)) from error
 
-    def _stop_overdue(self, name: str) -> str:
-        """Stop a job whose time is over, trying for a minute if need be; return what to say of it."""
-        message = f"AutoML job {name} had not ended within max_wait or execution_timeout; "
-        if not self.stop_on_kill:
-            return message + "it runs on, because stop_on_kill is False"
-        for attempt in range(_STOPS):
-            if attempt:
-                time.sleep(2**attempt)
-            try:
-                self.hook.stop_job(name)
-            except AutoMLTransientError as error:
-                self.log.warning("AutoML job %s can't be stopped just now: %s", name, error)
-            except AutoMLError as error:
-                return f"{message}it runs on, because it could not be stopped: {error}"
-            else:
-                self._running = None
-                return message + "it was stopped"
-        return message + "it runs on, because it could not be stopped"
+    def _stop_or_say(self, name: str) -> str:
+        from airflow_automl.waiting import AUTOML_JOB, Target, WorkerCalls, in_worker, stop
+
+        result = in_worker(stop(WorkerCalls(self.hook), Target(AUTOML_JOB, name), self._try_number, seconds=_STOP))
+        return result.said
+
+    def _with_link(self, said: str) -> str:
+        return f"{said} (SageMaker console: {self.console_url})" if self.console_url else said
 
     def execute_complete(self, context: Context, event: Any = None) -> BestCandidate | None:
         """Conclude after the deferred wait; called by Airflow with the trigger's event."""
-        from airflow_automl.triggers.events import EventStatus, validate_event
+        from airflow_automl.triggers.payload import EventStatus, validate_event
 
+        self._try_number = context["ti"].try_number
         ended = validate_event(event)
         self.timeline = ended.timeline
-        if ended.job is not None and not is_terminal(ended.job.get("AutoMLJobStatus")):
+        if ended.failure is None:
+            return self._end(context, ended.job or {}, None)
+        if ended.job is not None:
             self.show_job(context, ended.job, self._tags(ended.job))
-        match ended.status:
-            case EventStatus.TIMEOUT:
-                raise AutoMLJobTimeout(f"{ended.message} (max_wait or execution_timeout)")
-            case EventStatus.NOT_FOUND:
-                raise AutoMLJobNotFound(ended.message)
-            case EventStatus.ACCESS_DENIED:
-                raise AutoMLAccessDenied(ended.message)
-        return self._end(context, ended.job or {}, None)
+        said = ended.message
+        if not self.stop_on_kill:
+            said += f"; {_RUNS_ON}"
+        elif ended.runs_on and ended.status is not EventStatus.NOT_FOUND:
+            # The triggerer may lack the connection or the rights that this worker has.
+            said += f"; in the worker: {self._stop_or_say(ended.job_name)}"
+        raise restored(type(ended.failure).__name__, self._with_link(said))
 
     def _end(
         self, context: Context, describe: Mapping[str, Any], tags: Mapping[str, str] | None
@@ -344,16 +318,12 @@ class SageMakerAutoMLJobOperator(JobTask, AutoMLBaseOperator):
         name, self._running = self._running, None
         if name is None or not self.stop_on_kill:
             return
-        from airflow_automl.operators._submission import stop_unless_adopted
+        from airflow_automl.waiting import AUTOML_JOB, Target, WorkerCalls, in_worker, stop
 
-        try:
-            stop_unless_adopted(self.hook, name, self._try_number, self.log)
-        except AutoMLError as error:
-            self.log.warning("AutoML job %s could not be stopped: %s", name, error)
-
-
-def _from_now(span: timedelta | None) -> float | None:
-    return None if span is None else time.time() + span.total_seconds()
+        target = Target(AUTOML_JOB, name)
+        result = in_worker(stop(WorkerCalls(self.hook), target, self._try_number, seconds=_ON_KILL, late=True))
+        self.link_job(result.answer or {})
+        (self.log.error if result.runs_on else self.log.info)("%s: %s", target, self._with_link(result.said))
 
 
 class SageMakerAutoMLJobV1Operator(SageMakerAutoMLJobOperator):

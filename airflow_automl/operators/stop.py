@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl import settings, xcom
+from airflow_automl import xcom
 from airflow_automl.contract import documents, is_terminal
-from airflow_automl.ends import TransitionLog
-from airflow_automl.exceptions import (
-    AutoMLAccessDenied,
-    AutoMLJobNotFound,
-    AutoMLJobTimeout,
-    AutoMLTransientError,
-    AutoMLValidationError,
-)
-from airflow_automl.operators._base import AutoMLBaseOperator
+from airflow_automl.exceptions import AutoMLTerminalError, AutoMLValidationError, explained
+from airflow_automl.operators._base import WaitingArguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -25,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["SageMakerAutoMLStopOperator"]
 
 
-class SageMakerAutoMLStopOperator(AutoMLBaseOperator):
+class SageMakerAutoMLStopOperator(WaitingArguments):
     """Stop an AutoML job, and wait until it has stopped.
 
     A job that has already ended stays as it is, and is a success: the task may run as a teardown. With ``job``, a
@@ -39,8 +30,10 @@ class SageMakerAutoMLStopOperator(AutoMLBaseOperator):
     :param job: the job's document, such as ``train.job``, instead of ``job_name``. Templated.
     :param wait_for_completion: wait until the job has ended; until then, it holds a slot of the account's quota.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between two looks at the job. Default: ``[automl] poll_interval`` (30).
-    :param max_wait: how long to wait at most. By default, there is no limit but ``execution_timeout``.
+    :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
+    :param timeout: a timedelta, or seconds: how long to wait at most. By default, there is no limit but
+        ``execution_timeout``.
+    :param max_wait: deprecated; the name that ``timeout`` had before.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -50,17 +43,13 @@ class SageMakerAutoMLStopOperator(AutoMLBaseOperator):
     :raises AutoMLJobTimeout: the job had not ended in time.
     """
 
-    template_fields: Sequence[str] = (*AutoMLBaseOperator.template_fields, "job_name", "job")
+    template_fields: Sequence[str] = (*WaitingArguments.template_fields, "job_name", "job")
 
     def __init__(
         self,
         *,
         job_name: str | None = None,
         job: Any = None,
-        wait_for_completion: bool = True,
-        deferrable: bool | None = None,
-        poll_interval: float | None = None,
-        max_wait: timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -70,10 +59,6 @@ class SageMakerAutoMLStopOperator(AutoMLBaseOperator):
             )
         self.job_name = job_name
         self.job = job
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = settings.default_deferrable() if deferrable is None else deferrable
-        self.poll_interval = poll_interval
-        self.max_wait = max_wait
 
     def execute(self, context: Context) -> None:
         """Stop the job."""
@@ -86,51 +71,41 @@ class SageMakerAutoMLStopOperator(AutoMLBaseOperator):
             self.log.info("Stopping AutoML job %s", name)
             self.hook.stop_job(name)
             if self.wait_for_completion:
-                describe = self._wait(name)
+                describe = self._wait(context, name)
         self._end(context, describe)
 
     def _name(self) -> str | None:
         return self.job_name or xcom.job_name(self.job)
 
-    def _wait(self, name: str) -> dict[str, Any]:
-        limits = [span for span in (self.max_wait, self.execution_timeout) if span is not None]
-        deadline = time.time() + min(limits).total_seconds() if limits else None
-        interval = self.poll_interval or settings.poll_interval()
+    def _wait(self, context: Context, name: str) -> dict[str, Any]:
+        deadline = self.deadline(self.task_deadline(context))
         if self.deferrable:
             from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 
             self.defer(
                 trigger=SageMakerAutoMLJobTrigger(
-                    job_name=name, poll_interval=interval, deadline=deadline, stop_on_kill=False, **self.aws_settings
+                    job_name=name,
+                    poll_interval=self.interval,
+                    deadline=deadline,
+                    stop_on_kill=False,
+                    **self.trigger_settings,
                 ),
                 method_name="execute_complete",
             )
-        notice = TransitionLog(self.log)
-        while True:
-            try:
-                describe = self.hook.describe_job(name)
-            except AutoMLTransientError as error:
-                self.log.warning("AutoML job %s can't be described just now: %s", name, error)
-            else:
-                notice(describe)
-                if is_terminal(describe.get("AutoMLJobStatus")):
-                    return describe
-            if deadline is not None and time.time() >= deadline:
-                raise AutoMLJobTimeout(f"AutoML job {name} was told to stop, and had not ended in time")
-            time.sleep(interval if deadline is None else max(0.0, min(interval, deadline - time.time())))
+        try:
+            return self.poll_job(name, deadline)
+        except AutoMLTerminalError as error:
+            raise explained(error, f"AutoML job {name} was told to stop", "the wait for its end failed") from error
 
     def execute_complete(self, context: Context, event: Any = None) -> None:
         """Conclude after the deferred wait; called by Airflow with the trigger's event."""
-        from airflow_automl.triggers.events import EventStatus, validate_event
+        from airflow_automl.triggers.payload import validate_event
 
         ended = validate_event(event)
-        match ended.status:
-            case EventStatus.TIMEOUT:
-                raise AutoMLJobTimeout(f"AutoML job {ended.job_name} was told to stop, and had not ended in time")
-            case EventStatus.NOT_FOUND:
-                raise AutoMLJobNotFound(ended.message)
-            case EventStatus.ACCESS_DENIED:
-                raise AutoMLAccessDenied(ended.message)
+        if ended.failure is not None:
+            raise explained(
+                ended.failure, f"AutoML job {ended.job_name} was told to stop", "the wait for its end failed"
+            )
         self._end(context, ended.job or {})
 
     def _end(self, context: Context, describe: dict[str, Any]) -> None:

@@ -15,8 +15,6 @@ from airflow_automl.compat import AirflowSensorTimeout, AirflowSkipException
 from airflow_automl.contract import is_terminal
 from airflow_automl.ends import Acceptance, TransitionLog
 from airflow_automl.exceptions import (
-    AutoMLAccessDenied,
-    AutoMLJobNotFound,
     AutoMLTerminalError,
     AutoMLTransientError,
     AutoMLValidationError,
@@ -129,7 +127,7 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
         self.start_trigger_args = StartTriggerArgs(
             trigger_cls="airflow_automl.triggers.job.SageMakerAutoMLJobTrigger",
             next_method="execute_complete",
-            trigger_kwargs=self._trigger_arguments(deadline=None),
+            trigger_kwargs={**self._trigger_arguments(deadline=None), **self.aws_settings},
             timeout=timedelta(seconds=self.timeout),
         )
 
@@ -141,7 +139,6 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
             "deadline": deadline,
             "stop_on_kill": False,
             "timeline": list(self.timeline),
-            **self.aws_settings,
         }
 
     def execute(self, context: Context) -> Any:
@@ -157,7 +154,8 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
         limits = [timedelta(seconds=self.timeout), *([self.execution_timeout] if self.execution_timeout else [])]
         deadline = started + min(limits).total_seconds()
         self.defer(
-            trigger=SageMakerAutoMLJobTrigger(**self._trigger_arguments(deadline)), method_name="execute_complete"
+            trigger=SageMakerAutoMLJobTrigger(**self._trigger_arguments(deadline), **self.trigger_settings),
+            method_name="execute_complete",
         )
         raise AssertionError("unreachable")
 
@@ -198,17 +196,14 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> BestCandidate | None:
         """Conclude after the deferred wait; called by Airflow with the trigger's event."""
-        from airflow_automl.triggers.events import EventStatus, validate_event
+        from airflow_automl.triggers.payload import EventStatus, validate_event
 
         ended = validate_event(event)
         self.timeline = ended.timeline
-        match ended.status:
-            case EventStatus.TIMEOUT:
-                raise AirflowSensorTimeout(f"AutoML job {ended.job_name} had not ended within {self.timeout:g} s")
-            case EventStatus.NOT_FOUND:
-                raise self._failure(AutoMLJobNotFound(ended.message))
-            case EventStatus.ACCESS_DENIED:
-                raise self._failure(AutoMLAccessDenied(ended.message))
+        if ended.status is EventStatus.TIMEOUT:
+            raise AirflowSensorTimeout(f"AutoML job {ended.job_name} had not ended within {self.timeout:g} s")
+        if ended.failure is not None:
+            raise self._failure(ended.failure)
         return self._end(context, ended.job or {})
 
     def _end(self, context: Context, describe: Mapping[str, Any]) -> BestCandidate | None:

@@ -24,7 +24,7 @@ from airflow_automl.exceptions import (
 
 if TYPE_CHECKING:
     from airflow_automl.triggers._watcher import AwsSettings, Watcher
-    from airflow_automl.triggers._watcher.ended import Progress, Snapshot
+    from airflow_automl.triggers._watcher.asset_progress import Progress, Snapshot
 
 __all__ = ["SageMakerAutoMLEventTrigger"]
 
@@ -129,7 +129,7 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
 
     async def _tell(self, snapshot: Snapshot) -> AsyncIterator[TriggerEvent]:
         from airflow_automl.triggers._watcher import watcher_for
-        from airflow_automl.triggers._watcher.ended import OVERLAP, ended_at, ended_since
+        from airflow_automl.triggers._watcher.asset_progress import OVERLAP, ended_at, ended_since
 
         watcher = watcher_for(_aws(self.serialize()[1]))
         async with watcher.in_use():
@@ -170,12 +170,14 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
 
     async def _payload(self, watcher: Watcher, job: Mapping[str, Any]) -> dict[str, Any] | None:
         """Describe a job that a list says has ended; ``None`` if its end does not count."""
-        from airflow_automl.triggers._watcher.client import patiently
+        from airflow_automl.waiting import patiently
 
         if job["AutoMLJobStatus"] not in self.statuses:
             return None
         try:
-            answer = await patiently(lambda: watcher.client.describe(job["AutoMLJobName"], None), _DESCRIBE)
+            answer = await patiently(
+                watcher.client, lambda: watcher.client.describe(job["AutoMLJobName"], None), _DESCRIBE
+            )
         except AutoMLJobNotFound:
             return None
         if not is_terminal(answer.get("AutoMLJobStatus")):
@@ -189,7 +191,7 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
         }
 
     async def _load(self, snapshot: Snapshot) -> Progress:
-        from airflow_automl.triggers._watcher.ended import Progress
+        from airflow_automl.triggers._watcher.asset_progress import Progress
 
         found = [document for store in asset_state_stores(self) if (document := await store.aget(self._key))]
         if not found:
@@ -225,7 +227,7 @@ class _Producer(SharedStreamProducer):
         import logging
 
         from airflow_automl.triggers._watcher import watcher_for
-        from airflow_automl.triggers._watcher.ended import EndedJobs
+        from airflow_automl.triggers._watcher.asset_progress import EndedJobs
 
         ended: EndedJobs | None = None
         while True:

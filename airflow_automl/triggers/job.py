@@ -11,33 +11,32 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_automl.compat import stops_when_cancelled
-from airflow_automl.contract import is_terminal
-from airflow_automl.contract.documents import json_safe
 from airflow_automl.ends import TransitionLog
-from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLError, AutoMLJobNotFound
-from airflow_automl.naming import adopted_since
-from airflow_automl.triggers.events import EventStatus, JobEvent, end_event
-from airflow_automl.triggers.killed import is_given_up
-from airflow_automl.triggers.settling import settle
+from airflow_automl.exceptions import AutoMLError, AutoMLJobTimeout
+from airflow_automl.triggers._base import AwsTrigger
+from airflow_automl.triggers.payload import JobEvent, end_event, failure_event
+from airflow_automl.triggers.start_delay import start_delay
+from airflow_automl.waiting import AUTOML_JOB, Target
 
 if TYPE_CHECKING:
     from airflow_automl.contract.documents import Transition
-    from airflow_automl.triggers._watcher import AwsSettings, Client
     from airflow_automl.triggers._watcher.client import ApiVersion
+    from airflow_automl.waiting import StopResult
 
 __all__ = ["SageMakerAutoMLJobTrigger"]
 
-#: How long to go on trying to look at and to stop a job, in seconds; Airflow gives ``on_kill`` 30 in all.
-_LAST_LOOK, _STOP, _ON_KILL = 10.0, 60.0, 25.0
+#: How long to try to describe a job at the end of a wait, in seconds.
+_LAST_LOOK = 10.0
 
 
 @stops_when_cancelled
-class SageMakerAutoMLJobTrigger(BaseTrigger):
-    """Wait until an AutoML job has ended, and say how in one event (:mod:`airflow_automl.triggers.events`).
+class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
+    """Wait until an AutoML job has ended, and say how in one event (:mod:`airflow_automl.triggers.payload`).
 
     All triggers of a triggerer that share connection, region, ``verify`` and botocore config share one client and one
     watcher: a thousand of them make hardly more calls than one. Throttling and lost connections never end the wait;
-    only the job's end, the deadline, a job that is not there or a refusal by policy does.
+    only the job's end, the deadline, a job that does not exist or a terminal error does. Unless the job has ended, it
+    is stopped then.
 
     Operations: DescribeAutoMLJobV2, DescribeAutoMLJob, ListAutoMLJobs (where it is denied, each job is described
     instead); StopAutoMLJob and ListTags where the job is to be stopped.
@@ -55,6 +54,8 @@ class SageMakerAutoMLJobTrigger(BaseTrigger):
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
     :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
+    :param connection_exists: the connection was there when the task began, and is never replaced by boto3's own
+        credentials.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class SageMakerAutoMLJobTrigger(BaseTrigger):
         verify: bool | str | None = None,
         botocore_config: dict[str, Any] | None = None,
         timeline: list[Transition] | None = None,
+        connection_exists: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.job_name = job_name
@@ -81,95 +83,60 @@ class SageMakerAutoMLJobTrigger(BaseTrigger):
         self.verify = verify
         self.botocore_config = botocore_config
         self.timeline = timeline or []
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments that build this trigger anew."""
-        names = (
-            *("job_name", "api_version", "poll_interval", "deadline", "stop_on_kill"),
-            *("aws_conn_id", "region_name", "verify", "botocore_config", "timeline"),
-        )
-        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
+        self.connection_exists = connection_exists
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event."""
-        await settle(self.poll_interval)
+        await start_delay(self.poll_interval)
         yield TriggerEvent((await self._wait()).payload())  # type: ignore[no-untyped-call]
 
     async def _wait(self) -> JobEvent:
         from airflow_automl.triggers._watcher import watcher_for
 
         watcher, notice = watcher_for(self._aws), TransitionLog(self.log, self.timeline)
-        async with watcher.in_use() as client:
+        async with watcher.in_use():
             try:
                 async with asyncio.timeout(None if self.deadline is None else self.deadline - time.time()):
                     ended = await watcher.end_of(self.job_name, self.api_version, self.poll_interval, notice)
                     return end_event(ended, notice.timeline)
             except TimeoutError:
-                return replace(await self._overdue(client), timeline=tuple(notice.timeline))
-            except AutoMLJobNotFound as error:
-                return JobEvent(EventStatus.NOT_FOUND, self.job_name, str(error))
-            except AutoMLAccessDenied as error:
-                return JobEvent(EventStatus.ACCESS_DENIED, self.job_name, str(error))
+                return await self._give_up(AutoMLJobTimeout("the job had not ended at the deadline"), notice)
+            except Exception as error:
+                # Whatever it is: if a trigger fails, Airflow fails its task without a word to it, and the job runs on.
+                if not isinstance(error, AutoMLError):
+                    self.log.exception("The wait for %s failed", self._target)
+                return await self._give_up(error, notice)
 
-    async def _overdue(self, client: Client) -> JobEvent:
-        """Stop the job, unless it has ended just before the deadline: then that is what happened."""
-        from airflow_automl.triggers._watcher.client import patiently
+    async def _give_up(self, error: Exception, notice: TransitionLog) -> JobEvent:
+        """Stop the job, unless it has ended meanwhile: then that is what happened."""
+        result = await self._stop(self._target) if self.stop_on_kill else await self._last_look()
+        if result.answer is not None:
+            result.answer.pop("ResponseMetadata", None)
+        if result.answer is not None:
+            result.answer.pop("ResponseMetadata", None)
+        if result.answer is not None and self._target.has_settled(result.answer):
+            notice(result.answer)
+            return end_event(result.answer, notice.timeline)
+        event = failure_event(self.job_name, error, result.answer, notice.timeline)
+        return replace(event, message=f"{self._target}: {event.message}; {result.said}", runs_on=result.runs_on)
 
-        job: dict[str, Any] | None = None
-        try:
-            job = await patiently(lambda: client.describe(self.job_name, self.api_version), _LAST_LOOK)
-            job.pop("ResponseMetadata", None)
-        except AutoMLError as error:
-            self.log.warning("AutoML job %s can't be described at its deadline: %s", self.job_name, error)
-        if job is not None and is_terminal(job.get("AutoMLJobStatus")):
-            return end_event(job)
-        message = f"AutoML job {self.job_name} had not ended at its deadline"
-        if self.stop_on_kill:
+    async def _last_look(self) -> StopResult:
+        from airflow_automl.triggers._watcher import watcher_for
+        from airflow_automl.waiting import StopResult, describe, patiently
+
+        async with watcher_for(self._aws).in_use() as client:
             try:
-                await patiently(lambda: client.stop(self.job_name), _STOP)
-                message += "; it was told to stop"
+                answer = await patiently(client, lambda: describe(client, self._target), _LAST_LOOK)
             except AutoMLError as error:
-                message += f"; it could not be stopped: {error}"
-                self.log.error("AutoML job %s runs on, because it could not be stopped: %s", self.job_name, error)  # noqa: TRY400
-        return JobEvent(EventStatus.TIMEOUT, self.job_name, message, None if job is None else json_safe(job))
+                self.log.warning("%s can't be described at the end of the wait: %s", self._target, error)
+                answer = None
+        return StopResult("it is not stopped", runs_on=True, answer=answer)
 
     async def on_kill(self) -> None:
-        """Stop the job when a user acted on the task.
-
-        A triggerer that fell silent and lost its triggers to another is told the same as if a user had acted. So the
-        task is asked first: where it is still deferred, another trigger waits on. A job that a newer try of the task
-        has adopted is left to that.
-        """
-        if not self.stop_on_kill:
-            return
-        async with asyncio.timeout(_ON_KILL):
-            if not await is_given_up(self.task_instance, f"AutoML job {self.job_name}", self.log):
-                return
-            from airflow_automl.triggers._watcher import watcher_for
-
-            async with watcher_for(self._aws).in_use() as client:
-                await self._stop(client)
-
-    async def _stop(self, client: Client) -> None:
-        from airflow_automl.triggers._watcher.client import patiently
-
-        try:
-            job = await patiently(lambda: client.describe(self.job_name, self.api_version), _ON_KILL)
-            if is_terminal(job.get("AutoMLJobStatus")):
-                return
-            tags = await patiently(lambda: client.tags(job["AutoMLJobArn"]), _ON_KILL)
-            if adopted_since(tags, getattr(self.task_instance, "try_number", 0)):
-                self.log.info("AutoML job %s is a newer try's: it is not stopped", self.job_name)
-                return
-            self.log.info("Stopping AutoML job %s", self.job_name)
-            await patiently(lambda: client.stop(self.job_name), _ON_KILL)
-        except AutoMLJobNotFound:
-            self.log.info("There is no AutoML job %s to stop", self.job_name)
-        except AutoMLError as error:
-            self.log.error("AutoML job %s runs on, because it could not be stopped: %s", self.job_name, error)  # noqa: TRY400
+        """Stop the job if a user ended the task."""
+        if self.stop_on_kill:
+            await self._stop_on_user_action(self._target)
 
     @property
-    def _aws(self) -> AwsSettings:
-        from airflow_automl.triggers._watcher import AwsSettings
-
-        return AwsSettings.of(self.aws_conn_id, self.region_name, self.verify, self.botocore_config)
+    def _target(self) -> Target:
+        return Target(AUTOML_JOB, self.job_name, self.api_version)

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_automl.compat import stops_when_cancelled
-from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
-from airflow_automl.naming import adopted_since
-from airflow_automl.triggers.killed import is_given_up
-from airflow_automl.triggers.settling import settle
-
-if TYPE_CHECKING:
-    from airflow_automl.triggers._watcher import AwsSettings, Client
+from airflow_automl.exceptions import AutoMLError
+from airflow_automl.triggers._base import AwsTrigger
+from airflow_automl.triggers.start_delay import start_delay
+from airflow_automl.waiting import StatusLog, Target, wait_until_ended
 
 __all__ = ["SageMakerResourceTrigger"]
 
-#: How long to go on trying to stop a job, in seconds; Airflow gives ``on_kill`` 30 in all.
-_ON_KILL = 25.0
-
 
 @stops_when_cancelled
-class SageMakerResourceTrigger(BaseTrigger):
+class SageMakerResourceTrigger(AwsTrigger, BaseTrigger):
     """Wait until an endpoint or a transform job has come to rest, and say so in one event.
 
     Being at rest is not success: an endpoint whose update failed is ``InService`` too, with its old config. The task
@@ -45,8 +37,11 @@ class SageMakerResourceTrigger(BaseTrigger):
     :param region_name: AWS region; the connection's by default.
     :param verify: whether, or with which CA bundle, TLS certificates are verified.
     :param botocore_config: settings for the botocore client.
-    :return: events ``{"status", "kind", "name", "resource_status", "message", "state"}``; ``status`` is ``settled``
-        (``resource_status`` is ``None`` if the resource is gone), ``timeout``, or ``error`` if AWS refuses to tell.
+    :param connection_exists: the connection was there when the task began, and is never replaced by boto3's own
+        credentials.
+    :return: events ``{"status", "kind", "name", "resource_status", "message", "error", "state"}``; ``status`` is
+        ``settled`` (``resource_status`` is ``None`` if the resource is gone), ``timeout``, or ``error`` if AWS refuses
+        to describe it.
     """
 
     def __init__(
@@ -61,6 +56,7 @@ class SageMakerResourceTrigger(BaseTrigger):
         region_name: str | None = None,
         verify: bool | str | None = None,
         botocore_config: dict[str, Any] | None = None,
+        connection_exists: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.kind = kind
@@ -73,16 +69,9 @@ class SageMakerResourceTrigger(BaseTrigger):
         self.region_name = region_name
         self.verify = verify
         self.botocore_config = botocore_config
+        self.connection_exists = connection_exists
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments that build this trigger anew."""
-        names = (
-            *("kind", "name", "state", "poll_interval", "deadline", "stop_on_kill"),
-            *("aws_conn_id", "region_name", "verify", "botocore_config"),
-        )
-        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
-
-    def _event(self, status: str, resource_status: str | None, message: str = "") -> TriggerEvent:
+    def _event(self, status: str, resource_status: str | None, message: str = "", error: str = "") -> TriggerEvent:
         return TriggerEvent(  # type: ignore[no-untyped-call]
             {
                 "status": status,
@@ -90,77 +79,32 @@ class SageMakerResourceTrigger(BaseTrigger):
                 "name": self.name,
                 "resource_status": resource_status,
                 "message": message,
+                "error": error,
                 "state": self.state,
             }
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the resource has come to rest or the deadline has passed."""
-        await settle(self.poll_interval)
+        await start_delay(self.poll_interval)
         yield await self._wait()
 
     async def _wait(self) -> TriggerEvent:
-        from airflow_automl.hooks.sagemaker_deployment import RESOURCES, is_absent
         from airflow_automl.triggers._watcher import watcher_for
 
-        resource = RESOURCES[self.kind]
-        seen: str | None = None
-        async with watcher_for(self._aws).in_use() as client:
-            while True:
-                try:
-                    answer = await client.call(resource.operation, **{resource.name_key: self.name})
-                except AutoMLError as error:
-                    if is_absent(error.__cause__):
-                        return self._event("settled", None, str(error))
-                    if not isinstance(error, AutoMLTransientError):
-                        return self._event("error", seen, str(error))
-                    self.log.warning("Could not look at %s %s, trying again: %s", self.kind, self.name, error)
-                else:
-                    status = answer.get(resource.status_key)
-                    if status != seen:
-                        self.log.info("%s %s: %s", self.kind, self.name, status)
-                        seen = status
-                    if status in resource.settled:
-                        return self._event("settled", status)
-                if self.deadline is not None and time.time() + self.poll_interval > self.deadline:
-                    return self._event("timeout", seen, f"{self.kind} {self.name} was still {seen} at the deadline")
-                await asyncio.sleep(self.poll_interval)
+        target, seen = Target(self.kind, self.name), StatusLog(self.log, Target(self.kind, self.name))
+        try:
+            async with watcher_for(self._aws).in_use() as client:
+                await wait_until_ended(
+                    client, target, interval=self.poll_interval, deadline=self.deadline, log=self.log, notice=seen
+                )
+        except TimeoutError:
+            return self._event("timeout", seen.status, f"{target} was still {seen.status} at the deadline")
+        except AutoMLError as error:
+            return self._event("error", seen.status, str(error), type(error).__name__)
+        return self._event("settled", seen.status)
 
     async def on_kill(self) -> None:
-        """Stop the transform job when a user acted on the task; an endpoint's deployment can't be interrupted.
-
-        As for AutoML jobs: where the task is still deferred another trigger waits on, and a job that a newer try of the
-        task has adopted is left to that.
-        """
-        if self.kind != "transform job" or not self.stop_on_kill:
-            return
-        async with asyncio.timeout(_ON_KILL):
-            if not await is_given_up(self.task_instance, f"{self.kind} {self.name}", self.log):
-                return
-            from airflow_automl.triggers._watcher import watcher_for
-
-            async with watcher_for(self._aws).in_use() as client:
-                await self._stop(client)
-
-    async def _stop(self, client: Client) -> None:
-        from airflow_automl.triggers._watcher.client import patiently
-
-        def call(operation: str) -> Awaitable[dict[str, Any]]:
-            return patiently(lambda: client.call(operation, TransformJobName=self.name), _ON_KILL)
-
-        try:
-            job = await call("describe_transform_job")
-            tags = await patiently(lambda: client.tags(job["TransformJobArn"]), _ON_KILL)
-            if adopted_since(tags, getattr(self.task_instance, "try_number", 0)):
-                self.log.info("%s %s is a newer try's: it is not stopped", self.kind, self.name)
-                return
-            self.log.info("Stopping %s %s", self.kind, self.name)
-            await call("stop_transform_job")
-        except AutoMLError as error:
-            self.log.warning("%s %s was not stopped: %s", self.kind, self.name, error)
-
-    @property
-    def _aws(self) -> AwsSettings:
-        from airflow_automl.triggers._watcher import AwsSettings
-
-        return AwsSettings.of(self.aws_conn_id, self.region_name, self.verify, self.botocore_config)
+        """Stop the transform job if a user ended the task; an endpoint's deployment can't be interrupted."""
+        if self.kind == "transform job" and self.stop_on_kill:
+            await self._stop_on_user_action(Target(self.kind, self.name))

@@ -11,9 +11,9 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_automl.exceptions import InvalidTriggerEvent
+from airflow_automl.triggers._base import AwsTrigger
 from airflow_automl.triggers._watcher import watcher_for
-from airflow_automl.triggers._watcher.client import AwsSettings
-from airflow_automl.triggers.settling import settle
+from airflow_automl.triggers.start_delay import start_delay
 
 __all__ = ["SageMakerAutoMLSlotTrigger", "SlotEvent", "validate_slot_event"]
 
@@ -44,7 +44,7 @@ def validate_slot_event(event: Any) -> SlotEvent:
     return SlotEvent(event["status"] == "free", known)
 
 
-class SageMakerAutoMLSlotTrigger(BaseTrigger):
+class SageMakerAutoMLSlotTrigger(AwsTrigger, BaseTrigger):
     """Fires when it is this task's turn to try to submit its job, or when it has waited too long.
 
     All waiting tasks of a triggerer that reach AWS in the same way stand in one line, in the order in which they first
@@ -57,6 +57,8 @@ class SageMakerAutoMLSlotTrigger(BaseTrigger):
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
     :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
+    :param connection_exists: the connection was there when the task began, and is never replaced by boto3's own
+        credentials.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class SageMakerAutoMLSlotTrigger(BaseTrigger):
         region_name: str | None = None,
         verify: bool | str | None = None,
         botocore_config: dict[str, Any] | None = None,
+        connection_exists: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.limits = limits
@@ -73,30 +76,19 @@ class SageMakerAutoMLSlotTrigger(BaseTrigger):
         self.region_name = region_name
         self.verify = verify
         self.botocore_config = botocore_config
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and plain JSON arguments."""
-        return (
-            "airflow_automl.triggers.slot.SageMakerAutoMLSlotTrigger",
-            {
-                "limits": self.limits,
-                "aws_conn_id": self.aws_conn_id,
-                "region_name": self.region_name,
-                "verify": self.verify,
-                "botocore_config": self.botocore_config,
-            },
-        )
+        self.connection_exists = connection_exists
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Stand in line, and fire."""
-        aws = AwsSettings.of(self.aws_conn_id, self.region_name, self.verify, self.botocore_config)
         deadlines = [self.limits.get("slot_deadline"), self.limits.get("task_deadline")]
         deadline = min((each for each in deadlines if each is not None), default=None)
         timeout = None if deadline is None else max(0.0, deadline - time.time())
         status = "free"
         try:
             async with asyncio.timeout(timeout):
-                await asyncio.gather(watcher_for(aws).slot(self.limits.get("since") or time.time()), settle())
+                await asyncio.gather(
+                    watcher_for(self._aws).slot(self.limits.get("since") or time.time()), start_delay()
+                )
         except TimeoutError:
             status = "timeout"
         yield TriggerEvent({"schema_version": 1, "status": status, "limits": self.limits})  # type: ignore[no-untyped-call]

@@ -22,7 +22,7 @@ from airflow_automl.links.sagemaker_automl import console_url, logs_url
 from airflow_automl.naming import TaskGeneration, derive_name, digest, tag_value
 from airflow_automl.operators._request import complete, read_config
 from airflow_automl.retries import automl_retry_policy
-from airflow_automl.triggers.events import EventStatus, end_event, validate_event
+from airflow_automl.triggers.payload import EventStatus, end_event, validate_event
 from tests.airflows import since
 from tests.standin import candidate
 

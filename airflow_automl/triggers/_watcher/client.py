@@ -5,51 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from airflow_automl.exceptions import (
-    AutoMLAccessDenied,
-    AutoMLError,
-    AutoMLJobNotFound,
-    AutoMLTerminalError,
-    AutoMLThrottled,
-    AutoMLTransientError,
-)
-from airflow_automl.hooks.errors import CALL_ERRORS, automl_error, error_code
+from airflow_automl.exceptions import AutoMLError, AutoMLThrottled, AutoMLTransientError
+from airflow_automl.hooks.errors import CALL_ERRORS, ConnectionHealth
 from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 from airflow_automl.triggers._watcher import metrics
+from airflow_automl.waiting import AUTOML_JOB, Target, describe
 
-__all__ = ["ApiVersion", "AwsSettings", "Client", "patiently"]
+__all__ = ["ApiVersion", "AwsSettings", "Client"]
 
 log = logging.getLogger(__name__)
 
 ApiVersion = Literal["V1", "V2"]
-_T = TypeVar("_T")
-
-_BOTH = ("describe_auto_ml_job_v2", "describe_auto_ml_job")
-_DESCRIBE: dict[str | None, tuple[str, ...]] = {"V1": _BOTH[1:], "V2": _BOTH[:1], None: _BOTH}
-
-#: The service does not know who we are, or no longer: new credentials may help, unlike where a policy forbids a call.
-_STALE_CREDENTIALS = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "RequestExpired",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
-#: For so many seconds a connection that is of no use is read again before that counts: rotations and outages take a
-#: while.
-CONNECTION_GRACE = 300.0
 
 
 class AwsSettings(NamedTuple):
@@ -59,6 +29,7 @@ class AwsSettings(NamedTuple):
     region_name: str | None
     verify: bool | str | None
     botocore_config: str | None
+    connection_exists: bool = False
 
     @classmethod
     def of(
@@ -67,10 +38,11 @@ class AwsSettings(NamedTuple):
         region_name: str | None,
         verify: bool | str | None,
         botocore_config: Mapping[str, Any] | None,
+        connection_exists: bool = False,
     ) -> AwsSettings:
         """Make it of a trigger's parameters."""
         config = json.dumps(botocore_config, sort_keys=True) if botocore_config else None
-        return cls(aws_conn_id, region_name or None, verify, config)
+        return cls(aws_conn_id, region_name or None, verify, config, connection_exists)
 
 
 class _Built:
@@ -94,14 +66,15 @@ class Client:
         self._settings = settings
         self._built: _Built | None = None
         self._building = asyncio.Lock()
-        self._useless_since: float | None = None
+        self._health = ConnectionHealth(settings.aws_conn_id)
+        self._connection_exists = settings.connection_exists
 
     async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         """Call one operation by its boto3 name, and return the answer as it came.
 
         :raises AutoMLAccessDenied: a policy forbids it, or credentials stayed stale after they were read anew.
         :raises AutoMLTransientError: it may succeed later.
-        :raises AutoMLTerminalError: Airflow has not handed out the connection for minutes.
+        :raises AutoMLConnectionError: Airflow has not handed out the connection for minutes.
         """
         built: _Built | None = None
         began = time.perf_counter()
@@ -111,10 +84,9 @@ class Client:
             built.calls += 1
             answer: dict[str, Any] = await getattr(built.client, operation)(**arguments)
         except CALL_ERRORS as error:
-            if built is not None and error_code(error) in _STALE_CREDENTIALS:
+            if built is not None and self._health.is_stale(error):
                 await self._retire(built)
-                raise self._stale(error) from error
-            refusal = automl_error(error)
+            refusal = self._health.refused(error)
             throttled = isinstance(refusal, AutoMLThrottled)
             raise refusal from error
         except OSError as error:
@@ -125,7 +97,7 @@ class Client:
                 metrics.call(operation, time.perf_counter() - began, throttled=throttled)
                 if built.retired and not built.calls:
                     await built.context.__aexit__(None, None, None)
-        self._useless_since = None
+        self._health.succeeded()
         return answer
 
     async def describe(self, name: str, api_version: ApiVersion | None) -> dict[str, Any]:
@@ -133,33 +105,11 @@ class Client:
 
         :raises AutoMLJobNotFound: neither knows the job.
         """
-        refusal: AutoMLError | None = None
-        for operation in _DESCRIBE[api_version]:
-            try:
-                return await self.call(operation, AutoMLJobName=name)
-            except (AutoMLJobNotFound, AutoMLAccessDenied) as error:
-                # Where one operation is denied and the other does not know the job, nobody knows whether it is there.
-                if refusal is None or isinstance(error, AutoMLAccessDenied):
-                    refusal = error
-        assert refusal is not None  # noqa: S101
-        raise refusal
+        return await describe(self, Target(AUTOML_JOB, name, api_version)) or {}
 
-    async def stop(self, name: str) -> None:
-        """StopAutoMLJob; a job that has already ended stays as it is."""
-        await self.call("stop_auto_ml_job", AutoMLJobName=name)
-
-    async def tags(self, arn: str) -> dict[str, str]:
-        """ListTags; empty where the account does not let them be read."""
-        tags: dict[str, str] = {}
-        page: dict[str, Any] = {}
-        try:
-            while not page or page.get("NextToken"):
-                token = {"NextToken": page["NextToken"]} if page else {}
-                page = await self.call("list_tags", ResourceArn=arn, **token)
-                tags.update({tag["Key"]: tag["Value"] for tag in page.get("Tags", ())})
-        except AutoMLAccessDenied as error:
-            log.info("Tags of %s can't be read: %s", arn, error)
-        return tags
+    async def pause(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
 
     async def close(self) -> None:
         """Close the client's connections; a later call builds another."""
@@ -171,12 +121,11 @@ class Client:
             if self._built is None:
                 try:
                     self._built = await self._build()
-                except (BotoCoreError, ClientError):
+                except AutoMLError:
                     raise
                 except Exception as error:
                     # Airflow or its secrets backend does not hand out the connection, or not in a form that works.
-                    kind = AutoMLTerminalError if self._out_of_patience() else AutoMLTransientError
-                    raise kind(f"{type(error).__name__}: {error}") from error
+                    raise self._health.unreadable(error) from error
             return self._built
 
     async def _build(self) -> _Built:
@@ -186,9 +135,12 @@ class Client:
             region_name=settings.region_name,
             verify=settings.verify,
             config=json.loads(settings.botocore_config) if settings.botocore_config else None,
+            connection_exists=self._connection_exists,
         )
         context = await hook.async_client()
-        return _Built(context, await context.__aenter__())
+        built = _Built(context, await context.__aenter__())
+        self._connection_exists = hook.connection_exists
+        return built
 
     async def _retire(self, built: _Built) -> None:
         if self._built is built:
@@ -197,37 +149,3 @@ class Client:
             built.retired = True
             if not built.calls:
                 await built.context.__aexit__(None, None, None)
-
-    def _stale(self, error: ClientError) -> AutoMLError:
-        refusal = automl_error(error)
-        if self._out_of_patience():
-            return AutoMLAccessDenied(str(refusal))
-        log.warning(
-            "The credentials of connection %r are refused, reading them anew: %s", self._settings.aws_conn_id, refusal
-        )
-        return AutoMLTransientError(str(refusal))
-
-    def _out_of_patience(self) -> bool:
-        now = time.monotonic()
-        if self._useless_since is None:
-            self._useless_since = now
-        return now - self._useless_since > CONNECTION_GRACE
-
-
-async def patiently(call: Callable[[], Awaitable[_T]], seconds: float) -> _T:
-    """Make a call, and make it again after errors that may pass.
-
-    :param call: makes the call.
-    :param seconds: how long to go on trying; then the last error is raised.
-    """
-    until = time.monotonic() + seconds
-    pause = 0.2
-    while True:
-        try:
-            return await call()
-        except AutoMLTransientError:
-            wait = random.uniform(pause / 2, pause)  # noqa: S311
-            pause = min(pause * 2, 5.0)
-            if time.monotonic() + wait > until:
-                raise
-            await asyncio.sleep(wait)

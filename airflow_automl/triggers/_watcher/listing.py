@@ -10,7 +10,7 @@ from typing import Any
 from airflow_automl.contract import JobStatus
 from airflow_automl.exceptions import AutoMLThrottled, AutoMLTransientError
 from airflow_automl.triggers._watcher.client import Client
-from airflow_automl.triggers._watcher.pace import Pace
+from airflow_automl.triggers._watcher.rate_limiter import RateLimiter
 
 __all__ = ["Listing"]
 
@@ -37,7 +37,7 @@ class Listing:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._pace = Pace(LISTS_PER_SECOND, burst=MOST_PAGES)
+        self._pace = RateLimiter(LISTS_PER_SECOND, burst=MOST_PAGES)
         self._since: datetime | None = None
         self._overflowed = False
         self._failing_since: float | None = None

@@ -22,7 +22,7 @@ from airflow_automl.exceptions import (
 from airflow_automl.triggers._watcher import metrics
 from airflow_automl.triggers._watcher.client import ApiVersion, AwsSettings, Client
 from airflow_automl.triggers._watcher.listing import Listing
-from airflow_automl.triggers._watcher.pace import Pace
+from airflow_automl.triggers._watcher.rate_limiter import RateLimiter
 from airflow_automl.triggers._watcher.slots import SlotLine
 
 __all__ = ["Watcher"]
@@ -92,7 +92,7 @@ class Watcher:
         self._wake = asyncio.Event()
         self._work: set[asyncio.Task[None]] = set()
         self._main: asyncio.Task[None] | None = None
-        self._describing = Pace(calls_per_second, burst=max(1, round(2 * calls_per_second)))
+        self._describing = RateLimiter(calls_per_second, burst=max(1, round(2 * calls_per_second)))
         self.listing = Listing(self.client)
         self._following: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None

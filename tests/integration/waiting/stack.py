@@ -204,9 +204,6 @@ class FullAirflow:
 
     # What a user sees
 
-    def max_tries(self, run: Run, task_id: str = "train") -> int:
-        return int(self._get(f"{_path(run)}/taskInstances/{task_id}")["max_tries"])
-
     def run_state(self, run: Run) -> str:
         return str(self._get(_path(run))["state"])
 

@@ -170,7 +170,7 @@ def kill_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let the process die right after its n-th call to SageMaker was answered (0: before the first)."""
     from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
 
-    original = SageMakerAutoMLDeploymentHook._call
+    original = SageMakerAutoMLDeploymentHook.call
 
     def arrange(number: int) -> None:
         count = 0
@@ -182,6 +182,6 @@ def kill_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
             count += 1
             return original(self, operation, **request)
 
-        monkeypatch.setattr(SageMakerAutoMLDeploymentHook, "_call", call)
+        monkeypatch.setattr(SageMakerAutoMLDeploymentHook, "call", call)
 
     return arrange

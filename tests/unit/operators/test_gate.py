@@ -84,7 +84,7 @@ def test_the_reason_is_one_sentence_and_the_decision_says_all(context: dict[str,
         ({"AUC": True}, "AUC: is True; expected a number"),
         ({"AUC": float("nan")}, "expected a number"),
         ({"AUC": {"minimum": 1}}, "AUC.minimum is unknown; did you mean min?"),
-        ("AUC > 0.8", "require: is text that is no document"),
+        ("AUC > 0.8", "is not valid for require"),
     ],
 )
 def test_bounds_that_make_no_sense(context: dict[str, Any], require: Any, message: str) -> None:

@@ -220,7 +220,7 @@ def ran_tasks(run_tasks: Callable[..., Ran], tmp_path_factory: pytest.TempPathFa
         SageMakerAutoMLJobV1Operator(task_id="v1_said_wrongly", config=V2, **quick)
         job(task_id="defaults", config=lean, aws_conn_id="defaults", **quick)
         trained = job(task_id="not_waited", config=V2, wait_for_completion=False, deferrable=True)
-        job(task_id="timed_out", config=V2, max_wait=timedelta(seconds=0.1), deferrable=True, **quick)
+        job(task_id="timed_out", config=V2, timeout=timedelta(seconds=0.1), deferrable=True, **quick)
         watch = {"poke_interval": 0.2, "timeout": 600}
         found = sensor(task_id="finds_ended", job_name="done", outlets=[Asset("found")], **watch)
         sensor(task_id="finds_ended_deferrable", job_name="done-v1", deferrable=True, **watch)

@@ -47,6 +47,7 @@ async def test_it_survives_being_serialized_with_all_its_settings(hosting: Hosti
         "region_name": "eu-west-1",
         "verify": False,
         "botocore_config": {"read_timeout": 3},
+        "connection_exists": True,
     }
     path, kwargs = SageMakerResourceTrigger(**settings).serialize()
     assert path == "airflow_automl.triggers.resource.SageMakerResourceTrigger"
@@ -62,6 +63,7 @@ async def test_an_endpoint_at_rest_ends_the_wait(endpoint: HostingStandIn) -> No
         "name": "churn",
         "resource_status": "InService",
         "message": "",
+        "error": "",
         "state": {"x": 1},
     }
 

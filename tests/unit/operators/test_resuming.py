@@ -46,7 +46,7 @@ class TaskRun:
         self.xcoms: dict[str, Any] = {}
 
     def clear(self, *, running: bool = False) -> None:
-        """A user clears the task. Of a running one Airflow does not raise the number of tries that it may have."""
+        """A user clears the task. If its worker is dead, Airflow does not raise the tries that it may have."""
         self.clears += 1
         if not running:
             self.max_tries = self.try_number + 2
@@ -123,7 +123,7 @@ def ends_while_waited_for(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> 
             for job in standin.jobs.values():
                 job.script = COMPLETED
 
-    monkeypatch.setattr("airflow_automl.operators.job.time.sleep", sleep)
+    monkeypatch.setattr("airflow_automl.waiting.time.sleep", sleep)
 
 
 def created(standin: StandIn) -> int:
@@ -305,7 +305,7 @@ def test_a_given_name_is_adopted_by_a_retry_but_not_made_twice(standin: StandIn,
     config = {**V2_RENDERED, "AutoMLJobName": "mine"}
     standin.plan = lambda request: ENDLESS
     with pytest.raises(AutoMLJobTimeout):
-        task.attempt(config=config, max_wait=timedelta(0), stop_on_kill=False)
+        task.attempt(config=config, timeout=timedelta(0), stop_on_kill=False)
     standin.jobs["mine"].script = COMPLETED
     assert task.attempt(config=config)["CandidateName"] == "mine-best"
     standin.jobs.clear()
@@ -337,7 +337,7 @@ def test_a_worker_that_is_told_to_end_leaves_no_job_that_it_goes_on_to_make(
     standin.plan = lambda request: ENDLESS
     operator = task.operator()
     original = SageMakerAutoMLHook.create_job
-    monkeypatch.setattr("airflow_automl.operators._submission.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("airflow_automl.waiting.time.sleep", lambda seconds: None)
 
     def create(self: Any, *args: Any) -> str:
         operator.on_kill()
@@ -347,7 +347,7 @@ def test_a_worker_that_is_told_to_end_leaves_no_job_that_it_goes_on_to_make(
         monkeypatch.setattr(SageMakerAutoMLHook, "create_job", create)
     else:
         operator.on_kill()
-    with pytest.raises(AirflowException, match="told to end"):
+    with pytest.raises(AirflowException, match="Task terminated"):
         operator.execute(task.context())
     assert all(job.stopped is not None for job in standin.jobs.values())
     assert created(standin) == (moment == "during the call")
@@ -358,8 +358,8 @@ def test_a_worker_that_is_told_to_end_does_not_judge_its_own_stop(
 ) -> None:
     standin.plan = lambda request: ENDLESS
     operator = task.operator(accept_stopped=True)
-    monkeypatch.setattr("airflow_automl.operators.job.time.sleep", lambda seconds: operator.on_kill())
-    with pytest.raises(AirflowException, match="told to end") as told:
+    monkeypatch.setattr("airflow_automl.waiting.time.sleep", lambda seconds: operator.on_kill())
+    with pytest.raises(AirflowException, match="Task terminated") as told:
         operator.execute(task.context())
     assert not isinstance(told.value, AutoMLTerminalError)
 
@@ -400,7 +400,7 @@ def test_tags_that_a_dag_asks_for_are_never_dropped(standin: StandIn, task: Task
 def test_a_deadline_stops_the_job(standin: StandIn, task: TaskRun) -> None:
     standin.plan = lambda request: ENDLESS
     with pytest.raises(AutoMLJobTimeout, match="it was stopped"):
-        task.attempt(max_wait=timedelta(seconds=0.2))
+        task.attempt(timeout=timedelta(seconds=0.2))
     assert next(iter(standin.jobs.values())).stopped is not None
 
 
@@ -416,9 +416,9 @@ def test_a_deadline_stops_the_job_although_stopping_is_throttled(
         original(self, name)
 
     monkeypatch.setattr(SageMakerAutoMLHook, "stop_job", stop)
-    monkeypatch.setattr("airflow_automl.operators.job.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("airflow_automl.waiting.time.sleep", lambda seconds: None)
     with pytest.raises(AutoMLJobTimeout, match="it was stopped"):
-        task.attempt(max_wait=timedelta(seconds=0.2))
+        task.attempt(timeout=timedelta(seconds=0.2))
     assert next(iter(standin.jobs.values())).stopped is not None
 
 
@@ -449,7 +449,7 @@ def test_a_throttled_look_at_a_new_job_is_no_want_of_a_slot(
         return arn
 
     monkeypatch.setattr(SageMakerAutoMLHook, "create_job", create)
-    monkeypatch.setattr("airflow_automl.operators._submission.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("airflow_automl.waiting.time.sleep", lambda seconds: None)
     once = {"retries": {"total_max_attempts": 1}}
     with pytest.raises(TaskDeferred) as deferred:
         task.attempt(deferrable=True, wait_for_slot=timedelta(hours=1), botocore_config=once)
@@ -512,8 +512,6 @@ def test_a_job_that_appears_when_its_task_is_killed_is_stopped(
         operator.execute(task.context())
     assert operator._running is not None
     name = operator._running
-    monkeypatch.setattr(
-        "airflow_automl.operators._submission.time.sleep", lambda seconds: standin.add_job(name, ENDLESS)
-    )
+    monkeypatch.setattr("airflow_automl.waiting.time.sleep", lambda seconds: standin.add_job(name, ENDLESS))
     operator.on_kill()
     assert standin.jobs[name].stopped is not None

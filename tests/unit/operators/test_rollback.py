@@ -190,6 +190,6 @@ def test_a_deletion_that_reads_do_not_show_yet_is_waited_for(
         return describe(request)
 
     monkeypatch.setattr(hosting, "DescribeEndpoint", lagging)
-    monkeypatch.setattr("airflow_automl.operators._downstream.time.sleep", shown.append)
+    monkeypatch.setattr("airflow_automl.waiting.time.sleep", shown.append)
     run_task(delete(deferrable=False))
     assert not hosting.endpoints

@@ -255,7 +255,7 @@ def killed_while_waiting(
     """Return the operator of a try whose worker fell silent while it waited."""
     operator = make()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("airflow_automl.operators._downstream.time.sleep", lambda _: (_ for _ in ()).throw(Killed))
+        patch.setattr("airflow_automl.waiting.time.sleep", lambda _: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             operator.execute(context)
     return operator
@@ -308,7 +308,7 @@ def test_a_job_that_is_created_while_its_task_is_killed_is_stopped(
 
     monkeypatch.setattr(operator.hook, "ensure_transform_job", interrupted)
     monkeypatch.setattr("airflow_automl.operators.transform.time.sleep", lambda _: None)
-    with pytest.raises(AirflowException, match="told to end this task"):
+    with pytest.raises(AirflowException, match="Task terminated"):
         operator.execute(context)
     (found,) = hosting.transforms.values()
     assert found["TransformJobStatus"] in {"Stopping", "Stopped"}
@@ -322,8 +322,8 @@ def test_a_job_that_ends_by_the_tasks_own_kill_may_be_tried_again(
     job: dict[str, Any],
 ) -> None:
     operator = transform(candidate=candidate, job=job)()
-    monkeypatch.setattr("airflow_automl.operators._downstream.time.sleep", lambda _: operator.on_kill())
-    with pytest.raises(AirflowException, match="told to end this task"):
+    monkeypatch.setattr("airflow_automl.waiting.time.sleep", lambda _: operator.on_kill())
+    with pytest.raises(AirflowException, match="Task terminated"):
         operator.execute(context)
     assert not hosting.models
 

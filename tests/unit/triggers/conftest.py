@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_automl.triggers._watcher import listing, pace, watcher
+from airflow_automl.triggers._watcher import listing, rate_limiter, watcher
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 from tests.standin import StandIn, ends
 
@@ -24,8 +24,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten every interval that is not a parameter."""
     monkeypatch.setattr(listing, "LISTS_PER_SECOND", 50.0)
     monkeypatch.setattr(listing, "OVERLAP", timedelta(seconds=3))
-    monkeypatch.setattr(pace, "SLOWEST", 2.0)
-    monkeypatch.setattr(pace, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(rate_limiter, "SLOWEST", 2.0)
+    monkeypatch.setattr(rate_limiter, "LONGEST_PAUSE", 0.2)
     monkeypatch.setattr(watcher, "SWEEP_SECONDS", 0.1)
     monkeypatch.setattr(watcher, "SWEEP_INTERVALS", 5)
     monkeypatch.setattr(watcher, "RECHECK_SHARE", 10)

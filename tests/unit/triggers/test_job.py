@@ -16,8 +16,8 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_automl.compat import AIRFLOW
 from airflow_automl.naming import TRY_TAG
-from airflow_automl.triggers.events import EventStatus, validate_event
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
+from airflow_automl.triggers.payload import EventStatus, validate_event
 from tests.fakes import fake, stands_for
 from tests.standin import ENDLESS, StandIn, connection, ends, running
 from tests.unit.triggers.conftest import INTERVAL, fire, until

@@ -10,6 +10,7 @@ import pytest
 
 from airflow_automl.contract import is_terminal
 from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLJobNotFound, AutoMLValidationError
+from airflow_automl.hooks import errors
 from airflow_automl.triggers._watcher import AwsSettings, client, watcher, watcher_for
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 from tests.standin import COMPLETED, ENDLESS, Faults, StandIn, connection, ends, running
@@ -133,7 +134,7 @@ async def test_new_credentials_of_the_connection_are_taken_up(
 async def test_credentials_that_stay_stale_end_the_wait_at_last(
     standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "CONNECTION_GRACE", 0.3)
+    monkeypatch.setattr(errors, "CONNECTION_GRACE", 0.3)
     standin.add_job("job", ENDLESS)
     standin.faults.valid_key = "another"
     event = await asyncio.wait_for(fire(SageMakerAutoMLJobTrigger("job", "V2", INTERVAL)), 60)

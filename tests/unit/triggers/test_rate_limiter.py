@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from airflow_automl.triggers._watcher import pace as module
-from airflow_automl.triggers._watcher.pace import Pace
+from airflow_automl.triggers._watcher import rate_limiter as module
+from airflow_automl.triggers._watcher.rate_limiter import RateLimiter
 
 
-async def _turns(pace: Pace, count: int) -> float:
+async def _turns(pace: RateLimiter, count: int) -> float:
     began = time.monotonic()
     for _ in range(count):
         await pace.turn()
@@ -19,17 +19,17 @@ async def _turns(pace: Pace, count: int) -> float:
 
 
 async def test_a_burst_needs_no_waiting() -> None:
-    pace = Pace(1 / 3600, burst=10)
+    pace = RateLimiter(1 / 3600, burst=10)
     async with asyncio.timeout(60):
         await _turns(pace, 10)
 
 
 async def test_turns_keep_the_rate_after_the_burst() -> None:
-    assert await _turns(Pace(50.0, burst=10), 20) >= 0.19
+    assert await _turns(RateLimiter(50.0, burst=10), 20) >= 0.19
 
 
 async def test_urgent_turns_come_first() -> None:
-    pace, order = Pace(50.0), []
+    pace, order = RateLimiter(50.0), []
 
     async def take(name: str, urgent: bool) -> None:
         await pace.turn(urgent)
@@ -41,7 +41,7 @@ async def test_urgent_turns_come_first() -> None:
 
 
 async def test_a_turn_that_is_given_up_is_not_spent() -> None:
-    pace = Pace(10.0)
+    pace = RateLimiter(10.0)
     await pace.turn()
     waiting = [asyncio.ensure_future(pace.turn()) for _ in range(10_000)]
     await asyncio.sleep(0)
@@ -52,7 +52,7 @@ async def test_a_turn_that_is_given_up_is_not_spent() -> None:
 
 
 async def test_throttling_halves_the_rate_once_for_calls_under_way_together() -> None:
-    pace = Pace(8.0)
+    pace = RateLimiter(8.0)
     turns = [await pace.turn() for _ in range(3)]
     for turn in turns:
         pace.throttled(turn)
@@ -63,7 +63,7 @@ async def test_throttling_halves_the_rate_once_for_calls_under_way_together() ->
 
 
 async def test_errors_do_not_lower_the_rate() -> None:
-    pace = Pace(100.0)
+    pace = RateLimiter(100.0)
     for _ in range(5):
         pace.failed(await pace.turn())
         pace.succeeded()
@@ -78,7 +78,7 @@ async def test_failures_in_a_row_make_ever_longer_pauses(monkeypatch: pytest.Mon
         return most
 
     monkeypatch.setattr(module.random, "uniform", uniform)
-    turns = Pace(1000.0)
+    turns = RateLimiter(1000.0)
     began = time.monotonic()
     for _ in range(4):
         turns.failed(await turns.turn())

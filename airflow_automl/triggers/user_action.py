@@ -1,18 +1,18 @@
-"""Whether ``on_kill`` means it."""
+"""Why Airflow calls ``on_kill`` of a trigger."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["is_given_up"]
+__all__ = ["is_user_action"]
 
 
-async def is_given_up(task_instance: Any, subject: str, log: Any) -> bool:
-    """Ask Airflow whether a user took the task away from its trigger.
+async def is_user_action(task_instance: Any, subject: str, log: Any) -> bool:
+    """Return whether a user action (kill, clear, mark) caused this ``on_kill``.
 
-    A triggerer that fell silent, lost its triggers to another and is alive is told to cancel them in the same way as if
-    a user had acted. Where the task is still deferred another trigger waits on, and nothing may be stopped; where
-    Airflow does not answer, nothing is stopped either.
+    A triggerer that lost its triggers to another, because it did not answer, cancels them in the same way. If the task
+    is still deferred another trigger waits, and nothing may be stopped. If Airflow does not answer, nothing is stopped
+    either.
 
     :param task_instance: the trigger's own.
     :param subject: what would be stopped, such as ``transform job x``, for the log.
@@ -35,10 +35,10 @@ async def is_given_up(task_instance: Any, subject: str, log: Any) -> bool:
     except Exception as error:
         answer = error
     if not isinstance(answer, TaskStatesResult):
-        log.error("%s is not stopped: Airflow did not say whether its task still waits (%s)", subject, answer)
+        log.error("Not stopping %s: Airflow did not say whether its task is still deferred (%s)", subject, answer)
         return False
     label = task_instance.task_id if map_index < 0 else f"{task_instance.task_id}_{map_index}"
     if answer.task_states.get(task_instance.run_id, {}).get(label) == "deferred":
-        log.info("The task still waits, in another triggerer: %s is not stopped", subject)
+        log.info("Not stopping %s: its task is still deferred, in another triggerer", subject)
         return False
     return True

@@ -7,7 +7,7 @@ import heapq
 import random
 from itertools import count
 
-__all__ = ["Pace"]
+__all__ = ["RateLimiter"]
 
 #: Turns a second that throttling leaves at least.
 SLOWEST = 0.2
@@ -15,7 +15,7 @@ SLOWEST = 0.2
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 30.0
 
 
-class Pace:
+class RateLimiter:
     """Gives out turns at a rate, urgent ones first.
 
     Throttling halves the rate, success raises it again step by step. Any failure also makes a pause, random between

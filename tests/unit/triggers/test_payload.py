@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_automl.exceptions import InvalidTriggerEvent
-from airflow_automl.triggers.events import EventStatus, JobEvent, end_event, validate_event
+from airflow_automl.triggers.payload import EventStatus, JobEvent, end_event, validate_event
 
 DESCRIBE = {"AutoMLJobName": "job", "AutoMLJobStatus": "Completed", "AutoMLJobSecondaryStatus": "Completed"}
 
@@ -18,7 +18,7 @@ DESCRIBE = {"AutoMLJobName": "job", "AutoMLJobStatus": "Completed", "AutoMLJobSe
 def test_every_outcome_has_the_same_keys_and_survives_json(status: EventStatus) -> None:
     event = JobEvent(status, "job", "why", dict(DESCRIBE))
     payload = json.loads(json.dumps(event.payload()))
-    assert payload.keys() == {"schema_version", "status", "job_name", "message", "job", "timeline"}
+    assert payload.keys() == {"schema_version", "status", "job_name", "message", "job", "timeline", "error", "runs_on"}
     assert validate_event(payload) == event
 
 

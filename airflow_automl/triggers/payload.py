@@ -1,8 +1,9 @@
 """What the job trigger tells its task: one schema for every outcome, made and validated here.
 
-An event is ``{"schema_version": 1, "status": …, "job_name": …, "message": …, "job": …, "timeline": […]}``. ``job`` is
-the describe answer, JSON-safe, or ``None`` where there is none; ``timeline`` holds the statuses that the job was seen
-in. A later release may add keys; it never takes one away.
+An event is ``{"schema_version": 1, "status": …, "job_name": …, "message": …, "job": …, "timeline": […], "error": …,
+"runs_on": …}``. ``job`` is the describe answer, JSON-safe, or ``None``; ``timeline`` holds the statuses that the job
+was seen in; ``error`` is the type of what ended a wait badly, and ``runs_on`` says that the job was not stopped then. A
+later release may add keys; it never takes one away.
 """
 
 from __future__ import annotations
@@ -15,9 +16,16 @@ from typing import Any
 from airflow_automl.contract import documents
 from airflow_automl.contract.documents import Transition
 from airflow_automl.contract.states import JobStatus
-from airflow_automl.exceptions import InvalidTriggerEvent
+from airflow_automl.exceptions import (
+    AutoMLAccessDenied,
+    AutoMLError,
+    AutoMLJobNotFound,
+    AutoMLJobTimeout,
+    InvalidTriggerEvent,
+    restored,
+)
 
-__all__ = ["EventStatus", "JobEvent", "end_event", "validate_event"]
+__all__ = ["EventStatus", "JobEvent", "end_event", "failure_event", "validate_event"]
 
 SCHEMA_VERSION = 1
 
@@ -31,8 +39,16 @@ class EventStatus(StrEnum):
     TIMEOUT = "timeout"
     NOT_FOUND = "not_found"
     ACCESS_DENIED = "access_denied"
+    ERROR = "error"
 
 
+#: What a bad end means whose event names no type: releases before 0.3 did not.
+_FAILURES = {
+    EventStatus.TIMEOUT: AutoMLJobTimeout.__name__,
+    EventStatus.NOT_FOUND: AutoMLJobNotFound.__name__,
+    EventStatus.ACCESS_DENIED: AutoMLAccessDenied.__name__,
+    EventStatus.ERROR: AutoMLError.__name__,
+}
 _ENDS = {
     JobStatus.COMPLETED: EventStatus.COMPLETED,
     JobStatus.FAILED: EventStatus.FAILED,
@@ -49,6 +65,8 @@ class JobEvent:
     :param message: one sentence for the log.
     :param job: the last describe answer, JSON-safe; always there when the job has ended.
     :param timeline: the statuses that the job was seen in, oldest first.
+    :param error: the name of the type of the error that ended the wait.
+    :param runs_on: the job was not stopped, although the wait has ended.
     """
 
     status: EventStatus
@@ -56,6 +74,15 @@ class JobEvent:
     message: str
     job: dict[str, Any] | None = None
     timeline: tuple[Transition, ...] = ()
+    error: str = ""
+    runs_on: bool = True
+
+    @property
+    def failure(self) -> AutoMLError | None:
+        """What ended the wait badly; ``None`` if the job has ended."""
+        if self.status not in _FAILURES:
+            return None
+        return restored(self.error or _FAILURES[self.status], self.message)
 
     def payload(self) -> dict[str, Any]:
         """Return the event as plain JSON."""
@@ -66,6 +93,8 @@ class JobEvent:
             "message": self.message,
             "job": self.job,
             "timeline": list(self.timeline),
+            "error": self.error,
+            "runs_on": self.runs_on,
         }
 
 
@@ -79,6 +108,21 @@ def end_event(describe: Mapping[str, Any], timeline: Iterable[Transition] = ()) 
     name = str(describe.get("AutoMLJobName", ""))
     message = f"AutoML job {name} is {status}/{describe.get('AutoMLJobSecondaryStatus')}"
     return JobEvent(_ENDS[status], name, message, documents.json_safe(describe), tuple(timeline))
+
+
+def failure_event(
+    job_name: str, error: Exception, job: Mapping[str, Any] | None, timeline: Iterable[Transition]
+) -> JobEvent:
+    """Make the event of a wait that ends although the job has not.
+
+    :param error: why. An error that is none of this package's becomes an ``AutoMLError`` in the task.
+    :param job: the last describe answer, if there is one.
+    :param timeline: the statuses that the job was seen in, oldest first.
+    """
+    kind = type(error).__name__ if isinstance(error, AutoMLError) else AutoMLError.__name__
+    status = next((status for status, name in _FAILURES.items() if name == kind), EventStatus.ERROR)
+    message = str(error) if isinstance(error, AutoMLError) else f"{type(error).__name__}: {error}"
+    return JobEvent(status, job_name, message, None if job is None else documents.json_safe(job), tuple(timeline), kind)
 
 
 def validate_event(event: Any) -> JobEvent:
@@ -110,4 +154,6 @@ def validate_event(event: Any) -> JobEvent:
         str(event.get("message") or ""),
         None if job is None else dict(job),
         tuple(timeline) if isinstance(timeline, list) else (),
+        str(event.get("error") or ""),
+        bool(event.get("runs_on", True)),
     )

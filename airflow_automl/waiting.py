@@ -1,0 +1,327 @@
+"""Waiting for what runs at AWS, and stopping it: one implementation for workers and triggers.
+
+The functions are coroutines over :class:`Calls`. A trigger awaits them, on its event loop. A worker runs them with
+:func:`in_worker`: its calls and pauses block.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+from airflow_automl.exceptions import (
+    AutoMLAccessDenied,
+    AutoMLError,
+    AutoMLJobNotFound,
+    AutoMLTransientError,
+    error_code,
+)
+from airflow_automl.naming import adopted_since
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+    from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
+
+__all__ = [
+    "AUTOML_JOB",
+    "RESOURCES",
+    "Calls",
+    "Resource",
+    "StatusLog",
+    "StopResult",
+    "Target",
+    "WorkerCalls",
+    "describe",
+    "in_worker",
+    "patiently",
+    "read_tags",
+    "stop",
+    "wait_until_ended",
+]
+
+_T = TypeVar("_T")
+
+AUTOML_JOB = "AutoML job"
+#: SageMaker's hosting operations answer so for a well-formed name that does not exist.
+ABSENT = frozenset({"ValidationException", "ResourceNotFound", "ResourceNotFoundException"})
+#: A task that is killed has a few seconds left. In them, look so often for a job whose create call was cut off.
+_LATE_READS = 3
+
+
+class Calls(Protocol):
+    """How to reach SageMaker: calls raise errors of :mod:`airflow_automl.exceptions`."""
+
+    async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """Call an operation by its boto3 name."""
+
+    async def pause(self, seconds: float) -> None:
+        """Wait."""
+
+
+class WorkerCalls:
+    """Calls and pauses that block, for :func:`in_worker`.
+
+    :param hook: makes the calls.
+    """
+
+    def __init__(self, hook: SageMakerAutoMLHook) -> None:
+        self._hook = hook
+
+    async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """Call an operation by its boto3 name."""
+        return self._hook.call(operation, **arguments)
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)  # noqa: ASYNC251  # there is no event loop to block
+
+
+def in_worker(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine whose calls and pauses block (:class:`WorkerCalls`), without an event loop."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: _T = done.value
+        return result
+    raise RuntimeError("the coroutine waits for an event loop; give it WorkerCalls")
+
+
+class Resource(NamedTuple):
+    """How one kind of resource is described, when it has settled, and how it is stopped."""
+
+    operation: str
+    name_key: str
+    status_key: str
+    settled: frozenset[str]
+    arn_key: str
+    stop: str = ""
+
+
+#: The kinds of resources that tasks wait for. Any status that is not settled, known or not, is waited on.
+RESOURCES: Mapping[str, Resource] = {
+    AUTOML_JOB: Resource(
+        "describe_auto_ml_job_v2",
+        "AutoMLJobName",
+        "AutoMLJobStatus",
+        frozenset({"Completed", "Failed", "Stopped"}),
+        "AutoMLJobArn",
+        "stop_auto_ml_job",
+    ),
+    "endpoint": Resource(
+        "describe_endpoint",
+        "EndpointName",
+        "EndpointStatus",
+        frozenset({"InService", "Failed", "OutOfService", "UpdateRollbackFailed"}),
+        "EndpointArn",
+    ),
+    "transform job": Resource(
+        "describe_transform_job",
+        "TransformJobName",
+        "TransformJobStatus",
+        frozenset({"Completed", "Failed", "Stopped"}),
+        "TransformJobArn",
+        "stop_transform_job",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One resource.
+
+    :param kind: of the :data:`RESOURCES`.
+    :param name: its name.
+    :param api_version: of an AutoML job: ``V1``, ``V2``, or ``None`` if it is not known.
+    """
+
+    kind: str
+    name: str
+    api_version: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+    @property
+    def resource(self) -> Resource:
+        """How it is described."""
+        return RESOURCES[self.kind]
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The argument that names it."""
+        return {self.resource.name_key: self.name}
+
+    def has_settled(self, answer: Mapping[str, Any] | None) -> bool:
+        """Return whether an answer says that nothing more happens by itself; also if there is no such resource."""
+        return answer is None or answer.get(self.resource.status_key) in self.resource.settled
+
+
+class StatusLog:
+    """Logs every change of a resource's status once.
+
+    :param target: the resource.
+    """
+
+    def __init__(self, log: Logger, target: Target) -> None:
+        self._log, self._target = log, target
+        #: The last status; ``None`` if there was no answer, or if the resource does not exist.
+        self.status: str | None = None
+
+    def __call__(self, answer: Mapping[str, Any] | None) -> None:
+        """Note an answer."""
+        status = answer.get(self._target.resource.status_key) if answer else None
+        if status != self.status:
+            self._log.info("%s: %s", self._target, status)
+            self.status = status
+
+
+async def describe(calls: Calls, target: Target) -> dict[str, Any] | None:
+    """Describe a resource; ``None`` if there is no endpoint or transform job of this name.
+
+    Operations: DescribeEndpoint, DescribeTransformJob, DescribeAutoMLJobV2, DescribeAutoMLJob. An AutoML job of unknown
+    version is described by the V2 operation, which knows jobs of both versions, then by the V1 operation.
+
+    :raises AutoMLJobNotFound: there is no such AutoML job.
+    """
+    operations: tuple[str, ...] = (target.resource.operation,)
+    if target.kind == AUTOML_JOB:
+        both = (*operations, "describe_auto_ml_job")
+        of_version: dict[str | None, tuple[str, ...]] = {"V1": both[1:], "V2": both[:1]}
+        operations = of_version.get(target.api_version, both)
+    refusal: AutoMLError | None = None
+    for operation in operations:
+        try:
+            return await calls.call(operation, **target.named)
+        except AutoMLError as error:
+            if target.kind != AUTOML_JOB and error_code(error) in ABSENT:
+                return None
+            if not isinstance(error, AutoMLJobNotFound | AutoMLAccessDenied):
+                raise
+            # If one operation is denied and the other does not find the job, nobody knows whether it exists.
+            if refusal is None or isinstance(error, AutoMLAccessDenied):
+                refusal = error
+    assert refusal is not None  # noqa: S101
+    raise refusal
+
+
+async def wait_until_ended(
+    calls: Calls,
+    target: Target,
+    *,
+    interval: float,
+    deadline: float | None,
+    log: Logger,
+    delay: float = 0.0,
+    notice: Callable[[Any], None],
+) -> dict[str, Any] | None:
+    """Poll until a resource has settled, and return the last answer; ``None`` if there is no such resource.
+
+    Transient errors don't end the wait: what runs at AWS goes on whether or not it can be described.
+
+    :param interval: seconds between two polls.
+    :param deadline: epoch seconds of the last poll; ``None`` waits on.
+    :param delay: seconds before the first poll.
+    :param notice: called with each answer, also with ``None``.
+    :raises TimeoutError: the resource had not settled at the deadline.
+    :raises AutoMLError: AWS refused to describe it.
+    """
+    pause = delay
+    while True:
+        left = None if deadline is None else max(0.0, deadline - time.time())
+        await calls.pause(pause if left is None else min(pause, left))
+        last = deadline is not None and time.time() >= deadline
+        try:
+            answer = await describe(calls, target)
+        except AutoMLTransientError as error:
+            log.warning("%s can't be described at the moment: %s", target, error)
+        else:
+            notice(answer)
+            if target.has_settled(answer):
+                return answer
+        if last:
+            raise TimeoutError
+        pause = interval
+
+
+async def patiently(calls: Calls, call: Callable[[], Awaitable[_T]], seconds: float) -> _T:
+    """Make a call, and make it again after transient errors.
+
+    :param call: makes the call.
+    :param seconds: how long to try; then the last error is raised.
+    """
+    until = time.monotonic() + seconds
+    pause = 0.2
+    while True:
+        try:
+            return await call()
+        except AutoMLTransientError:
+            wait = random.uniform(pause / 2, pause)  # noqa: S311
+            pause = min(pause * 2, 5.0)
+            if time.monotonic() + wait > until:
+                raise
+            await calls.pause(wait)
+
+
+async def read_tags(calls: Calls, arn: str) -> dict[str, str]:
+    """Return a resource's tags (ListTags)."""
+    tags: dict[str, str] = {}
+    token: dict[str, str] = {}
+    while True:
+        page = await calls.call("list_tags", ResourceArn=arn, **token)
+        tags.update({tag["Key"]: tag["Value"] for tag in page.get("Tags", ())})
+        if not page.get("NextToken"):
+            return tags
+        token = {"NextToken": page["NextToken"]}
+
+
+class StopResult(NamedTuple):
+    """What came of :func:`stop`.
+
+    :param said: for a log or an error, such as ``it was stopped``.
+    :param runs_on: it could not be stopped.
+    :param answer: the last description, if there is one.
+    """
+
+    said: str
+    runs_on: bool = False
+    answer: dict[str, Any] | None = None
+
+
+async def stop(calls: Calls, target: Target, try_number: int, *, seconds: float, late: bool = False) -> StopResult:
+    """Stop a job, unless it has ended or a newer try of its task has adopted it.
+
+    Operations: DescribeAutoMLJobV2, StopAutoMLJob or DescribeTransformJob, StopTransformJob; ListTags. A job that may
+    not be described is stopped all the same.
+
+    :param try_number: the try that waited on the job.
+    :param seconds: how long to try again after transient errors.
+    :param late: the create call may have been cut off: the job may appear in a moment.
+    """
+    answer: dict[str, Any] | None = None
+    try:
+        for read in range(_LATE_READS):
+            try:
+                answer = await patiently(calls, lambda: describe(calls, target), seconds)
+            except AutoMLJobNotFound:
+                answer = None
+            if answer is not None or not late or read == _LATE_READS - 1:
+                break
+            await calls.pause(1.0)
+        if answer is None:
+            return StopResult("it does not exist")
+        if target.has_settled(answer):
+            return StopResult("it had already ended", answer=answer)
+        arn = answer[target.resource.arn_key]
+        if adopted_since(await patiently(calls, lambda: read_tags(calls, arn), seconds), try_number):
+            return StopResult("it belongs to a newer try, and is not stopped", answer=answer)
+    except AutoMLError:
+        pass  # To let a job run on because it can't be looked at would be worse.
+    try:
+        await patiently(calls, lambda: calls.call(target.resource.stop, **target.named), seconds)
+    except AutoMLError as error:
+        return StopResult(f"it runs on, because it could not be stopped: {error}", runs_on=True, answer=answer)
+    return StopResult("it was stopped", answer=answer)
