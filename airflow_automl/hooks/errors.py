@@ -81,6 +81,8 @@ _INVALID = frozenset({"SerializationException", "UnknownOperationException", "Va
 #: Answers that may pass, whatever their status.
 _TRANSIENT = frozenset(
     {
+        "ConcurrentModificationException",
+        "ConcurrentUpdateException",
         "ConflictException",
         "InternalError",
         "InternalFailure",

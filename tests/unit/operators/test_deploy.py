@@ -348,7 +348,7 @@ def test_every_deployment_strategy_reaches_the_wire(
         ({"BlueGreenUpdatePolicy": {}}, "TrafficRoutingConfiguration"),
         ({"BlueGreen": {}}, "BlueGreen: unknown field"),
         ({"AutoRollbackConfiguration": {"Alarms": []}}, "Alarms"),
-        ("not a document", "deployment_config: is not valid for deployment_config"),
+        ("not a document", "is not valid for deployment_config"),
     ],
 )
 def test_a_strategy_that_aws_does_not_know_makes_nothing(
