@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_automl.triggers.user_action import is_user_action
@@ -45,7 +46,8 @@ class AwsTrigger:
 
     @property
     def _try_number(self) -> int:
-        return int(getattr(self.task_instance, "try_number", 0) or 0)
+        """The try that waits; without a task instance, as in ``airflow dags test``, no try is newer."""
+        return getattr(self.task_instance, "try_number", None) or sys.maxsize
 
     async def _stop(self, target: Target, seconds: float = STOP) -> StopResult:
         """Stop what the task waited for, unless a newer try waits on it."""
