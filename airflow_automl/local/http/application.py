@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
 import sqlite3
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -39,7 +40,13 @@ _MEBI = 1024 * 1024
 #: Largest request bodies. SageMaker's own limit for an invocation is 25 MB.
 MAX_API_BODY = 4 * _MEBI
 MAX_INVOCATION_BODY = 25 * _MEBI
-MAX_FOREIGN_BODY = 64 * _MEBI
+MAX_OTHER_BODY = 64 * _MEBI
+#: Bytes of all request bodies that are in memory at once.
+MAX_ALL_BODIES = 256 * _MEBI
+#: Seconds in which a body must have come.
+_BODY_TIMEOUT = 120.0
+#: Seconds for which the body of a refused request is read and dropped.
+_REFUSED_TIMEOUT = 5.0
 #: Bytes of answers that are remembered.
 _REMEMBERED = 16 * _MEBI
 
@@ -63,6 +70,7 @@ class Application:
         self._runtime = runtime
         self._others = others
         self._signatures = signatures
+        self._bodies = _Bodies()
         self._remembered = _Remembered(backend.jobs.database)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,9 +91,13 @@ class Application:
             return self._health()
         invocation = _INVOCATION.match(scope["path"]) if scope["method"] == "POST" else None
         own = target.startswith("SageMaker.")
-        limit = MAX_INVOCATION_BODY if invocation else MAX_API_BODY if own else MAX_FOREIGN_BODY
+        limit = MAX_INVOCATION_BODY if invocation else MAX_API_BODY if own else MAX_OTHER_BODY
+        held = _Held(self._bodies)
         try:
-            body = await _read(receive, headers, limit)
+            if self._signatures is not None:
+                # Before the body is kept: a client without an access key takes no memory.
+                await _admit(self._signatures, receive, headers, limit)
+            body = await _read(receive, headers, limit, held)
             request = Request(
                 scope["method"],
                 scope["path"],
@@ -111,6 +123,8 @@ class Application:
         except Exception:
             log.exception("%s %s %s failed", scope["method"], scope["path"], target)
             return _failure(ServiceError("InternalFailure", "the service failed; its log says why", 500))
+        finally:
+            held.release()
 
     def _health(self) -> Response:
         """Answer how the background tasks are; it takes no signature, and gives reasons only where none is demanded."""
@@ -159,6 +173,39 @@ class Application:
         return Response(200, {"content-type": JSON}, text.encode())
 
 
+class _Bodies:
+    """Counts the bytes of all request bodies in memory."""
+
+    size = 0
+
+
+class _Held:
+    """The body of one request in memory, from its first byte until it is answered."""
+
+    def __init__(self, all_bodies: _Bodies) -> None:
+        self._all = all_bodies
+        self._size = 0
+
+    def add(self, size: int) -> None:
+        """Add bytes.
+
+        :raises ServiceError: ServiceUnavailable if all bodies together would take more than they may.
+        """
+        if self._all.size + size > MAX_ALL_BODIES:
+            raise ServiceError(
+                "ServiceUnavailable",
+                f"requests with {MAX_ALL_BODIES // _MEBI} MiB are being answered; try again when some are done",
+                503,
+            )
+        self._all.size += size
+        self._size += size
+
+    def release(self) -> None:
+        """Forget the body."""
+        self._all.size -= self._size
+        self._size = 0
+
+
 class _Remembered:
     """Answers by operation and request body, all forgotten at the next change of the state.
 
@@ -200,24 +247,38 @@ def validate(operation: str, input_shape: str, members: dict[str, Any]) -> None:
         raise answers.malformed(error.message) if mistyped(input_shape, members) else error
 
 
-async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
+async def _admit(signatures: Signatures, receive: Receive, headers: Mapping[str, str], limit: int) -> None:
+    try:
+        signatures.check_headers(headers)
+    except ServiceError:
+        size = 0
+        # Most clients read an answer only after they have sent the whole body.
+        with contextlib.suppress(TimeoutError, ServiceError):
+            async with asyncio.timeout(_REFUSED_TIMEOUT):
+                async for chunk in _chunks(receive):
+                    size += len(chunk)
+                    if size > limit:
+                        break
+        raise
+
+
+async def _read(receive: Receive, headers: Mapping[str, str], limit: int, held: _Held) -> bytes:
     announced = headers.get("content-length", "0")
     size = int(announced) if announced.isdigit() else 0
     chunks: list[bytes] = []
     kept = 0
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ServiceError("RequestAborted", "the client went away", 400)
-        chunk = message.get("body", b"")
-        more = message.get("more_body", False)
-        kept += len(chunk)
-        if kept <= limit >= size:
-            chunks.append(chunk)
-        elif kept > 4 * limit:
-            # A client that sends on and on is cut off; others get to read the answer.
-            break
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT):
+            async for chunk in _chunks(receive):
+                kept += len(chunk)
+                if kept <= limit >= size:
+                    held.add(len(chunk))
+                    chunks.append(chunk)
+                elif kept > 4 * limit:
+                    # A client that sends on and on is cut off; others get to read the answer.
+                    break
+    except TimeoutError:
+        raise ServiceError("RequestTimeout", f"the body did not come within {_BODY_TIMEOUT:.0f} s", 408) from None
     if max(kept, size) > limit:
         raise ServiceError(
             "RequestEntityTooLargeException", f"the body has {max(kept, size)} bytes; at most {limit} are allowed", 413
@@ -225,10 +286,21 @@ async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> byt
     return b"".join(chunks)
 
 
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ServiceError("RequestAborted", "the client went away", 400)
+        more = message.get("more_body", False)
+        yield message.get("body", b"")
+
+
 def _failure(error: ServiceError) -> Response:
     # AWS writes the message in either case, by the error's shape; its clients look for both.
     body = {"__type": error.code, "message": error.message, "Message": error.message, **error.members}
     headers = {"content-type": JSON, "x-amzn-errortype": error.code}
-    if error.status == 413:
+    if error.status in (403, 408, 413, 503):
+        # The body may not have been read.
         headers["connection"] = "close"
     return Response(error.status, headers, json.dumps(body, ensure_ascii=True).encode())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -29,12 +31,13 @@ class Signatures:
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
 
-    def check(self, request: Request) -> None:
-        """Check a request's signature.
+    def check_headers(self, headers: Mapping[str, str]) -> tuple[str, str, str, str, str]:
+        """Check all of a signature that takes no body.
 
+        :return: its timestamp, region, service, the names of the signed headers, and the signature itself.
         :raises ServiceError: with the error that AWS answers, HTTP 403.
         """
-        authorization = request.headers.get("authorization")
+        authorization = headers.get("authorization")
         if not authorization:
             raise _refused("MissingAuthenticationTokenException", "the request is not signed (no Authorization header)")
         match = _AUTHORIZATION.match(authorization)
@@ -43,9 +46,21 @@ class Signatures:
         key, day, region, service, signed_headers, signature = match.groups()
         if not hmac.compare_digest(key.encode(), self._credentials.access_key_id.encode()):
             raise _refused("UnrecognizedClientException", "the security token included in the request is invalid")
-        timestamp = request.headers.get("x-amz-date", "")
+        timestamp = headers.get("x-amz-date", "")
         if not _fresh(timestamp, day):
             raise _refused("InvalidSignatureException", f"the signature's time {timestamp!r} is missing or expired")
+        return timestamp, region, service, signed_headers, signature
+
+    def check(self, request: Request) -> None:
+        """Check a request's signature.
+
+        :raises ServiceError: with the error that AWS answers, HTTP 403.
+        """
+        timestamp, region, service, signed_headers, signature = self.check_headers(request.headers)
+        # The signature covers this header as it is: it must be the hash of the body that came.
+        claimed = request.headers.get("x-amz-content-sha256")
+        if claimed is not None and claimed != hashlib.sha256(request.body).hexdigest():
+            raise _refused("InvalidSignatureException", "x-amz-content-sha256 is not the SHA-256 of the body")
         expected = self._signature(request, timestamp, region, service, signed_headers.split(";"))
         if not hmac.compare_digest(signature, expected):
             raise _refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
@@ -22,6 +23,8 @@ SIGNATURES = Signatures(Credentials("AKID", "secret"))
 
 def signed(secret: str = "secret", key: str = "AKID", path: str = "/", body: bytes = b"{}", **options: Any) -> Request:
     headers = {"host": "127.0.0.1:4566", "x-amz-target": "SageMaker.ListModels", "content-type": "application/json"}
+    if "sha256" in options:
+        headers["X-Amz-Content-SHA256"] = options["sha256"]
     url = f"http://127.0.0.1:4566{path}"
     request = AWSRequest(method="POST", url=url, data=body, headers=headers)
     age = options.get("age", timedelta())
@@ -54,3 +57,12 @@ def test_anything_else_is_refused(request_: Request, code: str) -> None:
     with pytest.raises(ServiceError) as refused:
         SIGNATURES.check(request_)
     assert (refused.value.code, refused.value.status) == (code, 403)
+
+
+def test_the_hash_that_a_signature_covers_must_be_that_of_the_body() -> None:
+    body = b"{}"
+    hashed = signed(body=body, sha256=hashlib.sha256(body).hexdigest())
+    SIGNATURES.check(hashed)
+    for request in (hashed._replace(body=b'{"another": 1}'), signed(body=body, sha256="UNSIGNED-PAYLOAD")):
+        with pytest.raises(ServiceError, match="x-amz-content-sha256"):
+            SIGNATURES.check(request)
