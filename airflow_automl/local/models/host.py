@@ -41,6 +41,10 @@ Answer = tuple[int, bytes, str]
 
 #: Seconds without a request after which a model is unloaded.
 _IDLE = 600.0
+#: Header that says for how many seconds the caller waits, and the default.
+LIMIT, _LIMIT = "x-limit-seconds", 60.0
+#: Seconds between two looks for a prediction that hangs: one that takes twice as long as its caller waits.
+_LOOK = 1.0
 
 
 @dataclass
@@ -53,6 +57,7 @@ class _Loaded:
     :param worker: the thread that may touch it.
     :param asked: when the last request came or was answered, on the monotonic clock.
     :param waiting: requests that have no answer yet.
+    :param hung_from: when the running prediction counts as hung, on the monotonic clock; ``None`` while none runs.
     """
 
     containers: Sequence[Mapping[str, Any]]
@@ -61,9 +66,20 @@ class _Loaded:
     worker: ThreadPoolExecutor
     asked: float = field(default_factory=time.monotonic)
     waiting: int = 0
+    hung_from: float | None = None
 
-    def invoke(self, body: bytes, content_type: str | None, accept: str | None) -> tuple[bytes, str]:
-        """Predict for a request body."""
+    def invoke(self, body: bytes, content_type: str | None, accept: str | None, limit: float) -> tuple[bytes, str]:
+        """Predict for a request body.
+
+        :param limit: seconds that the caller waits.
+        """
+        self.hung_from = time.monotonic() + 2 * limit
+        try:
+            return self._answer(body, content_type, accept)
+        finally:
+            self.hung_from = None
+
+    def _answer(self, body: bytes, content_type: str | None, accept: str | None) -> tuple[bytes, str]:
         predictor = self.predictor
         if isinstance(predictor, artifacts.Responder):
             return predictor.respond(body, content_type, accept)
@@ -89,9 +105,10 @@ class ModelHost:
     async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
         """Answer one request."""
         if scope["type"] == "lifespan":
-            unloading = asyncio.create_task(self._unload_idle())
+            tasks = [asyncio.create_task(self._unload_idle()), asyncio.create_task(self._end_hung())]
             await _lifespan(receive, send)
-            unloading.cancel()
+            for task in tasks:
+                task.cancel()
             return
         body = bytearray()
         while True:
@@ -178,6 +195,16 @@ class ModelHost:
             for key in [key for key, model in self._models.items() if not model.waiting and model.asked < since]:
                 self._unload(key)
 
+    async def _end_hung(self) -> None:
+        """End the process if a prediction hangs: a thread can't be ended alone, and others need its cores."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            now = time.monotonic()
+            for key, model in self._models.items():
+                if model.hung_from is not None and model.hung_from < now:
+                    log.critical("Ending the host, because a prediction hangs: model %s", key)
+                    os._exit(os.EX_SOFTWARE)
+
     async def _invoke(self, key: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         model = self._models.get(key)
         if model is None:
@@ -186,7 +213,12 @@ class ModelHost:
         model.waiting += 1
         try:
             answer, kind = await loop.run_in_executor(
-                model.worker, model.invoke, body, headers.get("content-type"), headers.get("accept")
+                model.worker,
+                model.invoke,
+                body,
+                headers.get("content-type"),
+                headers.get("accept"),
+                float(headers.get(LIMIT, _LIMIT)),
             )
         except payloads.PayloadError as error:
             return _error(400, str(error))

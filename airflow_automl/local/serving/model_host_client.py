@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tarfile
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_automl.local import processes
+from airflow_automl.local.background import Background
 from airflow_automl.local.processes import Process
 from airflow_automl.local.retry import retrying
 from airflow_automl.local.state.folder import DataFolder
@@ -38,6 +40,10 @@ _LOAD_TIMEOUT = 300.0
 _ANSWER_TIMEOUT = 60.0
 _MAX_SOCKET_PATH = 100
 _SCRATCH = ".fetch-"
+#: Header of an invocation that says for how many seconds the caller waits.
+_LIMIT = "x-limit-seconds"
+#: Seconds between two looks at the host, and after which one that answers nothing is killed.
+_LOOK, _SILENCE = 1.0, 60.0
 
 
 class HostingError(Exception):
@@ -69,6 +75,8 @@ class ModelHost:
     :param threads: cores that the host may use.
     :param command: starts the host.
     :param environment: variables to add to the service's own, such as where weights are.
+    :param memory_limit: bytes that the host may use; ``None`` for no limit.
+    :param background: watches the host.
     """
 
     def __init__(
@@ -78,7 +86,14 @@ class ModelHost:
         threads: int,
         command: Sequence[str] = COMMAND,
         environment: Mapping[str, str] | None = None,
+        memory_limit: int | None = None,
+        background: Background | None = None,
     ) -> None:
+        self._memory_limit = memory_limit
+        self._background = background or Background()
+        self._watch: asyncio.Task[None] | None = None
+        self._overrun: str | None = None
+        self._answered = 0.0
         self._folder = folder
         self._s3_client = s3_client
         self._threads = threads
@@ -98,9 +113,12 @@ class ModelHost:
         orphan = processes.find(self._command)
         if orphan is not None:
             await asyncio.to_thread(_kill, orphan)
+        self._watch = self._background.repeat("model-host-watch", self._look)
 
     async def stop(self) -> None:
         """End the host."""
+        if self._watch is not None:
+            self._watch.cancel()
         if self._session is not None:
             await self._session.close()
         if self._child is not None and self._process is not None:
@@ -138,6 +156,7 @@ class ModelHost:
         :raises HostingError: where it can't be loaded, or gives no answer in time.
         """
         path = f"/models/{key_of(containers)}/invocations"
+        headers = {**headers, _LIMIT: str(limit)}
         answer = await self._request("POST", path, body, headers, limit)
         if answer.status == 404:
             await self.load(containers)
@@ -174,6 +193,8 @@ class ModelHost:
                 raise HostingError(f"the model host gave no answer within {limit:.0f} seconds") from None
             except aiohttp.ClientError as error:
                 # The host died: the next one gets one more chance with this request.
+                if self._overrun is not None:
+                    raise HostingError(self._overrun) from error
                 if last:
                     raise HostingError(f"the model host ended while it worked on the request ({error})") from error
         raise AssertionError("unreachable")
@@ -189,10 +210,39 @@ class ModelHost:
                 self._spawn()
                 await self._listening()
             if self._session is None:
+                # Without a limit: requests that wait for a slow model must not keep those of others waiting.
                 self._session = aiohttp.ClientSession(
-                    connector=aiohttp.UnixConnector(str(self._socket), limit=64), auto_decompress=False
+                    connector=aiohttp.UnixConnector(str(self._socket), limit=0), auto_decompress=False
                 )
             return self._session
+
+    async def _look(self) -> None:
+        """Kill a host that takes too much memory, or whose models keep it from answering anything."""
+        await asyncio.sleep(_LOOK)
+        process, session = self._process, self._session
+        if process is None or session is None or not self._running():
+            return
+        used = await asyncio.to_thread(processes.memory, process)
+        silent = not await self._pings(session) and time.monotonic() - self._answered > _SILENCE
+        if self._memory_limit is not None and used > self._memory_limit:
+            self._overrun = (
+                f"the models used {used / 2**30:.1f} GiB of memory, "
+                f"their limit is {self._memory_limit / 2**30:.1f} GiB; "
+                "serve fewer or smaller models, or start the service with a higher --model-memory"
+            )
+        if silent or self._overrun is not None:
+            log.error("killing the model host: %s", self._overrun or f"it answered nothing for {_SILENCE:.0f} s")
+            await asyncio.to_thread(_kill, process)
+
+    async def _pings(self, session: aiohttp.ClientSession) -> bool:
+        import aiohttp
+
+        try:
+            async with session.get("http://model-host/ping", timeout=aiohttp.ClientTimeout(total=_LOOK)):
+                self._answered = time.monotonic()
+        except (TimeoutError, aiohttp.ClientError):
+            return False
+        return True
 
     async def _listening(self) -> None:
         deadline = time.monotonic() + _START_TIMEOUT
@@ -211,8 +261,15 @@ class ModelHost:
         return self._folder.root / "model_host.log"
 
     def _spawn(self) -> None:
-        self._socket.unlink(missing_ok=True)
         self._socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = self._socket.parent.lstat()
+        shared = self._socket.parent != self._folder.root
+        if shared and (not stat.S_ISDIR(folder.st_mode) or folder.st_uid != os.getuid() or folder.st_mode & 0o077):
+            raise HostingError(
+                f"the folder {self._socket.parent} of the model host's socket is open to others; remove it, or "
+                "start the service with a shorter --data-dir"
+            )
+        self._socket.unlink(missing_ok=True)
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(self._threads),
@@ -231,6 +288,7 @@ class ModelHost:
                 env=environment,
             )
         self._process = processes.holder(self._child.pid)
+        self._overrun, self._answered = None, time.monotonic()
         log.info("started the model host, pid %d", self._child.pid)
 
     # Artefacts

@@ -204,6 +204,28 @@ async def test_a_model_that_works_is_not_idle(monkeypatch):
     unloading.cancel()
 
 
+async def test_a_prediction_that_hangs_ends_the_host(monkeypatch):
+    class Hanging:
+        done = threading.Event()
+
+        def respond(self, *_):
+            assert self.done.wait(10)
+            return b"", "text/csv"
+
+    exits = asyncio.Queue()
+    monkeypatch.setattr(model_host.os, "_exit", exits.put_nowait)
+    monkeypatch.setattr(model_host, "_LOOK", 0.01)
+    monkeypatch.setattr(artifacts, "load_folders", lambda *_: Hanging())
+    host = model_host.ModelHost()
+    watch = asyncio.create_task(host._end_hung())
+    assert (await host._load("hanging", b'{"containers": []}'))[0] == 200
+    answer = asyncio.create_task(host._invoke("hanging", b"", {model_host.LIMIT: "0.01"}))
+    assert await asyncio.wait_for(exits.get(), 10) != 0
+    watch.cancel()
+    Hanging.done.set()
+    assert (await answer)[0] == 200
+
+
 def test_many_clients_share_one_model(host, folder):
     def call(number):
         assert load(host, "shared", folder, "probability")[0] == 200
