@@ -11,6 +11,7 @@ from airflow_automl.local.training.data.failures import JobFailure
 __all__ = ["decompress", "is_blank", "require_csv", "require_parquet"]
 
 _HEAD = 1 << 16
+_CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
 _SIGNATURES = (
@@ -27,21 +28,27 @@ _SIGNATURES = (
 )
 
 
-def decompress(path: Path, uri: str) -> Path:
+def decompress(path: Path, uri: str, limit: int) -> Path:
     """Unpack a gzip file next to itself and remove the packed one.
 
     :param path: the downloaded file.
     :param uri: the object's address, for the message.
+    :param limit: bytes that it may unpack to; a tenth of the free disk is always left to others.
     :return: the unpacked file.
-    :raises JobFailure: the file is not gzip, is cut off, or does not fit on the disk.
+    :raises JobFailure: the file is not gzip, is cut off, or unpacks to more than it may.
     """
     with path.open("rb") as file:
         if file.read(2) != _GZIP:
             raise JobFailure(f"{uri} is not gzip-compressed, but the channel's CompressionType is Gzip.")
     unpacked = path.with_name(path.name + ".unpacked")
     try:
+        room = int(0.9 * shutil.disk_usage(path.parent).free)
         with gzip.open(path, "rb") as packed, unpacked.open("wb") as file:
-            shutil.copyfileobj(packed, file, 1 << 20)
+            while chunk := packed.read(_CHUNK):
+                if file.tell() + len(chunk) > min(limit, room):
+                    most = f"the channel's limit of {limit} bytes" if limit <= room else "what the disk has room for"
+                    raise JobFailure(f"{uri} unpacks to more than {most}: use less data.")
+                file.write(chunk)
     except (EOFError, gzip.BadGzipFile) as error:
         raise JobFailure(f"{uri} is a damaged gzip file: {error}.") from error
     except OSError as error:

@@ -1,4 +1,5 @@
 import gzip
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -99,9 +100,21 @@ def test_parquet_files_of_different_types_are_text_if_no_other_type_holds_all_va
 
 def test_gzip_is_unpacked_and_damage_is_named(tmp_path):
     packed = gzip.compress(b"a,b\n1,2\n" * 1000)
-    unpacked = sniff.decompress(write(tmp_path, packed), URI)
+    unpacked = sniff.decompress(write(tmp_path, packed), URI, 10_000)
     assert unpacked.read_bytes().startswith(b"a,b\n1,2\n")
     with pytest.raises(JobFailure, match="damaged gzip"):
-        sniff.decompress(write(tmp_path, packed[:40]), URI)
+        sniff.decompress(write(tmp_path, packed[:40]), URI, 10_000)
     with pytest.raises(JobFailure, match="not gzip-compressed, but the channel's CompressionType is Gzip"):
-        sniff.decompress(write(tmp_path, b"a,b\n"), URI)
+        sniff.decompress(write(tmp_path, b"a,b\n"), URI, 10_000)
+
+
+@pytest.mark.parametrize(("limit", "free"), [(100_000, 10**9), (10**9, 100_000)])
+def test_a_small_object_that_unpacks_to_a_huge_one_is_refused_before_it_fills_the_disk(
+    tmp_path, monkeypatch, limit, free
+):
+    monkeypatch.setattr(sniff, "_CHUNK", 10_000)
+    monkeypatch.setattr(sniff.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    path = write(tmp_path, gzip.compress(b"1,2\n" * 10**6))
+    with pytest.raises(JobFailure, match=f"{URI} unpacks to more than"):
+        sniff.decompress(path, URI, limit)
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 200_000
