@@ -209,6 +209,7 @@ class ModelHost:
             if not self._running():
                 self._spawn()
                 await self._listening()
+                self._answered = time.monotonic()
             if self._session is None:
                 # Without a limit: requests that wait for a slow model must not keep those of others waiting.
                 self._session = aiohttp.ClientSession(
@@ -219,8 +220,8 @@ class ModelHost:
     async def _look(self) -> None:
         """Kill a host that takes too much memory, or whose models keep it from answering anything."""
         await asyncio.sleep(_LOOK)
-        process, session = self._process, self._session
-        if process is None or session is None or not self._running():
+        process, session, child = self._process, self._session, self._child
+        if process is None or session is None or child is None or self._starting.locked() or not self._running():
             return
         used = await asyncio.to_thread(processes.memory, process)
         silent = not await self._pings(session) and time.monotonic() - self._answered > _SILENCE
@@ -232,7 +233,10 @@ class ModelHost:
             )
         if silent or self._overrun is not None:
             log.error("killing the model host: %s", self._overrun or f"it answered nothing for {_SILENCE:.0f} s")
-            await asyncio.to_thread(_kill, process)
+            # Requests that it answers no more wait here for the next one.
+            async with self._starting:
+                await asyncio.to_thread(_kill, process)
+                await asyncio.to_thread(child.wait)
 
     async def _pings(self, session: aiohttp.ClientSession) -> bool:
         import aiohttp
@@ -288,7 +292,7 @@ class ModelHost:
                 env=environment,
             )
         self._process = processes.holder(self._child.pid)
-        self._overrun, self._answered = None, time.monotonic()
+        self._overrun = None
         log.info("started the model host, pid %d", self._child.pid)
 
     # Artefacts
