@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_automl.exceptions import AutoMLValidationError
@@ -25,7 +26,9 @@ __all__ = [
     "job_name",
     "pull_best_candidate",
     "pull_job",
+    "pull_refusal",
     "push_job",
+    "push_refusal",
     "xcom_arg",
 ]
 
@@ -43,6 +46,27 @@ def push_job(context: Context, job: Mapping[str, Any]) -> None:
     context["ti"].xcom_push(key=JOB_KEY, value=dict(job))
 
 
+def push_refusal(context: Context, error: Exception) -> None:
+    """Push why there is no job, in the place of the job's document.
+
+    :param context: the task's context.
+    :param error: why the request was refused.
+    """
+    violations = [str(violation) for violation in getattr(error, "violations", ())]
+    document = {"schema_version": 1, "name": None, "reason": str(error), "violations": violations}
+    context["ti"].xcom_push(key=JOB_KEY, value=document)
+
+
+def pull_refusal(ti: Any, task_ids: str, **kwargs: Any) -> dict[str, Any] | None:
+    """Pull why a task submitted no job; parameters as for :func:`pull_job`.
+
+    :return: ``{"schema_version", "name": None, "reason", "violations"}``, or ``None`` if it submitted a job or ended
+        before it had a request.
+    """
+    found = ti.xcom_pull(task_ids=task_ids, key=JOB_KEY, **kwargs)
+    return found if isinstance(found, dict) and not found.get("name") else None
+
+
 def pull_job(ti: Any, task_ids: str, **kwargs: Any) -> JobDocument | None:
     """Pull a job's document.
 
@@ -51,7 +75,8 @@ def pull_job(ti: Any, task_ids: str, **kwargs: Any) -> JobDocument | None:
     :param kwargs: what ``ti.xcom_pull`` takes further, such as ``map_indexes`` or ``dag_id``.
     :return: the document, or ``None`` if that task submitted no job.
     """
-    return cast("JobDocument | None", ti.xcom_pull(task_ids=task_ids, key=JOB_KEY, **kwargs))
+    found = ti.xcom_pull(task_ids=task_ids, key=JOB_KEY, **kwargs)
+    return cast("JobDocument", found) if isinstance(found, dict) and found.get("name") else None
 
 
 def pull_best_candidate(ti: Any, task_ids: str, **kwargs: Any) -> BestCandidate | None:
@@ -63,10 +88,27 @@ def pull_best_candidate(ti: Any, task_ids: str, **kwargs: Any) -> BestCandidate 
 
 
 def xcom_arg(operator: BaseOperator, key: str) -> XComArg:
-    """Return a reference to one of an operator's XComs, which also makes the reader run after it."""
+    """Return a reference to one of an operator's XComs, which also makes the reader run after it.
+
+    It stands for ``None`` if the operator has pushed no such XCom: a task that ended early has submitted no job.
+    """
+    return cast("XComArg", _optional_arg()(operator=operator, key=key))
+
+
+@cache
+def _optional_arg() -> type:
     from airflow.sdk.definitions.xcom_arg import PlainXComArg
 
-    return PlainXComArg(operator=operator, key=key)
+    from airflow_automl.compat import XComNotFound
+
+    class OptionalXComArg(PlainXComArg):
+        def resolve(self, context: Any) -> Any:
+            try:
+                return super().resolve(context)
+            except XComNotFound:
+                return None
+
+    return OptionalXComArg
 
 
 def job_name(job: Any) -> str | None:
@@ -75,7 +117,7 @@ def job_name(job: Any) -> str | None:
     :param job: the document; ``None`` (or what a template makes of it) if no job was submitted.
     :raises AutoMLValidationError: it is something else.
     """
-    if job in (None, "", "None"):
+    if job in (None, "", "None") or (isinstance(job, Mapping) and "name" in job and job["name"] is None):
         return None
     if isinstance(job, Mapping) and isinstance(job.get("name"), str) and job["name"]:
         return str(job["name"])

@@ -54,7 +54,7 @@ class SageMakerAutoMLNotifier(BaseNotifier):
     def notify(self, context: Context) -> None:
         """Summarise the job and hand the summary on."""
         from airflow_automl.notifications.summary import summarize
-        from airflow_automl.xcom import pull_best_candidate, pull_job
+        from airflow_automl.xcom import pull_best_candidate, pull_job, pull_refusal
 
         ti = context["ti"]
         task_ids = self.task_ids or ti.task_id
@@ -66,7 +66,7 @@ class SageMakerAutoMLNotifier(BaseNotifier):
             dag_id=ti.dag_id,
             task_id=ti.task_id,
             run_id=ti.run_id,
-            error=context.get("exception"),
+            error=context.get("exception") or (pull_refusal(ti, task_ids) or {}).get("reason"),
             report=report.get("html") if isinstance(report, dict) else None,
         )
         if isinstance(self.channel, BaseNotifier):

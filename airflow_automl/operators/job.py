@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_automl import settings
+from airflow_automl import settings, xcom
 from airflow_automl.contract import JobStatus, documents, is_terminal
 from airflow_automl.ends import Acceptance
 from airflow_automl.exceptions import (
@@ -131,7 +131,11 @@ class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
 
         self._try_number = context["ti"].try_number
         generation = TaskGeneration.of(context)
-        given_name, api, request = self._request(context)
+        try:
+            given_name, api, request = self._request(context)
+        except AutoMLError as refusal:
+            xcom.push_refusal(context, refusal)
+            raise
         if first:
             stop_older_jobs(
                 self.hook,
@@ -144,8 +148,12 @@ class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
         with self._stopping(context):
             try:
                 submission = self._submit(context, api, request, generation, given_name)
+            except AutoMLNameTaken as refusal:
+                xcom.push_refusal(context, refusal)
+                raise
             except CreateRefused as refused:
                 self._running, error = None, refused.error
+                xcom.push_refusal(context, error)
                 if isinstance(error, AutoMLQuotaExceeded) and limits["slot_deadline"] is None:
                     raise AutoMLQuotaExceeded(
                         f"{error} (the account runs as many AutoML jobs as its quota allows; set "

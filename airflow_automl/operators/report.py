@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Iterable, Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.exceptions import AutoMLError, AutoMLJobNotFound, AutoMLValidationError
+from airflow_automl.exceptions import AutoMLError, AutoMLValidationError
 from airflow_automl.links.sagemaker_automl import AutoMLReportLink, job_page_url, s3_object_url
 from airflow_automl.operators._downstream import DownstreamOperator, document
 from airflow_automl.xcom import SUMMARY_KEY
@@ -76,9 +77,7 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
         job = document(self.job, "job") or {}
         name = self.job_name or job.get("name")
         if not name:
-            raise AutoMLJobNotFound(
-                "there is no job to report on: the task that should have submitted it ended before it had one"
-            )
+            return self._report_no_job(context, job)
         describe = self.hook.describe_job(name)
         report = build(
             describe,
@@ -101,6 +100,18 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
         self.log.info("%s: %s", report["verdict"]["title"], report["verdict"]["sentence"])
         self.log.info("The report is at %s", html)
         self._link(html, name)
+        return html
+
+    def _report_no_job(self, context: Context, refusal: Mapping[str, Any]) -> str:
+        """Write a page that says why there is no job."""
+        title = "No AutoML job was submitted"
+        reason = refusal.get("reason") or "The task that should have submitted it ended early: see its log."
+        shown = refusal.get("violations") or [reason]
+        items = "".join(f"<li><code>{escape(str(each))}</code></li>" for each in shown)
+        html, beside = self._addresses()
+        self._write(html, f"<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1><ul>{items}</ul>")
+        self._write(beside, json.dumps({"schema_version": 1, "job": None, "run": _run(context), **refusal}, indent=2))
+        self.log.warning("%s: %s", title, reason)
         return html
 
     def _previous(self, context: Context) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_automl import xcom
 from airflow_automl.exceptions import AutoMLJobNotFound, AutoMLValidationError
 from airflow_automl.operators import SageMakerAutoMLReportOperator
 from tests.hosting import ARN, HostingStandIn
@@ -107,6 +108,21 @@ def test_a_leaderboard_that_may_not_be_listed_leaves_the_best_candidate(
     SageMakerAutoMLReportOperator(task_id="r", job=job, path=str(tmp_path)).execute(context)
     data = json.loads((tmp_path / "report.json").read_text())
     assert [row["name"] for row in data["leaderboard"]] == ["churn-2"]
+
+
+def test_a_refused_request_is_reported_with_its_violations(
+    hosting: HostingStandIn, context: dict[str, Any], tmp_path: Path
+) -> None:
+    violations = ["RoleArn: is required & missing", "Mode: unknown"]
+    xcom.push_refusal(context, AutoMLValidationError("CreateAutoMLJobV2 request", violations))
+    refusal = context["ti"].xcoms["job"]
+    html = SageMakerAutoMLReportOperator(task_id="r", job=refusal, path=str(tmp_path)).execute(context)
+    page = Path(html).read_text()
+    assert "No AutoML job was submitted" in page
+    assert "RoleArn: is required &amp; missing" in page
+    assert json.loads((tmp_path / "report.json").read_text())["violations"] == violations
+    SageMakerAutoMLReportOperator(task_id="r", job="None", path=str(tmp_path)).execute(context)
+    assert "ended early: see its log" in Path(html).read_text()
 
 
 def test_no_job(hosting: HostingStandIn, context: dict[str, Any], tmp_path: Path) -> None:
