@@ -32,7 +32,7 @@ class JobSpec:
     :param request: the request in the shape of CreateAutoMLJobV2, whichever version was called.
     :param threads: how many threads the job may keep busy.
     :param memory_limit: bytes that the job may use; ``None`` for no limit.
-    :param deadline: monotonic time at which the service kills the trainer; ``None`` for never.
+    :param max_runtime: seconds after which the service kills the trainer; ``None`` for never.
     :param started: monotonic time at which the trainer started.
     :param attempt: number of this run of the job, from 1.
     :param output: where artefacts go, ``s3://bucket/prefix/job/``.
@@ -45,7 +45,7 @@ class JobSpec:
     request: Mapping[str, Any]
     threads: int
     memory_limit: int | None
-    deadline: float | None
+    max_runtime: float | None
     started: float
     attempt: int
     output: str
@@ -62,8 +62,7 @@ class JobSpec:
                 f"The job was written down in format {document.get('schema_version')}, this trainer reads format "
                 f"{SCHEMA_VERSION}: submit the job again."
             )
-        output, limit = document["output"], document.get("max_runtime")
-        now = time.monotonic()
+        output = document["output"]
         return cls(
             name=document["name"],
             arn=document["arn"],
@@ -72,8 +71,8 @@ class JobSpec:
             request=document["request"],
             threads=max(1, int(document["threads"])),
             memory_limit=document.get("memory_limit_bytes"),
-            deadline=None if limit is None else now + limit,
-            started=now,
+            max_runtime=document.get("max_runtime"),
+            started=time.monotonic(),
             attempt=int(document["attempt"]),
             output=output if output.endswith("/") else output + "/",
         )

@@ -57,13 +57,17 @@ class Candidate:
     :param problem_type: of the job.
     :param objective: the metric to optimize.
     :param steps: CandidateSteps.
+    :param label: names the candidate within the job.
     :param created: epoch seconds.
+    :param containers: InferenceContainers.
+    :param definitions: InferenceContainerDefinitions: processing unit (``CPU``, ``GPU``) → containers (R96).
     """
 
     name: str
     problem_type: str
     objective: str
     steps: Sequence[Mapping[str, str]]
+    label: str = ""
     created: float = field(default_factory=time.time)
     status: str = "InProgress"
     ended: float | None = None
@@ -84,17 +88,8 @@ class Candidate:
         readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{spec.name[:10]}-{label}").strip("-")
         return f"{readable[:55]}-{digest}"
 
-    def complete(
-        self,
-        containers: Sequence[Mapping[str, Any]] = (),
-        definitions: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
-    ) -> None:
-        """Its artefacts lie in S3.
-
-        :param containers: InferenceContainers.
-        :param definitions: InferenceContainerDefinitions: processing unit (``CPU``, ``GPU``) → containers (R96).
-        """
-        self.containers, self.definitions = containers, definitions or {}
+    def complete(self) -> None:
+        """Mark it completed: its artefacts are in S3."""
         self.status, self.ended = "Completed", time.time()
 
     def fail(self, reason: str) -> None:

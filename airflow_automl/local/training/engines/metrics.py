@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from airflow_automl.contract import metrics as contract
+from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.data.target import BINARY, REGRESSION
 
-__all__ = ["OBJECTIVES", "THRESHOLD_METRICS", "best_threshold", "data", "scores"]
+__all__ = ["OBJECTIVES", "THRESHOLD_METRICS", "best_threshold", "data", "sample", "scores"]
 
 THRESHOLD_METRICS = frozenset({"F1", "BalancedAccuracy"})
 """Binary objectives for which 0.5 is rarely the best threshold."""
@@ -19,6 +20,17 @@ OBJECTIVES = frozenset(name for names in contract.OBJECTIVES.values() for name i
 """Metrics that a request, and the final metric of a candidate, can name."""
 
 Array = np.ndarray
+
+
+def sample(count: int, most: int) -> Array:
+    """Return the positions of some rows, ascending, the same ones every time.
+
+    :param count: rows that there are.
+    :param most: rows to draw; all of them if there are no more.
+    """
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(SEED).choice(count, most, replace=False))
 
 
 def scores(

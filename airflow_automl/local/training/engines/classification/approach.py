@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from airflow_automl.local.training.engines.classification.samples import Samples
-from airflow_automl.local.training.engines.classification.timing import Deadline
+from airflow_automl.local.training.engines.course import Clock
 
 __all__ = ["Approach", "Trained"]
 
@@ -53,7 +53,7 @@ class Approach(Protocol):
         """Why it can't be used here (the message says what to install), ``None`` if it can."""
         ...
 
-    def train(self, samples: Samples, deadline: Deadline, threads: int) -> Trained:
+    def train(self, samples: Samples, clock: Clock, threads: int) -> Trained:
         """Train and measure.
 
         :raises TimeIsUp: the time was over before there was anything to measure.

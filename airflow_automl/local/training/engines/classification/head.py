@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from airflow_automl.local.training.engines.classification.timing import Deadline, TimeIsUp
+from airflow_automl.local.training.engines.course import Clock, TimeIsUp
 
 __all__ = ["Fitted", "Head", "fit"]
 
@@ -73,7 +73,7 @@ def fit(
     validation_codes: np.ndarray,
     classes: int,
     strengths: Sequence[float],
-    deadline: Deadline,
+    clock: Clock,
     own: bool = False,
 ) -> Fitted:
     """Train a head for each strength, until they get worse or the time is over, and keep the most accurate one.
@@ -84,13 +84,13 @@ def fit(
     :param validation_codes: class of each of these.
     :param classes: how many there are.
     :param strengths: inverse regularizations, from strong to weak.
-    :param deadline: when to end; looked at between two strengths.
+    :param clock: when to end; looked at between two strengths.
     :param own: whether the chosen head, once it was measured, is to learn from the validation rows too.
     :raises TimeIsUp: not even the first was done in time.
     """
     from sklearn.linear_model import LogisticRegression
 
-    if deadline.passed:
+    if clock.passed:
         raise TimeIsUp
     best: tuple[tuple[float, float], Fitted] | None = None
     worse = 0
@@ -104,12 +104,12 @@ def fit(
             best, worse = (score, Fitted(head, found, strength)), 0
         else:
             worse += 1
-        if deadline.passed or worse == 2:
+        if clock.passed or worse == 2:
             break
     if best is None:
         raise TimeIsUp
     fitted = best[1]
-    if not own or deadline.passed:
+    if not own or clock.passed:
         return fitted
     everything, all_codes = _stacked(features, validation), np.concatenate([codes, validation_codes])
     final = _learn(LogisticRegression(C=fitted.strength, max_iter=_ITERATIONS), everything, all_codes, classes)

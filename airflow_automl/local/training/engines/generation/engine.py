@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_automl.local.training.data.channels import resolve
 from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.training.engines import isolation
 from airflow_automl.local.training.engines.base import Run
-from airflow_automl.local.training.engines.budget import Budget
 from airflow_automl.local.training.engines.candidates import Candidate, step
+from airflow_automl.local.training.engines.course import OUT_OF_TIME, PER_CANDIDATE, Clock, Course, Stopped, TimeIsUp
 from airflow_automl.local.training.engines.generation import base_models, data, evaluation, export, training
 from airflow_automl.local.training.engines.generation.base_models import BaseModel
 from airflow_automl.local.training.engines.generation.evaluation import Evaluation, Evaluator
@@ -25,15 +25,13 @@ __all__ = ["MAX_RUNTIME", "OBJECTIVE", "engine"]
 log = logging.getLogger(__name__)
 
 OBJECTIVE = "ValidationLoss"
-"""What is minimized: cross-entropy (R44). It is no objective that a request or a final metric could name."""
+"""What is minimized: cross-entropy (R44). A request or a final metric can't name it as objective."""
 
 MAX_RUNTIME = 259_200
 """MaxRuntimePerTrainingJobInSeconds of text generation when the request sets none: 72 hours (R51)."""
 
 MAX_CUT = 0.6
 """Share of examples that may be too long for the model; with more of them, the job fails as it does on AWS."""
-
-OUT_OF_TIME = "MaxAutoMLJobRuntimeReached"
 
 _TEXT_SHARE = 0.15
 """Share of the time for training that the texts before it may take; those after it take as long."""
@@ -56,18 +54,14 @@ class TextGenerationEngine:
         if base.name != requested:
             log.warning("The base model is %s; the request asks for %s", base.name, requested or "the default")
         events.phase("AnalyzingData")
-        criteria = {"MaxCandidates": 1, "MaxRuntimePerTrainingJobInSeconds": MAX_RUNTIME, **spec.criteria}
+        criteria = {"MaxCandidates": 1, PER_CANDIDATE: MAX_RUNTIME, **spec.criteria}
         events.resolved("TextGeneration", OBJECTIVE, None, criteria, base_model=base.name)
         channels = resolve(run.store, spec.request["AutoMLJobInputDataConfig"])
         examples = data.load(run.store, channels, spec.request, run.folder / "download")
         log.info("%d examples train, %d validate", len(examples.train), len(examples.validation))
         events.phase("PreTraining")
-        model = LanguageModel.load(base.open(), spec.threads)
-        log.info("%s is loaded: %s, %d threads", base.name, model.device, spec.threads)
-        train, validation = (_encoded(model, part) for part in (examples.train, examples.validation))
-        _require_short(train, validation, model.context)
-        job = _Job(run, base, model, options, Evaluator(examples.validation, validation), Budget(spec.deadline))
-        return job.train(train, criteria["MaxRuntimePerTrainingJobInSeconds"])
+        course = Course(run, "TextGeneration", OBJECTIVE, criteria)
+        return _FineTuning(course, base, options, examples).run()
 
 
 def _encoded(model: LanguageModel, examples: Sequence[data.Example]) -> list[Encoded]:
@@ -87,99 +81,102 @@ def _require_short(train: Sequence[Encoded], validation: Sequence[Encoded], cont
 
 
 @dataclass
-class _Job:
-    """One job under way."""
+class _FineTuning:
+    """The fine-tuning of one job's base model."""
 
-    run: Run
+    course: Course
     base: BaseModel
-    model: LanguageModel
     options: HyperParameters
-    evaluator: Evaluator
-    budget: Budget
-    job_ends_first: bool = False
+    examples: data.Examples
+    candidate: Candidate | None = None
 
-    def train(self, train: Sequence[Encoded], limit: int) -> str:
-        """Evaluate, fine-tune, evaluate again, export.
+    def run(self) -> str:
+        """Evaluate, fine-tune, evaluate again, publish.
 
-        :param train: the examples.
-        :param limit: MaxRuntimePerTrainingJobInSeconds.
         :return: the secondary status that the job ends with.
         """
-        spec, events = self.run.spec, self.run.events
-        seconds = self.budget.for_training()
-        job_ends = math.inf if seconds is None else time.monotonic() + seconds
-        before = self.evaluator.evaluate(self.model, min(limit, seconds or limit) * _TEXT_SHARE)
-        log.info("Before: %s", _shown(before))
-        events.phase("TrainingModels")
-        steps = [step(spec, "training-job", f"fine-tune-{self.base.name}")]
-        candidate = Candidate(
-            name=Candidate.name_for(spec, self.base.name),
-            problem_type="TextGeneration",
-            objective=OBJECTIVE,
-            steps=steps,
-        )
-        events.candidate(candidate.document())
-        # Which of the two limits comes first decides what it means to run into it.
-        self.job_ends_first = job_ends < time.monotonic() + limit
-        ends = min(job_ends, time.monotonic() + limit)
-        afterwards = _RESERVE * (before.loss_seconds + before.text_seconds)
+        course = self.course
+        clock, cut = course.for_candidate(), False
         try:
-            training.add_adapter(self.model)
-            course = training.fit(
-                self.model,
-                train,
-                self.options,
-                lambda: self.evaluator.loss(self.model),
-                lambda pace: _left(ends) > pace + afterwards,
-            )
-        except JobFailure as failure:
-            candidate.fail(failure.reason)
-            events.candidate(candidate.document())
-            raise
-        if not course.steps:
-            return self._no_time(candidate, limit)
-        if course.cut:
-            log.warning(
-                "The time was over after %d of %d steps; what was learned is kept", course.steps, course.planned
-            )
-        after = self.evaluator.evaluate(self.model, None, len(before.texts), loss=course.best)
-        log.info("After: %s", _shown(after))
-        candidate.validation = after.metrics
-        candidate.train = {"TrainingLoss": _recent(course.train)}
-        document = self._document(before, after, course)
-        containers, digests = export.export(self.run, steps[0]["CandidateStepName"], self.base, self.model, document)
-        candidate.complete(containers)
-        events.candidate(candidate.document(), digests)
-        return OUT_OF_TIME if course.cut and self.job_ends_first else "Completed"
+            made = course.limited(lambda ask: self._train(ask, clock), lambda question: bool(self._begin()))
+            candidate = self._begin()
+            candidate.validation, candidate.train, cut = made.metrics, {"TrainingLoss": made.training_loss}, made.cut
+            candidate.containers, digests = export.publish(course, candidate, self.base, made)
+        except Stopped as stopped:
+            course.end(self._begin(), stopped)
+        except Exception as error:
+            if self.candidate is None:
+                raise
+            course.end(self.candidate, error)
+        else:
+            course.end(candidate, digests)
+        if (secondary := course.without_result()) is not None:
+            return secondary
+        return OUT_OF_TIME if cut and not course.own_limit_first else "Completed"
 
-    def _no_time(self, candidate: Candidate, limit: int) -> str:
-        candidate.stop("The time was over before the first step of training.")
-        self.run.events.candidate(candidate.document())
-        if self.job_ends_first:
-            # The job's own limit came before the first candidate: the job is complete without one (R52).
-            return OUT_OF_TIME
-        raise JobFailure(
-            f"MaxRuntimePerTrainingJobInSeconds ({limit} s) is not enough for one step of training: allow more time, "
-            "or use a smaller base model."
+    def _begin(self) -> Candidate:
+        """Begin the candidate, once."""
+        if self.candidate is None:
+            spec = self.course.run.spec
+            self.course.run.events.phase("TrainingModels")
+            steps = [step(spec, "training-job", f"fine-tune-{self.base.name}")]
+            self.candidate = self.course.begin(self.base.name, steps)
+        return self.candidate
+
+    def _train(self, ask: isolation.Ask, clock: Clock) -> export.Adapter:
+        """Do all that needs the model.
+
+        :param ask: tells the process that waits that the data is good and training begins.
+        :param clock: when to be done.
+        """
+        spec = self.course.run.spec
+        model = LanguageModel.load(self.base.open(), spec.threads)
+        log.info("%s is loaded: %s, %d threads", self.base.name, model.device, spec.threads)
+        train, validation = (_encoded(model, part) for part in (self.examples.train, self.examples.validation))
+        _require_short(train, validation, model.context)
+        evaluator = Evaluator(self.examples.validation, validation)
+        before = evaluator.evaluate(model, None if clock.left is None else clock.left * _TEXT_SHARE)
+        log.info("Before: %s", _shown(before))
+        ask("begin")
+        afterwards = _RESERVE * (before.loss_seconds + before.text_seconds)
+        training.add_adapter(model)
+        fit = training.fit(
+            model,
+            train,
+            self.options,
+            lambda: evaluator.loss(model),
+            lambda pace: _left(clock) > pace + afterwards,
         )
+        if not fit.steps:
+            raise TimeIsUp("The time was over before the first step of training.")
+        if fit.cut:
+            log.warning("The time was over after %d of %d steps; what was learned is kept", fit.steps, fit.planned)
+        after = evaluator.evaluate(model, None, len(before.texts), loss=fit.best)
+        log.info("After: %s", _shown(after))
+        folder = self.course.run.folder / "adapter"
+        total = export.save(model, self.base, folder)
+        document = self._document(evaluator, before, after, fit)
+        return export.Adapter(folder, total, document, after.metrics, _recent(fit.train), fit.cut)
 
-    def _document(self, before: Evaluation, after: Evaluation, course: training.Fit) -> dict[str, Any]:
+    def _document(
+        self, evaluator: Evaluator, before: Evaluation, after: Evaluation, fit: training.Fit
+    ) -> dict[str, Any]:
         return {
             "base_model": self.base.name,
             "hyperparameters": self.options.as_json(),
             "before": evaluation.as_json(before),
             "after": evaluation.as_json(after),
-            "steps": {"made": course.steps, "planned": course.planned},
-            "training_loss": [[at, round(loss, 6)] for at, loss in _thinned(course.train)],
-            "validation_loss": [[0, round(before.loss, 6)], *([at, round(loss, 6)] for at, loss in course.validation)],
-            "steps_per_epoch": course.planned // self.options.epochs,
-            "samples": self.evaluator.samples(before, after),
+            "steps": {"made": fit.steps, "planned": fit.planned},
+            "training_loss": [[at, round(loss, 6)] for at, loss in _thinned(fit.train)],
+            "validation_loss": [[0, round(before.loss, 6)], *([at, round(loss, 6)] for at, loss in fit.validation)],
+            "steps_per_epoch": fit.planned // self.options.epochs,
+            "samples": evaluator.samples(before, after),
         }
 
 
-def _left(ends: float) -> float:
+def _left(clock: Clock) -> float:
     """Seconds until training and the evaluation after it must be done."""
-    return ends - time.monotonic()
+    return math.inf if clock.left is None else clock.left
 
 
 def _shown(measured: Evaluation) -> str:

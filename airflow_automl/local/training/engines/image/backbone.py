@@ -15,7 +15,7 @@ from airflow_automl.local.training.engines.classification import head
 from airflow_automl.local.training.engines.classification.head import Head
 from airflow_automl.local.training.engines.classification.onnx_session import open_session
 from airflow_automl.local.training.engines.classification.samples import Samples
-from airflow_automl.local.training.engines.classification.timing import Deadline, TimeIsUp
+from airflow_automl.local.training.engines.course import Clock, TimeIsUp
 from airflow_automl.local.training.engines.image import checkpoint, efficientnet, network
 from airflow_automl.local.training.engines.image.data import opened
 from airflow_automl.local.training.engines.image.network import Network
@@ -43,11 +43,11 @@ class Backbone:
             return failure.reason
         return None
 
-    def train(self, samples: Samples, deadline: Deadline, threads: int) -> Network:
+    def train(self, samples: Samples, clock: Clock, threads: int) -> Network:
         """Compute features, train the head; if the time is short, on those images that were done in time."""
         state = checkpoint.read_state(weights.locate(NAME))
         session = open_session(efficientnet.build(state), threads)
-        looking = deadline.part(1 - _HEAD_SHARE)
+        looking = clock.part(1 - _HEAD_SHARE)
         measured = _features(session, samples.validation, looking)
         if len(measured) < len(samples.validation):
             raise TimeIsUp
@@ -60,7 +60,7 @@ class Backbone:
         mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-3
         features, measured = (features - mean) / deviation, (measured - mean) / deviation
         truth = samples.validation_codes
-        fitted = head.fit(features, codes, measured, truth, classes, _STRENGTHS, deadline, samples.own)
+        fitted = head.fit(features, codes, measured, truth, classes, _STRENGTHS, clock, samples.own)
         # The head's own weights take the features as they are.
         weight = fitted.head.weights / deviation[:, None]
         plain = Head(weight, fitted.head.bias - mean @ weight)
@@ -71,11 +71,11 @@ class Backbone:
         return Network(efficientnet.build(state, plain), threads, fitted.probabilities, settings, notes)
 
 
-def _features(session: Any, files: Sequence[Path], deadline: Deadline) -> np.ndarray:
+def _features(session: Any, files: Sequence[Path], clock: Clock) -> np.ndarray:
     """The features of the first pictures, as many as there is time for."""
     found = []
     for start in range(0, len(files), _BATCH):
-        if deadline.passed:
+        if clock.passed:
             break
         found.append(network.run(session, [opened(path) for path in files[start : start + _BATCH]]))
     return np.concatenate(found) if found else np.empty((0, efficientnet.FEATURES), dtype="float32")

@@ -12,7 +12,7 @@ import numpy as np
 
 from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.engines.classification.samples import Samples
-from airflow_automl.local.training.engines.classification.timing import Deadline, TimeIsUp
+from airflow_automl.local.training.engines.course import Clock, TimeIsUp
 from airflow_automl.local.training.engines.image import pictures
 from airflow_automl.local.training.engines.image.data import opened
 from airflow_automl.local.training.engines.image.network import Network
@@ -50,7 +50,7 @@ class Cnn:
             return "it needs PyTorch: run `pip install 'airflow-automl[torch]'` where the embedded Autopilot runs."
         return None
 
-    def train(self, samples: Samples, deadline: Deadline, threads: int) -> Network:
+    def train(self, samples: Samples, clock: Clock, threads: int) -> Network:
         """Train; if the time is short, in fewer steps."""
         import torch
 
@@ -58,13 +58,13 @@ class Cnn:
         torch.manual_seed(SEED)
         side = _side(samples)
         train, validation = _shrunk(samples.train, side), _shrunk(samples.validation, side)
-        if deadline.passed:
+        if clock.passed:
             raise TimeIsUp
         mean = train.mean(axis=(0, 1, 2), dtype="float64").astype("float32")
         deviation = (train.std(axis=(0, 1, 2), dtype="float64") + 1.0).astype("float32")
         net = _network(len(samples.labels), side)
-        lesson = _Lesson(net, (mean, deviation), deadline)
-        found, epochs = lesson.learn(train, samples.train_codes, validation, samples.validation_codes)
+        trainer = _Trainer(net, (mean, deviation), clock)
+        found, epochs = trainer.learn(train, samples.train_codes, validation, samples.validation_codes)
         notes = [f"The CNN was trained for {epochs} of {EPOCHS} epochs: its time was over."] if epochs < EPOCHS else []
         settings = {"side": side, "epochs": epochs}
         return Network(_export(net, mean, deviation, side), threads, found, settings, notes)
@@ -107,13 +107,13 @@ def _network(classes: int, side: int) -> torch.nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(channels, classes))
 
 
-class _Lesson:
+class _Trainer:
     """Trains a network and keeps it at its best."""
 
-    def __init__(self, net: torch.nn.Sequential, scale: tuple[np.ndarray, np.ndarray], deadline: Deadline) -> None:
+    def __init__(self, net: torch.nn.Sequential, scale: tuple[np.ndarray, np.ndarray], clock: Clock) -> None:
         import torch
 
-        self._net, self._scale, self._deadline = net, scale, deadline
+        self._net, self._scale, self._clock = net, scale, clock
         self._optimizer = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=_DECAY)
         self._random = np.random.default_rng(SEED)
 
@@ -126,10 +126,10 @@ class _Lesson:
         """
         batch = min(64, max(8, len(train) // 10))
         steps = -(-len(train) // batch)
-        began, seconds = time.monotonic(), self._deadline.left
+        began, seconds = time.monotonic(), self._clock.left
         best: tuple[tuple[float, float], np.ndarray, Any] | None = None
         epoch = 0
-        while epoch < EPOCHS and not self._deadline.passed:
+        while epoch < EPOCHS and not self._clock.passed:
             order = self._random.permutation(len(train))
             for number in range(steps):
                 # The schedule follows the epochs, or the clock where that is ahead.

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from airflow_automl.local.training.engines.base import Run
-from airflow_automl.local.training.engines.classification import course
+from airflow_automl.local.training.engines.classification.engine import Problem, train
 from airflow_automl.local.training.engines.image import backbone, data, pictures
 from airflow_automl.local.training.engines.image.backbone import Backbone
 from airflow_automl.local.training.engines.image.cnn import Cnn
 
 __all__ = ["engine"]
 
-log = logging.getLogger(__name__)
-
 _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 
 
-class ImageTeller:
-    """See :class:`airflow_automl.local.training.engines.classification.reports.Teller`."""
+class ImagePresenter:
+    """See :class:`airflow_automl.local.training.engines.classification.reports.Presenter`."""
 
     method = "How much the probability of the predicted class changes when a ninth of the image is greyed out, in"
 
@@ -55,19 +52,8 @@ class ImageEngine:
         """See :class:`airflow_automl.local.training.engines.base.Engine`."""
         run.events.phase("AnalyzingData")
         samples = data.load(run, run.folder / "pictures")
-        counts = len(samples.train), len(samples.validation), len(samples.labels)
-        log.info("%d images train, %d validate, %d classes", *counts)
-        criteria = course.completion_criteria(run.spec.criteria)
-        run.events.resolved(None, course.OBJECTIVE, None, criteria)
-        problem = course.Problem(
-            name="ImageClassification",
-            engine="image",
-            metadata={},
-            approaches=(Backbone(), Cnn()),
-            preferred=backbone.NAME,
-            teller=ImageTeller(),
-        )
-        return course.run(run, problem, samples, criteria)
+        problem = Problem("ImageClassification", "image", {}, (Backbone(), Cnn()), backbone.NAME, ImagePresenter())
+        return train(run, problem, samples)
 
 
 engine = ImageEngine()

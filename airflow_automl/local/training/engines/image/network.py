@@ -49,11 +49,15 @@ class Network:
         settings: Mapping[str, Any],
         notes: Sequence[str] = (),
     ) -> None:
-        self._model = model
+        self._model, self._threads = model, threads
         self._session = open_session(model, threads)
         self.probabilities = probabilities
         self.settings = settings
         self.notes = notes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A session belongs to its process; another one opens the same model.
+        return Network, (self._model, self._threads, self.probabilities, self.settings, self.notes)
 
     def predict(self, items: Sequence[np.ndarray]) -> np.ndarray:
         """The probability of each class for some pictures."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
-__all__ = ["bars", "matrix", "page", "plot", "table"]
+__all__ = ["bars", "explanation", "matrix", "page", "plot", "table"]
 
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}"
@@ -29,6 +31,24 @@ def page(title: str, sections: Sequence[tuple[str, str]]) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>{body}</body></html>"
     )
+
+
+def explanation(
+    name: str, heading: str, contributions: Mapping[str, float], method: str, **document: Any
+) -> dict[str, str]:
+    """Return the files of an explainability report: ``analysis.json`` in Clarify's layout, and a page.
+
+    :param name: of the candidate.
+    :param heading: of the page's chart.
+    :param contributions: feature → its contribution, for the chart.
+    :param method: how they were measured, in a sentence.
+    :param document: the rest of ``analysis.json``.
+    """
+    parts = [(heading, bars(contributions)), ("Method", f"<p>{escape(method)}</p>")]
+    return {
+        "analysis.json": json.dumps({"version": "1.0", "method": method, **document}, indent=1),
+        "report.html": page(f"Explainability: {name}", parts),
+    }
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from airflow_automl.local.training.data import dataset as datasets
 from airflow_automl.local.training.data.channels import resolve
 from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.engines.base import Run
-from airflow_automl.local.training.engines.budget import Budget
+from airflow_automl.local.training.engines.course import Course
 from airflow_automl.local.training.engines.notebooks.publish import publish
 from airflow_automl.local.training.engines.tabular import modes
 
@@ -24,7 +24,7 @@ _TRAINERS = {
 }
 """Mode → the module that trains in it.
 
-It has ``completion_criteria(given) -> resolved`` and ``run(run, dataset, algorithms, criteria, budget) -> secondary``,
+It has ``completion_criteria(given) -> resolved`` and ``run(course, dataset, algorithms) -> secondary``,
 which reports the phases after AnalyzingData, and the candidates.
 """
 
@@ -66,10 +66,8 @@ class TabularEngine:
             log.exception("The notebooks could not be made")
         if only_definitions:
             return "CandidateDefinitionsGenerated"
-        ends = None
-        if spec.deadline is None and "MaxAutoMLJobRuntimeInSeconds" in criteria:
-            ends = spec.started + criteria["MaxAutoMLJobRuntimeInSeconds"]
-        secondary: str = trainer.run(run, dataset, algorithms, criteria, Budget(spec.deadline, ends))
+        course = Course(run, dataset.problem_type, dataset.objective, criteria)
+        secondary: str = trainer.run(course, dataset, algorithms)
         return secondary
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.engines.base import Run
-from airflow_automl.local.training.engines.classification import course
+from airflow_automl.local.training.engines.classification.engine import Problem, train
 from airflow_automl.local.training.engines.text import data, minilm
 from airflow_automl.local.training.engines.text.minilm import MiniLm
 from airflow_automl.local.training.engines.text.tfidf import Tfidf
@@ -15,14 +14,12 @@ from airflow_automl.local.training.engines.text.words import words
 
 __all__ = ["engine"]
 
-log = logging.getLogger(__name__)
-
 _PARTS = 40
 _SHOWN = 400
 
 
-class TextTeller:
-    """See :class:`airflow_automl.local.training.engines.classification.reports.Teller`."""
+class TextPresenter:
+    """See :class:`airflow_automl.local.training.engines.classification.reports.Presenter`."""
 
     method = "How much the probability of the predicted class changes when a word is taken out of the text, in"
 
@@ -48,24 +45,12 @@ class TextEngine:
 
     def run(self, run: Run) -> str:
         """See :class:`airflow_automl.local.training.engines.base.Engine`."""
-        spec, events = run.spec, run.events
-        events.phase("AnalyzingData")
-        samples = data.load(run.store, spec.request, run.folder / "download")
-        log.info(
-            "%d texts train, %d validate, %d classes", len(samples.train), len(samples.validation), len(samples.labels)
-        )
-        criteria = course.completion_criteria(spec.criteria)
-        events.resolved(None, course.OBJECTIVE, None, criteria)
-        content, label = str(spec.config["ContentColumn"]).strip(), str(spec.config["TargetLabelColumn"]).strip()
-        problem = course.Problem(
-            name="TextClassification",
-            engine="text",
-            metadata={"features": [Codec(content, Kind.TEXT).as_json()], "target": label, "escaped": samples.escaped},
-            approaches=(Tfidf(), MiniLm()),
-            preferred=minilm.NAME,
-            teller=TextTeller(),
-        )
-        return course.run(run, problem, samples, criteria)
+        run.events.phase("AnalyzingData")
+        samples = data.load(run.store, run.spec.request, run.folder / "download")
+        content, label = (str(run.spec.config[key]).strip() for key in ("ContentColumn", "TargetLabelColumn"))
+        metadata = {"features": [Codec(content, Kind.TEXT).as_json()], "target": label, "escaped": samples.escaped}
+        problem = Problem("TextClassification", "text", metadata, (Tfidf(), MiniLm()), minilm.NAME, TextPresenter())
+        return train(run, problem, samples)
 
 
 engine = TextEngine()

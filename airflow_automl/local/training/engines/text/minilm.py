@@ -17,7 +17,7 @@ from airflow_automl.local.training.engines.classification import head
 from airflow_automl.local.training.engines.classification.head import Head
 from airflow_automl.local.training.engines.classification.onnx_session import open_session
 from airflow_automl.local.training.engines.classification.samples import Samples
-from airflow_automl.local.training.engines.classification.timing import Deadline, TimeIsUp
+from airflow_automl.local.training.engines.course import Clock, TimeIsUp
 
 __all__ = ["Encoder", "MiniLm", "TrainedMiniLm"]
 
@@ -54,14 +54,19 @@ class Encoder:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.longer = 0
+        self._threads = threads
 
-    def encode(self, texts: Sequence[str], deadline: Deadline | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A session belongs to its process; another one opens the same files.
+        return Encoder, (self.files[MODEL], self.files[TOKENIZER], self._threads)
+
+    def encode(self, texts: Sequence[str], clock: Clock | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Embed texts, short and long ones in batches of their own.
 
         Long texts are cut; :attr:`longer` counts them.
 
         :param texts: any.
-        :param deadline: when to end, even if not all texts were embedded.
+        :param clock: when to end, even if not all texts were embedded.
         :return: vectors, and the positions of their texts.
         """
         pieces: list[list[int]] = []
@@ -74,7 +79,7 @@ class Encoder:
             pieces.append(found)
         vectors, positions = [], []
         for batch in _batches(pieces):
-            if deadline is not None and deadline.passed:
+            if clock is not None and clock.passed:
                 break
             vectors.append(self._run([pieces[position] for position in batch]))
             positions.extend(batch)
@@ -155,10 +160,10 @@ class MiniLm:
             return failure.reason
         return None
 
-    def train(self, samples: Samples, deadline: Deadline, threads: int) -> TrainedMiniLm:
+    def train(self, samples: Samples, clock: Clock, threads: int) -> TrainedMiniLm:
         """Embed the texts, train the head; if the time is short, on those texts that were embedded in time."""
         encoder = Encoder(weights.locate("minilm-int8"), weights.locate("minilm-tokenizer"), threads)
-        encoding = deadline.part(1 - _HEAD_SHARE)
+        encoding = clock.part(1 - _HEAD_SHARE)
         found, positions = encoder.encode(samples.validation, encoding)
         if len(positions) < len(samples.validation):
             raise TimeIsUp
@@ -170,7 +175,7 @@ class MiniLm:
         if len(np.unique(codes)) < classes:
             raise TimeIsUp
         truth = samples.validation_codes
-        fitted = head.fit(features, codes, measured, truth, classes, _STRENGTHS, deadline, samples.own)
+        fitted = head.fit(features, codes, measured, truth, classes, _STRENGTHS, clock, samples.own)
         notes = []
         if encoder.longer:
             count = len(samples.train) + len(samples.validation)

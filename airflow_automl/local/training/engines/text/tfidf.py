@@ -14,7 +14,7 @@ import numpy as np
 from airflow_automl.local.training.engines.classification import head
 from airflow_automl.local.training.engines.classification.head import Head
 from airflow_automl.local.training.engines.classification.samples import Samples
-from airflow_automl.local.training.engines.classification.timing import Deadline
+from airflow_automl.local.training.engines.course import Clock
 from airflow_automl.local.training.engines.text.words import words
 
 __all__ = ["Tfidf", "TrainedTfidf"]
@@ -82,7 +82,7 @@ class Tfidf:
         """Nothing."""
         return None
 
-    def train(self, samples: Samples, deadline: Deadline, threads: int) -> TrainedTfidf:
+    def train(self, samples: Samples, clock: Clock, threads: int) -> TrainedTfidf:
         """Count words, train the head."""
         classes = len(samples.labels)
         vectorizer = _vectorizer(
@@ -95,6 +95,6 @@ class Tfidf:
             raise ValueError("the texts have no words") from error
         measured = vectorizer.transform(samples.validation)
         codes = samples.train_codes, samples.validation_codes
-        fitted = head.fit(features, codes[0], measured, codes[1], classes, _STRENGTHS, deadline, samples.own)
+        fitted = head.fit(features, codes[0], measured, codes[1], classes, _STRENGTHS, clock, samples.own)
         settings = {"terms": features.shape[1], "strength": fitted.strength}
         return TrainedTfidf(vectorizer, fitted.head, fitted.probabilities, settings)

@@ -68,7 +68,7 @@ class Backtest:
         """Forecast all windows with an algorithm that learned from what lies before the oldest one.
 
         :return: a forecast for each window, and how many forecasts are the naive one because the algorithm had none.
-        :raises OutOfTime: there was not enough time.
+        :raises TimeIsUp: there was not enough time.
         """
         model = algorithm.fit(self.training, context)
         found, failures = [], 0

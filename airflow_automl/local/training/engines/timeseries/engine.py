@@ -6,25 +6,26 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from airflow_automl.local.models import artifacts
 from airflow_automl.local.training.data.channels import resolve
 from airflow_automl.local.training.data.failures import JobFailure, listing
-from airflow_automl.local.training.engines.base import DEFAULT_RUNTIME, Run
-from airflow_automl.local.training.engines.budget import Budget
-from airflow_automl.local.training.engines.candidates import Candidate
-from airflow_automl.local.training.engines.reports.best import best_of
+from airflow_automl.local.training.engines.base import Run
+from airflow_automl.local.training.engines.candidates import Candidate, image, step
+from airflow_automl.local.training.engines.course import Course, Files, completion_criteria
 from airflow_automl.local.training.engines.timeseries import results
-from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster, OutOfTime
+from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster
 from airflow_automl.local.training.engines.timeseries.algorithms.catalog import ALGORITHMS, available, forecaster
 from airflow_automl.local.training.engines.timeseries.backtest import Backtest
 from airflow_automl.local.training.engines.timeseries.dataset import PROBLEM_TYPE, Dataset, load
 from airflow_automl.local.training.engines.timeseries.ensemble import judge, weigh
 from airflow_automl.local.training.engines.timeseries.explain import explain
-from airflow_automl.local.training.engines.timeseries.export import export, steps
-from airflow_automl.local.training.engines.timeseries.insights import give_insights, verdict
+from airflow_automl.local.training.engines.timeseries.insights import insights, verdict
 from airflow_automl.local.training.engines.timeseries.serving import ForecastModel
 
 __all__ = ["ENSEMBLE", "engine"]
@@ -32,20 +33,18 @@ __all__ = ["ENSEMBLE", "engine"]
 log = logging.getLogger(__name__)
 
 ENSEMBLE = "ensemble"
-OUT_OF_TIME = "MaxAutoMLJobRuntimeReached"
-
-REPORTS = 2.0
-"""Seconds that must be left for a report to be worth beginning."""
 
 EXPLAIN_SECONDS = 30.0
+
+_BACKTEST_SHARE = 0.6
+"""Share of a candidate's time for the backtests; the rest is for learning from everything."""
 
 
 @dataclass
 class _Trained:
-    """A candidate with what it is made of."""
+    """What a candidate is made of."""
 
     label: str
-    candidate: Candidate
     weights: Mapping[str, float]
     forecasts: Sequence[np.ndarray]
     replaced: int
@@ -70,94 +69,102 @@ class TimeSeriesEngine:
             dataset.objective,
         )
         # The six algorithms and their ensemble count as one (R49).
-        criteria = {"MaxCandidates": 1, **spec.criteria}
-        if not spec.criteria:
-            criteria["MaxAutoMLJobRuntimeInSeconds"] = DEFAULT_RUNTIME
+        criteria = completion_criteria(spec.criteria, MaxCandidates=1)
         events.resolved(PROBLEM_TYPE, dataset.objective, None, criteria)
         events.phase("PreTraining")
         usable = _usable(run, names)
         backtest = Backtest.over(dataset.panel)
-        ends = None
-        if spec.deadline is None and "MaxAutoMLJobRuntimeInSeconds" in criteria:
-            ends = spec.started + criteria["MaxAutoMLJobRuntimeInSeconds"]
-        budget = Budget(spec.deadline, ends)
         events.phase("TrainingModels")
-        training = _Training(run, dataset, backtest, budget)
+        course = Course(run, PROBLEM_TYPE, dataset.objective, criteria)
+        training = _Training(course, dataset, backtest)
         for place, name in enumerate(usable):
-            training.train(name, len(usable) - place)
-        training.combine()
-        return self._report(run, dataset, backtest, training, budget)
-
-    def _report(self, run: Run, dataset: Dataset, backtest: Backtest, training: _Training, budget: Budget) -> str:
-        if not training.trained:
-            if training.stopped:
-                return OUT_OF_TIME
-            raise JobFailure("No candidate could be trained: " + "; ".join(training.failures)[:800])
-        run.events.phase("GeneratingExplainabilityReport")
-        found = {each.candidate.name: each for each in training.trained}
-        best = found[best_of([each.candidate for each in training.trained], dataset.objective).name]
-        if not budget.allows(REPORTS):
-            return OUT_OF_TIME
-        _explain(run, dataset, training, best, budget)
-        run.events.phase("GeneratingModelInsightsReport")
-        if not budget.allows(REPORTS):
-            return OUT_OF_TIME
-        _give_insights(run, dataset, backtest, training, best)
-        return OUT_OF_TIME if training.stopped_by_job else "Completed"
+            course.make(name, training.steps(name), partial(training.train, name, len(usable) - place))
+        if len(training.trained) > 1:
+            course.make(ENSEMBLE, training.steps(ENSEMBLE), training.combine)
+        if (secondary := course.without_result()) is not None:
+            return secondary
+        best = course.best()
+        trained = training.trained[best.name]
+        return course.report(
+            best, lambda: training.explain(best, trained), lambda: training.insights(best, trained), "Completed"
+        )
 
 
 class _Training:
-    """The candidates of a job as they come to be."""
+    """The candidates of a job as they are made."""
 
-    def __init__(self, run: Run, dataset: Dataset, backtest: Backtest, budget: Budget) -> None:
-        self._run = run
+    def __init__(self, course: Course, dataset: Dataset, backtest: Backtest) -> None:
+        self._course = course
         self._dataset = dataset
         self._backtest = backtest
-        self._budget = budget
         self._members: dict[str, Forecaster] = {}
-        self.trained: list[_Trained] = []
-        self.failures: list[str] = []
-        self.stopped = False
-        self.stopped_by_job = False
+        self.trained: dict[str, _Trained] = {}
 
-    def train(self, name: str, waiting: int) -> None:
+    def steps(self, label: str) -> list[dict[str, str]]:
+        """Return CandidateSteps: putting the series on the grid, and the training."""
+        spec = self._course.run.spec
+        return [step(spec, "processing-job", "grid"), step(spec, "training-job", f"train-{label}")]
+
+    def train(self, name: str, waiting: int, candidate: Candidate) -> dict[str, str]:
         """Train one algorithm: measure it on the backtests, then let it learn from everything.
 
         :param name: of the algorithm.
         :param waiting: how many algorithms share the time that is left, this one included.
+        :param candidate: filled in.
+        :return: the digest of its artefact.
         """
-        candidate = self._begin(name)
-        began = time.monotonic()
-        try:
-            algorithm = forecaster(name)
-            forecasts, replaced = self._backtest.run(algorithm, self._context(waiting, 0.6))
-            candidate.validation = _required(self._backtest.measure(forecasts), self._dataset.objective)
-            self._members[name] = algorithm.fit(self._dataset.panel, self._context(waiting, 1.0))
-        except OutOfTime:
-            self._stop(candidate, name, time.monotonic() - began)
-            return
-        except Exception as error:
-            self._fail(candidate, name, error)
-            return
-        self._complete(_Trained(name, candidate, {name: 1.0}, forecasts, replaced))
-        log.info("%s took %.1f s", name, time.monotonic() - began)
+        clock, threads = self._course.for_candidate(waiting), self._course.run.spec.threads
+        algorithm, backtest, panel = forecaster(name), self._backtest, self._dataset.panel
 
-    def combine(self) -> None:
-        """Weigh what was trained against each other."""
-        if len(self.trained) < 2:
-            return
-        candidate = self._begin(ENSEMBLE)
+        def work(ask: Any) -> tuple[list[np.ndarray], int, Forecaster]:
+            measuring = Context(threads, clock.part(_BACKTEST_SHARE))
+            forecasts, replaced = backtest.run(algorithm, measuring)
+            return forecasts, replaced, algorithm.fit(panel, Context(threads, clock))
+
+        forecasts, replaced, self._members[name] = self._course.limited(work)
+        candidate.validation = _required(self._backtest.measure(forecasts), self._dataset.objective)
+        return self._publish(candidate, _Trained(name, {name: 1.0}, forecasts, replaced))
+
+    def combine(self, candidate: Candidate) -> dict[str, str]:
+        """Weigh what was trained against each other.
+
+        :param candidate: filled in.
+        :return: the digest of its artefact.
+        """
         objective, quantiles = self._dataset.objective, self._dataset.panel.settings.quantiles
-        said = {each.label: each.forecasts for each in self.trained}
+        said = {each.label: each.forecasts for each in self.trained.values()}
         windows = self._backtest.windows
         forecasts = judge(windows, said, objective, quantiles)
         candidate.validation = self._backtest.measure(forecasts)
         weights = weigh(windows, said, objective, quantiles)
-        replaced = sum(each.replaced for each in self.trained if each.label in weights)
-        self._complete(_Trained(ENSEMBLE, candidate, weights, forecasts, replaced))
+        replaced = sum(each.replaced for each in self.trained.values() if each.label in weights)
+        return self._publish(candidate, _Trained(ENSEMBLE, weights, forecasts, replaced))
 
-    def model(self, trained: _Trained) -> ForecastModel:
-        """A candidate as it is served."""
+    def explain(self, candidate: Candidate, trained: _Trained) -> Files | None:
+        """Explain additional columns and holidays; ``None`` if there are none."""
+        if not self._dataset.panel.features:
+            return None
+        seconds = self._course.for_report(EXPLAIN_SECONDS, 0.3)
+        return explain(self._dataset, candidate.name, self._model(trained).of, seconds)
+
+    def insights(self, candidate: Candidate, trained: _Trained) -> Files:
+        """Make the insights, and put the series that the report draws into the backtest results."""
+        dataset, backtest = self._dataset, self._backtest
+        summary = self._summary(trained)
+        log.info("%s", verdict(summary))
+        by_key = {series.key: series for series in dataset.panel.series}
+        chosen = dataset.panel.of(by_key[key] for key in results.choose(backtest, trained.forecasts))
+        ahead = self._model(trained).of(chosen)
+        drawn = {
+            "examples": results.examples(dataset.panel, backtest, trained.forecasts, ahead, chosen),
+            "items": results.largest(backtest, trained.forecasts),
+            "data": dict(dataset.facts),
+        }
+        self._write(candidate, summary | drawn, trained)
+        return insights(candidate.name, summary, dataset.facts)
+
+    def _model(self, trained: _Trained) -> ForecastModel:
+        """Return a candidate as it is served."""
         dataset = self._dataset
         return ForecastModel(
             dataset.panel.settings,
@@ -167,11 +174,10 @@ class _Training:
             dataset.reader,
             trained.weights,
             self._members,
-            self._run.spec.threads,
+            self._course.run.spec.threads,
         )
 
-    def summary(self, trained: _Trained) -> dict[str, Any]:
-        """Of a candidate's backtests."""
+    def _summary(self, trained: _Trained) -> dict[str, Any]:
         return results.summary(
             trained.label,
             self._dataset.objective,
@@ -181,62 +187,41 @@ class _Training:
             trained.replaced,
         )
 
-    def _context(self, waiting: int, part: float) -> Context:
-        """What an algorithm may use: its share of the job's time, and no more than the request allows for one."""
-        limits = []
-        left = self._budget.for_training()
-        if left is not None:
-            limits.append(left / waiting * part)
-        per_candidate = self._run.spec.criteria.get("MaxRuntimePerTrainingJobInSeconds")
-        if per_candidate is not None:
-            limits.append(float(per_candidate) * 0.5)
-        return Context(self._run.spec.threads, time.monotonic() + min(limits) if limits else None)
+    def _write(self, candidate: Candidate, summary: Mapping[str, Any], trained: _Trained) -> None:
+        files = results.files(summary, self._backtest, trained.forecasts)
+        candidate.backtest = self._course.write(f"backtest-results/{candidate.name}", files)
 
-    def _begin(self, label: str) -> Candidate:
-        spec = self._run.spec
-        candidate = Candidate(
-            Candidate.name_for(spec, label), PROBLEM_TYPE, self._dataset.objective, steps(self._run, label)
-        )
-        self._run.events.candidate(candidate.document())
-        return candidate
+    def _publish(self, candidate: Candidate, trained: _Trained) -> dict[str, str]:
+        panel, dataset = self._dataset.panel, self._dataset
+        model = self._model(trained)
+        one = panel.of(panel.series[:1])
+        began = time.monotonic()
+        model.of(one)
+        candidate.validation["InferenceLatency"] = time.monotonic() - began
+        metadata = {
+            "engine": "timeseries",
+            "algorithm": trained.label,
+            "weights": dict(trained.weights),
+            "settings": panel.settings.as_json(),
+            "calendar": panel.calendar.as_json(),
+            "related": dataset.related.as_json(),
+            "reader": dataset.reader.as_json(),
+            "columns": [feature.as_json() for feature in dataset.columns],
+            # The files are data, and other versions open them too; these are recorded for comparison.
+            "written_with": artifacts.versions(["numpy", "statsforecast", "prophet", "torch"]),
+        }
 
-    def _complete(self, trained: _Trained) -> None:
-        run, candidate, label = self._run, trained.candidate, trained.label
-        try:
-            model = self.model(trained)
-            one = self._dataset.panel.of(self._dataset.panel.series[:1])
-            began = time.monotonic()
-            model.of(one)
-            candidate.validation["InferenceLatency"] = time.monotonic() - began
-            containers, digests = export(run, self._dataset, label, trained.weights, self._members)
-            candidate.backtest = results.write(
-                run, candidate.name, self.summary(trained), self._backtest, trained.forecasts
-            )
-        except Exception as error:
-            self._fail(candidate, label, error)
-            return
-        candidate.complete(containers)
-        self.trained.append(trained)
-        run.events.candidate(candidate.document(), digests)
+        def save(folder: Path) -> None:
+            for name in trained.weights:
+                (folder / name).mkdir()
+                self._members[name].save(folder / name)
 
-    def _stop(self, candidate: Candidate, name: str, seconds: float) -> None:
-        text = f"{name} was stopped after {seconds:.0f} s: its time was over, or too short for all series."
-        log.warning("%s", text)
-        candidate.validation = {}
-        candidate.stop(text)
-        self.stopped = True
-        left = self._budget.left()
-        self.stopped_by_job = self.stopped_by_job or (left is not None and left < REPORTS)
-        self._run.events.candidate(candidate.document())
-
-    def _fail(self, candidate: Candidate, name: str, error: Exception) -> None:
-        reason = error.reason if isinstance(error, JobFailure) else f"{type(error).__name__}: {error}"
-        log.warning("%s failed", name, exc_info=error)
-        candidate.validation = {}
-        candidate.fail(f"{name} failed: {reason}")
-        self.failures.append(f"{name}: {reason}")
-        self._run.events.candidate(candidate.document())
-        self._run.events.partial_failure(f"The candidate {name} failed: {reason}", "Candidate")
+        name = candidate.steps[1]["CandidateStepName"]
+        uri, digest = self._course.publish(f"training/{name}/output/model.tar.gz", metadata, save)
+        candidate.containers = [{"Image": image("forecasting"), "ModelDataUrl": uri, "Environment": {}}]
+        self._write(candidate, self._summary(trained), trained)
+        self.trained[candidate.name] = trained
+        return {uri: digest}
 
 
 def _named(config: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -273,48 +258,6 @@ def _required(found: dict[str, float], objective: str) -> dict[str, float]:
         return found
     why = "no series changes from one season to the next" if objective == "MASE" else "all values to forecast are zero"
     raise JobFailure(f"the objective {objective} is undefined, because {why}; choose RMSE")
-
-
-def _explain(run: Run, dataset: Dataset, training: _Training, best: _Trained, budget: Budget) -> None:
-    """Only additional columns and holidays can be explained: without them there is no such report."""
-    if not dataset.panel.features:
-        return
-    try:
-        model = training.model(best)
-        seconds = budget.share(EXPLAIN_SECONDS, 0.3)
-        best.candidate.explainability = explain(run, dataset, best.candidate.name, model.of, seconds)
-    except Exception as error:
-        log.exception("The explainability report failed")
-        run.events.partial_failure(
-            f"The explainability report of {best.candidate.name} failed: {error}", "ExplainabilityError"
-        )
-        return
-    run.events.candidate(best.candidate.document())
-
-
-def _give_insights(run: Run, dataset: Dataset, backtest: Backtest, training: _Training, best: _Trained) -> None:
-    """Insights on the best candidate, and in its backtest results the series that the report draws."""
-    try:
-        summary = training.summary(best)
-        log.info("%s", verdict(summary))
-        by_key = {series.key: series for series in dataset.panel.series}
-        chosen = dataset.panel.of(by_key[key] for key in results.choose(backtest, best.forecasts))
-        ahead = training.model(best).of(chosen)
-        summary["examples"] = results.examples(dataset.panel, backtest, best.forecasts, ahead, chosen)
-        summary["items"] = results.largest(backtest, best.forecasts)
-        summary["data"] = dict(dataset.facts)
-        results.write(run, best.candidate.name, summary, backtest, best.forecasts)
-        best.candidate.insights = give_insights(
-            run,
-            best.candidate.name,
-            {k: v for k, v in summary.items() if k not in ("examples", "items", "data")},
-            dataset.facts,
-        )
-    except Exception as error:
-        log.exception("The model insights failed")
-        run.events.partial_failure(f"The model insights of {best.candidate.name} failed: {error}", "ModelInsightsError")
-        return
-    run.events.candidate(best.candidate.document())
 
 
 engine = TimeSeriesEngine()

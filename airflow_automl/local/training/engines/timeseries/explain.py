@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from airflow_automl.local.training.engines.base import Run
+from airflow_automl.local.training.engines.course import Clock, Files
 from airflow_automl.local.training.engines.reports import html
 from airflow_automl.local.training.engines.timeseries.algorithms.base import SEED
 from airflow_automl.local.training.engines.timeseries.dataset import Dataset
@@ -19,47 +15,33 @@ from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 
 __all__ = ["explain"]
 
-log = logging.getLogger(__name__)
-
 _SERIES = 8
 _ROUNDS = 4
 
 
-def explain(run: Run, dataset: Dataset, name: str, forecast: Callable[[Panel], np.ndarray], seconds: float) -> str:
-    """Write the explainability report: ``analysis.json`` in Clarify's layout, and a page.
+def explain(dataset: Dataset, name: str, forecast: Callable[[Panel], np.ndarray], seconds: float) -> Files:
+    """Explain a candidate.
 
-    :param run: the job.
     :param dataset: what was trained on; it has features.
     :param name: the candidate's.
     :param forecast: panel → forecast.
     :param seconds: no further round is begun after this; one round is always made.
-    :return: the address that the files lie under.
     """
     panel = dataset.panel
     sample = panel.of(sorted(panel.series, key=lambda s: -float(np.abs(s.target).sum()))[:_SERIES])
-    groups = _groups(dataset)
-    values, rounds = _shapley(sample, groups, forecast, seconds)
+    values, rounds = _shapley(sample, _groups(dataset), forecast, Clock(seconds))
     method = (
         f"Shapley values by sampling, {rounds} orders of the columns: how far the mean forecast of {len(sample)} "
         "series moves when a column has its true values instead of the series' average."
     )
-    document: dict[str, Any] = {
-        "version": "1.0",
-        "method": method,
-        "labels": {"label0": panel.settings.target},
-        "explanations": {"kernel_shap": {"label0": {"global_shap_values": values}}},
-    }
-    location = f"{run.spec.output}documentation/explainability/output/{name}"
-    page = html.page(
-        f"Explainability: {name}",
-        [
-            ("Mean absolute contribution to the forecast", html.bars(values)),
-            ("Method", html.table([[method]], ["how"])),
-        ],
+    return html.explanation(
+        name,
+        "Mean absolute contribution to the forecast",
+        values,
+        method,
+        labels={"label0": panel.settings.target},
+        explanations={"kernel_shap": {"label0": {"global_shap_values": values}}},
     )
-    run.store.write(json.dumps(document, indent=1), f"{location}/analysis.json", "application/json")
-    run.store.write(page, f"{location}/report.html", "text/html; charset=utf-8")
-    return location
 
 
 def _groups(dataset: Dataset) -> dict[str, list[int]]:
@@ -76,15 +58,14 @@ def _groups(dataset: Dataset) -> dict[str, list[int]]:
 
 
 def _shapley(
-    panel: Panel, groups: dict[str, list[int]], forecast: Callable[[Panel], np.ndarray], seconds: float
+    panel: Panel, groups: dict[str, list[int]], forecast: Callable[[Panel], np.ndarray], clock: Clock
 ) -> tuple[dict[str, float], int]:
     random = np.random.default_rng(SEED)
-    until = time.monotonic() + seconds
     names = list(groups)
     everything, nothing = forecast(panel)[..., 0], forecast(_without(panel, groups, names))[..., 0]
     total = {name: np.zeros_like(everything) for name in names}
     rounds = 0
-    while rounds < _ROUNDS and (rounds == 0 or time.monotonic() < until):
+    while rounds < _ROUNDS and (rounds == 0 or not clock.passed):
         order = [names[place] for place in random.permutation(len(names))]
         before = nothing
         for place, name in enumerate(order):

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_automl.local.training.engines.base import Run
+from airflow_automl.local.training.engines.course import Files
 from airflow_automl.local.training.engines.reports import html
 
-__all__ = ["give_insights", "verdict"]
+__all__ = ["insights", "verdict"]
 
 
 def verdict(summary: Mapping[str, Any]) -> str:
@@ -25,14 +25,12 @@ def verdict(summary: Mapping[str, Any]) -> str:
     )
 
 
-def give_insights(run: Run, name: str, summary: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """Write ``statistics.json`` and a page.
+def insights(name: str, summary: Mapping[str, Any], facts: Mapping[str, Any]) -> Files:
+    """Make ``statistics.json`` and a page.
 
-    :param run: the job.
     :param name: the candidate's.
     :param summary: of its backtests.
     :param facts: about the data.
-    :return: the address that the files lie under.
     """
     said = verdict(summary)
     document = {
@@ -40,7 +38,6 @@ def give_insights(run: Run, name: str, summary: Mapping[str, Any], facts: Mappin
         "dataset": {"item_count": facts["rows"], **facts},
         "forecast_metrics": {"verdict": said, **summary},
     }
-    location = f"{run.spec.output}documentation/model_monitor/output/{name}"
     metrics = [
         [metric, value, summary["seasonal_naive"].get(metric, "")] for metric, value in summary["metrics"].items()
     ]
@@ -61,6 +58,4 @@ def give_insights(run: Run, name: str, summary: Mapping[str, Any], facts: Mappin
             ),
         ],
     )
-    run.store.write(json.dumps(document, indent=1), f"{location}/statistics.json", "application/json")
-    run.store.write(page, f"{location}/report.html", "text/html; charset=utf-8")
-    return location
+    return {"statistics.json": json.dumps(document, indent=1), "report.html": page}

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from airflow_automl.local.training.engines.base import Run
+from airflow_automl.local.training.engines.course import Files
 from airflow_automl.local.training.engines.timeseries import metrics
 from airflow_automl.local.training.engines.timeseries.backtest import Backtest, average
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 from airflow_automl.local.training.engines.timeseries.serving import tabulate
 
-__all__ = ["choose", "examples", "largest", "summary", "write"]
+__all__ = ["choose", "examples", "files", "largest", "summary"]
 
 EXAMPLES = 6
 ITEMS = 20
@@ -82,27 +82,24 @@ def _intervals(quantiles: Sequence[int], covered: Mapping[str, float]) -> list[d
     ]
 
 
-def write(run: Run, name: str, document: Mapping[str, Any], backtest: Backtest, forecasts: Sequence[Array]) -> str:
-    """Write the results of a candidate.
+def files(document: Mapping[str, Any], backtest: Backtest, forecasts: Sequence[Array]) -> Files:
+    """Return the results of a candidate.
 
     ``summary.json`` (see :func:`summary`), ``predictions.csv`` with what was said and what happened, and
     ``item-metrics.csv`` with the metrics of each series, the mean over the windows.
 
-    :param run: the job.
-    :param name: the candidate's.
     :param document: the summary.
     :param backtest: the windows.
     :param forecasts: what the candidate said about each.
-    :return: the address that the files lie under.
     """
-    location = f"{run.spec.output}backtest-results/{name}"
     predictions = pd.concat(
         [_predictions(*parts) for parts in zip(backtest.pasts, backtest.windows, forecasts, strict=True)]
     )
-    run.store.write(_csv(predictions), f"{location}/predictions.csv", "text/csv")
-    run.store.write(_csv(_items(backtest, forecasts)), f"{location}/item-metrics.csv", "text/csv")
-    run.store.write(json.dumps(document, indent=1), f"{location}/summary.json", "application/json")
-    return location
+    return {
+        "predictions.csv": _csv(predictions),
+        "item-metrics.csv": _csv(_items(backtest, forecasts)),
+        "summary.json": json.dumps(document, indent=1),
+    }
 
 
 def _predictions(past: Panel, window: metrics.Window, said: Array) -> pd.DataFrame:

@@ -1,13 +1,7 @@
-import time
-
 import pytest
 
-from airflow_automl.local.training.data.channels import Channel, Channels
 from airflow_automl.local.training.data.failures import JobFailure
-from airflow_automl.local.training.data.store import S3Object
 from airflow_automl.local.training.engines import registry
-from airflow_automl.local.training.engines.budget import Budget
-from airflow_automl.local.training.engines.tabular import modes
 from airflow_automl.local.training.engines.tabular.ensembling import engine, plan
 
 
@@ -133,56 +127,3 @@ def test_what_autogluon_optimizes_for_an_objective(objective, problem, metric):
 def test_a_job_without_any_limit_gets_an_hour():
     assert engine.completion_criteria({}) == {"MaxCandidates": 10, "MaxAutoMLJobRuntimeInSeconds": 3600}
     assert engine.completion_criteria({"MaxCandidates": 3}) == {"MaxCandidates": 3}
-
-
-def test_a_budget_leaves_time_for_what_comes_after_training():
-    budget = Budget(time.monotonic() + 60)
-    assert 50 < budget.for_training() < 55
-    assert budget.allows(30)
-    assert not budget.allows(90)
-    assert Budget(None).for_training() is None
-    assert Budget(None).share(10) == 10
-    assert Budget(None, time.monotonic() + 100).for_training() == pytest.approx(100, abs=1)
-    assert Budget(time.monotonic() - 5).for_training() == 1
-
-
-def channels(size, objects=1):
-    entries = tuple(S3Object("b", str(number), size // objects) for number in range(objects))
-    return Channels(Channel("training", "s3://b/", "text/csv;header=present", False, entries), None)
-
-
-@pytest.mark.parametrize(
-    ("config", "found", "algorithms", "expected"),
-    [
-        ({"Mode": "ENSEMBLING"}, channels(10**9), None, "ENSEMBLING"),
-        ({"Mode": "HYPERPARAMETER_TUNING"}, channels(10), None, "HYPERPARAMETER_TUNING"),
-        ({"Mode": "AUTO"}, channels(99_999_999), None, "ENSEMBLING"),
-        ({"Mode": "AUTO"}, channels(100_000_000), None, "HYPERPARAMETER_TUNING"),
-        ({}, channels(10), None, "ENSEMBLING"),
-        ({}, channels(10_000, 1001), None, "HYPERPARAMETER_TUNING"),
-        ({}, channels(10**9), ("catboost",), "ENSEMBLING"),
-        ({}, channels(10), ("mlp", "xgboost"), "HYPERPARAMETER_TUNING"),
-    ],
-)
-def test_auto_goes_by_size(config, found, algorithms, expected):
-    assert modes.resolve(config, found, algorithms) == expected
-
-
-def test_weights_fail_where_auto_resolves_to_tuning():
-    with pytest.raises(JobFailure, match="sample weight column 'w' can't be used in HYPERPARAMETER_TUNING"):
-        modes.resolve({"SampleWeightAttributeName": "w"}, channels(10**9), None)
-
-
-def test_a_family_that_is_not_trained_here_is_named():
-    with pytest.raises(JobFailure, match="does not train Unknown jobs"):
-        registry.engine_for("UnknownJobConfig")
-
-
-def test_a_missing_package_names_the_extra(monkeypatch):
-    family = registry.Family("json", "local", ("no_such_package.sub",))
-    monkeypatch.setitem(registry.FAMILIES, "OddJobConfig", family)
-    with pytest.raises(
-        JobFailure,
-        match=r"Odd jobs need 'no_such_package.sub', not installed here: run `pip install 'airflow-automl\[local\]'`",
-    ):
-        registry.engine_for("OddJobConfig")

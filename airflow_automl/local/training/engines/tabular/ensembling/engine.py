@@ -9,94 +9,73 @@ from typing import Any
 import numpy as np
 
 from airflow_automl.local.training.data.dataset import TabularDataset
-from airflow_automl.local.training.data.failures import JobFailure, listing
+from airflow_automl.local.training.data.failures import listing
 from airflow_automl.local.training.data.target import BINARY, MULTICLASS, REGRESSION
-from airflow_automl.local.training.engines.base import DEFAULT_RUNTIME, Run
-from airflow_automl.local.training.engines.budget import Budget
 from airflow_automl.local.training.engines.candidates import Candidate
-from airflow_automl.local.training.engines.reports import best
+from airflow_automl.local.training.engines.course import OUT_OF_TIME, PER_CANDIDATE, Course
+from airflow_automl.local.training.engines.course import completion_criteria as criteria_with
+from airflow_automl.local.training.engines.reports import tabular as reports
 from airflow_automl.local.training.engines.tabular import crossing
 from airflow_automl.local.training.engines.tabular.ensembling import measure
 from airflow_automl.local.training.engines.tabular.ensembling import plan as planning
-from airflow_automl.local.training.engines.tabular.ensembling.export import Exporter
 from airflow_automl.local.training.engines.tabular.ensembling.model import TARGET, WEIGHT, prepare
 
 __all__ = ["completion_criteria", "fit", "run", "train"]
 
 log = logging.getLogger(__name__)
 
-REPORTS = 3.0
-"""Seconds that must be left for a report to be worth beginning."""
-
-OUT_OF_TIME = "MaxAutoMLJobRuntimeReached"
-
 _PROBLEMS = {BINARY: "binary", MULTICLASS: "multiclass", REGRESSION: "regression"}
 
 
 def completion_criteria(given: dict[str, int]) -> dict[str, int]:
-    """The limits that a job runs under: what the request says, and where it says nothing at all, an hour (R47)."""
-    criteria = {"MaxCandidates": planning.DEFAULT_CANDIDATES, **given}
-    if not given:
-        criteria["MaxAutoMLJobRuntimeInSeconds"] = DEFAULT_RUNTIME
-    return criteria
+    """Return the limits that a job runs under: the request's; if it has none, an hour (R47)."""
+    return criteria_with(given, MaxCandidates=planning.DEFAULT_CANDIDATES)
 
 
-def run(
-    run: Run, dataset: TabularDataset, algorithms: tuple[str, ...] | None, criteria: dict[str, int], budget: Budget
-) -> str:
+def run(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | None) -> str:
     """Train the candidates of a job and report on the best one.
 
-    :param run: the job.
+    :param course: of the job.
     :param dataset: what to train on.
     :param algorithms: what the request names, ``None`` for all.
-    :param criteria: the resolved CompletionCriteria.
-    :param budget: how much time there is.
     :return: the secondary status that the job ends with.
     :raises JobFailure: no candidate could be trained.
     """
-    run.events.phase("PreTraining")
-    seconds = budget.for_training()
+    course.run.events.phase("PreTraining")
+    seconds = course.for_training()
     enough = seconds is None or seconds >= planning.CROSSING_SECONDS
-    if enough and crossing.may_cross(run.spec.request, dataset, crossing.FOLDS):
+    if enough and crossing.may_cross(course.run.spec.request, dataset, crossing.FOLDS):
         dataset = crossing.join(dataset)
-    predictor, candidates, answers = train(run, dataset, algorithms, criteria, budget)
-    if not candidates or not budget.allows(REPORTS):
+    predictor, candidates, answers = train(course, dataset, algorithms)
+    if not candidates or not course.time_for_report():
         return OUT_OF_TIME
-    run.events.phase("GeneratingExplainabilityReport")
-    measure.measure(run, dataset, predictor, candidates, budget)
-    if not budget.allows(REPORTS):
-        return OUT_OF_TIME
-    chosen = best.best_of(candidates.values(), dataset.objective)
-    name = next(name for name, entry in candidates.items() if entry is chosen)
-    best.explain(run, dataset, chosen, measure.scores(dataset, predictor, name), budget)
-    run.events.phase("GeneratingModelInsightsReport")
-    if not budget.allows(REPORTS):
-        return OUT_OF_TIME
-    best.give_insights(run, dataset, chosen, dataset.validation[dataset.target].to_numpy(), answers[name])
-    return "Completed"
+    best = course.best()
+    measure.measure(course, dataset, predictor, candidates, best)
+    name = next(name for name, entry in candidates.items() if entry is best)
+    scores = measure.scores(dataset, predictor, name)
+    return reports.report(course, dataset, best, scores, answers[name], "Completed")
 
 
 def train(
-    run: Run, dataset: TabularDataset, algorithms: tuple[str, ...] | None, criteria: dict[str, int], budget: Budget
+    course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | None
 ) -> tuple[Any, dict[str, Candidate], dict[str, np.ndarray]]:
-    """Train and report the candidates; their artefacts lie in S3 when this returns.
+    """Train and report the candidates; their artefacts are in S3 when this returns.
 
-    :param run: the job.
+    :param course: of the job.
     :param dataset: what to train on; the same rows to learn from and to measure on are cross-validated.
     :param algorithms: what the request names, ``None`` for all.
-    :param criteria: the resolved CompletionCriteria.
-    :param budget: how much time there is.
     :return: AutoGluon's predictor, its name of a model → the completed candidate (none if the time was over first), and
         its name → the answers for the validation rows, given by models that had not seen the row.
     :raises JobFailure: no candidate could be trained.
     """
+    run = course.run
     plan = planning.make(
         rows=len(dataset.train),
         problem_type=dataset.problem_type,
         algorithms=algorithms,
-        max_candidates=criteria.get("MaxCandidates"),
-        seconds=budget.for_training(),
-        seconds_per_model=criteria.get("MaxRuntimePerTrainingJobInSeconds"),
+        max_candidates=course.criteria.get("MaxCandidates"),
+        seconds=course.for_training(),
+        seconds_per_model=course.criteria.get(PER_CANDIDATE),
         threads=run.spec.threads,
         memory_limit=run.spec.memory_limit,
         crossed=dataset.train is dataset.validation,
@@ -116,22 +95,16 @@ def train(
     from airflow_automl.local.training.engines.tabular.ensembling.watch import CandidateWatch
 
     run.events.phase("TrainingModels")
-    exporter = Exporter(run.store, dataset, {"job": run.spec.name})
-    watch = CandidateWatch(run, dataset, exporter, criteria.get("MaxRuntimePerTrainingJobInSeconds"))
+    watch = CandidateWatch(course, dataset)
     try:
         began, worked = time.monotonic(), time.process_time()
         predictor = fit(dataset, plan, str(run.folder / "predictor"), callbacks=[watch])
-        exporter.wait()
+        watch.wait()
         log.info("TrainingModels took %.1f s, %.1f s of CPU", time.monotonic() - began, time.process_time() - worked)
     finally:
-        exporter.close()
+        watch.close()
+    course.without_result()
     completed = {name: entry for name, entry in watch.candidates.items() if entry.status == "Completed"}
-    if not completed:
-        if budget.limited and any(entry.status == "Stopped" for entry in watch.candidates.values()):
-            # The limit came before the first candidate: the job is complete without one (R52).
-            return predictor, {}, {}
-        reasons = [entry.failure for entry in watch.candidates.values() if entry.failure]
-        raise JobFailure("No candidate could be trained" + (f": {reasons[0]}" if reasons else "."))
     return predictor, completed, watch.answers
 
 

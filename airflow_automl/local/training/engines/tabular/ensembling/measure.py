@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import logging
-import statistics
-import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from airflow_automl.local.training.data.dataset import TabularDataset
-from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.engines import metrics
-from airflow_automl.local.training.engines.base import Run
-from airflow_automl.local.training.engines.budget import Budget
 from airflow_automl.local.training.engines.candidates import Candidate
-from airflow_automl.local.training.engines.reports import best
+from airflow_automl.local.training.engines.course import Clock, Course, median_seconds
 from airflow_automl.local.training.engines.tabular.ensembling.model import prepare
 
 __all__ = ["measure", "scores"]
@@ -27,37 +23,28 @@ log = logging.getLogger(__name__)
 TRAIN_SAMPLE = 5000
 """Rows of the training data that the Train metrics are measured on."""
 
-REPEATS = 5
-
 
 def measure(
-    run: Run,
-    dataset: TabularDataset,
-    predictor: Any,
-    candidates: Mapping[str, Candidate],
-    budget: Budget,
+    course: Course, dataset: TabularDataset, predictor: Any, candidates: Mapping[str, Candidate], best: Candidate
 ) -> None:
     """Complete the candidates' metrics: Train, and InferenceLatency in seconds for one row.
 
-    :param run: the job.
+    :param course: of the job; what does not fit into its time is left out.
     :param dataset: what was trained on.
     :param predictor: AutoGluon's.
     :param candidates: AutoGluon's name of a model → its candidate.
-    :param budget: what does not fit is left out; the best candidate comes first.
+    :param best: the best candidate, which comes first.
     """
     from autogluon.common.utils.log_utils import set_logger_verbosity
 
     set_logger_verbosity(0)
-    sample = dataset.train
-    if len(sample) > TRAIN_SAMPLE:
-        sample = sample.iloc[np.sort(np.random.default_rng(SEED).choice(len(sample), TRAIN_SAMPLE, replace=False))]
+    sample = dataset.train.iloc[metrics.sample(len(dataset.train), TRAIN_SAMPLE)]
     rows = prepare(sample, dataset.features)
     transformed = predictor.transform_features(rows)
     truth, weights = sample[dataset.target].to_numpy(), dataset.weights(sample)
-    until = time.monotonic() + budget.share(60.0)
-    chosen = best.best_of(candidates.values(), dataset.objective)
-    for name, candidate in sorted(candidates.items(), key=lambda entry: entry[1] is not chosen):
-        if time.monotonic() > until:
+    clock = Clock(course.for_report(60.0))
+    for name, candidate in sorted(candidates.items(), key=lambda entry: entry[1] is not best):
+        if clock.passed:
             log.warning("No time left to measure %s on the training data", name)
             break
         # One at a time: all of them may be more than fits into memory, and take longer to load than there is time.
@@ -69,9 +56,9 @@ def measure(
         candidate.train = metrics.scores(
             dataset.problem_type, truth, predicted.to_numpy(), dataset.labels, weights, candidate.threshold
         )
-        candidate.validation["InferenceLatency"] = _latency(predictor, rows.iloc[:1], name)
+        candidate.validation["InferenceLatency"] = median_seconds(partial(predictor.predict, rows.iloc[:1], model=name))
         predictor.unpersist()
-        run.events.candidate(candidate.document())
+        course.run.events.candidate(candidate.document())
 
 
 def scores(dataset: TabularDataset, predictor: Any, model: str) -> Callable[[pd.DataFrame], np.ndarray]:
@@ -95,12 +82,3 @@ def scores(dataset: TabularDataset, predictor: Any, model: str) -> Callable[[pd.
 def _predictions(predictor: Any, transformed: Any, model: str) -> Any:
     predict = predictor.predict_multi if predictor.problem_type == "regression" else predictor.predict_proba_multi
     return predict(transformed, models=[model], transform_features=False)[model]
-
-
-def _latency(predictor: Any, row: Any, model: str) -> float:
-    took = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        predictor.predict(row, model=model)
-        took.append(time.perf_counter() - began)
-    return statistics.median(took)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from autogluon.core.callbacks import AbstractCallback
+from autogluon.core.utils.exceptions import TimeLimitExceeded
 
+from airflow_automl.local.models import artifacts
 from airflow_automl.local.training.data.dataset import TabularDataset
+from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.data.target import BINARY, REGRESSION
-from airflow_automl.local.training.engines import metrics
-from airflow_automl.local.training.engines.base import Run
+from airflow_automl.local.training.engines import isolation, metrics
 from airflow_automl.local.training.engines.candidates import Candidate, image, step
-from airflow_automl.local.training.engines.tabular.ensembling.export import Exporter, Snapshot
-from airflow_automl.local.training.engines.tabular.ensembling.limits import enforce
+from airflow_automl.local.training.engines.course import PER_CANDIDATE, Course, Stopped
+from airflow_automl.local.training.engines.tabular.ensembling.export import Snapshot
+from airflow_automl.local.training.engines.tabular.ensembling.model import distributions
 
-__all__ = ["CandidateWatch", "containers"]
-
-log = logging.getLogger(__name__)
+__all__ = ["CandidateWatch", "containers", "enforce"]
 
 
 def containers(uri: str, model: str, problem_type: str) -> list[dict[str, Any]]:
@@ -46,24 +47,22 @@ def containers(uri: str, model: str, problem_type: str) -> list[dict[str, Any]]:
 
 
 class CandidateWatch(AbstractCallback):
-    """Reports every model as a candidate: in progress, then completed once its artefact lies in S3.
+    """Reports every model as a candidate: in progress, then completed once its artefact is in S3.
 
-    :param run: the job.
+    Artefacts are packed and uploaded one after the other in a thread of their own, while the next model trains.
+
+    :param course: of the job.
     :param dataset: what is trained on.
-    :param exporter: takes finished models.
-    :param seconds_per_model: MaxRuntimePerTrainingJobInSeconds, ``None`` for no limit.
     """
 
-    def __init__(
-        self, run: Run, dataset: TabularDataset, exporter: Exporter, seconds_per_model: int | None = None
-    ) -> None:
+    def __init__(self, course: Course, dataset: TabularDataset) -> None:
         super().__init__()
-        self._seconds_per_model = seconds_per_model
-        self._run = run
+        self._course = course
         self._dataset = dataset
-        self._exporter = exporter
         self._rows: Any = None
         self._current: str | None = None
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="export")
+        self._pending: list[Future[None]] = []
         self.candidates: dict[str, Candidate] = {}
         """AutoGluon's name → its candidate."""
         self.answers: dict[str, np.ndarray] = {}
@@ -73,32 +72,36 @@ class CandidateWatch(AbstractCallback):
         # AutoGluon pickles its trainer with the callbacks in it; a watch belongs to this process alone.
         return {}
 
+    def wait(self) -> None:
+        """Return when all artefacts are in S3."""
+        for future in self._pending:
+            future.result()
+
+    def close(self) -> None:
+        """Drop what has not begun and end the thread."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
     def before_trainer_fit(self, trainer: Any, **kwargs: Any) -> None:
         """Keep the validation rows as AutoGluon transformed them; without any, models are cross-validated."""
         self._rows = kwargs["X_val"]
 
     def _before_model_fit(self, trainer: Any, model: Any, **kwargs: Any) -> tuple[bool, bool]:
         self._current = model.name
-        if self._seconds_per_model is not None:
-            enforce(model, self._seconds_per_model)
-        candidate = Candidate(
-            name=Candidate.name_for(self._run.spec, model.name),
-            problem_type=self._dataset.problem_type,
-            objective=self._dataset.objective,
-            steps=[
-                step(self._run.spec, "processing-job", "db-1"),
-                step(self._run.spec, "training-job", f"t{len(self.candidates) + 1}-{model.name}"),
-            ],
-        )
-        self.candidates[model.name] = candidate
-        self._run.events.candidate(candidate.document())
+        if (limit := self._course.criteria.get(PER_CANDIDATE)) is not None:
+            enforce(model, limit)
+        spec = self._course.run.spec
+        steps = [
+            step(spec, "processing-job", "db-1"),
+            step(spec, "training-job", f"t{len(self.candidates) + 1}-{model.name}"),
+        ]
+        self.candidates[model.name] = self._course.begin(model.name, steps)
         return False, False
 
     def _after_model_fit(self, trainer: Any, model_names: list[str], **kwargs: Any) -> bool:
         for name in model_names:
             self._finished(trainer, name)
         if not model_names and self._current is not None:
-            self._failed(trainer, self._current)
+            self._course.end(self.candidates[self._current], _why(trainer, self._current))
         self._current = None
         return False
 
@@ -109,18 +112,29 @@ class CandidateWatch(AbstractCallback):
         else:
             predicted = trainer.get_model_pred_proba_dict(self._rows, [name], use_val_cache=True)[name]
         self._measure(name, np.asarray(predicted, dtype="float64"))
-        snapshot = Snapshot.take(trainer, name, candidate.threshold, self._run.folder / "export" / candidate.name)
-        uri = f"{self._run.spec.output}sagemaker-automl-candidates/model/{candidate.name}/model.tar.gz"
+        key = f"sagemaker-automl-candidates/model/{candidate.name}/model.tar.gz"
+        snapshot = Snapshot.take(trainer, name, self._course.folder(key))
+        self._pending.append(self._pool.submit(self._publish, candidate, snapshot, key))
 
-        def done(digest: str | None, reason: str | None) -> None:
-            if digest is None:
-                candidate.fail(reason or "The artefact could not be stored.")
-                self._run.events.candidate(candidate.document())
-                return
-            candidate.complete(containers(uri, name, self._dataset.problem_type))
-            self._run.events.candidate(candidate.document(), {uri: digest})
-
-        self._exporter.submit(snapshot, uri, done)
+    def _publish(self, candidate: Candidate, snapshot: Snapshot, key: str) -> None:
+        data = self._dataset
+        metadata = {
+            "engine": "autogluon",
+            "target": data.target,
+            "features": [feature.as_json() for feature in data.features],
+            "escaped": data.escaped,
+            "labels": list(data.labels),
+            "model": snapshot.name,
+            "threshold": candidate.threshold,
+            "libraries": artifacts.versions(distributions(list(snapshot.models))),
+        }
+        try:
+            uri, digest = self._course.publish(key, metadata, lambda folder: snapshot.strip())
+        except Exception as error:
+            self._course.end(candidate, error)
+        else:
+            candidate.containers = containers(uri, snapshot.name, data.problem_type)
+            self._course.end(candidate, {uri: digest})
 
     def _measure(self, name: str, predicted: np.ndarray) -> None:
         """Choose the threshold, and fill in the validation metrics."""
@@ -136,16 +150,38 @@ class CandidateWatch(AbstractCallback):
             data.problem_type, truth, predicted, data.labels, weights, candidate.threshold
         )
 
-    def _failed(self, trainer: Any, name: str) -> None:
-        """AutoGluon gave the model up; it says why, unless there was no time to begin."""
-        errors: dict[str, Any] = getattr(trainer, "_models_failed_to_train_errors", {})
-        known = errors.get(name)
-        candidate = self.candidates[name]
-        if known is None or known["exc_type"] in {"TimeLimitExceeded", "InsufficientTime"}:
-            said = "" if known is None else str(known["exc_str"])
-            overran = "MaxRuntimePerTrainingJobInSeconds" in said
-            candidate.stop(said if overran else f"There was not enough time left to train {name}.")
-        else:
-            candidate.fail(f"{name} could not be trained: {known['exc_type']}: {known['exc_str']}")
-            self._run.events.partial_failure(str(candidate.failure), "Candidate")
-        self._run.events.candidate(candidate.document())
+
+def _why(trainer: Any, name: str) -> Exception:
+    """Return why AutoGluon gave a model up; it does not say so if there was no time to begin."""
+    known = getattr(trainer, "_models_failed_to_train_errors", {}).get(name)
+    if known is None or known["exc_type"] in {"TimeLimitExceeded", "InsufficientTime"}:
+        said = "" if known is None else str(known["exc_str"])
+        return Stopped(said if PER_CANDIDATE in said else f"There was not enough time left to train {name}.")
+    return JobFailure(f"{known['exc_type']}: {known['exc_str']}")
+
+
+def enforce(model: Any, seconds: float) -> None:
+    """Let a model train in a process of its own, which is killed when its time is over (R51).
+
+    :param model: AutoGluon's, not yet fitted; its ``fit`` raises ``TimeLimitExceeded`` if it was killed, after which
+        AutoGluon continues with the next model.
+    :param seconds: MaxRuntimePerTrainingJobInSeconds.
+    """
+    kind, path, name = type(model), model.path, model.name
+
+    def fit(**arguments: Any) -> Any:
+        # The fitted model is pickled: it must not have this function in it.
+        del model.fit
+
+        def work(ask: isolation.Ask) -> None:
+            model.fit(**arguments).save()
+
+        try:
+            isolation.run(work, seconds)
+        except isolation.Overrun:
+            raise TimeLimitExceeded(
+                f"{name} was still training after {PER_CANDIDATE} ({seconds:g} s) and was ended."
+            ) from None
+        return kind.load(path)
+
+    model.fit = fit

@@ -10,7 +10,7 @@ import numpy as np
 import xgboost
 
 from airflow_automl.local.training.engines.tabular.tuning.features import Matrix
-from airflow_automl.local.training.engines.tabular.tuning.learners import Lesson, Stop
+from airflow_automl.local.training.engines.tabular.tuning.learners import Assignment, Stop
 from airflow_automl.local.training.engines.tabular.tuning.table import MAX_BIN
 
 __all__ = ["BoostedTrees", "Learner", "load"]
@@ -47,23 +47,25 @@ class BoostedTrees:
 class Learner:
     """Trains a booster round by round."""
 
-    def __init__(self, lesson: Lesson) -> None:
-        options = dict(lesson.choice.options)
+    def __init__(self, assignment: Assignment) -> None:
+        options = dict(assignment.choice.options)
         self.total: int = options.pop("rounds")
         self.done = 0
-        self._classes = lesson.target.classes
-        self._data = lesson.part.binned(lesson.threads)
+        self._classes = assignment.target.classes
+        self._data = assignment.part.binned(assignment.threads)
         # The bins are shared with the trials before; the target's scale and the weights are this one's.
-        weights = lesson.weights
-        self._data.set_info(label=lesson.values, weight=np.ones(len(lesson.part)) if weights is None else weights)
+        weights = assignment.weights
+        self._data.set_info(
+            label=assignment.values, weight=np.ones(len(assignment.part)) if weights is None else weights
+        )
         self._booster = xgboost.Booster(
             {
                 **options,
-                **_task(self._classes, lesson.objective),
+                **_task(self._classes, assignment.objective),
                 "tree_method": "hist",
                 "max_bin": MAX_BIN,
-                "nthread": lesson.threads,
-                "seed": lesson.seed,
+                "nthread": assignment.threads,
+                "seed": assignment.seed,
                 # XGBoost keeps one generator a thread, and folds change threads between their rounds.
                 "seed_per_iteration": True,
                 "verbosity": 0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,12 +13,18 @@ import pandas as pd
 
 from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.data.failures import JobFailure
-from airflow_automl.local.training.data.split import SEED
-from airflow_automl.local.training.engines import isolation
+from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.base import Run
-from airflow_automl.local.training.engines.budget import Budget
 from airflow_automl.local.training.engines.candidates import Candidate
-from airflow_automl.local.training.engines.reports import best as reports
+from airflow_automl.local.training.engines.course import (
+    OUT_OF_TIME,
+    PER_CANDIDATE,
+    Clock,
+    Course,
+    Stopped,
+    median_seconds,
+)
+from airflow_automl.local.training.engines.reports import tabular as reports
 from airflow_automl.local.training.engines.tabular import crossing
 from airflow_automl.local.training.engines.tabular.tuning import plan
 from airflow_automl.local.training.engines.tabular.tuning.export import Exporter
@@ -28,18 +34,13 @@ from airflow_automl.local.training.engines.tabular.tuning.search import Proposal
 from airflow_automl.local.training.engines.tabular.tuning.space import SearchSpace, algorithms_for
 from airflow_automl.local.training.engines.tabular.tuning.table import Part, Table
 from airflow_automl.local.training.engines.tabular.tuning.targets import may_be_logarithmic
-from airflow_automl.local.training.engines.tabular.tuning.trial import Clock, Pruned, Result, TimeIsUp, Workbench
+from airflow_automl.local.training.engines.tabular.tuning.trial import Result, Workbench
 
-__all__ = ["Tuned", "completion_criteria", "run", "train"]
+__all__ = ["Tuning", "completion_criteria", "run", "train"]
 
 log = logging.getLogger(__name__)
 
 DEFAULT_CANDIDATES = 100
-
-REPORTS = 3.0
-"""Seconds that must be left for a report to be worth beginning."""
-
-OUT_OF_TIME = "MaxAutoMLJobRuntimeReached"
 
 TRAIN_SAMPLE = 5000
 """Rows of the training data that the Train metrics are measured on."""
@@ -47,80 +48,37 @@ TRAIN_SAMPLE = 5000
 _MAX_FAILURES = 10
 """Candidates that may fail in a row before the search is given up: the next ones would too."""
 
-_REPEATS = 5
-
 
 def completion_criteria(given: Mapping[str, int]) -> dict[str, int]:
-    """The limits that a job runs under (R47); without any, it is the number of candidates that ends it."""
+    """Return the limits that a job runs under (R47); without any, the number of candidates ends it."""
     return {"MaxCandidates": DEFAULT_CANDIDATES, **given}
 
 
-@dataclass(frozen=True)
-class Tuned:
-    """What a search found.
-
-    :param candidates: those that are Completed, by their name.
-    :param best: the one that is the job's BestCandidate; ``None`` if the time was over before the first was done.
-    :param dataset: the job's data, with the rows that candidates were measured on as validation rows.
-    :param scores: the best candidate's answers for any rows.
-    :param validation_scores: its answers for the validation rows, given by models that had not seen the row.
-    :param secondary: the secondary status that the search itself ends with.
-    """
-
-    candidates: Mapping[str, Candidate]
-    best: Candidate | None
-    dataset: TabularDataset
-    scores: Callable[[pd.DataFrame], np.ndarray]
-    validation_scores: np.ndarray
-    secondary: str
-
-
-def run(
-    run: Run,
-    dataset: TabularDataset,
-    algorithms: tuple[str, ...] | None,
-    criteria: Mapping[str, int],
-    budget: Budget,
-) -> str:
+def run(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | None) -> str:
     """Train the candidates of a job and report on the best one.
 
-    :param run: the job.
+    :param course: of the job.
     :param dataset: what to train on.
     :param algorithms: what the request names, ``None`` for all.
-    :param criteria: the resolved CompletionCriteria.
-    :param budget: how much time there is.
     :return: the secondary status that the job ends with.
     :raises JobFailure: no candidate could be trained.
     """
-    tuned = train(run, dataset, algorithms, criteria, budget)
-    if tuned.best is None or not budget.allows(REPORTS):
+    tuning = train(course, dataset, algorithms)
+    if tuning.best is None:
         return OUT_OF_TIME
-    run.events.phase("GeneratingExplainabilityReport")
-    reports.explain(run, tuned.dataset, tuned.best, tuned.scores, budget)
-    if not budget.allows(REPORTS):
-        return OUT_OF_TIME
-    run.events.phase("GeneratingModelInsightsReport")
-    truth = tuned.dataset.validation[tuned.dataset.target].to_numpy()
-    reports.give_insights(run, tuned.dataset, tuned.best, truth, tuned.validation_scores)
-    return tuned.secondary
+    candidate, result = tuning.best
+    return reports.report(course, tuning.dataset, candidate, tuning.scores, result.measured.scores, tuning.secondary)
 
 
-def train(
-    run: Run,
-    dataset: TabularDataset,
-    algorithms: tuple[str, ...] | None,
-    criteria: Mapping[str, int],
-    budget: Budget,
-) -> Tuned:
-    """Search, and report every candidate; the artefacts of the completed ones lie in S3 when this returns.
+def train(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | None) -> Tuning:
+    """Search, and report every candidate; the artefacts of the completed ones are in S3 when this returns.
 
-    :param run: the job.
+    :param course: of the job.
     :param dataset: what to train on.
     :param algorithms: what the request names, ``None`` for all.
-    :param criteria: the resolved CompletionCriteria.
-    :param budget: how much time there is.
     :raises JobFailure: no candidate could be trained, or the request asks for what this mode does not have (R65).
     """
+    run = course.run
     chosen = algorithms_for(algorithms)
     if dataset.weight is not None:
         raise JobFailure(
@@ -148,8 +106,9 @@ def train(
         [share for share, _ in bench.measuring.samples],
     )
     run.events.phase("ModelTuning")
-    tuning = _Tuning(run, dataset, transformer, bench, Search(space, run.spec.name), criteria, budget)
-    return tuning.run()
+    tuning = Tuning(course, dataset, transformer, bench, Search(space, run.spec.name))
+    tuning.run()
+    return tuning
 
 
 def _workbench(run: Run, dataset: TabularDataset, transformer: FeatureTransformer) -> Workbench:
@@ -161,16 +120,13 @@ def _workbench(run: Run, dataset: TabularDataset, transformer: FeatureTransforme
         validation = Table(transformer, dataset.validation[dataset.columns], _values(dataset, dataset.validation))
         size = int(dataset.train[dataset.columns].memory_usage(index=False).sum())
         measuring = plan.Measuring.holdout(train, validation, classes, sampled=size >= plan.FIDELITY_BYTES)
-    sample = np.arange(len(train))
-    if len(sample) > TRAIN_SAMPLE:
-        sample = np.sort(np.random.default_rng(SEED).choice(sample, TRAIN_SAMPLE, replace=False))
     return Workbench(
         measuring=measuring,
         problem_type=dataset.problem_type,
         objective=dataset.objective,
         classes=classes,
         threads=run.spec.threads,
-        sample=Part(train, sample),
+        sample=Part(train, metrics.sample(len(train), TRAIN_SAMPLE)),
     )
 
 
@@ -183,151 +139,106 @@ def _values(dataset: TabularDataset, rows: pd.DataFrame) -> np.ndarray:
 
 
 @dataclass
-class _Tuning:
-    """One search under way."""
+class Tuning:
+    """A search.
 
-    job: Run
+    :param course: of the job.
+    :param dataset: what is trained on; the validation rows are those that candidates are measured on.
+    :param transformer: of the features.
+    :param bench: trains candidates.
+    :param search: proposes them.
+    :param best: the best candidate, and what it is made of; ``None`` if the time was over before the first was done.
+    :param secondary: the secondary status that the search ended with.
+    """
+
+    course: Course
     dataset: TabularDataset
     transformer: FeatureTransformer
     bench: Workbench
     search: Search
-    criteria: Mapping[str, int]
-    budget: Budget
-    completed: dict[str, Candidate] = field(default_factory=dict)
     best: tuple[Candidate, Result] | None = None
+    secondary: str = "MaxCandidatesReached"
+    _reading: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._exporter = Exporter(self.job, self.dataset, self.transformer)
+        self._exporter = Exporter(self.course, self.dataset, self.transformer)
         self._row = self.dataset.train[self.dataset.columns].iloc[:1]
-        self._reading: dict[str, float] = {}
 
-    def run(self) -> Tuned:
-        seconds = self.budget.for_training()
-        ends = None if seconds is None else time.monotonic() + seconds
-        limit = self.criteria.get("MaxRuntimePerTrainingJobInSeconds")
+    def run(self) -> None:
+        """Make candidates until there are enough of them or the time is over.
+
+        :raises JobFailure: no candidate could be trained.
+        """
+        course = self.course
+        end = Clock(course.for_training())
         took: list[float] = []
-        failures: list[str] = []
-        secondary = "MaxCandidatesReached"
-        for _ in range(self.criteria["MaxCandidates"]):
+        failures = 0
+        for _ in range(course.criteria["MaxCandidates"]):
             # Half of a usual candidate's time is not enough to learn anything from beginning it.
             usual = statistics.median(took) if took else 0.0
-            if ends is not None and time.monotonic() + 0.5 * usual >= ends:
-                secondary = OUT_OF_TIME
+            if end.left is not None and end.left <= 0.5 * usual:
+                self.secondary = OUT_OF_TIME
                 break
             began = time.monotonic()
-            failure = self._one(self.search.propose(), Clock(limit, ends))
+            candidate = self._one(self.search.propose(), end)
             took.append(time.monotonic() - began)
-            failures = [*failures, failure] if failure else []
-            if len(failures) >= _MAX_FAILURES:
-                log.error("%d candidates failed one after the other: the search is given up", len(failures))
-                secondary = "Completed"
+            failures = failures + 1 if candidate.status == "Failed" else 0
+            if failures >= _MAX_FAILURES:
+                log.error("the search is given up after %d failed candidates in a row", failures)
+                self.secondary = "Completed"
                 break
-        log.info("%d candidates in %.1f s, %d of them completed", len(took), sum(took), len(self.completed))
-        if self.best is None and failures:
-            raise JobFailure(f"No candidate could be trained: {failures[-1]}")
-        if self.best is None and secondary == "MaxCandidatesReached":
-            raise JobFailure(
-                f"None of {len(took)} candidates was done within MaxRuntimePerTrainingJobInSeconds ({limit} s): "
-                "allow more time, or name faster algorithms."
-            )
-        return self._outcome(secondary)
+        log.info("%d candidates in %.1f s, %d of them completed", len(took), sum(took), len(course.completed))
+        course.without_result()
 
-    def _one(self, proposal: Proposal, clock: Clock) -> str | None:
-        """Train one candidate and report it.
+    def _one(self, proposal: Proposal, end: Clock) -> Candidate:
+        """Train one candidate and report it."""
+        number, choice, course = proposal.number + 1, proposal.choice, self.course
 
-        :return: why it failed, ``None`` if it did not.
-        """
-        number, choice = proposal.number + 1, proposal.choice
-        candidate = Candidate(
-            name=Candidate.name_for(self.job.spec, f"trial-{number:03d}-{choice.algorithm}"),
-            problem_type=self.dataset.problem_type,
-            objective=self.dataset.objective,
-            steps=self._exporter.steps(number, choice),
-        )
-        self.job.events.candidate(candidate.document())
-        digests: dict[str, str] = {}
-        reason = None
-        try:
-            result = self._train(proposal, clock)
-            candidate.threshold = result.measured.threshold
-            candidate.validation = {**result.measured.metrics, "InferenceLatency": self._latency(result.model)}
-            candidate.train = result.train
-            containers, digests = self._exporter.export(number, choice, result.model, candidate.threshold)
-        except Pruned as pruned:
-            self.search.pruned(proposal)
-            candidate.stop(
-                f"Given up after {pruned.step}/{plan.RESOURCE} of its training at {self.dataset.objective} "
-                f"{pruned.value:.6g}: other candidates did better with as much (Hyperband)."
-            )
-        except isolation.Overrun:
-            self.search.pruned(proposal)
-            limit = self.criteria["MaxRuntimePerTrainingJobInSeconds"]
-            candidate.stop(f"Still training after MaxRuntimePerTrainingJobInSeconds ({limit} s), and ended.")
-        except TimeIsUp:
-            # Too slow counts as bad: the search must not propose it again and again.
-            self.search.pruned(proposal)
-            candidate.stop("The time was over before there was anything to measure.")
-        except Exception as error:
-            reason = error.reason if isinstance(error, JobFailure) else f"{type(error).__name__}: {error}"
-            log.warning("The candidate %s failed", candidate.name, exc_info=True)
-            self.search.failed(proposal)
-            candidate.fail(f"{choice.algorithm} could not be trained: {reason}")
-            self.job.events.partial_failure(f"{candidate.name}: {candidate.failure}", "Candidate")
-        else:
+        def work(candidate: Candidate) -> Mapping[str, str]:
+            try:
+                result = self._train(proposal, end)
+                candidate.threshold = result.measured.threshold
+                candidate.validation = {**result.measured.metrics, "InferenceLatency": self._latency(result.model)}
+                candidate.train = result.train
+                candidate.containers, digests = self._exporter.export(number, choice, result.model, candidate.threshold)
+            except Stopped:
+                # Too slow counts as bad: the search must not propose it again and again.
+                self.search.pruned(proposal)
+                raise
+            except Exception:
+                self.search.failed(proposal)
+                raise
             self.search.completed(proposal, result.measured.value)
-            candidate.complete(containers)
-            self.completed[candidate.name] = candidate
-            if self.best is None or reports.best_of([self.best[0], candidate], self.dataset.objective) is candidate:
-                self.best = (candidate, result)
-        log.info("%s: %s %s", candidate.name, candidate.status, candidate.validation.get(self.dataset.objective, ""))
-        self.job.events.candidate(candidate.document(), digests)
-        return reason
+            results.append(result)
+            return digests
 
-    def _train(self, proposal: Proposal, clock: Clock) -> Result:
-        """Train in this process; with a limit of the candidate's own, in a copy of it that can be killed."""
+        results: list[Result] = []
+        candidate = course.make(f"trial-{number:03d}-{choice.algorithm}", self._exporter.steps(number, choice), work)
+        if results and course.best() is candidate:
+            self.best = candidate, results[0]
+        return candidate
 
-        def report(step: int, value: float) -> bool:
-            return self.search.hopeless(proposal, step, value)
-
-        limit = self.criteria.get("MaxRuntimePerTrainingJobInSeconds")
-        if limit is None:
-            return self.bench.run(proposal.choice, clock, report)
-        # Made here, what candidates share is there for the next ones too.
-        self.bench.prepare(proposal.choice)
-        result: Result = isolation.run(
+    def _train(self, proposal: Proposal, end: Clock) -> Result:
+        limit = self.course.criteria.get(PER_CANDIDATE)
+        clock = end if limit is None else end.within(limit)
+        if limit is not None:
+            # Made here and not in the copy, what candidates share is there for the next ones too.
+            self.bench.prepare(proposal.choice)
+        return self.course.limited(
             lambda ask: self.bench.run(proposal.choice, clock, lambda step, value: bool(ask((step, value)))),
-            limit,
-            lambda question: report(*question),
+            lambda question: self.search.hopeless(proposal, *question),
         )
-        return result
+
+    def scores(self, rows: pd.DataFrame) -> np.ndarray:
+        """Return the best candidate's answers for rows."""
+        if self.best is None:
+            raise JobFailure("No candidate was completed: there is nothing to predict with.")
+        model = self.best[1].model
+        return model.scores(self.transformer.transform(rows[self.dataset.columns], model.view))
 
     def _latency(self, model: TrainedAlgorithm) -> float:
         """Seconds from one row to its prediction."""
         if model.view not in self._reading:
-            self._reading[model.view] = _median_seconds(lambda: self.transformer.transform(self._row, model.view))
+            self._reading[model.view] = median_seconds(lambda: self.transformer.transform(self._row, model.view))
         matrix = self.transformer.transform(self._row, model.view)
-        return self._reading[model.view] + _median_seconds(lambda: model.scores(matrix))
-
-    def _outcome(self, secondary: str) -> Tuned:
-        if self.best is None:
-            return Tuned({}, None, self.dataset, _nothing, np.empty(0), secondary)
-        candidate, result = self.best
-        model = result.model
-
-        def scores(rows: pd.DataFrame) -> np.ndarray:
-            return model.scores(self.transformer.transform(rows[self.dataset.columns], model.view))
-
-        return Tuned(self.completed, candidate, self.dataset, scores, result.measured.scores, secondary)
-
-
-def _median_seconds(work: Callable[[], object]) -> float:
-    took = []
-    for _ in range(_REPEATS):
-        began = time.perf_counter()
-        work()
-        took.append(time.perf_counter() - began)
-    return statistics.median(took)
-
-
-def _nothing(rows: pd.DataFrame) -> np.ndarray:
-    raise JobFailure("No candidate was completed: there is nothing to predict with.")
+        return self._reading[model.view] + median_seconds(lambda: model.scores(matrix))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from airflow_automl.local.models import artifacts
 from airflow_automl.local.training.data.dataset import TabularDataset
-from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.candidates import image, step
+from airflow_automl.local.training.engines.course import Course
 from airflow_automl.local.training.engines.tabular.tuning.features import FeatureTransformer
 from airflow_automl.local.training.engines.tabular.tuning.learners import TrainedAlgorithm
 from airflow_automl.local.training.engines.tabular.tuning.serving import (
@@ -35,13 +34,13 @@ class Exporter:
 
     The feature transformer's artefact is shared by all candidates of one view.
 
-    :param run: the job.
+    :param course: of the job.
     :param dataset: what is trained on.
     :param transformer: the features'.
     """
 
-    def __init__(self, run: Run, dataset: TabularDataset, transformer: FeatureTransformer) -> None:
-        self._run = run
+    def __init__(self, course: Course, dataset: TabularDataset, transformer: FeatureTransformer) -> None:
+        self._course, self._run = course, course.run
         self._dataset = dataset
         self._transformer = transformer
         self._processors: dict[str, tuple[str, str]] = {}
@@ -104,50 +103,36 @@ class Exporter:
         return containers, dict([processor, algorithm])
 
     def _processor(self, view: str, name: str) -> tuple[str, str]:
-        if view not in self._processors:
-            folder = self._folder(name)
+        def save(folder: Path) -> None:
             self._transformer.save(folder, [view])
             (folder / LABELS).write_text(json.dumps(list(self._dataset.labels)))
+
+        if view not in self._processors:
             document = {"role": PROCESSOR, "view": view}
-            self._processors[view] = self._upload(folder, document, f"data-processor-models/{name}/output/model.tar.gz")
+            key = f"data-processor-models/{name}/output/model.tar.gz"
+            self._processors[view] = self._publish(key, document, save)
         return self._processors[view]
 
     def _algorithm(self, choice: Choice, model: TrainedAlgorithm, threshold: float, name: str) -> tuple[str, str]:
-        folder = self._folder(name)
         options = {"hyperparameters": dict(choice.options), "balanced": choice.balanced}
-        model.save(folder, options)
         document = {"role": ALGORITHM, "algorithm": choice.algorithm, "threshold": threshold, **options}
         tuner = step(self._run.spec, "training-job", "tuning")["CandidateStepName"]
-        return self._upload(folder, document, f"tuning/{tuner}/{name}/output/model.tar.gz")
+        key = f"tuning/{tuner}/{name}/output/model.tar.gz"
+        return self._publish(key, document, lambda folder: model.save(folder, options))
 
-    def _upload(self, folder: Path, document: Mapping[str, Any], key: str) -> tuple[str, str]:
+    def _publish(self, key: str, document: Mapping[str, Any], save: Callable[[Path], None]) -> tuple[str, str]:
         data = self._dataset
-        archive = folder.with_name(folder.name + ".tar.gz")
         metadata = {
             "engine": "tuning",
             **document,
             "containers": 3 if data.classification else 2,
-            "problem_type": data.problem_type,
-            "objective": data.objective,
             "target": data.target,
             "features": [feature.as_json() for feature in data.features],
             "escaped": data.escaped,
             "labels": list(data.labels),
             "written_with": self._written_with,
-            "job": self._run.spec.name,
         }
-        try:
-            artifacts.pack(folder, metadata, archive)
-            uri = self._run.spec.output + key
-            return uri, self._run.store.upload(archive, uri, "application/gzip")
-        finally:
-            archive.unlink(missing_ok=True)
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _folder(self, name: str) -> Path:
-        folder = self._run.folder / "export" / name
-        folder.mkdir(parents=True)
-        return folder
+        return self._course.publish(key, metadata, save)
 
 
 def _container(name: str, uri: str, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from airflow_automl.local.training.engines.tabular.tuning.space import Choice
 from airflow_automl.local.training.engines.tabular.tuning.table import Part
 from airflow_automl.local.training.engines.tabular.tuning.targets import Target, balanced_weights
 
-__all__ = ["Estimator", "Learner", "Lesson", "TrainedAlgorithm", "start"]
+__all__ = ["Assignment", "Estimator", "Learner", "TrainedAlgorithm", "start"]
 
 _MODULES = {
     "xgboost": "airflow_automl.local.training.engines.tabular.tuning.boosting",
@@ -56,7 +56,7 @@ class Learner(Protocol):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Assignment:
     """What a learner is given.
 
     :param part: the rows.
@@ -85,9 +85,9 @@ class Lesson:
         return balanced_weights(self.part.values, self.target.classes) if self.choice.balanced else None
 
 
-def start(lesson: Lesson) -> Learner:
+def start(assignment: Assignment) -> Learner:
     """Begin to train what was chosen."""
-    learner: Learner = importlib.import_module(_MODULES[lesson.choice.algorithm]).Learner(lesson)
+    learner: Learner = importlib.import_module(_MODULES[assignment.choice.algorithm]).Learner(assignment)
     return learner
 
 

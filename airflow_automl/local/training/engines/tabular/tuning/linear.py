@@ -10,7 +10,7 @@ import numpy as np
 
 from airflow_automl.local.training.engines.tabular.tuning.batches import Blocks
 from airflow_automl.local.training.engines.tabular.tuning.features import Matrix
-from airflow_automl.local.training.engines.tabular.tuning.learners import Lesson, Stop
+from airflow_automl.local.training.engines.tabular.tuning.learners import Assignment, Stop
 
 __all__ = ["Learner", "LinearModel", "load"]
 
@@ -55,16 +55,16 @@ class LinearModel:
 class Learner:
     """Trains a linear model; a unit is a pass over the rows, or over a block of them for gradient descent."""
 
-    def __init__(self, lesson: Lesson) -> None:
+    def __init__(self, assignment: Assignment) -> None:
         self.done = 0
-        self._classes = lesson.target.classes
-        self._family: str = lesson.choice.options["family"]
-        self._matrix = lesson.part.matrix(lesson.choice.view)
-        self._values = lesson.values
-        self._weights = lesson.weights
-        random = np.random.RandomState(lesson.seed)
-        strength: float = lesson.choice.options["strength"]
-        rows = len(lesson.part)
+        self._classes = assignment.target.classes
+        self._family: str = assignment.choice.options["family"]
+        self._matrix = assignment.part.matrix(assignment.choice.view)
+        self._values = assignment.values
+        self._weights = assignment.weights
+        random = np.random.RandomState(assignment.seed)
+        strength: float = assignment.choice.options["strength"]
+        rows = len(assignment.part)
         if self._family == "ridge":
             # Solved in one go.
             self.total = 1
@@ -73,7 +73,7 @@ class Learner:
         else:
             self._blocks = Blocks(rows, 1, random)
             self.total = int(np.clip(1_000_000 // rows, 9, 90)) * self._blocks.per_pass
-        self._model = _model(self._family, self._classes, strength, rows, lesson.objective, random)
+        self._model = _model(self._family, self._classes, strength, rows, assignment.objective, random)
 
     def advance(self, units: int, stop: Stop) -> None:
         """See :class:`airflow_automl.local.training.engines.tabular.tuning.learners.Learner`."""

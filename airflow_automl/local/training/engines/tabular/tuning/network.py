@@ -11,7 +11,7 @@ import numpy as np
 
 from airflow_automl.local.training.engines.tabular.tuning.batches import Blocks
 from airflow_automl.local.training.engines.tabular.tuning.features import Matrix
-from airflow_automl.local.training.engines.tabular.tuning.learners import Lesson, Stop
+from airflow_automl.local.training.engines.tabular.tuning.learners import Assignment, Stop
 
 __all__ = ["Learner", "Network", "load"]
 
@@ -64,19 +64,19 @@ class Network:
 class Learner:
     """Trains a network block by block."""
 
-    def __init__(self, lesson: Lesson) -> None:
+    def __init__(self, assignment: Assignment) -> None:
         from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-        options = lesson.choice.options
-        rows = len(lesson.part)
+        options = assignment.choice.options
+        rows = len(assignment.part)
         self.done = 0
-        self._classes = lesson.target.classes
+        self._classes = assignment.target.classes
         self._activation: str = options["activation"]
-        self._matrix = lesson.part.matrix(lesson.choice.view)
-        self._values = lesson.values if self._classes else lesson.values.astype("float32")
-        self._weights = lesson.weights
+        self._matrix = assignment.part.matrix(assignment.choice.view)
+        self._values = assignment.values if self._classes else assignment.values.astype("float32")
+        self._weights = assignment.weights
         # One generator for all blocks: with a number, each would be shuffled alike.
-        random = np.random.RandomState(lesson.seed)
+        random = np.random.RandomState(assignment.seed)
         batch = min(options["batch"], rows)
         self._blocks = Blocks(rows, batch, random)
         epochs = next(epochs for most, epochs in _EPOCHS if most is None or rows <= most)

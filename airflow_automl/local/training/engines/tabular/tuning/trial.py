@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +14,11 @@ from airflow_automl.contract.metrics import direction
 from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.data.target import BINARY
 from airflow_automl.local.training.engines import metrics
+from airflow_automl.local.training.engines.course import Clock, Stopped, TimeIsUp
 from airflow_automl.local.training.engines.tabular.tuning.learners import (
+    Assignment,
     Estimator,
     Learner,
-    Lesson,
     TrainedAlgorithm,
     start,
 )
@@ -27,13 +27,13 @@ from airflow_automl.local.training.engines.tabular.tuning.space import Choice
 from airflow_automl.local.training.engines.tabular.tuning.table import Part
 from airflow_automl.local.training.engines.tabular.tuning.targets import Target
 
-__all__ = ["Measured", "Pruned", "Result", "TimeIsUp", "Workbench"]
+__all__ = ["Measured", "Pruned", "Result", "Workbench"]
 
 PATIENCE = 3
 """Ninths of the training without any gain after which a candidate is done."""
 
 
-class Pruned(Exception):
+class Pruned(Stopped):
     """The pruner gave the candidate up.
 
     :param value: the objective it had reached.
@@ -41,17 +41,16 @@ class Pruned(Exception):
     """
 
     def __init__(self, value: float, step: int) -> None:
-        # Given as they are, so that it survives the way from one process to another.
+        # Given as they are, so that it can be pickled.
         super().__init__(value, step)
         self.value = value
         self.step = step
 
     def __str__(self) -> str:
-        return f"stopped after {self.step}/{RESOURCE} at {self.value}"
-
-
-class TimeIsUp(Exception):
-    """The time was over before there was anything to measure, or before a job that has candidates could finish it."""
+        return (
+            f"Given up after {self.step}/{RESOURCE} of its training at an objective of {self.value:.6g}: other "
+            "candidates did better with as much (Hyperband)."
+        )
 
 
 @dataclass(frozen=True)
@@ -84,24 +83,6 @@ class Result:
     measured: Measured
     train: dict[str, float]
     cut: bool
-
-
-class Clock:
-    """Time limits of one candidate.
-
-    :param limit: seconds for the whole candidate, ``None`` for no limit.
-    :param ends: monotonic time at which no more training is allowed, ``None`` for never.
-    """
-
-    def __init__(self, limit: float | None, ends: float | None) -> None:
-        began = time.monotonic()
-        own = None if limit is None else began + limit
-        limits = [moment for moment in (own, ends) if moment is not None]
-        self.ends = min(limits) if limits else None
-        """Monotonic time at which training must end."""
-        # A cross-validated candidate is trained once more, on all rows: about a fifth of the work.
-        self.measuring_ends = None if self.ends is None else began + 0.75 * (self.ends - began)
-        """Monotonic time at which training must end if a final model is still to be trained."""
 
 
 @dataclass(frozen=True)
@@ -142,21 +123,22 @@ class Workbench:
             # it is called, because filters belong to the process and not to the threads of the folds.
             warnings.simplefilter("ignore")
             for ninths, sample in self.measuring.samples:
-                estimators, measured, _, _ = self._train(choice, [sample], clock.ends, lambda *_: False)
-                if _passed(clock.ends):
+                estimators, measured, _, _ = self._train(choice, [sample], clock, lambda *_: False)
+                if clock.passed:
                     return self._result(choice, estimators[0], measured, cut=True)
                 if report(ninths, measured.value):
                     raise Pruned(measured.value, ninths)
             silent = bool(self.measuring.samples)
             parts = [fold.train for fold in self.measuring.folds]
-            ends = clock.measuring_ends if self.measuring.crossed else clock.ends
+            # The final model of a cross-validation is trained once more, on all rows: about a fifth of the work.
+            measuring = clock.part(0.75) if self.measuring.crossed else clock
             estimators, measured, share, cut = self._train(
-                choice, parts, ends, (lambda *_: False) if silent else report
+                choice, parts, measuring, (lambda *_: False) if silent else report
             )
             if self.measuring.crossed:
-                learner = start(self._lesson(choice, self.measuring.everything, self.threads))
+                learner = start(self._assignment(choice, self.measuring.everything, self.threads))
                 goal = max(1, round(share * learner.total))
-                learner.advance(goal, lambda: _passed(clock.ends))
+                learner.advance(goal, lambda: clock.passed)
                 if not learner.done:
                     raise TimeIsUp
                 final, cut = learner.snapshot(), cut or learner.done < goal
@@ -184,7 +166,7 @@ class Workbench:
             self.measuring.everything.binned(self.threads)
 
     def _train(
-        self, choice: Choice, parts: list[Part], ends: float | None, report: Callable[[int, float], bool]
+        self, choice: Choice, parts: list[Part], clock: Clock, report: Callable[[int, float], bool]
     ) -> tuple[list[Estimator], Measured, float, bool]:
         """Train one learner for each fold, all in step, and keep the step at which they were best together.
 
@@ -197,12 +179,12 @@ class Workbench:
         best: tuple[list[Estimator], Measured, float, int] | None = None
         cut = False
         with ThreadPoolExecutor(workers, "fold") as pool:
-            learners = list(pool.map(lambda part: start(self._lesson(choice, part, threads)), parts))
+            learners = list(pool.map(lambda part: start(self._assignment(choice, part, threads)), parts))
             for step in range(1, RESOURCE + 1):
                 units = [-(-learner.total * step // RESOURCE) for learner in learners]
                 # Folds that begin late must not find the time used up by the first ones: nothing would be measured.
                 shares = [(number // workers + 1) / waves if best is None else 1.0 for number in range(len(parts))]
-                stops = [_stop(ends, share) for share in shares]
+                stops = [_stop(clock, share) for share in shares]
                 list(pool.map(lambda learner, goal, stop: learner.advance(goal, stop), learners, units, stops))
                 cut = any(learner.done < goal for learner, goal in zip(learners, units, strict=True))
                 if cut and (best is not None or not all(learner.done for learner in learners)):
@@ -253,20 +235,15 @@ class Workbench:
     def _target(self, choice: Choice) -> Target:
         return Target.fit(self.measuring.everything.values, self.classes, choice.logarithmic)
 
-    def _lesson(self, choice: Choice, part: Part, threads: int) -> Lesson:
-        return Lesson(part, choice, self._target(choice), self.objective, SEED % 2**31, threads)
+    def _assignment(self, choice: Choice, part: Part, threads: int) -> Assignment:
+        return Assignment(part, choice, self._target(choice), self.objective, SEED % 2**31, threads)
 
 
 def _snapshot(learner: Learner) -> Any:
     return learner.snapshot()
 
 
-def _passed(moment: float | None) -> bool:
-    return moment is not None and time.monotonic() >= moment
-
-
-def _stop(ends: float | None, share: float) -> Callable[[], bool]:
-    """Tells when a share of the time that is left is over."""
-    now = time.monotonic()
-    mine = None if ends is None else now + share * (ends - now)
-    return lambda: _passed(mine)
+def _stop(clock: Clock, share: float) -> Callable[[], bool]:
+    """Return what tells when a share of the time that is left is over."""
+    mine = clock.part(share)
+    return lambda: mine.passed

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 
+from airflow_automl.local.training.engines.course import Clock, TimeIsUp
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 
-__all__ = ["SEED", "Context", "Forecaster", "OutOfTime", "normal_quantiles", "usable"]
+__all__ = ["SEED", "Context", "Forecaster", "normal_quantiles", "usable"]
 
 SEED = 7
 
@@ -23,52 +24,35 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
-class OutOfTime(Exception):
-    """The algorithm's time is over before it is done."""
-
-
 @dataclass(frozen=True)
 class Context:
     """What an algorithm may use.
 
     :param threads: how many threads it may keep busy.
-    :param until: ``time.monotonic()`` at which it must be done; ``None`` for no limit.
+    :param clock: when it must be done.
     """
 
     threads: int = 1
-    until: float | None = None
-
-    @property
-    def left(self) -> float | None:
-        """Seconds that are left."""
-        return None if self.until is None else self.until - time.monotonic()
-
-    def check(self) -> None:
-        """Go on only while there is time.
-
-        :raises OutOfTime: it is over.
-        """
-        if self.until is not None and time.monotonic() > self.until:
-            raise OutOfTime
+    clock: Clock = field(default_factory=lambda: Clock(None))
 
     def each(self, work: Callable[[Given], Made], given: Sequence[Given]) -> list[Made]:
         """Do something with each of many, as many at a time as there are threads.
 
-        :raises OutOfTime: the time was over before the last one, or will be by far.
+        :raises TimeIsUp: the time was over before the last one, or will be by far.
         """
 
-        began, done = time.monotonic(), 0
+        began, left, done = time.monotonic(), self.clock.left, 0
 
         def one(entry: Given) -> Made:
             nonlocal done
-            self.check()
+            self.clock.check()
             made = work(entry)
             done += 1
-            if self.until is not None and done == _LOOK_AFTER and len(given) > 2 * _LOOK_AFTER:
+            if left is not None and done == _LOOK_AFTER and len(given) > 2 * _LOOK_AFTER:
                 # Many more than the time allows for: better to know now than when it is over.
                 needed = (time.monotonic() - began) * len(given) / done
-                if began + needed > self.until + 0.5 * (self.until - began):
-                    raise OutOfTime
+                if needed > 1.5 * left:
+                    raise TimeIsUp
             return made
 
         if self.threads == 1 or len(given) < 2:
@@ -92,7 +76,7 @@ class Forecaster(Protocol):
     def fit(cls, panel: Panel, context: Context) -> Self:
         """Learn from series.
 
-        :raises OutOfTime: there was not enough time.
+        :raises TimeIsUp: there was not enough time.
         """
         ...
 

@@ -112,7 +112,7 @@ class CnnQr:
         return np.concatenate(parts)
 
     def _some(self, panel: Panel, context: Context) -> np.ndarray:
-        context.check()
+        context.clock.check()
         batch = self.windows.last(panel)
         with torch.inference_mode():
             scaled = self.network(batch) * batch.scale[:, None, None] + batch.level[:, None, None]

@@ -93,7 +93,7 @@ class DeepAr:
         return np.concatenate(parts)
 
     def _some(self, panel: Panel, context: Context) -> np.ndarray:
-        context.check()
+        context.clock.check()
         batch = self.windows.last(panel)
         with torch.inference_mode():
             paths = self._draw(batch).numpy().astype("float64")

@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from airflow_automl.local.training.engines.course import TimeIsUp
 from airflow_automl.local.training.engines.timeseries.algorithms.base import (
     Context,
-    OutOfTime,
     normal_quantiles,
     usable,
 )
@@ -70,7 +70,7 @@ class _Statistical(ABC):
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
                 return cls.choose(values, season)
-        except OutOfTime:
+        except TimeIsUp:
             raise
         except Exception:
             # Numerical trouble with one series is no reason to lose the others.

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from airflow_automl.local.training.engines.timeseries.algorithms.base import SEED, Context, OutOfTime, usable
+from airflow_automl.local.training.engines.course import TimeIsUp
+from airflow_automl.local.training.engines.timeseries.algorithms.base import SEED, Context, usable
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 
@@ -166,13 +167,13 @@ def train(
     :param panel: what to learn from.
     :param loss: of a batch.
     :param context: what may be used.
-    :raises OutOfTime: there was not even time to begin.
+    :raises TimeIsUp: there was not even time to begin.
     """
     torch.set_num_threads(context.threads)
     random = np.random.default_rng(SEED)
     optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-3)
     # Rates fall as the budget is used up, be that steps or time, so that a short training ends settled too.
-    began, total = time.monotonic(), context.left
+    began, total = time.monotonic(), context.clock.left
     network.train()
     for step in range(_STEPS):
         used = step / _STEPS
@@ -190,7 +191,7 @@ def train(
     else:
         step = _STEPS
     if step < _WARM_UP:
-        raise OutOfTime
+        raise TimeIsUp
     network.eval()
 
 

@@ -324,7 +324,7 @@ def test_a_job_whose_time_is_over_before_the_first_step_has_no_candidate(train, 
 def test_a_training_limit_that_is_too_short_fails_the_job(train, monkeypatch):
     seconds_left(monkeypatch, 0)
     found = train(tiny.questions(60), {"CompletionCriteria": {"MaxRuntimePerTrainingJobInSeconds": 3000}})
-    assert "MaxRuntimePerTrainingJobInSeconds (3000 s) is not enough" in reason(found)
+    assert "MaxRuntimePerTrainingJobInSeconds (3000 s): allow more time" in reason(found)
 
 
 def test_memory_that_is_not_enough_is_told(train, monkeypatch):

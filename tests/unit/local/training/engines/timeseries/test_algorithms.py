@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from airflow_automl.local.training.engines import course
+from airflow_automl.local.training.engines.course import Clock, TimeIsUp
 from airflow_automl.local.training.engines.timeseries import naive
 from airflow_automl.local.training.engines.timeseries.algorithms import base
-from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, OutOfTime
+from airflow_automl.local.training.engines.timeseries.algorithms.base import Context
 from airflow_automl.local.training.engines.timeseries.algorithms.catalog import ALGORITHMS, available, forecaster
 from airflow_automl.local.training.engines.timeseries.backtest import Backtest
 from airflow_automl.local.training.engines.timeseries.metrics import Window, measure
@@ -25,7 +26,7 @@ EVERY = [pytest.param(name, marks=[needs_torch] if ALGORITHMS[name].needs else [
 
 def brief() -> Context:
     """Networks train for as long as they may: here it is a moment, however slow the machine."""
-    return Context(until=time.monotonic() + 600)
+    return Context(clock=Clock(600))
 
 
 @pytest.fixture(autouse=True)
@@ -110,23 +111,24 @@ def test_long_seasons_are_taken_out_before_ets_and_arima() -> None:
 def test_without_time_nothing_is_begun() -> None:
     panel = panel_of(weekly(), config())
     for name in available(ALGORITHMS)[0]:
-        over = Context(until=time.monotonic() - 1)
-        with pytest.raises(OutOfTime):
+        over = Context(clock=Clock(-1))
+        with pytest.raises(TimeIsUp):
             forecaster(name).fit(panel, over).forecast(panel, over)
 
 
 def test_far_too_many_series_for_the_time_are_found_out_early(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[int] = []
     # A second for each of them, on a clock that nothing else moves.
-    monkeypatch.setattr(base, "time", SimpleNamespace(monotonic=lambda: float(len(done))))
-    with pytest.raises(OutOfTime):
-        Context(until=1000.0).each(done.append, range(100_000))
+    for module in (base, course):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: float(len(done))))
+    with pytest.raises(TimeIsUp):
+        Context(clock=Clock(1000.0, 0.0)).each(done.append, range(100_000))
     assert len(done) == 20
     done.clear()
-    Context(until=1000.0).each(done.append, range(900))
+    Context(clock=Clock(1000.0, 0.0)).each(done.append, range(900))
     assert len(done) == 900
-    with pytest.raises(OutOfTime):
-        Context(until=1000.0).each(done.append, range(200))
+    with pytest.raises(TimeIsUp):
+        Context(clock=Clock(1000.0, 0.0)).each(done.append, range(200))
 
 
 def test_work_is_spread_over_threads_in_order() -> None:

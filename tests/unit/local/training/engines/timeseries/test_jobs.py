@@ -366,12 +366,12 @@ def test_an_algorithm_that_breaks_does_not_take_the_others_along(
 def test_what_was_finished_when_the_time_was_over_is_kept(
     jobs: Jobs, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_automl.local.training.engines.timeseries.algorithms.base import OutOfTime
+    from airflow_automl.local.training.engines.course import TimeIsUp
     from airflow_automl.local.training.engines.timeseries.algorithms.statistical import Ets
 
     def too_long(cls: type, panel: Any, context: Any) -> Any:
-        assert context.until is not None
-        raise OutOfTime
+        assert context.clock.left is not None
+        raise TimeIsUp
 
     monkeypatch.setattr(Ets, "fit", classmethod(too_long))
     uri = bucket.put("in/d.csv", weekly(1))
@@ -383,7 +383,7 @@ def test_what_was_finished_when_the_time_was_over_is_kept(
         "ets": "Stopped",
     }
     nothing = jobs.train(problem("ets", **limits), [channel(uri)])
-    assert nothing[-1]["secondary"] == "MaxAutoMLJobRuntimeReached"
+    assert "MaxRuntimePerTrainingJobInSeconds (60 s): allow more time" in failure(nothing)
 
 
 def test_an_objective_that_the_data_leaves_undefined_fails_the_job(jobs: Jobs, bucket: Bucket) -> None:

@@ -8,15 +8,16 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from airflow_automl.contract.metrics import OBJECTIVES, direction
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.engines import metrics
+from airflow_automl.local.training.engines.course import Clock, TimeIsUp
 from airflow_automl.local.training.engines.tabular.tuning.batches import BLOCK, Blocks
 from airflow_automl.local.training.engines.tabular.tuning.features import RANKS, STANDARD, TREES, FeatureTransformer
-from airflow_automl.local.training.engines.tabular.tuning.learners import Lesson, TrainedAlgorithm, start
+from airflow_automl.local.training.engines.tabular.tuning.learners import Assignment, TrainedAlgorithm, start
 from airflow_automl.local.training.engines.tabular.tuning.plan import Measuring, folds
 from airflow_automl.local.training.engines.tabular.tuning.search import Search
 from airflow_automl.local.training.engines.tabular.tuning.space import Choice, SearchSpace, algorithms_for
 from airflow_automl.local.training.engines.tabular.tuning.table import Part, Table
 from airflow_automl.local.training.engines.tabular.tuning.targets import Target, balanced_weights, may_be_logarithmic
-from airflow_automl.local.training.engines.tabular.tuning.trial import Clock, Pruned, TimeIsUp, Workbench
+from airflow_automl.local.training.engines.tabular.tuning.trial import Pruned, Workbench
 
 BOOSTING = Choice("xgboost", TREES, {"rounds": 60, "eta": 0.1, "max_depth": 3})
 LOGISTIC = Choice("linear-learner", STANDARD, {"family": "logistic", "strength": 1e-3})
@@ -73,7 +74,7 @@ PROBLEMS = {
 def test_every_algorithm_learns_every_problem_and_survives_the_disk(tables, tmp_path, data, choice):
     rows, classes = tables[data]
     problem, objective, least = PROBLEMS[data]
-    result = bench(rows, classes, objective, problem).run(choice, Clock(None, None), lambda *_: False)
+    result = bench(rows, classes, objective, problem).run(choice, Clock(None), lambda *_: False)
     assert result.measured.value > least
     assert not result.cut
     assert result.train[objective] > least
@@ -98,7 +99,7 @@ def test_every_algorithm_learns_every_problem_and_survives_the_disk(tables, tmp_
 @pytest.mark.parametrize("data", ["load_breast_cancer", "load_wine"])
 def test_the_arrays_predict_what_scikit_learn_predicts(tables, data, choice):
     rows, classes = tables[data]
-    learner = start(Lesson(Part(rows), choice, Target(classes), "Accuracy", 1, 1))
+    learner = start(Assignment(Part(rows), choice, Target(classes), "Accuracy", 1, 1))
     learner.advance(9, lambda: False)
     matrix = rows.matrix(choice.view)
     np.testing.assert_allclose(
@@ -110,9 +111,7 @@ def test_a_result_is_the_same_on_every_run(tables):
     rows, classes = tables["load_wine"]
     for choice in (Choice("xgboost", TREES, BOOSTING.options | {"subsample": 0.6}), SGD, NETWORK):
         runs = [
-            bench(rows, classes, "Accuracy", "MulticlassClassification").run(
-                choice, Clock(None, None), lambda *_: False
-            )
+            bench(rows, classes, "Accuracy", "MulticlassClassification").run(choice, Clock(None), lambda *_: False)
             for _ in range(2)
         ]
         assert np.array_equal(runs[0].measured.scores, runs[1].measured.scores)
@@ -123,7 +122,7 @@ def test_a_time_limit_keeps_what_was_learned(tables):
     endless = Choice("xgboost", TREES, BOOSTING.options | {"rounds": 10**6, "eta": 0.001})
     workbench = bench(rows, classes, "AUC", "BinaryClassification")
     workbench.prepare(endless)
-    result = workbench.run(endless, Clock(3.0, None), lambda *_: False)
+    result = workbench.run(endless, Clock(3.0), lambda *_: False)
     assert result.cut
     assert result.measured.value > 0.9
 
@@ -131,7 +130,7 @@ def test_a_time_limit_keeps_what_was_learned(tables):
 def test_no_time_at_all_is_said(tables):
     rows, classes = tables["load_breast_cancer"]
     with pytest.raises(TimeIsUp):
-        bench(rows, classes, "AUC", "BinaryClassification").run(BOOSTING, Clock(0.0, None), lambda *_: False)
+        bench(rows, classes, "AUC", "BinaryClassification").run(BOOSTING, Clock(0.0), lambda *_: False)
 
 
 def test_a_pruned_candidate_ends_at_once(tables):
@@ -139,7 +138,7 @@ def test_a_pruned_candidate_ends_at_once(tables):
     told = []
     with pytest.raises(Pruned) as pruned:
         bench(rows, classes, "AUC", "BinaryClassification").run(
-            BOOSTING, Clock(None, None), lambda step, value: bool(told.append((step, value))) or step == 2
+            BOOSTING, Clock(None), lambda step, value: bool(told.append((step, value))) or step == 2
         )
     assert pruned.value.step == 2
     assert [step for step, _ in told] == [1, 2]
@@ -154,7 +153,7 @@ def test_samples_come_before_all_rows(tables):
     assert set(small) < set(middle)
     told = []
     workbench = Workbench(measuring, "BinaryClassification", "AUC", classes, 2, Part(rows))
-    workbench.run(BOOSTING, Clock(None, None), lambda step, value: bool(told.append(step)))
+    workbench.run(BOOSTING, Clock(None), lambda step, value: bool(told.append(step)))
     assert told == [1, 3]
 
 
@@ -164,7 +163,7 @@ def test_what_a_sample_taught_is_kept_when_the_time_is_over(tables):
     workbench = Workbench(measuring, "BinaryClassification", "AUC", classes, 2, Part(rows))
     endless = Choice("xgboost", TREES, BOOSTING.options | {"rounds": 10**6, "eta": 0.001})
     workbench.prepare(endless)
-    result = workbench.run(endless, Clock(3.0, None), lambda *_: pytest.fail("the first sample never ends"))
+    result = workbench.run(endless, Clock(3.0), lambda *_: pytest.fail("the first sample never ends"))
     assert result.cut
     assert result.measured.value > 0.8
 
@@ -220,7 +219,7 @@ def test_a_frame_of_many_words_stays_sparse():
     rows = Table(transformer, texts, np.arange(1200) % 2)
     assert transformer.is_sparse
     for choice in (LOGISTIC, SGD, NETWORK):
-        learner = start(Lesson(Part(rows), choice, Target(2), "Accuracy", 1, 1))
+        learner = start(Assignment(Part(rows), choice, Target(2), "Accuracy", 1, 1))
         learner.advance(2, lambda: False)
         assert learner.snapshot().answer(rows.matrix(choice.view)).shape == (1200, 2)
 
@@ -236,7 +235,7 @@ def test_every_objective_of_the_api_can_be_searched_for(tables, data, objective)
     values = []
     for _ in range(2):
         proposal = search.propose()
-        result = workbench.run(proposal.choice, Clock(None, None), lambda *_: False)
+        result = workbench.run(proposal.choice, Clock(None), lambda *_: False)
         search.completed(proposal, result.measured.value)
         assert result.measured.value == result.measured.metrics[objective]
         values.append(result.measured.value)

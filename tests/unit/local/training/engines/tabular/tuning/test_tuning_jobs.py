@@ -17,8 +17,8 @@ from airflow_automl.local.models import artifacts
 from airflow_automl.local.models.host import ModelHost
 from airflow_automl.local.training import main as trainer
 from airflow_automl.local.training.engines import metrics
-from airflow_automl.local.training.engines.tabular.tuning import engine, plan
-from airflow_automl.local.training.engines.tabular.tuning.trial import Clock
+from airflow_automl.local.training.engines.course import Clock
+from airflow_automl.local.training.engines.tabular.tuning import plan
 from tests.unit.local.training import running as training
 
 PHASES = [
@@ -248,7 +248,7 @@ def test_the_time_limits_are_kept_and_what_was_found_is_kept_too(train):
 
 def test_a_limit_that_lets_no_candidate_learn_fails_with_a_reason(train, monkeypatch):
     # A second is enough for these rows; a clock that runs out at once stands for more of them.
-    monkeypatch.setattr(engine, "Clock", lambda limit, ends: Clock(0.0, ends))
+    monkeypatch.setattr(Clock, "within", lambda self, seconds: Clock(0.0))
     limits = {"MaxCandidates": 3, "MaxRuntimePerTrainingJobInSeconds": 1}
     found = train(churn(), tabular("churn", "xgboost", limits=limits))
     assert found[-1]["event"] == "failed"
