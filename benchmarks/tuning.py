@@ -72,7 +72,7 @@ def _tune(table: str, candidates: int, threads: int) -> dict[str, Any]:
     from airflow_automl.local.training.data import codec, dataset
     from airflow_automl.local.training.data.channels import resolve
     from airflow_automl.local.training.engines import metrics
-    from airflow_automl.local.training.engines.budget import Budget
+    from airflow_automl.local.training.engines.course import Course
     from airflow_automl.local.training.engines.tabular.tuning import engine
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -97,7 +97,8 @@ def _tune(table: str, candidates: int, threads: int) -> dict[str, Any]:
         channels = resolve(run.store, run.spec.request["AutoMLJobInputDataConfig"])
         data = dataset.load(run.store, channels, run.spec.request, "HYPERPARAMETER_TUNING", Path(folder) / "data")
         began, busy = time.perf_counter(), time.process_time()
-        tuned = engine.train(run, data, None, {"MaxCandidates": candidates}, Budget(None))
+        course = Course(run, data.problem_type, data.objective, {"MaxCandidates": candidates})
+        tuned = engine.train(course, data, None)
         wall, cpu = time.perf_counter() - began, time.process_time() - busy
         rows = frame[aside].copy()
         for feature in data.features:
@@ -108,12 +109,12 @@ def _tune(table: str, candidates: int, threads: int) -> dict[str, Any]:
     server.stop()
     return {
         "rows": int((~aside).sum()),
-        "done": len(tuned.candidates),
-        "stopped": candidates - len(tuned.candidates),
+        "done": len(course.completed),
+        "stopped": candidates - len(course.completed),
         "wall": wall,
         "cpu": cpu,
         "metric": metric,
-        "searched": tuned.best.validation[metric],
+        "searched": tuned.best[0].validation[metric],
         "aside": found[metric],
     }
 

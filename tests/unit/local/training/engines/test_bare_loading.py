@@ -10,7 +10,7 @@ import pytest
 from airflow_automl.local.models import artifacts, weights
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.engines.classification.samples import Samples
-from airflow_automl.local.training.engines.classification.timing import Deadline
+from airflow_automl.local.training.engines.course import Clock
 
 needed = ("minilm-int8", "minilm-tokenizer", "efficientnet-lite0")
 pytestmark = pytest.mark.skipif(not all(map(weights.available, needed)), reason="needs the weights")
@@ -57,8 +57,8 @@ def test_both_open_without_the_libraries_that_trained_them(tmp_path):
         picture[: 10 * number + 1] = 128
         pictures.append(tmp_path / f"{number}.npy")
         np.save(pictures[-1], picture)
-    text = MiniLm().train(Samples(texts, CODES, texts, CODES, ("fruit", "tool")), Deadline(None), 1)
-    image = Backbone().train(Samples(pictures, CODES, pictures, CODES, ("fruit", "tool")), Deadline(None), 1)
+    text = MiniLm().train(Samples(texts, CODES, texts, CODES, ("fruit", "tool")), Clock(None), 1)
+    image = Backbone().train(Samples(pictures, CODES, pictures, CODES, ("fruit", "tool")), Clock(None), 1)
     column = Codec("text", Kind.TEXT).as_json()
     archives = [
         packed(tmp_path, "t", text, engine="text", approach="minilm", problem_type="x", features=[column]),
