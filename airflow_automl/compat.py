@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -56,8 +56,12 @@ __all__ = [
     "TaskDeferred",
     "XComNotFound",
     "asset_state_stores",
+    "is_arg_set",
+    "of_team",
     "stats",
     "stops_when_cancelled",
+    "team_of_connection",
+    "teams_of_dags",
 ]
 
 #: Major and minor version of the installed Airflow.
@@ -283,3 +287,40 @@ async def _ask(message: Any) -> Any:
     if isinstance(answer, comms.ErrorResponse):
         raise AirflowRuntimeError(error=answer)
     return answer
+
+
+# --- The web interface. Delete at 3.2, which has teams. ---------------------------------------------------------------
+
+
+def teams_of_dags(dag_ids: Collection[str]) -> dict[str, str | None]:
+    """Return the teams of DAGs by their ids; empty before 3.2."""
+    if AIRFLOW < (3, 2) or not dag_ids:
+        return {}
+    from airflow.models.dag import DagModel
+
+    return dict(DagModel.get_dag_id_to_team_name_mapping(list(dag_ids)))
+
+
+def team_of_connection(connection: str | None) -> str | None:
+    """Return a connection's team; ``None`` before 3.2."""
+    if AIRFLOW < (3, 2) or not connection:
+        return None
+    from airflow.models.connection import Connection
+
+    return Connection.get_team_name(connection)
+
+
+def of_team(team: str | None) -> dict[str, Any]:
+    """Return the argument ``team_name`` for the auth manager's filters, which take none before 3.2."""
+    return {"team_name": team} if AIRFLOW >= (3, 2) else {}
+
+
+def is_arg_set(value: Any) -> bool:
+    """Return whether a DAG parameter has a default."""
+    if AIRFLOW >= (3, 2):
+        from airflow.serialization.definitions import notset
+
+        return bool(notset.is_arg_set(value))
+    from airflow.sdk.definitions._internal.types import NOTSET
+
+    return value is not NOTSET

@@ -2,7 +2,7 @@
 
 Airflow loads this module in every one of its processes, so it imports nothing that is not there already. The pages
 themselves (:mod:`airflow_automl.plugin.app`) are built when the API server asks for them, and what talks to AWS is
-imported when the first page is opened.
+imported when the first page is opened. Airflow 3.0 shows no pages of plugins.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
+
+from airflow_automl.compat import HAS_PAGES
 
 __all__ = ["PREFIX", "AutoMLPlugin"]
 
@@ -46,11 +48,13 @@ class AutoMLPlugin(AirflowPlugin):
             "task_instance",
             "/task-instance?dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}",
         ),
-    ]
+    ] * HAS_PAGES
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """The pages; only the API server reads this."""
+        if not HAS_PAGES:
+            return []
         from airflow_automl.plugin.app import create_app
 
         return [{"name": "AutoML", "url_prefix": PREFIX, "app": create_app()}]

@@ -10,11 +10,11 @@ from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import ConnectionDetails, DagAccessEntity, DagDetails
 from airflow.configuration import conf
 from airflow.models.connection import Connection
-from airflow.models.dag import DagModel
 from airflow.utils.session import create_session
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlalchemy import select
 
+from airflow_automl.compat import of_team, team_of_connection, teams_of_dags
 from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.known import Owner, Sighting, sources
 
@@ -44,13 +44,13 @@ class Rights:
     def visible_dags(self, dag_ids: set[str]) -> set[str]:
         """Return those of the DAGs that the user may see."""
         by_team: dict[str | None, set[str]] = defaultdict(set)
-        teams = DagModel.get_dag_id_to_team_name_mapping(list(dag_ids)) if dag_ids else {}
+        teams = teams_of_dags(dag_ids)
         for dag_id in dag_ids:
             by_team[teams.get(dag_id)].add(dag_id)
         return {
             dag_id
             for team, ids in by_team.items()
-            for dag_id in self._manager.filter_authorized_dag_ids(dag_ids=ids, user=self.user, team_name=team)
+            for dag_id in self._manager.filter_authorized_dag_ids(dag_ids=ids, user=self.user, **of_team(team))
         }
 
     def may_stop(self, owner: Owner | None, source: Source) -> bool:
@@ -64,7 +64,7 @@ class Rights:
         return self._dag(dag_id, "POST", DagAccessEntity.RUN)
 
     def _dag(self, dag_id: str, method: str, entity: DagAccessEntity) -> bool:
-        details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
+        details = DagDetails(id=dag_id, team_name=teams_of_dags({dag_id}).get(dag_id))
         return bool(
             self._manager.is_authorized_dag(method=method, access_entity=entity, details=details, user=self.user)  # type: ignore[arg-type]
         )
@@ -74,7 +74,7 @@ class Rights:
         return self._may_use(connection, "GET")
 
     def _may_use(self, connection: str | None, method: str) -> bool:
-        team = Connection.get_team_name(connection) if connection else None
+        team = team_of_connection(connection)
         details = ConnectionDetails(conn_id=connection, team_name=team)
         return bool(self._manager.is_authorized_connection(method=method, details=details, user=self.user))  # type: ignore[arg-type]
 
@@ -98,16 +98,8 @@ class Rights:
     def connections(self) -> list[str]:
         """List the AWS connections of the metadata database that the user may see, for the choice on the page."""
         with create_session(scoped=False) as session:
-            found = session.execute(
-                select(Connection.conn_id, Connection.team_name).where(Connection.conn_type == "aws")
-            ).all()
-        return sorted(
-            conn_id
-            for conn_id, team in found
-            if self._manager.is_authorized_connection(
-                method="GET", details=ConnectionDetails(conn_id=conn_id, team_name=team), user=self.user
-            )
-        )
+            found = session.scalars(select(Connection.conn_id).where(Connection.conn_type == "aws")).all()
+        return sorted(conn_id for conn_id in found if self.may_see_connection(conn_id))
 
     def sign(self, *subject: str) -> str:
         """Return what a form carries to prove that it is a page's of ours, made for this user and this subject."""

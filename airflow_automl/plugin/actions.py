@@ -159,7 +159,7 @@ def _startable(rights: Rights, dag_id: str) -> dict[str, dict[str, Any]]:
 
 
 def _schema(param: Any) -> dict[str, Any]:
-    from airflow.serialization.definitions.notset import is_arg_set
+    from airflow_automl.compat import is_arg_set
 
     default = param.value if is_arg_set(param.value) else None
     return {**param.schema, "default": default, "description": param.description}
