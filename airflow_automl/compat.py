@@ -10,7 +10,7 @@ import asyncio
 import importlib
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -216,7 +216,12 @@ def stops_when_cancelled(trigger: _Trigger) -> _Trigger:
             async for event in run(self):
                 yield event
         except asyncio.CancelledError:
-            await self.on_kill()
+            # Such a triggerer cancels every second until the trigger has ended.
+            stopping = asyncio.ensure_future(self.on_kill())
+            while not stopping.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({stopping})
+            stopping.result()
             raise
 
     trigger.run = run_until_cancelled  # type: ignore[attr-defined]

@@ -106,7 +106,9 @@ def test_a_clear_stops_the_old_job_and_trains_again(airflow: FullAirflow, jobs: 
     if dag_id == "deferred":
         airflow.until(lambda: airflow.watched(run), f"the triggerer watches {run}")
     airflow.clear(run)
-    airflow.until(lambda: jobs.states(run) == ["Stopped", "InProgress"], f"{run} trains again", 120)
+    airflow.until(lambda: jobs.states(run) == ["Stopped", "InProgress"], f"{run} trains again", 180)
+    if dag_id == "deferred":
+        airflow.until(lambda: airflow.watched(run, attempt=2), f"the triggerer watches {run} again")
     airflow.mark_run(run, "failed")
     airflow.until(lambda: jobs.states(run) == ["Stopped", "Stopped"], f"the jobs of {run} are stopped", 120)
 

@@ -108,10 +108,10 @@ def test_a_policy_in_default_args_reaches_every_operator() -> None:
 
 
 @pytest.mark.usefixtures("before_3_3")
-@pytest.mark.parametrize("cancelled", [True, False])
-async def test_before_3_3_a_trigger_that_is_cancelled_calls_its_on_kill(cancelled: bool) -> None:
+@pytest.mark.parametrize("cancellations", [0, 1, 3])
+async def test_before_3_3_a_trigger_that_is_cancelled_calls_its_on_kill_to_the_end(cancellations: int) -> None:
     calls = []
-    started = asyncio.Event()
+    started, stopping, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     @compat.stops_when_cancelled
     class Trigger(BaseTrigger):
@@ -120,27 +120,33 @@ async def test_before_3_3_a_trigger_that_is_cancelled_calls_its_on_kill(cancelle
 
         async def run(self) -> Any:
             started.set()
-            if cancelled:
+            if cancellations:
                 await asyncio.Event().wait()
             yield TriggerEvent({})
 
         async def on_kill(self) -> None:
-            await asyncio.sleep(0)
-            calls.append("on_kill")
+            stopping.set()
+            await go_on.wait()
+            calls.append("stopped")
 
     async def consume() -> int:
         return len([event async for event in Trigger().run()])
 
     task = asyncio.create_task(consume())
     await started.wait()
-    if cancelled:
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert calls == ["on_kill"]
-    else:
+    if not cancellations:
         assert await task == 1
         assert calls == []
+        return
+    task.cancel()
+    await stopping.wait()
+    for _ in range(cancellations - 1):
+        task.cancel()
+        await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert calls == ["stopped"]
 
 
 class Supervisor:
