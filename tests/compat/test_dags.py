@@ -60,8 +60,14 @@ def airflow(
         {"aws_default": json.dumps(connection)},
         python=programs / "python",
         dags=Path(__file__).with_name("dags"),
-        # The wheel, and nothing of the checkout.
-        overrides={"PYTHONPATH": "", "AIRFLOW__AUTOML__DEPLOYMENT": cell.name},
+        overrides={
+            # The wheel, and nothing of the checkout.
+            "PYTHONPATH": "",
+            "AIRFLOW__AUTOML__DEPLOYMENT": cell.name,
+            # Airflow 3.0 begins to watch an asset when a file is parsed again after the asset became known.
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "20",
+            "AIRFLOW__SCHEDULER__PARSING_CLEANUP_INTERVAL": "5",
+        },
     ) as airflow:
         yield airflow
 
