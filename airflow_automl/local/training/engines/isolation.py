@@ -67,7 +67,7 @@ def run(work: Callable[[Ask], Any], seconds: float, answer: Callable[[Any], Any]
                     continue
                 raise Overrun
             try:
-                kind, content = ours.recv()
+                kind, content = _receive(ours)
             except (EOFError, ConnectionResetError):
                 # The pipe is closed before the process can be reaped.
                 status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -77,7 +77,7 @@ def run(work: Callable[[Ask], Any], seconds: float, answer: Callable[[Any], Any]
             if kind == "question":
                 # A step that was killed for its time in the meantime is found out at the next look.
                 with contextlib.suppress(BrokenPipeError):
-                    ours.send(answer(content))
+                    _send(ours, answer(content))
             elif kind == "error":
                 raise content
             else:
@@ -89,6 +89,15 @@ def run(work: Callable[[Ask], Any], seconds: float, answer: Callable[[Any], Any]
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+
+
+def _send(channel: Connection, message: Any) -> None:
+    # Not by channel.send: PyTorch makes that send tensors through shared memory, which ends with the process.
+    channel.send_bytes(pickle.dumps(message))
+
+
+def _receive(channel: Connection) -> Any:
+    return pickle.loads(channel.recv_bytes())  # noqa: S301 - from a copy of this process
 
 
 def _fork(work: Callable[[Ask], Any], ours: Connection, theirs: Connection) -> int:
@@ -122,15 +131,15 @@ def _work(work: Callable[[Ask], Any], channel: Connection) -> NoReturn:
         os.setpgid(0, 0)
 
         def ask(question: Any) -> Any:
-            channel.send(("question", question))
-            return channel.recv()
+            _send(channel, ("question", question))
+            return _receive(channel)
 
         try:
             message = ("result", work(ask))
         except Exception as error:
             log.debug("The step failed", exc_info=True)
             message = ("error", _portable(error))
-        channel.send(message)
+        _send(channel, message)
         code = 0
     except BaseException:
         log.exception("The result of a training step could not be handed over")

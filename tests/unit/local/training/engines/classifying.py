@@ -60,6 +60,16 @@ def completed(found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
+def killed_in_time(found: list[dict[str, Any]], limit: int) -> bool:
+    """Whether the job's only candidate was killed within five seconds of its limit, and the job says why it failed."""
+    (candidate,) = training.candidates(found).values()
+    assert candidate["CandidateStatus"] == "Stopped"
+    assert "MaxRuntimePerTrainingJobInSeconds" in candidate["FailureReason"]
+    assert f"MaxRuntimePerTrainingJobInSeconds ({limit} s): allow more time" in failure(found)
+    began = next(event["at"] for event in found if event["event"] == "candidate")
+    return bool(found[-1]["at"] - began < limit + 5)
+
+
 def partial_failures(found: list[dict[str, Any]]) -> list[str]:
     return [event["message"] for event in found if event["event"] == "partial_failure"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 
 import boto3
 import pandas as pd
@@ -17,10 +18,12 @@ from airflow_automl.local.models.payloads import PayloadError
 from airflow_automl.local.service_model import shapes
 from airflow_automl.local.training import main as trainer
 from airflow_automl.local.training.engines.generation import engine, language_model
+from airflow_automl.local.training.engines.generation import training as fine_tuning
 from airflow_automl.local.training.engines.generation.serving import load_model
 from tests import tiny_language_model as tiny
 from tests.local_s3 import BUCKET, Bucket
 from tests.unit.local.training import running as training
+from tests.unit.local.training.engines.classifying import killed_in_time
 
 pytest.importorskip("torch", reason="the extra 'llm' is not installed")
 pytest.importorskip("peft", reason="the extra 'llm' is not installed")
@@ -325,6 +328,12 @@ def test_a_training_limit_that_is_too_short_fails_the_job(train, monkeypatch):
     seconds_left(monkeypatch, 0)
     found = train(tiny.questions(60), {"CompletionCriteria": {"MaxRuntimePerTrainingJobInSeconds": 3000}})
     assert "MaxRuntimePerTrainingJobInSeconds (3000 s): allow more time" in reason(found)
+
+
+def test_a_fine_tuning_step_that_never_ends_is_killed_at_the_limit(train, monkeypatch):
+    monkeypatch.setattr(fine_tuning, "_step", lambda *_: time.sleep(60))
+    found = train(tiny.questions(20), {"CompletionCriteria": {"MaxRuntimePerTrainingJobInSeconds": 15}})
+    assert killed_in_time(found, 15)
 
 
 def test_memory_that_is_not_enough_is_told(train, monkeypatch):

@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import io
 import json
+import time
 
 import numpy as np
 import pytest
@@ -12,9 +13,17 @@ from sklearn.datasets import load_digits
 
 from airflow_automl.local.models import artifacts, weights
 from airflow_automl.local.training.engines.classification import reports
-from airflow_automl.local.training.engines.image import cnn
+from airflow_automl.local.training.engines.image import cnn, network
 from tests.unit.local.training import running as training
-from tests.unit.local.training.engines.classifying import Jobs, channel, completed, failure, partial_failures, serve
+from tests.unit.local.training.engines.classifying import (
+    Jobs,
+    channel,
+    completed,
+    failure,
+    killed_in_time,
+    partial_failures,
+    serve,
+)
 
 PROBLEM = {"ImageClassificationJobConfig": {}}
 KEYS = {"SAGEMAKER_INFERENCE_OUTPUT": "predicted_label,probability,probabilities,labels"}
@@ -171,3 +180,28 @@ def test_what_would_not_have_been_trained_anyway_is_not_missed(jobs, bucket, no_
 
     assert set(completed(found)) == {"efficientnet-lite0"}
     assert not partial_failures(found)
+
+
+def limited(limit, most=2):
+    criteria = {"MaxCandidates": most, "MaxRuntimePerTrainingJobInSeconds": limit}
+    return {"ImageClassificationJobConfig": {"CompletionCriteria": criteria}}
+
+
+@needs_weights
+def test_a_batch_of_images_that_never_ends_is_killed_at_the_limit(jobs, bucket, no_torch, monkeypatch):
+    for number, (label, image) in enumerate(digits(0, 1, each=4)):
+        bucket.put(f"in/{label}/{number}.png", image)
+    monkeypatch.setattr(network, "run", lambda *_: time.sleep(60))
+
+    assert killed_in_time(jobs.train(limited(2, most=1), [channel("s3://learning-data/in/")]), 2)
+
+
+@needs_weights
+@needs_torch
+def test_networks_come_back_from_the_processes_that_trained_them(jobs, bucket):
+    for number, (label, image) in enumerate(digits(0, 1, each=6)):
+        bucket.put(f"in/{label}/{number}.png", image)
+
+    found = jobs.train(limited(60), [channel("s3://learning-data/in/")])
+
+    assert set(completed(found)) == {"efficientnet-lite0", "cnn"}

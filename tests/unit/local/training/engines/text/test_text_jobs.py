@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import time
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,17 @@ from airflow_automl.local.training.engines.classification import reports
 from airflow_automl.local.training.engines.classification.samples import Samples
 from airflow_automl.local.training.engines.course import Clock, Course, TimeIsUp
 from airflow_automl.local.training.engines.text.minilm import Encoder, MiniLm
+from airflow_automl.local.training.engines.text.tfidf import Tfidf
 from tests.unit.local.training import running as training
-from tests.unit.local.training.engines.classifying import Jobs, channel, completed, failure, partial_failures, serve
+from tests.unit.local.training.engines.classifying import (
+    Jobs,
+    channel,
+    completed,
+    failure,
+    killed_in_time,
+    partial_failures,
+    serve,
+)
 
 KEYS = {"SAGEMAKER_INFERENCE_OUTPUT": "predicted_label,probability,probabilities,labels"}
 
@@ -209,6 +219,27 @@ def test_a_candidate_without_time_fails_the_job_with_the_limit(jobs, bucket, onl
 
     assert "MaxRuntimePerTrainingJobInSeconds (1 s): allow more time" in failure(found)
     assert [entry["CandidateStatus"] for entry in training.candidates(found).values()] == ["Stopped"]
+
+
+def test_a_training_that_never_looks_at_the_time_is_killed(jobs, bucket, only_tfidf, monkeypatch):
+    monkeypatch.setattr(Tfidf, "train", lambda *_: time.sleep(60))
+    found = jobs.train(problem(MaxRuntimePerTrainingJobInSeconds=1), [channel(bucket.put("in/train.csv", toy()))])
+    assert killed_in_time(found, 1)
+
+
+@needs_weights
+def test_an_embedding_batch_that_never_ends_is_killed(jobs, bucket, monkeypatch):
+    monkeypatch.setattr(Encoder, "_run", lambda *_: time.sleep(60))
+    limits = {"MaxCandidates": 1, "MaxRuntimePerTrainingJobInSeconds": 1}
+    found = jobs.train(problem(**limits), [channel(bucket.put("in/train.csv", toy()))])
+    assert killed_in_time(found, 1)
+
+
+@needs_weights
+def test_an_embedding_comes_back_from_the_process_that_trained_it(jobs, bucket):
+    limits = {"MaxCandidates": 1, "MaxRuntimePerTrainingJobInSeconds": 60}
+    found = jobs.train(problem(**limits), [channel(bucket.put("in/train.csv", toy()))])
+    assert completed(found)["minilm"]["CandidateProperties"]["CandidateArtifactLocations"]["ModelInsights"]
 
 
 @needs_weights

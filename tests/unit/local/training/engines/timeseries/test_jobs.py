@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from airflow_automl.report import build, render
 from airflow_automl.report.insights import read as read_insights
 from tests.local_s3 import BUCKET, Bucket
 from tests.unit.local.training import running as training
-from tests.unit.local.training.engines.classifying import Jobs, channel, failure
+from tests.unit.local.training.engines.classifying import Jobs, channel, failure, killed_in_time
 from tests.unit.local.training.engines.timeseries.conftest import config, weekly
 from tests.unit.report.samples import describe
 
@@ -384,6 +385,28 @@ def test_what_was_finished_when_the_time_was_over_is_kept(
     }
     nothing = jobs.train(problem("ets", **limits), [channel(uri)])
     assert "MaxRuntimePerTrainingJobInSeconds (60 s): allow more time" in failure(nothing)
+
+
+def test_a_series_that_never_ends_is_killed_at_the_limit(
+    jobs: Jobs, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_automl.local.training.engines.timeseries.algorithms.statistical import Ets
+
+    def endless(cls: type, panel: Any, context: Any) -> Any:
+        return context.each(lambda series: time.sleep(60), panel.series)
+
+    monkeypatch.setattr(Ets, "fit", classmethod(endless))
+    uri = bucket.put("in/d.csv", weekly(1))
+    limits = {"CompletionCriteria": {"MaxRuntimePerTrainingJobInSeconds": 1}}
+    assert killed_in_time(jobs.train(problem("ets", **limits), [channel(uri)]), 1)
+
+
+def test_every_algorithm_comes_back_from_the_process_that_trained_it(jobs: Jobs, bucket: Bucket) -> None:
+    uri = bucket.put("in/d.csv", weekly(2))
+    limits = {"CompletionCriteria": {"MaxRuntimePerTrainingJobInSeconds": 120}}
+    events = jobs.train(problem(*catalog.available(catalog.ALGORITHMS)[0], **limits), [channel(uri)])
+    assert {entry["CandidateStatus"] for entry in labels(events).values()} == {"Completed"}
+    assert events[-1]["secondary"] == "Completed"
 
 
 def test_an_objective_that_the_data_leaves_undefined_fails_the_job(jobs: Jobs, bucket: Bucket) -> None:
