@@ -148,6 +148,7 @@ def _known(command: str) -> None:
     if not words:
         return
     program, *arguments = words
+    program = program.removeprefix("autopilot/bin/")  # the environment that the install page makes
     if program == "airflow-automl":
         _automl(arguments)
     elif program == "airflow":
@@ -174,7 +175,7 @@ def _known(command: str) -> None:
         for path in re.findall(r"file://(\S+)", command):
             assert (ROOT / path).exists() or not path.startswith("docs/"), path
     else:
-        assert program in {"docker", "set", "git", "pre-commit", "curl", "cd", "uv", "export"}, f"what is {program!r}?"
+        assert program in {"python3.11", "docker", "set", "git", "pre-commit", "curl", "cd", "uv", "export"}, f"what is {program!r}?"
 
 
 def _automl(arguments: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import tarfile
 import zipfile
 from email.parser import Parser
@@ -84,5 +85,11 @@ def test_the_metadata_says_what_a_package_index_shows(built: Built) -> None:
     assert metadata["License-Expression"] == "Apache-2.0"
     assert "Framework :: Apache Airflow :: Provider" in metadata.get_all("Classifier", [])
     assert "Amazon SageMaker Autopilot for Apache Airflow" in metadata.get_payload()
+    links = re.findall(r"\]\(([^)]+)\)", metadata.get_payload())
+    assert len(links) > 20
+    assert not [link for link in links if not link.startswith("https://")]
+    urls = dict(url.split(", ") for url in metadata.get_all("Project-URL", []))
+    assert {"Source", "Documentation", "Changelog", "Issues"} <= set(urls)
+    assert f"]({urls['Source']}/blob/v{VERSION}/docs/install.md)" in metadata.get_payload()
     assert entries["console_scripts"]["airflow-automl"] == "airflow_automl.cli:main"
     assert entries["apache_airflow_provider"]["provider_info"].startswith("airflow_automl.get_provider_info:")
