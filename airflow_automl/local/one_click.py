@@ -24,7 +24,7 @@ async def deploy(backend: Backend, job: Job) -> str:
     What an earlier, interrupted try made is used again.
 
     :return: the endpoint's name.
-    :raises DeploymentFailed: where there is no such endpoint in the end.
+    :raises DeploymentFailed: if there is no such endpoint in the end.
     """
     candidate = backend.jobs.candidate(job.name, job.best or "") or {}
     containers = _containers(candidate)
@@ -58,7 +58,7 @@ async def deploy(backend: Backend, job: Job) -> str:
 
 
 async def abandon(backend: Backend, job: Job) -> None:
-    """Take back what an unfinished deployment made."""
+    """Delete what an unfinished deployment created."""
     name = f"{job.name}-best"
     endpoint = backend.resources.find(endpoints.KIND, _endpoint_name(job))
     if endpoint is not None and _owned(backend, job, endpoint.arn):

@@ -22,7 +22,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Take a port.
 
     :param port: 0 takes a free one.
-    :raises StartupError: where it is taken or may not be used.
+    :raises StartupError: if it is taken or may not be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -39,7 +39,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Return whether only this machine reaches an address."""
     if host == "localhost":
         return True
     try:
@@ -52,7 +52,7 @@ def serve(settings: Settings, host: str, port: int, ready: Callable[[str], None]
     """Serve until SIGINT or SIGTERM.
 
     :param ready: called with the service's address once it can serve.
-    :raises StartupError: where it can't start.
+    :raises StartupError: if it can't start.
     """
     import uvloop
 
@@ -125,7 +125,7 @@ async def _serve(settings: Settings, listener: socket.socket, host: str, ready: 
 def check_exposure(host: str, protected: bool) -> None:
     """Refuse to serve other machines without credentials.
 
-    :raises StartupError: where that was asked for.
+    :raises StartupError: if that was asked for.
     """
     if not is_loopback(host) and not protected:
         raise StartupError(

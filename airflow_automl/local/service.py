@@ -104,7 +104,7 @@ class Service:
     async def start(self) -> None:
         """Start everything but the listener.
 
-        :raises StartupError: where a part does not start.
+        :raises StartupError: if a part does not start.
         """
         await self.store.start()
         await self.host.start()

@@ -98,7 +98,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 
 
 def mistyped(shape_name: str, value: Any) -> bool:
-    """Whether some member has a JSON type that can't be read as its shape's: a malformed body, not a wrong value."""
+    """Return whether a member has a JSON type that can't be read as its shape's: the body is malformed, not a value wrong."""
     if value is None:
         return False
     shape = shapes()[shape_name]

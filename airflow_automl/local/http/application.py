@@ -48,7 +48,7 @@ _BODY_TIMEOUT = 120.0
 #: Seconds for which the body of a refused request is read and dropped.
 _REFUSED_TIMEOUT = 5.0
 #: Bytes of answers that are remembered.
-_REMEMBERED = 16 * _MEBI
+_CACHED = 16 * _MEBI
 
 _INVOCATION = re.compile(r"^/endpoints/([^/]+)/invocations$")
 _CHECKED = {"CreateAutoMLJob": "V1", "CreateAutoMLJobV2": "V2"}
@@ -71,7 +71,7 @@ class Application:
         self._others = others
         self._signatures = signatures
         self._bodies = _Bodies()
-        self._remembered = _Remembered(backend.jobs.database)
+        self._cache = _AnswerCache(backend.jobs.database)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -154,11 +154,11 @@ class Application:
             return await self._others.answer(request)
         # What only looks at the state answers the same until the state changes: watchers ask the same again and again.
         looks = name.startswith(("Describe", "List"))
-        if looks and (known := self._remembered.get((name, request.body))) is not None:
+        if looks and (known := self._cache.get((name, request.body))) is not None:
             return known
         response = self._perform(name, shapes_of, request.body)
         if looks:
-            self._remembered.put((name, request.body), response)
+            self._cache.put((name, request.body), response)
         return response
 
     def _perform(self, name: str, shapes_of: tuple[str | None, str | None], body: bytes) -> Response:
@@ -206,7 +206,7 @@ class _Held:
         self._size = 0
 
 
-class _Remembered:
+class _AnswerCache:
     """Answers by operation and request body, all forgotten at the next change of the state.
 
     :param database: the state.
@@ -228,7 +228,7 @@ class _Remembered:
     def put(self, key: tuple[str, bytes], answer: Response) -> None:
         """Remember an answer that was made since the last :meth:`get`."""
         size = len(key[1]) + len(answer.body)
-        if self._size + size <= _REMEMBERED:
+        if self._size + size <= _CACHED:
             self._size += size
             self._answers[key] = answer
 

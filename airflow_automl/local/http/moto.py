@@ -37,7 +37,7 @@ class OtherServices:
     async def answer(self, request: Request) -> Response:
         """Answer a request for another service.
 
-        :raises ServiceError: UnknownOperationException where nobody offers it.
+        :raises ServiceError: UnknownOperationException if nobody offers it.
         """
         if _service_of(request) == "s3":
             return self._wrong_endpoint()

@@ -37,14 +37,14 @@ class Deployments:
         self._tasks = Tasks()
 
     async def start(self) -> None:
-        """Go on with what the last service left unfinished; what was in service is loaded at its first request."""
+        """Resume unfinished deployments; the models of other endpoints are loaded at their first request."""
         for endpoint in self._resources.in_status(ENDPOINT, "Creating", "Updating"):
             self.begin(endpoint.name)
         for endpoint in self._resources.in_status(ENDPOINT, "Deleting"):
             self._resources.remove(ENDPOINT, endpoint.name)
 
     async def stop(self) -> None:
-        """Leave what is unfinished to the next service."""
+        """Cancel what is unfinished; the next service starts it over."""
         await self._tasks.stop()
 
     def begin(self, name: str) -> None:
@@ -91,7 +91,7 @@ class Deployments:
             served = {"EndpointConfigName": config, "Variants": variants, "FailureReason": None}
             return {"status": "InService", "Wanted": None, **served}
         log.warning("endpoint %s: %s", endpoint.name, reason)
-        # An update that fails is rolled back: what served before goes on serving.
+        # An update that fails is rolled back: the variants that served before still serve.
         status = "InService" if endpoint.document.get("Variants") else "Failed"
         return {"status": status, "Wanted": None, "FailureReason": reason[:MAX_REASON]}
 
@@ -103,7 +103,7 @@ class Deployments:
     def _variants(self, config_name: str, endpoint: Resource) -> list[dict[str, Any]]:
         config = self._resources.find(CONFIG, config_name)
         if config is None:
-            raise HostingError(f"the endpoint configuration {config_name!r} is gone")
+            raise HostingError(f"the endpoint configuration {config_name!r} was deleted")
         retained = {}
         if endpoint.document.get("Retain"):
             retained = {variant["VariantName"]: variant for variant in endpoint.document.get("Variants", ())}
@@ -112,7 +112,7 @@ class Deployments:
     def _variant(self, variant: Mapping[str, Any], retained: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         model = self._resources.find(MODEL, variant["ModelName"])
         if model is None:
-            raise HostingError(f"the model {variant['ModelName']!r} is gone")
+            raise HostingError(f"the model {variant['ModelName']!r} was deleted")
         before = retained.get(variant["VariantName"], {})
         return {
             "VariantName": variant["VariantName"],
@@ -125,7 +125,7 @@ class Deployments:
     def containers(self, model: Resource) -> list[Container]:
         """A model's containers, each with the digest that was recorded when its artefact was trained.
 
-        :raises HostingError: where an artefact is none of this service's training jobs.
+        :raises HostingError: if an artefact is none of this service's training jobs.
         """
         found: list[Container] = []
         for container in model.document.get("Containers") or [model.document["PrimaryContainer"]]:
@@ -138,7 +138,7 @@ class Deployments:
     def _packaged(self, package: str) -> list[dict[str, Any]]:
         found = self._resources.by_arn(package) or self._resources.find("model-package", package)
         if found is None:
-            raise HostingError(f"the model package {package!r} is gone")
+            raise HostingError(f"the model package {package!r} was deleted")
         if found.document.get("ModelApprovalStatus") == "Rejected":
             raise HostingError(f"the model package {package!r} was rejected; only others can be deployed")
         containers = found.document.get("InferenceSpecification", {}).get("Containers")
@@ -170,7 +170,7 @@ def containers_of(variant: Mapping[str, Any]) -> list[Container]:
 def variant_named(endpoint: Resource, name: str) -> dict[str, Any]:
     """The variant of this name that an endpoint serves.
 
-    :raises ServiceError: ValidationException where it has none.
+    :raises ServiceError: ValidationException if it has none.
     """
     variants: list[dict[str, Any]] = endpoint.document.get("Variants", [])
     for variant in variants:

@@ -116,7 +116,7 @@ class ModelHost:
         self._watch = self._background.repeat("model-host-watch", self._look)
 
     async def stop(self) -> None:
-        """End the host."""
+        """Kill the host."""
         if self._watch is not None:
             self._watch.cancel()
         if self._session is not None:
@@ -129,7 +129,7 @@ class ModelHost:
     async def load(self, containers: Sequence[Container]) -> None:
         """Fetch a model's artefacts and load them.
 
-        :raises HostingError: where that is not possible.
+        :raises HostingError: if that is not possible.
         """
         async with self._loading[key_of(containers)]:
             paths = [await asyncio.to_thread(self._fetch, container) for container in containers]
@@ -153,7 +153,7 @@ class ModelHost:
 
         :param headers: ``content-type`` and ``accept``.
         :param limit: seconds that the model has for its answer.
-        :raises HostingError: where it can't be loaded, or gives no answer in time.
+        :raises HostingError: if it can't be loaded, or gives no answer in time.
         """
         path = f"/models/{key_of(containers)}/invocations"
         headers = {**headers, _LIMIT: str(limit)}

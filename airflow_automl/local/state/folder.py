@@ -46,7 +46,7 @@ class ServiceInfo:
 
     @property
     def running(self) -> bool:
-        """Whether the service that wrote this still runs."""
+        """Return whether the service that wrote this still runs."""
         return alive(Process(self.pid, self.started))
 
     @property
@@ -78,7 +78,7 @@ class DataFolder:
     def prepare(self) -> None:
         """Make the folder.
 
-        :raises StartupError: where that isn't allowed.
+        :raises StartupError: if that isn't allowed.
         """
         try:
             for path in (self.root, self.models, self.jobs, self.s3):
@@ -94,7 +94,7 @@ class DataFolder:
     def lock(self) -> TextIO:
         """Take the folder for this process; the lock goes with the process, however that ends.
 
-        :raises StartupError: where another service has it.
+        :raises StartupError: if another service has it.
         """
         handle = (self.root / "lock").open("a+")
         try:
@@ -148,7 +148,7 @@ class DataFolder:
 def running_service(root: str | os.PathLike[str]) -> ServiceInfo:
     """The service that runs on a data folder.
 
-    :raises StartupError: where none does.
+    :raises StartupError: if none does.
     """
     folder = DataFolder(root)
     info = folder.read_info()

@@ -67,12 +67,12 @@ class Job:
 
     @property
     def terminal(self) -> bool:
-        """Whether the job has ended."""
+        """Return whether the job has ended."""
         return self.stage == "ended"
 
     @property
     def stopping(self) -> bool:
-        """Whether StopAutoMLJob was called, and the job has not ended yet."""
+        """Return whether StopAutoMLJob was called, and the job has not ended yet."""
         return self.status == "Stopping"
 
 
@@ -194,7 +194,7 @@ class JobStore:
     # Changing
 
     def add(self, name: str, arn: str, api: str, request: Mapping[str, Any]) -> None:
-        """Take a new job in, queued."""
+        """Add a new job, queued."""
         now = self.database.now()
         self.database.execute(
             "INSERT INTO jobs (name, arn, api, request, status, secondary, stage, created, modified)"
@@ -264,7 +264,7 @@ class JobStore:
         self._touch(name, "endpoint = ?", endpoint)
 
     def add_partial_failure(self, name: str, kind: str, message: str) -> None:
-        """Remember something that failed although the job goes on; at most five are told (R93)."""
+        """Add a partial failure; the answers show at most five (R93)."""
         partial = self.get(name).partial
         entry = {"kind": kind, "message": message[:MAX_REASON]}
         if entry not in partial:
@@ -313,7 +313,7 @@ class JobStore:
         return self._touch(name, "status = 'Stopping', secondary = ?", "Stopping", "status = 'InProgress'")
 
     def stopped(self, name: str) -> None:
-        """Say that a job which was asked to stop has stopped: to be called once its processes are dead."""
+        """End a job that was asked to stop; call it when its processes have ended."""
         with self.database.transaction():
             if self._end(name, "Stopped", "Stopped", None, "status = 'Stopping'"):
                 self._close_candidates(name, "Stopped")

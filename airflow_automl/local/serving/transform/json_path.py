@@ -26,7 +26,7 @@ def parse(path: str) -> Filter:
     """Read a path such as ``$[1:]``, ``$[0,-1]``, ``$.features`` or ``$['a','b']``.
 
     :return: takes a record, returns what the path selects.
-    :raises PathError: where the path can't be read.
+    :raises PathError: if the path can't be read.
     """
     if not path.startswith("$"):
         raise PathError(f"received {path!r}; a path begins with $")

@@ -44,7 +44,7 @@ class Processing:
     def of(cls, request: Mapping[str, Any]) -> Processing:
         """Read it from a CreateTransformJob request.
 
-        :raises PathError: where a filter is no path.
+        :raises PathError: if a filter is no path.
         """
         given = request.get("DataProcessing", {})
         filters = [
@@ -57,7 +57,7 @@ class Processing:
 
     @property
     def header(self) -> bool:
-        """Whether an object's first line names the columns."""
+        """Return whether an object's first line names the columns."""
         return self.content_type.replace(" ", "").lower().endswith(";header=present")
 
     def payload(self, record: bytes) -> bytes:
@@ -90,7 +90,7 @@ class Processing:
 
     @property
     def per_record(self) -> bool:
-        """Whether each record needs its own answer."""
+        """Return whether each record needs its own answer."""
         return self.join or self.output_filter is not None
 
 
@@ -152,7 +152,7 @@ def batches(
 
 
 def header_of(first: bytes, names: Sequence[str], processing: Processing) -> bool:
-    """Whether the first record of an object names the model's columns.
+    """Return whether the first record of an object names the model's columns.
 
     :param first: the record.
     :param names: the columns that the model takes; empty if it takes no rows of a table.
@@ -173,7 +173,7 @@ def header_of(first: bytes, names: Sequence[str], processing: Processing) -> boo
 def answers(body: bytes, records: Sequence[bytes], accept: str) -> list[bytes]:
     """Cut the model's answer into one answer a record.
 
-    :raises RecordError: where it has more or fewer.
+    :raises RecordError: if it has more or fewer.
     """
     found: list[bytes]
     if accept.partition(";")[0].strip().lower() == "application/json":
