@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import copy
 import re
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import (
-    AutoMLAccessDenied,
-    AutoMLDeploymentFailed,
     AutoMLError,
     AutoMLJobFailed,
     AutoMLJobStopped,
     AutoMLJobTimeout,
     AutoMLValidationError,
+    InvalidTriggerEvent,
+    explained,
 )
-from airflow_automl.naming import TRY_TAG, TaskGeneration, adopted_since
+from airflow_automl.naming import TRY_TAG, TaskGeneration
 from airflow_automl.operators._base import told_to_end
 from airflow_automl.operators._downstream import CandidateOperator, WaitingOperator, document
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_automl.waiting import StopResult
 
 __all__ = ["SageMakerAutoMLTransformOperator"]
 
@@ -164,12 +165,16 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Judge what the job ended with, and remove its model."""
+        self._try_number = context["ti"].try_number
         try:
             state = self.settled(event)
-        except (AutoMLDeploymentFailed, AutoMLAccessDenied) as failure:
+        except InvalidTriggerEvent:
+            raise
+        except AutoMLError as failure:
             assert event is not None  # noqa: S101  # settled() has refused it otherwise
-            message = f"{failure}; {self._give_up(event['name'], event['state']['model'])}"
-            raise (AutoMLJobTimeout if event["status"] == "timeout" else AutoMLAccessDenied)(message) from None
+            said = self._give_up(event["name"], event["state"]["model"])
+            error = AutoMLJobTimeout(str(failure)) if event["status"] == "timeout" else failure
+            raise explained(error, f"transform job {event['name']}", said) from None
         assert event is not None  # noqa: S101
         found = self.hook.describe_transform_job(event["name"]) or {}
         self._remove_model(state["model"])
@@ -192,21 +197,15 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         name, self._running = self._running, None
         if name is None:
             return
-        try:
-            found = self.hook.describe_transform_job(name)
-            if found is None:
-                # Its create call may have been cut off: it may be there a moment later.
-                time.sleep(1.0)
-                found = self.hook.describe_transform_job(name)
-            if found is None:
-                self.log.info("There is no transform job %s to stop", name)
-            elif adopted_since(self.hook.read_tags(found["TransformJobArn"]), self._try_number):
-                self.log.info("Transform job %s is a newer try's: it is not stopped", name)
-            else:
-                self.log.info("Stopping transform job %s", name)
-                self.hook.stop_transform_job(name)
-        except AutoMLError as error:
-            self.log.warning("Transform job %s could not be stopped: %s", name, error)
+        result = self._stop(name, late=True)
+        (self.log.error if result.runs_on else self.log.info)("Transform job %s: %s", name, result.said)
+
+    def _stop(self, name: str, *, late: bool = False) -> StopResult:
+        """Stop the job; ``late`` if Airflow kills this process soon."""
+        from airflow_automl.waiting import Target, WorkerCalls, in_worker, stop
+
+        target, seconds = Target("transform job", name), 3.0 if late else 60.0
+        return in_worker(stop(WorkerCalls(self.hook), target, self._try_number, seconds=seconds, late=late))
 
     def _mark_adopted(self, arn: str) -> None:
         try:
@@ -219,13 +218,10 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
 
     def _give_up(self, name: str, model: str) -> str:
         """Stop a job that is not waited for any more, and remove its model; return what to say of it."""
-        try:
-            self.hook.stop_transform_job(name)
-        except AutoMLError as error:
-            # A job that runs on needs its model.
-            return f"it runs on, because it could not be stopped: {error}"
-        self._remove_model(model)
-        return "it was told to stop"
+        result = self._stop(name)
+        if not result.runs_on:  # A job that runs on needs its model.
+            self._remove_model(model)
+        return result.said
 
     def _plan(self, context: Context) -> tuple[dict[str, Any], dict[str, Any], str]:
         from airflow_automl.naming import tag_value

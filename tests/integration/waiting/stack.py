@@ -119,7 +119,7 @@ class FullAirflow:
         self._stack.run_airflow("db-migrate", "db", "migrate")
         for name in ("api-server", "scheduler", "triggerer", "dag-processor"):
             self.start(name)
-        wait_for_http(f"{self.url}/api/v2/monitor/health", self._components["api-server"], PATIENCE)
+        self.await_api()
         self.api = httpx.Client(base_url=f"{self.url}/api/v2", timeout=60)
         token = httpx.get(f"{self.url}/auth/token").raise_for_status().json()["access_token"]
         self.api.headers["Authorization"] = f"Bearer {token}"
@@ -132,6 +132,10 @@ class FullAirflow:
             self.kill(name)
 
     # Components
+
+    def await_api(self) -> None:
+        """Wait until the API server answers."""
+        wait_for_http(f"{self.url}/api/v2/monitor/health", self._components["api-server"], PATIENCE)
 
     def start(self, name: str) -> None:
         """Start a component, also again."""

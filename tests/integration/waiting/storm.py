@@ -17,7 +17,7 @@ from tests.service.running import trainer_pid
 
 #: The job runs until it is told to go on.
 SCRIPT = "phases,begin,wait,candidate-60,completed"
-VICTIMS = ("scheduler", "triggerer", "task", "supervisor", "service", "trainer")
+VICTIMS = ("scheduler", "triggerer", "api-server", "dag-processor", "task", "supervisor", "service", "trainer")
 _NUMBERS = count(1)
 
 
@@ -70,7 +70,7 @@ class Storm:
                     self._released.add(name)
 
     def _kill(self, victim: str) -> None:
-        kill: Callable[[], str | None] = getattr(self, f"_kill_{victim}")
+        kill: Callable[[], str | None] = getattr(self, f"_kill_{victim.replace('-', '_')}")
         at = time.monotonic() - self._began
         whom = kill()
         self.log.append(
@@ -87,6 +87,18 @@ class Storm:
     def _kill_triggerer(self) -> str:
         self.airflow.kill("triggerer")
         self.airflow.start("triggerer")
+        return ""
+
+    def _kill_api_server(self) -> str:
+        """Tasks and triggers talk to Airflow through it: what they say in the meantime is lost."""
+        self.airflow.kill("api-server")
+        self.airflow.start("api-server")
+        self.airflow.await_api()
+        return ""
+
+    def _kill_dag_processor(self) -> str:
+        self.airflow.kill("dag-processor")
+        self.airflow.start("dag-processor")
         return ""
 
     def _kill_task(self) -> str | None:

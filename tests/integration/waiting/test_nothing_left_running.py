@@ -25,7 +25,7 @@ ACTS: dict[str, Callable[[FullAirflow, Run], None]] = {
     "run_marked_failed": lambda airflow, run: airflow.mark_run(run, "failed"),
     "run_deleted": _delete,
 }
-DEADLINES = [f"{mode}_{limit}" for mode in ("deferred", "in_worker") for limit in ("max_wait", "execution_timeout")]
+DEADLINES = [f"{mode}_{limit}" for mode in ("deferred", "in_worker") for limit in ("timeout", "execution_timeout")]
 
 
 class Waiting:

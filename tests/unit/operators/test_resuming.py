@@ -20,7 +20,6 @@ from airflow_automl.exceptions import (
     AutoMLNameTaken,
     AutoMLQuotaExceeded,
     AutoMLTerminalError,
-    AutoMLThrottled,
     AutoMLValidationError,
 )
 from airflow_automl.hooks import SageMakerAutoMLHook
@@ -399,24 +398,6 @@ def test_tags_that_a_dag_asks_for_are_never_dropped(standin: StandIn, task: Task
 
 def test_a_deadline_stops_the_job(standin: StandIn, task: TaskRun) -> None:
     standin.plan = lambda request: ENDLESS
-    with pytest.raises(AutoMLJobTimeout, match="it was stopped"):
-        task.attempt(timeout=timedelta(seconds=0.2))
-    assert next(iter(standin.jobs.values())).stopped is not None
-
-
-def test_a_deadline_stops_the_job_although_stopping_is_throttled(
-    standin: StandIn, task: TaskRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    standin.plan = lambda request: ENDLESS
-    original, refusals = SageMakerAutoMLHook.stop_job, [1, 2]
-
-    def stop(self: Any, name: str) -> None:
-        if refusals:
-            raise AutoMLThrottled(f"try {refusals.pop(0)}")
-        original(self, name)
-
-    monkeypatch.setattr(SageMakerAutoMLHook, "stop_job", stop)
-    monkeypatch.setattr("airflow_automl.waiting.time.sleep", lambda seconds: None)
     with pytest.raises(AutoMLJobTimeout, match="it was stopped"):
         task.attempt(timeout=timedelta(seconds=0.2))
     assert next(iter(standin.jobs.values())).stopped is not None

@@ -46,8 +46,8 @@ WAITS: dict[str, dict[str, Any]] = {
     "in_worker": {"deferrable": False, **TRIED_AGAIN},
     "deferred_kept": {"deferrable": True, "stop_on_kill": False},
     "in_worker_kept": {"deferrable": False, "stop_on_kill": False},
-    "deferred_max_wait": {"deferrable": True, "max_wait": timedelta(seconds=1)},
-    "in_worker_max_wait": {"deferrable": False, "max_wait": timedelta(seconds=1)},
+    "deferred_timeout": {"deferrable": True, "timeout": timedelta(seconds=1)},
+    "in_worker_timeout": {"deferrable": False, "timeout": timedelta(seconds=1)},
     "deferred_execution_timeout": {"deferrable": True, "execution_timeout": timedelta(seconds=15)},
     "in_worker_execution_timeout": {"deferrable": False, "execution_timeout": timedelta(seconds=15)},
 }
