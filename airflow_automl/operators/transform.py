@@ -14,7 +14,7 @@ from airflow_automl.exceptions import (
     AutoMLJobTimeout,
     AutoMLValidationError,
     InvalidTriggerEvent,
-    explained,
+    restored,
 )
 from airflow_automl.naming import TRY_TAG, TaskGeneration
 from airflow_automl.operators._base import told_to_end
@@ -173,8 +173,8 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         except AutoMLError as failure:
             assert event is not None  # noqa: S101  # settled() has refused it otherwise
             said = self._give_up(event["name"], event["state"]["model"])
-            error = AutoMLJobTimeout(str(failure)) if event["status"] == "timeout" else failure
-            raise explained(error, f"transform job {event['name']}", said) from None
+            kind = AutoMLJobTimeout if event["status"] == "timeout" else type(failure)
+            raise restored(kind.__name__, f"{failure}; {said}") from None
         assert event is not None  # noqa: S101
         found = self.hook.describe_transform_job(event["name"]) or {}
         self._remove_model(state["model"])

@@ -152,7 +152,7 @@ def test_a_request_that_aws_would_refuse_makes_nothing(
 
 
 def test_a_job_that_somebody_stopped(
-    hosting: HostingStandIn, run_task: Run, candidate: dict[str, Any], job: dict[str, Any]
+    hosting: HostingStandIn, run_task: Run, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any]
 ) -> None:
     begun = run_task(transform(candidate=candidate, job=job, wait_for_completion=False))
     hosting.looks = 0
@@ -166,7 +166,7 @@ def test_a_job_that_somebody_stopped(
     }
     hosting.transforms[begun["transform_job_name"]]["looks"] = 0
     with pytest.raises(AutoMLJobStopped, match="was stopped"):
-        operator.execute_complete({}, event)
+        operator.execute_complete(context, event)
 
 
 def test_the_deadline_stops_the_job(
@@ -241,7 +241,7 @@ def test_a_job_that_may_not_be_looked_at_is_stopped_or_keeps_its_model(
     monkeypatch.setattr(hosting, "DescribeTransformJob", denied)
     if not stoppable:
         hosting.refuse["StopTransformJob"] = "AccessDeniedException"
-    said = "it was told to stop" if stoppable else "it runs on, because it could not be stopped"
+    said = "it was stopped" if stoppable else "it runs on, because it could not be stopped"
     with pytest.raises(AutoMLAccessDenied, match=f"not authorized to perform: sagemaker:DescribeTransformJob; {said}"):
         run_task(transform(candidate=candidate, job=job, deferrable=deferrable))
     (found,) = hosting.transforms.values()
@@ -307,7 +307,7 @@ def test_a_job_that_is_created_while_its_task_is_killed_is_stopped(
         return create(request)
 
     monkeypatch.setattr(operator.hook, "ensure_transform_job", interrupted)
-    monkeypatch.setattr("airflow_automl.operators.transform.time.sleep", lambda _: None)
+    monkeypatch.setattr("airflow_automl.waiting.time.sleep", lambda _: None)
     with pytest.raises(AirflowException, match="Task terminated"):
         operator.execute(context)
     (found,) = hosting.transforms.values()
