@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from airflow_automl.exceptions import AutoMLTerminalError
+
+_TRACE = re.compile(r"Stack trace|Traceback \(most recent|\n\s*(?:File \"|\[bt\]|at |#\d)")
+_SOURCE = re.compile(r"\[\d\d:\d\d:\d\d\]|\S*/\S+\.(?:cc|cpp|cu|h|hpp|py)(?::\d+)?:?|0x[0-9a-f]{6,}")
 
 MAX_REASON = 1024
 """What the API allows for a FailureReason, in characters (R92)."""
@@ -87,6 +91,18 @@ class JobFailure(AutoMLTerminalError):
     def reason(self) -> str:
         """The FailureReason."""
         return str(self.args[0])
+
+
+def cause(error: BaseException | str) -> str:
+    """Why something failed, for a reason: a failure's own words, or what a library said without its stack trace.
+
+    :param error: what was raised, or ``Type: message``.
+    """
+    if isinstance(error, JobFailure):
+        return error.reason
+    kind, said = ("", error) if isinstance(error, str) else (type(error).__name__, str(error))
+    text = " ".join(_SOURCE.sub("", _TRACE.split(said, maxsplit=1)[0]).split())[:400].rstrip(". ")
+    return f"{kind or 'the library'} said '{text}'; the job's log has the details"
 
 
 def listing(names: Iterable[object], limit: int = 10) -> str:

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.errors import JobFailure, cause
 from airflow_automl.local.training.engines.base import JobSpec, Run
 from airflow_automl.local.training.engines.events import EventLog
 
@@ -103,8 +103,7 @@ def _unexpected(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         place = f" ({error.filename})" if error.filename else ""
         return f"The trainer could not go on: {os.strerror(error.errno)}{place}."
-    text = " ".join(str(error).split())
-    return f"The trainer failed with {type(error).__name__}: {text[:600]} (the job's log has the details)."
+    return f"The trainer failed: {cause(error)}. Submit the job again, or with fewer columns if it fails again."
 
 
 if __name__ == "__main__":

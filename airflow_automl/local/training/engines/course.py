@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from airflow_automl.contract.metrics import best
 from airflow_automl.local.models import artifacts
-from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.errors import JobFailure, cause
 from airflow_automl.local.training.engines import isolation
 from airflow_automl.local.training.engines.base import DEFAULT_RUNTIME, Run
 from airflow_automl.local.training.engines.candidates import Candidate
@@ -217,7 +217,7 @@ class Course:
         if isinstance(outcome, Stopped):
             candidate.stop(str(outcome))
         elif isinstance(outcome, Exception):
-            reason = outcome.reason if isinstance(outcome, JobFailure) else f"{type(outcome).__name__}: {outcome}"
+            reason = cause(outcome)
             log.warning("candidate failed: %s", candidate.name, exc_info=outcome)
             candidate.fail(f"{candidate.label} failed: {reason}")
             self._failures.append(f"{candidate.label}: {reason}")
@@ -344,7 +344,7 @@ class Course:
             setattr(candidate, name, self.write(f"documentation/{folder}/output/{candidate.name}", files))
         except Exception as error:
             log.exception("%s failed: %s", title, candidate.name)
-            self.run.events.partial_failure(f"The {title} of {candidate.name} failed: {error}", kind)
+            self.run.events.partial_failure(f"The {title} of {candidate.name} failed: {cause(error)}", kind)
             return
         self.run.events.candidate(candidate.document())
 

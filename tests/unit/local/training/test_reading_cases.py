@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from airflow_automl.local.errors import JobFailure, cause
 from airflow_automl.local.training.data import channels
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.engines import metrics
 from tests.local_s3 import Bucket, bucket, s3_endpoint
 from tests.unit.local.training import reading
@@ -291,3 +291,16 @@ def test_f1_finds_the_threshold_of_rare_classes() -> None:
     )
     assert found["F1"] > 0.8
     assert 0.002 < threshold < 0.0026
+
+
+def test_a_librarys_stack_trace_is_no_reason() -> None:
+    said = (
+        "[05:43:28] /workspace/src/data/data.cc:1461: Check failed: valid: Label contains NaN, infinity or a value too "
+        "large.\nStack trace:\n  [bt] (0) /usr/lib/libxgboost.so(+0x22dcbc) [0x7fa3c6cfdcbc]\n"
+    )
+    reason = cause(RuntimeError(said))
+    assert reason == (
+        "RuntimeError said 'Check failed: valid: Label contains NaN, infinity or a value too large'; the job's log has "
+        "the details"
+    )
+    assert cause(JobFailure("The column 'a' is empty.")) == "The column 'a' is empty."

@@ -9,9 +9,9 @@ import numpy as np
 from autogluon.core.callbacks import AbstractCallback
 from autogluon.core.utils.exceptions import TimeLimitExceeded
 
+from airflow_automl.local.errors import JobFailure, cause
 from airflow_automl.local.models import artifacts
 from airflow_automl.local.training.data.dataset import TabularDataset
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.data.target import BINARY, REGRESSION
 from airflow_automl.local.training.engines import isolation, metrics
 from airflow_automl.local.training.engines.candidates import Candidate, image, step
@@ -157,7 +157,7 @@ def _why(trainer: Any, name: str) -> Exception:
     if known is None or known["exc_type"] in {"TimeLimitExceeded", "InsufficientTime"}:
         said = "" if known is None else str(known["exc_str"])
         return Stopped(said if PER_CANDIDATE in said else f"There was not enough time left to train {name}.")
-    return JobFailure(f"{known['exc_type']}: {known['exc_str']}")
+    return JobFailure(cause(f"{known['exc_type']}: {known['exc_str']}"))
 
 
 def enforce(model: Any, seconds: float) -> None:
