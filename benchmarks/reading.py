@@ -58,7 +58,8 @@ def _read(side: str, path: Path) -> dict[str, float]:
     import pyarrow.csv
 
     from airflow_automl.local.training.data import typed
-    from airflow_automl.local.training.data.codec import decide, encoded
+    from airflow_automl.local.training.data.codec import decide
+    from airflow_automl.local.training.data.values import encoded
 
     began, worked = time.perf_counter(), time.process_time()
     if side == "arrow":

@@ -69,7 +69,7 @@ def _tune(table: str, candidates: int, threads: int) -> dict[str, Any]:
     import numpy as np
     from moto.server import ThreadedMotoServer
 
-    from airflow_automl.local.training.data import codec, dataset
+    from airflow_automl.local.training.data import dataset, values
     from airflow_automl.local.training.data.channels import resolve
     from airflow_automl.local.training.engines import metrics
     from airflow_automl.local.training.engines.course import Course
@@ -102,7 +102,7 @@ def _tune(table: str, candidates: int, threads: int) -> dict[str, Any]:
         wall, cpu = time.perf_counter() - began, time.process_time() - busy
         rows = frame[aside].copy()
         for feature in data.features:
-            rows[feature.name] = feature.read(codec.arrow(rows[feature.name])).values
+            rows[feature.name] = feature.read(values.arrow(rows[feature.name])).values
         truth = rows[target].map(str) if data.classification else rows[target]
         labels = [str(label) for label in data.labels]
         found = metrics.scores(problem, truth.to_numpy(), tuned.scores(rows), labels)

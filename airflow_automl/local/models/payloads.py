@@ -13,11 +13,12 @@ import pandas as pd
 import pyarrow as pa
 
 from airflow_automl.exceptions import AutoMLTerminalError
-from airflow_automl.local.training.data import codec as codecs
-from airflow_automl.local.training.data.codec import Codec, Refused
+from airflow_automl.local.training.data import values as arrow_values
+from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.columns import header_order, locate
 from airflow_automl.local.training.data.csv_file import Ragged, parse, unescaped
 from airflow_automl.local.training.data.failures import listing
+from airflow_automl.local.training.data.values import Refused
 
 __all__ = [
     "CSV",
@@ -114,13 +115,13 @@ def _read(feature: Codec, values: pa.ChunkedArray) -> np.ndarray:
         return feature.read(values).values
     except Refused as error:
         raise PayloadError(f"Row {error.row + 1}: {error}.") from error
-    except codecs.Unusable as error:
+    except arrow_values.Unusable as error:
         raise PayloadError(f"The column '{feature.name}' can't be read: {error}.") from error
 
 
 def _arrow(values: Sequence[Any], feature: Codec) -> pa.ChunkedArray:
     try:
-        return codecs.arrow(values)
+        return arrow_values.arrow(values)
     except Refused as error:
         raise PayloadError(
             f"Row {error.row + 1}: the column '{feature.name}' takes {feature.takes}, {error}."

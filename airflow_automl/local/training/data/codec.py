@@ -11,7 +11,7 @@ import dataclasses
 import datetime as dt
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_automl.local.training.data import moments
+from airflow_automl.local.training.data.values import Refused, distinct, is_text, plain
 
 __all__ = [
     "EXACT",
@@ -31,12 +32,7 @@ __all__ = [
     "Codec",
     "Kind",
     "Reading",
-    "Refused",
-    "Unusable",
-    "arrow",
     "decide",
-    "encoded",
-    "is_text",
     "spelled",
     "unite",
 ]
@@ -59,7 +55,6 @@ _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", re.ASCII)
 _LEADING_ZERO = re.compile(r"[+-]?0\d", re.ASCII)
 _NAMED_MONTH = re.compile(r"(?=.*[A-Za-z]{3})(?=.*\d{4}).*")
 _FIRST, _LAST = (np.datetime64(day, "us") for day in ("1677-09-22", "2262-04-11"))
-_FEW = 256
 
 
 class Kind(StrEnum):
@@ -69,22 +64,6 @@ class Kind(StrEnum):
     MOMENT = "moment"
     BOOLEAN = "boolean"
     TEXT = "text"
-
-
-class Refused(ValueError):
-    """A value that its column can't have.
-
-    :param row: its position, from 0.
-    :param message: what the column takes, and what was found.
-    """
-
-    def __init__(self, row: int, message: str) -> None:
-        self.row = row
-        super().__init__(message)
-
-
-class Unusable(ValueError):
-    """A column of a type that cannot be learned from."""
 
 
 @dataclass(frozen=True)
@@ -150,17 +129,17 @@ class Codec:
         :raises Refused: a value can't be read, and the feature specification did not ask for this kind: then the
             training data has no such value.
         """
-        values = _plain(values)
+        values = plain(values)
         if self.numeric and (pa.types.is_primitive(values.type) and not pa.types.is_timestamp(values.type)):
             return self._floats(values.cast(pa.float64(), safe=False))
         if self.moment and pa.types.is_timestamp(values.type):
             return self._moments(values)
-        distinct, indices = _distinct(values)
+        found_values, indices = distinct(values)
         junk: list[int] = []
         out_of_range: list[int] = []
         found: list[Any] = []
         read = self._reader(is_text(values.type))
-        for position, value in enumerate(distinct):
+        for position, value in enumerate(found_values):
             entry = None if value is None else read(value)
             if entry is _JUNK or entry is _OUT_OF_RANGE:
                 (junk if entry is _JUNK else out_of_range).append(position)
@@ -168,7 +147,7 @@ class Codec:
             found.append(entry)
         if junk and (self.role not in ("numeric", "datetime") or self.spelled):
             row = junk[0] if indices is None else int(np.flatnonzero(np.isin(indices, junk))[0])
-            raise Refused(row, f"the column '{self.name}' takes {self.takes}, not '{str(distinct[junk[0]])[:60]}'")
+            raise Refused(row, f"the column '{self.name}' takes {self.takes}, not '{str(found_values[junk[0]])[:60]}'")
         lost = np.array(sorted(junk + out_of_range), dtype="int64")
         if self.numeric:
             result = np.array([math.nan if entry is None else entry for entry in found], dtype="float64")
@@ -302,11 +281,10 @@ def decide(
     :param warn: is told what a person should know about the column.
     :raises Unusable: the column is nested, binary or of another type that can't be learned from.
     """
-    values = _plain(values)
+    values = plain(values)
     kind = values.type
     if is_text(kind):
-        distinct, _ = _distinct(values)
-        texts = {text.strip() for text in distinct if text is not None} - NULLS
+        texts = {text.strip() for text in distinct(values)[0] if text is not None} - NULLS
         codec = _of_texts(name, texts, role, warn)
     elif pa.types.is_boolean(kind):
         codec = Codec(name, Kind.BOOLEAN, truths=("False", "True"))
@@ -328,7 +306,7 @@ def decide(
 def _whole(values: pa.ChunkedArray) -> bool:
     """Whether all values of a column of numbers are whole."""
     if is_text(values.type):
-        return all(text is None or text.strip().isdigit() for text in _distinct(values)[0])
+        return all(text is None or text.strip().isdigit() for text in distinct(values)[0])
     numbers = values.cast(pa.float64(), safe=False).drop_null()
     return bool(pc.all(pc.equal(pc.floor(numbers), numbers)).as_py())
 
@@ -352,6 +330,8 @@ def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str]
         return Codec(name, Kind.TEXT, digits=_digits(filled))
     if role == "datetime":
         return Codec(name, Kind.MOMENT, order=moments.most_readable(filled))
+    # Infinite is a number that is out of range, and no date.
+    filled = [text for text in texts if text not in NUMERIC_NULLS]
     order = moments.order_of(filled) if filled else None
     if order is not None:
         if order != "ymd" and moments.ambiguous(filled):
@@ -385,80 +365,6 @@ def _tell_about_words(name: str, filled: Sequence[str], role: str, warn: Callabl
         warn(f"Nearly all values of '{name}' are numbers, but {shown} is not: the column is read as text.")
 
 
-def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Values in one of the types that a codec knows; strings may be encoded."""
-    kind = values.type
-    if isinstance(kind, pa.ExtensionType):
-        return _plain(values.cast(kind.storage_type))
-    if pa.types.is_dictionary(kind) and not pa.types.is_string(kind.value_type):
-        return _plain(values.cast(kind.value_type))
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return values.cast(pa.string())
-    if is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind):
-        return values
-    if pa.types.is_decimal(kind):
-        # By way of text, because Arrow does not round decimals to the nearest float.
-        return values.cast(pa.string()).cast(pa.float64())
-    if pa.types.is_null(kind) or pa.types.is_floating(kind):
-        return values.cast(pa.float64())
-    if pa.types.is_timestamp(kind):
-        return values.cast(pa.timestamp("us", kind.tz), safe=False).cast(pa.timestamp("us"))
-    if pa.types.is_date(kind):
-        return values.cast(pa.timestamp("us"))
-    raise Unusable(f"the type {kind} can't be learned from")
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether a type is a string, encoded or not."""
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def encoded(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column whose distinct texts are looked for once, although it is decided and read by them."""
-    return values.dictionary_encode() if pa.types.is_string(values.type) and len(values) > _FEW else values
-
-
-def _distinct(values: pa.ChunkedArray) -> tuple[list[Any], np.ndarray | None]:
-    """The distinct values and the position of each row's among them; few values as they are."""
-    if len(values) <= _FEW:
-        return values.to_pylist(), None
-    if pa.types.is_dictionary(values.type):
-        values = values.unify_dictionaries()
-        chunks = values.chunks
-        found = [*chunks[0].dictionary.to_pylist(), None]
-        indices = pa.chunked_array([chunk.indices for chunk in chunks])
-    else:
-        one = values.combine_chunks().dictionary_encode()
-        found = [*one.dictionary.to_pylist(), None]
-        indices = pa.chunked_array([one.indices])
-    return found, indices.fill_null(len(found) - 1).to_numpy()
-
-
-def arrow(values: Iterable[Any]) -> pa.ChunkedArray:
-    """Values of a request or of a frame's column as Arrow has them; of differing types, each as text.
-
-    :param values: a list, or a column of a frame.
-    :raises Refused: a value is a list or an object.
-    """
-    try:
-        found = pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, pa.ArrowNotImplementedError):
-        found = pa.array([_text(value, row) for row, value in enumerate(values)], pa.string())
-    if pa.types.is_nested(found.type) and not pa.types.is_dictionary(found.type):
-        row = next(row for row, value in enumerate(values) if isinstance(value, Mapping | Sequence | np.ndarray))
-        raise Refused(row, "not a list or an object")
-    return found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found])
-
-
-def _text(value: Any, row: int) -> str | None:
-    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, dict | list | tuple | set | np.ndarray):
-        raise Refused(row, "not a list or an object")
-    return str(value)
-
-
 def unite(parts: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
     """One column of the columns of several files or channels; where their types differ, the one that holds all values.
 
@@ -467,15 +373,15 @@ def unite(parts: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
     """
     if len({part.type for part in parts}) == 1:
         return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
-    plain = [_plain(part) for part in parts]
-    kinds = {part.type for part in plain if part.null_count < len(part)}
+    known = [plain(part) for part in parts]
+    kinds = {part.type for part in known if part.null_count < len(part)}
     if len(kinds) <= 1:
         wanted = kinds.pop() if kinds else pa.float64()
     elif all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in kinds):
         wanted = pa.float64() if any(map(pa.types.is_floating, kinds)) else pa.int64()
     else:
         wanted = pa.string()
-    cast = [_cast(part, wanted) for part in plain]
+    cast = [_cast(part, wanted) for part in known]
     return pa.chunked_array([chunk for part in cast for chunk in part.chunks], wanted)
 
 

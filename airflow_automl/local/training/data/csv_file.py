@@ -23,7 +23,7 @@ __all__ = ["CsvFile", "Ragged", "parse", "unescaped"]
 
 _BLOCK = 4 << 20
 _MAX_BLOCK = (1 << 31) - 1
-_CHUNK = 16 << 20
+_CHUNK = 1 << 19
 _COLUMN_NUMBER = re.compile(r"CSV column #(\d+)")
 _ESCAPED = re.compile(rb'(\\+)"')
 _SURELY_ESCAPED = re.compile(rb'(?<!\\)\\(?:\\\\)*"[^,\r\n"]')
@@ -238,8 +238,9 @@ def _marks(path: Path, start: int, line: bytes) -> tuple[bool, bool, bool]:
         block = b"\n"
         while chunk := file.read(_CHUNK):
             block = block[-len(line) - 100 :] + chunk
-            quoted = quoted or b'"' in block
-            escaped = escaped or (b'\\"' in block and _SURELY_ESCAPED.search(block) is not None)
+            if b'"' in block:
+                quoted = True
+                escaped = escaped or (b'\\"' in block and _SURELY_ESCAPED.search(block) is not None)
             repeated = repeated or (line in block and again.search(block) is not None)
     return quoted, escaped, repeated
 

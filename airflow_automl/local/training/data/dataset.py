@@ -17,11 +17,13 @@ import pyarrow.compute as pc
 
 from airflow_automl.local.training.data import codec as codecs
 from airflow_automl.local.training.data import columns, specification, split, target, typed
+from airflow_automl.local.training.data import values as arrow_values
 from airflow_automl.local.training.data.channels import PARQUET, Channels
-from airflow_automl.local.training.data.codec import Codec, Kind, Reading, Unusable
+from airflow_automl.local.training.data.codec import Codec, Kind, Reading
 from airflow_automl.local.training.data.columns import same_columns
 from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.data.store import Store
+from airflow_automl.local.training.data.values import Unusable
 
 __all__ = ["TabularDataset", "load"]
 
@@ -211,14 +213,14 @@ class _Reader:
 
     def _decided(self, name: str, role: str = "auto") -> tuple[Codec, pa.ChunkedArray]:
         try:
-            values = codecs.encoded(codecs.unite([table.column(name) for table in self._tables]))
+            values = arrow_values.encoded(codecs.unite([table.column(name) for table in self._tables]))
             codec = codecs.decide(name, values, role, self._notes.append)
         except Unusable as error:
             raise JobFailure(
                 f"The column '{name}' can't be used: {error}. Leave it out with a feature specification "
                 "(FeatureAttributeNames), or write it as numbers, texts or timestamps."
             ) from error
-        if self._parquet and role == "auto" and codecs.is_text(values.type):
+        if self._parquet and role == "auto" and arrow_values.is_text(values.type):
             codec = dataclasses.replace(codec, spelled=True)
         return codec, values
 
@@ -254,7 +256,7 @@ class _Reader:
             codec = dataclasses.replace(codec, spelled=True)
         reading = codec.read(values)
         self._tell(codec, values, reading)
-        if codecs.is_text(values.type) and not codec.numeric:
+        if arrow_values.is_text(values.type) and not codec.numeric:
             self._notes.extend(target.trimmed(name, pc.unique(values.cast(pa.string())).to_pylist()))
         return pd.Series(reading.values, name=name)
 

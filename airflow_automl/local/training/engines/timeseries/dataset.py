@@ -17,9 +17,10 @@ from airflow_automl.contract.values import MAX_FORECAST_HORIZON
 from airflow_automl.local.training.data import codec as codecs
 from airflow_automl.local.training.data import specification
 from airflow_automl.local.training.data.channels import Channels
-from airflow_automl.local.training.data.codec import Codec, Refused, Unusable
+from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.data.store import Store
+from airflow_automl.local.training.data.values import Refused, Unusable
 from airflow_automl.local.training.engines.timeseries.grid import grid
 from airflow_automl.local.training.engines.timeseries.panel import Panel
 from airflow_automl.local.training.engines.timeseries.related import Related

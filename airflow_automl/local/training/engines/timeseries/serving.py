@@ -13,10 +13,11 @@ import pandas as pd
 import pyarrow as pa
 
 from airflow_automl.local.models import payloads
-from airflow_automl.local.training.data import codec as codecs
-from airflow_automl.local.training.data.codec import Codec, Refused
+from airflow_automl.local.training.data import values as arrow_values
+from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.columns import locate, names_of
 from airflow_automl.local.training.data.failures import JobFailure, listing
+from airflow_automl.local.training.data.values import Refused
 from airflow_automl.local.training.engines.timeseries import naive
 from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster
 from airflow_automl.local.training.engines.timeseries.algorithms.catalog import forecaster
@@ -179,7 +180,7 @@ def _table(body: bytes, escaped: bool) -> pa.Table:
 
 def _of_frame(frame: pd.DataFrame) -> pa.Table:
     try:
-        columns = [codecs.arrow(frame.iloc[:, place]) for place in range(frame.shape[1])]
+        columns = [arrow_values.arrow(frame.iloc[:, place]) for place in range(frame.shape[1])]
     except Refused as error:
         raise JobFailure(
             f"Row {error.row + 1} has a list or an object as a value; each must be a text or a number."

@@ -4,7 +4,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from airflow_automl.local.training.data.codec import Codec, Kind, Refused, Unusable, arrow, decide
+from airflow_automl.local.training.data.codec import Codec, Kind, decide
+from airflow_automl.local.training.data.values import Refused, Unusable, arrow
 
 
 def column(*values):
@@ -36,6 +37,7 @@ def column(*values):
         (("true", "false"), Kind.BOOLEAN),
         (("1,234", "5"), Kind.TEXT),
         (("?", "?"), Kind.TEXT),
+        (("2020-01-31", "inf"), Kind.TEXT),
     ],
 )
 def test_the_narrowest_type_that_fits_all_values(values, kind):

@@ -1,0 +1,106 @@
+"""Values from anywhere as Arrow has them: from requests, from frames and from files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+__all__ = ["Refused", "Unusable", "arrow", "distinct", "encoded", "is_text", "plain"]
+
+_FEW = 256
+"""So many values are looked at one by one; of more, each distinct one is looked at once."""
+
+
+class Refused(ValueError):
+    """A value that its column can't have.
+
+    :param row: its position, from 0.
+    :param message: what the column takes, and what was found.
+    """
+
+    def __init__(self, row: int, message: str) -> None:
+        self.row = row
+        super().__init__(message)
+
+
+class Unusable(ValueError):
+    """A column of a type that cannot be learned from."""
+
+
+def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Values in one of the types that a codec knows; strings may be encoded."""
+    kind = values.type
+    if isinstance(kind, pa.ExtensionType):
+        return plain(values.cast(kind.storage_type))
+    if pa.types.is_dictionary(kind) and not pa.types.is_string(kind.value_type):
+        return plain(values.cast(kind.value_type))
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return values.cast(pa.string())
+    if is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        return values
+    if pa.types.is_decimal(kind):
+        # By way of text, because Arrow does not round decimals to the nearest float.
+        return values.cast(pa.string()).cast(pa.float64())
+    if pa.types.is_null(kind) or pa.types.is_floating(kind):
+        return values.cast(pa.float64())
+    if pa.types.is_timestamp(kind):
+        return values.cast(pa.timestamp("us", kind.tz), safe=False).cast(pa.timestamp("us"))
+    if pa.types.is_date(kind):
+        return values.cast(pa.timestamp("us"))
+    raise Unusable(f"the type {kind} can't be learned from")
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a type is a string, encoded or not."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def encoded(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column whose distinct texts are looked for once, although it is decided and read by them."""
+    return values.dictionary_encode() if pa.types.is_string(values.type) and len(values) > _FEW else values
+
+
+def distinct(values: pa.ChunkedArray) -> tuple[list[Any], np.ndarray | None]:
+    """The distinct values and the position of each row's among them; few values as they are."""
+    if len(values) <= _FEW:
+        return values.to_pylist(), None
+    if pa.types.is_dictionary(values.type):
+        values = values.unify_dictionaries()
+        chunks = values.chunks
+        found = [*chunks[0].dictionary.to_pylist(), None]
+        indices = pa.chunked_array([chunk.indices for chunk in chunks])
+    else:
+        one = values.combine_chunks().dictionary_encode()
+        found = [*one.dictionary.to_pylist(), None]
+        indices = pa.chunked_array([one.indices])
+    return found, indices.fill_null(len(found) - 1).to_numpy()
+
+
+def arrow(values: Iterable[Any]) -> pa.ChunkedArray:
+    """Values of a request or of a frame's column as Arrow has them; of differing types, each as text.
+
+    :param values: a list, or a column of a frame.
+    :raises Refused: a value is a list or an object.
+    """
+    try:
+        found = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, pa.ArrowNotImplementedError):
+        found = pa.array([_text(value, row) for row, value in enumerate(values)], pa.string())
+    if pa.types.is_nested(found.type) and not pa.types.is_dictionary(found.type):
+        row = next(row for row, value in enumerate(values) if isinstance(value, Mapping | Sequence | np.ndarray))
+        raise Refused(row, "not a list or an object")
+    return found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found])
+
+
+def _text(value: Any, row: int) -> str | None:
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, dict | list | tuple | set | np.ndarray):
+        raise Refused(row, "not a list or an object")
+    return str(value)
