@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from airflow_automl.contract.metrics import best
-from airflow_automl.local.models import artifacts
 from airflow_automl.local.errors import JobFailure, cause
+from airflow_automl.local.models import artifacts
 from airflow_automl.local.training.engines import isolation
 from airflow_automl.local.training.engines.base import DEFAULT_RUNTIME, Run
 from airflow_automl.local.training.engines.candidates import Candidate

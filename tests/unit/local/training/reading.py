@@ -93,7 +93,7 @@ class Served:
     def invoke(self, body: bytes | str, content_type: str = "text/csv") -> list[float]:
         """The predictions for a request's body."""
         body = body.encode() if isinstance(body, str) else body
-        return [float(line) for line in self._loaded.invoke(body, content_type, "text/csv")[0].split()]
+        return [float(line) for line in self._loaded.invoke(body, content_type, "text/csv", 60.0)[0].split()]
 
     def transform(self, body: bytes, content_type: str = "text/csv", limit: int = 700) -> list[float]:
         """The predictions of a batch transform in many payloads."""
@@ -111,7 +111,7 @@ class Served:
         longest = max(len(line) for line in body.split(b"\n")) + 200
         found: list[float] = []
         for given, payload in batches(records, limit + longest, single=False, top=top, processing=processing):
-            answer = self._loaded.invoke(payload, content_type, "text/csv")[0]
+            answer = self._loaded.invoke(payload, content_type, "text/csv", 60.0)[0]
             found += [float(one) for one in answers(answer, given, "text/csv")]
         return found
 
