@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+from airflow_automl.contract.files import json_or_literal
 from airflow_automl.contract.model import Api, create_shape, shapes
 from airflow_automl.contract.shapes import check_shape
 
 __all__ = ["coerce"]
 
+_CONTAINERS = ("structure", "map", "list")
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}(?:\.0*)?")
 _BOOLEANS = {"true": True, "false": False}
 #: What an empty form field, or a variable that is None, renders to.
@@ -22,8 +25,9 @@ def coerce(api: Api, request: Any) -> Any:
     """Give strings the types that the service model wants in their places.
 
     ``"5"`` becomes 5 where an integer belongs, ``"0.2"`` 0.2 where a number belongs, ``"True"`` or ``"false"`` a
-    boolean where one belongs. An optional member that rendered to nothing (``None``, an empty string or ``"None"`` that
-    is not valid there) is left out, because the service accepts no null. Whatever can't be put back is left as it is,
+    boolean where one belongs. A number becomes a string where one belongs, and the JSON or Python literal of an object
+    or list becomes that. An optional member that rendered to nothing (``None``, an empty string or ``"None"`` that is
+    not valid there) is left out, because the service accepts no null. Whatever can't be put back is left as it is,
     for :func:`airflow_automl.contract.check` to name.
 
     :param api: ``V1`` for CreateAutoMLJob, ``V2`` for CreateAutoMLJobV2.
@@ -35,7 +39,12 @@ def coerce(api: Api, request: Any) -> Any:
 
 def _coerce(shape_name: str, value: Any) -> Any:
     shape = shapes()[shape_name]
+    if shape["type"] in _CONTAINERS and isinstance(value, str):
+        with suppress(ValueError):
+            value = json_or_literal(value)
     match shape["type"]:
+        case "string" if isinstance(value, int | float):
+            return str(value)
         case "structure" if isinstance(value, Mapping):
             return _structure(shape, value)
         case "map" if isinstance(value, Mapping):

@@ -35,7 +35,7 @@ def json_or_literal(text: str) -> Any:
     for parse in (parse_json, ast.literal_eval):
         try:
             return parse(text.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
     raise ValueError("it is neither JSON nor a Python literal")
 

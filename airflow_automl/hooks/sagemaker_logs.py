@@ -42,7 +42,12 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 _SECRETS = (
     re.compile(r"\b((?:AKIA|ASIA)[A-Z0-9]{4})[A-Z0-9]{12,}"),
     re.compile(r"(?i)((?:X-Amz-(?:Signature|Credential|Security-Token))=)[^&\s\"']+"),
-    re.compile(r"(?i)(\b[\w-]*(?:secret|password|passwd|token|api[_-]?key)[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+"),
+    re.compile(r"(?i)(\bBearer\s+)[\w.~+/=-]{8,}"),
+    # The name of a secret and its value; a count such as num_tokens: 12 is none.
+    re.compile(
+        r"(?i)(\b(?![\w-]*tokens[\"']?\s*[=:]\s*[\d.,]+(?:\W|$))"
+        r"[\w-]*(?:secret|password|passwd|token|api[_-]?key)[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+"
+    ),
     re.compile(r"(://[^/\s:@]+:)[^/\s@]+(?=@)"),
 )
 

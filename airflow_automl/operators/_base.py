@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -50,6 +50,19 @@ class AutoMLBaseOperator(BaseOperator):
         self.region_name = region_name
         self.verify = verify
         self.botocore_config = botocore_config
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
+    ) -> None:
+        """Render, and put strings back that ``render_template_as_native_obj`` turned into numbers: a name ``2026``.
+
+        Airflow calls this for mapped tasks too, which it does not render through ``render_template_fields``.
+        """
+        super()._do_render_template_fields(parent, template_fields, *args, **kwargs)
+        for name in template_fields:
+            value = getattr(parent, name, None)
+            if isinstance(value, int | float) and _takes_text(type(self), name):
+                setattr(parent, name, str(value))
 
     def pre_execute(self, context: Any) -> None:
         """Skip this task if a gate in the same mapped task group decided so.
@@ -228,6 +241,16 @@ class WaitingArguments(AutoMLBaseOperator):
         except TimeoutError:
             raise AutoMLJobTimeout("the job had not ended within timeout or execution_timeout") from None
         return answer or {}
+
+
+def _takes_text(operator: type, argument: str) -> bool:
+    """Return whether an operator's argument is annotated to take text and neither numbers nor booleans."""
+    for each in operator.__mro__:
+        annotation = getattr(vars(each).get("__init__"), "__annotations__", {}).get(argument)
+        if annotation is not None:
+            kinds = {kind.strip() for kind in str(annotation).split("|")}
+            return "str" in kinds and not kinds & {"int", "float", "bool"}
+    return False
 
 
 def told_to_end(subject: str) -> Exception:

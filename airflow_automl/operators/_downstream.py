@@ -39,8 +39,9 @@ def document(value: Any, name: str) -> Any:
     try:
         return json_or_literal(value)
     except ValueError as error:
+        hint = {"job": ", such as train.job", "candidate": ", such as train.best_candidate"}.get(name, "")
         raise AutoMLValidationError(
-            name, [f"{value[:80]!r} is not valid for {name}: {error}. Pass the XCom itself, such as train.{name}"]
+            name, [f"{value[:80]!r} is not valid for {name}: {error}. Pass the XCom itself{hint}, or JSON"]
         ) from None
 
 

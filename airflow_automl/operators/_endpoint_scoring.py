@@ -138,25 +138,22 @@ def _rows(hook: Any, data: str, columns: Columns) -> Iterator[list[str]]:
 
 
 def _objects(hook: Any, data: str) -> Iterator[tuple[str, str]]:
-    from airflow.sdk import ObjectStoragePath
+    from airflow_automl.hooks.storage import Storage
 
-    root = ObjectStoragePath(data, conn_id=hook.aws_conn_id if data.startswith("s3") else None)
-    found = sorted(root.fs.find(root.path.rstrip("/"))) if root.exists() else []
+    storage = Storage(hook)
+    found = storage.find(data)
     if not found:
         raise _wrong(f"there is nothing at {data}")
-    if sum(root.fs.size(path) or 0 for path in found) > _BYTES:
+    if sum(found.values()) > _BYTES:
         raise _wrong(f"{data} has more than {_BYTES // 1_000_000} MB; name a smaller sample of labelled rows")
-    for path in found:
-        raw: bytes = root.fs.cat_file(path)
+    for address in sorted(found):
+        raw = storage.read(address)
         if not raw:
             continue
         try:
-            yield (
-                f"{root.protocol}://{path}",
-                (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig"),
-            )
+            yield address, (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
         except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
-            raise _wrong(f"{root.protocol}://{path} is no CSV in UTF-8: {error}") from error
+            raise _wrong(f"{address} is no CSV in UTF-8: {error}") from error
 
 
 def _measure(

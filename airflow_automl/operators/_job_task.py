@@ -43,6 +43,22 @@ class JobTask(_Operator):
     #: The statuses that the job was seen in, as far as this try and its trigger know.
     timeline: Sequence[Transition] = ()
 
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Begin a mapped task, as with any operator; it has ``best_candidate`` and ``job`` too."""
+        begun = super().partial(**kwargs)
+        expand = type(begun)._expand
+
+        class _JobPartial(type(begun)):  # type: ignore[misc]
+            def _expand(self, *args: Any, **kwargs: Any) -> Any:
+                mapped: Any = expand(self, *args, **kwargs)
+                mapped.best_candidate = xcom.xcom_arg(mapped, xcom.BEST_CANDIDATE_KEY)
+                mapped.job = xcom.xcom_arg(mapped, xcom.JOB_KEY)
+                return mapped
+
+        begun._expand_called = True  # its successor is the one that is to be expanded
+        return _JobPartial(operator_class=begun.operator_class, kwargs=begun.kwargs, params=begun.params)
+
     @property
     def best_candidate(self) -> XComArg:
         """The best candidate's document, for a task that runs later."""

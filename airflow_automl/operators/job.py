@@ -170,7 +170,10 @@ class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
 
         config: Any = self.config
         if isinstance(config, str):
-            config = self.render_template(read_config(config, self._folders()), context)
+            is_file = not config.lstrip().startswith("{")
+            config = read_config(config, self._folders())
+            # A file is its author's template. What a template rendered to is data, and may hold a user's braces.
+            config = self.render_template(config, context) if is_file else config
         api = api_of(config, self.api)
         given_name = bool(config.get("AutoMLJobName"))
         request = complete(

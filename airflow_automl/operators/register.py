@@ -173,13 +173,12 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
 
     def _file(self, prefix: str, name: str) -> str | None:
         """Return the address of a report's file; ``None`` where it is not there or S3 can't be asked."""
-        from airflow.sdk import ObjectStoragePath
+        from airflow_automl.hooks.storage import Storage
 
         try:
-            root = ObjectStoragePath(prefix, conn_id=self.aws_conn_id)
-            for found in root.fs.find(root.path.rstrip("/")):
-                if found.rpartition("/")[2] == name:
-                    return f"{root.protocol}://{found}"
+            for address in Storage(self.hook).find(prefix):
+                if address.rpartition("/")[2] == name:
+                    return address
         except Exception as error:
             # The registry takes a version without reports too.
             self.log.warning("Reports at %s can't be listed: %s", prefix, error)

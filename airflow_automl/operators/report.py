@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,7 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
     def execute(self, context: Context) -> str:
         """Ask the service, render, write; return where the page lies."""
         from airflow_automl.contract import documents
+        from airflow_automl.hooks.storage import Storage
         from airflow_automl.report import build, render
         from airflow_automl.report.insights import read
 
@@ -79,14 +80,15 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
         if not name:
             return self._report_no_job(context, job)
         describe = self.hook.describe_job(name)
+        storage = Storage(self.hook)
         report = build(
             describe,
             self._candidates(name),
             tags=self.hook.read_tags(describe["AutoMLJobArn"]) or job.get("tags"),
             insights=read(
                 documents.best_candidate(describe),
-                self._objects,
-                self._content,
+                storage.find,
+                storage.read,
                 documents.problem_type(describe),
             ),
             run=_run(context),
@@ -138,6 +140,11 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
         folder = self.path if self.path.endswith("/") else f"{self.path}/"
         return posixpath.join(folder, "report.html"), posixpath.join(folder, "report.json")
 
+    def _write(self, address: str, content: str) -> None:
+        from airflow_automl.hooks.storage import Storage
+
+        Storage(self.hook, self.path_conn_id).write(address, content.encode())
+
     def _link(self, address: str, job_name: str) -> None:
         """Note where a browser finds the page.
 
@@ -150,30 +157,6 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
             self.report_url = s3_object_url(self.hook.conn_partition, self.hook.conn_region_name, address)
         else:
             self.report_url = job_page_url(job_name, self.aws_conn_id, self.region_name)
-
-    def _storage(self, address: str) -> Any:
-        from airflow.sdk import ObjectStoragePath
-
-        conn_id = self.path_conn_id or (self.aws_conn_id if address.startswith(("s3://", "s3a://")) else None)
-        return ObjectStoragePath(address, conn_id=conn_id)
-
-    def _write(self, address: str, content: str) -> None:
-        target = self._storage(address)
-        if "://" not in address or address.startswith("file://"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content.encode())
-
-    def _objects(self, prefix: str) -> Iterable[str]:
-        from airflow.sdk import ObjectStoragePath
-
-        root = ObjectStoragePath(prefix, conn_id=self.aws_conn_id)
-        return [f"{root.protocol}://{each}" for each in root.fs.find(root.path.rstrip("/"))] if root.exists() else []
-
-    def _content(self, address: str) -> bytes:
-        from airflow.sdk import ObjectStoragePath
-
-        content: bytes = ObjectStoragePath(address, conn_id=self.aws_conn_id).read_bytes()
-        return content
 
 
 def _run(context: Mapping[str, Any]) -> dict[str, Any]:

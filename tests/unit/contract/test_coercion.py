@@ -86,6 +86,24 @@ def test_strings_stay_strings():
     assert coerce("V2", request) == request
 
 
+@pytest.mark.parametrize("given_", [7, 7.5, True])
+def test_a_number_becomes_the_string_that_it_was(given_):
+    assert coerce("V2", {"AutoMLJobName": given_}) == {"AutoMLJobName": str(given_)}
+
+
+@pytest.mark.parametrize("given_", ['{"VolumeKmsKeyId": "k"}', "{'VolumeKmsKeyId': 'k'}"])
+def test_a_template_of_a_whole_object_is_read(given_):
+    assert coerce("V2", {"SecurityConfig": given_, "Tags": '[{"Key": "a", "Value": 1}]'}) == {
+        "SecurityConfig": {"VolumeKmsKeyId": "k"},
+        "Tags": [{"Key": "a", "Value": "1"}],
+    }
+
+
+@pytest.mark.parametrize("text", ["not an object", "{[]: 1}", "[" * 5000])
+def test_text_that_is_no_object_is_left_for_the_check(text):
+    assert coerce("V2", {"SecurityConfig": text}) == {"SecurityConfig": text}
+
+
 def test_the_request_is_not_changed():
     request = criteria("5")
     before = copy.deepcopy(request)

@@ -135,6 +135,10 @@ def test_never_more_than_three_streams(hosting: HostingStandIn, logs: Logs) -> N
         ("GET https://b.s3/x?X-Amz-Signature=abc&y=1", "GET https://b.s3/x?X-Amz-Signature=***&y=1"),
         ("postgres://me:hunter2@db/x", "postgres://me:***@db/x"),
         ("hf_token: abc", "hf_token: ***"),
+        ("Authorization: Bearer hf_AbC-123.x", "Authorization: Bearer ***"),
+        ("num_tokens: 12", "num_tokens: 12"),
+        ('{"max_new_tokens": 512, "token": 512, "a": 1}', '{"max_new_tokens": 512, "token": ***, "a": 1}'),
+        ("tokens=12secret", "tokens=***"),
         ("the tokenizer has 30522 words", "the tokenizer has 30522 words"),
     ],
 )

@@ -1,0 +1,81 @@
+"""Files at addresses: in S3 as the hook reaches AWS, elsewhere through Airflow's object storage."""
+
+from __future__ import annotations
+
+import mimetypes
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook, translated
+
+if TYPE_CHECKING:
+    from airflow.sdk import ObjectStoragePath
+
+__all__ = ["Storage"]
+
+
+class Storage:
+    """Finds, reads and writes files.
+
+    :param hook: S3 is reached with its connection, region, TLS verification, proxies and credentials.
+    :param conn_id: another connection instead: for S3 an AWS connection, else one for Airflow's object storage.
+    """
+
+    def __init__(self, hook: SageMakerAutoMLHook, conn_id: str | None = None) -> None:
+        self._hook = SageMakerAutoMLHook(aws_conn_id=conn_id) if conn_id else hook
+        self._conn_id = conn_id
+
+    def find(self, prefix: str) -> dict[str, int]:
+        """Return the files at or below an address, with their sizes in bytes. Operation: ListObjectsV2."""
+        if not _in_s3(prefix):
+            root = self._elsewhere(prefix)
+            found = sorted(root.fs.find(root.path.rstrip("/"))) if root.exists() else []
+            return {f"{root.protocol}://{path}": root.fs.size(path) or 0 for path in found}
+        bucket, key = _bucket_and_key(prefix.rstrip("/"))
+        with translated():
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+            return {
+                f"s3://{bucket}/{each['Key']}": each["Size"]
+                for page in pages
+                for each in page.get("Contents", ())
+                if not each["Key"].endswith("/") and (not key or f"{each['Key']}/".startswith(f"{key}/"))
+            }
+
+    def read(self, address: str) -> bytes:
+        """Return a file's content. Operation: GetObject."""
+        if not _in_s3(address):
+            return bytes(self._elsewhere(address).read_bytes())
+        bucket, key = _bucket_and_key(address)
+        with translated():
+            return bytes(self._s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    def write(self, address: str, content: bytes) -> None:
+        """Write a file, and the folders above it on a disk. Operation: PutObject."""
+        if not _in_s3(address):
+            target = self._elsewhere(address)
+            if "://" not in address or address.startswith("file://"):
+                target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            return
+        bucket, key = _bucket_and_key(address)
+        kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
+        with translated():
+            self._s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=kind)
+
+    @property
+    def _s3(self) -> Any:
+        return self._hook.client_of("s3")
+
+    def _elsewhere(self, address: str) -> ObjectStoragePath:
+        from airflow.sdk import ObjectStoragePath
+
+        return ObjectStoragePath(address, conn_id=self._conn_id)
+
+
+def _in_s3(address: str) -> bool:
+    return address.startswith(("s3://", "s3a://", "s3n://"))
+
+
+def _bucket_and_key(address: str) -> tuple[str, str]:
+    parts = urlsplit(address, allow_fragments=False)
+    return parts.netloc.rpartition("@")[2], parts.path.removeprefix("/")
