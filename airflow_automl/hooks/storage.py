@@ -30,7 +30,8 @@ class Storage:
         if not _in_s3(prefix):
             root = self._elsewhere(prefix)
             found = sorted(root.fs.find(root.path.rstrip("/"))) if root.exists() else []
-            return {f"{root.protocol}://{path}": root.fs.size(path) or 0 for path in found}
+            scheme = f"{root.protocol}://" if "://" in prefix else ""
+            return {f"{scheme}{path}": root.fs.size(path) or 0 for path in found}
         bucket, key = _bucket_and_key(prefix.rstrip("/"))
         with translated():
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)

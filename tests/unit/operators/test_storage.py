@@ -106,3 +106,5 @@ def test_a_disk_is_storage_too(tmp_path: Path) -> None:
     assert storage.find(f"file://{tmp_path}") == {f"file://{tmp_path}/new/report.html": 3}
     assert storage.read(f"file://{tmp_path}/new/report.html") == b"<p>"
     assert storage.find(f"file://{tmp_path}/missing") == {}
+    (found,) = storage.find(f"{tmp_path}/new")
+    assert storage.read(found) == b"<p>"
