@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseNotifier
 
@@ -34,7 +36,8 @@ class SageMakerAutoMLNotifier(BaseNotifier):
     :param channel: a notifier, whose templates may use ``automl.title``, ``automl.text``, ``automl.markdown``,
         ``automl.html``, ``automl.facts``, ``automl.job`` and ``automl.candidate``; or a function, called with the
         summary.
-    :param task_ids: the task that submitted the job or waited on it; default: the task that this is a callback of.
+    :param task_ids: the task that submitted the job or waited on it; default: the task that this is a callback of. A
+        deadline alert has no task: name it there.
     """
 
     template_fields = ("task_ids",)
@@ -52,15 +55,31 @@ class SageMakerAutoMLNotifier(BaseNotifier):
         self.task_ids = task_ids
 
     def notify(self, context: Context) -> None:
-        """Summarise the job and hand the summary on."""
+        """Summarise the job and send the summary."""
+        summary = self._summary(context, context.get("ti"))
+        if isinstance(self.channel, BaseNotifier):
+            self.channel({**context, "automl": summary})
+        else:
+            self.channel(summary)
+
+    async def async_notify(self, context: Context) -> None:
+        """Do the same in the triggerer, for deadline alerts: their context has a run, and no task instance."""
+        summary = await asyncio.to_thread(self._summary, context, context.get("ti") or _Run(context))
+        if isinstance(self.channel, BaseNotifier):
+            # Airflow awaits a notifier with the context that it was made with.
+            self.channel.context = cast("Context", {**context, "automl": summary})
+            await self.channel
+        elif inspect.isawaitable(sent := self.channel(summary)):
+            await sent
+
+    def _summary(self, context: Context, ti: Any) -> dict[str, Any]:
         from airflow_automl.notifications.summary import summarize
         from airflow_automl.xcom import pull_best_candidate, pull_job, pull_refusal
 
-        ti = context["ti"]
         task_ids = self.task_ids or ti.task_id
         candidate = pull_best_candidate(ti, task_ids)
         report = ti.xcom_pull(task_ids=task_ids, key="summary")
-        summary = summarize(
+        return summarize(
             pull_job(ti, task_ids),
             candidate if isinstance(candidate, dict) and "CandidateName" in candidate else None,
             dag_id=ti.dag_id,
@@ -69,7 +88,23 @@ class SageMakerAutoMLNotifier(BaseNotifier):
             error=context.get("exception") or (pull_refusal(ti, task_ids) or {}).get("reason"),
             report=report.get("html") if isinstance(report, dict) else None,
         )
-        if isinstance(self.channel, BaseNotifier):
-            self.channel({**context, "automl": summary})
-        else:
-            self.channel(summary)
+
+
+class _Run:
+    """What the summary needs of a task instance, made of the run in a deadline's context."""
+
+    task_id = "deadline"
+
+    def __init__(self, context: Mapping[str, Any]) -> None:
+        run = context["dag_run"]
+        read = run.get if isinstance(run, Mapping) else lambda name: getattr(run, name)
+        self.dag_id, self.run_id = (
+            str(read("dag_id")),
+            str(read("dag_run_id" if isinstance(run, Mapping) else "run_id")),
+        )
+
+    def xcom_pull(self, task_ids: str, key: str = "return_value", **_: Any) -> Any:
+        """Pull an XCom of an unmapped task of the run."""
+        from airflow.sdk.execution_time.xcom import XCom
+
+        return XCom.get_one(key=key, dag_id=self.dag_id, task_id=task_ids, run_id=self.run_id, map_index=-1)

@@ -175,7 +175,8 @@ def _known(command: str) -> None:
         for path in re.findall(r"file://(\S+)", command):
             assert (ROOT / path).exists() or not path.startswith("docs/"), path
     else:
-        assert program in {"python3.11", "docker", "set", "git", "pre-commit", "curl", "cd", "uv", "export"}, f"what is {program!r}?"
+        known = {"python3.11", "docker", "set", "git", "pre-commit", "curl", "cd", "uv", "export"}
+        assert program in known, f"what is {program!r}?"
 
 
 def _automl(arguments: list[str]) -> None:

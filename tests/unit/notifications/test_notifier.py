@@ -81,3 +81,30 @@ def test_a_task_that_never_submitted_a_job() -> None:
 def test_a_channel_that_is_none() -> None:
     with pytest.raises(AutoMLValidationError, match="channel: is 'mail'"):
         SageMakerAutoMLNotifier("mail")  # type: ignore[arg-type]
+
+
+class AsyncChannel(Channel):
+    async def async_notify(self, context: Any) -> None:
+        self.sent.append((self.subject, self.body))
+
+
+async def test_a_deadline_alert_sends_the_summary_of_the_runs_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.execution_time.xcom import XCom
+
+    def get_one(*, key: str, dag_id: str, task_id: str, run_id: str, map_index: int) -> Any:
+        assert (dag_id, run_id, map_index) == ("churn", "manual__1", -1)
+        return {("train", "job"): {**JOB, "status": "InProgress"}}.get((task_id, key))
+
+    monkeypatch.setattr(XCom, "get_one", get_one)
+    channel = AsyncChannel("{{ automl.title }}", "")
+    run = {"dag_id": "churn", "dag_run_id": "manual__1"}
+    notifier = SageMakerAutoMLNotifier(channel, task_ids="train", context={"dag_run": run, "deadline": {}})
+    await notifier
+    assert channel.sent == [("churn: AutoML job churn-5a8e is InProgress", "")]
+    sent: list[Any] = []
+
+    async def send(summary: Any) -> None:
+        sent.append(summary["title"])
+
+    await SageMakerAutoMLNotifier(send, task_ids="train", context={"dag_run": run})
+    assert sent == ["churn: AutoML job churn-5a8e is InProgress"]
