@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 
+import botocore
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -140,7 +141,13 @@ def automl_error(error: ClientError | BotoCoreError | ResponseParserError) -> Au
             "AWS connection", ["region_name: is not set; set it in the connection's extra or as region_name="]
         )
     if isinstance(error, (ParamValidationError, ProfileNotFound)):
-        return AutoMLValidationError("AWS request", [str(error)])
+        problem = str(error)
+        if "Unknown parameter" in problem:
+            problem += (
+                f" (botocore {botocore.__version__} does not know it; remove it, or install a newer botocore: on a "
+                "managed Airflow, name a newer apache-airflow-providers-amazon in requirements.txt)"
+            )
+        return AutoMLValidationError("AWS request", [problem])
     return AutoMLTransientError(f"{type(error).__name__}: {error}")
 
 

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import boto3
+import botocore
 import pytest
 from airflow.sdk import BaseOperator
 from airflow.sdk.api.datamodels._generated import VariableResponse
@@ -14,8 +16,10 @@ from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, PutVariable, VariableResult
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from botocore.exceptions import ParamValidationError
 
 from airflow_automl import compat, exceptions, retries
+from airflow_automl.hooks.errors import automl_error
 
 PACKAGE = Path(compat.__file__).parent
 #: Whatever is imported from these has another place, or none, in some Airflow that is supported.
@@ -187,3 +191,15 @@ async def test_before_3_3_progress_is_kept_as_a_variable(monkeypatch: pytest.Mon
     # To take an answer that failed for "nothing is kept" would begin anew, and leave jobs out.
     with pytest.raises(AirflowRuntimeError):
         await store.aget("key")
+
+
+def test_a_field_that_botocore_does_not_know_is_an_error_that_names_its_version() -> None:
+    client = boto3.client("sagemaker", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    with pytest.raises(ParamValidationError) as refused:
+        client.stop_auto_ml_job(AutoMLJobName="j", Novelty=1)
+    error = automl_error(refused.value)
+    assert isinstance(error, exceptions.AutoMLValidationError)
+    assert re.search(rf"Novelty.*botocore {re.escape(botocore.__version__)} does not know it", str(error), re.DOTALL)
+    with pytest.raises(ParamValidationError) as refused:
+        client.stop_auto_ml_job(AutoMLJobName=1)
+    assert "botocore" not in str(automl_error(refused.value))
