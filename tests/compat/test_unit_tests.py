@@ -22,7 +22,13 @@ def test_the_airflow_sides_unit_tests_pass(name: str) -> None:
     done = subprocess.run(
         [
             *(programs / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", "tests/unit"),
-            *("--ignore=tests/unit/local", "--ignore=tests/unit/report", "--ignore=tests/unit/contract", *pages),
+            *(
+                "--ignore=tests/unit/local",
+                "--ignore=tests/unit/report",
+                "--ignore=tests/unit/demo",
+                "--ignore=tests/unit/contract",
+                *pages,
+            ),
         ],
         cwd=compat.ROOT,
         env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(compat.ROOT)},

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, TaskGroup
 from airflow.sdk.bases.operator import BaseOperator
+from airflow.utils.dag_cycle_tester import check_cycle
 
 from airflow_automl.exceptions import AutoMLValidationError, CandidateRejected, NoBestCandidate
 from airflow_automl.operators import SageMakerAutoMLDeployOperator, SageMakerAutoMLGateOperator
@@ -222,7 +223,7 @@ def test_a_branch_that_is_not_directly_downstream_is_an_import_error(on_reject: 
         gate >> [BaseOperator(task_id="deploy"), notify]
         notify >> BaseOperator(task_id="far")
     with pytest.raises(AutoMLValidationError, match=r"directly downstream are: group\.deploy, group\.notify"):
-        dag.check_cycle()
+        check_cycle(dag)
     with pytest.raises(AutoMLValidationError, match="on_reject"):
         gate.execute({})  # type: ignore[arg-type]
 
@@ -241,7 +242,7 @@ def test_the_branch_can_be_a_task_group(context: dict[str, Any], required: float
         )
         gate >> BaseOperator(task_id="deploy")
         group_of_rejection(gate)
-    dag.check_cycle()
+    check_cycle(dag)
     with pytest.raises(DownstreamTasksSkipped) as raised:
         gate.execute(context)  # type: ignore[arg-type]
     assert list(raised.value.tasks) == skipped

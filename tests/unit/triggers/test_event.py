@@ -17,7 +17,6 @@ from airflow.jobs.triggerer_job_runner import TriggerCommsDecoder
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import ErrorType
 from airflow.sdk.execution_time import comms, task_runner
-from airflow.sdk.execution_time.context import AssetStateStoreAccessors
 from airflow.triggers.base import BaseEventTrigger
 
 from airflow_automl.exceptions import AutoMLValidationError
@@ -28,6 +27,7 @@ from tests.standin import StandIn, ends, running
 from tests.unit.triggers.conftest import until
 
 shared_stream = pytest.importorskip("airflow.triggers.shared_stream", reason="Airflow shares streams from 3.3 on")
+context = pytest.importorskip("airflow.sdk.execution_time.context")
 
 INTERVAL = 0.1
 
@@ -83,7 +83,7 @@ class Store:
     def accessors(self) -> Any:
         name = f"model-{id(self)}"
         task_runner.SUPERVISOR_COMMS.stores[name] = self
-        return AssetStateStoreAccessors([Asset(name)])
+        return context.AssetStateStoreAccessors([Asset(name)])
 
 
 class Triggerer:
