@@ -1,4 +1,4 @@
-"""The operations of SageMaker that the service offers, by name; all others are left to moto."""
+"""The operations of SageMaker that the service offers, by name; all others are refused."""
 
 from __future__ import annotations
 

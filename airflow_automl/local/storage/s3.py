@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import random
+import secrets
 import shutil
 import signal
 import socket
@@ -150,7 +151,12 @@ class SeaweedFS:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    env={**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "GOMAXPROCS": "2"},
+                    env={
+                        **os.environ,
+                        "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
+                        "GOMAXPROCS": "2",
+                        "WEED_S3_SSE_KEK": encryption_key(self._folder).hex(),
+                    },
                 )
             self._process = holder(self._child.pid)
             self.port = ports[0]
@@ -215,6 +221,7 @@ class SeaweedFS:
             "-s3.localSocket=s3.sock",
             "-s3.config=identities.json",
             "-s3.autoCreateBucket=false",
+            "-s3.allowDeleteBucketNotEmpty=false",
         ]
 
     def _write_record(self, process: Process | None, ports: list[int]) -> None:
@@ -312,6 +319,25 @@ class ExternalStore:
 
     async def stop(self) -> None:
         """Leave the store as it is."""
+
+
+def encryption_key(folder: Path) -> bytes:
+    """Return the 256-bit key that encrypted objects of a store depend on; it is made at random once.
+
+    :param folder: the store's folder, which keeps the key in ``encryption.json``.
+    :raises StartupError: the file is there and can't be read. A new key would make encrypted objects unreadable.
+    """
+    path = folder / "encryption.json"
+    try:
+        return bytes.fromhex(json.loads(path.read_text())["key"])
+    except FileNotFoundError:
+        key = secrets.token_bytes(32)
+        write_private(path, {"key": key.hex()})
+        return key
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StartupError(
+            f"{path} can't be read ({error}). It holds the key of encrypted objects; restore it from a backup."
+        ) from error
 
 
 def ensure_bucket(store: Any) -> None:
