@@ -84,7 +84,7 @@ class Service:
             self.store = SeaweedFS(self.folder.s3, self.credentials, settings.region, self.background)
         else:
             self.store = ExternalStore(settings.s3_endpoint, self.credentials, settings.region)
-        self.others = OtherServices(lambda: self.store.endpoint_url)
+        self.others = OtherServices(lambda: self.store.endpoint_url, self.credentials, settings.account)
         self.host = ModelHost(
             self.folder,
             self.s3_client,

@@ -202,10 +202,12 @@ class TestTarget:
 
         assert_error(wire.send(b"{}", headers), 400, "UnknownOperationException")
 
-    def test_sagemaker_operations_of_others_need_no_signature_either(self, wire: Wire) -> None:
-        answer = wire.call("ListTrainingJobs")
+    @pytest.mark.parametrize("operation", ["CreateTrainingJob", "ListTrainingJobs", "StartPipelineExecution"])
+    def test_sagemaker_operations_that_are_not_offered_are_refused(self, wire: Wire, operation: str) -> None:
+        answer = wire.call(operation)
 
-        assert (answer.status, answer.json) == (200, {"TrainingJobSummaries": []})
+        assert_error(answer, 400, "UnknownOperationException")
+        assert "CreateAutoMLJobV2" in answer.body.decode()
 
     @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"])
     def test_no_target_at_all_is_refused(self, wire: Wire, method: str) -> None:

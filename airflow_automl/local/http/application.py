@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
+from xml.sax.saxutils import escape
 
 from airflow_automl.contract.checking import check
 from airflow_automl.contract.shapes import check_shape
@@ -109,20 +110,20 @@ class Application:
             if self._signatures is not None:
                 self._signatures.check(request)
             if own:
-                return await self._operation(target.partition(".")[2], request)
+                return self._operation(target.partition(".")[2], request)
             if invocation:
                 return Response(200, *await self._runtime.invoke(unquote(invocation[1]), headers, body))
             return cloudwatch.answer(self._backend, request) or await self._others.answer(request)
         except ServiceError as error:
-            return _failure(error)
+            return _failure(error, headers)
         except asyncio.CancelledError:
             raise
         except sqlite3.OperationalError as error:
             log.error("%s could not be kept: %s", target or scope["path"], error)  # noqa: TRY400 - no bug, no traceback
-            return _failure(self._unkept(error))
+            return _failure(self._unkept(error), headers)
         except Exception:
             log.exception("%s %s %s failed", scope["method"], scope["path"], target)
-            return _failure(ServiceError("InternalFailure", "the service failed; its log says why", 500))
+            return _failure(ServiceError("InternalFailure", "the service failed; its log says why", 500), headers)
         finally:
             held.release()
 
@@ -146,12 +147,15 @@ class Application:
             503,
         )
 
-    async def _operation(self, name: str, request: Request) -> Response:
+    def _operation(self, name: str, request: Request) -> Response:
         shapes_of = operations().get(name)
         if shapes_of is None:
             raise answers.unknown_operation(f"received {name!r}; SageMaker has no such operation")
         if name not in OPERATIONS:
-            return await self._others.answer(request)
+            raise answers.unknown_operation(
+                f"{name} is not offered by the embedded Autopilot, which trains, deploys and registers the models of "
+                f"AutoML jobs. It offers: {', '.join(sorted(OPERATIONS))}. Use an AWS connection without endpoint_url."
+            )
         # What only looks at the state answers the same until the state changes: watchers ask the same again and again.
         looks = name.startswith(("Describe", "List"))
         if looks and (known := self._cache.get((name, request.body))) is not None:
@@ -296,11 +300,15 @@ async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
         yield message.get("body", b"")
 
 
-def _failure(error: ServiceError) -> Response:
+def _failure(error: ServiceError, asked: Mapping[str, str]) -> Response:
+    # The body may not have been read.
+    closes = {"connection": "close"} if error.status in (403, 408, 413, 503) else {}
+    if asked.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        # STS, IAM and others speak the Query protocol. EC2 looks for the error in a list, the others do not.
+        found = f"<Error><Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message></Error>"
+        text = f"<ErrorResponse>{found}<Errors>{found}</Errors></ErrorResponse>"
+        return Response(error.status, {"content-type": "text/xml", **closes}, text.encode())
     # AWS writes the message in either case, by the error's shape; its clients look for both.
     body = {"__type": error.code, "message": error.message, "Message": error.message, **error.members}
-    headers = {"content-type": JSON, "x-amzn-errortype": error.code}
-    if error.status in (403, 408, 413, 503):
-        # The body may not have been read.
-        headers["connection"] = "close"
+    headers = {"content-type": JSON, "x-amzn-errortype": error.code, **closes}
     return Response(error.status, headers, json.dumps(body, ensure_ascii=True).encode())

@@ -1,9 +1,14 @@
-"""Requests for other AWS services: answered by moto, which is loaded when the first one comes."""
+"""Requests for other AWS services: a few are answered by moto, which is loaded when the first one comes.
+
+moto accepts nearly every call of AWS and does nothing of it: a training job on an image that does not exist completes.
+So only the services in :data:`SERVICES` reach it, and no operation of SageMaker does.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import io
+import json
 import logging
 import re
 import sys
@@ -16,21 +21,42 @@ from xml.sax.saxutils import escape
 
 from airflow_automl.local.errors import ServiceError, unknown_operation
 from airflow_automl.local.http.messages import Request, Response
+from airflow_automl.local.http.signatures import Signatures
+from airflow_automl.local.storage.client import Credentials
 
 log = logging.getLogger(__name__)
 
 _SIGNED_FOR = re.compile(r"Credential=[^/,]*/[^/,]*/[^/,]*/([^/,]+)/aws4_request")
 _PRESIGNED_FOR = re.compile(r"X-Amz-Credential=[^&]*(?:/|%2F)([^/&%]+)(?:/|%2F)aws4_request", re.IGNORECASE)
+_ACTION = re.compile(rb"(?:^|&)Action=(\w+)")
+_GRANTED = re.compile(r"<(AccessKeyId|SecretAccessKey|SessionToken)>[^<]*</\1>")
+
+SERVICES = {
+    "iam": "the SageMaker SDK looks up the execution role (GetRole)",
+    "kms": "keys and aliases that requests name are created and described",
+    "logs": "Airflow's remote logging writes task logs to groups of its own",
+    "secretsmanager": "Airflow's secrets backend reads connections and variables",
+    "ssm": "Airflow's secrets backend reads connections and variables",
+    "sts": "clients ask who they are and assume the role of a connection",
+}
+"""The services that moto answers, and what clients of AutoML jobs need them for."""
+
+ROLE = "AutoMLExecutionRole"
+"""The role that ``airflow-automl env`` names; IAM knows it from the start."""
 
 
 class OtherServices:
     """Answers requests for AWS services that the embedded service does not offer itself.
 
     :param s3_endpoint_url: returns the address that S3 calls belong to.
+    :param credentials: what AssumeRole and GetSessionToken grant, to callers who sign with them.
+    :param account: the AWS account that moto's answers name.
     """
 
-    def __init__(self, s3_endpoint_url: Callable[[], str]) -> None:
+    def __init__(self, s3_endpoint_url: Callable[[], str], credentials: Credentials, account: str) -> None:
         self._s3_endpoint_url = s3_endpoint_url
+        self._credentials = credentials
+        self._account = account
         # moto's backends are not made for threads.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="moto")
 
@@ -39,9 +65,27 @@ class OtherServices:
 
         :raises ServiceError: UnknownOperationException if nobody offers it.
         """
-        if _service_of(request) == "s3":
+        service = _service_of(request)
+        if service == "s3":
             return self._wrong_endpoint()
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._ask_moto, request)
+        action = _ACTION.search(request.body)
+        grants = action is not None and action[1] in (b"AssumeRole", b"GetSessionToken")
+        if grants:
+            Signatures(self._credentials).check(request)
+        response = await asyncio.get_running_loop().run_in_executor(self._executor, self._ask_moto, request)
+        return self._grant(response) if grants else response
+
+    def _grant(self, response: Response) -> Response:
+        """Put credentials that the service and the store accept in place of those that moto made up.
+
+        Clients send no token if it is empty: the store knows none.
+        """
+        key, secret, token = self._credentials
+        granted = {"AccessKeyId": key, "SecretAccessKey": secret, "SessionToken": token or ""}
+        body = _GRANTED.sub(
+            lambda found: f"<{found[1]}>{escape(granted[found[1]])}</{found[1]}>", response.body.decode()
+        )
+        return response._replace(body=body.encode())
 
     def close(self) -> None:
         """End the thread."""
@@ -61,28 +105,38 @@ class OtherServices:
 
     @cached_property
     def _moto(self) -> Any:
+        from moto.iam.models import iam_backends
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
         class Dispatcher(DomainDispatcherApplication):
             def infer_service_region_host(self, environ: dict[str, Any], path: str) -> str:
                 # moto takes whatever it can't place for a call of S3, and answers with an empty bucket list.
                 host: str | None = super().infer_service_region_host(environ, path)
-                if host is not None:
-                    return host
-                if environ.get("HTTP_X_AMZ_TARGET", "").startswith("SageMaker."):
-                    return "api.sagemaker.us-east-1.amazonaws.com"
-                raise LookupError("the request names no service")
+                if host is None or self.get_backend_for_host(host) not in SERVICES:
+                    raise LookupError(f"{host or 'the service'} is not one of {', '.join(SERVICES)}")
+                return host
 
+        trust = {
+            "Version": "2012-10-17",
+            "Statement": [
+                {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+            ],
+        }
+        iam_backends[self._account]["aws"].create_role(ROLE, json.dumps(trust), "/", None, "", [], None)
         return Dispatcher(create_backend_app)
 
     def _ask_moto(self, request: Request) -> Response:
-        subject = request.headers.get("x-amz-target") or f"{request.method} {request.path}"
+        action = _ACTION.search(request.body)
+        called = action[1].decode() if action else f"{request.method} {request.path}"
+        subject = request.headers.get("x-amz-target", called)
         try:
-            status, headers, body = _call(self._moto, request)
+            status, headers, body = _call(self._moto, request, self._account)
         except ModuleNotFoundError as error:
             raise unknown_operation(
                 f"{subject} needs the Python package {error.name}: pip install 'airflow-automl[local]'"
             ) from error
+        except LookupError as error:
+            raise _not_offered(subject) from error
         except Exception as error:
             log.warning("moto can't answer %s: %r", subject, error)
             raise _not_offered(subject) from error
@@ -94,7 +148,9 @@ class OtherServices:
 
 def _not_offered(subject: str) -> ServiceError:
     return unknown_operation(
-        f"{subject}: the embedded service does not offer this; it serves AutoML jobs and what deploys their models"
+        f"{subject} is not offered by the embedded Autopilot. It serves AutoML jobs, models, endpoints, transform jobs "
+        f"and the model registry of SageMaker, and of other services {', '.join(SERVICES)}. "
+        "Use an AWS connection without endpoint_url for everything else."
     )
 
 
@@ -107,7 +163,7 @@ def _service_of(request: Request) -> str:
     return "s3" if by_hand and not form else ""
 
 
-def _call(application: Any, request: Request) -> tuple[int, dict[str, str], bytes]:
+def _call(application: Any, request: Request, account: str) -> tuple[int, dict[str, str], bytes]:
     started: dict[str, Any] = {}
 
     def start_response(status: str, headers: list[tuple[str, str]], _error: Any = None) -> Callable[[bytes], None]:
@@ -115,7 +171,7 @@ def _call(application: Any, request: Request) -> tuple[int, dict[str, str], byte
         started["headers"] = {key.lower(): value for key, value in headers}
         return lambda _: None
 
-    result: Iterable[bytes] = application(_environ(request), start_response)
+    result: Iterable[bytes] = application({**_environ(request), "HTTP_X_MOTO_ACCOUNT_ID": account}, start_response)
     try:
         body = b"".join(result)
     finally:

@@ -1,0 +1,114 @@
+"""What other AWS services answer: the few that clients need, and nothing pretended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from airflow_automl.local.http.moto import SERVICES
+from tests.service.running import ROLE, RunningService, scripted_service
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with scripted_service(tmp_path_factory.mktemp("others") / "data", max_jobs=0) as running:
+        yield running
+
+
+PRETENDED = {
+    "batch": lambda c: c.describe_job_queues(),
+    "cloudwatch": lambda c: c.list_metrics(),
+    "dynamodb": lambda c: c.list_tables(),
+    "ec2": lambda c: c.describe_vpcs(),
+    "ecr": lambda c: c.describe_repositories(),
+    "events": lambda c: c.list_rules(),
+    "glue": lambda c: c.get_databases(),
+    "lambda": lambda c: c.list_functions(),
+    "sns": lambda c: c.list_topics(),
+    "sqs": lambda c: c.list_queues(),
+    "stepfunctions": lambda c: c.list_state_machines(),
+    "sagemaker-runtime": lambda c: c.invoke_endpoint_async(EndpointName="none", InputLocation="s3://automl/none"),
+    "sagemaker": lambda c: c.create_training_job(
+        TrainingJobName="t",
+        AlgorithmSpecification={"TrainingImage": "no/such:image", "TrainingInputMode": "File"},
+        RoleArn=ROLE,
+        OutputDataConfig={"S3OutputPath": "s3://automl/out"},
+        ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+        StoppingCondition={"MaxRuntimeInSeconds": 60},
+    ),
+    "sagemaker-metrics": lambda c: c.batch_put_metrics(
+        TrialComponentName="t", MetricData=[{"MetricName": "m", "Timestamp": 1, "Value": 1.0}]
+    ),
+    "sagemaker-featurestore-runtime": lambda c: c.get_record(
+        FeatureGroupName="none", RecordIdentifierValueAsString="1"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PRETENDED)
+def test_a_service_that_is_not_offered_is_refused(service: RunningService, name: str) -> None:
+    with pytest.raises(ClientError) as refused:
+        PRETENDED[name](service.client(name))
+    assert "UnknownOperation" in refused.value.response["Error"]["Code"]
+    assert "embedded Autopilot" in str(refused.value)
+
+
+OFFERED = {
+    "iam": lambda c: c.get_role(RoleName="AutoMLExecutionRole"),
+    "kms": lambda c: c.describe_key(KeyId=c.create_key()["KeyMetadata"]["KeyId"]),
+    "logs": lambda c: c.describe_log_groups(),
+    "secretsmanager": lambda c: c.list_secrets(),
+    "ssm": lambda c: c.describe_parameters(),
+    "sts": lambda c: c.get_caller_identity(),
+}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_that_is_offered_answers(service: RunningService, name: str) -> None:
+    assert OFFERED[name](service.client(name))
+
+
+def test_iam_knows_the_role_that_the_environment_names(service: RunningService) -> None:
+    role = service.client("iam").get_role(RoleName=service.info.role_arn.rpartition("/")[2])
+    assert role["Role"]["Arn"] == service.info.role_arn == ROLE
+
+
+@pytest.mark.parametrize("account", ["210987654321"])
+def test_answers_name_the_account_of_the_service(tmp_path: Path, account: str) -> None:
+    with scripted_service(tmp_path / "data", max_jobs=0, account=account) as service:
+        assert service.client("sts").get_caller_identity()["Account"] == account
+        assert service.client("iam").get_role(RoleName="AutoMLExecutionRole")["Role"]["Arn"] == service.info.role_arn
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [("assume_role", {"RoleArn": ROLE, "RoleSessionName": "dag"}), ("get_session_token", {})],
+)
+def test_temporary_credentials_open_the_api_and_the_store(
+    service: RunningService, call: str, arguments: dict[str, str]
+) -> None:
+    granted = getattr(service.client("sts"), call)(**arguments)["Credentials"]
+    session = boto3.session.Session(
+        granted["AccessKeyId"], granted["SecretAccessKey"], granted["SessionToken"], region_name="us-east-1"
+    )
+    store = session.client("s3", endpoint_url=service.info.s3_endpoint_url)
+    store.put_object(Bucket="automl", Key="temporary", Body=b"1")
+    assert store.get_object(Bucket="automl", Key="temporary")["Body"].read() == b"1"
+    assert session.client("sagemaker", endpoint_url=service.url).list_auto_ml_jobs()["AutoMLJobSummaries"] == []
+
+
+def test_credentials_are_granted_only_to_who_has_them(service: RunningService) -> None:
+    for more in ({"aws_secret_access_key": "guess", "aws_access_key_id": service.info.access_key_id}, {}):
+        config = Config() if more else Config(signature_version=UNSIGNED)
+        stranger = boto3.session.Session().client(
+            "sts", endpoint_url=service.url, region_name="us-east-1", config=config, **more
+        )
+        with pytest.raises(ClientError) as refused:
+            stranger.assume_role(RoleArn=ROLE, RoleSessionName="dag")
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
