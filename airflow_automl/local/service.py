@@ -159,9 +159,11 @@ class Service:
         """An S3 client for the calling thread."""
         known = self._client_of_thread
         # The store may have moved to another port.
-        if getattr(known, "endpoint_url", None) != self.store.endpoint_url:
-            known.client = s3.client(self.store.endpoint_url, self.credentials, self.settings.region)
-            known.endpoint_url = self.store.endpoint_url
+        if getattr(known, "endpoint_url", None) != self.store.direct_url:
+            known.client = s3.client(
+                self.store.direct_url, self.credentials, self.settings.region, isinstance(self.store, SeaweedFS)
+            )
+            known.endpoint_url = self.store.direct_url
         return known.client
 
     def _store_credentials(self) -> Credentials:
@@ -197,7 +199,8 @@ class Service:
 
     def _trainer_environment(self) -> dict[str, str]:
         environment = {
-            "AWS_ENDPOINT_URL_S3": self.store.endpoint_url,
+            "AWS_ENDPOINT_URL_S3": self.store.direct_url,
+            s3.PLAIN_KEYS: "1" if isinstance(self.store, SeaweedFS) else "",
             "AWS_ACCESS_KEY_ID": self.credentials.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.credentials.secret_access_key,
             "AWS_DEFAULT_REGION": self.settings.region,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -52,13 +53,45 @@ def parse_uri(uri: str) -> Location:
     return Location(bucket, key)
 
 
-def client(endpoint_url: str | None = None, credentials: Credentials | None = None, region: str | None = None) -> Any:
-    """Make a boto3 S3 client; what is not given comes from the environment."""
+KEYS = (
+    "the embedded store keeps no keys with an empty part ('//', or '/' at the start), with '\\\\', or with '.' or '..' "
+    "as a part. Use a key without them, or a store of your own (--s3-endpoint)."
+)
+"""What :func:`keeps` asks of a key, for messages."""
+
+PLAIN_KEYS = "AUTOML_S3_PLAIN_KEYS"
+"""The environment variable that tells a trainer that its store is the embedded one."""
+
+
+def keeps(key: str) -> bool:
+    """Return whether the embedded store keeps a key as it is given; it would alter others."""
+    parts = key.split("/")
+    return "\\" not in key and "\0" not in key and "" not in parts[:-1] and not {".", ".."} & set(parts)
+
+
+def _refuse_altered(params: dict[str, Any], **_: Any) -> None:
+    source = params.get("CopySource")
+    copied = source["Key"] if isinstance(source, dict) else (source or "").partition("/")[2]
+    for key in (params.get("Key", ""), params.get("Prefix", ""), copied):
+        if not keeps(key):
+            raise JobFailure(f"'{key}' is not valid for a key in S3: {KEYS}")
+
+
+def client(
+    endpoint_url: str | None = None,
+    credentials: Credentials | None = None,
+    region: str | None = None,
+    plain_keys: bool | None = None,
+) -> Any:
+    """Make a boto3 S3 client; what is not given comes from the environment.
+
+    :param plain_keys: the store is the embedded one: raise JobFailure for keys that it would alter.
+    """
     import boto3
     from botocore.config import Config
 
     key, secret, token = credentials or (None, None, None)
-    return boto3.session.Session().client(
+    made = boto3.session.Session().client(
         "s3",
         endpoint_url=endpoint_url,
         aws_access_key_id=key,
@@ -73,3 +106,6 @@ def client(endpoint_url: str | None = None, credentials: Credentials | None = No
             s3={"addressing_style": "path"},
         ),
     )
+    if os.environ.get(PLAIN_KEYS) if plain_keys is None else plain_keys:
+        made.meta.events.register("provide-client-params.s3", _refuse_altered)
+    return made

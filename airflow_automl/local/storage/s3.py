@@ -27,6 +27,7 @@ from airflow_automl.local.errors import StartupError
 from airflow_automl.local.files import write_private
 from airflow_automl.local.processes import Process, alive, find, holder, wait_gone
 from airflow_automl.local.storage.client import Credentials, client
+from airflow_automl.local.storage.gate import Gate
 
 log = logging.getLogger(__name__)
 
@@ -76,20 +77,27 @@ class SeaweedFS:
         # Starting takes seconds in a thread, which a cancelled task does not end.
         self._lock = threading.Lock()
         self._ending = threading.Event()
-        self.port = self._announced = 0
+        self.port = self._store_port = self._announced = 0
+        self._gate = Gate(lambda: self._store_port, self._holds_versions)
         self.moved: Callable[[], None] = lambda: None
         """Called when the server was started again on another port."""
 
     @property
     def endpoint_url(self) -> str:
-        """Where objects lie."""
+        """The address for clients, which is open as long as the service runs."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def direct_url(self) -> str:
+        """The address for trainers, which outlive the service as the store does."""
+        return f"http://127.0.0.1:{self._store_port}"
 
     async def start(self) -> None:
         """Adopt the server of an earlier service on this folder, or start one; then see that it stays.
 
         :raises StartupError: if it does not become ready.
         """
+        self.port = await self._gate.start(int(self._known().get("port", 0)) or _free_ports(1)[0])
         await asyncio.to_thread(self._adopt_or_start)
         self._announced = self.port
         self._watch = self._background.repeat("s3-watch", self._keep_running)
@@ -101,7 +109,16 @@ class SeaweedFS:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watch
         self._ending.set()
+        await self._gate.stop()
         await asyncio.to_thread(self._end_for_good)
+
+    async def _holds_versions(self, bucket: str) -> bool:
+        return await asyncio.to_thread(holds_versions, client(self.direct_url, self._credentials, self._region), bucket)
+
+    def _known(self) -> dict[str, Any]:
+        with contextlib.suppress(OSError, ValueError):
+            return dict(json.loads(self._record.read_text()))
+        return {}
 
     def _end_for_good(self) -> None:
         with self._lock:
@@ -112,10 +129,8 @@ class SeaweedFS:
             self._adopt_or_start_locked()
 
     def _adopt_or_start_locked(self) -> None:
-        known: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError):
-            known = json.loads(self._record.read_text())
-        self.port = int(known.get("port", 0))
+        known = self._known()
+        self._store_port = int((known.get("ports") or [0])[0])
         process = None
         if "pid" in known:
             process = Process(known["pid"], known["started"])
@@ -137,10 +152,8 @@ class SeaweedFS:
             shutil.rmtree(directory, ignore_errors=True)
         for attempt in range(3):
             ports = _free_ports(8)
-            if self.port and _port_is_free(self.port):
-                ports[0] = self.port
-            elif self.port:
-                log.warning("port %d of the S3 store is taken by another process; the store moves", self.port)
+            if self._store_port and _port_is_free(self._store_port):
+                ports[0] = self._store_port
             command = self._command(binary, ports)
             self._write_record(None, ports)
             with (self._folder / "weed.log").open("ab") as output:
@@ -159,7 +172,7 @@ class SeaweedFS:
                     },
                 )
             self._process = holder(self._child.pid)
-            self.port = ports[0]
+            self._store_port = ports[0]
             self._write_record(self._process, ports)
             if self._wait_ready(_START_TIMEOUT):
                 log.info("started the S3 store, pid %d, at %s", self._child.pid, self.endpoint_url)
@@ -227,7 +240,7 @@ class SeaweedFS:
     def _write_record(self, process: Process | None, ports: list[int]) -> None:
         record = {
             **({} if process is None else {"pid": process.pid, "started": process.started}),
-            "port": ports[0],
+            "port": self.port,
             "ports": ports,
             "access_key_id": self._credentials.access_key_id,
         }
@@ -238,7 +251,7 @@ class SeaweedFS:
         while time.monotonic() < deadline and not self._ending.is_set():
             if self._process is None or not self._running():
                 return False
-            if _healthy(self.endpoint_url) and self._bucket_is_there():
+            if _healthy(self.direct_url) and self._bucket_is_there():
                 return True
             time.sleep(0.1)
         return False
@@ -247,7 +260,7 @@ class SeaweedFS:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            ensure_bucket(client(self.endpoint_url, self._credentials, self._region))
+            ensure_bucket(client(self.direct_url, self._credentials, self._region))
         except (BotoCoreError, ClientError):
             return False
         return True
@@ -293,7 +306,7 @@ class ExternalStore:
     """
 
     def __init__(self, endpoint_url: str, credentials: Credentials, region: str) -> None:
-        self.endpoint_url = endpoint_url
+        self.endpoint_url = self.direct_url = endpoint_url
         self._credentials = credentials
         self._region = region
 
@@ -338,6 +351,19 @@ def encryption_key(folder: Path) -> bytes:
         raise StartupError(
             f"{path} can't be read ({error}). It holds the key of encrypted objects; restore it from a backup."
         ) from error
+
+
+def holds_versions(store: Any, bucket: str) -> bool:
+    """Return whether a bucket holds a version of an object, or a delete marker."""
+    from botocore.exceptions import ClientError
+
+    try:
+        found = store.list_object_versions(Bucket=bucket, MaxKeys=1)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "NoSuchBucket":
+            return False
+        raise
+    return bool(found.get("Versions") or found.get("DeleteMarkers"))
 
 
 def ensure_bucket(store: Any) -> None:
