@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from sklearn.datasets import load_breast_cancer
 
 from airflow_automl.local.processes import Process, alive, find
@@ -86,18 +86,26 @@ def test_a_store_that_dies_costs_no_job_if_it_comes_back(faulty: RunningService)
     (folders["pause-1"] / "go").touch()
     described = ended(sagemaker, "pause-1", 120)
     assert described["AutoMLJobStatus"] == "Completed", described.get("FailureReason")
-    before = faulty.info.s3_endpoint_url
-    with closed_port(lambda: kill_store(faulty), int(before.rpartition(":")[2])):
+    record = faulty.data_dir / "s3" / "process.json"
+    before = json.loads(record.read_text())["ports"][0]
+    with closed_port(lambda: kill_store(faulty), before):
         (folders["lost-1"] / "go").touch()
         reason = ended(sagemaker, "lost-1", 120)["FailureReason"]
         assert "s3://automl/out/lost-1/" in reason
         assert "can't be reached" in reason
-        # The store has moved; clients and new jobs are told where to.
-        until(lambda: faulty.info.s3_endpoint_url != before, 60)
+        # The store has moved behind the address of clients; new jobs are told where to.
+        until(lambda: json.loads(record.read_text())["ports"][0] != before and _reads(faulty), 60)
         assert faulty.client("s3").head_object(Bucket="automl", Key="in/train.csv")["ContentLength"] > 1000
         sagemaker.create_auto_ml_job_v2(**job("disk-1", "ENSEMBLING", "lightgbm"))
         reason = ended(sagemaker, "disk-1", 120)["FailureReason"]
     assert os.strerror(errno.EFBIG) in reason
+
+
+def _reads(service: RunningService) -> bool:
+    try:
+        return bool(service.client("s3").list_buckets()["Buckets"])
+    except (BotoCoreError, ClientError):
+        return False
 
 
 @contextmanager
