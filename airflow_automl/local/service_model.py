@@ -98,7 +98,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 
 
 def mistyped(shape_name: str, value: Any) -> bool:
-    """Return whether a member has a JSON type that can't be read as its shape's: the body is malformed, not a value wrong."""
+    """Return whether a member has a JSON type that its shape can't have: the body is malformed, not a value wrong."""
     if value is None:
         return False
     shape = shapes()[shape_name]
