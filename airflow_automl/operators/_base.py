@@ -80,6 +80,13 @@ class AutoMLBaseOperator(BaseOperator):
                 if self.task_id in (decision or {}).get("skipped", ()):
                     raise AirflowSkipException(f"Skipped by the decision of {upstream.task_id}")
 
+    def resume_with(self, event: Any) -> None:
+        """Demand the connection again that was there before a deferral.
+
+        :param event: the validated event of a trigger that got :attr:`trigger_settings`.
+        """
+        self.hook.connection_exists = bool(event.get("connection_exists"))
+
     @property
     def trigger_settings(self) -> dict[str, Any]:
         """How to reach AWS with the connection that this task has, for its triggers."""

@@ -239,6 +239,7 @@ class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
         from airflow_automl.triggers.slot import validate_slot_event
 
         slot = validate_slot_event(event)
+        self.resume_with(event)
         if not slot.free:
             raise AutoMLQuotaExceeded(f"no slot for an AutoML job came free within {self.wait_for_slot:g} s")
         return self._run(context, slot.limits, first=False)
@@ -300,6 +301,7 @@ class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
 
         self._try_number = context["ti"].try_number
         ended = validate_event(event)
+        self.resume_with(event)
         self.timeline = ended.timeline
         if ended.failure is None:
             return self._end(context, ended.job or {}, None)

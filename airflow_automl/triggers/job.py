@@ -88,7 +88,8 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event."""
         await start_delay(self.poll_interval)
-        yield TriggerEvent((await self._wait()).payload())  # type: ignore[no-untyped-call]
+        event = (await self._wait()).payload()
+        yield TriggerEvent({**event, "connection_exists": self.connection_exists})  # type: ignore[no-untyped-call]
 
     async def _wait(self) -> JobEvent:
         from airflow_automl.triggers._watcher import watcher_for

@@ -91,4 +91,5 @@ class SageMakerAutoMLSlotTrigger(AwsTrigger, BaseTrigger):
                 )
         except TimeoutError:
             status = "timeout"
-        yield TriggerEvent({"schema_version": 1, "status": status, "limits": self.limits})  # type: ignore[no-untyped-call]
+        event = {"schema_version": 1, "status": status, "limits": self.limits}
+        yield TriggerEvent({**event, "connection_exists": self.connection_exists})  # type: ignore[no-untyped-call]

@@ -232,6 +232,23 @@ class TestConnections:
         with pytest.raises(AutoMLConnectionError, match="aws_default"):
             hook.describe_job("job")
 
+    def test_a_job_is_not_created_with_other_credentials_after_the_wait_for_a_slot(
+        self, standin: StandIn, task: TaskRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        standin.faults.quota = 0
+        with pytest.raises(TaskDeferred) as deferred:
+            task.attempt(wait_for_slot=3600)
+        limits = deferred.value.trigger.limits
+        assert deferred.value.trigger.connection_exists
+        standin.faults.quota = 1
+        for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x"), ("ENDPOINT_URL", standin.url)):
+            monkeypatch.setenv(f"AWS_{name}", value)
+        monkeypatch.delenv("AIRFLOW_CONN_AWS_DEFAULT")
+        event = {"status": "free", "limits": limits, "connection_exists": True}
+        with pytest.raises(AutoMLTransientError, match="it was there when the task began"):
+            task.operator(wait_for_slot=3600).execute_with_slot(task.context(), event)
+        assert not standin.jobs
+
     def test_a_triggerer_is_told_that_the_connection_was_there(self, standin: StandIn, task: TaskRun) -> None:
         with pytest.raises(TaskDeferred) as deferred:
             task.attempt(deferrable=True)
