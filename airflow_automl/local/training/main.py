@@ -87,7 +87,7 @@ def _run(spec: JobSpec, events: EventLog, work: Path) -> str:
     try:
         events.phase("Starting")
         log.info("Job %s, attempt %d, %d threads", spec.name, spec.attempt, spec.threads)
-        return engine_for(spec.family).run(Run(spec, events, Store(), work))
+        return engine_for(spec.family)(Run(spec, events, Store(), work))
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.data.store import Store
@@ -89,6 +89,12 @@ class JobSpec:
         return config
 
     @property
+    def algorithms(self) -> tuple[str, ...] | None:
+        """The algorithms that the request names, each once; ``None`` if it names none."""
+        entries = (self.config.get("CandidateGenerationConfig") or {}).get("AlgorithmsConfig") or ()
+        return tuple(dict.fromkeys(name for entry in entries for name in entry.get("AutoMLAlgorithms") or ())) or None
+
+    @property
     def criteria(self) -> Mapping[str, int]:
         """CompletionCriteria of the request; empty if there are none."""
         criteria: Mapping[str, int] = self.config.get("CompletionCriteria") or {}
@@ -111,14 +117,9 @@ class Run:
     folder: Path
 
 
-class Engine(Protocol):
-    """Trains the jobs of one problem family."""
+Engine = Callable[[Run], str]
+"""Trains the jobs of one problem family, and reports phases, decisions and candidates through ``run.events``.
 
-    def run(self, run: Run) -> str:
-        """Train, and report every phase, decision and candidate through ``run.events``.
-
-        :param run: the job and its surroundings.
-        :return: the secondary status that the completed job ends with.
-        :raises JobFailure: the job can't be completed; the message is its FailureReason.
-        """
-        ...
+It returns the secondary status that the completed job ends with. If the job can't be completed, it raises JobFailure,
+whose message is the job's FailureReason.
+"""

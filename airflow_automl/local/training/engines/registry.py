@@ -17,7 +17,7 @@ __all__ = ["FAMILIES", "Family", "engine_for", "missing"]
 class Family:
     """A problem family.
 
-    :param module: where its engine is: a module with an attribute ``engine``.
+    :param module: where its engine is: a module with a function ``train``.
     :param extra: the extra of this package that brings what it needs.
     :param packages: import names of that.
     """
@@ -71,7 +71,7 @@ def engine_for(family: str) -> Engine:
             f"{family.removesuffix('JobConfig')} jobs need {listing(lacking)}, not installed here: "
             f"run `pip install 'airflow-automl[{known.extra}]'` where the embedded Autopilot runs."
         )
-    engine: Engine = importlib.import_module(known.module).engine
+    engine: Engine = importlib.import_module(known.module).train
     return engine
 
 

@@ -20,7 +20,7 @@ from airflow_automl.local.training.engines.generation.evaluation import Evaluati
 from airflow_automl.local.training.engines.generation.hyperparameters import HyperParameters
 from airflow_automl.local.training.engines.generation.language_model import Encoded, LanguageModel
 
-__all__ = ["MAX_RUNTIME", "OBJECTIVE", "engine"]
+__all__ = ["MAX_RUNTIME", "OBJECTIVE", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -40,28 +40,25 @@ _RESERVE = 1.25
 """The evaluation after training is given this many times what the one before it took."""
 
 
-class TextGenerationEngine:
-    """Trains TextGenerationJobConfig jobs."""
-
-    def run(self, run: Run) -> str:
-        """See :class:`airflow_automl.local.training.engines.base.Engine`."""
-        spec, events = run.spec, run.events
-        options = HyperParameters.of(spec.config)
-        requested = spec.config.get("BaseModelName")
-        base = base_models.find(requested)
-        accepted = bool((spec.config.get("ModelAccessConfig") or {}).get("AcceptEula"))
-        base_models.require_eula(requested, base, accepted)
-        if base.name != requested:
-            log.warning("The base model is %s; the request asks for %s", base.name, requested or "the default")
-        events.phase("AnalyzingData")
-        criteria = {"MaxCandidates": 1, PER_CANDIDATE: MAX_RUNTIME, **spec.criteria}
-        events.resolved("TextGeneration", OBJECTIVE, None, criteria, base_model=base.name)
-        channels = resolve(run.store, spec.request["AutoMLJobInputDataConfig"])
-        examples = data.load(run.store, channels, spec.request, run.folder / "download")
-        log.info("%d examples train, %d validate", len(examples.train), len(examples.validation))
-        events.phase("PreTraining")
-        course = Course(run, "TextGeneration", OBJECTIVE, criteria)
-        return _FineTuning(course, base, options, examples).run()
+def train(run: Run) -> str:
+    """Train TextGenerationJobConfig jobs; see :data:`airflow_automl.local.training.engines.base.Engine`."""
+    spec, events = run.spec, run.events
+    options = HyperParameters.of(spec.config)
+    requested = spec.config.get("BaseModelName")
+    base = base_models.find(requested)
+    accepted = bool((spec.config.get("ModelAccessConfig") or {}).get("AcceptEula"))
+    base_models.require_eula(requested, base, accepted)
+    if base.name != requested:
+        log.warning("The base model is %s; the request asks for %s", base.name, requested or "the default")
+    events.phase("AnalyzingData")
+    criteria = {"MaxCandidates": 1, PER_CANDIDATE: MAX_RUNTIME, **spec.criteria}
+    events.resolved("TextGeneration", OBJECTIVE, None, criteria, base_model=base.name)
+    channels = resolve(run.store, spec.request["AutoMLJobInputDataConfig"])
+    examples = data.load(run.store, channels, spec.request, run.folder / "download")
+    log.info("%d examples train, %d validate", len(examples.train), len(examples.validation))
+    events.phase("PreTraining")
+    course = Course(run, "TextGeneration", OBJECTIVE, criteria)
+    return _FineTuning(course, base, options, examples).run()
 
 
 def _encoded(model: LanguageModel, examples: Sequence[data.Example]) -> list[Encoded]:
@@ -194,6 +191,3 @@ def _thinned(losses: Sequence[float], limit: int = 200) -> list[tuple[int, float
     width = -(-len(losses) // limit)
     parts = [(start, losses[start : start + width]) for start in range(0, len(losses), width)]
     return [(start + len(part), sum(part) / len(part)) for start, part in parts]
-
-
-engine = TextGenerationEngine()

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from airflow_automl.local.training.engines.base import Run
-from airflow_automl.local.training.engines.classification.engine import Problem, train
+from airflow_automl.local.training.engines.classification.engine import Problem
+from airflow_automl.local.training.engines.classification.engine import train as train_candidates
 from airflow_automl.local.training.engines.image import backbone, data, pictures
 from airflow_automl.local.training.engines.image.backbone import Backbone
 from airflow_automl.local.training.engines.image.cnn import Cnn
 
-__all__ = ["engine"]
+__all__ = ["train"]
 
 _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 
@@ -45,15 +46,9 @@ class ImagePresenter:
         return {"image": pictures.inlined(data.opened(item))}
 
 
-class ImageEngine:
-    """Trains ImageClassificationJobConfig jobs."""
-
-    def run(self, run: Run) -> str:
-        """See :class:`airflow_automl.local.training.engines.base.Engine`."""
-        run.events.phase("AnalyzingData")
-        samples = data.load(run, run.folder / "pictures")
-        problem = Problem("ImageClassification", "image", {}, (Backbone(), Cnn()), backbone.NAME, ImagePresenter())
-        return train(run, problem, samples)
-
-
-engine = ImageEngine()
+def train(run: Run) -> str:
+    """Train ImageClassificationJobConfig jobs; see :data:`airflow_automl.local.training.engines.base.Engine`."""
+    run.events.phase("AnalyzingData")
+    samples = data.load(run, run.folder / "pictures")
+    problem = Problem("ImageClassification", "image", {}, (Backbone(), Cnn()), backbone.NAME, ImagePresenter())
+    return train_candidates(run, problem, samples)

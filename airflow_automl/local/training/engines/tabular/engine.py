@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-from typing import Any
 
 from airflow_automl.local.training.data import dataset as datasets
 from airflow_automl.local.training.data.channels import resolve
@@ -14,7 +13,7 @@ from airflow_automl.local.training.engines.course import Course
 from airflow_automl.local.training.engines.notebooks.publish import publish
 from airflow_automl.local.training.engines.tabular import modes
 
-__all__ = ["engine"]
+__all__ = ["train"]
 
 log = logging.getLogger(__name__)
 
@@ -29,52 +28,40 @@ which reports the phases after AnalyzingData, and the candidates.
 """
 
 
-class TabularEngine:
-    """Trains TabularJobConfig jobs."""
-
-    def run(self, run: Run) -> str:
-        """See :class:`airflow_automl.local.training.engines.base.Engine`."""
-        spec, events = run.spec, run.events
-        algorithms = _algorithms(spec.config)
-        events.phase("AnalyzingData")
-        channels = resolve(run.store, spec.request["AutoMLJobInputDataConfig"])
-        mode = modes.resolve(spec.config, channels, algorithms)
-        dataset = datasets.load(run.store, channels, spec.request, mode, run.folder / "download")
-        log.info(
-            "%d rows train, %d validate, %d features; %s, %s, %s",
-            len(dataset.train),
-            len(dataset.validation),
-            len(dataset.features),
-            dataset.problem_type,
-            dataset.objective,
-            mode,
-        )
-        for failure in dataset.failures:
-            events.partial_failure(failure, "Data")
-        trainer = importlib.import_module(_TRAINERS[mode])
-        criteria = trainer.completion_criteria(dict(spec.criteria))
-        events.resolved(dataset.problem_type, dataset.objective, mode, criteria)
-        only_definitions = spec.config.get("GenerateCandidateDefinitionsOnly")
-        try:
-            publish(run, dataset, mode, algorithms, criteria)
-        except JobFailure:
-            raise
-        except Exception:
-            if only_definitions:
-                raise
-            # Columns can hold anything; notebooks about them are no reason to train nothing.
-            log.exception("The notebooks could not be made")
+def train(run: Run) -> str:
+    """Train TabularJobConfig jobs; see :data:`airflow_automl.local.training.engines.base.Engine`."""
+    spec, events = run.spec, run.events
+    algorithms = spec.algorithms
+    events.phase("AnalyzingData")
+    channels = resolve(run.store, spec.request["AutoMLJobInputDataConfig"])
+    mode = modes.resolve(spec.config, channels, algorithms)
+    dataset = datasets.load(run.store, channels, spec.request, mode, run.folder / "download")
+    log.info(
+        "%d rows train, %d validate, %d features; %s, %s, %s",
+        len(dataset.train),
+        len(dataset.validation),
+        len(dataset.features),
+        dataset.problem_type,
+        dataset.objective,
+        mode,
+    )
+    for failure in dataset.failures:
+        events.partial_failure(failure, "Data")
+    trainer = importlib.import_module(_TRAINERS[mode])
+    criteria = trainer.completion_criteria(dict(spec.criteria))
+    events.resolved(dataset.problem_type, dataset.objective, mode, criteria)
+    only_definitions = spec.config.get("GenerateCandidateDefinitionsOnly")
+    try:
+        publish(run, dataset, mode, algorithms, criteria)
+    except JobFailure:
+        raise
+    except Exception:
         if only_definitions:
-            return "CandidateDefinitionsGenerated"
-        course = Course(run, dataset.problem_type, dataset.objective, criteria)
-        secondary: str = trainer.run(course, dataset, algorithms)
-        return secondary
-
-
-def _algorithms(config: Any) -> tuple[str, ...] | None:
-    generation = config.get("CandidateGenerationConfig") or {}
-    named = [name for entry in generation.get("AlgorithmsConfig") or () for name in entry.get("AutoMLAlgorithms") or ()]
-    return tuple(dict.fromkeys(named)) or None
-
-
-engine = TabularEngine()
+            raise
+        # Columns can hold anything; notebooks about them are no reason to train nothing.
+        log.exception("The notebooks could not be made")
+    if only_definitions:
+        return "CandidateDefinitionsGenerated"
+    course = Course(run, dataset.problem_type, dataset.objective, criteria)
+    secondary: str = trainer.run(course, dataset, algorithms)
+    return secondary

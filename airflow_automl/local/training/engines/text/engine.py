@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.engines.base import Run
-from airflow_automl.local.training.engines.classification.engine import Problem, train
+from airflow_automl.local.training.engines.classification.engine import Problem
+from airflow_automl.local.training.engines.classification.engine import train as train_candidates
 from airflow_automl.local.training.engines.text import data, minilm
 from airflow_automl.local.training.engines.text.minilm import MiniLm
 from airflow_automl.local.training.engines.text.tfidf import Tfidf
 from airflow_automl.local.training.engines.text.words import words
 
-__all__ = ["engine"]
+__all__ = ["train"]
 
 _PARTS = 40
 _SHOWN = 400
@@ -40,17 +41,11 @@ class TextPresenter:
         return {"text": item if len(item) <= _SHOWN else item[: _SHOWN - 1] + "…"}
 
 
-class TextEngine:
-    """Trains TextClassificationJobConfig jobs."""
-
-    def run(self, run: Run) -> str:
-        """See :class:`airflow_automl.local.training.engines.base.Engine`."""
-        run.events.phase("AnalyzingData")
-        samples = data.load(run.store, run.spec.request, run.folder / "download")
-        content, label = (str(run.spec.config[key]).strip() for key in ("ContentColumn", "TargetLabelColumn"))
-        metadata = {"features": [Codec(content, Kind.TEXT).as_json()], "target": label, "escaped": samples.escaped}
-        problem = Problem("TextClassification", "text", metadata, (Tfidf(), MiniLm()), minilm.NAME, TextPresenter())
-        return train(run, problem, samples)
-
-
-engine = TextEngine()
+def train(run: Run) -> str:
+    """Train TextClassificationJobConfig jobs; see :data:`airflow_automl.local.training.engines.base.Engine`."""
+    run.events.phase("AnalyzingData")
+    samples = data.load(run.store, run.spec.request, run.folder / "download")
+    content, label = (str(run.spec.config[key]).strip() for key in ("ContentColumn", "TargetLabelColumn"))
+    metadata = {"features": [Codec(content, Kind.TEXT).as_json()], "target": label, "escaped": samples.escaped}
+    problem = Problem("TextClassification", "text", metadata, (Tfidf(), MiniLm()), minilm.NAME, TextPresenter())
+    return train_candidates(run, problem, samples)

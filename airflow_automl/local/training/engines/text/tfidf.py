@@ -79,7 +79,7 @@ class Tfidf:
     name = NAME
 
     def missing(self) -> str | None:
-        """Nothing."""
+        """Return ``None``: it needs nothing beyond this package's extra."""
         return None
 
     def train(self, samples: Samples, clock: Clock, threads: int) -> TrainedTfidf:

@@ -28,7 +28,7 @@ from airflow_automl.local.training.engines.timeseries.explain import explain
 from airflow_automl.local.training.engines.timeseries.insights import insights, verdict
 from airflow_automl.local.training.engines.timeseries.serving import ForecastModel
 
-__all__ = ["ENSEMBLE", "engine"]
+__all__ = ["ENSEMBLE", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -50,44 +50,41 @@ class _Trained:
     replaced: int
 
 
-class TimeSeriesEngine:
-    """Trains each algorithm, then the ensemble over them."""
-
-    def run(self, run: Run) -> str:
-        """See :class:`airflow_automl.local.training.engines.base.Engine`."""
-        spec, events = run.spec, run.events
-        names = _named(spec.config)
-        events.phase("AnalyzingData")
-        channels = resolve(run.store, spec.request["AutoMLJobInputDataConfig"])
-        dataset = load(run.store, channels, spec.request, run.folder / "download")
-        log.info(
-            "%d series of at most %d steps of %s, %d features; %s",
-            len(dataset.panel),
-            dataset.panel.longest,
-            dataset.panel.settings.frequency,
-            len(dataset.panel.features),
-            dataset.objective,
-        )
-        # The six algorithms and their ensemble count as one (R49).
-        criteria = completion_criteria(spec.criteria, MaxCandidates=1)
-        events.resolved(PROBLEM_TYPE, dataset.objective, None, criteria)
-        events.phase("PreTraining")
-        usable = _usable(run, names)
-        backtest = Backtest.over(dataset.panel)
-        events.phase("TrainingModels")
-        course = Course(run, PROBLEM_TYPE, dataset.objective, criteria)
-        training = _Training(course, dataset, backtest)
-        for place, name in enumerate(usable):
-            course.make(name, training.steps(name), partial(training.train, name, len(usable) - place))
-        if len(training.trained) > 1:
-            course.make(ENSEMBLE, training.steps(ENSEMBLE), training.combine)
-        if (secondary := course.without_result()) is not None:
-            return secondary
-        best = course.best()
-        trained = training.trained[best.name]
-        return course.report(
-            best, lambda: training.explain(best, trained), lambda: training.insights(best, trained), "Completed"
-        )
+def train(run: Run) -> str:
+    """Train each algorithm and their ensemble; see :data:`airflow_automl.local.training.engines.base.Engine`."""
+    spec, events = run.spec, run.events
+    names = _named(spec.algorithms)
+    events.phase("AnalyzingData")
+    channels = resolve(run.store, spec.request["AutoMLJobInputDataConfig"])
+    dataset = load(run.store, channels, spec.request, run.folder / "download")
+    log.info(
+        "%d series of at most %d steps of %s, %d features; %s",
+        len(dataset.panel),
+        dataset.panel.longest,
+        dataset.panel.settings.frequency,
+        len(dataset.panel.features),
+        dataset.objective,
+    )
+    # The six algorithms and their ensemble count as one (R49).
+    criteria = completion_criteria(spec.criteria, MaxCandidates=1)
+    events.resolved(PROBLEM_TYPE, dataset.objective, None, criteria)
+    events.phase("PreTraining")
+    usable = _usable(run, names)
+    backtest = Backtest.over(dataset.panel)
+    events.phase("TrainingModels")
+    course = Course(run, PROBLEM_TYPE, dataset.objective, criteria)
+    training = _Training(course, dataset, backtest)
+    for place, name in enumerate(usable):
+        course.make(name, training.steps(name), partial(training.train, name, len(usable) - place))
+    if len(training.trained) > 1:
+        course.make(ENSEMBLE, training.steps(ENSEMBLE), training.combine)
+    if (secondary := course.without_result()) is not None:
+        return secondary
+    best = course.best()
+    trained = training.trained[best.name]
+    return course.report(
+        best, lambda: training.explain(best, trained), lambda: training.insights(best, trained), "Completed"
+    )
 
 
 class _Training:
@@ -224,13 +221,11 @@ class _Training:
         return {uri: digest}
 
 
-def _named(config: Mapping[str, Any]) -> tuple[str, ...] | None:
-    generation = config.get("CandidateGenerationConfig") or {}
-    named = [name for entry in generation.get("AlgorithmsConfig") or () for name in entry.get("AutoMLAlgorithms") or ()]
-    unknown = [name for name in named if name not in ALGORITHMS]
+def _named(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    unknown = [name for name in names or () if name not in ALGORITHMS]
     if unknown:
         raise JobFailure(f"{listing(unknown)} does not forecast; algorithms are {listing(ALGORITHMS)} (R58).")
-    return tuple(dict.fromkeys(named)) or None
+    return names
 
 
 def _usable(run: Run, names: tuple[str, ...] | None) -> list[str]:
@@ -258,6 +253,3 @@ def _required(found: dict[str, float], objective: str) -> dict[str, float]:
         return found
     why = "no series changes from one season to the next" if objective == "MASE" else "all values to forecast are zero"
     raise JobFailure(f"the objective {objective} is undefined, because {why}; choose RMSE")
-
-
-engine = TimeSeriesEngine()

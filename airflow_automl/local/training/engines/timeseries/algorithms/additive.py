@@ -33,7 +33,7 @@ class Additive:
 
     @classmethod
     def fit(cls, panel: Panel, context: Context) -> Self:
-        """Nothing to do."""
+        """Return the algorithm; Prophet is fitted when it forecasts."""
         return cls()
 
     def forecast(self, panel: Panel, context: Context) -> np.ndarray:
@@ -42,11 +42,11 @@ class Additive:
         return np.array(context.each(lambda series: _one(series, panel, holidays), panel.series))
 
     def save(self, folder: Path) -> None:
-        """Nothing to write."""
+        """Write no file: there is nothing that was learned beforehand."""
 
     @classmethod
     def load(cls, folder: Path, document: dict[str, Any]) -> Self:
-        """Nothing to read."""
+        """Return the algorithm; it has no files."""
         return cls()
 
 

@@ -147,7 +147,7 @@ class Ets(_Statistical):
 
     @classmethod
     def choose(cls, values: np.ndarray, season: int) -> Choice:
-        """See the base class."""
+        """Return the parameters that fit a series best."""
         from statsforecast.ets import ets_f
 
         components = ets_f(values, m=season)["components"]
@@ -160,7 +160,7 @@ class Ets(_Statistical):
 
     @classmethod
     def apply(cls, values: np.ndarray, season: int, choice: Choice, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-        """See the base class."""
+        """Return mean and deviation of each step of the horizon, with parameters chosen before."""
         from statsforecast.ets import ets_f, forecast_ets
 
         model = ets_f(values, m=season, model=choice[0], damped=choice[1])
@@ -178,7 +178,7 @@ class Arima(_Statistical):
 
     @classmethod
     def choose(cls, values: np.ndarray, season: int) -> Choice:
-        """See the base class."""
+        """Return the parameters that fit a series best."""
         from statsforecast.arima import auto_arima_f
 
         model = auto_arima_f(values, period=season, approximation=True, max_p=3, max_q=3, allowmean=True)
@@ -193,7 +193,7 @@ class Arima(_Statistical):
 
     @classmethod
     def apply(cls, values: np.ndarray, season: int, choice: Choice, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-        """See the base class."""
+        """Return mean and deviation of each step of the horizon, with parameters chosen before."""
         from statsforecast import arima as library
 
         p, d, q, seasonal_p, seasonal_d, seasonal_q, mean, drift = choice
