@@ -29,7 +29,6 @@ import numpy as np
 import pandas as pd
 
 from airflow_automl.exceptions import AutoMLTerminalError
-from airflow_automl.local.training.data import values as arrow_values
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.columns import locate
 from airflow_automl.local.training.data.failures import listing
@@ -148,7 +147,7 @@ class Predictor:
         found = {}
         for feature, position in zip(self.features, order, strict=True):
             try:
-                found[feature.name] = feature.read(arrow_values.arrow(rows.iloc[:, position])).values
+                found[feature.name] = feature.take(rows.iloc[:, position])
             except (Refused, Unusable) as error:
                 where = f"Row {error.row + 1}" if isinstance(error, Refused) else f"The column '{feature.name}'"
                 raise ArtifactError(f"{where}: {error}. The training data has no such value.") from error

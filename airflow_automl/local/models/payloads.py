@@ -13,12 +13,11 @@ import pandas as pd
 import pyarrow as pa
 
 from airflow_automl.exceptions import AutoMLTerminalError
-from airflow_automl.local.training.data import values as arrow_values
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.columns import header_order, locate
 from airflow_automl.local.training.data.csv_file import Ragged, parse, unescaped
 from airflow_automl.local.training.data.failures import listing
-from airflow_automl.local.training.data.values import Refused
+from airflow_automl.local.training.data.values import Refused, Unusable
 
 __all__ = [
     "CSV",
@@ -102,7 +101,7 @@ def decode(
         text = _text(body)
         documents = _json_lines(text) if kind == JSON_LINES else _json_rows(text, names)
         rows = [_json_row(entry, number, names, target) for number, entry in enumerate(documents, 1)]
-        columns = [_arrow(values, feature) for feature, values in zip(features, zip(*rows, strict=True), strict=False)]
+        columns = list(zip(*rows, strict=True))
     if not columns or not len(columns[0]):
         raise PayloadError("The body has no rows.")
     return pd.DataFrame(
@@ -110,22 +109,13 @@ def decode(
     )
 
 
-def _read(feature: Codec, values: pa.ChunkedArray) -> np.ndarray:
+def _read(feature: Codec, values: pa.ChunkedArray | Sequence[Any]) -> np.ndarray:
     try:
-        return feature.read(values).values
+        return feature.read(values).values if isinstance(values, pa.ChunkedArray) else feature.take(values)
     except Refused as error:
         raise PayloadError(f"Row {error.row + 1}: {error}.") from error
-    except arrow_values.Unusable as error:
+    except Unusable as error:
         raise PayloadError(f"The column '{feature.name}' can't be read: {error}.") from error
-
-
-def _arrow(values: Sequence[Any], feature: Codec) -> pa.ChunkedArray:
-    try:
-        return arrow_values.arrow(values)
-    except Refused as error:
-        raise PayloadError(
-            f"Row {error.row + 1}: the column '{feature.name}' takes {feature.takes}, {error}."
-        ) from error
 
 
 def csv_table(body: bytes, names: Sequence[str] = (), target: str | None = None, escaped: bool = False) -> pa.Table:

@@ -11,7 +11,7 @@ import dataclasses
 import datetime as dt
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_automl.local.training.data import moments
-from airflow_automl.local.training.data.values import Refused, distinct, is_text, plain
+from airflow_automl.local.training.data.values import Refused, by_type, distinct, is_text, plain
 
 __all__ = [
     "EXACT",
@@ -159,6 +159,27 @@ class Codec:
         if indices is None:
             return Reading(result, lost)
         return Reading(result[indices], np.flatnonzero(np.isin(indices, lost)) if len(lost) else lost)
+
+    def take(self, values: Iterable[Any]) -> np.ndarray:
+        """Read values of a request or of a frame's column, whose types may differ from one to the next.
+
+        :raises Refused: as for :meth:`read`.
+        """
+        try:
+            parts = by_type(values)
+        except Refused as error:
+            raise Refused(error.row, f"the column '{self.name}' takes {self.takes}, {error}") from error
+        found: np.ndarray = np.empty(0)
+        for number, (positions, part) in enumerate(parts):
+            try:
+                read = self.read(part).values
+            except Refused as error:
+                raise Refused(int(positions[error.row]), str(error)) from error
+            if len(parts) == 1:
+                return read
+            found = found if number else np.empty(sum(len(entry[0]) for entry in parts), dtype=read.dtype)
+            found[positions] = read
+        return found
 
     def _floats(self, values: pa.ChunkedArray) -> Reading:
         found: np.ndarray = values.to_numpy()

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-__all__ = ["Refused", "Unusable", "arrow", "distinct", "encoded", "is_text", "plain"]
+__all__ = ["Refused", "Unusable", "arrow", "by_type", "distinct", "encoded", "is_text", "plain"]
 
 _FEW = 256
 """So many values are looked at one by one; of more, each distinct one is looked at once."""
@@ -104,3 +104,31 @@ def _text(value: Any, row: int) -> str | None:
     if isinstance(value, dict | list | tuple | set | np.ndarray):
         raise Refused(row, "not a list or an object")
     return str(value)
+
+
+def by_type(values: Iterable[Any]) -> list[tuple[np.ndarray, pa.ChunkedArray]]:
+    """Values grouped by their types, so that what a value is read as does not depend on the values beside it.
+
+    :param values: a list, or a column of a frame.
+    :return: the positions and the values of each type; missing ones are in the first group.
+    """
+    if isinstance(values, pd.Series) and values.dtype != object:
+        return [(np.arange(len(values)), arrow(values))]
+    entries = list(values)
+    missing, groups = [], dict[type, list[int]]()
+    for position, value in enumerate(entries):
+        if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+            missing.append(position)
+        else:
+            groups.setdefault(type(value), []).append(position)
+    if len(groups) <= 1:
+        return [(np.arange(len(entries)), arrow(entries))]
+    first = next(iter(groups.values()))
+    first += missing
+    found = []
+    for positions in groups.values():
+        try:
+            found.append((np.array(positions), arrow([entries[position] for position in positions])))
+        except Refused as error:
+            raise Refused(positions[error.row], str(error)) from error
+    return found

@@ -137,3 +137,21 @@ def test_parquet_columns_keep_the_type_their_writer_chose(values, role, kind, ex
 def test_nested_parquet_columns_are_not_usable():
     with pytest.raises(Unusable, match="list"):
         decide("c", pa.chunked_array([pa.array([[1], [2]])]))
+
+
+@pytest.mark.parametrize(
+    ("trained", "values"),
+    [
+        (("true", "false", "?"), [True, "?", None, False]),
+        (("00501", "90210"), [501, "90210", 90210.0, None]),
+        (("1", "2.5", "x"), [1, 2.5, "x", float("nan")]),
+        (("1", "0"), [True, 1, 0.5, "0", None]),
+        (("2024-01-05", "x"), [dt.date(2024, 1, 5), "x", pd.NaT]),
+    ],
+)
+def test_what_a_value_is_does_not_depend_on_the_values_beside_it(trained, values):
+    codec = decide("c", column(*trained))
+    alone = [codec.take([value])[0] for value in values]
+    together = codec.take(values).tolist()
+    assert [None if one != one else one for one in together] == [None if one != one else one for one in alone]
+    assert codec.take(pd.Series(values, dtype=object)).tolist()[:1] == alone[:1]
