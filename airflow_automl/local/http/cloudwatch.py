@@ -1,7 +1,7 @@
 """CloudWatch Logs, as far as what trains here logs something: DescribeLogStreams and GetLogEvents.
 
-A job's trainer log is the one stream ``<job's name>/trainer`` of the group ``/aws/sagemaker/TrainingJobs``. The other
-groups of SageMaker are there and empty; groups of users are not ours, and answered by moto.
+A job's trainer log is the one stream ``<job's name>/trainer`` of the group ``/aws/sagemaker/TrainingJobs``, and of
+``/aws/sagemaker/AutoMLJobs``, which the SageMaker SDK reads (``fit(logs=True)``). The other groups of SageMaker are there and empty; groups of users are not ours, and answered by moto.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["GROUP", "answer"]
 
 GROUP = "/aws/sagemaker/TrainingJobs"
+_GROUPS = (GROUP, "/aws/sagemaker/AutoMLJobs")
 _OURS = "/aws/sagemaker/"
 _STREAM = "trainer"
 _TARGET = "Logs_20140328."
@@ -61,7 +62,7 @@ def _describe_log_streams(backend: Backend, group: str, members: Mapping[str, An
     if by_time and prefix:
         raise _invalid("Cannot order by LastEventTime with a logStreamNamePrefix.")
     job, slash, kind = prefix.partition("/")
-    if group != GROUP or not _STREAM.startswith(kind):
+    if group not in _GROUPS or not _STREAM.startswith(kind):
         return {"logStreams": []}
     after = None
     if "nextToken" in members:
@@ -83,7 +84,7 @@ def _describe_log_streams(backend: Backend, group: str, members: Mapping[str, An
     for row in rows:
         path = backend.folder.job(row["name"]) / "trainer.log"
         if path.exists():
-            streams.append(_stream(backend, row["name"], row["created"], path))
+            streams.append(_stream(backend, group, row["name"], row["created"], path))
         if len(streams) == limit or row is rows[-1]:
             last = row is rows[-1] and len(rows) < _LOOKED_AT
             more = {} if last else {"nextToken": make_token(row["modified"] if by_time else row["name"], row["name"])}
@@ -91,17 +92,17 @@ def _describe_log_streams(backend: Backend, group: str, members: Mapping[str, An
     return {"logStreams": streams}
 
 
-def _stream(backend: Backend, job: str, since: float, path: Path) -> dict[str, Any]:
+def _stream(backend: Backend, group: str, job: str, since: float, path: Path) -> dict[str, Any]:
     name, state = f"{job}/{_STREAM}", path.stat()
     created, written = int(since * 1000), int(state.st_mtime * 1000)
-    group = f"arn:aws:logs:{backend.region}:{backend.account}:log-group:{GROUP}"
+    owner = f"arn:aws:logs:{backend.region}:{backend.account}:log-group:{group}"
     return {
         "logStreamName": name,
         "creationTime": created,
         "firstEventTimestamp": created,
         "lastEventTimestamp": written,
         "lastIngestionTime": written,
-        "arn": f"{group}:log-stream:{name}",
+        "arn": f"{owner}:log-stream:{name}",
         "storedBytes": state.st_size,
     }
 
@@ -109,7 +110,7 @@ def _stream(backend: Backend, job: str, since: float, path: Path) -> dict[str, A
 def _get_log_events(backend: Backend, group: str, members: Mapping[str, Any]) -> dict[str, Any]:
     limit = members.get("limit", _EVENTS)
     name, _, kind = members["logStreamName"].rpartition("/")
-    job = backend.jobs.find(name) if group == GROUP and kind == _STREAM else None
+    job = backend.jobs.find(name) if group in _GROUPS and kind == _STREAM else None
     path = backend.folder.job(job.name) / "trainer.log" if job else None
     if job is None or path is None or not path.exists():
         raise ServiceError("ResourceNotFoundException", "The specified log stream does not exist.")

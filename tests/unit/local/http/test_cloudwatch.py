@@ -60,6 +60,15 @@ def test_each_job_that_trained_has_a_stream(service: Any) -> None:
     assert names(ask(service, "DescribeLogStreams", limit=1, nextToken=page["nextToken"])) == ["churn-b/trainer"]
 
 
+def test_the_group_that_the_sagemaker_sdk_reads_has_the_same_streams(service: Any) -> None:
+    group = {"logGroupName": "/aws/sagemaker/AutoMLJobs"}
+    found = ask(service, "DescribeLogStreams", logStreamNamePrefix="churn-a/", **group)
+    assert names(found) == ["churn-a/trainer"]
+    assert ":log-group:/aws/sagemaker/AutoMLJobs:log-stream:churn-a/trainer" in found["logStreams"][0]["arn"]
+    events = ask(service, "GetLogEvents", logStreamName="churn-a/trainer", startFromHead=True, **group)["events"]
+    assert [event["message"] for event in events] == LINES
+
+
 def test_the_newest_streams_come_first_by_time(service: Any) -> None:
     service.jobs.set_phase("churn-a", "TrainingModels")
     newest = {"orderBy": "LastEventTime", "descending": True}
