@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compat.conftest import FIRST_AND_LAST, cell_parameters
+from tests.compat.conftest import cell_parameters
 from tests.integration.waiting.autopilot import Autopilot, autopilot
 from tests.integration.waiting.jobs import ENDLESS, Jobs
 from tests.integration.waiting.stack import FullAirflow, full_airflow
@@ -112,6 +112,12 @@ def test_a_clear_stops_the_old_job_and_trains_again(airflow: FullAirflow, jobs: 
     if dag_id == "deferred":
         airflow.until(lambda: airflow.watched(run), f"the triggerer watches {run}")
     airflow.clear(run)
+    if dag_id == "in_worker" and airflow.version < (3, 1):
+        # Airflow 3.0 leaves a running task that was cleared in this state.
+        airflow.until(lambda: jobs.states(run) == ["Stopped"], f"the job of {run} is stopped", 120)
+        airflow.until(lambda: airflow.states(run)["train"] == "restarting", f"{run} is restarting", 60)
+        airflow.mark_run(run, "failed")
+        return
     airflow.until(lambda: jobs.states(run) == ["Stopped", "InProgress"], f"{run} trains again", 180)
     if dag_id == "deferred":
         airflow.until(lambda: airflow.watched(run, attempt=2), f"the triggerer watches {run} again")
@@ -193,8 +199,3 @@ def test_the_tab_is_there_from_3_1_on(airflow: FullAirflow) -> None:
     views = airflow.api.get("/plugins").raise_for_status().json()["plugins"]
     (plugin,) = (each for each in views if each["name"] == "airflow_automl")
     assert bool(plugin.get("external_views")) is has_pages
-
-
-def test_the_first_and_the_last_cell_are_those_that_every_run_tests() -> None:
-    names = list(compat.cells())
-    assert (names[0], names[-1]) == FIRST_AND_LAST
