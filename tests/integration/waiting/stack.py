@@ -103,7 +103,8 @@ class FullAirflow:
                 "AIRFLOW__API__SECRET_KEY": secrets.token_hex(16),
                 "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
                 "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-                "AIRFLOW__CORE__PARALLELISM": "12",
+                # A LocalExecutor does not replace a worker whose task Airflow ended from outside.
+                "AIRFLOW__CORE__PARALLELISM": "20",
                 "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
                 "PYTHONPATH": str(ROOT),
                 "OMP_NUM_THREADS": "1",
