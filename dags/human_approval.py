@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pendulum
-from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Param
 
 from airflow_automl.contract import tabular
@@ -68,18 +68,22 @@ with DAG(
         group="churn",
         approval_status="PendingManualApproval",
     )
-    ask = ApprovalOperator(
+    ask = HITLOperator(
         task_id="ask",
         subject="Deploy {{ macros.automl.best_candidate_name(ti, 'train') }}?",
         body=(
             "Job `{{ macros.automl.job_name(ti, 'train') }}`, run `{{ run_id }}`. Its best candidates, the one to be "
             "deployed first:\n\n{{ macros.automl.leaderboard(ti, 'candidates') }}"
         ),
+        options=["Approve", "Reject"],
         response_timeout=timedelta(days=7),
         retries=0,
     )
-    approve = SageMakerAutoMLApproveOperator(
-        task_id="approve", model_package=register.output, description="Approved in Airflow, run {{ run_id }}"
+    decide = SageMakerAutoMLApproveOperator(
+        task_id="decide",
+        model_package=register.output,
+        answer=ask.output,
+        description="Decided in Airflow, run {{ run_id }}",
     )
     deploy = SageMakerAutoMLDeployOperator(
         task_id="deploy",
@@ -89,12 +93,4 @@ with DAG(
         deferrable=True,
         poll_interval=5,
     )
-    reject = SageMakerAutoMLApproveOperator(
-        task_id="reject",
-        # A template, because register.output would make the task wait for more than `approve`.
-        model_package="{{ ti.xcom_pull(task_ids='register') }}",
-        status="Rejected",
-        description="Rejected in Airflow, run {{ run_id }}",
-        trigger_rule="all_skipped",
-    )
-    [candidates, register] >> ask >> approve >> [deploy, reject]
+    [candidates, register] >> ask >> decide >> deploy

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_automl.compat import DownstreamTasksSkipped
 from airflow_automl.exceptions import AutoMLValidationError
-from airflow_automl.operators._downstream import DownstreamOperator
+from airflow_automl.operators._downstream import UNSET, DownstreamOperator, document
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -24,6 +25,9 @@ class SageMakerAutoMLApproveOperator(DownstreamOperator):
         :class:`~airflow_automl.operators.SageMakerAutoMLRegisterOperator` returned (``register.output``; templated).
     :param group: instead of ``model_package``: the newest version of this model package group (templated).
     :param status: ``Approved``, ``Rejected`` or ``PendingManualApproval`` (templated).
+    :param answer: instead of ``status``: the output of a ``HITLOperator`` that asks a person, with the options
+        ``Approve`` and ``Reject``, such as ``ask.output`` (templated). After ``Reject``, the tasks directly downstream
+        are skipped.
     :param description: why (templated).
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
@@ -33,7 +37,7 @@ class SageMakerAutoMLApproveOperator(DownstreamOperator):
     :raises AutoMLValidationError: an unknown status, or no such version.
     """
 
-    template_fields = (*DownstreamOperator.template_fields, "model_package", "group", "status", "description")
+    template_fields = (*DownstreamOperator.template_fields, "model_package", "group", "status", "answer", "description")
     ui_color = "#e1d5e7"
 
     def __init__(
@@ -42,6 +46,7 @@ class SageMakerAutoMLApproveOperator(DownstreamOperator):
         model_package: Any = None,
         group: str | None = None,
         status: str = "Approved",
+        answer: Any = UNSET,
         description: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -49,6 +54,8 @@ class SageMakerAutoMLApproveOperator(DownstreamOperator):
         self.model_package = model_package
         self.group = group
         self.status = status
+        self.answer = None if answer is UNSET else answer
+        self._answered = answer is not UNSET
         self.description = description
         if (model_package is None) == (group is None):
             raise AutoMLValidationError(
@@ -57,6 +64,8 @@ class SageMakerAutoMLApproveOperator(DownstreamOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Find the version and set its status."""
+        if self._answered:
+            self.status = self._status_of_answer()
         if self.status not in _STATUSES:
             raise AutoMLValidationError("status", [f"status: is {self.status!r}; valid are {', '.join(_STATUSES)}"])
         arn = self._arn()
@@ -67,12 +76,28 @@ class SageMakerAutoMLApproveOperator(DownstreamOperator):
         self.hook.update_model_package(request)
         package = self.hook.describe_model_package(arn) or {}
         self.log.info("%s is %s", arn, self.status)
-        return {
+        result = {
             "model_package_arn": arn,
             "model_package_group": package.get("ModelPackageGroupName"),
             "version": package.get("ModelPackageVersion"),
             "approval_status": self.status,
         }
+        skipped = [task.task_id for task in self.get_direct_relatives(upstream=False) if not task.is_teardown]
+        if self._answered and self.status == "Rejected" and skipped:
+            # Airflow skips tasks by an exception, which would lose the return value.
+            context["ti"].xcom_push(key="return_value", value=result)
+            raise DownstreamTasksSkipped(tasks=skipped)  # type: ignore[no-untyped-call]
+        return result
+
+    def _status_of_answer(self) -> str:
+        answer = document(self.answer, "answer")
+        chosen = answer.get("chosen_options") if isinstance(answer, dict) else None
+        statuses = {"Approve": "Approved", "Reject": "Rejected"}
+        if not isinstance(chosen, list) or len(chosen) != 1 or chosen[0] not in statuses:
+            raise AutoMLValidationError(
+                "answer", [f"answer: {answer!r:.200} chooses neither Approve nor Reject; pass ask.output"]
+            )
+        return statuses[chosen[0]]
 
     def _arn(self) -> str:
         if self.group is not None:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG, BaseOperator
 
+from airflow_automl.compat import DownstreamTasksSkipped
 from airflow_automl.exceptions import AutoMLJobNotFound, AutoMLValidationError
 from airflow_automl.operators import (
     SageMakerAutoMLApproveOperator,
@@ -153,6 +155,38 @@ def test_a_version_is_approved_or_rejected(
     register(context, candidate=candidate, job=job)
     assert approve(context, group="churn", status="Rejected")["version"] == 2
     assert [package["ModelApprovalStatus"] for package in hosting.packages] == ["Approved", "Rejected"]
+
+
+def test_a_persons_answer_approves_or_rejects_and_a_rejection_skips_what_follows(
+    hosting: HostingStandIn, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any]
+) -> None:
+    registered = register(context, candidate=candidate, job=job)
+    with DAG("d"):
+        decide, no = (
+            SageMakerAutoMLApproveOperator(
+                task_id=f"decide_{option}", model_package=registered, answer={"chosen_options": [option]}
+            )
+            for option in ("Approve", "Reject")
+        )
+        for each in (decide, no):
+            each >> BaseOperator(task_id=f"deploy_{each.task_id}")
+    assert decide.execute(context)["approval_status"] == "Approved"
+    assert hosting.packages[0]["ModelApprovalStatus"] == "Approved"
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        no.execute(context)
+    assert list(skipped.value.tasks) == ["deploy_decide_Reject"]
+    assert hosting.packages[0]["ModelApprovalStatus"] == "Rejected"
+    assert context["ti"].xcoms["return_value"]["approval_status"] == "Rejected"
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"chosen_options": ["Maybe"]}, {"chosen_options": ["Approve", "Reject"]}])
+def test_an_answer_that_is_neither_changes_nothing(
+    hosting: HostingStandIn, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any], answer: Any
+) -> None:
+    registered = register(context, candidate=candidate, job=job)
+    with pytest.raises(AutoMLValidationError, match="chooses neither Approve nor Reject"):
+        approve(context, model_package=registered, answer=answer)
+    assert hosting.packages[0]["ModelApprovalStatus"] == "PendingManualApproval"
 
 
 @pytest.mark.parametrize(
