@@ -82,8 +82,8 @@ class SageMakerAutoMLApproveOperator(DownstreamOperator):
             "version": package.get("ModelPackageVersion"),
             "approval_status": self.status,
         }
-        skipped = [task.task_id for task in self.get_direct_relatives(upstream=False) if not task.is_teardown]
-        if self._answered and self.status == "Rejected" and skipped:
+        if self._answered and self.status == "Rejected" and self.downstream_task_ids:
+            skipped = [task.task_id for task in self.get_direct_relatives(upstream=False) if not task.is_teardown]
             # Airflow skips tasks by an exception, which would lose the return value.
             context["ti"].xcom_push(key="return_value", value=result)
             raise DownstreamTasksSkipped(tasks=skipped)  # type: ignore[no-untyped-call]
