@@ -19,7 +19,7 @@ from tools import iam
 
 PACKAGE = iam.ROOT / "airflow_automl"
 #: The only places that call AWS; the others use what these offer.
-CALLERS = ("hooks", "triggers", "sensors", "operators", "links", "notifications", "report", "plugin", "doctor")
+CALLERS = ("hooks", "triggers", "sensors", "operators", "links", "notifications", "report", "plugin", "doctor", "waiting.py")
 #: Words that the code uses for other things, and that some operation's method has for its name.
 OTHER_WORDS = frozenset(
     {"create_job", "describe_job", "list_jobs", "stop_job", "search", "verify", "sign", "create_app"}
@@ -47,7 +47,7 @@ def named() -> Iterator[str]:
     """The names of operations' methods that the callers' source has."""
     known = methods()
     for folder in CALLERS:
-        for path in sorted((PACKAGE / folder).rglob("*.py")):
+        for path in sorted((PACKAGE / folder).rglob("*.py")) or [PACKAGE / folder]:
             for node in ast.walk(ast.parse(path.read_text())):
                 word = node.attr if isinstance(node, ast.Attribute) else getattr(node, "value", None)
                 if isinstance(word, str) and known.get(word, {BY_STORAGE}) != {BY_STORAGE} and word not in OTHER_WORDS:
