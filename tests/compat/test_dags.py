@@ -177,7 +177,9 @@ def test_a_job_of_somebody_else_begins_a_dag_once_even_if_the_triggerer_restarts
         found = []
         for run in airflow.runs("on_watched"):
             if airflow.run_state(run) == "success":
-                found += [name for name in airflow.xcom(run, "names") or [] if name.startswith(prefix)]
+                names = airflow.xcom(run, "names") or []
+                names = json.loads(names) if isinstance(names, str) else names
+                found += [name for name in names if name.startswith(prefix)]
         return sorted(found)
 
     prefix = f"watched-{airflow.port}-"

@@ -247,6 +247,9 @@ class FullAirflow:
     def xcom(self, run: Run, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         path = f"{_path(run)}/taskInstances/{task_id}/xcomEntries/{key}"
         answer = self.api.get(path, params={"deserialize": True, "map_index": map_index})
+        if answer.status_code == httpx.codes.BAD_REQUEST:
+            # Airflow 3.0 deserializes only if its configuration says so.
+            answer = self.api.get(path, params={"map_index": map_index})
         return None if answer.status_code == httpx.codes.NOT_FOUND else answer.raise_for_status().json()["value"]
 
     def asset_events(self, name: str) -> list[dict[str, Any]]:
