@@ -19,7 +19,10 @@ from tools import iam
 
 PACKAGE = iam.ROOT / "airflow_automl"
 #: The only places that call AWS; the others use what these offer.
-CALLERS = ("hooks", "triggers", "sensors", "operators", "links", "notifications", "report", "plugin", "doctor", "waiting.py")
+CALLERS = (
+    *("hooks", "triggers", "sensors", "operators", "links", "notifications", "report", "plugin", "doctor"),
+    "waiting.py",
+)
 #: Words that the code uses for other things, and that some operation's method has for its name.
 OTHER_WORDS = frozenset(
     {"create_job", "describe_job", "list_jobs", "stop_job", "search", "verify", "sign", "create_app"}
