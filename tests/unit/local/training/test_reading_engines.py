@@ -85,7 +85,7 @@ def test_every_algorithm_answers_as_it_was_measured(
         predictor = artifacts.load_folders(folders, environments)
         model = _Loaded([], predictor, payloads.response_keys(environments[-1], not classes), ThreadPoolExecutor(1))
         answer, _ = model.invoke(
-            reading.written([HEADER, *held]).encode(), "text/csv;header=present", "application/json"
+            reading.written([HEADER, *held]).encode(), "text/csv;header=present", "application/json", 60.0
         )
         answers = json.loads(answer)["predictions"]
         if classes:
