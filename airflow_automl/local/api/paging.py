@@ -84,6 +84,7 @@ def list_query(
     sort_by: str = "CreationTime",
     equal: Mapping[str, str | None] | None = None,
     having: str = "1",
+    order: str = "Descending",
 ) -> Query:
     """Return the query of a list by the filters and orders that List operations share.
 
@@ -92,8 +93,9 @@ def list_query(
     :param sort_by: default of SortBy.
     :param equal: further column → value that it must have.
     :param having: a further condition in SQL.
+    :param order: default of SortOrder.
     """
-    column, descending, after = sorting(request, sort_by, "Descending")
+    column, descending, after = sorting(request, sort_by, order)
     equal = dict(equal or {})
     if "StatusEquals" in request:
         equal["status"] = request["StatusEquals"]

@@ -63,7 +63,7 @@ def _group_summary(group: Resource) -> dict[str, Any]:
 
 def list_groups(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListModelPackageGroups."""
-    groups, token = list_resources(backend, request, GROUP)
+    groups, token = list_resources(backend, request, GROUP, order="Ascending")
     return {"ModelPackageGroupSummaryList": [_group_summary(group) for group in groups], "NextToken": token}
 
 
@@ -153,7 +153,7 @@ def list_packages(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any
     elif kind == "Unversioned":
         equal.setdefault("parent", None)
         having = "parent ISNULL"
-    chosen, token = list_resources(backend, request, PACKAGE, equal=equal, having=having)
+    chosen, token = list_resources(backend, request, PACKAGE, equal=equal, having=having, order="Ascending")
     return {"ModelPackageSummaryList": [_package_summary(package) for package in chosen], "NextToken": token}
 
 

@@ -1,7 +1,8 @@
 """CloudWatch Logs, as far as what trains here logs something: DescribeLogStreams and GetLogEvents.
 
 A job's trainer log is the one stream ``<job's name>/trainer`` of the group ``/aws/sagemaker/TrainingJobs``, and of
-``/aws/sagemaker/AutoMLJobs``, which the SageMaker SDK reads (``fit(logs=True)``). The other groups of SageMaker are there and empty; groups of users are not ours, and answered by moto.
+``/aws/sagemaker/AutoMLJobs``, which the SageMaker SDK reads (``fit(logs=True)``). The other groups of SageMaker are
+there and empty; groups of users are not ours, and answered by moto.
 """
 
 from __future__ import annotations

@@ -229,6 +229,8 @@ def test_model_packages_are_listed_by_group_type_and_approval(database: Database
     assert listed() == 1
     assert listed(ModelPackageGroupName="g") == 3
     assert listed(ModelPackageType="Both") == 4
+    found = OPERATIONS["ListModelPackages"](backend, {"ModelPackageGroupName": "g"})["ModelPackageSummaryList"]
+    assert [package["ModelPackageVersion"] for package in found] == [1, 2, 3], "the oldest first, as AWS lists them"
     assert listed(ModelPackageType="Versioned", ModelApprovalStatus="Approved") == 2
     assert listed(ModelPackageGroupName="g", ModelApprovalStatus="Rejected") == 1
     resources.update("model-package", "g/2", ModelApprovalStatus="Approved")
