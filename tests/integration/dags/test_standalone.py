@@ -83,9 +83,9 @@ def test_the_examples_do_what_they_say(world: World, airflow: Airflow, segments:
     for dag_id in DAGS:
         airflow.unpause(dag_id)
 
-    first = airflow.trigger("champion_challenger", SMALL)
-    v1 = airflow.trigger("v1_pipeline", {**SMALL, "max_candidates": 2, "min_auc": 0.5})
-    approved = airflow.trigger("human_approval", SMALL)
+    first = airflow.trigger("champion_challenger", {})
+    v1 = airflow.trigger("v1_pipeline", {"max_candidates": 2, "min_auc": 0.5})
+    approved = airflow.trigger("human_approval", {})
     rejected = airflow.trigger("human_approval", SMALL)
     migrated = airflow.trigger("migrated_from_amazon_provider", {**SMALL, "output": f"s3://{dataset.BUCKET}/automl/"})
     many = airflow.trigger("many_segments", {**SMALL, "segments": segments})
