@@ -24,6 +24,9 @@ _DOCUMENTED = {
     for name in re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.MULTILINE)
 }
 
+#: Only these are imported: others may need packages of an extra that is not installed.
+_DOCUMENTED_CLASSES = {name.rpartition(".")[2] for name in _DOCUMENTED}
+
 
 def _shown(role: re.Match[str]) -> str:
     short, target = role.groups()
@@ -38,7 +41,7 @@ class Docstrings(griffe.Extension):
         """Rewrite one object's docstring."""
         if obj.docstring is not None:
             obj.docstring.value = _ROLE.sub(_shown, obj.docstring.value)
-            if isinstance(obj, griffe.Class):
+            if isinstance(obj, griffe.Class) and obj.name in _DOCUMENTED_CLASSES:
                 _complete(obj, obj.docstring)
 
 
