@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from airflow_automl.contract.documents import Transition
 
-__all__ = ["Acceptance", "TransitionLog", "duration", "judge", "watched"]
-
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:

@@ -18,8 +18,6 @@ from airflow_automl.ends import duration
 if TYPE_CHECKING:
     from airflow_automl.contract.documents import BestCandidate
 
-__all__ = ["AutoMLJobFacet", "AutoMLRunFacet", "lineage"]
-
 #: Who ran the job, in OpenLineage's facet for what runs outside.
 SOURCE = "sagemaker-automl"
 

@@ -23,19 +23,6 @@ from airflow_automl import settings
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = [
-    "GENERATION_TAG",
-    "OWNER_TAG",
-    "REQUEST_TAG",
-    "TRY_TAG",
-    "TaskGeneration",
-    "adopted_since",
-    "derive_name",
-    "digest",
-    "request_digest",
-    "tag_value",
-]
-
 #: Which making of which run of which task a job belongs to.
 OWNER_TAG = "airflow-automl:owner"
 #: The clears that the run and the task had seen when the job was submitted.

@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-__all__ = ["NUMBER_METRICS", "class_metrics", "label_of", "number_metrics"]
-
 #: The metrics of a regression.
 NUMBER_METRICS = frozenset({"MAE", "MSE", "R2", "RMSE"})
 

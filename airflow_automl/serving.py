@@ -15,19 +15,6 @@ from typing import Any
 
 from airflow_automl.exceptions import AutoMLValidationError, NoBestCandidate
 
-__all__ = [
-    "RESPONSE_KEYS",
-    "containers_of",
-    "default_instance_type",
-    "derived_name",
-    "derived_pattern",
-    "derived_stem",
-    "encrypts_itself",
-    "is_accelerated",
-    "startup_timeouts",
-    "with_response_keys",
-]
-
 #: What an Autopilot classification container can answer with (``SAGEMAKER_INFERENCE_SUPPORTED``).
 RESPONSE_KEYS = ("predicted_label", "probability", "probabilities", "labels")
 

@@ -12,17 +12,6 @@ from typing import Any
 from airflow_automl.contract.wording import unknown
 from airflow_automl.exceptions import AutoMLValidationError
 
-__all__ = [
-    "OPTIONS",
-    "SECTION",
-    "default_deferrable",
-    "deployment",
-    "manual_dag",
-    "max_calls_per_second",
-    "max_runtime",
-    "poll_interval",
-]
-
 SECTION = "automl"
 #: The options that a user can set, as :mod:`airflow_automl.get_provider_info` declares them.
 OPTIONS = ("poll_interval", "max_runtime", "deployment", "manual_dag", "max_calls_per_second")

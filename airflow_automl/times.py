@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-__all__ = ["duration_text", "seconds_between"]
-
 
 def seconds_between(start: str | None, end: str | None) -> float | None:
     """Return the seconds between two ISO-8601 times, ``None`` if one is missing or unreadable."""

@@ -26,23 +26,6 @@ if TYPE_CHECKING:
 
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
-__all__ = [
-    "AUTOML_JOB",
-    "RESOURCES",
-    "Calls",
-    "Resource",
-    "StatusLog",
-    "StopResult",
-    "Target",
-    "WorkerCalls",
-    "describe",
-    "in_worker",
-    "patiently",
-    "read_tags",
-    "stop",
-    "wait_until_ended",
-]
-
 _T = TypeVar("_T")
 
 AUTOML_JOB = "AutoML job"

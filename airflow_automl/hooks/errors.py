@@ -35,8 +35,6 @@ from airflow_automl.exceptions import (
     error_code,
 )
 
-__all__ = ["CALL_ERRORS", "CONNECTION_GRACE", "ConnectionHealth", "automl_error", "is_throttled"]
-
 #: What a call raises, boto3's or aiobotocore's; the last one for an answer that can't be parsed.
 CALL_ERRORS = (ClientError, BotoCoreError, ResponseParserError)
 #: For so many seconds a connection that is of no use is read again before that is final: rotations and outages of a

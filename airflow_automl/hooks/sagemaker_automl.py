@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from airflow_automl.contract.documents import BestCandidate
 
-__all__ = ["DEFAULTS", "SageMakerAutoMLHook", "automl_defaults", "translated"]
-
 #: What the connection's extra ``automl`` can say, and the type of each value.
 DEFAULTS: Mapping[str, type] = {
     "role_arn": str,

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLError, error_code
 from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook, translated
-from airflow_automl.waiting import ABSENT, RESOURCES, Resource
+from airflow_automl.waiting import ABSENT, RESOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-__all__ = ["RESOURCES", "Resource", "SageMakerAutoMLDeploymentHook", "is_absent", "service_model"]
 
 _TAKEN = frozenset({"ValidationException", "ResourceInUse", "ConflictException"})
 #: The members of scalable targets and scaling policies that both their descriptions and their registration have.

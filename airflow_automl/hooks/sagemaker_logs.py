@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
-__all__ = ["LogTail", "job_log_tails", "redacted", "resource_log_tail", "show"]
-
 #: CandidateStepType → the log group of such jobs.
 _GROUPS: Mapping[str, str] = {
     "AWS::SageMaker::TrainingJob": "/aws/sagemaker/TrainingJobs",
@@ -108,7 +106,7 @@ def job_log_tails(hook: SageMakerAutoMLHook, describe: Mapping[str, Any]) -> lis
 def resource_log_tail(hook: SageMakerAutoMLHook, kind: str, name: str) -> list[LogTail]:
     """Read the ends of the logs of a transform job or an endpoint.
 
-    :param kind: one of :data:`airflow_automl.hooks.sagemaker_deployment.RESOURCES`.
+    :param kind: one of :data:`airflow_automl.waiting.RESOURCES`.
     :raises AutoMLError: the logs can't be read.
     """
     group, prefix = (text.format(name=name) for text in _RESOURCES[kind])

@@ -11,8 +11,6 @@ from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook, translate
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
-__all__ = ["Storage"]
-
 
 class Storage:
     """Finds, reads and writes files.

@@ -17,16 +17,6 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-__all__ = [
-    "AutoMLJobConsoleLink",
-    "AutoMLJobLogsLink",
-    "AutoMLReportLink",
-    "console_url",
-    "job_page_url",
-    "logs_url",
-    "s3_object_url",
-]
-
 #: The page of one job, below ``[api] base_url``.
 JOB_PAGE = "/automl/job?"
 

@@ -14,8 +14,6 @@ from airflow_automl.exceptions import AutoMLValidationError
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["SageMakerAutoMLNotifier"]
-
 
 class SageMakerAutoMLNotifier(BaseNotifier):
     """Send a job's summary through any of Airflow's notifiers, or through a function.

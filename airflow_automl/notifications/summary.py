@@ -9,8 +9,6 @@ from typing import Any
 from airflow_automl.contract import metrics
 from airflow_automl.times import duration_text, seconds_between
 
-__all__ = ["summarize"]
-
 
 def summarize(
     job: Mapping[str, Any] | None,

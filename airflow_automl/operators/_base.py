@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from airflow_automl.contract.documents import Transition
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
-__all__ = ["UNSET", "AutoMLBaseOperator", "WaitingArguments", "seconds", "told_to_end"]
-
 
 class AutoMLBaseOperator(BaseOperator):
     """An operator that talks to SageMaker through one AWS connection.

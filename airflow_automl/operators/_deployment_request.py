@@ -20,8 +20,6 @@ from airflow_automl.serving import (
     with_response_keys,
 )
 
-__all__ = ["Deployment", "plan_deployment"]
-
 _TAG_LIMIT = 50
 
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
 
-__all__ = ["UNSET", "CandidateOperator", "DownstreamOperator", "WaitingOperator", "document", "run_identity"]
-
 
 def document(value: Any, name: str) -> Any:
     """Return a parameter that is a document as one, also where a template rendered it to text.

@@ -11,8 +11,6 @@ from airflow_automl.operators._downstream import WaitingOperator, document
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["EndpointOperator"]
-
 #: Key in the task's state store: autoscaling that was taken off for an update and is to be put back.
 _SCALING_KEY = "airflow_automl.scaling"
 

@@ -17,8 +17,6 @@ from airflow_automl.scoring import NUMBER_METRICS, class_metrics, label_of, numb
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
 
-__all__ = ["RESPONSE_HINT", "Columns", "columns_of", "score_champion"]
-
 RESPONSE_HINT = "deploy it with response=['predicted_label', 'probabilities', 'labels']"
 
 #: An endpoint takes 6 MB and 60 s a call; all rows together are held in memory.

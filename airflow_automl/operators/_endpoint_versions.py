@@ -13,8 +13,6 @@ from airflow_automl.serving import derived_pattern, derived_stem
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
 
-__all__ = ["own_versions", "remove_old_versions", "remove_stray_models", "remove_versions", "take_back"]
-
 log = logging.getLogger(__name__)
 
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from airflow_automl.contract.documents import BestCandidate, Transition
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
-__all__ = ["JobTask"]
-
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator as _Operator
 else:

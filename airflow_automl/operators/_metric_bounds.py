@@ -11,8 +11,6 @@ from airflow_automl.contract import metrics
 from airflow_automl.contract.wording import unknown
 from airflow_automl.exceptions import AutoMLValidationError
 
-__all__ = ["OBJECTIVE", "Bound", "Verdict", "compare", "judge", "metric_name"]
-
 OBJECTIVE = "objective"
 
 

@@ -16,8 +16,6 @@ from airflow_automl.exceptions import AutoMLValidationError
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-__all__ = ["Api", "api_of", "complete", "read_config"]
-
 Api = Literal["V1", "V2"]
 
 #: For the check of a request whose name is derived from the checked request.

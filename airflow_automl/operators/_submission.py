@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
     from airflow_automl.operators._request import Api
 
-__all__ = ["CreateRefused", "Submission", "describe_new_job", "stop_older_jobs", "submit"]
-
 _MAX_TAGS = 50
 _READS = 6
 #: How many of a task's older jobs are looked at, newest first.

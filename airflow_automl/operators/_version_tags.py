@@ -8,19 +8,6 @@ from typing import Any
 from airflow_automl.contract import metrics
 from airflow_automl.naming import tag_value
 
-__all__ = [
-    "TAG_CANDIDATE",
-    "TAG_ENDPOINT",
-    "TAG_JOB",
-    "TAG_METRIC",
-    "TAG_OBJECTIVE",
-    "TAG_PREVIOUS",
-    "TAG_STATE",
-    "origin_tags",
-    "tag_metrics",
-    "version_tags",
-]
-
 TAG_ENDPOINT = "airflow-automl:endpoint"
 TAG_JOB = "airflow-automl:job"
 TAG_CANDIDATE = "airflow-automl:candidate"

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_automl.compat import DownstreamTasksSkipped
 from airflow_automl.exceptions import AutoMLValidationError
-from airflow_automl.operators._downstream import UNSET, DownstreamOperator, document
+from airflow_automl.operators._base import UNSET
+from airflow_automl.operators._downstream import DownstreamOperator, document
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-__all__ = ["SageMakerAutoMLApproveOperator"]
 
 _STATUSES = ("Approved", "Rejected", "PendingManualApproval")
 

@@ -10,8 +10,6 @@ from airflow_automl.operators._downstream import DownstreamOperator, document
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["SageMakerAutoMLCandidatesOperator"]
-
 
 class SageMakerAutoMLCandidatesOperator(DownstreamOperator):
     """List a job's candidates, best first, for tasks that are mapped over them.

@@ -10,8 +10,6 @@ from airflow_automl.operators._downstream import WaitingOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["SageMakerAutoMLDeleteEndpointOperator"]
-
 
 class SageMakerAutoMLDeleteEndpointOperator(WaitingOperator):
     """Delete an endpoint and wait until it is gone; then its configs and models, if this package made them.
@@ -55,7 +53,7 @@ class SageMakerAutoMLDeleteEndpointOperator(WaitingOperator):
         return self._advance(context, self.settled(event))
 
     def _advance(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
-        from airflow_automl.hooks.sagemaker_deployment import RESOURCES
+        from airflow_automl.waiting import RESOURCES
 
         endpoint = self.hook.describe_endpoint(self.endpoint_name)
         if endpoint is None:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from airflow_automl.operators._deployment_request import Deployment
 
-__all__ = ["SageMakerAutoMLDeployOperator"]
-
 _SCALING = ("MinCapacity", "MaxCapacity", "TargetTrackingScalingPolicyConfiguration")
 _PROBABILITY_KEYS = frozenset({"probability", "probabilities"})
 
@@ -204,7 +202,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
 
     def _advance(self, context: Context, deployment: Deployment, state: dict[str, Any]) -> dict[str, Any]:
         """Take the step that the endpoint's present state asks for."""
-        from airflow_automl.hooks.sagemaker_deployment import RESOURCES
+        from airflow_automl.waiting import RESOURCES
 
         state = {**state, "submitted": False}
         endpoint = self.hook.describe_endpoint(self.endpoint_name)

@@ -12,8 +12,6 @@ from airflow_automl.operators._downstream import CandidateOperator, document
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["SageMakerAutoMLGateOperator"]
-
 
 class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
     """Go on only if the candidate meets what is required, and beats the champion where there is one.

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from airflow_automl.operators._request import Api
     from airflow_automl.operators._submission import Submission
 
-__all__ = ["SageMakerAutoMLJobOperator", "SageMakerAutoMLJobV1Operator", "SageMakerAutoMLJobV2Operator"]
-
 #: How long to try to stop a job at a bad end of its wait, in seconds; and in ``on_kill``, after which Airflow kills the
 #: process soon.
 _STOP, _ON_KILL = 60.0, 3.0

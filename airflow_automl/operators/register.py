@@ -13,8 +13,6 @@ from airflow_automl.operators._downstream import CandidateOperator, document, ru
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["SageMakerAutoMLRegisterOperator"]
-
 _TOKENS = uuid.UUID("6f0e0f0e-6a52-4f7e-9c5e-3c7b8d1f2a90")
 _TOKEN_KEY = "airflow-automl:token"  # noqa: S105  # a name, not a secret
 #: Where the job's own reports belong in ModelMetrics: artefact location → (section, member, file).

@@ -16,8 +16,6 @@ from airflow_automl.xcom import SUMMARY_KEY
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["SageMakerAutoMLReportOperator"]
-
 
 class SageMakerAutoMLReportOperator(DownstreamOperator):
     """Report on a job, however it ended: verdict, leaderboard, plots, timeline, failures, where everything lies.

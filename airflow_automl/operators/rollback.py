@@ -11,8 +11,6 @@ from airflow_automl.operators._endpoint_operator import EndpointOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["SageMakerAutoMLRollbackOperator"]
-
 _TARGET = "automl_rollback_target"
 
 
@@ -74,7 +72,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         )
 
     def _advance(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
-        from airflow_automl.hooks.sagemaker_deployment import RESOURCES
+        from airflow_automl.waiting import RESOURCES
 
         endpoint = self._endpoint()
         if endpoint["EndpointStatus"] not in RESOURCES["endpoint"].settled:

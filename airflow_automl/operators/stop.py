@@ -13,8 +13,6 @@ from airflow_automl.operators._base import WaitingArguments
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["SageMakerAutoMLStopOperator"]
-
 
 class SageMakerAutoMLStopOperator(WaitingArguments):
     """Stop an AutoML job, and wait until it has stopped.

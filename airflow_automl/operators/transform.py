@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from airflow_automl.waiting import StopResult
 
-__all__ = ["SageMakerAutoMLTransformOperator"]
-
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9-]+")
 _LINES = {"SplitType": "Line", "AssembleWith": "Line"}
 #: Problem type → content type, and how inputs are split and answers put together again.

@@ -18,8 +18,6 @@ from airflow_automl.compat import of_team, team_of_connection, teams_of_dags
 from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.known import Owner, Sighting, sources
 
-__all__ = ["Denied", "Rights"]
-
 _FORM_LIFETIME = 12 * 3600
 
 

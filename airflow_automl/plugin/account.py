@@ -17,8 +17,6 @@ from airflow_automl.contract.states import is_terminal
 from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
 from airflow_automl.plugin.answers import Answers, NotAnswered
 
-__all__ = ["MOST_HOOKS", "MOST_JOBS", "Account", "Jobs", "Source"]
-
 #: How many jobs of an account the list knows, the newest ones.
 MOST_JOBS = 1000
 

@@ -18,8 +18,6 @@ from airflow_automl.plugin.access import Denied, Rights
 from airflow_automl.plugin.links import Links
 from airflow_automl.plugin.pages import Looked, html, look, source_of
 
-__all__ = ["router"]
-
 log = logging.getLogger(__name__)
 
 router = APIRouter(default_response_class=HTMLResponse)

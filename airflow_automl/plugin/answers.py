@@ -13,8 +13,6 @@ from typing import Any, TypeVar, cast
 
 from airflow_automl.exceptions import AutoMLTransientError
 
-__all__ = ["FAILURE_LIFETIME", "PATIENCE", "Answers", "NotAnswered"]
-
 #: Seconds that a page waits for the service at most; with what else it does, it is there within three.
 PATIENCE = 2.0
 #: Seconds for which a failure is told again without asking again: whoever reloads a page does not pile up calls.

@@ -26,8 +26,6 @@ from airflow_automl.plugin.access import Denied
 from airflow_automl.plugin.account import Account
 from airflow_automl.plugin.known import KnownJobs
 
-__all__ = ["create_app"]
-
 log = logging.getLogger(__name__)
 
 #: Nothing but our own style sheet, script and images; no form to elsewhere; shown in Airflow's own frames only.

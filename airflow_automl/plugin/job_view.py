@@ -11,8 +11,6 @@ from airflow_automl.plugin.links import console_links
 from airflow_automl.plugin.phases import steps, words
 from airflow_automl.report import build, plots
 
-__all__ = ["REFRESH", "job_view"]
-
 #: Seconds after which the page of a running job asks again.
 REFRESH = 5
 _ROWS = 100

@@ -22,18 +22,6 @@ from airflow_automl.naming import OWNER_TAG, TaskGeneration
 from airflow_automl.plugin.account import Source
 from airflow_automl.xcom import JOB_KEY, SUMMARY_KEY
 
-__all__ = [
-    "KnownJobs",
-    "Owner",
-    "Sighting",
-    "dag_exists",
-    "owner_of",
-    "report_of",
-    "sightings",
-    "sources",
-    "task_digest",
-]
-
 #: How many XComs the index of all jobs reads, newest first; the accounts' lists hold a thousand jobs.
 _MOST = 2000
 _LIFETIME = 5.0

@@ -11,8 +11,6 @@ from airflow_automl.plugin import PREFIX
 from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.known import Owner
 
-__all__ = ["Links", "console_links"]
-
 
 class Links:
     """Builds addresses below the path at which Airflow is served.

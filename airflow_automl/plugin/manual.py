@@ -11,8 +11,6 @@ from airflow_automl.contract import builders, documents, to_v2
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.plugin.account import Source
 
-__all__ = ["Field", "conf_of", "fields", "read"]
-
 #: What a describe answer repeats of its request.
 _REQUEST = (
     *("AutoMLJobInputDataConfig", "OutputDataConfig", "AutoMLProblemTypeConfig", "RoleArn", "SecurityConfig"),

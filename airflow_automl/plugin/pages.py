@@ -21,8 +21,6 @@ from airflow_automl.plugin.known import KnownJobs, Owner, Sighting
 from airflow_automl.plugin.links import Links
 from airflow_automl.plugin.render import render
 
-__all__ = ["Looked", "html", "look", "router", "source_of"]
-
 router = APIRouter(default_response_class=HTMLResponse)
 
 Text = Annotated[str, Query(max_length=250)]

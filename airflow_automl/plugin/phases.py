@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 from airflow_automl.contract import documents, states
 from airflow_automl.contract.states import Outcome, SecondaryStatus
 
-__all__ = ["Step", "steps", "words"]
-
 _TABULAR = frozenset({"BinaryClassification", "MulticlassClassification", "Regression", "Tabular"})
 _ENDS = {
     Outcome.COMPLETED: "Completed",

@@ -14,8 +14,6 @@ from airflow_automl.plugin.phases import words
 from airflow_automl.report import plots
 from airflow_automl.times import duration_text
 
-__all__ = ["render"]
-
 
 @cache
 def _environment() -> Environment:

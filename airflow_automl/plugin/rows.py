@@ -12,8 +12,6 @@ from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.known import Owner, Sighting
 from airflow_automl.times import duration_text
 
-__all__ = ["PAGE", "STATUSES", "Filters", "Page", "Row", "from_sighting", "from_summary"]
-
 #: Rows on a page.
 PAGE = 50
 STATUSES = ("InProgress", "Stopping", "Completed", "Failed", "Stopped")

@@ -10,8 +10,6 @@ from airflow_automl.contract import documents, metrics, states
 from airflow_automl.contract.states import Outcome
 from airflow_automl.times import duration_text, seconds_between
 
-__all__ = ["SCHEMA_VERSION", "build"]
-
 #: Version of the report's document; raised when a key changes its meaning or goes away.
 SCHEMA_VERSION = 1
 

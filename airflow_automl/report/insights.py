@@ -13,8 +13,6 @@ from typing import Any
 
 from airflow_automl.report.sections import Lister, Reader, section_of
 
-__all__ = ["read"]
-
 _LIMIT = 5_000_000
 
 

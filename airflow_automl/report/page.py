@@ -20,8 +20,6 @@ from airflow_automl.report import plots
 from airflow_automl.report.sections import Card, section_of
 from airflow_automl.times import duration_text, seconds_between
 
-__all__ = ["render"]
-
 _ROWS = 100
 _GANTT = 30
 _STRIPS = 8

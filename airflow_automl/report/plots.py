@@ -15,8 +15,6 @@ from markupsafe import Markup, escape
 from airflow_automl.contract import metrics
 from airflow_automl.times import duration_text, seconds_between
 
-__all__ = ["curve", "features", "gantt", "histogram", "metric_strips", "number", "progress", "scatter"]
-
 WIDTH = 480
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 14, 40
 

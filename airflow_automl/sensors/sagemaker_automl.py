@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from airflow_automl.contract.documents import BestCandidate, Transition
 
-__all__ = ["SageMakerAutoMLJobSensor"]
-
 #: Key in the task's state store: the statuses that the pokes of a rescheduled sensor have seen.
 TIMELINE_KEY = "airflow_automl.timeline"
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from airflow_automl.triggers._watcher import AwsSettings
     from airflow_automl.waiting import StopResult, Target
 
-__all__ = ["AwsTrigger"]
-
 #: How long to try to stop a job at a bad end of its wait, in seconds; and in ``on_kill``, to which Airflow gives 30.
 STOP, ON_KILL = 60.0, 25.0
 

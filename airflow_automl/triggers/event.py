@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from airflow_automl.triggers._watcher import AwsSettings, Watcher
     from airflow_automl.triggers._watcher.asset_progress import Progress, Snapshot
 
-__all__ = ["SageMakerAutoMLEventTrigger"]
-
 PROGRESS_KEY = "airflow_automl.ended_jobs"
 _TERMINAL = (JobStatus.COMPLETED.value, JobStatus.FAILED.value, JobStatus.STOPPED.value)
 #: How long to try to describe a job before it is left to the next look, in seconds.

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from airflow_automl.triggers._watcher.client import ApiVersion
     from airflow_automl.waiting import StopResult
 
-__all__ = ["SageMakerAutoMLJobTrigger"]
-
 #: How long to try to describe a job at the end of a wait, in seconds.
 _LAST_LOOK = 10.0
 
@@ -111,8 +109,6 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
     async def _give_up(self, error: Exception, notice: TransitionLog) -> JobEvent:
         """Stop the job, unless it has ended meanwhile: then that is what happened."""
         result = await self._stop(self._target) if self.stop_on_kill else await self._last_look()
-        if result.answer is not None:
-            result.answer.pop("ResponseMetadata", None)
         if result.answer is not None:
             result.answer.pop("ResponseMetadata", None)
         if result.answer is not None and self._target.has_settled(result.answer):

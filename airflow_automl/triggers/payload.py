@@ -25,8 +25,6 @@ from airflow_automl.exceptions import (
     restored,
 )
 
-__all__ = ["EventStatus", "JobEvent", "end_event", "failure_event", "validate_event"]
-
 SCHEMA_VERSION = 1
 
 

@@ -13,8 +13,6 @@ from airflow_automl.triggers._base import AwsTrigger
 from airflow_automl.triggers.start_delay import start_delay
 from airflow_automl.waiting import StatusLog, Target, wait_until_ended
 
-__all__ = ["SageMakerResourceTrigger"]
-
 
 @stops_when_cancelled
 class SageMakerResourceTrigger(AwsTrigger, BaseTrigger):

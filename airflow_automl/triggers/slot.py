@@ -15,8 +15,6 @@ from airflow_automl.triggers._base import AwsTrigger
 from airflow_automl.triggers._watcher import watcher_for
 from airflow_automl.triggers.start_delay import start_delay
 
-__all__ = ["SageMakerAutoMLSlotTrigger", "SlotEvent", "validate_slot_event"]
-
 
 @dataclass(frozen=True, slots=True)
 class SlotEvent:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-__all__ = ["start_delay"]
-
 #: Seconds by which a scheduler on a busy machine was seen to be late: six.
 SHORTEST, LONGEST = 5.0, 10.0
 

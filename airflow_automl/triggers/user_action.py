@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["is_user_action"]
-
 
 async def is_user_action(task_instance: Any, subject: str, log: Any) -> bool:
     """Return whether a user action (kill, clear, mark) caused this ``on_kill``.

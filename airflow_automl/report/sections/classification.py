@@ -13,8 +13,6 @@ from markupsafe import Markup
 from airflow_automl.report import plots
 from airflow_automl.report.sections import Card, Lister, Reader
 
-__all__ = ["cards", "read"]
-
 _LIMIT = 5_000_000
 _SAMPLES = 24
 _TEXT = 500

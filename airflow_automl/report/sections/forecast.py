@@ -12,8 +12,6 @@ from markupsafe import Markup
 from airflow_automl.report.plots import WIDTH, number
 from airflow_automl.report.sections import Card, Lister, Reader
 
-__all__ = ["cards", "read"]
-
 _LIMIT = 5_000_000
 _SHOWN = 6
 _ITEMS = 20

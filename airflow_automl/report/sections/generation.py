@@ -13,8 +13,6 @@ from airflow_automl.contract.metrics import direction
 from airflow_automl.report.plots import WIDTH, number
 from airflow_automl.report.sections import Card, Lister, Reader
 
-__all__ = ["cards", "read"]
-
 _LIMIT = 5_000_000
 _SAMPLES = 8
 _TEXT = 2_000

@@ -14,8 +14,6 @@ from airflow_automl.exceptions import AutoMLTransientError
 if TYPE_CHECKING:
     from airflow_automl.triggers._watcher.listing import Listing
 
-__all__ = ["OVERLAP", "EndedJobs", "Progress", "Snapshot", "ended_at", "ended_since"]
-
 log = logging.getLogger(__name__)
 
 #: Every list reaches so far back before the last one: lists lag.

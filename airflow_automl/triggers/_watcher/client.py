@@ -15,8 +15,6 @@ from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 from airflow_automl.triggers._watcher import metrics
 from airflow_automl.waiting import AUTOML_JOB, Target, describe
 
-__all__ = ["ApiVersion", "AwsSettings", "Client"]
-
 log = logging.getLogger(__name__)
 
 ApiVersion = Literal["V1", "V2"]

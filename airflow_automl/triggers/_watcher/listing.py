@@ -12,8 +12,6 @@ from airflow_automl.exceptions import AutoMLThrottled, AutoMLTransientError
 from airflow_automl.triggers._watcher.client import Client
 from airflow_automl.triggers._watcher.rate_limiter import RateLimiter
 
-__all__ = ["Listing"]
-
 Jobs = dict[str, Mapping[str, Any]]
 
 #: The service takes about so many calls of ListAutoMLJobs a second, from everybody in the account and region; the

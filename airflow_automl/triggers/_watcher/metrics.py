@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from airflow_automl.compat import stats
 
-__all__ = ["call", "event_latency", "poll", "watched"]
-
 
 def call(operation: str, seconds: float, *, throttled: bool = False) -> None:
     """Count a call (``automl.calls``), time it (``automl.call_duration``), count throttling (``automl.throttles``)."""

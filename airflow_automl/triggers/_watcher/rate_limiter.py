@@ -7,8 +7,6 @@ import heapq
 import random
 from itertools import count
 
-__all__ = ["RateLimiter"]
-
 #: Turns a second that throttling leaves at least.
 SLOWEST = 0.2
 #: Seconds: the pause after a first failure is at most twice so long, and no pause is longer than the other.

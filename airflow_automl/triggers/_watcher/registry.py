@@ -9,8 +9,6 @@ from airflow_automl import settings
 from airflow_automl.triggers._watcher.client import AwsSettings
 from airflow_automl.triggers._watcher.watcher import Watcher
 
-__all__ = ["watcher_for"]
-
 _WATCHERS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[AwsSettings, Watcher]] = WeakKeyDictionary()
 
 

@@ -15,8 +15,6 @@ from airflow_automl.triggers._watcher.listing import OVERLAP
 if TYPE_CHECKING:
     from airflow_automl.triggers._watcher.listing import Listing
 
-__all__ = ["SlotLine"]
-
 log = logging.getLogger(__name__)
 
 #: Seconds between two looks at the account's jobs.

@@ -25,8 +25,6 @@ from airflow_automl.triggers._watcher.listing import Listing
 from airflow_automl.triggers._watcher.rate_limiter import RateLimiter
 from airflow_automl.triggers._watcher.slots import SlotLine
 
-__all__ = ["Watcher"]
-
 log = logging.getLogger(__name__)
 
 Describe = dict[str, Any]
