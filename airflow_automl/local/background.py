@@ -9,8 +9,6 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple
 
-__all__ = ["Background", "State", "Tasks"]
-
 log = logging.getLogger(__name__)
 
 #: Seconds until the first retry; each further pause is twice as long.

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["TIMEOUT", "retrying", "unreachable"]
-
 _T = TypeVar("_T")
 
 TIMEOUT = 60.0

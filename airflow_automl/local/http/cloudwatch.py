@@ -24,8 +24,6 @@ from airflow_automl.local.state import lists
 if TYPE_CHECKING:
     from airflow_automl.local.api.backend import Backend
 
-__all__ = ["GROUP", "answer"]
-
 GROUP = "/aws/sagemaker/TrainingJobs"
 _GROUPS = (GROUP, "/aws/sagemaker/AutoMLJobs")
 _OURS = "/aws/sagemaker/"

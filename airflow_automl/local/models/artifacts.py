@@ -29,9 +29,9 @@ import numpy as np
 import pandas as pd
 
 from airflow_automl.exceptions import AutoMLTerminalError
+from airflow_automl.local.errors import listing
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.columns import locate
-from airflow_automl.local.training.data.failures import listing
 from airflow_automl.local.training.data.values import Refused, Unusable
 
 __all__ = [

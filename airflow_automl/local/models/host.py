@@ -33,8 +33,6 @@ from urllib.parse import unquote
 from airflow_automl.exceptions import AutoMLError
 from airflow_automl.local.models import artifacts, payloads
 
-__all__ = ["ModelHost", "main"]
-
 log = logging.getLogger("airflow_automl.model_host")
 
 Answer = tuple[int, bytes, str]

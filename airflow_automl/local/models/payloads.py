@@ -13,25 +13,11 @@ import pandas as pd
 import pyarrow as pa
 
 from airflow_automl.exceptions import AutoMLTerminalError
+from airflow_automl.local.errors import listing
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.columns import header_order, locate
 from airflow_automl.local.training.data.csv_file import Ragged, parse, unescaped
-from airflow_automl.local.training.data.failures import listing
 from airflow_automl.local.training.data.values import Refused, Unusable
-
-__all__ = [
-    "CSV",
-    "JSON",
-    "JSON_LINES",
-    "KEYS",
-    "PayloadError",
-    "csv_table",
-    "decode",
-    "encode",
-    "media_type",
-    "negotiate",
-    "response_keys",
-]
 
 CSV = "text/csv"
 JSON = "application/json"

@@ -13,19 +13,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from airflow_automl.local.training.data.failures import JobFailure, listing
-
-__all__ = [
-    "CACHE_DIR",
-    "MODEL_DIR",
-    "WEIGHTS",
-    "Weights",
-    "available",
-    "cache_folder",
-    "digest",
-    "locate",
-    "model_folder",
-]
+from airflow_automl.local.errors import JobFailure, listing
 
 MODEL_DIR = "AUTOML_MODEL_DIR"
 """Environment variable: a folder of weights, ``NAME/FILE``, which goes before installed packages."""

@@ -18,8 +18,6 @@ from xml.sax.saxutils import escape
 
 from airflow_automl.local.storage.client import KEYS, keeps
 
-__all__ = ["Gate"]
-
 log = logging.getLogger(__name__)
 
 _BLOCK = 256 * 1024

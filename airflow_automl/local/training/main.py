@@ -18,8 +18,6 @@ from airflow_automl.local.errors import JobFailure, cause
 from airflow_automl.local.training.engines.base import JobSpec, Run
 from airflow_automl.local.training.engines.events import EventLog
 
-__all__ = ["main", "train"]
-
 log = logging.getLogger("airflow_automl.trainer")
 
 

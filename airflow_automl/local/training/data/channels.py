@@ -10,11 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data import sniff, table, typed
-from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.data.store import S3Object, Store
-
-__all__ = ["PARQUET", "Channel", "Channels", "resolve"]
 
 CSV = "text/csv;header=present"
 PARQUET = "x-application/vnd.amazon+parquet"

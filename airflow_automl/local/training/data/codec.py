@@ -24,19 +24,6 @@ import pyarrow.compute as pc
 from airflow_automl.local.training.data import moments
 from airflow_automl.local.training.data.values import Refused, by_type, distinct, is_text, plain
 
-__all__ = [
-    "EXACT",
-    "IDENTIFIER",
-    "NULLS",
-    "NUMERIC_NULLS",
-    "Codec",
-    "Kind",
-    "Reading",
-    "decide",
-    "spelled",
-    "unite",
-]
-
 NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "NULL", "<NA>"))
 """Marks of a missing value in every column, quoted or not, with or without blanks around them."""
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from airflow_automl.local.training.data.failures import JobFailure, listing
-
-__all__ = ["header_order", "locate", "names_of", "require", "same_columns", "separator_hint"]
+from airflow_automl.local.errors import JobFailure, listing
 
 _UNNAMED = "Unnamed: "
 

@@ -14,12 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data import sniff
 from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS
 from airflow_automl.local.training.data.columns import names_of, same_columns, separator_hint
-from airflow_automl.local.training.data.failures import JobFailure
-
-__all__ = ["CsvFile", "Ragged", "parse", "unescaped"]
 
 _BLOCK = 4 << 20
 _MAX_BLOCK = (1 << 31) - 1

@@ -15,17 +15,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data import codec as codecs
 from airflow_automl.local.training.data import columns, specification, split, target, typed
 from airflow_automl.local.training.data import values as arrow_values
 from airflow_automl.local.training.data.channels import PARQUET, Channels
 from airflow_automl.local.training.data.codec import Codec, Kind, Reading
 from airflow_automl.local.training.data.columns import same_columns
-from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.data.store import Store
 from airflow_automl.local.training.data.values import Unusable
-
-__all__ = ["TabularDataset", "load"]
 
 log = logging.getLogger(__name__)
 

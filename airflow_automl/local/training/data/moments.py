@@ -6,8 +6,6 @@ import datetime as dt
 import re
 from collections.abc import Collection
 
-__all__ = ["ORDERS", "ambiguous", "as_written", "most_readable", "order_of", "read"]
-
 ORDERS = ("mdy", "dmy", "ymd")
 
 _PATTERN = re.compile(

@@ -6,9 +6,7 @@ import gzip
 import shutil
 from pathlib import Path
 
-from airflow_automl.local.training.data.failures import JobFailure
-
-__all__ = ["decompress", "is_blank", "require_csv", "require_parquet"]
+from airflow_automl.local.errors import JobFailure
 
 _HEAD = 1 << 16
 _CHUNK = 1 << 20

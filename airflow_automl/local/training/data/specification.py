@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_automl.local.training.data.failures import JobFailure, listing
-
-__all__ = ["FeatureSpecification", "parse"]
+from airflow_automl.local.errors import JobFailure, listing
 
 _NAMES = "FeatureAttributeNames"
 _TYPES = "FeatureDataTypes"

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from airflow_automl.local.training.data.failures import JobFailure
-
-__all__ = ["SEED", "holdout"]
+from airflow_automl.local.errors import JobFailure
 
 SEED = 20240517
 """Splits and models of a job are the same whenever it is run again."""

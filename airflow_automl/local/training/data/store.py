@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.retry import retrying, unreachable
 from airflow_automl.local.storage.client import client as make_client
 from airflow_automl.local.storage.client import parse_uri
-from airflow_automl.local.training.data.failures import JobFailure
-
-__all__ = ["S3Object", "Store"]
 
 _CHUNK = 1 << 20
 _MAX_DOCUMENT = 64 << 20

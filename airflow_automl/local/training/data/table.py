@@ -9,12 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data import codec, sniff
 from airflow_automl.local.training.data.columns import names_of, same_columns
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.data.values import Unusable
-
-__all__ = ["read_parquet"]
 
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 

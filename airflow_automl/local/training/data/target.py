@@ -7,19 +7,8 @@ from collections.abc import Iterable
 import pandas as pd
 
 from airflow_automl.contract.metrics import DEFAULT_OBJECTIVE, OBJECTIVES
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data.codec import EXACT, spelled
-from airflow_automl.local.training.data.failures import JobFailure, listing
-
-__all__ = [
-    "BINARY",
-    "MULTICLASS",
-    "REGRESSION",
-    "infer_problem_type",
-    "labels_of",
-    "prepare",
-    "resolve_objective",
-    "trimmed",
-]
 
 BINARY = "BinaryClassification"
 MULTICLASS = "MulticlassClassification"

@@ -18,8 +18,6 @@ import pyarrow.compute as pc
 from airflow_automl.local.training.data.codec import EXACT, NULLS, NUMERIC_NULLS, Kind, decide
 from airflow_automl.local.training.data.csv_file import CsvFile, Ragged
 
-__all__ = ["escaped", "read"]
-
 _ESCAPED = b"escaped"
 """Key in a table's metadata: its CSV had quotes escaped by backslashes."""
 

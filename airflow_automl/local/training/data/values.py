@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-__all__ = ["Refused", "Unusable", "arrow", "by_type", "distinct", "encoded", "is_text", "plain"]
-
 _FEW = 256
 """So many values are looked at one by one; of more, each distinct one is looked at once."""
 

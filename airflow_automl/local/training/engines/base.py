@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data.store import Store
 from airflow_automl.local.training.engines.events import EventLog
-
-__all__ = ["DEFAULT_RUNTIME", "Engine", "JobSpec", "Run"]
 
 SCHEMA_VERSION = 2
 

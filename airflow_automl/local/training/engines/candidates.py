@@ -13,8 +13,6 @@ from airflow_automl.contract.metrics import direction
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.base import JobSpec
 
-__all__ = ["Candidate", "image", "step"]
-
 _STEPS = {
     "processing-job": "AWS::SageMaker::ProcessingJob",
     "training-job": "AWS::SageMaker::TrainingJob",

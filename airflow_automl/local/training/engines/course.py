@@ -21,18 +21,6 @@ from airflow_automl.local.training.engines import isolation
 from airflow_automl.local.training.engines.base import DEFAULT_RUNTIME, Run
 from airflow_automl.local.training.engines.candidates import Candidate
 
-__all__ = [
-    "OUT_OF_TIME",
-    "PER_CANDIDATE",
-    "Clock",
-    "Course",
-    "Files",
-    "Stopped",
-    "TimeIsUp",
-    "completion_criteria",
-    "median_seconds",
-]
-
 log = logging.getLogger(__name__)
 
 OUT_OF_TIME = "MaxAutoMLJobRuntimeReached"

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EventLog"]
-
 MAX_PARTIAL_FAILURES = 5
 """What PartialFailureReasons can hold (R93)."""
 

@@ -19,8 +19,6 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, NoReturn
 
-__all__ = ["GRACE", "Ask", "Died", "Overrun", "run"]
-
 log = logging.getLogger(__name__)
 
 GRACE = 2.0

@@ -11,8 +11,6 @@ from airflow_automl.contract import metrics as contract
 from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.data.target import BINARY, REGRESSION
 
-__all__ = ["OBJECTIVES", "THRESHOLD_METRICS", "best_threshold", "data", "sample", "scores"]
-
 THRESHOLD_METRICS = frozenset({"F1", "BalancedAccuracy"})
 """Binary objectives for which 0.5 is rarely the best threshold."""
 

@@ -7,10 +7,8 @@ import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from airflow_automl.local.training.data.failures import JobFailure, listing
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.engines.base import Engine
-
-__all__ = ["FAMILIES", "Family", "engine_for", "missing"]
 
 
 @dataclass(frozen=True)

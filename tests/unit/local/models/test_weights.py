@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models import weights
-from airflow_automl.local.training.data.failures import JobFailure
 
 CONTENT = b"weights that a test made"
 

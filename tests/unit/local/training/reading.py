@@ -13,13 +13,13 @@ from typing import Any
 
 import pandas as pd
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models.artifacts import Predictor
 from airflow_automl.local.models.host import _Loaded
 from airflow_automl.local.serving.transform.records import Processing, answers, batches, header_of, split
 from airflow_automl.local.training.data import channels, dataset
 from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS
 from airflow_automl.local.training.data.dataset import TabularDataset
-from airflow_automl.local.training.data.failures import JobFailure
 from tests.local_s3 import BUCKET, Bucket
 
 __all__ = ["MARKS", "JobFailure", "Served", "carriers", "channel", "check", "load", "remember", "rows_of", "written"]

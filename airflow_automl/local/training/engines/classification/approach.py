@@ -11,8 +11,6 @@ import numpy as np
 from airflow_automl.local.training.engines.classification.samples import Samples
 from airflow_automl.local.training.engines.course import Clock
 
-__all__ = ["Approach", "Trained"]
-
 
 class Trained(Protocol):
     """A trained candidate."""

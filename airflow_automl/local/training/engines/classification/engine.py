@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models import artifacts
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.data.target import MULTICLASS
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.base import Run
@@ -21,8 +21,6 @@ from airflow_automl.local.training.engines.classification.approach import Approa
 from airflow_automl.local.training.engines.classification.reports import Presenter
 from airflow_automl.local.training.engines.classification.samples import Samples
 from airflow_automl.local.training.engines.course import Course, completion_criteria, median_seconds
-
-__all__ = ["OBJECTIVE", "Problem", "train"]
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,6 @@ import numpy as np
 
 from airflow_automl.local.training.engines.course import Clock, TimeIsUp
 
-__all__ = ["Fitted", "Head", "fit"]
-
 FILE = "head.npz"
 
 _ITERATIONS = 300

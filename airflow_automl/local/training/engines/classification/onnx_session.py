@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-__all__ = ["open_session"]
-
 
 def open_session(model: Path | bytes, threads: int) -> Any:
     """An onnxruntime session on the CPU.

@@ -17,8 +17,6 @@ from airflow_automl.local.training.engines.course import Clock, Files
 from airflow_automl.local.training.engines.reports import html
 from airflow_automl.local.training.engines.reports.insights import sections, statistics
 
-__all__ = ["Presenter", "explain", "insights"]
-
 MAX_SECONDS = 15.0
 EXPLAINED = 40
 """Validation samples that are explained, time permitting."""

@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data import split
 from airflow_automl.local.training.data.dataset import DEFAULT_VALIDATION_FRACTION
-from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.data.target import MAX_CLASSES, MAX_INTEGER_CLASSES
-
-__all__ = ["Labelled", "Samples", "arrange"]
 
 
 @dataclass(frozen=True)

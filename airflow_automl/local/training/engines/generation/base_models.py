@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_automl.contract.values import DEFAULT_BASE_MODEL
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.models import weights
-from airflow_automl.local.training.data.failures import JobFailure, listing
-
-__all__ = ["ALIASES", "PACKAGED", "BaseModel", "available", "find", "require_eula"]
 
 ALIASES = "aliases.json"
 

@@ -14,10 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models import weights
-from airflow_automl.local.training.data.failures import JobFailure
-
-__all__ = ["converted"]
 
 log = logging.getLogger(__name__)
 

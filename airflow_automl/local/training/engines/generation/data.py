@@ -11,13 +11,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pyarrow as pa
 
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data import split
 from airflow_automl.local.training.data.channels import Channel, Channels
 from airflow_automl.local.training.data.dataset import DEFAULT_VALIDATION_FRACTION
-from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.data.store import Store
-
-__all__ = ["COLUMNS", "Example", "Examples", "load"]
 
 log = logging.getLogger(__name__)
 

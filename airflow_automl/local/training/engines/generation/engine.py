@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data.channels import resolve
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.engines import isolation
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.candidates import Candidate, step
@@ -19,8 +19,6 @@ from airflow_automl.local.training.engines.generation.base_models import BaseMod
 from airflow_automl.local.training.engines.generation.evaluation import Evaluation, Evaluator
 from airflow_automl.local.training.engines.generation.hyperparameters import HyperParameters
 from airflow_automl.local.training.engines.generation.language_model import Encoded, LanguageModel
-
-__all__ = ["MAX_RUNTIME", "OBJECTIVE", "train"]
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,6 @@ from airflow_automl.local.training.engines.generation.language_model import Enco
 from airflow_automl.local.training.engines.generation.losses import mean_loss
 from airflow_automl.local.training.engines.generation.rouge import rouge_scores
 
-__all__ = ["MEASURED", "Evaluation", "Evaluator"]
-
 log = logging.getLogger(__name__)
 
 MEASURED = 500

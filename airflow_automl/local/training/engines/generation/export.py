@@ -20,8 +20,6 @@ from airflow_automl.local.training.engines.generation.base_models import BaseMod
 from airflow_automl.local.training.engines.generation.language_model import LanguageModel
 from airflow_automl.local.training.engines.generation.serving import MAX_INPUT, MAX_TOTAL
 
-__all__ = ["EVALUATION", "Adapter", "publish", "save"]
-
 EVALUATION = "evaluation.json"
 """Beside ``model.tar.gz``: the measurements before and after, the course of the losses, sample generations."""
 

@@ -7,9 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from airflow_automl.contract.values import HYPERPARAMETERS
-from airflow_automl.local.training.data.failures import JobFailure
-
-__all__ = ["HyperParameters"]
+from airflow_automl.local.errors import JobFailure
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.engines.generation.data import Example
-
-__all__ = ["CONTEXT", "Encoded", "LanguageModel", "Sampling", "quiet"]
 
 log = logging.getLogger(__name__)
 

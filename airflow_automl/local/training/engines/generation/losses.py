@@ -8,8 +8,6 @@ from typing import Any
 
 from airflow_automl.local.training.engines.generation.language_model import Encoded, LanguageModel
 
-__all__ = ["answer_loss", "mean_loss", "slices"]
-
 TOKENS_AT_ONCE = 2048
 """Tokens of one pass through the network, fillers included: what it takes of memory does not depend on batchSize."""
 

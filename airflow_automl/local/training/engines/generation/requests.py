@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from airflow_automl.local.errors import listing
 from airflow_automl.local.models.payloads import PayloadError
-from airflow_automl.local.training.data.failures import listing
 from airflow_automl.local.training.engines.generation.language_model import Sampling
-
-__all__ = ["Request", "read"]
 
 MAX_PROMPTS = 64
 _DEFAULT_NEW_TOKENS = 100

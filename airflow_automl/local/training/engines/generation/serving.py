@@ -19,14 +19,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models.artifacts import ArtifactError
 from airflow_automl.local.models.payloads import JSON, JSON_LINES, PayloadError, media_type
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.engines.generation import base_models
 from airflow_automl.local.training.engines.generation.language_model import LanguageModel
 from airflow_automl.local.training.engines.generation.requests import Request, read
-
-__all__ = ["MAX_INPUT", "MAX_TOTAL", "TextGenerator", "load_model"]
 
 MAX_INPUT, MAX_TOTAL = "MAX_INPUT_LENGTH", "MAX_TOTAL_TOKENS"
 """Environment variables of the container: tokens of a prompt, and of prompt and answer together."""

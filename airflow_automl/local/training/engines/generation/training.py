@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.engines.generation.hyperparameters import HyperParameters
 from airflow_automl.local.training.engines.generation.language_model import Encoded, LanguageModel
 from airflow_automl.local.training.engines.generation.losses import answer_loss, slices
-
-__all__ = ["RANK", "Fit", "add_adapter", "fit"]
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models import weights
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.engines.classification import head
 from airflow_automl.local.training.engines.classification.head import Head
@@ -19,8 +19,6 @@ from airflow_automl.local.training.engines.course import Clock, TimeIsUp
 from airflow_automl.local.training.engines.image import checkpoint, efficientnet, network
 from airflow_automl.local.training.engines.image.data import opened
 from airflow_automl.local.training.engines.image.network import Network
-
-__all__ = ["Backbone"]
 
 NAME = "efficientnet-lite0"
 

@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["read_state"]
-
 _MAGIC = 0x1950A86A20F9469CFC6C
 _TYPES: dict[str, np.dtype[Any]] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 

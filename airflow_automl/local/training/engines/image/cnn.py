@@ -21,8 +21,6 @@ from airflow_automl.local.training.engines.image.onnx_graph import Graph
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Cnn"]
-
 NAME = "cnn"
 
 EPOCHS = 30

@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from airflow_automl.local.training.data.failures import JobFailure, listing
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data.store import Store
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.classification.samples import Labelled, Samples, arrange
 from airflow_automl.local.training.engines.image import pictures, sources
 from airflow_automl.local.training.engines.image.pictures import PictureError
 from airflow_automl.local.training.engines.image.sources import Source
-
-__all__ = ["load", "opened"]
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,6 @@ import numpy as np
 from airflow_automl.local.training.engines.classification.head import Head
 from airflow_automl.local.training.engines.image.onnx_graph import Graph
 
-__all__ = ["FEATURES", "SIZE", "build"]
-
 SIZE = 224
 FEATURES = 1280
 

@@ -14,8 +14,6 @@ from airflow_automl.local.training.engines.image import backbone, data, pictures
 from airflow_automl.local.training.engines.image.backbone import Backbone
 from airflow_automl.local.training.engines.image.cnn import Cnn
 
-__all__ = ["train"]
-
 _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 
 

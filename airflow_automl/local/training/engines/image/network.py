@@ -10,8 +10,6 @@ import numpy as np
 
 from airflow_automl.local.training.engines.classification.onnx_session import open_session
 
-__all__ = ["FILE", "Network", "run"]
-
 FILE = "model.onnx"
 
 _BATCH = 16

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-__all__ = ["Graph"]
-
 _IR_VERSION, _OPSET = 8, 17
 _FLOAT = 1
 _INT, _INTS = 2, 7

@@ -13,8 +13,6 @@ import numpy as np
 
 from airflow_automl.exceptions import AutoMLTerminalError
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "SIZE", "PictureError", "inlined", "read", "sniff"]
-
 SIZE = 224
 """Height and width that every picture gets, whatever its proportions."""
 

@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from airflow_automl.local.errors import listing
 from airflow_automl.local.models import payloads
 from airflow_automl.local.models.artifacts import answer_of
-from airflow_automl.local.training.data.failures import listing
 from airflow_automl.local.training.engines.classification.onnx_session import open_session
 from airflow_automl.local.training.engines.image import network, pictures
 from airflow_automl.local.training.engines.image.pictures import PictureError
-
-__all__ = ["ImagePredictor", "load_model"]
 
 CONTENT_TYPES = ("application/x-image", "image/png", "image/jpeg")
 

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.storage.client import parse_uri
-from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.data.store import S3Object, Store
-
-__all__ = ["Source", "find"]
 
 _NO_PICTURES = frozenset({"thumbs.db", "desktop.ini"})
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})

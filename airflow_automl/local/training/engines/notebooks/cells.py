@@ -6,8 +6,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["code", "escape", "notebook", "table", "text", "value"]
-
 
 def notebook(cells: Sequence[Any]) -> Any:
     """A notebook for the Python kernel; cell ids are their positions, so that equal jobs make equal notebooks."""

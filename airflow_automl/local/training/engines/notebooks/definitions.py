@@ -10,8 +10,6 @@ from airflow_automl.local.training.engines.base import JobSpec
 from airflow_automl.local.training.engines.notebooks.cells import code, notebook, table, text, value
 from airflow_automl.local.training.engines.tabular import modes
 
-__all__ = ["build", "definitions"]
-
 
 def build(
     spec: JobSpec, dataset: TabularDataset, mode: str, algorithms: tuple[str, ...] | None, criteria: dict[str, int]

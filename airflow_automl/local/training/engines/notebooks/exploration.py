@@ -10,8 +10,6 @@ from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.engines.base import JobSpec
 from airflow_automl.local.training.engines.notebooks.cells import code, escape, notebook, table, text, value
 
-__all__ = ["build", "findings"]
-
 SAMPLE = 20_000
 """Rows that the findings are computed on."""
 

@@ -10,8 +10,6 @@ from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.notebooks import definitions, exploration
 
-__all__ = ["publish"]
-
 log = logging.getLogger(__name__)
 
 

@@ -10,8 +10,6 @@ import numpy as np
 from airflow_automl.local.training.data.target import BINARY, REGRESSION
 from airflow_automl.local.training.engines.reports import html
 
-__all__ = ["page", "sections", "statistics"]
-
 CURVE_POINTS = 200
 SHOWN_CLASSES = 30
 RESIDUALS = 500

@@ -15,8 +15,6 @@ import pandas as pd
 
 from airflow_automl.local.training.data.split import SEED
 
-__all__ = ["Contributions", "contributions"]
-
 ROWS = 40
 MAX_ROUNDS = 12
 _ROWS_PER_ROUND = 4000

@@ -14,8 +14,6 @@ from airflow_automl.local.training.engines.candidates import Candidate
 from airflow_automl.local.training.engines.course import Course, Files
 from airflow_automl.local.training.engines.reports import html, insights, shapley
 
-__all__ = ["report"]
-
 MAX_SECONDS = 45.0
 MAX_ROWS = 20_000
 """Validation rows that the insights are computed on."""

@@ -10,8 +10,6 @@ import pandas as pd
 
 from airflow_automl.local.training.data.dataset import TabularDataset
 
-__all__ = ["CROSS_VALIDATION_ROWS", "FOLDS", "join", "may_cross"]
-
 CROSS_VALIDATION_ROWS = 20_000
 """Up to so many rows, and unless the request sets validation rows apart, each row validates once."""
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import importlib
 import logging
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data import dataset as datasets
 from airflow_automl.local.training.data.channels import resolve
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.course import Course
 from airflow_automl.local.training.engines.notebooks.publish import publish
 from airflow_automl.local.training.engines.tabular import modes
-
-__all__ = ["train"]
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data.channels import Channels
-from airflow_automl.local.training.data.failures import JobFailure
-
-__all__ = ["ENSEMBLING", "HYPERPARAMETER_TUNING", "resolve"]
 
 ENSEMBLING = "ENSEMBLING"
 HYPERPARAMETER_TUNING = "HYPERPARAMETER_TUNING"

@@ -12,16 +12,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data import channels as channelled
 from airflow_automl.local.training.data import columns, target, typed
 from airflow_automl.local.training.data.channels import Channel
 from airflow_automl.local.training.data.codec import Codec, Kind
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.data.store import Store
 from airflow_automl.local.training.data.values import Refused, Unusable
 from airflow_automl.local.training.engines.classification.samples import Labelled, Samples, arrange
-
-__all__ = ["load"]
 
 log = logging.getLogger(__name__)
 

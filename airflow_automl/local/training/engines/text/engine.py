@@ -13,8 +13,6 @@ from airflow_automl.local.training.engines.text.minilm import MiniLm
 from airflow_automl.local.training.engines.text.tfidf import Tfidf
 from airflow_automl.local.training.engines.text.words import words
 
-__all__ = ["train"]
-
 _PARTS = 40
 _SHOWN = 400
 

@@ -10,16 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models import weights
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.engines.classification import head
 from airflow_automl.local.training.engines.classification.head import Head
 from airflow_automl.local.training.engines.classification.onnx_session import open_session
 from airflow_automl.local.training.engines.classification.samples import Samples
 from airflow_automl.local.training.engines.course import Clock, TimeIsUp
-
-__all__ = ["Encoder", "MiniLm", "TrainedMiniLm"]
 
 NAME = "minilm"
 

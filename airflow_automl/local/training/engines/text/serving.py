@@ -14,8 +14,6 @@ from airflow_automl.local.training.engines.text import minilm, tfidf
 from airflow_automl.local.training.engines.text.minilm import TrainedMiniLm
 from airflow_automl.local.training.engines.text.tfidf import TrainedTfidf
 
-__all__ = ["Classifier", "load_stage"]
-
 
 @dataclass(frozen=True)
 class Classifier:

@@ -17,8 +17,6 @@ from airflow_automl.local.training.engines.classification.samples import Samples
 from airflow_automl.local.training.engines.course import Clock
 from airflow_automl.local.training.engines.text.words import words
 
-__all__ = ["Tfidf", "TrainedTfidf"]
-
 NAME = "tfidf"
 
 _MAX_FEATURES = 100_000

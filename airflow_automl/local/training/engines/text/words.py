@@ -6,8 +6,6 @@ import unicodedata
 
 import regex
 
-__all__ = ["words"]
-
 MAX_CHARACTERS = 50_000
 """What is read of a text."""
 

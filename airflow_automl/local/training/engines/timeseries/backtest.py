@@ -12,8 +12,6 @@ from airflow_automl.local.training.engines.timeseries import metrics, naive
 from airflow_automl.local.training.engines.timeseries.algorithms.base import SEED, Context, Forecaster
 from airflow_automl.local.training.engines.timeseries.panel import Panel
 
-__all__ = ["MAX_ITEMS", "Backtest", "average"]
-
 WINDOWS = 2
 MAX_ITEMS = 500
 """Of more series than this, so many are drawn for the backtests."""

@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from airflow_automl.contract.metrics import DEFAULT_OBJECTIVE, OBJECTIVES
 from airflow_automl.contract.values import MAX_FORECAST_HORIZON
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data import codec as codecs
 from airflow_automl.local.training.data import specification
 from airflow_automl.local.training.data.channels import Channels
 from airflow_automl.local.training.data.codec import Codec
-from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.data.store import Store
 from airflow_automl.local.training.data.values import Refused, Unusable
 from airflow_automl.local.training.engines.timeseries.grid import grid
@@ -26,8 +26,6 @@ from airflow_automl.local.training.engines.timeseries.panel import Panel
 from airflow_automl.local.training.engines.timeseries.related import Related
 from airflow_automl.local.training.engines.timeseries.rows import RowReader, assemble, require_columns
 from airflow_automl.local.training.engines.timeseries.settings import Settings
-
-__all__ = ["PROBLEM_TYPE", "Dataset", "load", "read_related"]
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.models import artifacts
 from airflow_automl.local.training.data.channels import resolve
-from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.candidates import Candidate, image, step
 from airflow_automl.local.training.engines.course import Course, Files, completion_criteria
@@ -27,8 +27,6 @@ from airflow_automl.local.training.engines.timeseries.ensemble import judge, wei
 from airflow_automl.local.training.engines.timeseries.explain import explain
 from airflow_automl.local.training.engines.timeseries.insights import insights, verdict
 from airflow_automl.local.training.engines.timeseries.serving import ForecastModel
-
-__all__ = ["ENSEMBLE", "train"]
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,6 @@ import numpy as np
 
 from airflow_automl.local.training.engines.timeseries.metrics import Window, measure
 
-__all__ = ["blend", "judge", "weigh"]
-
 ROUNDS = 20
 SMALLEST = 0.03
 """Serving an algorithm with less weight costs more than it gives."""

@@ -13,8 +13,6 @@ from airflow_automl.local.training.engines.timeseries.algorithms.base import SEE
 from airflow_automl.local.training.engines.timeseries.dataset import Dataset
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 
-__all__ = ["explain"]
-
 _SERIES = 8
 _ROUNDS = 4
 

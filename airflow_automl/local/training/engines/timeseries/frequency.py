@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from airflow_automl.local.training.data.failures import JobFailure
-
-__all__ = ["Calendar", "Frequency"]
+from airflow_automl.local.errors import JobFailure
 
 _PATTERN = re.compile(r"(?P<multiple>[0-9]*)(?P<unit>min|H|D|W|M|Y)")
 _SECONDS = {"min": 60, "H": 3600, "D": 86_400, "W": 604_800}

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.engines.timeseries.settings import Fill, Settings
-
-__all__ = ["Gridded", "Rows", "fill", "grid", "spread"]
 
 Array = np.ndarray
 

@@ -9,8 +9,6 @@ from typing import Any
 from airflow_automl.local.training.engines.course import Files
 from airflow_automl.local.training.engines.reports import html
 
-__all__ = ["insights", "verdict"]
-
 
 def verdict(summary: Mapping[str, Any]) -> str:
     """One sentence on whether the candidate is worth its trouble."""

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Window", "coverage", "measure", "measure_items", "quantile_losses"]
-
 Array = np.ndarray
 
 

@@ -7,8 +7,6 @@ import numpy as np
 from airflow_automl.local.training.engines.timeseries.algorithms.base import normal_quantiles
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 
-__all__ = ["forecast", "scale", "tidy"]
-
 Array = np.ndarray
 
 

@@ -10,8 +10,6 @@ import numpy as np
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
 from airflow_automl.local.training.engines.timeseries.settings import Settings
 
-__all__ = ["Panel", "Series"]
-
 Array = np.ndarray
 
 

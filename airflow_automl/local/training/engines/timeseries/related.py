@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data.codec import Codec
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
 from airflow_automl.local.training.engines.timeseries.grid import Gridded, Rows, fill, spread
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 from airflow_automl.local.training.engines.timeseries.settings import Fill, Settings, is_number
-
-__all__ = ["Column", "Related", "holiday_dates"]
 
 MAX_CATEGORIES = 12
 """More values of a column than this are told apart only as 'another'."""

@@ -16,8 +16,6 @@ from airflow_automl.local.training.engines.timeseries.backtest import Backtest, 
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 from airflow_automl.local.training.engines.timeseries.serving import tabulate
 
-__all__ = ["choose", "examples", "files", "largest", "summary"]
-
 EXAMPLES = 6
 ITEMS = 20
 _HISTORY = 120

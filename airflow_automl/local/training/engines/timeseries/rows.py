@@ -10,17 +10,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data import codec as codecs
 from airflow_automl.local.training.data import typed
 from airflow_automl.local.training.data.codec import Codec, Kind
-from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.data.values import Unusable
 from airflow_automl.local.training.engines.timeseries import timestamps
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
 from airflow_automl.local.training.engines.timeseries.grid import Rows
 from airflow_automl.local.training.engines.timeseries.settings import Settings
-
-__all__ = ["RowReader", "assemble", "numbers", "require_columns"]
 
 Array = np.ndarray
 

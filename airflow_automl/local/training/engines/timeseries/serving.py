@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.models import payloads
 from airflow_automl.local.training.data import values as arrow_values
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.columns import locate, names_of
-from airflow_automl.local.training.data.failures import JobFailure, listing
 from airflow_automl.local.training.data.values import Refused
 from airflow_automl.local.training.engines.timeseries import naive
 from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster
@@ -29,8 +29,6 @@ from airflow_automl.local.training.engines.timeseries.panel import Panel
 from airflow_automl.local.training.engines.timeseries.related import Related
 from airflow_automl.local.training.engines.timeseries.rows import RowReader, assemble, require_columns
 from airflow_automl.local.training.engines.timeseries.settings import Settings
-
-__all__ = ["MIN_HISTORY", "ForecastModel", "load_model", "tabulate"]
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_automl.contract.values import DEFAULT_AGGREGATION, DEFAULT_QUANTILES, FILLING_METHODS
-from airflow_automl.local.training.data.failures import JobFailure, listing
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.engines.timeseries.frequency import Frequency
-
-__all__ = ["FILLS", "Fill", "Settings", "is_number"]
 
 FILLS = ("middlefill", "backfill", "futurefill")
 _AGGREGATIONS = ("sum", "avg", "first", "min", "max")

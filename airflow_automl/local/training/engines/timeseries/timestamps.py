@@ -10,12 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data import moments
 from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.engines.timeseries.frequency import Frequency
-
-__all__ = ["decide", "parse"]
 
 _SECONDS, _MILLISECONDS = "seconds", "milliseconds"
 _PARTIAL = re.compile(r"(\d{4})-(\d{1,2})", re.ASCII)

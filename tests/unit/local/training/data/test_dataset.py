@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data import channels, dataset
 from airflow_automl.local.training.data.codec import Kind
-from airflow_automl.local.training.data.failures import JobFailure
 from tests.local_s3 import BUCKET, Bucket
 
 ROWS = 600

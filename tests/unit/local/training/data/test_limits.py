@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from botocore.config import Config
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data import channels, dataset
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.data.store import Store
 from tests.local_s3 import Bucket
 

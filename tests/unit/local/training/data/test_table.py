@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data import sniff, typed
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.data.table import read_parquet
 
 

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data import typed
 from airflow_automl.local.training.data.codec import Kind, decide
-from airflow_automl.local.training.data.failures import JobFailure
 
 ROWS = 3000
 LATE = 2500

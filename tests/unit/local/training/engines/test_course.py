@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.engines import isolation
 from airflow_automl.local.training.engines.base import JobSpec, Run
 from airflow_automl.local.training.engines.candidates import Candidate

@@ -1,6 +1,6 @@
 import pytest
 
-from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.engines import registry
 from airflow_automl.local.training.engines.tabular.ensembling import engine, plan
 

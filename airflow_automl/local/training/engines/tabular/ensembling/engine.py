@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from airflow_automl.local.errors import listing
 from airflow_automl.local.training.data.dataset import TabularDataset
-from airflow_automl.local.training.data.failures import listing
 from airflow_automl.local.training.data.target import BINARY, MULTICLASS, REGRESSION
 from airflow_automl.local.training.engines.candidates import Candidate
 from airflow_automl.local.training.engines.course import OUT_OF_TIME, PER_CANDIDATE, Course
@@ -19,8 +19,6 @@ from airflow_automl.local.training.engines.tabular import crossing
 from airflow_automl.local.training.engines.tabular.ensembling import measure
 from airflow_automl.local.training.engines.tabular.ensembling import plan as planning
 from airflow_automl.local.training.engines.tabular.ensembling.model import TARGET, WEIGHT, prepare
-
-__all__ = ["completion_criteria", "fit", "run", "train"]
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,6 @@ from airflow_automl.local.training.engines.candidates import Candidate
 from airflow_automl.local.training.engines.course import Clock, Course, median_seconds
 from airflow_automl.local.training.engines.tabular.ensembling.model import prepare
 
-__all__ = ["measure", "scores"]
-
 log = logging.getLogger(__name__)
 
 TRAIN_SAMPLE = 5000

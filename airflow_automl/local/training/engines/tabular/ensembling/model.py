@@ -12,8 +12,6 @@ import pandas as pd
 from airflow_automl.local.models.artifacts import answer_of
 from airflow_automl.local.training.data.codec import Codec
 
-__all__ = ["TARGET", "WEIGHT", "AutoGluonStage", "distributions", "load_stage", "prepare"]
-
 TARGET, WEIGHT = "target", "weight"
 """The columns that are no features, as AutoGluon knows them."""
 

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_automl.local.training.data.failures import JobFailure, listing
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data.target import BINARY, REGRESSION
 from airflow_automl.local.training.engines.metrics import THRESHOLD_METRICS
 from airflow_automl.local.training.engines.registry import missing
 from airflow_automl.local.training.engines.tabular.crossing import FOLDS
-
-__all__ = ["ALGORITHMS", "Plan", "make", "metric_for"]
 
 DEFAULT_CANDIDATES = 10
 

@@ -19,8 +19,6 @@ from airflow_automl.local.training.engines.course import PER_CANDIDATE, Course, 
 from airflow_automl.local.training.engines.tabular.ensembling.export import Snapshot
 from airflow_automl.local.training.engines.tabular.ensembling.model import distributions
 
-__all__ = ["CandidateWatch", "containers", "enforce"]
-
 
 def containers(uri: str, model: str, problem_type: str) -> list[dict[str, Any]]:
     """The one container of an ensembling candidate, with the environment that Autopilot gives it.

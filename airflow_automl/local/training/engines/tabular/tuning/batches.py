@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["BLOCK", "Blocks"]
-
 BLOCK = 8192
 """Rows between two looks at the clock."""
 

@@ -13,8 +13,6 @@ from airflow_automl.local.training.engines.tabular.tuning.features import Matrix
 from airflow_automl.local.training.engines.tabular.tuning.learners import Assignment, Stop
 from airflow_automl.local.training.engines.tabular.tuning.table import MAX_BIN
 
-__all__ = ["BoostedTrees", "Learner", "load"]
-
 MODEL = "booster.json"
 
 

@@ -11,8 +11,6 @@ import pandas as pd
 
 from airflow_automl.local.training.data.codec import Codec
 
-__all__ = ["CATEGORICAL", "DATETIME", "NUMERIC", "SEQUENCE", "TEXT", "Column", "numbers", "strings"]
-
 NUMERIC, CATEGORICAL, TEXT, DATETIME, SEQUENCE = "numeric", "categorical", "text", "datetime", "sequence"
 
 _WORDS_OF_A_TEXT = 3.0

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data.dataset import TabularDataset
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.candidates import Candidate
@@ -35,8 +35,6 @@ from airflow_automl.local.training.engines.tabular.tuning.space import SearchSpa
 from airflow_automl.local.training.engines.tabular.tuning.table import Part, Table
 from airflow_automl.local.training.engines.tabular.tuning.targets import may_be_logarithmic
 from airflow_automl.local.training.engines.tabular.tuning.trial import Result, Workbench
-
-__all__ = ["Tuning", "completion_criteria", "run", "train"]
 
 log = logging.getLogger(__name__)
 

@@ -23,8 +23,6 @@ from airflow_automl.local.training.engines.tabular.tuning.serving import (
 )
 from airflow_automl.local.training.engines.tabular.tuning.space import Choice
 
-__all__ = ["Exporter"]
-
 _KEYS = "predicted_label,probability,probabilities"
 _SCRIPT = {"SAGEMAKER_PROGRAM": "sagemaker_serve", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
 

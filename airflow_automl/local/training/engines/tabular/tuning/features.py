@@ -21,15 +21,13 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data.codec import Codec
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.engines.tabular.tuning import columns
 from airflow_automl.local.training.engines.tabular.tuning.columns import Column
 from airflow_automl.local.training.engines.tabular.tuning.scaling import Scaler
 from airflow_automl.local.training.engines.tabular.tuning.words import Words
-
-__all__ = ["RANKS", "STANDARD", "TREES", "VIEWS", "Extract", "FeatureTransformer"]
 
 TREES, STANDARD, RANKS = "trees", "standard", "ranks"
 VIEWS = (TREES, STANDARD, RANKS)

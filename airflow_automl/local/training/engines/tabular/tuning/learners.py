@@ -16,8 +16,6 @@ from airflow_automl.local.training.engines.tabular.tuning.space import Choice
 from airflow_automl.local.training.engines.tabular.tuning.table import Part
 from airflow_automl.local.training.engines.tabular.tuning.targets import Target, balanced_weights
 
-__all__ = ["Assignment", "Estimator", "Learner", "TrainedAlgorithm", "start"]
-
 _MODULES = {
     "xgboost": "airflow_automl.local.training.engines.tabular.tuning.boosting",
     "linear-learner": "airflow_automl.local.training.engines.tabular.tuning.linear",

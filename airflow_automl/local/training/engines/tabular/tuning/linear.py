@@ -12,8 +12,6 @@ from airflow_automl.local.training.engines.tabular.tuning.batches import Blocks
 from airflow_automl.local.training.engines.tabular.tuning.features import Matrix
 from airflow_automl.local.training.engines.tabular.tuning.learners import Assignment, Stop
 
-__all__ = ["Learner", "LinearModel", "load"]
-
 MODEL = "linear.npz"
 
 

@@ -13,8 +13,6 @@ from airflow_automl.local.training.engines.tabular.tuning.batches import Blocks
 from airflow_automl.local.training.engines.tabular.tuning.features import Matrix
 from airflow_automl.local.training.engines.tabular.tuning.learners import Assignment, Stop
 
-__all__ = ["Learner", "Network", "load"]
-
 MODEL = "network.npz"
 
 _EPOCHS = ((2000, 54), (100_000, 27), (None, 18))

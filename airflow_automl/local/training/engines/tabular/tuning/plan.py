@@ -10,8 +10,6 @@ from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.engines.tabular.crossing import FOLDS
 from airflow_automl.local.training.engines.tabular.tuning.table import Part, Table
 
-__all__ = ["FIDELITY_BYTES", "RESOURCE", "Fold", "Measuring", "folds"]
-
 FIDELITY_BYTES = 100_000_000
 """From this size of the data on, candidates first prove themselves on a ninth and on a third of the rows."""
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Scaler"]
-
 _CLIP = 8.0
 _REFERENCES = 129
 

@@ -10,8 +10,6 @@ from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.engines.tabular.tuning.plan import RESOURCE
 from airflow_automl.local.training.engines.tabular.tuning.space import Choice, SearchSpace
 
-__all__ = ["Proposal", "Search"]
-
 _STARTUP = 8
 """Trials before TPE's model is trusted, in each of Hyperband's brackets."""
 

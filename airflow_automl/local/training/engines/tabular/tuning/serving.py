@@ -19,8 +19,6 @@ from airflow_automl.local.models.artifacts import ArtifactError, answer_of
 from airflow_automl.local.training.engines.tabular.tuning.features import FeatureTransformer
 from airflow_automl.local.training.engines.tabular.tuning.learners import TrainedAlgorithm
 
-__all__ = ["ALGORITHM", "DECODE", "ENCODE", "LABELS", "MODE", "PROCESSOR", "load_stage"]
-
 PROCESSOR, ALGORITHM = "processor", "algorithm"
 """What an artefact is: its ``role`` in the metadata."""
 

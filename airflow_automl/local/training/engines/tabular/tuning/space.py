@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from airflow_automl.local.training.data.failures import JobFailure, listing
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.engines.tabular.tuning.features import RANKS, STANDARD, TREES
-
-__all__ = ["ALGORITHMS", "Choice", "SearchSpace", "algorithms_for"]
 
 XGBOOST, LINEAR, MLP = "xgboost", "linear-learner", "mlp"
 

@@ -10,8 +10,6 @@ import pandas as pd
 
 from airflow_automl.local.training.engines.tabular.tuning.features import TREES, FeatureTransformer, Matrix
 
-__all__ = ["MAX_BIN", "Part", "Table"]
-
 MAX_BIN = 256
 """Bins that XGBoost sorts a column's values into."""
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Target", "balanced_weights", "may_be_logarithmic"]
-
 
 @dataclass(frozen=True)
 class Target:

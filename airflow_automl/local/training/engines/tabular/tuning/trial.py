@@ -27,8 +27,6 @@ from airflow_automl.local.training.engines.tabular.tuning.space import Choice
 from airflow_automl.local.training.engines.tabular.tuning.table import Part
 from airflow_automl.local.training.engines.tabular.tuning.targets import Target
 
-__all__ = ["Measured", "Pruned", "Result", "Workbench"]
-
 PATIENCE = 3
 """Ninths of the training without any gain after which a candidate is done."""
 

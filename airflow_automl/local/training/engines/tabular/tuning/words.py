@@ -12,8 +12,6 @@ from scipy import sparse
 from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.engines.tabular.tuning.columns import strings
 
-__all__ = ["Words"]
-
 MAX_TERMS = 3000
 """Words and pairs of words that are kept of a column."""
 

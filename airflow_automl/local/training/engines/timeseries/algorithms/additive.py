@@ -16,8 +16,6 @@ from airflow_automl.local.training.engines.timeseries.algorithms.base import SEE
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 from airflow_automl.local.training.engines.timeseries.related import holiday_dates
 
-__all__ = ["Additive"]
-
 log = logging.getLogger(__name__)
 
 _SAMPLES = 300

@@ -14,8 +14,6 @@ import numpy as np
 from airflow_automl.local.training.engines.course import Clock, TimeIsUp
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 
-__all__ = ["SEED", "Context", "Forecaster", "normal_quantiles", "usable"]
-
 SEED = 7
 
 _LOOK_AFTER = 20

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 from airflow_automl.local.training.engines.timeseries.algorithms.base import Forecaster
 
-__all__ = ["ALGORITHMS", "available", "forecaster"]
-
 _PACKAGE = "airflow_automl.local.training.engines.timeseries.algorithms"
 
 

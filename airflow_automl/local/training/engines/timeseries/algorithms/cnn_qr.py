@@ -22,8 +22,6 @@ from airflow_automl.local.training.engines.timeseries.algorithms.windows import 
 )
 from airflow_automl.local.training.engines.timeseries.panel import Panel
 
-__all__ = ["CnnQr"]
-
 _WIDTH = 32
 _LAYERS = 5
 _DECILES = tuple(range(10, 100, 10))

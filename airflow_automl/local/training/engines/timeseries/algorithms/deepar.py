@@ -22,8 +22,6 @@ from airflow_automl.local.training.engines.timeseries.algorithms.windows import 
 )
 from airflow_automl.local.training.engines.timeseries.panel import Panel
 
-__all__ = ["DeepAr"]
-
 _WIDTH = 40
 _PATHS = 100
 _ROWS = 64

@@ -12,8 +12,6 @@ import numpy as np
 from airflow_automl.local.training.engines.timeseries.algorithms.base import Context
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 
-__all__ = ["Npts"]
-
 _FILE = "npts.json"
 _SEASONAL_LIVES = (0.5, 2.0, 8.0)
 _LIVES = (0.5, 3.5, 14.0, 56.0)

@@ -26,8 +26,6 @@ from airflow_automl.local.training.engines.timeseries.algorithms.base import (
 )
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 
-__all__ = ["Arima", "Ets"]
-
 _FILE = "models.json"
 _STEPS = 1000
 """Older steps than this are not looked at: they cost much and say little."""

@@ -19,8 +19,6 @@ from airflow_automl.local.training.engines.timeseries.algorithms.base import SEE
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 
-__all__ = ["Batch", "Windows", "load_weights", "only_usable", "save_weights", "train"]
-
 log = logging.getLogger(__name__)
 
 _DAY = 86_400.0

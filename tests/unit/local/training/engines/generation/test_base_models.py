@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models import weights
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.engines.generation import base_models, conversion
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.engines.generation import losses, training
 from airflow_automl.local.training.engines.generation.data import Example
 from airflow_automl.local.training.engines.generation.hyperparameters import HyperParameters

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.engines.image import data
 from tests.unit.local.training.engines.classifying import channel
 

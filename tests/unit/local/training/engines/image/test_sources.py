@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.engines.image import sources
 from tests.unit.local.training.engines.classifying import channel
 

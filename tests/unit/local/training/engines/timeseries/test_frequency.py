@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from airflow_automl.local.training.data.failures import JobFailure
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar, Frequency
 from airflow_automl.local.training.engines.timeseries.timestamps import decide, parse
 

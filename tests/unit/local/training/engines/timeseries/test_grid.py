@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data.codec import Codec, Kind
-from airflow_automl.local.training.data.failures import JobFailure
 from tests.unit.local.training.engines.timeseries.conftest import config, panel_of
 
 GAPPY = pd.DataFrame(

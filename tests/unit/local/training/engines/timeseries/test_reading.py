@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models.payloads import PayloadError
 from airflow_automl.local.training.data import channels
 from airflow_automl.local.training.data.codec import Codec
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.engines.timeseries.dataset import Dataset, load
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
 from airflow_automl.local.training.engines.timeseries.panel import Panel

