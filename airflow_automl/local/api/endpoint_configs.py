@@ -29,6 +29,12 @@ def create(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
         models.existing(backend, variant["ModelName"])
         if ("ServerlessConfig" in variant) == ("InstanceType" in variant):
             raise invalid(f"{path}: exactly one of ServerlessConfig and InstanceType must be given")
+        memory = variant.get("ServerlessConfig", {}).get("MemorySizeInMB", 1024)
+        if memory % 1024:
+            raise invalid(
+                f"{path}.ServerlessConfig.MemorySizeInMB: received {memory}; it goes in steps of 1 GB: "
+                "give 1024, 2048, 3072, 4096, 5120 or 6144"
+            )
         if "InstanceType" in variant and "InitialInstanceCount" not in variant:
             raise invalid(f"{path}.InitialInstanceCount: is required with InstanceType and missing; give a number")
     if not any(variant.get("InitialVariantWeight", 1.0) > 0 for variant in request["ProductionVariants"]):

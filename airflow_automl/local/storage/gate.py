@@ -1,7 +1,8 @@
 """The address of the embedded store: hands requests on to it unchanged, except those that it would carry out wrongly.
 
 SeaweedFS keeps ``a//b`` and ``a\\b`` as ``a/b``, deletes a bucket that holds only older versions, and answers
-``aws:kms`` with HTTP 500. Such requests are refused before they reach it, with an S3 error that says what to do.
+``aws:kms:dsse`` with HTTP 500. Such requests are refused before they reach it, with an S3 error that says what to do.
+The store's own requests for the keys of ``aws:kms`` come here too: of its addresses this one stays.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from html import unescape
+from http import HTTPStatus
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
 
 from airflow_automl.local.storage.client import KEYS, keeps
+from airflow_automl.local.storage.keys import DataKeys
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +27,14 @@ _BLOCK = 256 * 1024
 #: Bodies that are read before they are handed on: DeleteObjects names 1,000 keys of 1,024 bytes at most.
 _READ = 8 * 1024 * 1024
 _KEY = re.compile(rb"<Key>(.*?)</Key>", re.DOTALL)
-_HELP_KMS = "The embedded store has no KMS. Use ServerSideEncryption AES256: a key of the data folder encrypts objects."
+_SSE = "x-amz-server-side-encryption"
+_SSE_KEY = "x-amz-server-side-encryption-aws-kms-key-id"
+_DSSE = "aws:kms:dsse"
+_HELP_KEY = (
+    "'aws:kms' is not valid for ServerSideEncryption without a key: the embedded store asks for its name. "
+    "Set SSEKMSKeyId (such as alias/aws/s3), or make aws:kms the bucket's default with PutBucketEncryption."
+)
+_HELP_DSSE = "The embedded store encrypts once. Use ServerSideEncryption aws:kms or AES256."
 
 
 class _Refusal(Exception):
@@ -36,10 +46,14 @@ class Gate:
 
     :param store: returns the port of the store itself.
     :param holds_versions: tells whether a bucket holds versions of objects.
+    :param keys: answers the store's requests for the keys of ``aws:kms``.
     """
 
-    def __init__(self, store: Callable[[], int], holds_versions: Callable[[str], Awaitable[bool]]) -> None:
+    def __init__(
+        self, store: Callable[[], int], holds_versions: Callable[[str], Awaitable[bool]], keys: DataKeys
+    ) -> None:
         self._store = store
+        self._keys = keys
         self._holds_versions = holds_versions
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -86,6 +100,11 @@ class Gate:
                 head = await reader.readuntil(b"\r\n\r\n")
                 line, headers = _parse(head)
                 method, target, _ = line.split(" ")
+                if self._keys.asked(headers):
+                    status, answer = self._keys.answer(headers, await reader.readexactly(_size(headers)))
+                    writer.write(_head(status, "application/x-amz-json-1.1", answer) + answer)
+                    await writer.drain()
+                    return
                 try:
                     body = await self._check(method, target, headers, reader)
                 except _Refusal as refusal:
@@ -117,21 +136,20 @@ class Gate:
         source = unquote(headers.get("x-amz-copy-source", "").partition("?")[0]).removeprefix("/").partition("/")[2]
         for name in (key, source, *asked.get("prefix", ())):
             _check_key(name)
-        if headers.get("x-amz-server-side-encryption", "").startswith("aws:kms"):
-            raise _Refusal(501, "NotImplemented", _HELP_KMS)
+        if headers.get(_SSE) == _DSSE:
+            raise _Refusal(501, "NotImplemented", _HELP_DSSE)
+        if headers.get(_SSE) == "aws:kms" and not headers.get(_SSE_KEY):
+            raise _Refusal(501, "NotImplemented", _HELP_KEY)
         if method == "DELETE" and bucket and not key and not set(asked) - {"x-id"}:
             if await self._holds_versions(bucket):
                 raise _Refusal(409, "BucketNotEmpty", "The bucket you tried to delete is not empty.")
             return None
         if key or not ({"delete", "encryption"} & set(asked)) or "expect" in headers:
             return None
-        size = int(headers.get("content-length", 0))
-        if size > _READ:
-            raise _Refusal(400, "MaxMessageLengthExceeded", f"The body has {size} bytes; at most {_READ} are read.")
-        body = await reader.readexactly(size)
+        body = await reader.readexactly(_size(headers))
         headers["content-length"] = "0"  # nothing is left to read
-        if "encryption" in asked and b"aws:kms" in body:
-            raise _Refusal(501, "NotImplemented", _HELP_KMS)
+        if "encryption" in asked and _DSSE.encode() in body:
+            raise _Refusal(501, "NotImplemented", _HELP_DSSE)
         for found in _KEY.findall(body):
             _check_key(unescape(found.decode(errors="replace")))
         return body
@@ -140,6 +158,13 @@ class Gate:
 def _check_key(key: str) -> None:
     if not keeps(key):
         raise _Refusal(400, "InvalidArgument", f"'{key}' is not valid for Key: {KEYS}")
+
+
+def _size(headers: Mapping[str, str]) -> int:
+    size = int(headers.get("content-length", 0))
+    if size > _READ:
+        raise _Refusal(400, "MaxMessageLengthExceeded", f"The body has {size} bytes; at most {_READ} are read.")
+    return size
 
 
 def _parse(head: bytes) -> tuple[str, dict[str, str]]:
@@ -186,13 +211,13 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def _error(method: str, status: int, code: str, message: str) -> bytes:
-    request = uuid.uuid4().hex
-    body = (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{escape(message)}</Message>'
-        f"<RequestId>{request}</RequestId></Error>"
+    error = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n{error}'.encode()
+    return _head(status, "application/xml", body) + (b"" if method == "HEAD" else body)
+
+
+def _head(status: int, content_type: str, body: bytes) -> bytes:
+    return (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {content_type}\r\n"
+        f"content-length: {len(body)}\r\nx-amz-request-id: {uuid.uuid4().hex}\r\nconnection: close\r\n\r\n"
     ).encode()
-    head = (
-        f"HTTP/1.1 {status} {code}\r\ncontent-type: application/xml\r\ncontent-length: {len(body)}\r\n"
-        f"x-amz-request-id: {request}\r\nconnection: close\r\n\r\n"
-    ).encode()
-    return head + (b"" if method == "HEAD" else body)

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import random
-import secrets
 import shutil
 import signal
 import socket
@@ -28,6 +27,7 @@ from airflow_automl.local.files import write_private
 from airflow_automl.local.processes import Process, alive, find, holder, wait_gone
 from airflow_automl.local.storage.client import Credentials, client
 from airflow_automl.local.storage.gate import Gate
+from airflow_automl.local.storage.keys import DataKeys
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,8 @@ class SeaweedFS:
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self.port = self._store_port = self._announced = 0
-        self._gate = Gate(lambda: self._store_port, self._holds_versions)
+        self._keys = DataKeys(folder)
+        self._gate = Gate(lambda: self._store_port, self._holds_versions, self._keys)
         self.moved: Callable[[], None] = lambda: None
         """Called when the server was started again on another port."""
 
@@ -137,7 +138,9 @@ class SeaweedFS:
         elif "ports" in known:
             # The last service died between starting the server and writing that down.
             process = find(self._command("weed", known["ports"]))
-        if process is not None and alive(process) and known.get("access_key_id") == self._credentials.access_key_id:
+        # A store knows its clients by the key that it was started with, and asks for keys at the address of then.
+        same = (known.get("access_key_id"), known.get("port")) == (self._credentials.access_key_id, self.port)
+        if process is not None and alive(process) and same:
             self._process = process
             if self._wait_ready(10):
                 log.info("adopted the S3 store, pid %d, at %s", process.pid, self.endpoint_url)
@@ -168,7 +171,7 @@ class SeaweedFS:
                         **os.environ,
                         "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
                         "GOMAXPROCS": "2",
-                        "WEED_S3_SSE_KEK": encryption_key(self._folder).hex(),
+                        "WEED_S3_SSE_KEK": self._keys.key.hex(),
                     },
                 )
             self._process = holder(self._child.pid)
@@ -199,7 +202,19 @@ class SeaweedFS:
                         ],
                         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
                     }
-                ]
+                ],
+                "kms": {
+                    "default_provider": "keys",
+                    "providers": {
+                        "keys": {
+                            "type": "aws",
+                            "region": self._region,
+                            "endpoint": self.endpoint_url,
+                            "access_key": self._keys.access_key_id,
+                            "secret_key": self._keys.access_key_id,
+                        }
+                    },
+                },
             },
         )
         # Socket paths are relative to the working folder: an absolute one may pass the limit of 107 bytes.
@@ -332,25 +347,6 @@ class ExternalStore:
 
     async def stop(self) -> None:
         """Leave the store as it is."""
-
-
-def encryption_key(folder: Path) -> bytes:
-    """Return the 256-bit key that encrypted objects of a store depend on; it is made at random once.
-
-    :param folder: the store's folder, which keeps the key in ``encryption.json``.
-    :raises StartupError: the file is there and can't be read. A new key would make encrypted objects unreadable.
-    """
-    path = folder / "encryption.json"
-    try:
-        return bytes.fromhex(json.loads(path.read_text())["key"])
-    except FileNotFoundError:
-        key = secrets.token_bytes(32)
-        write_private(path, {"key": key.hex()})
-        return key
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StartupError(
-            f"{path} can't be read ({error}). It holds the key of encrypted objects; restore it from a backup."
-        ) from error
 
 
 def holds_versions(store: Any, bucket: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -134,15 +136,94 @@ def test_a_bucket_encrypts_by_default_once_told(client: Any, bucket: str) -> Non
     assert answer["ServerSideEncryption"] == "AES256"
 
 
-def test_encryption_with_a_kms_key_is_refused(client: Any, bucket: str) -> None:
-    put = {"Bucket": bucket, "Key": "a"}
-    for algorithm in ("aws:kms", "aws:kms:dsse"):
-        assert code_of(client.put_object, **put, Body=b"1", ServerSideEncryption=algorithm) == "NotImplemented"
-        assert code_of(client.create_multipart_upload, **put, ServerSideEncryption=algorithm) == "NotImplemented"
-        rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": algorithm}}
-        told = {"Bucket": bucket, "ServerSideEncryptionConfiguration": {"Rules": [rule]}}
-        assert code_of(client.put_bucket_encryption, **told) == "NotImplemented"
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/5d3b1c70-0000-4000-8000-000000000001"
+
+
+@pytest.mark.parametrize("key_id", [KEY, KEY.rpartition("/")[2], "alias/mine"])
+def test_objects_with_a_kms_key_are_read_after_a_restart(running: Running, bucket: str, key_id: str) -> None:
+    client = running.client
+    asked = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key_id}
+    content = bytes(range(256)) * 40_000
+    parts = [content[: 6 * 1024 * 1024], content[6 * 1024 * 1024 :]]
+    assert client.put_object(Bucket=bucket, Key="put", Body=content, **asked)["SSEKMSKeyId"] == key_id
+    upload = {"Bucket": bucket, "Key": "parts"}
+    upload["UploadId"] = client.create_multipart_upload(**upload, **asked)["UploadId"]
+    tags = [client.upload_part(**upload, PartNumber=n, Body=part)["ETag"] for n, part in enumerate(parts, 1)]
+    listed = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
+    client.complete_multipart_upload(**upload, MultipartUpload={"Parts": listed})
+    client.put_object(Bucket=bucket, Key="plain", Body=content)
+    client.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "plain"}, **asked)
+    client.copy_object(Bucket=bucket, Key="again", CopySource={"Bucket": bucket, "Key": "put"}, **asked)
+    running.restart()
+    client = running.client
+    for key in ("put", "parts", "copy", "again"):
+        head = client.head_object(Bucket=bucket, Key=key)
+        assert (head["ServerSideEncryption"], head["SSEKMSKeyId"], head["ContentLength"]) == (
+            "aws:kms",
+            key_id,
+            len(content),
+        )
+        assert client.get_object(Bucket=bucket, Key=key)["Body"].read() == content, key
+        part = client.get_object(Bucket=bucket, Key=key, Range="bytes=6291400-6291500")["Body"].read()
+        assert part == content[6291400:6291501], key
+
+
+def test_a_request_for_kms_without_a_key_is_told_how_to_name_one(client: Any, bucket: str) -> None:
+    with pytest.raises(ClientError, match=r"Set SSEKMSKeyId \(such as alias/aws/s3\)"):
+        client.put_object(Bucket=bucket, Key="a", Body=b"1", ServerSideEncryption="aws:kms")
     assert keys(client, bucket) == []
+
+
+@pytest.mark.parametrize("named", [{"KMSMasterKeyID": KEY}, {}])
+def test_a_bucket_encrypts_with_its_kms_key(client: Any, bucket: str, named: dict[str, str]) -> None:
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", **named}, "BucketKeyEnabled": True}
+    client.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    answer = client.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]
+    assert answer["Rules"][0]["ApplyServerSideEncryptionByDefault"] == rule["ApplyServerSideEncryptionByDefault"]
+    client.put_object(Bucket=bucket, Key="a", Body=b"1")
+    head = client.head_object(Bucket=bucket, Key="a")
+    assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == (
+        "aws:kms",
+        named.get("KMSMasterKeyID", "alias/aws/s3"),
+    )
+    assert client.get_object(Bucket=bucket, Key="a")["Body"].read() == b"1"
+
+
+def test_files_of_the_store_do_not_hold_what_a_kms_key_encrypts(running: Running, bucket: str) -> None:
+    secret, plain = os.urandom(400), os.urandom(400)
+    running.client.put_object(Bucket=bucket, Key="a", Body=secret, ServerSideEncryption="aws:kms", SSEKMSKeyId=KEY)
+    running.client.put_object(Bucket=bucket, Key="b", Body=plain)
+    files = [path.read_bytes() for path in running.folder.rglob("*.dat")]
+    assert any(plain in content for content in files)
+    assert not any(secret in content for content in files)
+
+
+def test_double_encryption_is_refused(client: Any, bucket: str) -> None:
+    put = {"Bucket": bucket, "Key": "a", "ServerSideEncryption": "aws:kms:dsse"}
+    assert code_of(client.put_object, **put, Body=b"1") == "NotImplemented"
+    assert code_of(client.create_multipart_upload, **put) == "NotImplemented"
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms:dsse"}}
+    told = {"Bucket": bucket, "ServerSideEncryptionConfiguration": {"Rules": [rule]}}
+    assert code_of(client.put_bucket_encryption, **told) == "NotImplemented"
+    assert keys(client, bucket) == []
+
+
+def test_only_the_store_is_given_keys(running: Running) -> None:
+    import boto3
+
+    for access_key in ("none", CREDENTIALS.access_key_id):
+        kms = boto3.client(
+            "kms",
+            "us-east-1",
+            endpoint_url=running.server.endpoint_url,
+            aws_access_key_id=access_key,
+            aws_secret_access_key=CREDENTIALS.secret_access_key,
+        )
+        for call, asked in (
+            (kms.generate_data_key, {"KeyId": "a", "KeySpec": "AES_256"}),
+            (kms.decrypt, {"CiphertextBlob": b"0" * 40}),
+        ):
+            assert code_of(call, **asked) == "AccessDeniedException"
 
 
 ALTERED = ["a//b", "/a", "a\\b", "a//", "//", "a/./b", "a/../b", ".."]
@@ -251,3 +332,26 @@ def test_missing_things_are_named(client: Any, bucket: str) -> None:
     assert code_of(client.get_object, Bucket=bucket, Key="none") == "NoSuchKey"
     assert code_of(client.get_object, Bucket="no-such-bucket", Key="a") == "NoSuchBucket"
     assert code_of(client.delete_object, Bucket=bucket, Key="none") is None
+
+
+def test_the_provider_s_hook_encrypts_and_keeps_buckets_that_hold_objects(
+    running: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    connection = {
+        "conn_type": "aws",
+        "login": CREDENTIALS.access_key_id,
+        "password": CREDENTIALS.secret_access_key,
+        "extra": {"endpoint_url": running.server.endpoint_url, "region_name": "us-east-1"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_STORE", json.dumps(connection))
+    hook = S3Hook("store")
+    hook.conn.meta.config.user_agent_extra = ""  # not calls of the package, which docs/policies must allow
+    hook.load_string("1", "a", bucket, encrypt=True)
+    assert running.client.head_object(Bucket=bucket, Key="a")["ServerSideEncryption"] == "AES256"
+    with pytest.raises(ClientError, match="BucketNotEmpty"):
+        hook.delete_bucket(bucket, force_delete=False)
+    assert hook.read_key("a", bucket) == "1"
+    hook.delete_bucket(bucket, force_delete=True)
+    assert not hook.check_for_bucket(bucket)
