@@ -30,6 +30,7 @@ async def test_a_store_that_a_crash_left_unrecorded_is_adopted(tmp_path: Path, m
     monkeypatch.setattr(first, "_write_record", write_until_it_runs)
     with pytest.raises(CrashError):
         await first.start()
+    await first._gate.stop()  # as the end of its process does
     try:
         await second.start()
         assert second._process == first._process
