@@ -31,11 +31,11 @@ for _name in [name for name in os.environ if name.startswith("AWS_")]:
 @pytest.fixture(scope="session", autouse=True)
 def triggers_settle_at_once() -> Iterator[None]:
     """In one process there is no scheduler that a trigger might overtake."""
-    from airflow_automl.triggers import start_delay
+    from airflow_automl.triggers import _base
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(start_delay, "SHORTEST", 0.0)
-        patch.setattr(start_delay, "LONGEST", 0.2)
+        patch.setattr(_base, "SHORTEST", 0.0)
+        patch.setattr(_base, "LONGEST", 0.2)
         yield
 
 

@@ -6,7 +6,7 @@ bear the first ten characters of its name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote, urlencode
 
 from airflow.sdk import BaseOperatorLink
@@ -64,31 +64,32 @@ def job_page_url(job_name: str, aws_conn_id: str | None, region_name: str | None
     return f"{base}{JOB_PAGE}{urlencode({key: value for key, value in query.items() if value})}" if base else ""
 
 
-class AutoMLReportLink(BaseOperatorLink):
+class _NotedLink(BaseOperatorLink):
+    """A link whose address the task notes as an attribute."""
+
+    attribute: ClassVar[str]
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return what the task has noted; empty before, and where there is nothing to link to."""
+        return str(getattr(operator, self.attribute, None) or "")
+
+
+class AutoMLReportLink(_NotedLink):
     """Where a job's report can be read; of one that no browser can reach, the job's page in Airflow."""
 
     name = "AutoML report"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return what the task noted when it had written its report; empty where no browser can reach it."""
-        return str(getattr(operator, "report_url", None) or "")
+    attribute = "report_url"
 
 
-class AutoMLJobConsoleLink(BaseOperatorLink):
+class AutoMLJobConsoleLink(_NotedLink):
     """SageMaker's console, in the job's region."""
 
     name = "SageMaker console"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return what the task noted when it submitted or found its job; empty before, and outside of AWS."""
-        return str(getattr(operator, "console_url", None) or "")
+    attribute = "console_url"
 
 
-class AutoMLJobLogsLink(BaseOperatorLink):
+class AutoMLJobLogsLink(_NotedLink):
     """CloudWatch, filtered for the job's training jobs."""
 
     name = "CloudWatch logs"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return what the task noted when it submitted or found its job; empty before, and outside of AWS."""
-        return str(getattr(operator, "logs_url", None) or "")
+    attribute = "logs_url"

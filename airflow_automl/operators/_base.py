@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow_automl import settings
 from airflow_automl.compat import AirflowException, AirflowSkipException, BaseOperator
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from airflow_automl.contract.documents import Transition
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
+
+_Hook = TypeVar("_Hook", bound="SageMakerAutoMLHook")
 
 
 class AutoMLBaseOperator(BaseOperator):
@@ -106,12 +108,10 @@ class AutoMLBaseOperator(BaseOperator):
         """The hook, built when it is first needed: its imports are not for DAG parsing."""
         from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
-        return SageMakerAutoMLHook(
-            aws_conn_id=self.aws_conn_id,
-            region_name=self.region_name or None,
-            verify=self.verify,
-            config=self.botocore_config,
-        )
+        return self._hook_of(SageMakerAutoMLHook)
+
+    def _hook_of(self, kind: type[_Hook]) -> _Hook:
+        return kind(self.aws_conn_id, self.region_name or None, self.verify, self.botocore_config)
 
 
 class _Unset:

@@ -56,12 +56,7 @@ class DownstreamOperator(AutoMLBaseOperator):
         """The hook, built when it is first needed."""
         from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
 
-        return SageMakerAutoMLDeploymentHook(
-            aws_conn_id=self.aws_conn_id,
-            region_name=self.region_name or None,
-            verify=self.verify,
-            config=self.botocore_config,
-        )
+        return self._hook_of(SageMakerAutoMLDeploymentHook)
 
     def check_request(self, operation: str, request: Mapping[str, Any]) -> None:
         """Check a request against botocore's model of the operation before anything is made.
@@ -190,7 +185,7 @@ class WaitingOperator(DownstreamOperator, WaitingArguments):
         return self.execute_complete(context, self._poll(kind, name, state))
 
     def _poll(self, kind: str, name: str, state: dict[str, Any]) -> dict[str, Any]:
-        from airflow_automl.triggers import start_delay
+        from airflow_automl.triggers import _base
         from airflow_automl.waiting import StatusLog, Target, WorkerCalls, in_worker, wait_until_ended
 
         target = Target(kind, name)
@@ -205,7 +200,7 @@ class WaitingOperator(DownstreamOperator, WaitingArguments):
                     deadline=state["deadline"],
                     log=self.log,
                     # Reads lag behind writes: what was begun just now may still look as if it had settled.
-                    delay=min(self.interval, start_delay.SHORTEST),
+                    delay=min(self.interval, _base.SHORTEST),
                     notice=seen,
                 )
             )

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow_automl._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from airflow_automl.report.document import build
@@ -16,9 +17,4 @@ if TYPE_CHECKING:
 __all__ = ["build", "render"]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "build":
-        return importlib.import_module(f"{__name__}.document").build
-    if name == "render":
-        return importlib.import_module(f"{__name__}.page").render
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(__name__, {"build": "document", "render": "page"})

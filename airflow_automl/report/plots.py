@@ -45,6 +45,11 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
     return _tag("line", x1=_round(x1), y1=_round(y1), x2=_round(x2), y2=_round(y2), class_=kind)
 
 
+def _dot(x: float, y: float, title: str, best: bool) -> Markup:
+    size, kind = (6, "dot best") if best else (4, "dot")
+    return _tag("circle", _tag("title", title), cx=_round(x), cy=_round(y), r=size, class_=kind)
+
+
 def _round(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
@@ -110,16 +115,7 @@ def progress(points: Sequence[Mapping[str, Any]], objective: str) -> Markup:
     parts.append(_tag("path", d=f"{path}H{WIDTH - _RIGHT}", class_="line"))
     for each in sorted(points, key=lambda point: bool(point["best"])):
         title = f"{each['name']}: {objective} {number(each['value'])} after {duration_text(each['seconds'])}"
-        parts.append(
-            _tag(
-                "circle",
-                _tag("title", title),
-                cx=_round(x(each["seconds"])),
-                cy=_round(y(each["value"])),
-                r=6 if each["best"] else 4,
-                class_="dot best" if each["best"] else "dot",
-            )
-        )
+        parts.append(_dot(x(each["seconds"]), y(each["value"]), title, each["best"]))
     return _svg(height, f"{objective} of the candidates over time", parts)
 
 
@@ -148,16 +144,7 @@ def metric_strips(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Ma
         parts.append(_text(WIDTH - 54, y + 4, number(high), "tick"))
         for row, value in sorted(values, key=lambda pair: bool(pair[0]["best"])):
             share = (value - low) / (high - low) if high > low else 0.5
-            parts.append(
-                _tag(
-                    "circle",
-                    _tag("title", f"{row['name']}: {name} {number(value)}"),
-                    cx=_round(70 + share * (WIDTH - 140)),
-                    cy=_round(y),
-                    r=6 if row["best"] else 4,
-                    class_="dot best" if row["best"] else "dot",
-                )
-            )
+            parts.append(_dot(70 + share * (WIDTH - 140), y, f"{row['name']}: {name} {number(value)}", row["best"]))
         top += 50
     return _svg(top, "Metrics of all candidates", parts)
 

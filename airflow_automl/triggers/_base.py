@@ -7,14 +7,26 @@ import inspect
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_automl.triggers.user_action import is_user_action
-
 if TYPE_CHECKING:
     from airflow_automl.triggers._watcher import AwsSettings
     from airflow_automl.waiting import StopResult, Target
 
 #: How long to try to stop a job at a bad end of its wait, in seconds; and in ``on_kill``, to which Airflow gives 30.
 STOP, ON_KILL = 60.0, 25.0
+#: Seconds by which a scheduler on a busy machine was seen to be late: six.
+SHORTEST, LONGEST = 5.0, 10.0
+
+
+async def start_delay(poll_interval: float = LONGEST) -> None:
+    """Wait before the first poll of a trigger.
+
+    If a trigger fires before the scheduler has recorded the deferral, Airflow fails the resumed task. The pause costs
+    nothing: the operator has described the resource just before it deferred.
+
+    :param poll_interval: of the trigger, in seconds. The pause lasts so long, but at least :data:`SHORTEST` and at most
+        :data:`LONGEST`.
+    """
+    await asyncio.sleep(min(max(poll_interval, SHORTEST), LONGEST))
 
 
 class AwsTrigger:
@@ -23,15 +35,28 @@ class AwsTrigger:
     #: ``log`` and ``task_instance`` of Airflow's trigger.
     log: ClassVar[Any]
     task_instance: Any
-    aws_conn_id: str | None
-    region_name: str | None
-    verify: bool | str | None
-    botocore_config: dict[str, Any] | None
-    connection_exists: bool = False
+
+    def __init__(
+        self,
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        botocore_config: dict[str, Any] | None = None,
+        connection_exists: bool = False,
+    ) -> None:
+        super().__init__()
+        self.aws_conn_id = aws_conn_id
+        self.region_name = region_name
+        self.verify = verify
+        self.botocore_config = botocore_config
+        self.connection_exists = connection_exists
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path, and the arguments that make an equal trigger, as plain JSON values."""
-        names = [name for name in inspect.signature(type(self).__init__).parameters if name != "self"]
+        parameters = (
+            inspect.signature(type(self).__init__).parameters | inspect.signature(AwsTrigger.__init__).parameters
+        )
+        names = [name for name in parameters if name not in ("self", "aws")]
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
     @property
@@ -60,5 +85,42 @@ class AwsTrigger:
     async def _stop_on_user_action(self, target: Target) -> None:
         """Stop what the task waited for if a user ended the task."""
         async with asyncio.timeout(ON_KILL):
-            if await is_user_action(self.task_instance, str(target), self.log):
+            if await _is_user_action(self.task_instance, str(target), self.log):
                 await self._stop(target, ON_KILL)
+
+
+async def _is_user_action(task_instance: Any, subject: str, log: Any) -> bool:
+    """Return whether a user action (kill, clear, mark) caused this ``on_kill``.
+
+    A triggerer that lost its triggers to another, because it did not answer, cancels them in the same way. If the task
+    is still deferred another trigger waits, and nothing may be stopped. If Airflow does not answer, nothing is stopped
+    either.
+
+    :param task_instance: the trigger's own.
+    :param subject: what would be stopped, such as ``transform job x``, for the log.
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
+
+    if task_instance is None:
+        return False
+    map_index = -1 if task_instance.map_index is None else task_instance.map_index
+    request = GetTaskStates(
+        dag_id=task_instance.dag_id,
+        task_ids=[task_instance.task_id],
+        run_ids=[task_instance.run_id],
+        map_index=map_index,
+    )
+    answer: Any
+    try:
+        answer = await task_runner.SUPERVISOR_COMMS.asend(request)
+    except Exception as error:
+        answer = error
+    if not isinstance(answer, TaskStatesResult):
+        log.error("Not stopping %s: Airflow did not say whether its task is still deferred (%s)", subject, answer)
+        return False
+    label = task_instance.task_id if map_index < 0 else f"{task_instance.task_id}_{map_index}"
+    if answer.task_states.get(task_instance.run_id, {}).get(label) == "deferred":
+        log.info("Not stopping %s: its task is still deferred, in another triggerer", subject)
+        return False
+    return True

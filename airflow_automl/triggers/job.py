@@ -13,9 +13,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_automl.compat import stops_when_cancelled
 from airflow_automl.ends import TransitionLog
 from airflow_automl.exceptions import AutoMLError, AutoMLJobTimeout
-from airflow_automl.triggers._base import AwsTrigger
+from airflow_automl.triggers._base import AwsTrigger, start_delay
 from airflow_automl.triggers.payload import JobEvent, end_event, failure_event
-from airflow_automl.triggers.start_delay import start_delay
 from airflow_automl.waiting import AUTOML_JOB, Target
 
 if TYPE_CHECKING:
@@ -63,25 +62,16 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
         poll_interval: float = 30,
         deadline: float | None = None,
         stop_on_kill: bool = True,
-        aws_conn_id: str | None = "aws_default",
-        region_name: str | None = None,
-        verify: bool | str | None = None,
-        botocore_config: dict[str, Any] | None = None,
         timeline: list[Transition] | None = None,
-        connection_exists: bool = False,
+        **aws: Any,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(**aws)
         self.job_name = job_name
         self.api_version = api_version
         self.poll_interval = poll_interval
         self.deadline = deadline
         self.stop_on_kill = stop_on_kill
-        self.aws_conn_id = aws_conn_id
-        self.region_name = region_name
-        self.verify = verify
-        self.botocore_config = botocore_config
         self.timeline = timeline or []
-        self.connection_exists = connection_exists
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event."""

@@ -9,8 +9,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_automl.compat import stops_when_cancelled
 from airflow_automl.exceptions import AutoMLError
-from airflow_automl.triggers._base import AwsTrigger
-from airflow_automl.triggers.start_delay import start_delay
+from airflow_automl.triggers._base import AwsTrigger, start_delay
 from airflow_automl.waiting import StatusLog, Target, wait_until_ended
 
 
@@ -50,24 +49,15 @@ class SageMakerResourceTrigger(AwsTrigger, BaseTrigger):
         poll_interval: float = 30,
         deadline: float | None = None,
         stop_on_kill: bool = True,
-        aws_conn_id: str | None = "aws_default",
-        region_name: str | None = None,
-        verify: bool | str | None = None,
-        botocore_config: dict[str, Any] | None = None,
-        connection_exists: bool = False,
+        **aws: Any,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(**aws)
         self.kind = kind
         self.name = name
         self.state = state or {}
         self.poll_interval = poll_interval
         self.deadline = deadline
         self.stop_on_kill = stop_on_kill
-        self.aws_conn_id = aws_conn_id
-        self.region_name = region_name
-        self.verify = verify
-        self.botocore_config = botocore_config
-        self.connection_exists = connection_exists
 
     def _event(self, status: str, resource_status: str | None, message: str = "", error: str = "") -> TriggerEvent:
         return TriggerEvent(  # type: ignore[no-untyped-call]

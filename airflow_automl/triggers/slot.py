@@ -11,9 +11,8 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_automl.exceptions import InvalidTriggerEvent
-from airflow_automl.triggers._base import AwsTrigger
+from airflow_automl.triggers._base import AwsTrigger, start_delay
 from airflow_automl.triggers._watcher import watcher_for
-from airflow_automl.triggers.start_delay import start_delay
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +58,9 @@ class SageMakerAutoMLSlotTrigger(AwsTrigger, BaseTrigger):
         credentials.
     """
 
-    def __init__(
-        self,
-        limits: dict[str, float | None],
-        aws_conn_id: str | None = "aws_default",
-        region_name: str | None = None,
-        verify: bool | str | None = None,
-        botocore_config: dict[str, Any] | None = None,
-        connection_exists: bool = False,
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+    def __init__(self, limits: dict[str, float | None], **aws: Any) -> None:
+        super().__init__(**aws)
         self.limits = limits
-        self.aws_conn_id = aws_conn_id
-        self.region_name = region_name
-        self.verify = verify
-        self.botocore_config = botocore_config
-        self.connection_exists = connection_exists
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Stand in line, and fire."""

@@ -7,12 +7,16 @@ Content-Security-Policy allows no inline styles. :mod:`airflow_automl.report.plo
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 from markupsafe import Markup
 
 __all__ = ["SECTIONS", "Card", "Lister", "Reader", "Section", "section_of"]
+
+_LIMIT = 5_000_000
 
 #: Returns the content of an object.
 Reader = Callable[[str], bytes]
@@ -69,3 +73,19 @@ def section_of(problem_type: str | None) -> tuple[str, Section] | None:
     """Return the name and the module of a problem type's section, ``None`` if it adds nothing."""
     name = SECTIONS.get(problem_type or "")
     return (name, cast(Section, importlib.import_module(f"{__name__}.{name}"))) if name else None
+
+
+def json_objects(
+    prefix: str | None, name: str, list_objects: Lister, read_object: Reader
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the JSON objects in the files of a name below a prefix; nothing if there is no prefix."""
+    for address in sorted(list_objects(prefix)) if prefix else ():
+        if address.endswith(f"/{name}") and len(raw := read_object(address)) <= _LIMIT:
+            content = json.loads(raw)
+            if isinstance(content, Mapping):
+                yield content
+
+
+def finite(value: Any) -> bool:
+    """Return whether a value is a number that can be shown."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

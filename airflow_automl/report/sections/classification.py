@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from airflow_automl.report import plots
-from airflow_automl.report.sections import Card, Lister, Reader
+from airflow_automl.report.sections import Card, Lister, Reader, json_objects
 
-_LIMIT = 5_000_000
 _SAMPLES = 24
 _TEXT = 500
 _PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
@@ -28,7 +26,7 @@ def read(candidate: Mapping[str, Any], list_objects: Lister, read_object: Reader
     """
     locations = (candidate.get("CandidateProperties") or {}).get("CandidateArtifactLocations") or {}
     found: dict[str, Any] = {}
-    for content in _documents(locations.get("Explainability"), "/analysis.json", list_objects, read_object):
+    for content in json_objects(locations.get("Explainability"), "analysis.json", list_objects, read_object):
         occlusion = (content.get("explanations") or {}).get("occlusion") or {}
         importance = {
             str(name): float(value)
@@ -37,19 +35,11 @@ def read(candidate: Mapping[str, Any], list_objects: Lister, read_object: Reader
         }
         if importance:
             found |= {"importance": importance, "method": str(content.get("method") or "")}
-    for content in _documents(locations.get("ModelInsights"), "/samples.json", list_objects, read_object):
+    for content in json_objects(locations.get("ModelInsights"), "samples.json", list_objects, read_object):
         samples = [sample for each in content.get("samples") or () if (sample := _sample(each))]
         found["samples"] = samples[:_SAMPLES]
         found["notes"] = [str(note) for note in content.get("notes") or ()]
     return found
-
-
-def _documents(prefix: str | None, name: str, list_objects: Lister, read_object: Reader) -> Iterator[Mapping[str, Any]]:
-    for address in sorted(list_objects(prefix)) if prefix else ():
-        if address.endswith(name) and len(raw := read_object(address)) <= _LIMIT:
-            content = json.loads(raw)
-            if isinstance(content, Mapping):
-                yield content
 
 
 def _sample(given: Any) -> dict[str, Any] | None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from airflow_automl.report.plots import WIDTH, number
-from airflow_automl.report.sections import Card, Lister, Reader
+from airflow_automl.report.sections import Card, Lister, Reader, finite, json_objects
 
-_LIMIT = 5_000_000
 _SHOWN = 6
 _ITEMS = 20
 _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 220.0, 54.0, 8.0, 10.0, 26.0
@@ -26,15 +23,8 @@ def read(candidate: Mapping[str, Any], list_objects: Lister, read_object: Reader
     :return: the summary's members, those of them that have the expected shape.
     """
     locations = (candidate.get("CandidateProperties") or {}).get("CandidateArtifactLocations") or {}
-    prefix = locations.get("BacktestResults")
-    for address in sorted(list_objects(str(prefix))) if prefix else ():
-        if address.rpartition("/")[2] != "summary.json":
-            continue
-        raw = read_object(address)
-        content = json.loads(raw) if len(raw) <= _LIMIT else None
-        if isinstance(content, Mapping):
-            return _understood(content)
-    return {}
+    summaries = json_objects(locations.get("BacktestResults"), "summary.json", list_objects, read_object)
+    return next(map(_understood, summaries), {})
 
 
 def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]:
@@ -68,7 +58,7 @@ def _understood(content: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("metrics", "seasonal_naive", "coverage", "weights"):
         values = content.get(name)
         if isinstance(values, Mapping):
-            result[name] = {str(key): float(value) for key, value in values.items() if _finite(value)}
+            result[name] = {str(key): float(value) for key, value in values.items() if finite(value)}
     for name in ("objective", "frequency"):
         if isinstance(content.get(name), str):
             result[name] = content[name]
@@ -78,7 +68,7 @@ def _understood(content: Mapping[str, Any]) -> dict[str, Any]:
         for entry in (intervals if isinstance(intervals, list) else ())
         if isinstance(entry, Mapping)
         and all(isinstance(entry.get(key), str) for key in ("lower", "upper"))
-        and all(_finite(entry.get(key)) for key in ("nominal", "measured"))
+        and all(finite(entry.get(key)) for key in ("nominal", "measured"))
     ]
     examples, items = content.get("examples"), content.get("items")
     if isinstance(examples, list):
@@ -87,7 +77,7 @@ def _understood(content: Mapping[str, Any]) -> dict[str, Any]:
         result["items"] = [
             {
                 "key": [str(part) for part in entry["key"]],
-                "metrics": {str(key): float(value) for key, value in entry["metrics"].items() if _finite(value)},
+                "metrics": {str(key): float(value) for key, value in entry["metrics"].items() if finite(value)},
             }
             for entry in items[:_ITEMS]
             if isinstance(entry, Mapping)
@@ -112,15 +102,11 @@ def _is_band(band: Mapping[str, Any]) -> bool:
 
 
 def _numbers(values: Any) -> list[float]:
-    return values if isinstance(values, list) and all(map(_finite, values)) else []
+    return values if isinstance(values, list) and all(map(finite, values)) else []
 
 
 def _texts(values: Any) -> list[str]:
     return values if isinstance(values, list) and all(isinstance(value, str) for value in values) else []
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _verdict(found: Mapping[str, Any]) -> str:
@@ -146,16 +132,12 @@ def _comparison(found: Mapping[str, Any]) -> Markup:
 
 
 def _coverage(found: Mapping[str, Any]) -> Markup:
-    rows = [(name, f"{_percent(name)} %", f"{100 * share:.0f} %") for name, share in found["coverage"].items()]
+    rows = [(name, f"{name.removeprefix('p')} %", f"{100 * share:.0f} %") for name, share in found["coverage"].items()]
     rows += [
         (f"{each['lower']} to {each['upper']}", f"{100 * each['nominal']:.0f} %", f"{100 * each['measured']:.0f} %")
         for each in found["intervals"]
     ]
     return _table(("Quantile", "Should be", "Was"), rows)
-
-
-def _percent(name: str) -> str:
-    return name.removeprefix("p")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,9 +10,8 @@ from markupsafe import Markup
 
 from airflow_automl.contract.metrics import direction
 from airflow_automl.report.plots import WIDTH, number
-from airflow_automl.report.sections import Card, Lister, Reader
+from airflow_automl.report.sections import Card, Lister, Reader, finite, json_objects
 
-_LIMIT = 5_000_000
 _SAMPLES = 8
 _TEXT = 2_000
 _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 260.0, 54.0, 14.0, 14.0, 40.0
@@ -29,13 +27,8 @@ def read(candidate: Mapping[str, Any], list_objects: Lister, read_object: Reader
     """
     for address in _artifacts(candidate):
         folder = address.rpartition("/")[0]
-        for found in list_objects(f"{folder}/"):
-            if found.rpartition("/")[2] != "evaluation.json":
-                continue
-            raw = read_object(found)
-            content = json.loads(raw) if len(raw) <= _LIMIT else None
-            if isinstance(content, Mapping):
-                return _understood(content)
+        for content in json_objects(f"{folder}/", "evaluation.json", list_objects, read_object):
+            return _understood(content)
     return {}
 
 
@@ -70,16 +63,16 @@ def _understood(content: Mapping[str, Any]) -> dict[str, Any]:
         entry = content.get(name)
         values = entry.get("metrics") if isinstance(entry, Mapping) else None
         if isinstance(values, Mapping):
-            result[name] = {str(key): float(value) for key, value in values.items() if _finite(value)}
+            result[name] = {str(key): float(value) for key, value in values.items() if finite(value)}
     steps: Any = content.get("steps_per_epoch")
-    per_epoch = float(steps) if _finite(steps) and steps > 0 else 1.0
+    per_epoch = float(steps) if finite(steps) and steps > 0 else 1.0
     for name, divisor in (("training_loss", per_epoch), ("validation_loss", 1.0)):
         pairs = content.get(name)
         if isinstance(pairs, list):
             result[name] = [
                 [float(pair[0]) / divisor, float(pair[1])]
                 for pair in pairs
-                if isinstance(pair, list) and len(pair) == 2 and all(_finite(value) and value >= 0 for value in pair)
+                if isinstance(pair, list) and len(pair) == 2 and all(finite(value) and value >= 0 for value in pair)
             ]
     samples = content.get("samples")
     if isinstance(samples, list):
@@ -89,10 +82,6 @@ def _understood(content: Mapping[str, Any]) -> dict[str, Any]:
             if isinstance(sample, Mapping)
         ]
     return result
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _gains(before: Mapping[str, float], after: Mapping[str, float]) -> Markup:

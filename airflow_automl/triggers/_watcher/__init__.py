@@ -21,7 +21,6 @@ a burst of ends. A job that is not found, or may not be seen, is looked at twice
 from __future__ import annotations
 
 from airflow_automl.triggers._watcher.client import AwsSettings, Client
-from airflow_automl.triggers._watcher.registry import watcher_for
-from airflow_automl.triggers._watcher.watcher import Watcher
+from airflow_automl.triggers._watcher.watcher import Watcher, watcher_for
 
 __all__ = ["AwsSettings", "Client", "Watcher", "watcher_for"]

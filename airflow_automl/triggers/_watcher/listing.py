@@ -66,25 +66,22 @@ class Listing:
         self._denied_until = now + DENIAL
 
     async def running(self, most_pages: int) -> Jobs:
-        """List all jobs that have not ended."""
+        """List all jobs that have not ended, for changes to be counted from then on."""
+        self._overflowed = False
+        jobs, since = await self.unfinished(most_pages)
+        self._since = self._since or since
+        return jobs
+
+    async def unfinished(self, most_pages: int) -> tuple[Jobs, datetime | None]:
+        """List all jobs that have not ended, and the service's time. What the watcher knows stays as it is."""
         since: datetime | None = None
         jobs: Jobs = {}
-        self._overflowed = False
         # In this order a job that is stopped meanwhile is in one of the two.
         for status in (JobStatus.IN_PROGRESS, JobStatus.STOPPING):
             found, first, _ = await self._pages(most_pages, StatusEquals=status.value)
             jobs |= found
             since = since or first
-        self._since = self._since or since
-        return jobs
-
-    async def unfinished(self, most_pages: int) -> set[str]:
-        """Name the jobs that have not ended."""
-        names: set[str] = set()
-        for status in (JobStatus.IN_PROGRESS, JobStatus.STOPPING):
-            found, _, _ = await self._pages(most_pages, StatusEquals=status.value)
-            names |= set(found)
-        return names
+        return jobs, since
 
     async def changed(self) -> Jobs:
         """List the jobs that changed since the last list."""

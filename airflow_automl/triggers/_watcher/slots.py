@@ -79,7 +79,7 @@ class SlotLine:
             try:
                 since: datetime | None = None if self._looked is None else self._looked - OVERLAP
                 changed, now, _ = await self._listing.changed_since(since, PAGES)
-                running = await self._listing.unfinished(PAGES)
+                running = set((await self._listing.unfinished(PAGES))[0])
             except AutoMLError as error:
                 log.warning("The account's AutoML jobs can't be counted: %s", error)
             else:

@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from airflow_automl import settings
 from airflow_automl.contract import is_terminal
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
@@ -326,3 +328,15 @@ class Watcher:
 
 def _idle(task: asyncio.Task[None] | None) -> bool:
     return task is None or task.done()
+
+
+_WATCHERS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[AwsSettings, Watcher]] = WeakKeyDictionary()
+
+
+def watcher_for(aws: AwsSettings) -> Watcher:
+    """Return the running event loop's watcher for these settings; it is made when it is first asked for."""
+    watchers = _WATCHERS.setdefault(asyncio.get_running_loop(), {})
+    watcher = watchers.get(aws)
+    if watcher is None or watcher.closed:
+        watcher = watchers[aws] = Watcher(aws, settings.max_calls_per_second())
+    return watcher
