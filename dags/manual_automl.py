@@ -11,8 +11,8 @@ from typing import Any
 
 import pendulum
 from airflow.sdk import DAG, Param, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_automl.compat import AirflowFailException
 from airflow_automl.contract import job_v1, tabular
 from airflow_automl.operators import (
     SageMakerAutoMLDeployOperator,

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowException, TaskDeferred
 
 from airflow_automl import exceptions
+from airflow_automl.compat import AirflowException, TaskDeferred
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
     AutoMLConnectionError,
