@@ -23,6 +23,7 @@ __all__ = [
     "BEST_CANDIDATE_KEY",
     "JOB_KEY",
     "SUMMARY_KEY",
+    "documents_of",
     "job_name",
     "pull_best_candidate",
     "pull_job",
@@ -85,6 +86,20 @@ def pull_best_candidate(ti: Any, task_ids: str, **kwargs: Any) -> BestCandidate 
     :return: the document in AWS's own keys, or ``None`` if the job has no best candidate.
     """
     return cast("BestCandidate | None", ti.xcom_pull(task_ids=task_ids, key=BEST_CANDIDATE_KEY, **kwargs))
+
+
+def documents_of(event: Any) -> dict[str, Any]:
+    """Return what an asset's event tells of a model, whoever raised it.
+
+    A task's outlets carry the documents in ``extra`` itself; Airflow puts those of
+    :class:`~airflow_automl.triggers.SageMakerAutoMLEventTrigger` into ``extra["payload"]``.
+
+    :param event: one of ``triggering_asset_events`` or ``inlet_events``.
+    :return: ``{"best_candidate", "job"}``; each is ``None`` where the event brings none.
+    """
+    extra = event.extra or {}
+    found = extra.get("payload") or extra
+    return {key: found.get(key) for key in ("best_candidate", "job")}
 
 
 def xcom_arg(operator: BaseOperator, key: str) -> XComArg:

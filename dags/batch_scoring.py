@@ -14,6 +14,7 @@ from airflow.sdk import DAG, Asset, Param, get_current_context, task
 from airflow_automl.compat import AirflowSkipException
 from airflow_automl.operators import SageMakerAutoMLTransformOperator
 from airflow_automl.retries import automl_retry_policy
+from airflow_automl.xcom import documents_of
 
 FOLDER = "s3://acme-ml/churn/new/"
 NEW_DATA = Asset(FOLDER)
@@ -42,14 +43,15 @@ with DAG(
     def newest_model() -> dict[str, Any]:
         """The model that was trained last, as its asset's event brought it."""
         events = get_current_context()["inlet_events"][MODEL]
-        if not len(events) or not events[-1].extra.get("best_candidate"):
+        model = documents_of(events[-1]) if len(events) else {}
+        if not model.get("best_candidate"):
             raise AirflowSkipException("No churn model has been trained yet")
-        return {"candidate": events[-1].extra["best_candidate"], "job": events[-1].extra["job"]}
+        return model
 
     model = newest_model()
     SageMakerAutoMLTransformOperator.partial(
         task_id="score",
-        candidate=model["candidate"],
+        candidate=model["best_candidate"],
         job=model["job"],
         output_path="{{ params.output }}/{{ run_id }}/{{ ti.map_index }}/",
         join=True,

@@ -1,7 +1,8 @@
 """Deploy whenever another DAG has trained a model: scheduled on the asset that the training task updates.
 
 A job operator or sensor with ``outlets=[Asset("churn_model")]`` attaches the best candidate and the job to the
-asset's event, so that this DAG needs to know nothing of the one that trained.
+asset's event, so that this DAG needs to know nothing of the one that trained. The events of an ``AssetWatcher`` with
+``SageMakerAutoMLEventTrigger`` are read alike.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from airflow.sdk import DAG, Asset, Param, get_current_context, task
 from airflow_automl.compat import AirflowSkipException
 from airflow_automl.operators import SageMakerAutoMLDeployOperator
 from airflow_automl.retries import automl_retry_policy
+from airflow_automl.xcom import documents_of
 
 MODEL = Asset("churn_model")
 
@@ -34,14 +36,15 @@ with DAG(
     def new_model() -> dict[str, Any]:
         """The newest of the events that this run was made for: several may have come together, in any order."""
         newest = max(get_current_context()["triggering_asset_events"][MODEL], key=lambda event: event.timestamp)
-        if not newest.extra.get("best_candidate"):
+        model = documents_of(newest)
+        if not model["best_candidate"]:
             raise AirflowSkipException(f"The event of {newest.timestamp} brings no candidate")
-        return {"candidate": newest.extra["best_candidate"], "job": newest.extra["job"]}
+        return model
 
     model = new_model()
     SageMakerAutoMLDeployOperator(
         task_id="deploy",
-        candidate=model["candidate"],
+        candidate=model["best_candidate"],
         job=model["job"],
         endpoint_name="{{ params.endpoint_name }}",
         deferrable=True,

@@ -8,6 +8,7 @@ Workers, triggers, the retry policy and every wait decide by the types that this
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import botocore
 from botocore.exceptions import (
@@ -167,9 +168,15 @@ class ConnectionHealth:
         """Return whether a client with credentials that are read anew may succeed."""
         return error_code(error) in _STALE
 
-    def refused(self, error: ClientError | BotoCoreError | ResponseParserError) -> AutoMLError:
-        """Return what the error of a call means: stale credentials are transient for :data:`CONNECTION_GRACE`."""
+    def refused(self, error: ClientError | BotoCoreError | ResponseParserError, client: Any = None) -> AutoMLError:
+        """Return what the error of a call means: stale credentials are transient for :data:`CONNECTION_GRACE`.
+
+        :param client: the client that made the call.
+        """
         refusal = automl_error(error)
+        if isinstance(refusal, AutoMLJobNotFound) and client is not None:
+            where = f"region {client.meta.region_name}, connection {self._connection!r}"
+            return AutoMLJobNotFound(f"{refusal} ({where})")
         return AutoMLTransientError(str(refusal)) if self.is_stale(error) and self._may_recover() else refusal
 
     def unreadable(self, error: Exception) -> AutoMLError:

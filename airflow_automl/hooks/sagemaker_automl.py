@@ -162,7 +162,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         except CALL_ERRORS as error:
             if self._health.is_stale(error):
                 self.forget_client()
-            raise self._health.refused(error) from error
+            raise self._health.refused(error, client) from error
         self._health.succeeded()
 
     def call(self, operation: str, **request: Any) -> dict[str, Any]:

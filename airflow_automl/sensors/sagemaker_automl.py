@@ -15,6 +15,7 @@ from airflow_automl.compat import AirflowSensorTimeout, AirflowSkipException
 from airflow_automl.contract import is_terminal
 from airflow_automl.ends import Acceptance, TransitionLog
 from airflow_automl.exceptions import (
+    AutoMLJobNotFound,
     AutoMLTerminalError,
     AutoMLTransientError,
     AutoMLValidationError,
@@ -51,6 +52,8 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
     :param poke_interval: seconds (or a timedelta) between two looks at the job, in every mode. Default:
         ``[automl] poll_interval`` (30).
     :param timeout: how long to wait at most, in every mode. Default: ``[sensors] default_timeout``.
+    :param wait_for_creation: for so many seconds (or a timedelta) from the first look, wait for a job that is not there
+        yet, in every mode; ``timeout`` ends this wait too. Default: 0, which fails at once.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param start_from_trigger: begin in the triggerer at once, so that no worker is needed until the job has ended.
         The job is then looked at by the trigger only; ``job_name`` must be text, and the task can't be mapped. A
@@ -67,7 +70,7 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
     :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
 
-    :raises AutoMLJobNotFound: no job has this name in the account and region.
+    :raises AutoMLJobNotFound: no job has this name in the account and region, nor got it in ``wait_for_creation``.
     :raises AutoMLJobFailed: the job failed; the message carries its FailureReason.
     :raises AutoMLJobStopped: the job was stopped, and ``accept_stopped`` is not set.
     :raises NoBestCandidate: the job completed without one, with ``accept_no_candidate=False``.
@@ -85,6 +88,7 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
         job: Any = None,
         api_version: Literal["V1", "V2"] | None = None,
         poke_interval: timedelta | float | None = None,
+        wait_for_creation: timedelta | float = 0,
         deferrable: bool | None = None,
         start_from_trigger: bool = False,
         accept_stopped: bool = False,
@@ -104,6 +108,10 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
         self.job_document = job
         self.api_version = api_version
         self.deferrable = settings.default_deferrable() if deferrable is None else deferrable
+        self.wait_for_creation = (
+            wait_for_creation.total_seconds() if isinstance(wait_for_creation, timedelta) else wait_for_creation
+        )
+        self._first_look: float | None = None
         self.accept_stopped = accept_stopped
         self.accept_no_candidate = accept_no_candidate
         self.accept_failed_deployment = accept_failed_deployment
@@ -137,6 +145,7 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
             "deadline": deadline,
             "stop_on_kill": False,
             "timeline": list(self.timeline),
+            "wait_for_creation": self.wait_for_creation,
         }
 
     def execute(self, context: Context) -> Any:
@@ -166,7 +175,10 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
             self.log.warning("AutoML job %s can't be described just now: %s", name, error)
             return PokeReturnValue(is_done=False)
         except AutoMLTerminalError as error:
-            raise self._failure(error) from error
+            if not isinstance(error, AutoMLJobNotFound) or not self._may_be_created(context):
+                raise self._failure(error) from error
+            self.log.info("AutoML job %s is not there yet: %s", name, error)
+            return PokeReturnValue(is_done=False)
         if self._notice is None:
             self._notice = TransitionLog(self.log, self._earlier_pokes(context))
             self.link_job(describe)
@@ -175,6 +187,12 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
         if not is_terminal(describe.get("AutoMLJobStatus")):
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=self._end(context, describe))
+
+    def _may_be_created(self, context: Context) -> bool:
+        if self._first_look is None:
+            rescheduled: Any = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
+            self._first_look = rescheduled.timestamp() if rescheduled else time.time()
+        return time.time() - self._first_look < self.wait_for_creation
 
     def _earlier_pokes(self, context: Context) -> Sequence[Transition]:
         """Return the timeline of the pokes before: each is a process of its own where the task is rescheduled."""

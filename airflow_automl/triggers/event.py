@@ -42,6 +42,7 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
 
     ``extra["payload"]`` of the asset event is ``{"schema_version": 1, "job": …, "best_candidate": …}``: the documents
     that the operators push as XComs; the candidate is ``None`` where the job has none.
+    :func:`airflow_automl.xcom.documents_of` reads it, and the events of operators' outlets alike.
 
     The first time, jobs that end from then on count. How far it has come is kept in the asset's state store, and saved
     when Airflow has stored the events: a triggerer that restarts goes on from there and leaves nothing out, however

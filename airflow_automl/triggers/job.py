@@ -12,13 +12,14 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_automl.compat import stops_when_cancelled
 from airflow_automl.ends import TransitionLog
-from airflow_automl.exceptions import AutoMLError, AutoMLJobTimeout
+from airflow_automl.exceptions import AutoMLError, AutoMLJobNotFound, AutoMLJobTimeout
 from airflow_automl.triggers._base import AwsTrigger, start_delay
 from airflow_automl.triggers.payload import JobEvent, end_event, failure_event
 from airflow_automl.waiting import AUTOML_JOB, Target
 
 if TYPE_CHECKING:
     from airflow_automl.contract.documents import Transition
+    from airflow_automl.triggers._watcher import Watcher
     from airflow_automl.triggers._watcher.client import ApiVersion
     from airflow_automl.waiting import StopResult
 
@@ -53,6 +54,8 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
     :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :param connection_exists: the connection was there when the task began, and is never replaced by boto3's own
         credentials.
+    :param wait_for_creation: for so many seconds, a job that is not there is waited for; a triggerer that restarts
+        begins anew.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
         deadline: float | None = None,
         stop_on_kill: bool = True,
         timeline: list[Transition] | None = None,
+        wait_for_creation: float = 0,
         **aws: Any,
     ) -> None:
         super().__init__(**aws)
@@ -72,6 +76,7 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
         self.deadline = deadline
         self.stop_on_kill = stop_on_kill
         self.timeline = timeline or []
+        self.wait_for_creation = wait_for_creation
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event."""
@@ -86,8 +91,7 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
         async with watcher.in_use():
             try:
                 async with asyncio.timeout(None if self.deadline is None else self.deadline - time.time()):
-                    ended = await watcher.end_of(self.job_name, self.api_version, self.poll_interval, notice)
-                    return end_event(ended, notice.timeline)
+                    return end_event(await self._end(watcher, notice), notice.timeline)
             except TimeoutError:
                 return await self._give_up(AutoMLJobTimeout("the job had not ended at the deadline"), notice)
             except Exception as error:
@@ -95,6 +99,18 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
                 if not isinstance(error, AutoMLError):
                     self.log.exception("The wait for %s failed", self._target)
                 return await self._give_up(error, notice)
+
+    async def _end(self, watcher: Watcher, notice: TransitionLog) -> dict[str, Any]:
+        """Return the describe answer of the job that has ended; one that is not there yet is waited for if asked."""
+        patience = time.monotonic() + self.wait_for_creation
+        while True:
+            try:
+                return await watcher.end_of(self.job_name, self.api_version, self.poll_interval, notice)
+            except AutoMLJobNotFound as error:
+                # The watcher has looked twice, an interval apart.
+                if time.monotonic() >= patience:
+                    raise
+                self.log.info("AutoML job %s is not there yet: %s", self.job_name, error)
 
     async def _give_up(self, error: Exception, notice: TransitionLog) -> JobEvent:
         """Stop the job, unless it has ended meanwhile: then that is what happened."""

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from airflow_automl.exceptions import AutoMLError, AutoMLThrottled, AutoMLTransientError
 from airflow_automl.hooks.errors import CALL_ERRORS, ConnectionHealth
 from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
-from airflow_automl.triggers._watcher import metrics
+from airflow_automl.triggers._watcher.metrics import Metrics
 from airflow_automl.waiting import AUTOML_JOB, Target, describe
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ class Client:
 
     def __init__(self, settings: AwsSettings) -> None:
         self._settings = settings
+        self.metrics = Metrics(settings.aws_conn_id, settings.region_name)
         self._built: _Built | None = None
         self._building = asyncio.Lock()
         self._health = ConnectionHealth(settings.aws_conn_id)
@@ -84,7 +85,7 @@ class Client:
         except CALL_ERRORS as error:
             if built is not None and self._health.is_stale(error):
                 await self._retire(built)
-            refusal = self._health.refused(error)
+            refusal = self._health.refused(error, built and built.client)
             throttled = isinstance(refusal, AutoMLThrottled)
             raise refusal from error
         except OSError as error:
@@ -92,7 +93,7 @@ class Client:
         finally:
             if built is not None:
                 built.calls -= 1
-                metrics.call(operation, time.perf_counter() - began, throttled=throttled)
+                self.metrics.call(operation, time.perf_counter() - began, throttled=throttled)
                 if built.retired and not built.calls:
                     await built.context.__aexit__(None, None, None)
         self._health.succeeded()

@@ -21,7 +21,6 @@ from airflow_automl.exceptions import (
     AutoMLThrottled,
     AutoMLTransientError,
 )
-from airflow_automl.triggers._watcher import metrics
 from airflow_automl.triggers._watcher.client import ApiVersion, AwsSettings, Client
 from airflow_automl.triggers._watcher.listing import Listing
 from airflow_automl.triggers._watcher.rate_limiter import RateLimiter
@@ -121,7 +120,7 @@ class Watcher:
             watch = self._watches.get(key)
             if watch is None:
                 watch = self._watches[key] = _Watch(name, api_version, loop.time())
-                metrics.watched(len(self._watches))
+                self.client.metrics.watched(len(self._watches))
                 if len(self._watches) <= FEW:
                     self._wake.set()
             watch.waiting[future] = poll_interval
@@ -132,7 +131,7 @@ class Watcher:
                 del watch.waiting[future], watch.notices[future]
                 if not watch.waiting and self._watches.get(key) is watch:
                     del self._watches[key]
-                    metrics.watched(len(self._watches))
+                    self.client.metrics.watched(len(self._watches))
 
     async def slot(self, since: float) -> None:
         """Wait in line until the account may have room for one more job.
@@ -217,7 +216,7 @@ class Watcher:
         began = asyncio.get_running_loop().time()
         try:
             await work(watches)
-            metrics.poll(kind, asyncio.get_running_loop().time() - began)
+            self.client.metrics.poll(kind, asyncio.get_running_loop().time() - began)
         except AutoMLTransientError as error:
             log.info("AutoML jobs can't be listed just now, which delays news of their ends: %s", error)
         except AutoMLError as error:
@@ -279,7 +278,7 @@ class Watcher:
                     return
                 else:
                     self._describing.succeeded()
-                    metrics.poll("describe", asyncio.get_running_loop().time() - began)
+                    self.client.metrics.poll("describe", asyncio.get_running_loop().time() - began)
                     self._answer(watch, answer)
                     return
         except Exception as error:
@@ -298,7 +297,7 @@ class Watcher:
         if is_terminal(answer.get("AutoMLJobStatus")):
             ended = answer.get("EndTime")
             if ended and server_time and ended > server_time - timedelta(seconds=now - watch.since):
-                metrics.event_latency(max(0.0, (server_time - ended).total_seconds()))
+                self.client.metrics.event_latency(max(0.0, (server_time - ended).total_seconds()))
             watch.end(answer)
 
     def _refuse(self, watch: _Watch, error: AutoMLError) -> None:

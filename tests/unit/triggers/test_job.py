@@ -77,6 +77,20 @@ async def test_its_event_carries_the_describe_answer_as_json(standin: StandIn, s
     assert "ResponseMetadata" not in ended.job
 
 
+async def test_it_waits_for_a_job_that_is_not_there_yet_if_asked(standin: StandIn) -> None:
+    waiting = asyncio.create_task(fire(_trigger(stop_on_kill=False, wait_for_creation=60)))
+    # The first two looks are those that end a wait without patience.
+    await until(lambda: standin.calls["DescribeAutoMLJobV2"] > 2)
+    standin.add_job("job", ends("Completed", "Completed", 0.1))
+    assert validate_event((await waiting).payload).status is EventStatus.COMPLETED
+
+
+async def test_it_says_where_it_looked_for_a_job_that_never_comes(standin: StandIn) -> None:
+    event = validate_event((await fire(_trigger(stop_on_kill=False, wait_for_creation=0.1))).payload)
+    assert event.status is EventStatus.NOT_FOUND
+    assert "(region us-east-1, connection 'aws_default')" in event.message
+
+
 def test_it_runs_alone_in_a_new_event_loop_each_time(standin: StandIn) -> None:
     """That is what ``airflow dags test`` does."""
     for name in ("one", "two"):

@@ -278,3 +278,20 @@ async def test_a_burst_of_ends_does_not_delay_a_recheck(standin: StandIn, monkey
     assert len(set(described())) < 200
     for wait in waits:
         wait.cancel()
+
+
+async def test_metrics_say_which_connection_they_are_of(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, set[tuple[str, str]]] = {}
+
+    def note(name: str, *_: Any, tags: dict[str, str]) -> None:
+        told.setdefault(name, set()).add((tags["connection"], tags["region"]))
+
+    for kind in ("incr", "timing", "gauge"):
+        monkeypatch.setattr(f"airflow_automl.triggers._watcher.metrics.stats.{kind}", note)
+    monkeypatch.setenv("AIRFLOW_CONN_TEAM", connection(standin.url))
+    for number, arguments in enumerate(({}, {"aws_conn_id": "team", "region_name": "eu-west-1"})):
+        standin.add_job(f"job-{number}", running(0.3))
+        await fire(SageMakerAutoMLJobTrigger(f"job-{number}", poll_interval=INTERVAL, **arguments))
+    both = {("aws_default", "default"), ("team", "eu-west-1")}
+    for name in ("calls", "call_duration", "poll_duration", "jobs_watched"):
+        assert told[f"automl.{name}"] == both

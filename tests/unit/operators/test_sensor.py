@@ -1,0 +1,52 @@
+"""The sensor on a job that is not there yet, and what it says of one that never comes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+from airflow_automl.compat import TaskDeferred
+from airflow_automl.exceptions import AutoMLJobNotFound
+from airflow_automl.sensors import SageMakerAutoMLJobSensor
+from tests.fakes import fake
+from tests.standin import StandIn
+
+WHERE = r"\(region us-east-1, connection 'aws_default'\)"
+
+
+def make_sensor(**arguments: Any) -> SageMakerAutoMLJobSensor:
+    return SageMakerAutoMLJobSensor(task_id="wait", job_name="later", poke_interval=0.1, timeout=60, **arguments)
+
+
+def test_it_pokes_until_the_job_is_there(standin: StandIn, context: dict[str, Any]) -> None:
+    sensor = make_sensor(wait_for_creation=timedelta(minutes=1))
+    assert not sensor.poke(context)
+    standin.add_job("later", age=9)
+    assert sensor.poke(context).xcom_value["CandidateName"] == "later-best"
+
+
+def test_it_says_where_it_looked(standin: StandIn, context: dict[str, Any]) -> None:
+    for arguments in ({}, {"wait_for_creation": 0, "deferrable": True}):
+        with pytest.raises(AutoMLJobNotFound, match=WHERE):
+            make_sensor(**arguments).execute(context)
+
+
+def test_it_counts_from_its_first_poke_where_it_is_rescheduled(standin: StandIn, context: dict[str, Any]) -> None:
+    def rescheduled(ago: float) -> None:
+        since = datetime.now(UTC) - timedelta(seconds=ago)
+        context["ti"] = fake(RuntimeTaskInstance, get_first_reschedule_date=lambda context: since)
+
+    rescheduled(ago=20)
+    assert not make_sensor(mode="reschedule", wait_for_creation=60).poke(context)
+    rescheduled(ago=90)
+    with pytest.raises(AutoMLJobNotFound, match=WHERE):
+        make_sensor(mode="reschedule", wait_for_creation=60).poke(context)
+
+
+def test_it_waits_in_the_triggerer(standin: StandIn, context: dict[str, Any]) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        make_sensor(deferrable=True, wait_for_creation=60).execute(context)
+    assert deferred.value.trigger.serialize()[1]["wait_for_creation"] == 60
