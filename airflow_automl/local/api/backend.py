@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_automl.local.errors import invalid
 
 if TYPE_CHECKING:
     from airflow_automl.local.background import Background
@@ -10,7 +13,9 @@ if TYPE_CHECKING:
     from airflow_automl.local.serving.transform.jobs import Transforms
     from airflow_automl.local.state.folder import DataFolder
     from airflow_automl.local.state.jobs import JobStore
-    from airflow_automl.local.state.resources import ResourceStore
+    from airflow_automl.local.state.resources import Resource, ResourceStore
+
+_SPOKEN = {"endpoint-config": "endpoint configuration"}
 
 
 class Backend(Protocol):
@@ -34,3 +39,33 @@ class Backend(Protocol):
     def jobs_changed(self) -> None:
         """Tell the supervisor that a job was created or is to be stopped."""
         ...
+
+
+def existing(backend: Backend, kind: str, name: str) -> Resource:
+    """Return the model, endpoint configuration or endpoint of this name.
+
+    :raises ServiceError: ValidationException as AWS answers it, which its waiters expect.
+    """
+    found = backend.resources.find(kind, name)
+    if found is None:
+        raise invalid(f'Could not find {_SPOKEN.get(kind, kind)} "{backend.arn(kind, name)}".')
+    return found
+
+
+def create_named(
+    backend: Backend,
+    kind: str,
+    name: str,
+    document: Mapping[str, Any],
+    request: Mapping[str, Any],
+    *,
+    status: str | None = None,
+) -> str:
+    """Add a model, endpoint configuration or endpoint with the tags of its request, and return its ARN.
+
+    :raises ServiceError: ValidationException as AWS answers it if the name is taken.
+    """
+    arn = backend.arn(kind, name)
+    taken = invalid(f'Cannot create already existing {_SPOKEN.get(kind, kind)} "{arn}".')
+    backend.resources.add(kind, name, arn, document, taken=taken, status=status, tags=request.get("Tags", ()))
+    return arn

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.api import models
+from airflow_automl.local.api.backend import create_named, existing
 from airflow_automl.local.api.paging import list_resources
 from airflow_automl.local.errors import invalid
 
 if TYPE_CHECKING:
     from airflow_automl.local.api.backend import Backend
-    from airflow_automl.local.state.resources import Resource
 
 KIND = "endpoint-config"
 
@@ -26,7 +26,7 @@ def create(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
         names.add(variant["VariantName"])
         if "ModelName" not in variant:
             raise invalid(f"{path}.ModelName: is required and missing; give the name of a model")
-        models.existing(backend, variant["ModelName"])
+        existing(backend, models.KIND, variant["ModelName"])
         if ("ServerlessConfig" in variant) == ("InstanceType" in variant):
             raise invalid(f"{path}: exactly one of ServerlessConfig and InstanceType must be given")
         memory = variant.get("ServerlessConfig", {}).get("MemorySizeInMB", 1024)
@@ -42,28 +42,13 @@ def create(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     for unsupported in ("AsyncInferenceConfig", "ShadowProductionVariants", "ExplainerConfig"):
         if unsupported in request:
             raise invalid(f"{unsupported}: this service serves in real time only; leave it out")
-    name = request["EndpointConfigName"]
-    arn = backend.arn(KIND, name)
     document = {key: value for key, value in request.items() if key not in ("EndpointConfigName", "Tags")}
-    taken = invalid(f'Cannot create already existing endpoint configuration "{arn}".')
-    backend.resources.add(KIND, name, arn, document, taken=taken, tags=request.get("Tags", ()))
-    return {"EndpointConfigArn": arn}
-
-
-def existing(backend: Backend, name: str) -> Resource:
-    """The endpoint configuration of this name.
-
-    :raises ServiceError: ValidationException as AWS answers it.
-    """
-    config = backend.resources.find(KIND, name)
-    if config is None:
-        raise invalid(f'Could not find endpoint configuration "{backend.arn(KIND, name)}".')
-    return config
+    return {"EndpointConfigArn": create_named(backend, KIND, request["EndpointConfigName"], document, request)}
 
 
 def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DescribeEndpointConfig."""
-    config = existing(backend, request["EndpointConfigName"])
+    config = existing(backend, KIND, request["EndpointConfigName"])
     variants = [{"InitialVariantWeight": 1.0, **variant} for variant in config.document["ProductionVariants"]]
     return {
         "EnableNetworkIsolation": False,
@@ -87,7 +72,7 @@ def list_configs(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]
 
 def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DeleteEndpointConfig; endpoints that were made of it go on."""
-    backend.resources.remove(KIND, existing(backend, request["EndpointConfigName"]).name)
+    backend.resources.remove(KIND, existing(backend, KIND, request["EndpointConfigName"]).name)
     return {}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.api import endpoint_configs
+from airflow_automl.local.api.backend import create_named, existing
 from airflow_automl.local.api.paging import list_resources
 from airflow_automl.local.errors import invalid
 from airflow_automl.local.serving.endpoints import variant_named
@@ -20,29 +21,15 @@ KIND = "endpoint"
 def create(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """CreateEndpoint."""
     name = request["EndpointName"]
-    arn = backend.arn(KIND, name)
-    config = endpoint_configs.existing(backend, request["EndpointConfigName"])
+    config = existing(backend, endpoint_configs.KIND, request["EndpointConfigName"])
     document = {"EndpointConfigName": config.name, "Wanted": config.name}
-    taken = invalid(f'Cannot create already existing endpoint "{arn}".')
-    tags = request.get("Tags", ())
-    backend.resources.add(KIND, name, arn, document, taken=taken, status="Creating", tags=tags)
+    arn = create_named(backend, KIND, name, document, request, status="Creating")
     backend.deployments.begin(name)
     return {"EndpointArn": arn}
 
 
-def existing(backend: Backend, name: str) -> Resource:
-    """The endpoint of this name.
-
-    :raises ServiceError: ValidationException as AWS answers it, which its waiters expect.
-    """
-    endpoint = backend.resources.find(KIND, name)
-    if endpoint is None:
-        raise invalid(f'Could not find endpoint "{backend.arn(KIND, name)}".')
-    return endpoint
-
-
 def _settled(backend: Backend, name: str) -> Resource:
-    endpoint = existing(backend, name)
+    endpoint = existing(backend, KIND, name)
     if endpoint.status in ("Creating", "Updating", "Deleting"):
         raise invalid(f'Cannot update in-progress endpoint "{endpoint.arn}": it is {endpoint.status}; wait for it.')
     return endpoint
@@ -50,7 +37,7 @@ def _settled(backend: Backend, name: str) -> Resource:
 
 def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DescribeEndpoint."""
-    endpoint = existing(backend, request["EndpointName"])
+    endpoint = existing(backend, KIND, request["EndpointName"])
     document = endpoint.document
     answer = {
         "EndpointName": endpoint.name,
@@ -108,7 +95,7 @@ def list_endpoints(backend: Backend, request: dict[str, Any]) -> Mapping[str, An
 def update(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """UpdateEndpoint; until the new configuration is loaded, and if it can't be, the old one serves."""
     endpoint = _settled(backend, request["EndpointName"])
-    config = endpoint_configs.existing(backend, request["EndpointConfigName"])
+    config = existing(backend, endpoint_configs.KIND, request["EndpointConfigName"])
     backend.resources.update(
         KIND,
         endpoint.name,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_automl.local.api.backend import create_named, existing
 from airflow_automl.local.api.paging import list_resources
 from airflow_automl.local.errors import invalid
 
 if TYPE_CHECKING:
     from airflow_automl.local.api.backend import Backend
-    from airflow_automl.local.state.resources import Resource
 
 KIND = "model"
 
@@ -25,28 +25,13 @@ def create(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
             raise invalid(f"container {index + 1} has neither Image nor ModelPackageName; one of them must be given")
         if container.get("Mode") == "MultiModel":
             raise invalid(f"container {index + 1}: received Mode MultiModel; this service serves SingleModel")
-    name = request["ModelName"]
-    arn = backend.arn(KIND, name)
     document = {key: value for key, value in request.items() if key not in ("ModelName", "Tags")}
-    taken = invalid(f'Cannot create already existing model "{arn}".')
-    backend.resources.add(KIND, name, arn, document, taken=taken, tags=request.get("Tags", ()))
-    return {"ModelArn": arn}
-
-
-def existing(backend: Backend, name: str) -> Resource:
-    """The model of this name.
-
-    :raises ServiceError: ValidationException as AWS answers it, which its waiters expect.
-    """
-    model = backend.resources.find(KIND, name)
-    if model is None:
-        raise invalid(f'Could not find model "{backend.arn(KIND, name)}".')
-    return model
+    return {"ModelArn": create_named(backend, KIND, request["ModelName"], document, request)}
 
 
 def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DescribeModel."""
-    model = existing(backend, request["ModelName"])
+    model = existing(backend, KIND, request["ModelName"])
     return {
         "EnableNetworkIsolation": False,
         **model.document,
@@ -65,7 +50,7 @@ def list_models(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
 
 def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DeleteModel; endpoints that serve it go on."""
-    backend.resources.remove(KIND, existing(backend, request["ModelName"]).name)
+    backend.resources.remove(KIND, existing(backend, KIND, request["ModelName"]).name)
     return {}
 
 

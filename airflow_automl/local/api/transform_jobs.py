@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.api import models
+from airflow_automl.local.api.backend import existing
 from airflow_automl.local.api.paging import list_resources
 from airflow_automl.local.errors import JobFailure, in_use, invalid
 from airflow_automl.local.serving.transform.jobs import TRANSFORM_JOB as KIND
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def create(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """CreateTransformJob."""
-    models.existing(backend, request["ModelName"])
+    existing(backend, models.KIND, request["ModelName"])
     split = request["TransformInput"].get("SplitType", "None")
     if split not in ("None", "Line"):
         raise invalid(f"TransformInput.SplitType: received {split}; this service knows None and Line")

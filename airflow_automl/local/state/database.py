@@ -8,11 +8,13 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from airflow_automl.local.errors import StartupError
+
+Record = TypeVar("Record")
 
 SCHEMA_VERSION = 1
 
@@ -265,3 +267,14 @@ def dump(value: Any) -> str:
 def load(text: str | None) -> Any:
     """What :func:`dump` wrote; ``None`` for an empty column."""
     return None if text is None else json.loads(text)
+
+
+def record(kind: type[Record], row: sqlite3.Row, documents: Collection[str]) -> Record:
+    """Make a dataclass of a row.
+
+    :param documents: the columns that hold JSON; one that is missing counts as empty.
+    """
+    columns = dict(row)
+    return kind(
+        **{name: load(columns.get(name)) if name in documents else columns[name] for name in kind.__annotations__}
+    )

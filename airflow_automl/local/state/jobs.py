@@ -15,7 +15,7 @@ from airflow_automl.contract import metrics
 from airflow_automl.contract.states import FINAL_PRECEDENCE, SecondaryStatus
 from airflow_automl.local.errors import MAX_REASON
 from airflow_automl.local.state import lists
-from airflow_automl.local.state.database import Database, dump, load
+from airflow_automl.local.state.database import Database, dump, load, record
 
 _S = SecondaryStatus
 
@@ -77,31 +77,8 @@ class Job:
 
 
 def _job(row: sqlite3.Row) -> Job:
-    return Job(
-        name=row["name"],
-        arn=row["arn"],
-        api=row["api"],
-        request=load(row["request"]),
-        status=row["status"],
-        secondary=row["secondary"],
-        stage=row["stage"],
-        created=row["created"],
-        modified=row["modified"],
-        ended=row["ended"],
-        started=row["started"],
-        attempt=row["attempt"],
-        crashes=row["crashes"],
-        # Commands may read the database of an earlier release, which has no handles.
-        handle=load(dict(row).get("handle")),
-        position=row["position"],
-        outcome=row["outcome"],
-        failure=row["failure"],
-        partial=load(row["partial"]),
-        resolved=load(row["resolved"]),
-        artifacts=load(row["artifacts"]),
-        best=row["best"],
-        endpoint=row["endpoint"],
-    )
+    # Commands may read the database of an earlier release, which has no handles.
+    return record(Job, row, ("request", "handle", "partial", "resolved", "artifacts"))
 
 
 class JobStore:

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_automl.local.errors import ServiceError, limit_exceeded
 from airflow_automl.local.state import lists
-from airflow_automl.local.state.database import Database, dump, load
+from airflow_automl.local.state.database import Database, dump, load, record
 
 _MAX_TAGS = 50
 
@@ -34,16 +34,7 @@ class Resource:
 
 
 def _resource(row: sqlite3.Row) -> Resource:
-    return Resource(
-        kind=row["kind"],
-        name=row["name"],
-        arn=row["arn"],
-        parent=row["parent"],
-        status=row["status"],
-        created=row["created"],
-        modified=row["modified"],
-        document=load(row["document"]),
-    )
+    return record(Resource, row, ("document",))
 
 
 class ResourceStore:

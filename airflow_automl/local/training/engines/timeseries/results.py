@@ -19,7 +19,7 @@ from airflow_automl.local.training.engines.timeseries.serving import tabulate
 EXAMPLES = 6
 ITEMS = 20
 _HISTORY = 120
-_WQL = "AverageWeightedQuantileLoss"
+
 
 Array = np.ndarray
 
