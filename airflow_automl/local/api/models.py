@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from airflow_automl.local.api.backend import Backend
 
 KIND = "model"
+_PIPELINE = re.compile(r"airflow-automl/(?:sklearn-automl|xgboost|linear-learner|mlp):")
+"""Images of the containers that candidates of HYPERPARAMETER_TUNING have in a row."""
 
 
 def create(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
@@ -25,6 +28,11 @@ def create(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
             raise invalid(f"container {index + 1} has neither Image nor ModelPackageName; one of them must be given")
         if container.get("Mode") == "MultiModel":
             raise invalid(f"container {index + 1}: received Mode MultiModel; this service serves SingleModel")
+    if len(containers) == 1 and _PIPELINE.match(image := containers[0].get("Image", "")):
+        raise invalid(
+            f"Containers: received only {image}; this service serves such a container together with the others of its "
+            "candidate. Give all of the candidate's InferenceContainers, in their order, as Containers of one model"
+        )
     document = {key: value for key, value in request.items() if key not in ("ModelName", "Tags")}
     return {"ModelArn": create_named(backend, KIND, request["ModelName"], document, request)}
 
