@@ -230,6 +230,40 @@ async def wait_until_ended(
         pause = interval
 
 
+async def event_at_rest(
+    calls: Calls,
+    target: Target,
+    state: dict[str, Any],
+    *,
+    interval: float,
+    deadline: float | None,
+    log: Logger,
+    delay: float = 0.0,
+) -> dict[str, Any]:
+    """Wait until an endpoint or a transform job has settled, and return what to tell the task that waits for it.
+
+    :param state: notes of that task, handed back; the other parameters are those of :func:`wait_until_ended`.
+    :return: the event that :class:`~airflow_automl.triggers.resource.SageMakerResourceTrigger` fires.
+    """
+    seen = StatusLog(log, target)
+    status, message, kind = "settled", "", ""
+    try:
+        await wait_until_ended(calls, target, interval=interval, deadline=deadline, log=log, delay=delay, notice=seen)
+    except TimeoutError:
+        status, message = "timeout", f"{target} was still {seen.status} at the deadline"
+    except AutoMLError as error:
+        status, message, kind = "error", str(error), type(error).__name__
+    return {
+        "status": status,
+        "kind": target.kind,
+        "name": target.name,
+        "resource_status": seen.status,
+        "message": message,
+        "error": kind,
+        "state": state,
+    }
+
+
 async def patiently(calls: Calls, call: Callable[[], Awaitable[_T]], seconds: float) -> _T:
     """Make a call, and make it again after transient errors.
 

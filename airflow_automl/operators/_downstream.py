@@ -11,7 +11,6 @@ from airflow_automl.contract.files import json_or_literal
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
     AutoMLDeploymentFailed,
-    AutoMLError,
     AutoMLJobNotFound,
     AutoMLValidationError,
     InvalidTriggerEvent,
@@ -182,35 +181,20 @@ class WaitingOperator(DownstreamOperator, WaitingArguments):
                 ),
                 method_name="execute_complete",
             )
-        return self.execute_complete(context, self._poll(kind, name, state))
-
-    def _poll(self, kind: str, name: str, state: dict[str, Any]) -> dict[str, Any]:
         from airflow_automl.triggers import _base
-        from airflow_automl.waiting import StatusLog, Target, WorkerCalls, in_worker, wait_until_ended
+        from airflow_automl.waiting import Target, WorkerCalls, event_at_rest, in_worker
 
-        target = Target(kind, name)
-        seen = StatusLog(self.log, target)
-        event = {"kind": kind, "name": name, "state": state}
-        try:
-            in_worker(
-                wait_until_ended(
-                    WorkerCalls(self.hook),
-                    target,
-                    interval=self.interval,
-                    deadline=state["deadline"],
-                    log=self.log,
-                    # Reads lag behind writes: what was begun just now may still look as if it had settled.
-                    delay=min(self.interval, _base.SHORTEST),
-                    notice=seen,
-                )
-            )
-        except TimeoutError:
-            message = f"{target} was still {seen.status} at the deadline"
-            return {**event, "status": "timeout", "resource_status": seen.status, "message": message}
-        except AutoMLError as error:
-            kept = {"message": str(error), "error": type(error).__name__}
-            return {**event, "status": "error", "resource_status": seen.status, **kept}
-        return {**event, "status": "settled", "resource_status": seen.status}
+        event = event_at_rest(
+            WorkerCalls(self.hook),
+            Target(kind, name),
+            state,
+            interval=self.interval,
+            deadline=state["deadline"],
+            log=self.log,
+            # Reads lag behind writes: what was begun just now may still look as if it had settled.
+            delay=min(self.interval, _base.SHORTEST),
+        )
+        return self.execute_complete(context, in_worker(event))
 
     def show_logs(self, kind: str, name: str) -> None:
         """Log the end of what a transform job or an endpoint logged."""

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 from airflow_automl.contract.states import is_terminal
 from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
@@ -126,29 +126,20 @@ class Account:
         def lifetime(answer: Mapping[str, Any]) -> float:
             return _ENDED if is_terminal(answer.get("AutoMLJobStatus")) else _RUNNING
 
-        def ask(hook: Any) -> dict[str, Any]:
-            return dict(hook.describe_job(name))
-
-        return await self._ask(source, "describe", name, ask, lifetime)
+        return await self._ask(source, "describe", name, lambda hook: dict(hook.describe_job(name)), lifetime)
 
     async def candidates(self, source: Source, name: str, ended: bool) -> list[dict[str, Any]]:
         """ListCandidatesForAutoMLJob.
 
         :param ended: whether the job has ended: then nothing comes that is not there now.
         """
-
-        def ask(hook: Any) -> list[dict[str, Any]]:
-            return list(hook.list_candidates(name))
-
-        return await self._ask(source, "candidates", (name, ended), ask, lambda _: _ENDED if ended else _RUNNING)
+        lifetime = _ENDED if ended else _RUNNING
+        about = (name, ended)
+        return await self._ask(source, "candidates", about, lambda hook: hook.list_candidates(name), lambda _: lifetime)
 
     async def tags(self, source: Source, arn: str) -> dict[str, str] | None:
         """ListTags; ``None`` where the account does not let us read them."""
-
-        def ask(hook: Any) -> dict[str, str] | None:
-            return cast("dict[str, str] | None", hook.job_tags(arn))
-
-        return await self._ask(source, "tags", arn, ask, lambda _: _TAGS)
+        return await self._ask(source, "tags", arn, lambda hook: hook.job_tags(arn), lambda _: _TAGS)
 
     async def is_aws(self, source: Source) -> bool:
         """Tell whether the calls go to AWS itself, whose console can be linked to."""

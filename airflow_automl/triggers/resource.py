@@ -8,9 +8,8 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_automl.compat import stops_when_cancelled
-from airflow_automl.exceptions import AutoMLError
 from airflow_automl.triggers._base import AwsTrigger, start_delay
-from airflow_automl.waiting import StatusLog, Target, wait_until_ended
+from airflow_automl.waiting import Target, event_at_rest
 
 
 @stops_when_cancelled
@@ -59,40 +58,22 @@ class SageMakerResourceTrigger(AwsTrigger, BaseTrigger):
         self.deadline = deadline
         self.stop_on_kill = stop_on_kill
 
-    def _event(self, status: str, resource_status: str | None, message: str = "", error: str = "") -> TriggerEvent:
-        return TriggerEvent(  # type: ignore[no-untyped-call]
-            {
-                "status": status,
-                "kind": self.kind,
-                "name": self.name,
-                "resource_status": resource_status,
-                "message": message,
-                "error": error,
-                "state": self.state,
-            }
-        )
-
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the resource has come to rest or the deadline has passed."""
-        await start_delay(self.poll_interval)
-        yield await self._wait()
-
-    async def _wait(self) -> TriggerEvent:
         from airflow_automl.triggers._watcher import watcher_for
 
-        target, seen = Target(self.kind, self.name), StatusLog(self.log, Target(self.kind, self.name))
-        try:
-            async with watcher_for(self._aws).in_use() as client:
-                await wait_until_ended(
-                    client, target, interval=self.poll_interval, deadline=self.deadline, log=self.log, notice=seen
-                )
-        except TimeoutError:
-            return self._event("timeout", seen.status, f"{target} was still {seen.status} at the deadline")
-        except AutoMLError as error:
-            return self._event("error", seen.status, str(error), type(error).__name__)
-        return self._event("settled", seen.status)
+        await start_delay(self.poll_interval)
+        async with watcher_for(self._aws).in_use() as client:
+            event = await event_at_rest(
+                client, self._target, self.state, interval=self.poll_interval, deadline=self.deadline, log=self.log
+            )
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    @property
+    def _target(self) -> Target:
+        return Target(self.kind, self.name)
 
     async def on_kill(self) -> None:
         """Stop the transform job if a user ended the task; an endpoint's deployment can't be interrupted."""
         if self.kind == "transform job" and self.stop_on_kill:
-            await self._stop_on_user_action(Target(self.kind, self.name))
+            await self._stop_on_user_action(self._target)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLTerminalError
+from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLQuotaExceeded, AutoMLTerminalError
 from airflow_automl.operators import SageMakerAutoMLDeployOperator, SageMakerAutoMLRollbackOperator
 from airflow_automl.operators._version_tags import TAG_PREVIOUS, TAG_STATE
 from tests.hosting import HostingStandIn
@@ -106,7 +106,7 @@ def test_a_refused_call_changes_nothing(case: Case, name: str, code: str) -> Non
         reached.append("CreateEndpointConfig")
     for refused in reached:
         case.hosting.refuse = {refused: code}
-        with pytest.raises((AutoMLTerminalError, AutoMLDeploymentFailed), match=code):
+        with pytest.raises((AutoMLTerminalError, AutoMLQuotaExceeded), match=code):
             case.run(tried)
         case.nothing_changed()
     case.hosting.refuse = {}
