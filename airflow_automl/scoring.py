@@ -12,6 +12,9 @@ from collections.abc import Iterable, Sequence
 #: The metrics of a regression.
 NUMBER_METRICS = frozenset({"MAE", "MSE", "R2", "RMSE"})
 
+#: The metrics of a classification that need the classes' probabilities.
+PROBABILITY_METRICS = frozenset({"AUC", "LogLoss"})
+
 
 def label_of(value: str) -> str:
     """Return a class's name in one spelling: ``1``, ``1.0`` and `` 1 `` are the same class."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_automl.contract.files import json_or_literal
 from airflow_automl.exceptions import AutoMLValidationError
-from airflow_automl.scoring import NUMBER_METRICS, class_metrics, label_of, number_metrics
+from airflow_automl.scoring import NUMBER_METRICS, PROBABILITY_METRICS, class_metrics, label_of, number_metrics
 
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
@@ -34,6 +34,10 @@ class Columns(NamedTuple):
 
     target: str
     weight: str | None = None
+
+
+class UnscorableChampion(AutoMLValidationError):
+    """The endpoint does not answer what the metric is computed from; only another deployment changes that."""
 
 
 def _wrong(problem: str) -> AutoMLValidationError:
@@ -74,11 +78,16 @@ def score_champion(
     :param config: the config that the endpoint serves, as described.
     :param data: S3 prefix or object: CSV with a header, plain or gzipped.
     :param metric: the one that is asked for; it tells whether this is a regression.
+    :raises UnscorableChampion: the endpoint does not answer what the metric needs.
     :raises AutoMLValidationError: the data or the endpoint's answers can't be read.
     """
     variant = max(config["ProductionVariants"], key=lambda each: each.get("InitialVariantWeight", 1.0))
     target_variant = variant["VariantName"] if len(config["ProductionVariants"]) > 1 else None
     keys = _answered(hook.describe_model(variant["ModelName"]) or {})
+    needed = ["predicted_label", *(("probabilities", "labels") if metric in PROBABILITY_METRICS else ())]
+    if missing := [key for key in needed if key not in keys]:
+        problem = f"endpoint {endpoint} answers {', '.join(keys)}; {metric} needs {', '.join(missing)} too"
+        raise UnscorableChampion("champion_data", [f"champion_data: {problem}; {RESPONSE_HINT}"])
     truth: list[str] = []
     answers: list[list[str]] = []
     for body, actual in _batches(hook, data, columns):
@@ -157,8 +166,6 @@ def _objects(hook: Any, data: str) -> Iterator[tuple[str, str]]:
 def _measure(
     endpoint: str, metric: str, keys: Sequence[str], truth: Sequence[str], answers: Sequence[Sequence[str]]
 ) -> dict[str, float]:
-    if "predicted_label" not in keys:
-        raise _wrong(f"endpoint {endpoint} answers {', '.join(keys)} and no predicted_label; {RESPONSE_HINT}")
     said = [row[keys.index("predicted_label")] for row in answers]
     if metric in NUMBER_METRICS:
         return number_metrics([_number(value) for value in truth], [_number(value) for value in said])

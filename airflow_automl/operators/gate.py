@@ -100,7 +100,9 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         verdict = judge(candidate, bounds)
         champion = self._champion(candidate, job)
         comparison = None
-        if champion:
+        if champion and "uncompared" in champion:
+            verdict = verdict.also(f"it is not compared with {champion['name']}: {champion['uncompared']}")
+        elif champion:
             verdict, comparison = compare(candidate, champion, verdict, metric=self.metric, min_gain=self.min_gain)
         elif self.champion:
             verdict = verdict.also(f"there is no champion {self._champion_name()} yet")
@@ -223,7 +225,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
     def _deployed_champion(
         self, name: str, candidate: Mapping[str, Any], job: Mapping[str, Any] | None
     ) -> dict[str, Any] | None:
-        from airflow_automl.operators._endpoint_scoring import RESPONSE_HINT
+        from airflow_automl.operators._endpoint_scoring import UnscorableChampion
         from airflow_automl.operators._version_tags import TAG_CANDIDATE, tag_metrics
 
         endpoint = self.hook.describe_endpoint(name)
@@ -237,9 +239,14 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         shown = f"endpoint {name} ({tags.get(TAG_CANDIDATE, 'unknown candidate')})"
         if not self.champion_data:
             return {"name": shown, "metrics": tag_metrics(tags)}
-        values, rows = self._score_champion(name, config, candidate, job)
+        try:
+            values, rows = self._score_champion(name, config, candidate, job)
+        except UnscorableChampion as error:
+            # A rejection would keep out just the deployment that makes the next comparison possible.
+            self.log.warning("The candidate is not compared with %s: %s", shown, error)
+            return {"name": shown, "uncompared": "; ".join(map(str, error.violations))}
         self.log.info("%s, scored on %d rows of %s: %s", shown, rows, self.champion_data, values)
-        return {"name": f"{shown}, scored now on {rows} rows", "metrics": values, "hint": RESPONSE_HINT}
+        return {"name": f"{shown}, scored now on {rows} rows", "metrics": values, "hint": "these rows don't yield it"}
 
     def _score_champion(
         self, name: str, config: Mapping[str, Any], candidate: Mapping[str, Any], job: Mapping[str, Any] | None

@@ -78,13 +78,21 @@ def test_the_target_can_be_named(champion: HostingStandIn, context: dict[str, An
         decide(context, champion="churn", champion_data=rows)
 
 
-def test_a_champion_that_answers_labels_only(champion: HostingStandIn, context: dict[str, Any], rows: str) -> None:
+def test_a_champion_that_answers_labels_only_blocks_no_deployment(
+    champion: HostingStandIn, context: dict[str, Any], rows: str, capsys: Any, caplog: Any
+) -> None:
     for model in champion.models.values():
         model["PrimaryContainer"]["Environment"].pop("SAGEMAKER_INFERENCE_OUTPUT")
     champion.predict = lambda body: "".join("Yes\n" for _ in body.splitlines())
     settings = {"champion": "churn", "champion_data": rows, "target": "churn"}
-    with pytest.raises(AutoMLValidationError, match=r"does not say its AUC .* response=\['predicted_label', 'prob"):
-        decide(context, **settings)
+    decision = decide(context, **settings)
+    logged = capsys.readouterr().out + caplog.text
+    assert decision["passed"]
+    assert decision["champion"] is None
+    for told in (decision["reason"], logged):
+        assert "endpoint churn answers predicted_label; AUC needs probabilities, labels too; deploy it with" in told
+    assert not champion.made("InvokeEndpoint")
+    assert not decide(context, require={"AUC": 0.99}, **settings)["passed"]
     better = make_candidate()
     better["CandidateProperties"]["CandidateMetrics"].append({"MetricName": "Accuracy", "Value": 0.9})
     decision = decide(context, candidate=better, metric="Accuracy", **settings)
