@@ -100,12 +100,12 @@ class Gate:
                 head = await reader.readuntil(b"\r\n\r\n")
                 line, headers = _parse(head)
                 method, target, _ = line.split(" ")
-                if self._keys.asked(headers):
-                    status, answer = self._keys.answer(headers, await reader.readexactly(_size(headers)))
-                    writer.write(_head(status, "application/x-amz-json-1.1", answer) + answer)
-                    await writer.drain()
-                    return
                 try:
+                    if self._keys.asked(headers):
+                        status, answer = self._keys.answer(headers, await reader.readexactly(_size(headers)))
+                        writer.write(_head(status, "application/x-amz-json-1.1", answer) + answer)
+                        await writer.drain()
+                        return
                     body = await self._check(method, target, headers, reader)
                 except _Refusal as refusal:
                     if "expect" not in headers:

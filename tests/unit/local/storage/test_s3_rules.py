@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,13 @@ def test_only_the_store_is_given_keys(running: Running) -> None:
             (kms.decrypt, {"CiphertextBlob": b"0" * 40}),
         ):
             assert code_of(call, **asked) == "AccessDeniedException"
+
+
+def test_a_request_for_keys_that_is_too_long_is_refused(running: Running) -> None:
+    connection = HTTPConnection("127.0.0.1", running.server.port, timeout=30)
+    connection.request("POST", "/", b"0" * 9_000_000, {"x-amz-target": "TrentService.Decrypt"})
+    assert connection.getresponse().status == 400
+    connection.close()
 
 
 ALTERED = ["a//b", "/a", "a\\b", "a//", "//", "a/./b", "a/../b", ".."]
