@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,12 @@ import pytest
 
 from airflow_automl.cli import main
 from airflow_automl.local import processes
-from airflow_automl.local.background import Background
 from airflow_automl.local.state.database import Database
 from airflow_automl.local.state.folder import DataFolder, ServiceInfo
 from airflow_automl.local.state.jobs import JobStore
 from airflow_automl.local.state.resources import ResourceStore
 from airflow_automl.local.storage import s3
-from airflow_automl.local.storage.client import Credentials, client
+from tests.unit.local.storage.test_s3_rules import CREDENTIALS, Running
 
 LOG = b"x" * 100_000
 
@@ -45,22 +44,23 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+def world(tmp_path: Path) -> Iterator[World]:
     folder = DataFolder(tmp_path)
     folder.prepare()
-    credentials = Credentials("key", "secret")
-    objects = s3.SeaweedFS(folder.s3, credentials, "us-east-1", Background())
-    await objects.start()
+    running = Running(folder.s3)
     try:
         own = processes.holder(os.getpid())
-        url = objects.endpoint_url
-        folder.write_info(ServiceInfo(own.pid, own.started, "", url, "us-east-1", "1" * 12, "key", "secret", s3.BUCKET))
-        yield World(folder, client(url, credentials, "us-east-1"))
+        url, keys = running.server.endpoint_url, CREDENTIALS
+        info = ServiceInfo(
+            own.pid, own.started, "", url, "us-east-1", "1" * 12, keys.access_key_id, keys.secret_access_key, s3.BUCKET
+        )
+        folder.write_info(info)
+        yield World(folder, running.client)
     finally:
-        await objects.stop()
+        running.end()
 
 
-async def test_working_files_and_logs_go_and_artefacts_stay(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_working_files_and_logs_go_and_artefacts_stay(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.add("churn")
     assert world.prune() == 0
     assert world.objects_left() == ["out/churn/model.tar.gz"]
@@ -70,7 +70,7 @@ async def test_working_files_and_logs_go_and_artefacts_stay(world: World, capsys
     assert "freed 0.0 MiB" in capsys.readouterr().out
 
 
-async def test_a_dry_run_lists_and_removes_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_lists_and_removes_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.add("churn")
     assert world.prune("--dry-run", "--artefacts") == 0
     said = capsys.readouterr().out
@@ -82,7 +82,7 @@ async def test_a_dry_run_lists_and_removes_nothing(world: World, capsys: pytest.
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [("", 1, 2), ("n", 1, 2), ("y", 0, 1)])
-async def test_artefacts_go_when_the_user_says_yes(
+def test_artefacts_go_when_the_user_says_yes(
     world: World, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, left: int
 ) -> None:
     world.add("churn")
@@ -94,9 +94,7 @@ async def test_artefacts_go_when_the_user_says_yes(
     assert "out/churn-2/not-ours" in world.objects_left()
 
 
-async def test_without_a_terminal_artefacts_need_an_explicit_yes(
-    world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_terminal_artefacts_need_an_explicit_yes(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.add("churn")
     assert world.prune("--artefacts") == 1
     assert "Add --yes" in capsys.readouterr().err
@@ -109,7 +107,7 @@ async def test_without_a_terminal_artefacts_need_an_explicit_yes(
     "address", ["s3://automl/out/churn/model.tar.gz", "https://s3.amazonaws.com/automl/out/churn/m"]
 )
 @pytest.mark.parametrize("kind", ["model", "model-package", "endpoint-config", "endpoint"])
-async def test_artefacts_that_anything_registered_names_stay(
+def test_artefacts_that_anything_registered_names_stay(
     world: World, capsys: pytest.CaptureFixture[str], kind: str, address: str
 ) -> None:
     world.add("churn")
@@ -127,7 +125,7 @@ def test_an_age_that_is_none_is_named(age: str, capsys: pytest.CaptureFixture[st
     assert f"{age!r} is not an age. Give a number and m, h, d or w" in capsys.readouterr().err
 
 
-async def test_jobs_with_https_addresses_are_pruned_too(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_jobs_with_https_addresses_are_pruned_too(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.add("nowhere", "https://s3.amazonaws.com")
     world.add("churn", "https://s3.amazonaws.com/automl/out")
     assert world.prune("--artefacts", "--yes") == 0
