@@ -269,21 +269,32 @@ def unpack(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None
         raise ArtifactError(f"{path} is damaged or unsafe: {error}.") from error
 
 
-def load(path: str | os.PathLike[str]) -> Any:
-    """Load a candidate that is one artefact (all but HYPERPARAMETER_TUNING's).
+def load(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Mapping[str, Any]]) -> Any:
+    """Load a candidate.
 
-    :param path: a ``model.tar.gz``, or the folder it was unpacked to.
+    :param source: its ``model.tar.gz``, or the folder that was unpacked to; or a list with one for each of its
+        containers, in their order (HYPERPARAMETER_TUNING has several). Instead of a path, a list may have a container
+        of ``InferenceContainers`` whose ``ModelDataUrl`` is replaced by the path of the downloaded artefact.
     :return: a :class:`Predictor`; for other problem types than tables what their engine's ``load_model`` returns.
     :raises ArtifactError: it is no artefact, was written with other versions of the libraries, or is one of several
-        that make a candidate together: then use :func:`load_folders`.
+        that make a candidate together.
     """
-    path = Path(path)
-    if path.is_dir():
-        return load_folders([path])
-    describe(path)
-    with tempfile.TemporaryDirectory(prefix="airflow-automl-") as folder:
-        unpack(path, folder)
-        return load_folders([Path(folder)])
+    sources = [source] if isinstance(source, str | os.PathLike) else source
+    containers: list[Mapping[str, Any]] = [
+        each if isinstance(each, Mapping) else {"ModelDataUrl": each} for each in sources
+    ]
+    with tempfile.TemporaryDirectory(prefix="airflow-automl-") as base:
+        folders = []
+        for number, container in enumerate(containers):
+            if str(container["ModelDataUrl"]).startswith("s3://"):
+                raise ArtifactError(f"{container['ModelDataUrl']} is in S3: download it, and give the file's path.")
+            folder = Path(container["ModelDataUrl"])
+            if not folder.is_dir():
+                describe(folder)
+                folder = Path(base, str(number))
+                unpack(container["ModelDataUrl"], folder)
+            folders.append(folder)
+        return load_folders(folders, [container.get("Environment") or {} for container in containers])
 
 
 def load_folders(
@@ -324,16 +335,23 @@ def _require_usable(folder: Path, document: Mapping[str, Any]) -> None:
         )
     if document.get("engine") not in _LOADERS:
         raise ArtifactError(f"The artefact in {folder} is of the unknown engine '{document.get('engine')}'.")
-    different = []
+    different, packages = [], []
     for library, wanted in document.get("libraries", {}).items():
         installed = platform.python_version() if library == "python" else _version(library)
         if installed is None:
             different.append(f"{library} {wanted} (not installed here)")
         elif installed.split(".")[:2] != wanted.split(".")[:2]:
             different.append(f"{library} {wanted} (here {installed})")
+        else:
+            continue
+        if library != "python":
+            packages.append(f"'{library}=={wanted}'")
     if different:
         raise ArtifactError(
-            "The model was written with " + ", ".join(different) + "; install these versions, or train again here."
+            "The model was written with "
+            + ", ".join(different)
+            + "; install these versions, or train again here."
+            + (f" The packages: pip install {' '.join(packages)}" if packages else "")
         )
 
 

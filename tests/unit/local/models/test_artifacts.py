@@ -122,3 +122,42 @@ def test_a_part_of_a_candidate_is_not_a_candidate(tmp_path):
 def test_versions_name_what_is_installed():
     found = artifacts.versions(["numpy", "xgboost", "no-such-library"])
     assert set(found) == {"python", "numpy", "xgboost"}
+
+
+def test_the_containers_of_a_candidate_are_loaded_in_one_call(tmp_path, monkeypatch):
+    opened = []
+
+    class Loader:
+        @staticmethod
+        def load_stage(folder, metadata, environment, threads):
+            opened.append(((folder / "deep" / "weights").read_bytes(), metadata["threshold"], environment))
+
+    monkeypatch.setattr(artifacts.importlib, "import_module", lambda name: Loader)
+    paths = []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        paths.append(packed(tmp_path / str(number), containers=2, threshold=number))
+    environments = [{"AUTOML_TRANSFORM_MODE": "feature"}, {}]
+    found = [
+        {"ModelDataUrl": path, "Environment": env} for path, env in zip(map(str, paths), environments, strict=True)
+    ]
+    for source, told in ((paths, [{}, {}]), (found, environments)):
+        opened.clear()
+        assert isinstance(artifacts.load(source), artifacts.Predictor)
+        assert opened == [(b"w" * 1000, number, told[number]) for number in range(2)]
+    with pytest.raises(artifacts.ArtifactError, match="2 containers make this candidate, not 1"):
+        artifacts.load(paths[0])
+    with pytest.raises(artifacts.ArtifactError, match="download it"):
+        artifacts.load([{"ModelDataUrl": "s3://bucket/model.tar.gz"}])
+
+
+def test_the_first_versions_import_still_works():
+    from airflow_automl.local import artifacts as as_before
+
+    assert as_before is artifacts
+
+
+def test_what_a_model_lacks_here_is_named_with_the_line_that_installs_it(tmp_path):
+    path = packed(tmp_path, libraries={"no-such-library": "1.2.3", "numpy": "0.9.1", "python": "2.7.1"})
+    with pytest.raises(artifacts.ArtifactError, match=r"pip install 'no-such-library==1.2.3' 'numpy==0.9.1'$"):
+        artifacts.load(path)
