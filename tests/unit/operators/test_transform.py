@@ -341,7 +341,7 @@ def test_a_killed_task_stops_its_job(
         operators.append(self)
         raise Killed
 
-    monkeypatch.setattr(SageMakerAutoMLTransformOperator, "_poll", killed)
+    monkeypatch.setattr(SageMakerAutoMLTransformOperator, "wait_for", killed)
     with pytest.raises(Killed):
         run_task(transform(candidate=candidate, job=job))
     operators[0].on_kill()
