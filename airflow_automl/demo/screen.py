@@ -93,8 +93,8 @@ def leaderboard(candidates: Sequence[Mapping[str, Any]], width: int, limit: int 
         rows.append((candidate["CandidateName"], {objective: value} | {name: metrics[name] for name in others}))
     names = _without_common_prefix([candidate["CandidateName"] for candidate in candidates])
     columns = _fitting(rows, width - _INDENT - min(max(map(len, names.values()), default=0), _NAME_WIDTH))
-    table = Table(box=None, padding=(0, _GAP, 0, 0), header_style="dim", width=min(width, 110))
-    table.add_column(" " * _INDENT + "candidate", no_wrap=True, overflow="ellipsis", ratio=1)
+    table = Table(box=None, padding=(0, _GAP, 0, 0), header_style="dim")
+    table.add_column(" " * _INDENT + "candidate", no_wrap=True, overflow="ellipsis")
     for column, cells in columns.items():
         table.add_column(column, justify="right", no_wrap=True, min_width=max(map(len, (column, *cells))))
     for rank, (name, _) in enumerate(rows):
