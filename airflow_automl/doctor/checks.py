@@ -79,7 +79,8 @@ def _connection(
         hook.get_connection(conn_id)
         defaults = hook.defaults
     except AutoMLError as error:
-        findings.problem("connection", str(error), "mend the extra `automl` of the connection")
+        message = "; ".join(map(str, getattr(error, "violations", [error])))
+        findings.problem("connection", message, "correct the connection")
         return None
     except Exception as error:  # whatever a secrets backend raises
         findings.problem(

@@ -95,7 +95,14 @@ def case(hosting: HostingStandIn, run_task: Run, context: dict[str, Any], job: d
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("code", ["ValidationException", "AccessDeniedException", "ResourceLimitExceeded"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ValidationException",
+        pytest.param("AccessDeniedException", marks=pytest.mark.slow),
+        pytest.param("ResourceLimitExceeded", marks=pytest.mark.slow),
+    ],
+)
 def test_a_refused_call_changes_nothing(case: Case, name: str, code: str) -> None:
     tried = case.arrange(name)
     submit = "CreateEndpoint" if name == "first deploy" else "UpdateEndpoint"
@@ -128,7 +135,14 @@ def test_a_deployment_that_does_not_come_up_changes_nothing(case: Case, name: st
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("then", ["refused", "rolled back", "served"])
+@pytest.mark.parametrize(
+    "then",
+    [
+        pytest.param("refused", marks=pytest.mark.slow),
+        "rolled back",
+        pytest.param("served", marks=pytest.mark.slow),
+    ],
+)
 def test_a_kill_after_any_call_harms_nothing(
     case: Case, kill_after: Callable[[int], None], name: str, then: str
 ) -> None:

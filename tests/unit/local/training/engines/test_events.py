@@ -82,7 +82,7 @@ def test_a_candidate_goes_from_in_progress_to_completed():
     first = candidate.document()
     assert (first["CandidateStatus"], first["ObjectiveStatus"], "EndTime" in first) == ("InProgress", "Pending", False)
     candidate.validation, candidate.insights = {"F1": 0.5}, "s3://b/insights"
-    candidate.complete([{"Image": "i", "ModelDataUrl": "s3://b/m", "Environment": {}}])
+    candidate.complete()
     done = candidate.document()
     assert done["FinalAutoMLJobObjectiveMetric"] == {
         "Type": "Maximize",
