@@ -225,14 +225,17 @@ class Course:
         :param work: the training; see :func:`airflow_automl.local.training.engines.isolation.run`. Its result must be
             picklable.
         :param answer: answers the questions that the work asks in between.
-        :raises TimeIsUp: it was killed.
+        :raises TimeIsUp: it was killed, or ended by itself after the time was over.
         """
         limit = self.run.spec.criteria.get(PER_CANDIDATE)
         if limit is None:
             return work(answer)
+        own = Clock(limit)
         try:
             return isolation.run(work, limit, answer)  # type: ignore[no-any-return]
-        except isolation.Overrun:
+        except (isolation.Overrun, TimeIsUp):
+            if not own.passed:
+                raise
             raise TimeIsUp(f"It was still training after {PER_CANDIDATE} ({limit} s), and was ended.") from None
 
     def best(self) -> Candidate:

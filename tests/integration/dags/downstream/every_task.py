@@ -34,7 +34,7 @@ def interrupted(operator: type) -> type:
             return super().execute(context)
 
         def interrupt(self, folder: Path) -> None:
-            call = self.hook._call
+            call = self.hook.call
 
             def interrupting(operation: str, **request: Any) -> Any:
                 answer = call(operation, **request)
@@ -44,7 +44,7 @@ def interrupted(operator: type) -> type:
                     raise ConnectionError(f"interrupted after {operation}")
                 return answer
 
-            self.hook._call = interrupting
+            self.hook.call = interrupting
 
     Interrupted.__name__ = operator.__name__
     return Interrupted
