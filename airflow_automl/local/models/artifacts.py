@@ -16,6 +16,7 @@ from __future__ import annotations
 import gzip
 import importlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -30,10 +31,7 @@ try:
     import pandas as pd
     import pyarrow  # noqa: F401 - what reads the values needs it
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"A model artefact can't be opened: {error.name} is not installed. Install: pip install numpy pandas pyarrow",
-        name=error.name,
-    ) from error
+    raise ModuleNotFoundError(f"{error.name} is not installed. Install: pip install numpy pandas pyarrow") from error
 
 from airflow_automl.exceptions import AutoMLTerminalError
 from airflow_automl.local.errors import JobFailure, listing
@@ -296,8 +294,7 @@ def load(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Mapp
     with tempfile.TemporaryDirectory(prefix="airflow-automl-") as base:
         # The first and the last container of a classification are often the same artefact.
         folders = {path: _folder_of(path, Path(base, str(number))) for number, path in enumerate(dict.fromkeys(paths))}
-        environments = [container.get("Environment") or {} for container in containers]
-        return load_folders([folders[path] for path in paths], environments)
+        return load_folders([folders[path] for path in paths], [each.get("Environment") or {} for each in containers])
 
 
 def _folder_of(path: str, scratch: Path) -> Path:
@@ -346,10 +343,8 @@ def load_folders(
             for loader, folder, document, environment in zip(loaders, folders, documents, environments, strict=True)
         ]
     except ModuleNotFoundError as error:
-        written_with = {name: at for document in documents for name, at in document.get("written_with", {}).items()}
-        raise ArtifactError(
-            f"The model needs {error.name}, which is not installed here.{_to_install(written_with)}"
-        ) from error
+        hint = _to_install(documents[0].get("written_with", {}))
+        raise ArtifactError(f"The model needs {error.name}, which is not installed here.{hint}") from error
     return Predictor(documents[0], stages)
 
 
@@ -395,8 +390,6 @@ def _version(library: str) -> str | None:
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    import io
-
     member = tarfile.TarInfo(name)
     member.size = len(content)
     member.mode = 0o644

@@ -36,8 +36,8 @@ def build(spec: JobSpec, dataset: TabularDataset) -> Any:
                 f"{len(dataset.features)} features, target **{escape(dataset.target)}**: {dataset.problem_type}, "
                 f"objective {dataset.objective}.\n\nThe tables were computed when the job ran, on "
                 f"{len(sample)} training rows. The cells read the data again and run from top to bottom; S3 and "
-                "credentials come from the environment (`airflow-automl env` prints them).\n\nThey import pandas and "
-                "airflow_automl, which reads files with pyarrow and boto3:\n\n"
+                "credentials come from the environment (`airflow-automl env` prints them). They import pandas and this "
+                "package, which reads files with pyarrow and boto3:\n\n"
                 f"    pip install airflow-automl=={__version__} pandas pyarrow boto3"
             ),
             text("## What to look at\n\n" + ("\n".join(f"- {entry}" for entry in found) or "Nothing stands out.")),
