@@ -4,7 +4,7 @@
 
     from airflow_automl.local.models import artifacts
 
-    predictor = artifacts.load("model.tar.gz")
+    predictor = artifacts.load(best_candidate["InferenceContainers"])
     predictor.predict(frame)
 
 An artefact holds pickles, and a pickle is code: load only what you trained yourself. The embedded Autopilot loads an
@@ -16,6 +16,7 @@ from __future__ import annotations
 import gzip
 import importlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -25,13 +26,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-import pandas as pd
+try:
+    import numpy as np
+    import pandas as pd
+    import pyarrow  # noqa: F401 - what reads the values needs it
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"{error.name} is not installed. Install: pip install numpy pandas pyarrow") from error
 
 from airflow_automl.exceptions import AutoMLTerminalError
-from airflow_automl.local.errors import listing
+from airflow_automl.local.errors import JobFailure, listing
+from airflow_automl.local.storage.client import parse_uri
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.columns import locate
+from airflow_automl.local.training.data.store import S3Object, Store
 from airflow_automl.local.training.data.values import Refused, Unusable
 
 __all__ = [
@@ -272,29 +279,39 @@ def unpack(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None
 def load(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Mapping[str, Any]]) -> Any:
     """Load a candidate.
 
-    :param source: its ``model.tar.gz``, or the folder that was unpacked to; or a list with one for each of its
-        containers, in their order (HYPERPARAMETER_TUNING has several). Instead of a path, a list may have a container
-        of ``InferenceContainers`` whose ``ModelDataUrl`` is replaced by the path of the downloaded artefact.
+    :param source: its ``model.tar.gz``, or the folder that was unpacked to; or its ``InferenceContainers`` as the
+        service describes them, or the paths of their artefacts in the same order (HYPERPARAMETER_TUNING has several).
+        What is in S3 is read with boto3, from the store and with the credentials that the environment names.
     :return: a :class:`Predictor`; for other problem types than tables what their engine's ``load_model`` returns.
-    :raises ArtifactError: it is no artefact, was written with other versions of the libraries, or is one of several
-        that make a candidate together.
+    :raises ArtifactError: it is no artefact or can't be read, needs other versions of the libraries, or is one of
+        several that make a candidate together.
     """
     sources = [source] if isinstance(source, str | os.PathLike) else source
     containers: list[Mapping[str, Any]] = [
         each if isinstance(each, Mapping) else {"ModelDataUrl": each} for each in sources
     ]
+    paths = [os.fspath(container["ModelDataUrl"]) for container in containers]
     with tempfile.TemporaryDirectory(prefix="airflow-automl-") as base:
-        folders = []
-        for number, container in enumerate(containers):
-            if str(container["ModelDataUrl"]).startswith("s3://"):
-                raise ArtifactError(f"{container['ModelDataUrl']} is in S3: download it, and give the file's path.")
-            folder = Path(container["ModelDataUrl"])
-            if not folder.is_dir():
-                describe(folder)
-                folder = Path(base, str(number))
-                unpack(container["ModelDataUrl"], folder)
-            folders.append(folder)
-        return load_folders(folders, [container.get("Environment") or {} for container in containers])
+        # The first and the last container of a classification are often the same artefact.
+        folders = {path: _folder_of(path, Path(base, str(number))) for number, path in enumerate(dict.fromkeys(paths))}
+        return load_folders([folders[path] for path in paths], [each.get("Environment") or {} for each in containers])
+
+
+def _folder_of(path: str, scratch: Path) -> Path:
+    if Path(path).is_dir():
+        return Path(path)
+    if path.startswith("s3://"):
+        archive = scratch.with_suffix(".tar.gz")
+        try:
+            Store().download(S3Object(*parse_uri(path)), archive)
+        except ModuleNotFoundError as error:
+            raise ArtifactError(f"{path} is in S3: pip install boto3, or give a downloaded file's path.") from error
+        except JobFailure as error:
+            raise ArtifactError(str(error)) from error
+        path = str(archive)
+    describe(path)
+    unpack(path, scratch)
+    return scratch
 
 
 def load_folders(
@@ -317,13 +334,17 @@ def load_folders(
             f"{expected} containers make this candidate, not {len(folders)}: take all of its InferenceContainers."
         )
     environments = environments or [{} for _ in folders]
-    loaders = [importlib.import_module(_LOADERS[document["engine"]]) for document in documents]
-    if hasattr(loaders[0], "load_model"):
-        return loaders[0].load_model(folders[0] / MODEL, documents[0], environments[0], threads)
-    stages = [
-        loader.load_stage(folder / MODEL, document, environment, threads)
-        for loader, folder, document, environment in zip(loaders, folders, documents, environments, strict=True)
-    ]
+    try:
+        loaders = [importlib.import_module(_LOADERS[document["engine"]]) for document in documents]
+        if hasattr(loaders[0], "load_model"):
+            return loaders[0].load_model(folders[0] / MODEL, documents[0], environments[0], threads)
+        stages = [
+            loader.load_stage(folder / MODEL, document, environment, threads)
+            for loader, folder, document, environment in zip(loaders, folders, documents, environments, strict=True)
+        ]
+    except ModuleNotFoundError as error:
+        hint = _to_install(documents[0].get("written_with", {}))
+        raise ArtifactError(f"The model needs {error.name}, which is not installed here.{hint}") from error
     return Predictor(documents[0], stages)
 
 
@@ -335,7 +356,7 @@ def _require_usable(folder: Path, document: Mapping[str, Any]) -> None:
         )
     if document.get("engine") not in _LOADERS:
         raise ArtifactError(f"The artefact in {folder} is of the unknown engine '{document.get('engine')}'.")
-    different, packages = [], []
+    different, packages = [], {}
     for library, wanted in document.get("libraries", {}).items():
         installed = platform.python_version() if library == "python" else _version(library)
         if installed is None:
@@ -344,15 +365,19 @@ def _require_usable(folder: Path, document: Mapping[str, Any]) -> None:
             different.append(f"{library} {wanted} (here {installed})")
         else:
             continue
-        if library != "python":
-            packages.append(f"'{library}=={wanted}'")
+        packages[library] = wanted
     if different:
         raise ArtifactError(
             "The model was written with "
             + ", ".join(different)
             + "; install these versions, or train again here."
-            + (f" The packages: pip install {' '.join(packages)}" if packages else "")
+            + _to_install(packages)
         )
+
+
+def _to_install(packages: Mapping[str, str]) -> str:
+    pinned = " ".join(f"'{name}=={version}'" for name, version in packages.items() if name != "python")
+    return f" The packages: pip install {pinned}" if pinned else ""
 
 
 def _version(library: str) -> str | None:
@@ -365,8 +390,6 @@ def _version(library: str) -> str | None:
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    import io
-
     member = tarfile.TarInfo(name)
     member.size = len(content)
     member.mode = 0o644

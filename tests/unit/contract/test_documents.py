@@ -229,6 +229,16 @@ def test_documents_go_through_json_unchanged_and_keep_to_their_schemas(operation
             jsonschema.validate(document, schema("job"))
 
 
+def test_a_refusal_keeps_to_the_schema_of_the_job():
+    refusal = {"schema_version": 1, "name": None, "reason": "no", "violations": ["Mode: unknown"]}
+    jsonschema.validate(refusal, schema("job"))
+    refused = [{key: value for key, value in refusal.items() if key != left_out} for left_out in refusal]
+    unfinished = {key: value for key, value in job(V2).items() if key != "arn"}
+    for document in (*refused, unfinished, {**refusal, "name": "churn"}, {**refusal, "violations": "Mode: unknown"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(document, schema("job"))
+
+
 def test_the_best_candidate_keeps_to_its_schema():
     jsonschema.validate(best_candidate(V2), schema("best_candidate"))
     jsonschema.validate(None, schema("best_candidate"))

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from airflow_automl import xcom
+from airflow_automl.contract.documents import schema
 from airflow_automl.exceptions import AutoMLJobNotFound, AutoMLValidationError
 from airflow_automl.operators import SageMakerAutoMLReportOperator
 from tests.hosting import ARN, HostingStandIn
@@ -116,6 +118,7 @@ def test_a_refused_request_is_reported_with_its_violations(
     violations = ["RoleArn: is required & missing", "Mode: unknown"]
     xcom.push_refusal(context, AutoMLValidationError("CreateAutoMLJobV2 request", violations))
     refusal = context["ti"].xcoms["job"]
+    jsonschema.validate(refusal, schema("job"))
     html = SageMakerAutoMLReportOperator(task_id="r", job=refusal, path=str(tmp_path)).execute(context)
     page = Path(html).read_text()
     assert "No AutoML job was submitted" in page

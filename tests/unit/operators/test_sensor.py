@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,8 +13,10 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow_automl.compat import TaskDeferred
 from airflow_automl.exceptions import AutoMLJobNotFound
 from airflow_automl.sensors import SageMakerAutoMLJobSensor
+from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 from tests.fakes import fake
 from tests.standin import StandIn
+from tests.unit.triggers.conftest import fire, until
 
 WHERE = r"\(region us-east-1, connection 'aws_default'\)"
 
@@ -50,3 +54,16 @@ def test_it_waits_in_the_triggerer(standin: StandIn, context: dict[str, Any]) ->
     with pytest.raises(TaskDeferred) as deferred:
         make_sensor(deferrable=True, wait_for_creation=60).execute(context)
     assert deferred.value.trigger.serialize()[1]["wait_for_creation"] == 60
+
+
+async def test_it_waits_in_the_triggerer_from_the_start(standin: StandIn, context: dict[str, Any]) -> None:
+    sensor = make_sensor(start_from_trigger=True, wait_for_creation=timedelta(minutes=1))
+    start = sensor.start_trigger_args
+    # Airflow keeps them in the DAG as JSON.
+    assert start.trigger_cls == "airflow_automl.triggers.job.SageMakerAutoMLJobTrigger"
+    trigger = SageMakerAutoMLJobTrigger(**json.loads(json.dumps(start.trigger_kwargs)))
+    waiting = asyncio.create_task(fire(trigger))
+    await until(lambda: standin.calls["DescribeAutoMLJobV2"] > 2)
+    standin.add_job("later", age=9)
+    ended = getattr(sensor, start.next_method)(context, (await waiting).payload)
+    assert ended["CandidateName"] == "later-best"

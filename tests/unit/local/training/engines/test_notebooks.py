@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from airflow_automl import __version__
 from airflow_automl.contract import check
 from airflow_automl.local.training import main as trainer
 from airflow_automl.local.training.engines.notebooks import cells
@@ -88,6 +89,20 @@ def test_the_exploration_runs_from_top_to_bottom(bucket, tmp_path, environment):
     ):
         assert finding in words
     assert "na\\|me &lt;b>\\`" in words
+
+
+def test_the_notebooks_say_what_they_import_and_run_with_that(bucket, tmp_path, environment):
+    exploring, defining = notebooks(bucket, job(bucket, tmp_path, "alone", Mode="HYPERPARAMETER_TUNING"))
+    assert f"pip install airflow-automl=={__version__} pandas pyarrow boto3" in exploring.cells[0].source
+    assert "pip install boto3" in defining.cells[0].source
+    learners = ["autogluon", "optuna", "sklearn", "scipy", "xgboost", "lightgbm", "catboost"]
+    run = "import sys, json\nfor cell in json.loads(sys.argv[1]): exec(cell, globals())\n"
+    done = training.run_without([*training.ELSEWHERE, *learners], run, json.dumps(sources(exploring)))
+    assert done.stdout == "600 rows, 6 columns\n", done.stderr
+    # Its other cells ask the service: they run in the test below.
+    hidden = [*training.ELSEWHERE, *learners, "airflow_automl", "pandas", "numpy", "pyarrow"]
+    done = training.run_without(hidden, run, json.dumps(sources(defining)[:1]))
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

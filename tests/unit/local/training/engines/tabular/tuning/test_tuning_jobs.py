@@ -1,8 +1,10 @@
 """HYPERPARAMETER_TUNING jobs from data in S3 to candidates that are served."""
 
+import asyncio
 import hashlib
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -172,6 +174,57 @@ async def test_a_binary_job_from_data_to_an_endpoint(bucket, tmp_path):
             assert answer["labels"] == ["No", "Yes"]
             assert answer["probability"] == answer["probabilities"][1], "the positive class, whatever is predicted"
     assert any(a["predicted_label"] == "No" for a in answers)
+
+
+ELSEWHERE = """
+import json, sys
+import pandas as pd
+from airflow_automl.local.models import artifacts
+containers, rows = json.loads(sys.argv[1]), pd.read_json(sys.argv[2])
+print(json.dumps(artifacts.load(containers).predict(rows)))
+"""
+
+
+@pytest.mark.parametrize("algorithm", ["xgboost", "linear-learner"])
+async def test_a_candidate_opens_in_python_and_answers_as_its_endpoint(train, bucket, tmp_path, algorithm):
+    frame = churn()
+    found = await asyncio.to_thread(train, frame, tabular("churn", algorithm, limits={"MaxCandidates": 1}))
+    (candidate,) = completed(found).values()
+    containers = unpack(bucket, candidate, training.digests(found), tmp_path)
+    host, rows = ModelHost(), frame.drop(columns="churn")[:60]
+    asked = "predicted_label,probability,probabilities"
+    containers[1]["environment"]["SAGEMAKER_INFERENCE_OUTPUT"] = asked
+    containers[2]["environment"] |= {"SAGEMAKER_INFERENCE_INPUT": asked, "SAGEMAKER_INFERENCE_OUTPUT": asked}
+    assert (await call(host, "PUT", "/models/one", {"containers": containers, "threads": 1}))[0] == 200
+    body = rows.to_csv(index=False, header=False).encode()
+    answers = json.loads((await call(host, "POST", "/models/one/invocations", body))[1])["predictions"]
+    labels = [answer["predicted_label"] for answer in answers]
+    assert set(labels) == {"No", "Yes"}
+    described = candidate["InferenceContainers"]
+    archives = [f"{entry['path']}.tar.gz" for entry in containers]
+    replaced = [{**one, "ModelDataUrl": path} for one, path in zip(described, archives, strict=True)]
+    for source in (described, archives, replaced, [entry["path"] for entry in containers]):
+        predictor = await asyncio.to_thread(artifacts.load, source)
+        assert predictor.predict(rows) == labels
+        expected = np.array([answer["probabilities"] for answer in answers])
+        np.testing.assert_allclose(predictor.predict_proba(rows).to_numpy(), expected, rtol=1e-5)
+    gone = described[0]["ModelDataUrl"] + "x"
+    with pytest.raises(artifacts.ArtifactError, match=gone):
+        artifacts.load([{**described[0], "ModelDataUrl": gone}, *described[1:]])
+    table = tmp_path / "rows.json"
+    rows.to_json(table)
+    done = await asyncio.to_thread(
+        training.run_without,
+        [*training.ELSEWHERE, "optuna", "autogluon", "sklearn"],
+        ELSEWHERE,
+        json.dumps(described),
+        str(table),
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == labels
+    for module, told in (("scipy", "needs scipy, .* pip install .*'scipy=="), ("boto3", "pip install boto3")):
+        done = await asyncio.to_thread(training.run_without, [module], ELSEWHERE, json.dumps(described), str(table))
+        assert re.search(f"ArtifactError: .*{told}", done.stderr), done.stderr
 
 
 def test_a_regression_is_measured_on_its_validation_channel(train, bucket, tmp_path):
