@@ -62,9 +62,7 @@ def read(
     if any(file.escaped for file in files):
         # One writer wrote them all: what escapes quotes in one file does so in the others.
         files = [
-            CsvFile.open(file.path, file.uri, header, "the training data", escaped=True)
-            if file.escaped is None
-            else file
+            file if file.escaped is not None else CsvFile.open(file.path, file.uri, header, "the training data", True)
             for file in files
         ]
     if strings or any(file.repeated for file in files):

@@ -37,11 +37,7 @@ class Unusable(ValueError):
 
 
 class Notes(list[str]):
-    """Sentences on data that a person should know, logged as they are added.
-
-    :param given: the first ones.
-    :param level: of the log.
-    """
+    """Sentences on data that a person should know, logged at a level as they are added."""
 
     def __init__(self, given: Iterable[str] = (), level: int = logging.WARNING) -> None:
         super().__init__()
@@ -60,7 +56,7 @@ class Notes(list[str]):
         for note in notes:
             self.append(note)
 
-    def count(self, note: str, lost: int, rows: int) -> None:
+    def tell(self, note: str, lost: int, rows: int) -> None:
         """Add what is lost of some rows; of more than 1 % it is a PartialFailureReason."""
         self.append(note)
         if lost > TELLING_SHARE * rows:
@@ -71,7 +67,7 @@ class Notes(list[str]):
         if len(lost):
             what = {"number": "numbers", "moment": "dates between 1678 and 2262"}.get(kind, "texts")
             note = f"{len(lost)} of {len(values)} values of the column '{name}' can't be read as {what} and count as "
-            self.count(f"{note}missing: {places(values, lost)}.", len(lost), len(values))
+            self.tell(f"{note}missing: {places(values, lost)}.", len(lost), len(values))
 
 
 def places(values: pa.ChunkedArray, lost: np.ndarray) -> str:

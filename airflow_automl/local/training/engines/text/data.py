@@ -61,7 +61,7 @@ def _labelled(table: pa.Table, channel: Channel, content: str, label: str, notes
     for mask, what in ((empty, f"no text in '{content}'"), (unlabelled & ~empty, f"no label in '{label}'")):
         if mask.any():
             lost = int(mask.sum())
-            notes.count(f"{lost} of {len(mask)} {channel.kind} rows have {what} and were left out.", lost, len(mask))
+            notes.tell(f"{lost} of {len(mask)} {channel.kind} rows have {what} and were left out.", lost, len(mask))
     kept = ~(empty | unlabelled)
     if not kept.any():
         raise JobFailure(f"No row of the {channel.kind} data at {channel.uri} has both a text and a label.")

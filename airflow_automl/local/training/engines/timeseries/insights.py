@@ -53,11 +53,10 @@ def insights(name: str, summary: Mapping[str, Any], facts: Mapping[str, Any]) ->
             (
                 "Data",
                 html.table(
-                    [[key, value] for key, value in facts.items() if key not in ("features", "notes")],
-                    ["what", "value"],
+                    [[key, value] for key, value in facts.items() if type(value) is not list], ["what", "value"]
                 ),
             ),
-            ("Notes", html.table([[note] for note in facts["notes"]], ["on the data"])),
+            *([("Notes", html.table([[note] for note in facts["notes"]], ["on the data"]))] if facts["notes"] else []),
         ],
     )
     return {"statistics.json": json.dumps(document, indent=1), "report.html": page}
