@@ -15,8 +15,8 @@ import pyarrow as pa
 from airflow_automl.exceptions import AutoMLTerminalError
 from airflow_automl.local.errors import listing
 from airflow_automl.local.training.data.codec import Codec
-from airflow_automl.local.training.data.columns import header_order, locate
-from airflow_automl.local.training.data.csv_file import Ragged, parse, unescaped
+from airflow_automl.local.training.data.columns import header_order, locate, unescaped
+from airflow_automl.local.training.data.csv_file import Ragged, parse
 from airflow_automl.local.training.data.values import Refused, Unusable
 
 CSV = "text/csv"

@@ -163,14 +163,16 @@ class ModelHost:
             answer = await self._request("POST", path, body, headers, limit)
         return answer
 
-    async def columns(self, containers: Sequence[Container]) -> list[str]:
-        """The columns that a model takes, in their order; empty if its requests are not rows of a table.
+    async def columns(self, containers: Sequence[Container]) -> tuple[list[str], bool]:
+        """The columns that a model takes, in their order, and whether backslashes escape quotes in its CSV.
+
+        There are no columns if its requests are not rows of a table.
 
         :raises HostingError: its artefact can't be fetched.
         """
         path = await asyncio.to_thread(self._fetch, containers[0])
         document = json.loads((path / "metadata.json").read_text())
-        return [str(feature["name"]) for feature in document.get("features", ())]
+        return [str(feature["name"]) for feature in document.get("features", ())], bool(document.get("escaped"))
 
     # The process
 

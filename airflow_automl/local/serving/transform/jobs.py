@@ -183,9 +183,10 @@ class Transforms:
             return
         lines = request["TransformOutput"].get("AssembleWith", "None") == "Line"
         single = request.get("BatchStrategy") == "SingleRecord"
-        records = split(handle, processing, limit)
+        names, escaped = await self._host.columns(containers)
+        records = split(handle, processing, limit, escaped)
         top: bytes | None = await asyncio.to_thread(next, records, b"")
-        if header_of(top or b"", await self._host.columns(containers), processing):
+        if header_of(top or b"", names, processing):
             headers["content-type"] = f"{processing.content_type.partition(';')[0]};header=present"
         else:
             records, top = itertools.chain((top or b"",), records), None

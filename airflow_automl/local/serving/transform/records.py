@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from airflow_automl.local.serving.transform import json_path
 from airflow_automl.local.serving.transform.json_path import Filter, PathError
-from airflow_automl.local.training.data.columns import header_order
+from airflow_automl.local.training.data.columns import header_order, unescaped
 
 # A text may be longer than 128 KiB.
 csv.field_size_limit(sys.maxsize)
@@ -94,12 +94,13 @@ class Processing:
         return self.join or self.output_filter is not None
 
 
-def split(handle: IO[bytes], processing: Processing, limit: int = 0) -> Iterator[bytes]:
+def split(handle: IO[bytes], processing: Processing, limit: int = 0, escaped: bool = False) -> Iterator[bytes]:
     """Cut an object into records, one a line; a value in quotes may span lines of CSV.
 
     :param handle: the object.
     :param processing: knows its content type.
     :param limit: bytes that a payload may have; 0 for no limit.
+    :param escaped: whether quotes may be escaped by backslashes.
     :return: the records that are not empty, without the ends of their lines.
     :raises RecordError: a record is longer than any payload.
     """
@@ -111,7 +112,7 @@ def split(handle: IO[bytes], processing: Processing, limit: int = 0) -> Iterator
         record += line
         if limit and len(record.rstrip(b"\r\n")) > longest:
             raise RecordError(f"a record has more than {longest} bytes; MaxPayloadInMB allows {limit}")
-        if csv_lines and record.count(b'"') % 2:
+        if csv_lines and (unescaped(record) if escaped else record).count(b'"') % 2:
             continue
         if record.rstrip(b"\r\n"):
             yield record.rstrip(b"\r\n")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from airflow_automl.local.errors import JobFailure, listing
 
 _UNNAMED = "Unnamed: "
+_ESCAPED = re.compile(rb'(\\+)"')
 
 
 def require(columns: Sequence[str], uri: str, roles: Mapping[str, str]) -> None:
@@ -110,3 +112,13 @@ def separator_hint(names: Sequence[str]) -> str:
                 "decimal comma."
             )
     return ""
+
+
+def unescaped(data: bytes) -> bytes:
+    r"""CSV with quotes escaped by backslashes, as Spark writes it, as plain CSV: ``\"`` becomes ``""``."""
+
+    def double(found: re.Match[bytes]) -> bytes:
+        count = len(found[1])
+        return b"\\" * (count // 2) + (b'""' if count % 2 else b'"')
+
+    return _ESCAPED.sub(double, data)

@@ -17,13 +17,12 @@ import pyarrow.csv
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data import sniff
 from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS
-from airflow_automl.local.training.data.columns import names_of, same_columns, separator_hint
+from airflow_automl.local.training.data.columns import names_of, same_columns, separator_hint, unescaped
 
 _BLOCK = 4 << 20
 _MAX_BLOCK = (1 << 31) - 1
 _CHUNK = 1 << 19
 _COLUMN_NUMBER = re.compile(r"CSV column #(\d+)")
-_ESCAPED = re.compile(rb'(\\+)"')
 _SURELY_ESCAPED = re.compile(rb'(?<!\\)\\(?:\\\\)*"[^,\r\n"]')
 
 # Header cells are read by Python's parser, whose limit of 128 KiB for a value is no rule of CSV.
@@ -98,16 +97,6 @@ def parse(
 _NULLS = sorted(NULLS | NUMERIC_NULLS)
 
 
-def unescaped(data: bytes) -> bytes:
-    r"""CSV with quotes escaped by backslashes, as Spark writes it, as plain CSV: ``\"`` becomes ``""``."""
-
-    def double(found: re.Match[bytes]) -> bytes:
-        count = len(found[1])
-        return b"\\" * (count // 2) + (b'""' if count % 2 else b'"')
-
-    return _ESCAPED.sub(double, data)
-
-
 @dataclass(frozen=True)
 class CsvFile:
     """A CSV file with a header.
@@ -117,7 +106,7 @@ class CsvFile:
     :param names: of its columns.
     :param data: the rows below the header.
     :param quoted: whether values may hold commas or span lines.
-    :param escaped: whether it had quotes escaped by backslashes.
+    :param escaped: whether it had quotes escaped by backslashes; ``None`` if it may have.
     :param repeated: whether the header is there once more among the rows.
     """
 
@@ -126,23 +115,33 @@ class CsvFile:
     names: list[str]
     data: pa.Buffer
     quoted: bool
-    escaped: bool
+    escaped: bool | None
     repeated: bool
 
     @classmethod
-    def open(cls, path: Path, uri: str, header: list[str] | None, expected_from: str) -> CsvFile:
+    def open(cls, path: Path, uri: str, header: list[str] | None, expected_from: str, escaped: bool = False) -> CsvFile:
         """Look at a file that must be CSV.
 
         :param header: the columns that it must have, in any order; ``None`` for any.
         :param expected_from: whose columns these are, for the message.
+        :param escaped: whether other files have quotes escaped by backslashes.
         :raises JobFailure: it is not CSV, or has other columns.
         """
         sniff.require_csv(path, uri)
         cells, offset, line = _header(path)
-        quoted, escaped, repeated = _marks(path, offset, line)
-        if escaped:
-            _unescape(path)
-            cells, offset, _ = _header(path)
+        quoted, possible, surely, repeated = _marks(path, offset, line)
+        # Of quotes escaped at the end of values only, as in "24\"", none is sure; read plainly, these swallow rows.
+        if possible:
+            plain = _unescape(path)
+            there = _header(plain)
+            if surely or _rows(plain, *there[:2]) > (0 if escaped else _rows(path, cells, offset)):
+                (cells, offset, _), surely = there, True
+                plain.replace(path)
+            elif escaped:
+                raise JobFailure(
+                    f"{uri} is no table if quotes are escaped by backslashes, as they are in other files: write all "
+                    "files alike, and double each quote inside a value."
+                )
         names = names_of(cells)
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -151,7 +150,7 @@ class CsvFile:
             same_columns(names, header, uri, expected_from)
         with pa.memory_map(str(path)) as file:
             data = file.read_buffer()
-        return cls(path, uri, names, data[offset:], quoted, escaped, repeated)
+        return cls(path, uri, names, data[offset:], quoted, surely or (None if possible else False), repeated)
 
     def first(self, size: int) -> pa.Table:
         """The rows in about the first ``size`` bytes, as strings.
@@ -201,7 +200,9 @@ class CsvFile:
                 "quote inside."
             ) from error
         if self.repeated:
-            same = [pc.equal(pc.utf8_trim_whitespace(table.column(name)), name) for name in self.names]
+            # Where files are joined, a byte order mark may stand before the next header.
+            cells = [pc.utf8_trim(table.column(name), " \t\r\n\ufeff") for name in self.names]
+            same = [pc.equal(column, name) for name, column in zip(self.names, cells, strict=True)]
             again = same[0]
             for column_is_name in same[1:]:
                 again = pc.and_(again, column_is_name)
@@ -227,10 +228,10 @@ def _header(path: Path) -> tuple[list[str], int, bytes]:
     return [], offset, b""
 
 
-def _marks(path: Path, start: int, line: bytes) -> tuple[bool, bool, bool]:
-    """Whether a file has quotes, quotes escaped by backslashes, and its header once more."""
-    quoted = escaped = repeated = False
-    again = re.compile(rb"[\r\n][ \t]*" + re.escape(line) + rb"[ \t]*(?:[\r\n]|$)")
+def _marks(path: Path, start: int, line: bytes) -> tuple[bool, bool, bool, bool]:
+    """Whether a file has quotes, backslashes before quotes, such that surely escape, and its header once more."""
+    quoted = possible = surely = repeated = False
+    again = re.compile(rb"[\r\n](?:\xef\xbb\xbf)?[ \t]*" + re.escape(line) + rb"[ \t]*(?:[\r\n]|$)")
     with path.open("rb") as file:
         quoted = b'"' in file.read(start)
         block = b"\n"
@@ -238,15 +239,28 @@ def _marks(path: Path, start: int, line: bytes) -> tuple[bool, bool, bool]:
             block = block[-len(line) - 100 :] + chunk
             if b'"' in block:
                 quoted = True
-                escaped = escaped or (b'\\"' in block and _SURELY_ESCAPED.search(block) is not None)
+                if b'\\"' in block:
+                    possible = True
+                    surely = surely or _SURELY_ESCAPED.search(block) is not None
             repeated = repeated or (line in block and again.search(block) is not None)
-    return quoted, escaped, repeated
+    return quoted, possible, surely, repeated
 
 
-def _unescape(path: Path) -> None:
-    """Rewrite a file whose quotes are escaped by backslashes."""
+def _rows(path: Path, cells: list[str], offset: int) -> int:
+    """How many rows are below a header; 0 if they don't have as many values."""
+    names = [str(place) for place in range(len(cells))]
+    with pa.memory_map(str(path)) as file:
+        data = file.read_buffer()[offset:]
+    try:
+        return int(parse(data, {"0": pa.string()}, names).num_rows)
+    except (Ragged, pa.ArrowInvalid):
+        return 0
+
+
+def _unescape(path: Path) -> Path:
+    """Write a file whose quotes are escaped by backslashes as plain CSV."""
     plain = path.with_name(path.name + ".plain")
     with path.open("rb") as source, plain.open("wb") as target:
         for line in source:
             target.write(unescaped(line))
-    plain.replace(path)
+    return plain

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,20 +19,15 @@ from airflow_automl.local.training.data import codec as codecs
 from airflow_automl.local.training.data import columns, specification, split, target, typed
 from airflow_automl.local.training.data import values as arrow_values
 from airflow_automl.local.training.data.channels import PARQUET, Channels
-from airflow_automl.local.training.data.codec import Codec, Kind, Reading
+from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.columns import same_columns
 from airflow_automl.local.training.data.store import Store
-from airflow_automl.local.training.data.values import Unusable
-
-log = logging.getLogger(__name__)
+from airflow_automl.local.training.data.values import Notes, Unusable, places
 
 MIN_ROWS = 500
 """AWS trains on no fewer rows (R14)."""
 
 DEFAULT_VALIDATION_FRACTION = 0.2
-
-TELLING_SHARE = 0.01
-"""From this part of a column's values on, those that can't be read are a PartialFailureReason."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +86,7 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
     """
     config = request["AutoMLProblemTypeConfig"]["TabularJobConfig"]
     name, weight = str(config["TargetAttributeName"]).strip(), config.get("SampleWeightAttributeName") or None
-    notes = list(channels.notes)
+    notes = Notes(channels.notes)
     tables = _read(store, channels, folder, notes)
     weight = weight and weight.strip()
     roles = {"target": name} | ({"sample weight": weight} if weight else {})
@@ -144,8 +138,6 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
             )
         if len(labels) < 2:
             raise JobFailure(f"The target '{name}' has only one class in the training data, '{labels[0]}'.")
-    for note in notes:
-        log.warning("%s", note)
     return TabularDataset(
         train,
         validation,
@@ -157,7 +149,7 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
         labels,
         reader.escaped,
         tuple(notes),
-        tuple(reader.failures),
+        tuple(notes.failures),
     )
 
 
@@ -204,9 +196,8 @@ class _Reader:
     :param notes: gets what a person should know.
     """
 
-    def __init__(self, tables: Sequence[pa.Table], parquet: bool, notes: list[str]) -> None:
+    def __init__(self, tables: Sequence[pa.Table], parquet: bool, notes: Notes) -> None:
         self._tables, self._parquet, self._notes = tables, parquet, notes
-        self.failures: list[str] = []
         self.escaped = any(map(typed.escaped, tables))
 
     def _decided(self, name: str, role: str = "auto") -> tuple[Codec, pa.ChunkedArray]:
@@ -231,7 +222,7 @@ class _Reader:
                 f"The feature specification calls the column '{name}' {codec.role}, but none of its values can be read "
                 f"that way (for example '{values[int(reading.lost[0])].as_py()}')."
             )
-        self._tell(codec, values, reading)
+        self._notes.unread(codec.name, codec.kind, values, reading.lost)
         return codec, reading.values
 
     def target(self, name: str, problem_type: str | None) -> pd.Series:
@@ -247,13 +238,13 @@ class _Reader:
             reading = codec.read(values)
             if len(reading.lost):
                 raise JobFailure(
-                    f"The target '{name}' of a Regression must be numeric; {_places(values, reading.lost)}. "
+                    f"The target '{name}' of a Regression must be numeric; {places(values, reading.lost)}. "
                     "Leave these rows out, or clear their target."
                 )
         elif codec.moment:
             codec = dataclasses.replace(codec, spelled=True)
         reading = codec.read(values)
-        self._tell(codec, values, reading)
+        self._notes.unread(codec.name, codec.kind, values, reading.lost)
         if arrow_values.is_text(values.type) and not codec.numeric:
             self._notes.extend(target.trimmed(name, pc.unique(values.cast(pa.string())).to_pylist()))
         return pd.Series(reading.values, name=name)
@@ -262,28 +253,6 @@ class _Reader:
         """The sample weights; what is no number is missing."""
         codec, values = self._decided(name, "numeric")
         return codec.read(values).values
-
-    def _tell(self, codec: Codec, values: pa.ChunkedArray, reading: Reading) -> None:
-        count = len(reading.lost)
-        if not count:
-            return
-        what = {Kind.NUMBER: "numbers", Kind.MOMENT: "dates between 1678 and 2262"}.get(codec.kind, "texts")
-        note = (
-            f"{count} of {len(values)} values of the column '{codec.name}' can't be read as {what} and count as "
-            f"missing: {_places(values, reading.lost)}."
-        )
-        self._notes.append(note)
-        if count > TELLING_SHARE * len(values):
-            self.failures.append(note)
-
-
-def _places(values: pa.ChunkedArray, lost: np.ndarray) -> str:
-    """Values that can't be read, and in which rows they are."""
-    found = pd.Series([str(values[int(row)].as_py())[:60] for row in lost[:1000]])
-    parts = []
-    for text, rows in list(found.groupby(found, sort=False).groups.items())[:3]:
-        parts.append(f"'{text}' in {len(rows)} rows (first in row {int(lost[rows[0]]) + 1})")
-    return ", ".join(parts)
 
 
 def _drop_invalid_weights(frame: pd.DataFrame, weight: str, notes: list[str]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,6 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+
+log = logging.getLogger(__name__)
+
+TELLING_SHARE = 0.01
+"""From this part of the rows on, what is lost is a PartialFailureReason."""
 
 _FEW = 256
 """So many values are looked at one by one; of more, each distinct one is looked at once."""
@@ -28,6 +34,49 @@ class Refused(ValueError):
 
 class Unusable(ValueError):
     """A column of a type that cannot be learned from."""
+
+
+class Notes(list[str]):
+    """Sentences on data that a person should know, logged at a level as they are added."""
+
+    def __init__(self, given: Iterable[str] = (), level: int = logging.WARNING) -> None:
+        super().__init__()
+        self._level = level
+        self.failures: list[str] = []
+        """Those that belong into PartialFailureReasons."""
+        self.extend(given)
+
+    def append(self, note: str) -> None:
+        """Add and log a sentence."""
+        log.log(self._level, "%s", note)
+        super().append(note)
+
+    def extend(self, notes: Iterable[str]) -> None:
+        """Add and log sentences."""
+        for note in notes:
+            self.append(note)
+
+    def tell(self, note: str, lost: int, rows: int) -> None:
+        """Add what is lost of some rows; of more than 1 % it is a PartialFailureReason."""
+        self.append(note)
+        if lost > TELLING_SHARE * rows:
+            self.failures.append(note)
+
+    def unread(self, name: str, kind: str, values: pa.ChunkedArray, lost: np.ndarray) -> None:
+        """Say which values of a column can't be read and so count as missing, if there are any."""
+        if len(lost):
+            what = {"number": "numbers", "moment": "dates between 1678 and 2262"}.get(kind, "texts")
+            note = f"{len(lost)} of {len(values)} values of the column '{name}' can't be read as {what} and count as "
+            self.tell(f"{note}missing: {places(values, lost)}.", len(lost), len(values))
+
+
+def places(values: pa.ChunkedArray, lost: np.ndarray) -> str:
+    """Values that can't be read, and in which rows they are."""
+    found = pd.Series([str(values[int(row)].as_py())[:60] for row in lost[:1000]])
+    parts = []
+    for text, rows in list(found.groupby(found, sort=False).groups.items())[:3]:
+        parts.append(f"'{text}' in {len(rows)} rows (first in row {int(lost[rows[0]]) + 1})")
+    return ", ".join(parts)
 
 
 def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:

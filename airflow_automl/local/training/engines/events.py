@@ -8,7 +8,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +80,18 @@ class EventLog:
         """Something failed that the job survives; said once, and no more than five times.
 
         :param message: what failed and why, at most 1,024 characters.
-        :param kind: ``ExplainabilityError``, ``ModelInsightsError`` or ``Candidate``.
+        :param kind: ``Data``, ``Candidate``, ``ExplainabilityError`` or ``ModelInsightsError``.
         """
         message = " ".join(message.split())[:1024]
         if message in self._partial_failures or len(self._partial_failures) >= MAX_PARTIAL_FAILURES:
             return
         self._partial_failures.append(message)
         self._write({"event": "partial_failure", "message": message, "kind": kind})
+
+    def data_failures(self, messages: Iterable[str]) -> None:
+        """A part of the data could not be used; each as a partial failure."""
+        for message in messages:
+            self.partial_failure(message, "Data")
 
     def failed(self, reason: str) -> None:
         """The job failed; nothing comes after this.

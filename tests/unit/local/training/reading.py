@@ -84,11 +84,25 @@ class Served:
             "target": data.target,
             "escaped": data.escaped,
         }
-        self.predictor = Predictor(json.loads(json.dumps(metadata)), [remember])
-        self.names = self.predictor.columns
-        self._loaded = _Loaded([], self.predictor, ("predicted_label",), ThreadPoolExecutor(1))
+        self._host(Predictor(json.loads(json.dumps(metadata)), [remember]), "predicted_label")
         rows = [frame[data.columns] for frame in (data.train, data.validation)]
         self.expected = sorted(value for frame in rows for value in remember(frame)["predicted_label"])
+
+    @classmethod
+    def of(cls, predictor: Predictor, key: str) -> Served:
+        """A model that is there already, and the number that it answers."""
+        served = cls.__new__(cls)
+        served._host(predictor, key)
+        return served
+
+    def _host(self, predictor: Predictor, key: str) -> None:
+        self.predictor, self.names = predictor, predictor.columns
+        self._key = key
+        self._loaded = _Loaded([], predictor, (key,), ThreadPoolExecutor(1))
+
+    def load(self, frame: pd.DataFrame) -> list[float]:
+        """The predictions of the loader."""
+        return list(self.predictor.answer(frame)[self._key])
 
     def invoke(self, body: bytes | str, content_type: str = "text/csv") -> list[float]:
         """The predictions for a request's body."""
@@ -100,7 +114,7 @@ class Served:
         processing = Processing.of(
             {"TransformInput": {"ContentType": content_type}, "TransformOutput": {}, "DataProcessing": {}}
         )
-        records: Iterator[bytes] = split(io.BytesIO(body), processing)
+        records: Iterator[bytes] = split(io.BytesIO(body), processing, escaped=self.predictor.metadata["escaped"])
         top: bytes | None = None
         if content_type.startswith("text/csv"):
             first = next(records)
@@ -164,8 +178,8 @@ def carriers(served: Served, header: Row, rows: Sequence[Row]) -> dict[str, Call
         "transform of JSON lines": lambda: served.transform(
             "".join(json.dumps(row) + "\n" for row in objects).encode(), "application/jsonlines"
         ),
-        "loader, texts": lambda: served.predictor.predict(pd.DataFrame(cells, columns=given, dtype=object)),
-        "loader, as pandas reads the file": lambda: served.predictor.predict(
+        "loader, texts": lambda: served.load(pd.DataFrame(cells, columns=given, dtype=object)),
+        "loader, as pandas reads the file": lambda: served.load(
             pd.read_csv(io.StringIO(written([header, *rows]))).sample(frac=1, random_state=0).sort_index()
         ),
         "JSON, as pandas reads the file": lambda: served.invoke(_natural(header, rows), "application/json"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv as csv_module
 import datetime as dt
 import decimal
 import io
@@ -304,3 +305,42 @@ def test_a_librarys_stack_trace_is_no_reason() -> None:
         "the details"
     )
     assert cause(JobFailure("The column 'a' is empty.")) == "The column 'a' is empty."
+
+
+@pytest.mark.parametrize("quoting", [csv_module.QUOTE_MINIMAL, csv_module.QUOTE_ALL])
+def test_quotes_that_are_escaped_at_the_end_of_values_only_are_quotes(
+    bucket: Bucket, tmp_path: Path, quoting: Any
+) -> None:
+    table = [[f'{row % 5} "', word, target] for row, (_, word, target) in enumerate(rows())]
+    body = reading.written([["a", "b", "y"], *table], quoting).replace('""', '\\"').encode()
+    data = reading.load(bucket, tmp_path, {"a.csv": body})
+    served = reading.Served(data)
+    assert set(data.train["a"]) == {f'{row} "' for row in range(5)}
+    assert sorted(served.invoke(body)) == sorted(served.transform(body)) == served.expected
+    reading.check(served, ["a", "b", "y"], table)
+
+
+def test_backslashes_at_the_end_of_quoted_values_are_backslashes(bucket: Bucket, tmp_path: Path) -> None:
+    table = [[f"C:\\{row % 5}\\", word, target] for row, (_, word, target) in enumerate(rows())]
+    body = reading.written([["a", "b", "y"], *table], csv_module.QUOTE_ALL).encode()
+    data = reading.load(bucket, tmp_path, {"a.csv": body})
+    assert not data.escaped
+    reading.check(reading.Served(data), ["a", "b", "y"], table)
+
+
+def test_what_escapes_quotes_in_one_file_does_so_in_the_others(bucket: Bucket, tmp_path: Path) -> None:
+    header, escaped = b"a,b,y\n", "".join(f'"say \\"{row}\\" now",x,{row}\n' for row in range(600)).encode()
+    spark = "".join(f'"5 \\", {row}",x,{row}\n' for row in range(10)).encode()
+    data = reading.load(bucket, tmp_path, {"a.csv": header + escaped, "b.csv": header + spark})
+    assert sorted(reading.Served(data).invoke(header + escaped + spark)) == reading.Served(data).expected
+    plain = "".join(f'"C:\\","D:\\",{row}\n' for row in range(10)).encode()
+    with pytest.raises(JobFailure, match=r"b.csv is no table if quotes are .* write all files alike"):
+        reading.load(bucket, tmp_path, {"a.csv": header + escaped, "b.csv": header + plain})
+
+
+def test_a_repeated_header_with_a_byte_order_mark_is_left_out(bucket: Bucket, tmp_path: Path) -> None:
+    table = rows()
+    body = csv(table[:300]) + b"\xef\xbb\xbf" + csv(table[300:])
+    data = reading.load(bucket, tmp_path, {"a.csv": body})
+    assert "repeated among its rows" in data.notes[0]
+    reading.check(reading.Served(data), ["a", "b", "y"], table)

@@ -40,6 +40,7 @@ class Samples:
     :param validation_codes: the same for these.
     :param labels: the classes in order.
     :param notes: sentences on the data that a person should know.
+    :param failures: those of them that belong into PartialFailureReasons.
     :param own: whether the validation items were taken out of the training data, and not given apart. Then the chosen
         candidate may learn from them too, once it was measured.
     :param escaped: whether their CSV has quotes escaped by backslashes.
@@ -51,6 +52,7 @@ class Samples:
     validation_codes: np.ndarray
     labels: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
     own: bool = False
     escaped: bool = False
 

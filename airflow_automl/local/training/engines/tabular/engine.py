@@ -43,8 +43,7 @@ def train(run: Run) -> str:
         dataset.objective,
         mode,
     )
-    for failure in dataset.failures:
-        events.partial_failure(failure, "Data")
+    events.data_failures(dataset.failures)
     trainer = importlib.import_module(_TRAINERS[mode])
     criteria = trainer.completion_criteria(dict(spec.criteria))
     events.resolved(dataset.problem_type, dataset.objective, mode, criteria)

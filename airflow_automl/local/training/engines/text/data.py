@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,8 @@ from airflow_automl.local.training.data import columns, target, typed
 from airflow_automl.local.training.data.channels import Channel
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.data.store import Store
-from airflow_automl.local.training.data.values import Refused, Unusable
+from airflow_automl.local.training.data.values import Notes, Refused, Unusable
 from airflow_automl.local.training.engines.classification.samples import Labelled, Samples, arrange
-
-log = logging.getLogger(__name__)
 
 
 def load(store: Store, request: Mapping[str, Any], folder: Path) -> Samples:
@@ -37,7 +34,7 @@ def load(store: Store, request: Mapping[str, Any], folder: Path) -> Samples:
     config = request["AutoMLProblemTypeConfig"]["TextClassificationJobConfig"]
     content, label = str(config["ContentColumn"]).strip(), str(config["TargetLabelColumn"]).strip()
     found = channelled.resolve(store, request["AutoMLJobInputDataConfig"])
-    notes = list(found.notes)
+    notes = Notes(found.notes)
     table = found.training.read(store, folder / "training", notes)
     escaped = typed.escaped(table)
     columns.require(table.column_names, found.training.uri, {"content": content, "label": label})
@@ -49,12 +46,11 @@ def load(store: Store, request: Mapping[str, Any], folder: Path) -> Samples:
     if found.validation is not None:
         table = found.validation.read(store, folder / "validation", notes, header)
         validation = _labelled(table, found.validation, content, label, notes)
-    for note in notes:
-        log.warning("%s", note)
-    return dataclasses.replace(arrange(training, validation, request, "texts", notes), escaped=escaped)
+    samples = arrange(training, validation, request, "texts", notes)
+    return dataclasses.replace(samples, escaped=escaped, failures=tuple(notes.failures))
 
 
-def _labelled(table: pa.Table, channel: Channel, content: str, label: str, notes: list[str]) -> Labelled:
+def _labelled(table: pa.Table, channel: Channel, content: str, label: str, notes: Notes) -> Labelled:
     texts, labels = (_strings(table.column(name), name) for name in (content, label))
     empty, unlabelled = texts.isna(), labels.isna()
     if pa.types.is_string(table.column(label).type):
@@ -64,7 +60,8 @@ def _labelled(table: pa.Table, channel: Channel, content: str, label: str, notes
             raise JobFailure(f"The column '{name}' is empty in every row of the {channel.kind} data at {channel.uri}.")
     for mask, what in ((empty, f"no text in '{content}'"), (unlabelled & ~empty, f"no label in '{label}'")):
         if mask.any():
-            notes.append(f"{int(mask.sum())} of {len(mask)} {channel.kind} rows have {what} and were left out.")
+            lost = int(mask.sum())
+            notes.tell(f"{lost} of {len(mask)} {channel.kind} rows have {what} and were left out.", lost, len(mask))
     kept = ~(empty | unlabelled)
     if not kept.any():
         raise JobFailure(f"No row of the {channel.kind} data at {channel.uri} has both a text and a label.")

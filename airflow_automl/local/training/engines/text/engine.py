@@ -43,6 +43,7 @@ def train(run: Run) -> str:
     """Train TextClassificationJobConfig jobs; see :data:`airflow_automl.local.training.engines.base.Engine`."""
     run.events.phase("AnalyzingData")
     samples = data.load(run.store, run.spec.request, run.folder / "download")
+    run.events.data_failures(samples.failures)
     content, label = (str(run.spec.config[key]).strip() for key in ("ContentColumn", "TargetLabelColumn"))
     metadata = {"features": [Codec(content, Kind.TEXT).as_json()], "target": label, "escaped": samples.escaped}
     problem = Problem("TextClassification", "text", metadata, (Tfidf(), MiniLm()), minilm.NAME, TextPresenter())

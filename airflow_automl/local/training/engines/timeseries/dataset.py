@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from airflow_automl.local.training.data import specification
 from airflow_automl.local.training.data.channels import Channels
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.store import Store
-from airflow_automl.local.training.data.values import Refused, Unusable
+from airflow_automl.local.training.data.values import Notes, Refused, Unusable
 from airflow_automl.local.training.engines.timeseries.grid import grid
 from airflow_automl.local.training.engines.timeseries.panel import Panel
 from airflow_automl.local.training.engines.timeseries.related import Related
@@ -42,6 +42,7 @@ class Dataset:
     :param reader: how the other columns are read.
     :param objective: the metric to minimize.
     :param facts: what was done to the data, for the insights.
+    :param failures: what of it belongs into PartialFailureReasons.
     """
 
     panel: Panel
@@ -50,6 +51,7 @@ class Dataset:
     reader: RowReader
     objective: str
     facts: Mapping[str, Any]
+    failures: tuple[str, ...] = ()
 
 
 def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: Path) -> Dataset:
@@ -69,10 +71,8 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: P
     if channels.validation is not None:
         log.warning("The validation channel is not used: the last steps of the training data are forecast instead")
     channel = channels.training
-    notes = list(channels.notes)
+    notes = Notes(channels.notes)
     table = channel.read(store, folder, notes)
-    for note in notes:
-        log.warning("%s", note)
     require_columns(table, settings, list(settings.fills), f"the data at {channel.uri}")
     others = [name for name in table.column_names if name not in settings.reserved]
     if config.get("FeatureSpecificationS3Uri"):
@@ -81,10 +81,10 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: P
         given = specification.parse(document, uri, table.column_names, settings.reserved, PROBLEM_TYPE)
     else:
         given = specification.FeatureSpecification(tuple(others))
-    columns = tuple(_decided(table, name, given.types.get(name, "auto")) for name in given.names)
-    frame = read_related(table, columns, log.warning)
+    columns = tuple(_decided(table, name, given.types.get(name, "auto"), notes) for name in given.names)
+    frame = read_related(table, columns, notes)
     reader = RowReader.learn(table, settings)
-    rows, calendar = assemble(table, settings, reader, frame, None, log.warning)
+    rows, calendar = assemble(table, settings, reader, frame, None, notes.append)
     read = table.num_rows
     del table, frame
     series = grid(rows, settings)
@@ -92,32 +92,33 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: P
         raise JobFailure(f"The target '{settings.target}' has no value in any row.")
     without = len(rows.keys) - len(series)
     if without:
-        log.warning("%d items have no value in the target '%s' and are left out", without, settings.target)
+        notes.append(f"{without} items have no value in the target '{settings.target}' and are left out")
     _require_history(max(len(entry.target) for entry in series), settings)
     # A column without any value says nothing.
     columns = tuple(feature for feature in columns if rows.related[feature.name].notna().any())
     related = Related.learn(rows, series, columns, settings)
     panel = related.panel(rows, series, settings, calendar)
-    return Dataset(panel, related, columns, reader, objective, _facts(panel, related, read, without))
+    facts = _facts(panel, related, read, without, notes)
+    return Dataset(panel, related, columns, reader, objective, facts, tuple(notes.failures))
 
 
-def _decided(table: pa.Table, name: str, role: str) -> Codec:
+def _decided(table: pa.Table, name: str, role: str, notes: Notes) -> Codec:
     try:
-        return codecs.decide(name, table.column(name), role, log.warning)
+        return codecs.decide(name, table.column(name), role, notes.append)
     except Unusable as error:
         raise JobFailure(
             f"The column '{name}' can't be used: {error}. Leave it out with a feature specification."
         ) from error
 
 
-def read_related(table: pa.Table, columns: Sequence[Codec], warn: Callable[[str], None]) -> pd.DataFrame:
+def read_related(table: pa.Table, columns: Sequence[Codec], notes: Notes) -> pd.DataFrame:
     """Read the additional columns of a channel or of a request.
 
     Moments become seconds, so that they can be averaged and filled in like other numbers.
 
     :param table: holds the columns.
     :param columns: how they are read.
-    :param warn: is told about values that can't be read and count as missing.
+    :param notes: gets what can't be read and counts as missing.
     :raises JobFailure: a value can't be read, and training had no such value.
     """
     found: dict[str, Any] = {}
@@ -127,9 +128,7 @@ def read_related(table: pa.Table, columns: Sequence[Codec], warn: Callable[[str]
         except (Refused, Unusable) as error:
             row = f" (row {error.row + 1})" if isinstance(error, Refused) else ""
             raise JobFailure(f"The column '{codec.name}' can't be read{row}: {error}.") from error
-        if len(reading.lost):
-            first = str(table.column(codec.name)[int(reading.lost[0])].as_py())[:60]
-            warn(f"{len(reading.lost)} values of '{codec.name}' can't be read and count as missing, such as '{first}'")
+        notes.unread(codec.name, codec.kind, table.column(codec.name), reading.lost)
         values = reading.values
         if codec.moment:
             seconds = values.astype("datetime64[s]").astype("int64").astype("float64")
@@ -160,14 +159,14 @@ def _require_history(longest: int, settings: Settings) -> None:
         )
 
 
-def _facts(panel: Panel, related: Related, rows: int, without: int) -> dict[str, Any]:
+def _facts(panel: Panel, related: Related, rows: int, without: int, notes: Notes) -> dict[str, Any]:
     lengths = [len(series) for series in panel.series]
     steps = sum(lengths)
     filled = sum(int(series.filled.sum()) for series in panel.series)
     stamps = panel.calendar.stamps([min(s.start for s in panel.series), max(s.end for s in panel.series) - 1])
     if filled:
         share = filled / steps
-        log.warning("%d of %d steps (%.1f %%) have no row and were filled in", filled, steps, 100 * share)
+        notes.append(f"{filled} of {steps} steps ({share:.1%}) have no row and were filled in")
     return {
         "rows": rows,
         "items": len(panel),
@@ -182,4 +181,5 @@ def _facts(panel: Panel, related: Related, rows: int, without: int) -> dict[str,
             {"column": column.name, "kind": column.kind, "known_in_the_future": column.known}
             for column in related.columns
         ],
+        "notes": list(notes),
     }

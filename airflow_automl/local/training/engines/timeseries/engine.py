@@ -55,6 +55,7 @@ def train(run: Run) -> str:
     events.phase("AnalyzingData")
     channels = resolve(run.store, spec.request["AutoMLJobInputDataConfig"])
     dataset = load(run.store, channels, spec.request, run.folder / "download")
+    events.data_failures(dataset.failures)
     log.info(
         "%d series of at most %d steps of %s, %d features; %s",
         len(dataset.panel),

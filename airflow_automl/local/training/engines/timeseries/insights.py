@@ -52,8 +52,11 @@ def insights(name: str, summary: Mapping[str, Any], facts: Mapping[str, Any]) ->
             ("Weights", html.table([list(pair) for pair in summary["weights"].items()], ["algorithm", "weight"])),
             (
                 "Data",
-                html.table([[key, value] for key, value in facts.items() if key != "features"], ["what", "value"]),
+                html.table(
+                    [[key, value] for key, value in facts.items() if type(value) is not list], ["what", "value"]
+                ),
             ),
+            *([("Notes", html.table([[note] for note in facts["notes"]], ["on the data"]))] if facts["notes"] else []),
         ],
     )
     return {"statistics.json": json.dumps(document, indent=1), "report.html": page}

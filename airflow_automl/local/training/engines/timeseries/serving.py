@@ -17,7 +17,7 @@ from airflow_automl.local.models import payloads
 from airflow_automl.local.training.data import values as arrow_values
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.columns import locate, names_of
-from airflow_automl.local.training.data.values import Refused
+from airflow_automl.local.training.data.values import Notes, Refused
 from airflow_automl.local.training.engines.timeseries import naive
 from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster
 from airflow_automl.local.training.engines.timeseries.algorithms.catalog import forecaster
@@ -29,8 +29,6 @@ from airflow_automl.local.training.engines.timeseries.panel import Panel
 from airflow_automl.local.training.engines.timeseries.related import Related
 from airflow_automl.local.training.engines.timeseries.rows import RowReader, assemble, require_columns
 from airflow_automl.local.training.engines.timeseries.settings import Settings
-
-log = logging.getLogger(__name__)
 
 MIN_HISTORY = 4
 """Values that a series needs to be forecast."""
@@ -91,8 +89,9 @@ class ForecastModel:
         if not missing:
             table = pa.table([table.column(place) for place in order], names=wanted)
         require_columns(table, self.settings, others, "the request")
-        related = read_related(table, self.columns, log.info)
-        rows, calendar = assemble(table, self.settings, self.reader, related, self.calendar, log.info)
+        notes = Notes(level=logging.INFO)
+        related = read_related(table, self.columns, notes)
+        rows, calendar = assemble(table, self.settings, self.reader, related, self.calendar, notes.append)
         series = grid(rows, self.settings)
         counts = {entry.code: int((~entry.filled).sum()) for entry in series}
         short = [code for code in range(len(rows.keys)) if counts.get(code, 0) < MIN_HISTORY]

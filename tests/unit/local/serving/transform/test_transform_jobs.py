@@ -52,8 +52,8 @@ class Model:
     def containers(self, model: Resource) -> list[Container]:
         return []
 
-    async def columns(self, containers: Any) -> tuple[str, ...]:
-        return ()
+    async def columns(self, containers: Any) -> tuple[list[str], bool]:
+        return [], False
 
     async def invoke(self, containers: Any, body: bytes, headers: Any, limit: float) -> Answer:
         self.asked.set()

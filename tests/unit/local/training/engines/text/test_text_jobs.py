@@ -17,6 +17,7 @@ from airflow_automl.local.training.engines.classification.samples import Samples
 from airflow_automl.local.training.engines.course import Clock, Course, TimeIsUp
 from airflow_automl.local.training.engines.text.minilm import Encoder, MiniLm
 from airflow_automl.local.training.engines.text.tfidf import Tfidf
+from tests.unit.local.training import reading
 from tests.unit.local.training import running as training
 from tests.unit.local.training.engines.classifying import (
     Jobs,
@@ -314,3 +315,30 @@ def test_a_job_whose_time_is_over_ends_with_what_it_has(jobs, bucket, only_tfidf
     assert found[-1]["event"] == "completed"
     assert found[-1]["secondary"] == "MaxAutoMLJobRuntimeReached"
     assert training.phases(found)[-1] == "TrainingModels"
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_rows_of_the_training_file_get_the_predictions_of_training(jobs, bucket, only_tfidf, quoting):
+    odd = ['say "hi", pear', " apple ", "007", "1.50", "true", "2024-01-02", "a\nplum", "-", "None", "C:\\saw", "?"]
+    frame = toy(60)
+    frame["text"] = [f"{odd[row % 11]}" if row < 22 else text for row, text in enumerate(frame["text"])]
+    marks = pd.DataFrame(
+        {"text": ["NA", " nan ", "", "an apple", "a saw"], "label": ["food", "food", "food", "NA", " "]}
+    )
+    frame["label"] = [f" {label} " if row % 3 else label for row, label in enumerate(frame["label"])]
+    content = pd.concat([frame, marks]).to_csv(index=False, quoting=quoting)
+    found = jobs.train(problem(), [channel(bucket.put("in/train.csv", content))])
+    failures = partial_failures(found)
+    assert "3 of 65 training rows have no text in 'text' and were left out." in failures
+    assert "2 of 65 training rows have no label in 'label' and were left out." in failures
+
+    path = jobs.artefact(completed(found)["tfidf"], training.digests(found))
+    predictor = artifacts.load(path)
+    assert predictor.labels == ("food", "shop")
+    rows = frame[["text", "label"]].to_numpy().tolist()
+    trimmed = pd.DataFrame({"text": [text.strip() for text, _ in rows]})
+    expected = predictor.predict_proba(trimmed).max(axis=1).tolist()
+    for name, send in reading.carriers(reading.Served.of(predictor, "probability"), ["text", "label"], rows).items():
+        # What pandas takes for missing is lost before the model sees it.
+        if "as pandas reads" not in name:
+            assert send() == pytest.approx(expected), name

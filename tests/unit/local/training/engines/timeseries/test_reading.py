@@ -201,3 +201,16 @@ def test_what_training_refuses_a_forecast_refuses(bucket: Bucket, tmp_path: Path
         if place != 3:
             with pytest.raises(JobFailure, match=reason):
                 trained(bucket, tmp_path, reading.written([header, *wrong]))
+
+
+def test_values_that_cannot_be_read_are_partial_failures_and_in_the_insights(bucket: Bucket, tmp_path: Path) -> None:
+    header, rows = reading.rows_of(history(price=2.5))
+    rows[3][3] = "1e999"
+    data = trained(bucket, tmp_path, reading.written([header, *rows]))
+    (note,) = data.failures
+    assert note == (
+        "1 of 60 values of the column 'price' can't be read as numbers and count as missing: '1e999' in 1 rows "
+        "(first in row 4)."
+    )
+    assert data.facts["notes"] == [note]
+    check(data, reading.written([header, *rows]))
