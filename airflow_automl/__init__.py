@@ -1,3 +1,3 @@
 """Amazon SageMaker Autopilot for Apache Airflow, and an embedded Autopilot to run it anywhere."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -7,7 +7,7 @@ def get_provider_info():  # type: ignore[no-untyped-def]
         "package-name": "airflow-automl",
         "name": "Amazon SageMaker Autopilot",
         "description": "Submit, wait for, judge, deploy and report Amazon SageMaker AutoML jobs.",
-        "versions": ["0.1.0"],
+        "versions": ["0.2.0", "0.1.0"],
         "integrations": [
             {
                 "integration-name": "Amazon SageMaker Autopilot",
