@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import airflow_automl
 from tests.packaging.building import ROOT
 from tools import release
 
@@ -29,7 +30,8 @@ def test_a_new_version_is_written_everywhere(checkout: Path) -> None:
     assert (checkout / "CHANGELOG.md").read_text().index("## 7.8.9 — unreleased") < (
         checkout / "CHANGELOG.md"
     ).read_text().index("## 0.1.0")
-    assert '"versions": ["7.8.9", "0.1.0"]' in (checkout / "airflow_automl/get_provider_info.py").read_text()
+    before = airflow_automl.__version__
+    assert f'"versions": ["7.8.9", "{before}"' in (checkout / "airflow_automl/get_provider_info.py").read_text()
 
 
 def test_it_is_not_ready_before_its_changes_are_written_and_dated(checkout: Path) -> None:
@@ -44,5 +46,5 @@ def test_it_is_not_ready_before_its_changes_are_written_and_dated(checkout: Path
 
 def test_places_that_disagree_are_named(checkout: Path) -> None:
     path = checkout / "airflow_automl/__init__.py"
-    path.write_text(path.read_text().replace("0.1.0", "0.1.1"))
-    assert any("__init__.py" in problem and "0.1.1" in problem for problem in release.problems(checkout))
+    path.write_text(path.read_text().replace(airflow_automl.__version__, "0.0.1"))
+    assert any("__init__.py" in problem and "0.0.1" in problem for problem in release.problems(checkout))
