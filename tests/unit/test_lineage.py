@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.api.datamodels._generated import DagRun
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_automl.exceptions import AutoMLJobFailed
 from airflow_automl.operators import SageMakerAutoMLJobOperator
 from airflow_automl.sensors import SageMakerAutoMLJobSensor
 from tests.airflows import TaskInstanceState
+from tests.fakes import fake
 from tests.standin import ENDLESS, StandIn, ends
 from tests.unit.operators.test_resuming import V2_RENDERED, TaskRun
 
@@ -25,8 +27,8 @@ def told(task: Any, state: TaskInstanceState) -> dict[str, Any]:
     """What the provider makes of a task that has ended, as it would send it."""
     from openlineage.client.serde import Serde
 
-    run = SimpleNamespace(run_id="manual__1")
-    found = manager.ExtractorManager().extract_metadata(run, task, state, task_instance=SimpleNamespace())
+    run = fake(DagRun, run_id="manual__1")
+    found = manager.ExtractorManager().extract_metadata(run, task, state, task_instance=fake(RuntimeTaskInstance))
     document: dict[str, Any] = {}
     for kind in ("inputs", "outputs"):
         document[kind] = [(each.namespace, each.name) for each in getattr(found, kind)]

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.api.datamodels._generated import DagRun
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
@@ -32,6 +33,9 @@ class TaskInstance(SimpleNamespace):
 
     def xcom_pull(self, task_ids: str, key: str = "return_value", **_: Any) -> Any:
         return self.prior.get(key)
+
+    def get_relevant_upstream_map_indexes(self, upstream: Any, ti_count: int | None, session: Any) -> None:
+        return None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,7 +72,7 @@ def hosting(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostingStandIn]:
 def context() -> dict[str, Any]:
     ti = TaskInstance(dag_id="churn", run_id="manual__1", task_id="deploy", map_index=-1, xcoms={}, prior={})
     ti.try_number, ti.start_date = 1, datetime.now(UTC)
-    ti.task = SimpleNamespace(dag=SimpleNamespace(task_ids=[]))
+    ti.task = BaseOperator(task_id="deploy", dag=DAG("churn"))
     dag_run = fake(DagRun, start_date=datetime(2026, 11, 21, tzinfo=UTC), clear_number=0)
     return {"ti": ti, "task_instance": ti, "dag_run": dag_run}
 

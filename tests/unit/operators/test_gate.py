@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -189,7 +188,6 @@ def branching(context: dict[str, Any], **settings: Any) -> list[str]:
         gate >> [BaseOperator(task_id=name) for name in ("deploy", "report", "retry")]
     context["ti"].task = gate
     context["ti"].task_id = "gate"
-    context["ti"].get_relevant_upstream_map_indexes = SimpleNamespace
     try:
         gate.execute(context)
     except DownstreamTasksSkipped as skipped:

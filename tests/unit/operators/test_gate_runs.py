@@ -131,9 +131,10 @@ def test_a_teardown_directly_after_a_rejecting_gate_runs(run_dag: RunDag) -> Non
 
 
 def test_a_cleared_task_of_ours_after_a_rejection_in_a_mapped_group_skips_itself() -> None:
-    from types import SimpleNamespace
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     from airflow_automl.compat import AirflowSkipException
+    from tests.fakes import fake
 
     with DAG("cleared"):
 
@@ -145,7 +146,11 @@ def test_a_cleared_task_of_ours_after_a_rejection_in_a_mapped_group_skips_itself
     register = group.children["segment.register"]
     decisions = {1: {"skipped": ["segment.register"]}}
     for index in (0, 1):
-        ti = SimpleNamespace(map_index=index, xcom_pull=lambda task_ids, key, map_indexes: decisions.get(map_indexes))
+        ti = fake(
+            RuntimeTaskInstance,
+            map_index=index,
+            xcom_pull=lambda task_ids, key, map_indexes: decisions.get(map_indexes),
+        )
         if index == 0:
             register.pre_execute({"ti": ti})  # type: ignore[union-attr]
         else:
