@@ -13,10 +13,10 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from airflow_automl.exceptions import AutoMLValidationError
-from airflow_automl.plugin import known, manual
-from airflow_automl.plugin.access import Denied, Rights
+from airflow_automl.plugin import forms, manual, metadata
 from airflow_automl.plugin.links import Links
 from airflow_automl.plugin.pages import Looked, html, look, source_of
+from airflow_automl.plugin.rights import Denied, Rights
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ async def ask_to_stop(
     rights = Rights(user)
     looked = await _stoppable(request, rights, name, connection, region)
     return await html(
-        request, "stop.html.j2", looked=looked, token=rights.sign(*_subject("stop", looked)), refresh=None
+        request, "stop.html.j2", looked=looked, token=forms.sign(rights.user, *_subject("stop", looked)), refresh=None
     )
 
 
@@ -77,7 +77,7 @@ async def stop(
     _same_origin(request)
     rights = Rights(user)
     looked = await _stoppable(request, rights, name, connection, region)
-    rights.check(token, *_subject("stop", looked))
+    forms.check(rights.user, token, *_subject("stop", looked))
     if not looked.ended:
         await request.app.state.account.stop(looked.source, looked.name)
         log.info("User %s stopped AutoML job %s", user.get_name(), looked.name)
@@ -105,7 +105,7 @@ async def start(request: Request, user: GetUserDep) -> Response:
     sent = {key: value for key, value in (await request.form()).items() if isinstance(value, str)}
     about = [sent.pop(f"about_{key}", "") for key in ("name", "connection", "region", "token")]
     looked = await look(request, rights, source_of(about[1], about[2]), about[0])
-    rights.check(about[3], *_subject("start", looked))
+    forms.check(rights.user, about[3], *_subject("start", looked))
     params = await asyncio.to_thread(_startable, rights, dag_id)
     try:
         run_id = await asyncio.to_thread(_trigger, dag_id, manual.read(params, sent), user.get_name())
@@ -127,7 +127,7 @@ async def _start_form(
     sent: Mapping[str, str] | None = None,
     problems: list[str] | None = None,
 ) -> HTMLResponse:
-    token = rights.sign(*_subject("start", looked))
+    token = forms.sign(rights.user, *_subject("start", looked))
     return await html(
         request,
         "start.html.j2",
@@ -146,7 +146,7 @@ def _startable(rights: Rights, dag_id: str) -> dict[str, dict[str, Any]]:
     from airflow.models.dagbag import DBDagBag
     from airflow.utils.session import create_session
 
-    if not known.dag_exists(dag_id) or not rights.may_start(dag_id):
+    if not metadata.dag_exists(dag_id) or not rights.may_start(dag_id):
         raise Denied(f"You may not start the DAG {dag_id!r}, or Airflow does not have it.")
     with create_session(scoped=False) as session:
         dag = DBDagBag().get_latest_version_of_dag(dag_id, session=session)

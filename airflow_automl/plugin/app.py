@@ -22,9 +22,9 @@ from airflow_automl.exceptions import (
     AutoMLTransientError,
 )
 from airflow_automl.plugin import actions, pages
-from airflow_automl.plugin.access import Denied
 from airflow_automl.plugin.account import Account
-from airflow_automl.plugin.known import KnownJobs
+from airflow_automl.plugin.known_jobs import KnownJobs
+from airflow_automl.plugin.rights import Denied
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_automl.plugin.account import Source
-from airflow_automl.plugin.known import Owner
+from airflow_automl.plugin.known_jobs import Owner
 from airflow_automl.plugin.links import console_links
 from airflow_automl.plugin.phases import steps, words
 from airflow_automl.report import build, plots
@@ -32,7 +32,7 @@ def job_view(
 ) -> dict[str, Any]:
     """Gather what the template needs.
 
-    :param report: where the report lies that a task wrote (:func:`airflow_automl.plugin.known.report_of`).
+    :param report: where the report lies that a task wrote (:func:`airflow_automl.plugin.metadata.report_of`).
     :param on_aws: whether AWS's console knows the job.
     :param notes: what could not be found out.
     """

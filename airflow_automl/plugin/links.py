@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from airflow_automl.links.sagemaker_automl import console_url, logs_url
 from airflow_automl.plugin import PREFIX
 from airflow_automl.plugin.account import Source
-from airflow_automl.plugin.known import Owner
+from airflow_automl.plugin.known_jobs import Owner
 
 
 class Links:

@@ -13,13 +13,13 @@ from fastapi.responses import HTMLResponse
 
 from airflow_automl.contract.states import is_terminal
 from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
-from airflow_automl.plugin import known, rows
-from airflow_automl.plugin.access import Denied, Rights
+from airflow_automl.plugin import known_jobs, metadata, rows
 from airflow_automl.plugin.account import MOST_JOBS, Account, Jobs, Source
 from airflow_automl.plugin.job_view import REFRESH, job_view
-from airflow_automl.plugin.known import KnownJobs, Owner, Sighting
+from airflow_automl.plugin.known_jobs import JobRecord, KnownJobs, Owner
 from airflow_automl.plugin.links import Links
 from airflow_automl.plugin.render import render
+from airflow_automl.plugin.rights import Denied, Rights
 
 router = APIRouter(default_response_class=HTMLResponse)
 
@@ -77,7 +77,7 @@ class Looked:
     @property
     def proven_owner(self) -> Owner | None:
         """The task that the job's tags name; an XCom alone gives no right to stop a job."""
-        return known.owner_of(self.tags)
+        return known_jobs.owner_of(self.tags)
 
     @property
     def name(self) -> str:
@@ -105,15 +105,15 @@ async def look(request: Request, rights: Rights, source: Source, name: str) -> L
         raise Denied("You may see neither this connection nor a DAG that used it for this job.")
     describe = await account.describe(source, name)
     arn = str(describe.get("AutoMLJobArn") or "")
-    sighting = (await asyncio.to_thread(jobs.by_arn)).get(arn)
+    record = (await asyncio.to_thread(jobs.by_arn)).get(arn)
     try:
         tags = await account.tags(source, arn)
     except AutoMLError:
-        if sighting is None:
+        if record is None:
             raise
         tags = None
     # Tags say whose job it is. Only if they can't be read, an XCom may show it, which anybody may have written.
-    owner = known.owner_of(tags) if tags is not None or sighting is None else sighting.owner
+    owner = known_jobs.owner_of(tags) if tags is not None or record is None else record.owner
     if not await asyncio.to_thread(rights.may_see_job, owner, source.connection):
         raise Denied("You may not see this job: it belongs to a DAG or a connection that you may not see.")
     return Looked(describe, source, owner, tags)
@@ -132,7 +132,7 @@ async def _view(request: Request, rights: Rights, looked: Looked) -> dict[str, A
         on_aws = False
 
     def gather() -> dict[str, Any]:
-        report = known.report_of(looked.owner, looked.name) if looked.owner else {}
+        report = metadata.report_of(looked.owner, looked.name) if looked.owner else {}
         view = job_view(
             looked.describe,
             candidates,
@@ -147,7 +147,7 @@ async def _view(request: Request, rights: Rights, looked: Looked) -> dict[str, A
         manual_dag = request.app.state.manual_dag
         return view | {
             "may_stop": stoppable and rights.may_stop(looked.proven_owner, looked.source),
-            "may_start": known.dag_exists(manual_dag) and rights.may_start(manual_dag),
+            "may_start": metadata.dag_exists(manual_dag) and rights.may_start(manual_dag),
             "manual_dag": manual_dag,
         }
 
@@ -236,7 +236,7 @@ async def dag(
     request: Request, user: GetUserDep, dag_id: Text, page: Annotated[int, Query(ge=1, le=100_000)] = 1
 ) -> HTMLResponse:
     """Show the jobs of a DAG, newest first."""
-    return await _listed(request, Rights(user), dag_id, lambda: known.sightings(dag_id), page, "this DAG")
+    return await _listed(request, Rights(user), dag_id, lambda: known_jobs.job_records(dag_id), page, "this DAG")
 
 
 @router.get("/run")
@@ -244,7 +244,9 @@ async def run(
     request: Request, user: GetUserDep, dag_id: Text, run_id: Text, page: Annotated[int, Query(ge=1, le=100_000)] = 1
 ) -> HTMLResponse:
     """Show the jobs of a run."""
-    return await _listed(request, Rights(user), dag_id, lambda: known.sightings(dag_id, run_id), page, "this run")
+    return await _listed(
+        request, Rights(user), dag_id, lambda: known_jobs.job_records(dag_id, run_id), page, "this run"
+    )
 
 
 @router.get("/task")
@@ -252,7 +254,7 @@ async def task(
     request: Request, user: GetUserDep, dag_id: Text, task_id: Text, page: Annotated[int, Query(ge=1, le=100_000)] = 1
 ) -> HTMLResponse:
     """Show the jobs of all runs of a task."""
-    find = lambda: known.sightings(dag_id, None, task_id)  # noqa: E731
+    find = lambda: known_jobs.job_records(dag_id, None, task_id)  # noqa: E731
     return await _listed(request, Rights(user), dag_id, find, page, "this task")
 
 
@@ -270,37 +272,37 @@ async def task_instance(
     rights = Rights(user)
     index = int(map_index) if map_index.isdecimal() else None
 
-    def find() -> list[Sighting]:
-        return known.sightings(dag_id, run_id, task_id, index)
+    def find() -> list[JobRecord]:
+        return known_jobs.job_records(dag_id, run_id, task_id, index)
 
     await _demand_dag(rights, dag_id)
     found = await asyncio.to_thread(find)
     if len(found) != 1:
         return await _listed(request, rights, dag_id, lambda: found, page, "this task instance")
-    sighting = found[0]
-    source = (await asyncio.to_thread(known.sources, found))[sighting]
+    record = found[0]
+    source = (await asyncio.to_thread(metadata.sources, found))[record]
     try:
-        looked = await look(request, rights, source, sighting.name)
+        looked = await look(request, rights, source, record.name)
     except (AutoMLTransientError, Denied) as error:
         # What the task noted is better than nothing, and the user may read it.
         return await _listed(request, rights, dag_id, lambda: found, page, "this task instance", str(error))
     view = await _view(request, rights, looked)
-    return await html(request, "job.html.j2", earlier=await _earlier(request, source, sighting), **view)
+    return await html(request, "job.html.j2", earlier=await _earlier(request, source, record), **view)
 
 
-async def _earlier(request: Request, source: Source, sighting: Sighting) -> list[rows.Row]:
+async def _earlier(request: Request, source: Source, record: JobRecord) -> list[rows.Row]:
     """List the jobs that the same task instance submitted before, newest first."""
-    if not sighting.submitted:
+    if not record.submitted:
         return []
-    digest = known.task_digest(sighting)
+    digest = record.task_digest
     try:
         listed = await _account(request).jobs(source)
     except AutoMLError:
         return []
     return [
-        rows.from_summary(row, source, sighting)
+        rows.from_summary(row, source, record)
         for row in listed.rows
-        if digest in row["AutoMLJobName"] and row["AutoMLJobName"] != sighting.name
+        if digest in row["AutoMLJobName"] and row["AutoMLJobName"] != record.name
     ]
 
 
@@ -313,16 +315,16 @@ async def _listed(
     request: Request,
     rights: Rights,
     dag_id: str,
-    find: Callable[[], list[Sighting]],
+    find: Callable[[], list[JobRecord]],
     number: int,
     what: str,
     error: str | None = None,
 ) -> HTMLResponse:
     await _demand_dag(rights, dag_id)
 
-    def gather() -> tuple[list[Sighting], dict[Sighting, Source]]:
+    def gather() -> tuple[list[JobRecord], dict[JobRecord, Source]]:
         found = find()
-        return found, known.sources(found)
+        return found, metadata.sources(found)
 
     found, of = await asyncio.to_thread(gather)
     unfinished = [each for each in found if not is_terminal(each.job.get("status"))]
@@ -343,7 +345,7 @@ async def _listed(
         # A document that a task did not get from its own job may name any job.
         seen = {source: rights.may_see_connection(source.connection) for source in {of[each] for each in unfinished}}
         listed = [
-            rows.from_sighting(each, of[each], live.get(each.arn) if each.submitted or seen.get(of[each]) else None)
+            rows.from_record(each, of[each], live.get(each.arn) if each.submitted or seen.get(of[each]) else None)
             for each in found
         ]
         return rows.Page.of(_visible(rights, listed, None), number)

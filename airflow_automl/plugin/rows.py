@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_automl.contract.states import is_terminal
 from airflow_automl.plugin.account import Source
-from airflow_automl.plugin.known import Owner, Sighting
+from airflow_automl.plugin.known_jobs import JobRecord, Owner
 from airflow_automl.times import duration_text
 
 #: Rows on a page.
@@ -87,7 +87,7 @@ class Page:
         return cls(rows[(number - 1) * PAGE : number * PAGE], number, pages, len(rows))
 
 
-def from_summary(summary: Mapping[str, Any], source: Source, known: Sighting | None) -> Row:
+def from_summary(summary: Mapping[str, Any], source: Source, known: JobRecord | None) -> Row:
     """Make a row of what ListAutoMLJobs says and what Airflow knows of the job.
 
     It has an owner only if the job's name proves that: rows show each user the jobs of their DAGs.
@@ -110,18 +110,18 @@ def from_summary(summary: Mapping[str, Any], source: Source, known: Sighting | N
     )
 
 
-def from_sighting(sighting: Sighting, source: Source, live: Mapping[str, Any] | None) -> Row:
+def from_record(record: JobRecord, source: Source, live: Mapping[str, Any] | None) -> Row:
     """Make a row of what Airflow knows of a job.
 
     :param live: what ListAutoMLJobs says of it now, if that is known and the user may see it.
     """
     if live is not None:
-        return replace(from_summary(live, source, sighting), owner=sighting.owner)
-    job = sighting.job
+        return replace(from_summary(live, source, record), owner=record.owner)
+    job = record.job
     return Row(
-        sighting.name,
+        record.name,
         source,
-        sighting.owner,
+        record.owner,
         str(job.get("status") or ""),
         str(job.get("secondary_status") or ""),
         job.get("problem_type"),

@@ -108,7 +108,7 @@ def pages(application: Any) -> Any:
     """The pages' own application, with an empty memory; it waits as long as it takes."""
     from airflow_automl.plugin.account import Account
     from airflow_automl.plugin.answers import Answers
-    from airflow_automl.plugin.known import KnownJobs
+    from airflow_automl.plugin.known_jobs import KnownJobs
 
     app = next(route.app for route in application.routes if getattr(route, "path", "") == "/automl")
     app.state.account, app.state.known = Account(Answers(patience=600.0)), KnownJobs()

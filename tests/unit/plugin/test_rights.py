@@ -10,7 +10,7 @@ import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-from airflow_automl.plugin.known import KnownJobs
+from airflow_automl.plugin.known_jobs import KnownJobs
 from tests.standin import ENDLESS
 from tests.unit.plugin.conftest import SECRET, Browser, World, page
 
@@ -279,7 +279,7 @@ def test_a_form_to_start_the_manual_dag_is_checked_like_one_to_stop(
 ) -> None:
     from itsdangerous import TimestampSigner
 
-    from airflow_automl.plugin.access import _serializer
+    from airflow_automl.plugin.forms import _serializer
 
     user = browser("user")
     arn = world.sagemaker.jobs[world.running].arn
@@ -325,12 +325,12 @@ def test_a_map_index_that_is_none_is_a_bad_request(browser: Browser, world: Worl
 def test_an_unforeseen_error_has_the_headers_of_all_pages(
     browser: Browser, application: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_automl.plugin import known
+    from airflow_automl.plugin import known_jobs
 
     def fail(*_: Any) -> None:
         raise RuntimeError("unforeseen")
 
-    monkeypatch.setattr(known, "sightings", fail)
+    monkeypatch.setattr(known_jobs, "job_records", fail)
     with TestClient(application, base_url="http://localhost:8080", raise_server_exceptions=False) as client:
         client.cookies = browser("admin").cookies
         answer = client.get(page("dag", dag_id="churn"))

@@ -1,4 +1,4 @@
-"""Who may see and do what, as Airflow's auth manager says; and proof that a form was sent from a page of ours."""
+"""Who may see and do what, as Airflow's auth manager says."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from collections.abc import Iterable
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import ConnectionDetails, DagAccessEntity, DagDetails
-from airflow.configuration import conf
 from airflow.models.connection import Connection
 from airflow.utils.session import create_session
-from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlalchemy import select
 
 from airflow_automl.compat import of_team, team_of_connection, teams_of_dags
 from airflow_automl.plugin.account import Source
-from airflow_automl.plugin.known import Owner, Sighting, sources
-
-_FORM_LIFETIME = 12 * 3600
+from airflow_automl.plugin.known_jobs import JobRecord, Owner
+from airflow_automl.plugin.metadata import sources
 
 
 class Denied(Exception):
@@ -76,7 +73,7 @@ class Rights:
         details = ConnectionDetails(conn_id=connection, team_name=team)
         return bool(self._manager.is_authorized_connection(method=method, details=details, user=self.user))  # type: ignore[arg-type]
 
-    def may_ask(self, connection: str | None, seen: Iterable[Sighting]) -> bool:
+    def may_ask(self, connection: str | None, seen: Iterable[JobRecord]) -> bool:
         """Tell whether the pages may use a connection for this user at all.
 
         :param seen: the jobs that Airflow knows: a connection through which a DAG that the user may see reached a job
@@ -98,23 +95,3 @@ class Rights:
         with create_session(scoped=False) as session:
             found = session.scalars(select(Connection.conn_id).where(Connection.conn_type == "aws")).all()
         return sorted(conn_id for conn_id in found if self.may_see_connection(conn_id))
-
-    def sign(self, *subject: str) -> str:
-        """Return what a form carries to prove that it is a page's of ours, made for this user and this subject."""
-        return str(_serializer().dumps([self.user.get_id(), *subject]))
-
-    def check(self, token: str, *subject: str) -> None:
-        """Refuse a form that another site, or a page for another user or subject, sent.
-
-        :raises Denied: the proof is missing, wrong or too old.
-        """
-        try:
-            signed = _serializer().loads(token, max_age=_FORM_LIFETIME)
-        except BadSignature as error:
-            raise Denied("This form is too old or was not sent from this page. Go back, reload, try again.") from error
-        if signed != [self.user.get_id(), *subject]:
-            raise Denied("This form was made for another user or another job. Go back, reload, try again.")
-
-
-def _serializer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(conf.get_mandatory_value("api", "secret_key"), salt="airflow-automl-pages")

@@ -1,0 +1,152 @@
+"""The jobs that this Airflow knows: what its tasks pushed as XCom ``job``. Asks the metadata database, never AWS."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+from airflow_automl import settings
+from airflow_automl.naming import OWNER_TAG, TaskGeneration
+from airflow_automl.xcom import JOB_KEY
+
+#: How many XComs the index of all jobs reads, newest first; the accounts' lists hold a thousand jobs.
+_MOST = 2000
+_LIFETIME = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A task that pushed a job's document: the one that submitted it, or one that waited for it."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    job: Mapping[str, Any] = field(compare=False)
+    at: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return str(self.job["name"])
+
+    @property
+    def arn(self) -> str:
+        """The job's ARN, empty if the service did not tell."""
+        return str(self.job.get("arn") or "")
+
+    @property
+    def owner(self) -> Owner:
+        """The task that the document names as the one that submitted the job, else this one; no proof of either."""
+        return owner_of(self.job.get("tags")) or self.task
+
+    @property
+    def task(self) -> Owner:
+        """The task that pushed the document."""
+        return Owner(self.dag_id, self.run_id, self.task_id, self.map_index)
+
+    @property
+    def submitted(self) -> bool:
+        """Whether this task submitted the job: its name is derived from the task instance.
+
+        Everything else in an XCom can be made up by whoever may write one.
+        """
+        return self.task_digest in self.name.split("-")
+
+    @property
+    def task_digest(self) -> str:
+        """What the derived names of all jobs of this task instance contain."""
+        about = TaskGeneration(settings.deployment(), self.dag_id, self.run_id, self.task_id, self.map_index)
+        return about.task_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The task whose job it is."""
+
+    dag_id: str
+    run_id: str | None = None
+    task_id: str | None = None
+    map_index: int = -1
+
+
+def owner_of(tags: Mapping[str, str] | None) -> Owner | None:
+    """Read from a job's tags who submitted it; ``None`` if it was no task of this package."""
+    if not tags or OWNER_TAG not in tags or "airflow:dag_id" not in tags:
+        return None
+    index = tags.get("airflow:map_index", "-1")
+    return Owner(
+        tags["airflow:dag_id"],
+        tags.get("airflow:run_id"),
+        tags.get("airflow:task_id"),
+        int(index) if index.isdecimal() else -1,
+    )
+
+
+def job_records(
+    dag_id: str | None = None,
+    run_id: str | None = None,
+    task_id: str | None = None,
+    map_index: int | None = None,
+    limit: int = _MOST,
+) -> list[JobRecord]:
+    """List the jobs of a DAG, a run, a task, or a task instance, newest first.
+
+    :param map_index: ``None`` for all instances of a mapped task.
+    """
+    query = select(
+        XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index, XComModel.value, XComModel.timestamp
+    ).where(XComModel.key == JOB_KEY)
+    wanted = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
+    for column, value in wanted.items():
+        if value is not None:
+            query = query.where(getattr(XComModel, column) == value)
+    with create_session(scoped=False) as session:
+        rows = session.execute(query.order_by(XComModel.timestamp.desc()).limit(limit)).all()
+    found = []
+    for row in rows:
+        job = _document(row.value)
+        if job is not None:
+            found.append(JobRecord(row.dag_id, row.run_id, row.task_id, row.map_index, job, row.timestamp))
+    return found
+
+
+def _document(value: Any) -> Mapping[str, Any] | None:
+    """Read an XCom's value; other tasks may push something else under the same key."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str) or "schema_version" not in value:
+        return None
+    return value
+
+
+class KnownJobs:
+    """All jobs that tasks of this Airflow saw, by ARN; read anew every few seconds at most."""
+
+    def __init__(self) -> None:
+        self._by_arn: dict[str, JobRecord] = {}
+        self._expires = 0.0
+        self._lock = threading.Lock()
+
+    def by_arn(self) -> Mapping[str, JobRecord]:
+        """Return each job's record: that of the task that submitted it, if there are several."""
+        with self._lock:
+            if self._expires <= time.monotonic():
+                found: dict[str, JobRecord] = {}
+                for each in job_records():
+                    if each.arn and (each.arn not in found or each.submitted):
+                        found[each.arn] = each
+                self._by_arn, self._expires = found, time.monotonic() + _LIFETIME
+            return self._by_arn
