@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from airflow_automl.exceptions import AutoMLTerminalError
 from airflow_automl.local.errors import listing
+from airflow_automl.local.training.data import csv_text
 from airflow_automl.local.training.data.codec import Codec
-from airflow_automl.local.training.data.columns import header_order, locate, unescaped
+from airflow_automl.local.training.data.columns import header_order, locate
 from airflow_automl.local.training.data.csv_file import Ragged, parse
 from airflow_automl.local.training.data.values import Refused, Unusable
 
@@ -74,7 +75,7 @@ def decode(
         raise PayloadError(f"The model can't read the content type {content_type}; it reads {listing(_TYPES)}.")
     names = [feature.name for feature in features]
     if kind == CSV:
-        table = csv_table(body, names, target, escaped)
+        table = csv_table(body, content_type, names, target, escaped)
         cells = [column[0].as_py() for column in table.columns]
         try:
             order = header_order(cells, names, content_type, table.num_rows)
@@ -104,17 +105,25 @@ def _read(feature: Codec, values: pa.ChunkedArray | Sequence[Any]) -> np.ndarray
         raise PayloadError(f"The column '{feature.name}' can't be read: {error}.") from error
 
 
-def csv_table(body: bytes, names: Sequence[str] = (), target: str | None = None, escaped: bool = False) -> pa.Table:
+def csv_table(
+    body: bytes,
+    content_type: str | None,
+    names: Sequence[str] = (),
+    target: str | None = None,
+    escaped: bool = False,
+) -> pa.Table:
     """Parse CSV; every row, a header too, is a row of the table, and all values are texts.
 
     :param body: CSV in UTF-8.
+    :param content_type: its type.
     :param names: the columns that the model takes, if their number is known.
     :param target: the target's name, for messages.
-    :param escaped: whether quotes may be escaped by backslashes.
+    :param escaped: whether the training data had quotes escaped by backslashes.
     :raises PayloadError: the body is no text, is empty, or is not a table.
     """
-    body = _text(body).encode()
-    data = pa.py_buffer(unescaped(body) if escaped else body)
+    _text(body)
+    body = csv_text.body(body, content_type, escaped)
+    data = pa.py_buffer(body)
     width = len(names) or 1 + body.partition(b"\n")[0].count(b",")
     while True:
         columns = [str(place) for place in range(width)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import itertools
 import json
 import logging
@@ -12,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from airflow_automl.local.background import Background, Tasks
 from airflow_automl.local.errors import MAX_REASON, JobFailure, ServiceError
@@ -22,6 +21,7 @@ from airflow_automl.local.serving.model_host_client import Container, HostingErr
 from airflow_automl.local.serving.transform.records import Processing, RecordError, answers, batches, header_of, split
 from airflow_automl.local.state.resources import Resource, ResourceStore
 from airflow_automl.local.storage.client import Location, parse_uri
+from airflow_automl.local.training.data import csv_text, sniff
 
 if TYPE_CHECKING:
     from airflow_automl.local.state.folder import DataFolder
@@ -32,6 +32,8 @@ _T = TypeVar("_T")
 TRANSFORM_JOB = "transform-job"
 _SCRATCH = ".transform-"
 _MEBI = 1024 * 1024
+#: Bytes that a compressed object may unpack to.
+_UNPACKED = 100 << 30
 
 
 class Transforms:
@@ -159,37 +161,59 @@ class Transforms:
             given, made = Path(temporary) / "in", Path(temporary) / "out"
             await self._with_store(lambda store: store.download_file(source.bucket, source.key, str(given)))
             try:
-                with _opened(given, request["TransformInput"].get("CompressionType")) as handle, made.open("wb") as out:
-                    await self._records(request, containers, handle, out)
-            except (HostingError, RecordError, gzip.BadGzipFile, EOFError) as error:
+                if request["TransformInput"].get("CompressionType") == "Gzip":
+                    uri = f"s3://{source.bucket}/{source.key}"
+                    given = await asyncio.to_thread(sniff.decompress, given, uri, _UNPACKED)
+                await self._records(request, containers, given, made)
+            except (HostingError, RecordError) as error:
                 raise RecordError(f"s3://{source.bucket}/{source.key}: {error}") from error
             await self._with_store(lambda store: store.upload_file(str(made), target.bucket, target.key))
 
-    async def _records(
-        self, request: dict[str, Any], containers: list[Container], handle: IO[bytes], out: IO[bytes]
-    ) -> None:
+    async def _records(self, request: dict[str, Any], containers: list[Container], given: Path, made: Path) -> None:
         processing = Processing.of(request)
+        names, escaped = await self._host.columns(containers)
+        if processing.csv:
+            await asyncio.to_thread(csv_text.make_plain, given, escaped)
         limit = request.get("MaxPayloadInMB", 6) * _MEBI
-        headers = {"content-type": processing.content_type, "accept": processing.accept}
-        if request["TransformInput"].get("SplitType", "None") == "None":
-            # One byte more than is allowed: an object of any size is refused without reading all of it.
-            record = await asyncio.to_thread(handle.read, limit + 1 if limit else -1)
-            if limit and len(record) > limit:
-                raise RecordError(
-                    f"the object has more than {limit} bytes: raise MaxPayloadInMB, or use SplitType Line"
-                )
-            answer = await self._ask(request, containers, processing.payload(record), headers)
-            out.write(processing.finish(record, answer))
-            return
+        with given.open("rb") as handle, made.open("wb") as out:
+            if request["TransformInput"].get("SplitType", "None") == "None":
+                await self._whole(request, containers, processing, limit, handle, out)
+            else:
+                await self._split(request, containers, processing, limit, names, handle, out)
+
+    async def _whole(
+        self,
+        request: dict[str, Any],
+        containers: list[Container],
+        processing: Processing,
+        limit: int,
+        handle: IO[bytes],
+        out: IO[bytes],
+    ) -> None:
+        # One byte more than is allowed: an object of any size is refused without reading all of it.
+        record = await asyncio.to_thread(handle.read, limit + 1 if limit else -1)
+        if limit and len(record) > limit:
+            raise RecordError(f"the object has more than {limit} bytes: raise MaxPayloadInMB, or use SplitType Line")
+        answer = await self._ask(request, containers, processing.payload(record), processing.headers())
+        out.write(processing.finish(record, answer))
+
+    async def _split(
+        self,
+        request: dict[str, Any],
+        containers: list[Container],
+        processing: Processing,
+        limit: int,
+        names: Sequence[str],
+        handle: IO[bytes],
+        out: IO[bytes],
+    ) -> None:
         lines = request["TransformOutput"].get("AssembleWith", "None") == "Line"
         single = request.get("BatchStrategy") == "SingleRecord"
-        names, escaped = await self._host.columns(containers)
-        records = split(handle, processing, limit, escaped)
+        records = split(handle, processing, limit)
         top: bytes | None = await asyncio.to_thread(next, records, b"")
-        if header_of(top or b"", names, processing):
-            headers["content-type"] = f"{processing.content_type.partition(';')[0]};header=present"
-        else:
+        if not header_of(top or b"", names, processing):
             records, top = itertools.chain((top or b"",), records), None
+        headers = processing.headers(top is not None)
         cut = batches(records, limit, single=single, top=top, processing=processing)
         # Filters of many records take up to a second: they run in a thread, so that other requests don't wait.
         while (batch := await asyncio.to_thread(next, cut, None)) is not None:
@@ -212,10 +236,6 @@ class Transforms:
 def _finished(processing: Processing, records: Sequence[bytes], answer: bytes) -> bytes:
     found = answers(answer, records, processing.accept)
     return b"\n".join(processing.finish(record, each) for record, each in zip(records, found, strict=True))
-
-
-def _opened(path: Path, compression: str | None) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path, "rb")) if compression == "Gzip" else path.open("rb")
 
 
 def _objects(store: Any, kind: str, source: Location) -> Iterator[tuple[Location, str]]:

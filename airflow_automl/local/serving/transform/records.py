@@ -12,7 +12,8 @@ from typing import IO, Any
 
 from airflow_automl.local.serving.transform import json_path
 from airflow_automl.local.serving.transform.json_path import Filter, PathError
-from airflow_automl.local.training.data.columns import header_order, unescaped
+from airflow_automl.local.training.data import csv_text
+from airflow_automl.local.training.data.columns import header_order
 
 # A text may be longer than 128 KiB.
 csv.field_size_limit(sys.maxsize)
@@ -56,14 +57,30 @@ class Processing:
         return cls(content_type, accept, given.get("JoinSource") == "Input", *filters)
 
     @property
+    def csv(self) -> bool:
+        """Return whether the input is CSV."""
+        return _is_csv(self.content_type)
+
+    @property
     def header(self) -> bool:
         """Return whether an object's first line names the columns."""
-        return self.content_type.replace(" ", "").lower().endswith(";header=present")
+        return "header=present" in self.content_type.replace(" ", "").lower()
+
+    def headers(self, named: bool = False) -> dict[str, str]:
+        """Return the headers of a request to the model.
+
+        :param named: whether its first row names the columns.
+        """
+        kind = self.content_type
+        if self.csv:
+            kind = f"{kind.partition(';')[0]};header=present" if named else kind
+            kind = f"{kind};{csv_text.PLAIN}"
+        return {"content-type": kind, "accept": self.accept}
 
     def payload(self, record: bytes) -> bytes:
         """A record as the model gets it."""
         if self.input_filter is None:
-            return record.removeprefix(b"\xef\xbb\xbf")
+            return record
         return _write(_apply(self.input_filter, _read(record, self.content_type)), self.content_type)
 
     def finish(self, record: bytes, answer: bytes) -> bytes:
@@ -78,7 +95,7 @@ class Processing:
         return _write(value, self.accept)
 
     def _joined(self, record: Any, answer: Any) -> Any:
-        if _is_csv(self.content_type) != _is_csv(self.accept):
+        if self.csv != _is_csv(self.accept):
             raise RecordError(
                 f"JoinSource Input can't join {self.content_type} with {self.accept}; both must be CSV, or both JSON"
             )
@@ -94,31 +111,28 @@ class Processing:
         return self.join or self.output_filter is not None
 
 
-def split(handle: IO[bytes], processing: Processing, limit: int = 0, escaped: bool = False) -> Iterator[bytes]:
+def split(handle: IO[bytes], processing: Processing, limit: int = 0) -> Iterator[bytes]:
     """Cut an object into records, one a line; a value in quotes may span lines of CSV.
 
-    :param handle: the object.
+    :param handle: the object; CSV is plain (:mod:`airflow_automl.local.training.data.csv_text`).
     :param processing: knows its content type.
     :param limit: bytes that a payload may have; 0 for no limit.
-    :param escaped: whether quotes may be escaped by backslashes.
     :return: the records that are not empty, without the ends of their lines.
     :raises RecordError: a record is longer than any payload.
     """
-    csv_lines = _is_csv(processing.content_type)
     longest = limit if processing.input_filter is None else max(limit, _LONGEST)
-    record = b""
     # A record without an end, or a compressed one, must not fill the memory before it is refused.
-    while line := handle.readline(longest + 2 if limit else -1):
-        record += line
-        if limit and len(record.rstrip(b"\r\n")) > longest:
+    cut = csv_text.records if processing.csv else _lines
+    for record in cut(handle, longest if limit else 0):
+        if limit and len(record) > longest:
             raise RecordError(f"a record has more than {longest} bytes; MaxPayloadInMB allows {limit}")
-        if csv_lines and (unescaped(record) if escaped else record).count(b'"') % 2:
-            continue
-        if record.rstrip(b"\r\n"):
-            yield record.rstrip(b"\r\n")
-        record = b""
-    if record.rstrip(b"\r\n"):
-        yield record.rstrip(b"\r\n")
+        yield record
+
+
+def _lines(handle: IO[bytes], longest: int) -> Iterator[bytes]:
+    while line := handle.readline(longest + 2 if longest else -1):
+        if record := line.rstrip(b"\r\n"):
+            yield record
 
 
 def batches(
@@ -160,7 +174,7 @@ def header_of(first: bytes, names: Sequence[str], processing: Processing) -> boo
     :param processing: knows the content type and the input's filter.
     :raises RecordError: it is a header that lacks columns of the model.
     """
-    if not _is_csv(processing.content_type):
+    if not processing.csv:
         return False
     if not names:
         return processing.header

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data import sniff, table, typed
+from airflow_automl.local.training.data.columns import same_columns
 from airflow_automl.local.training.data.store import S3Object, Store
 
 CSV = "text/csv;header=present"
@@ -65,27 +66,6 @@ class Channel:
         # Parts that hold nothing but blank lines, as empty partitions do.
         return [file for file in files if not sniff.is_blank(file[0])] or files
 
-    def read(
-        self, store: Store, folder: Path, notes: list[str] | None = None, header: list[str] | None = None
-    ) -> pa.Table:
-        """Download the objects and read them into one table; CSV columns are strings, as they are written.
-
-        :param folder: where downloads go; made, and removed again.
-        :param notes: gets what a person should know about the objects.
-        :param header: the columns that the data must have.
-        :raises JobFailure: an object can't be read, or its content breaks a rule.
-        """
-        try:
-            files = self.download(store, folder)
-            if self.content_type == PARQUET:
-                rows = table.read_parquet(files, header)
-            else:
-                [rows] = typed.read([files], [] if notes is None else notes, header, strings=True)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        self.require_rows(rows)
-        return rows
-
     def require_rows(self, rows: pa.Table) -> None:
         """Refuse data without any row.
 
@@ -107,6 +87,40 @@ class Channels:
     training: Channel
     validation: Channel | None
     notes: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> list[Channel]:
+        """The channels that there are, training first."""
+        return [channel for channel in (self.training, self.validation) if channel is not None]
+
+
+def read(
+    store: Store, given: Sequence[Channel], folder: Path, notes: list[str], strings: bool = False
+) -> list[pa.Table]:
+    """Download and read channels, whose columns are judged over all of them.
+
+    :param store: where the objects lie.
+    :param given: the channels; all have the columns of the first one.
+    :param folder: where downloads go; made, and removed again.
+    :param notes: gets what a person should know about the objects.
+    :param strings: leave all columns of CSV as they are written.
+    :return: a table for each channel.
+    :raises JobFailure: an object can't be read, or its content breaks a rule.
+    """
+    try:
+        files = {channel.kind: channel.download(store, folder / channel.kind) for channel in given}
+        csv = [channel.kind for channel in given if channel.content_type != PARQUET]
+        found = dict(zip(csv, typed.read([files[kind] for kind in csv], notes, strings=strings), strict=True))
+        for channel in given:
+            if channel.content_type == PARQUET:
+                found[channel.kind] = table.read_parquet(files[channel.kind])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    tables = [found[channel.kind] for channel in given]
+    for channel, rows in zip(given, tables, strict=True):
+        channel.require_rows(rows)
+        same_columns(rows.column_names, tables[0].column_names, channel.uri, "the training data")
+    return tables
 
 
 def resolve(store: Store, inputs: Sequence[Mapping[str, Any]]) -> Channels:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_automl.local.training.data import moments
+from airflow_automl.local.training.data.columns import trimmed
 from airflow_automl.local.training.data.values import Refused, by_type, distinct, is_text, plain
 
 NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "NULL", "<NA>"))
@@ -195,7 +196,7 @@ class Codec:
         return self._name if text else self._spell
 
     def _number(self, text: str) -> Any:
-        text = text.strip()
+        text = trimmed(text)
         if text in NULLS or text in NUMERIC_NULLS:
             return None
         if _NUMBER.fullmatch(text):
@@ -210,7 +211,7 @@ class Codec:
         return _JUNK
 
     def _moment(self, text: str) -> Any:
-        text = text.strip()
+        text = trimmed(text)
         if text in NULLS or text in NUMERIC_NULLS:
             return None
         value = moments.read(text, self.order)
@@ -223,7 +224,7 @@ class Codec:
 
     def _name(self, text: str) -> str | None:
         """A text as the name of a category, or as a text to learn from."""
-        text = text.strip()
+        text = trimmed(text)
         if not text or (text in NULLS and self.role != IDENTIFIER):
             return None
         if self.kind is Kind.BOOLEAN and text.lower() in _TRUTHS:
@@ -292,7 +293,7 @@ def decide(
     values = plain(values)
     kind = values.type
     if is_text(kind):
-        texts = {text.strip() for text in distinct(values)[0] if text is not None} - NULLS
+        texts = {trimmed(text) for text in distinct(values)[0] if text is not None} - NULLS
         codec = _of_texts(name, texts, role, warn)
     elif pa.types.is_boolean(kind):
         codec = Codec(name, Kind.BOOLEAN, truths=("False", "True"))
@@ -314,7 +315,7 @@ def decide(
 def _whole(values: pa.ChunkedArray) -> bool:
     """Whether all values of a column of numbers are whole."""
     if is_text(values.type):
-        return all(text is None or text.strip().isdigit() for text in distinct(values)[0])
+        return all(text is None or trimmed(text).isdigit() for text in distinct(values)[0])
     numbers = values.cast(pa.float64(), safe=False).drop_null()
     return bool(pc.all(pc.equal(pc.floor(numbers), numbers)).as_py())
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from airflow_automl.local.errors import JobFailure, listing
 
 _UNNAMED = "Unnamed: "
-_ESCAPED = re.compile(rb'(\\+)"')
+_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u2060\ufeff"
+"""White space, and what is no wider than nothing: a zero width space, and a byte order mark."""
+
+
+def trimmed(text: str) -> str:
+    """A text without the blanks around it, of whatever kind."""
+    return text.strip(_BLANKS)
 
 
 def require(columns: Sequence[str], uri: str, roles: Mapping[str, str]) -> None:
@@ -22,7 +27,7 @@ def require(columns: Sequence[str], uri: str, roles: Mapping[str, str]) -> None:
     for role, column in roles.items():
         if column in columns:
             continue
-        alike = [other for other in columns if other.lower() == column.strip().lower()]
+        alike = [other for other in columns if other.lower() == trimmed(column).lower()]
         hint = f" Did you mean '{alike[0]}'?" if alike else separator_hint(columns)
         raise JobFailure(
             f"The {role} column '{column}' is not in the data at {uri}; its columns are {listing(columns)}.{hint}"
@@ -31,7 +36,7 @@ def require(columns: Sequence[str], uri: str, roles: Mapping[str, str]) -> None:
 
 def names_of(cells: Sequence[object]) -> list[str]:
     """The names of columns: without blanks around them; a column without a name gets one from its position."""
-    names = [str(cell).strip() for cell in cells]
+    names = [trimmed(str(cell)) for cell in cells]
     return [name or f"{_UNNAMED}{position}" for position, name in enumerate(names)]
 
 
@@ -42,7 +47,7 @@ def locate(given: Sequence[object], wanted: Sequence[str]) -> tuple[list[int], l
     :param wanted: names of columns, as training has them.
     :return: the position of each wanted column, and those that are not there.
     """
-    cells = [str(cell).strip() for cell in given]
+    cells = [trimmed(str(cell)) for cell in given]
     found = {name: position for position, name in reversed(list(enumerate(cells))) if name}
     others = [name.removeprefix(_UNNAMED) if name not in wanted else name for name in cells]
     nameless = iter([position for position, name in enumerate(others) if not name or name != cells[position]])
@@ -112,13 +117,3 @@ def separator_hint(names: Sequence[str]) -> str:
                 "decimal comma."
             )
     return ""
-
-
-def unescaped(data: bytes) -> bytes:
-    r"""CSV with quotes escaped by backslashes, as Spark writes it, as plain CSV: ``\"`` becomes ``""``."""
-
-    def double(found: re.Match[bytes]) -> bytes:
-        count = len(found[1])
-        return b"\\" * (count // 2) + (b'""' if count % 2 else b'"')
-
-    return _ESCAPED.sub(double, data)

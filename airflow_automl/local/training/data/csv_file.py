@@ -15,15 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from airflow_automl.local.errors import JobFailure
-from airflow_automl.local.training.data import sniff
+from airflow_automl.local.training.data import csv_text, sniff
 from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS
-from airflow_automl.local.training.data.columns import names_of, same_columns, separator_hint, unescaped
+from airflow_automl.local.training.data.columns import names_of, same_columns, separator_hint, trimmed
 
 _BLOCK = 4 << 20
 _MAX_BLOCK = (1 << 31) - 1
 _CHUNK = 1 << 19
 _COLUMN_NUMBER = re.compile(r"CSV column #(\d+)")
-_SURELY_ESCAPED = re.compile(rb'(?<!\\)\\(?:\\\\)*"[^,\r\n"]')
 
 # Header cells are read by Python's parser, whose limit of 128 KiB for a value is no rule of CSV.
 csv.field_size_limit(sys.maxsize)
@@ -106,7 +105,7 @@ class CsvFile:
     :param names: of its columns.
     :param data: the rows below the header.
     :param quoted: whether values may hold commas or span lines.
-    :param escaped: whether it had quotes escaped by backslashes; ``None`` if it may have.
+    :param escaped: whether its quotes were escaped by backslashes; ``None`` if they may be.
     :param repeated: whether the header is there once more among the rows.
     """
 
@@ -119,29 +118,27 @@ class CsvFile:
     repeated: bool
 
     @classmethod
-    def open(cls, path: Path, uri: str, header: list[str] | None, expected_from: str, escaped: bool = False) -> CsvFile:
+    def open(
+        cls, path: Path, uri: str, header: list[str] | None, expected_from: str, escaped: bool | None = None
+    ) -> CsvFile:
         """Look at a file that must be CSV.
 
         :param header: the columns that it must have, in any order; ``None`` for any.
         :param expected_from: whose columns these are, for the message.
-        :param escaped: whether other files have quotes escaped by backslashes.
+        :param escaped: whether backslashes escape its quotes; ``None`` to judge that.
         :raises JobFailure: it is not CSV, or has other columns.
         """
         sniff.require_csv(path, uri)
         cells, offset, line = _header(path)
-        quoted, possible, surely, repeated = _marks(path, offset, line)
-        # Of quotes escaped at the end of values only, as in "24\"", none is sure; read plainly, these swallow rows.
-        if possible:
-            plain = _unescape(path)
-            there = _header(plain)
-            if surely or _rows(plain, *there[:2]) > (0 if escaped else _rows(path, cells, offset)):
-                (cells, offset, _), surely = there, True
-                plain.replace(path)
-            elif escaped:
-                raise JobFailure(
-                    f"{uri} is no table if quotes are escaped by backslashes, as they are in other files: write all "
-                    "files alike, and double each quote inside a value."
-                )
+        quoted, care, repeated = _marks(path, offset, line)
+        if care:
+            found = csv_text.judge(path) if escaped is None else escaped
+            # What both readings fit may have to be read otherwise, once all files are known.
+            if found is not None:
+                csv_text.rewrite(path, found)
+                cells, offset, line = _header(path)
+                quoted, _, repeated = _marks(path, offset, line)
+            escaped = found
         names = names_of(cells)
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -150,7 +147,7 @@ class CsvFile:
             same_columns(names, header, uri, expected_from)
         with pa.memory_map(str(path)) as file:
             data = file.read_buffer()
-        return cls(path, uri, names, data[offset:], quoted, surely or (None if possible else False), repeated)
+        return cls(path, uri, names, data[offset:], quoted, escaped if care else False, repeated)
 
     def first(self, size: int) -> pa.Table:
         """The rows in about the first ``size`` bytes, as strings.
@@ -218,49 +215,27 @@ def _header(path: Path) -> tuple[list[str], int, bytes]:
         nonlocal offset, last
         for line in file:
             offset += len(line.encode("utf-8", "surrogateescape"))
-            last = line.removeprefix("\ufeff")
+            last = line.lstrip("\ufeff")
             yield last
 
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         for row in csv.reader(lines(file)):
-            if any(cell.strip() for cell in row):
+            if any(map(trimmed, row)):
                 return row, offset, last.strip().encode("utf-8", "surrogateescape")
     return [], offset, b""
 
 
-def _marks(path: Path, start: int, line: bytes) -> tuple[bool, bool, bool, bool]:
-    """Whether a file has quotes, backslashes before quotes, such that surely escape, and its header once more."""
-    quoted = possible = surely = repeated = False
-    again = re.compile(rb"[\r\n](?:\xef\xbb\xbf)?[ \t]*" + re.escape(line) + rb"[ \t]*(?:[\r\n]|$)")
+def _marks(path: Path, start: int, line: bytes) -> tuple[bool, bool, bool]:
+    """Whether a file has quotes, what plain CSV would read otherwise, and its header once more."""
+    repeated = False
+    again = re.compile(rb"[\r\n](?:\xef\xbb\xbf)*[ \t]*" + re.escape(line) + rb"[ \t]*(?:[\r\n]|$)")
     with path.open("rb") as file:
-        quoted = b'"' in file.read(start)
-        block = b"\n"
+        head = file.read(start)
+        quoted, care = b'"' in head, csv_text.needs_care(head.removeprefix(b"\xef\xbb\xbf"))
+        block = head[-1:] or b"\n"
         while chunk := file.read(_CHUNK):
             block = block[-len(line) - 100 :] + chunk
-            if b'"' in block:
-                quoted = True
-                if b'\\"' in block:
-                    possible = True
-                    surely = surely or _SURELY_ESCAPED.search(block) is not None
+            quoted = quoted or b'"' in block
+            care = care or csv_text.needs_care(block)
             repeated = repeated or (line in block and again.search(block) is not None)
-    return quoted, possible, surely, repeated
-
-
-def _rows(path: Path, cells: list[str], offset: int) -> int:
-    """How many rows are below a header; 0 if they don't have as many values."""
-    names = [str(place) for place in range(len(cells))]
-    with pa.memory_map(str(path)) as file:
-        data = file.read_buffer()[offset:]
-    try:
-        return int(parse(data, {"0": pa.string()}, names).num_rows)
-    except (Ragged, pa.ArrowInvalid):
-        return 0
-
-
-def _unescape(path: Path) -> Path:
-    """Write a file whose quotes are escaped by backslashes as plain CSV."""
-    plain = path.with_name(path.name + ".plain")
-    with path.open("rb") as source, plain.open("wb") as target:
-        for line in source:
-            target.write(unescaped(line))
-    return plain
+    return quoted, care, repeated

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,8 @@ from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data import codec as codecs
 from airflow_automl.local.training.data import columns, specification, split, target, typed
 from airflow_automl.local.training.data import values as arrow_values
-from airflow_automl.local.training.data.channels import PARQUET, Channels
+from airflow_automl.local.training.data.channels import PARQUET, Channels, read
 from airflow_automl.local.training.data.codec import Codec
-from airflow_automl.local.training.data.columns import same_columns
 from airflow_automl.local.training.data.store import Store
 from airflow_automl.local.training.data.values import Notes, Unusable, places
 
@@ -85,10 +83,10 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
     :raises JobFailure: the data breaks a rule; the message names the column or object.
     """
     config = request["AutoMLProblemTypeConfig"]["TabularJobConfig"]
-    name, weight = str(config["TargetAttributeName"]).strip(), config.get("SampleWeightAttributeName") or None
+    name, weight = columns.trimmed(str(config["TargetAttributeName"])), config.get("SampleWeightAttributeName") or None
     notes = Notes(channels.notes)
-    tables = _read(store, channels, folder, notes)
-    weight = weight and weight.strip()
+    tables = read(store, channels.given, folder, notes)
+    weight = weight and columns.trimmed(weight)
     roles = {"target": name} | ({"sample weight": weight} if weight else {})
     columns.require(tables[0].column_names, channels.training.uri, roles)
     if weight == name:
@@ -151,26 +149,6 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
         tuple(notes),
         tuple(notes.failures),
     )
-
-
-def _read(store: Store, channels: Channels, folder: Path, notes: list[str]) -> list[pa.Table]:
-    """The rows of the training channel, and those of the validation channel if there is one."""
-    given = [channel for channel in (channels.training, channels.validation) if channel is not None]
-    try:
-        # Types are judged over both, so that a validation value can't contradict the type of its column.
-        csv = [channel for channel in given if channel.content_type != PARQUET]
-        read = typed.read([channel.download(store, folder / channel.kind) for channel in csv], notes)
-        found = dict(zip((channel.kind for channel in csv), read, strict=True))
-        tables = [
-            found[channel.kind] if channel.kind in found else channel.read(store, folder / channel.kind, notes)
-            for channel in given
-        ]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    for channel, rows in zip(given, tables, strict=True):
-        channel.require_rows(rows)
-        same_columns(rows.column_names, tables[0].column_names, channel.uri, "the training data")
-    return tables
 
 
 def _specified(
@@ -246,7 +224,7 @@ class _Reader:
         reading = codec.read(values)
         self._notes.unread(codec.name, codec.kind, values, reading.lost)
         if arrow_values.is_text(values.type) and not codec.numeric:
-            self._notes.extend(target.trimmed(name, pc.unique(values.cast(pa.string())).to_pylist()))
+            self._notes.extend(target.alike(name, pc.unique(values.cast(pa.string())).to_pylist()))
         return pd.Series(reading.values, name=name)
 
     def weights(self, name: str) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_automl.local.errors import JobFailure, listing
+from airflow_automl.local.training.data.columns import trimmed
 
 _NAMES = "FeatureAttributeNames"
 _TYPES = "FeatureDataTypes"
@@ -53,8 +54,8 @@ def parse(
     if types is not None and not (isinstance(types, dict) and _strings(list(types.values()))):
         raise JobFailure(f"{_TYPES} of {uri} must map column names to types.")
     # Blanks around a name in a header say nothing, and so they do here.
-    names = names if names is None else [name.strip() for name in names]
-    types = types if types is None else {str(name).strip(): kind for name, kind in types.items()}
+    names = names if names is None else [trimmed(name) for name in names]
+    types = types if types is None else {trimmed(str(name)): kind for name, kind in types.items()}
     for key, given in ((_NAMES, names or []), (_TYPES, list(types or {}))):
         _check_columns(f"{key} of {uri}", given, columns, reserved)
     if names is not None and not names and mode != "TimeSeriesForecasting":

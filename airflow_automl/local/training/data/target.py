@@ -9,6 +9,7 @@ import pandas as pd
 from airflow_automl.contract.metrics import DEFAULT_OBJECTIVE, OBJECTIVES
 from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data.codec import EXACT, spelled
+from airflow_automl.local.training.data.columns import trimmed
 
 BINARY = "BinaryClassification"
 MULTICLASS = "MulticlassClassification"
@@ -84,14 +85,14 @@ def prepare(target: pd.Series, problem_type: str | None) -> tuple[pd.Series, str
     return target.map(spelled), problem
 
 
-def trimmed(name: str, texts: Iterable[str | None]) -> list[str]:
+def alike(name: str, texts: Iterable[str | None]) -> list[str]:
     """Say which labels differ from others by blanks around them only; these count as the same.
 
     :param name: the column.
     :param texts: its distinct values, as they are written.
     """
     known = {text for text in texts if text is not None}
-    same = sorted(text for text in known if text != text.strip() and text.strip() in known)
+    same = sorted(text for text in known if text != trimmed(text) and trimmed(text) in known)
     if not same:
         return []
     return [f"The labels {listing(same, 5)} of '{name}' count as the ones without blanks around them."]

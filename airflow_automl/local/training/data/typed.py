@@ -59,12 +59,12 @@ def read(
             files.append(file)
     if header is None:
         return [pa.table({}) for _ in groups]
-    if any(file.escaped for file in files):
-        # One writer wrote them all: what escapes quotes in one file does so in the others.
-        files = [
-            file if file.escaped is not None else CsvFile.open(file.path, file.uri, header, "the training data", True)
-            for file in files
-        ]
+    # One writer wrote them all: what both readings fit is read as the other files are.
+    usual = any(file.escaped for file in files)
+    files = [
+        file if file.escaped is not None else CsvFile.open(file.path, file.uri, header, "the training data", usual)
+        for file in files
+    ]
     if strings or any(file.repeated for file in files):
         wanted = dict.fromkeys(header, pa.string())
     else:

@@ -17,12 +17,26 @@ from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models.artifacts import Predictor
 from airflow_automl.local.models.host import _Loaded
 from airflow_automl.local.serving.transform.records import Processing, answers, batches, header_of, split
-from airflow_automl.local.training.data import channels, dataset
-from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS
+from airflow_automl.local.training.data import channels, csv_text, dataset
+from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS, Codec, Kind
 from airflow_automl.local.training.data.dataset import TabularDataset
+from airflow_automl.local.training.engines.classification.samples import Samples
+from airflow_automl.local.training.engines.text import data as text_data
 from tests.local_s3 import BUCKET, Bucket
 
-__all__ = ["MARKS", "JobFailure", "Served", "carriers", "channel", "check", "load", "remember", "rows_of", "written"]
+__all__ = [
+    "MARKS",
+    "JobFailure",
+    "Served",
+    "carriers",
+    "channel",
+    "check",
+    "load",
+    "load_texts",
+    "remember",
+    "rows_of",
+    "written",
+]
 
 Row = Sequence[str]
 MARKS = NULLS | NUMERIC_NULLS
@@ -73,19 +87,51 @@ def load(
             bucket.client.delete_object(Bucket=BUCKET, Key=key)
 
 
+def load_texts(
+    bucket: Bucket, folder: Path, files: Mapping[str, bytes], validation: bytes | None = None, **config: Any
+) -> Samples:
+    """Read files as a text classification does."""
+    for name, body in files.items():
+        bucket.put(f"in/{name}", body)
+    inputs = [channel(f"s3://{BUCKET}/in/")]
+    if validation is not None:
+        inputs.append(channel(bucket.put("validation/rows.csv", validation), "validation"))
+    config = {"ContentColumn": "text", "TargetLabelColumn": "label", **config}
+    request = {
+        "AutoMLJobInputDataConfig": inputs,
+        "AutoMLProblemTypeConfig": {"TextClassificationJobConfig": config},
+    }
+    try:
+        return text_data.load(bucket.store, request, folder / "download")
+    finally:
+        for key in bucket.keys("in/"):
+            bucket.client.delete_object(Bucket=BUCKET, Key=key)
+
+
 class Served:
     """A model of some data, with nothing of training but what its artefact keeps."""
 
     def __init__(self, data: TabularDataset) -> None:
+        rows = [frame[data.columns] for frame in (data.train, data.validation)]
+        self._learn(data.features, data.target, data.escaped, rows)
+
+    @classmethod
+    def of_texts(cls, samples: Samples, content: str = "text", label: str = "label") -> Served:
+        """A model of texts."""
+        served = cls.__new__(cls)
+        rows = [pd.DataFrame({content: list(texts)}) for texts in (samples.train, samples.validation)]
+        served._learn([Codec(content, Kind.TEXT)], label, samples.escaped, rows)
+        return served
+
+    def _learn(self, features: Sequence[Codec], target: str, escaped: bool, rows: Sequence[pd.DataFrame]) -> None:
         metadata = {
-            "features": [feature.as_json() for feature in data.features],
+            "features": [feature.as_json() for feature in features],
             "problem_type": "Regression",
             "labels": [],
-            "target": data.target,
-            "escaped": data.escaped,
+            "target": target,
+            "escaped": escaped,
         }
         self._host(Predictor(json.loads(json.dumps(metadata)), [remember]), "predicted_label")
-        rows = [frame[data.columns] for frame in (data.train, data.validation)]
         self.expected = sorted(value for frame in rows for value in remember(frame)["predicted_label"])
 
     @classmethod
@@ -114,14 +160,17 @@ class Served:
         processing = Processing.of(
             {"TransformInput": {"ContentType": content_type}, "TransformOutput": {}, "DataProcessing": {}}
         )
-        records: Iterator[bytes] = split(io.BytesIO(body), processing, escaped=self.predictor.metadata["escaped"])
+        if processing.csv:
+            body = csv_text.body(body, None, self.predictor.metadata["escaped"])
+        records: Iterator[bytes] = split(io.BytesIO(body), processing)
         top: bytes | None = None
-        if content_type.startswith("text/csv"):
+        if processing.csv:
             first = next(records)
             if header_of(first, self.names, processing):
-                top, content_type = first, "text/csv;header=present"
+                top = first
             else:
                 records = iter([first, *records])
+        content_type = processing.headers(top is not None)["content-type"]
         longest = max(len(line) for line in body.split(b"\n")) + 200
         found: list[float] = []
         for given, payload in batches(records, limit + longest, single=False, top=top, processing=processing):

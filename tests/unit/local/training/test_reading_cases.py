@@ -328,14 +328,77 @@ def test_backslashes_at_the_end_of_quoted_values_are_backslashes(bucket: Bucket,
     reading.check(reading.Served(data), ["a", "b", "y"], table)
 
 
-def test_what_escapes_quotes_in_one_file_does_so_in_the_others(bucket: Bucket, tmp_path: Path) -> None:
+def test_each_file_of_a_prefix_may_escape_quotes_in_its_way(bucket: Bucket, tmp_path: Path) -> None:
     header, escaped = b"a,b,y\n", "".join(f'"say \\"{row}\\" now",x,{row}\n' for row in range(600)).encode()
     spark = "".join(f'"5 \\", {row}",x,{row}\n' for row in range(10)).encode()
-    data = reading.load(bucket, tmp_path, {"a.csv": header + escaped, "b.csv": header + spark})
-    assert sorted(reading.Served(data).invoke(header + escaped + spark)) == reading.Served(data).expected
     plain = "".join(f'"C:\\","D:\\",{row}\n' for row in range(10)).encode()
-    with pytest.raises(JobFailure, match=r"b.csv is no table if quotes are .* write all files alike"):
-        reading.load(bucket, tmp_path, {"a.csv": header + escaped, "b.csv": header + plain})
+    # This one is a table in both readings.
+    either = "".join(f'"C:\\\\",x,{row}\n' for row in range(10)).encode()
+    files = {f"{number}.csv": header + body for number, body in enumerate((escaped, spark, plain, either))}
+    data = reading.load(bucket, tmp_path, files)
+    served = reading.Served(data)
+    assert {"C:\\", 'say "7" now', '5 ", 7'} <= set(data.train["a"]) | set(data.validation["a"])
+    assert sorted(value for body in files.values() for value in served.invoke(body)) == served.expected
+    assert sorted(value for body in files.values() for value in served.transform(body)) == served.expected
+
+
+def test_the_escapes_of_a_validation_channel_are_those_of_the_training_channel(bucket: Bucket, tmp_path: Path) -> None:
+    header = b"text,label\n"
+    training = "".join(f'"say \\"{row}\\"",{"ab"[row % 2]}\n' for row in range(60)).encode()
+    # A table in both readings.
+    validation = "".join(f'"C:\\\\{row}\\\\",{"ab"[row % 2]}\n' for row in range(20)).encode()
+    samples = reading.load_texts(bucket, tmp_path, {"a.csv": header + training}, header + validation)
+    assert samples.validation[3] == "C:\\\\3\\"
+    served = reading.Served.of_texts(samples)
+    assert sorted(served.invoke(header + training) + served.invoke(header + validation)) == served.expected
+
+
+def test_a_body_may_double_quotes_where_the_training_data_escapes_them(bucket: Bucket, tmp_path: Path) -> None:
+    table = [[f'{row}\\" {word}', word, target] for row, (_, word, target) in enumerate(rows())]
+    header = ["a", "b", "y"]
+    escaped = ",".join(header) + "\n"
+    escaped += "".join('"' + a.replace("\\", "\\\\").replace('"', '\\"') + f'",{b},{y}\n' for a, b, y in table)
+    data = reading.load(bucket, tmp_path, {"a.csv": escaped.encode()})
+    assert data.escaped
+    served = reading.Served(data)
+    assert sorted(served.invoke(escaped)) == sorted(served.transform(escaped.encode())) == served.expected
+    reading.check(served, header, table)
+
+
+@pytest.mark.parametrize("quoting", [csv_module.QUOTE_MINIMAL, csv_module.QUOTE_ALL])
+def test_a_byte_order_mark_before_any_row_is_no_part_of_its_value(bucket: Bucket, tmp_path: Path, quoting: Any) -> None:
+    mark, header = "\ufeff", ["a", "b", "y"]
+    table = [[f"{word}, {row % 5}", str(row % 9), target] for row, (_, word, target) in enumerate(rows())]
+    parts = [reading.written([header, *table[start : start + 200]], quoting) for start in (0, 200)]
+    # Files that were joined: the later ones brought their marks along, without a header.
+    joined = parts[1] + mark + reading.written(table[400:], quoting)
+    data = reading.load(bucket, tmp_path, {"a.csv": (mark + parts[0]).encode(), "b.csv": (mark + joined).encode()})
+    served = reading.Served(data)
+    whole = mark + reading.written([header, *table[:300]], quoting) + mark + reading.written(table[300:], quoting)
+    assert sorted(served.invoke(whole)) == sorted(served.transform(whole.encode())) == served.expected
+    bare = [row[:2] for row in table]
+    bodies = (mark + reading.written(bare, quoting)).encode()
+    assert sorted(served.invoke(bodies)) == sorted(served.transform(bodies)) == served.expected
+    reading.check(served, header, table)
+    marked = [[mark + cell for cell in row] for row in bare]
+    assert sorted(served.invoke(json.dumps(marked), "application/json")) == served.expected
+    assert sorted(served.load(pd.DataFrame(marked, columns=[mark + "a", "b"]))) == served.expected
+
+
+def test_a_quote_inside_a_value_that_is_not_quoted_is_a_quote(bucket: Bucket, tmp_path: Path) -> None:
+    body = "a,b,y\n" + "".join(f'{row % 9}" pipe,x"y"z,{row}\n' for row in range(600))
+    data = reading.load(bucket, tmp_path, {"a.csv": body.encode()})
+    served = reading.Served(data)
+    assert set(data.train["a"]) == {f'{row}" pipe' for row in range(9)}
+    assert sorted(served.invoke(body)) == sorted(served.transform(body.encode())) == served.expected
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_the_ends_of_lines_may_be_those_of_other_systems(bucket: Bucket, tmp_path: Path, end: str) -> None:
+    body = csv(rows()).decode().replace("\n", end)
+    data = reading.load(bucket, tmp_path, {"a.csv": body.encode()})
+    served = reading.Served(data)
+    assert sorted(served.invoke(body)) == sorted(served.transform(body.encode())) == served.expected
 
 
 def test_a_repeated_header_with_a_byte_order_mark_is_left_out(bucket: Bucket, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data import split
-from airflow_automl.local.training.data.channels import Channel, Channels
+from airflow_automl.local.training.data.channels import Channel, Channels, read
 from airflow_automl.local.training.data.dataset import DEFAULT_VALIDATION_FRACTION
 from airflow_automl.local.training.data.store import Store
 
@@ -71,7 +71,7 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: P
 
 
 def _examples(store: Store, channel: Channel, folder: Path) -> tuple[Example, ...]:
-    table = channel.read(store, folder)
+    [table] = read(store, [channel], folder, [], strings=True)
     names = table.column_names
     if sorted(names) != sorted(COLUMNS):
         raise JobFailure(

@@ -51,7 +51,8 @@ def build(spec: JobSpec, dataset: TabularDataset) -> Any:
                 f"INPUTS = {value(inputs)}\n"
                 f"TARGET = {value(dataset.target)}\n\n"
                 "training = channels.resolve(Store(), INPUTS).training\n"
-                'table = training.read(Store(), Path(tempfile.mkdtemp()) / "download")\n'
+                'folder = Path(tempfile.mkdtemp()) / "download"\n'
+                "[table] = channels.read(Store(), [training], folder, [], strings=True)\n"
                 "codecs = {name: codec.decide(name, table[name]) for name in table.column_names}\n"
                 "frame = pd.DataFrame({name: codecs[name].read(table[name]).values for name in codecs})\n"
                 "kinds = {name: str(found.kind) for name, found in codecs.items()}\n"

@@ -32,29 +32,25 @@ def load(store: Store, request: Mapping[str, Any], folder: Path) -> Samples:
     :raises JobFailure: the data break a rule; the message names the column or object.
     """
     config = request["AutoMLProblemTypeConfig"]["TextClassificationJobConfig"]
-    content, label = str(config["ContentColumn"]).strip(), str(config["TargetLabelColumn"]).strip()
+    content, label = (columns.trimmed(str(config[key])) for key in ("ContentColumn", "TargetLabelColumn"))
     found = channelled.resolve(store, request["AutoMLJobInputDataConfig"])
     notes = Notes(found.notes)
-    table = found.training.read(store, folder / "training", notes)
-    escaped = typed.escaped(table)
-    columns.require(table.column_names, found.training.uri, {"content": content, "label": label})
+    tables = channelled.read(store, found.given, folder, notes, strings=True)
+    columns.require(tables[0].column_names, found.training.uri, {"content": content, "label": label})
     if content == label:
         raise JobFailure(f"The column '{content}' can't be both the content and the label (R72).")
-    header = table.column_names
-    training = _labelled(table, found.training, content, label, notes)
-    validation = None
-    if found.validation is not None:
-        table = found.validation.read(store, folder / "validation", notes, header)
-        validation = _labelled(table, found.validation, content, label, notes)
-    samples = arrange(training, validation, request, "texts", notes)
-    return dataclasses.replace(samples, escaped=escaped, failures=tuple(notes.failures))
+    labelled = [
+        _labelled(table, channel, content, label, notes) for table, channel in zip(tables, found.given, strict=True)
+    ]
+    samples = arrange(labelled[0], labelled[1] if found.validation else None, request, "texts", notes)
+    return dataclasses.replace(samples, escaped=any(map(typed.escaped, tables)), failures=tuple(notes.failures))
 
 
 def _labelled(table: pa.Table, channel: Channel, content: str, label: str, notes: Notes) -> Labelled:
     texts, labels = (_strings(table.column(name), name) for name in (content, label))
     empty, unlabelled = texts.isna(), labels.isna()
     if pa.types.is_string(table.column(label).type):
-        notes.extend(target.trimmed(label, pc.unique(table.column(label)).to_pylist()))
+        notes.extend(target.alike(label, pc.unique(table.column(label)).to_pylist()))
     for mask, name in ((empty, content), (unlabelled, label)):
         if mask.all():
             raise JobFailure(f"The column '{name}' is empty in every row of the {channel.kind} data at {channel.uri}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from airflow_automl.local.training.data.codec import Codec, Kind
+from airflow_automl.local.training.data.columns import trimmed
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.classification.engine import Problem
 from airflow_automl.local.training.engines.classification.engine import train as train_candidates
@@ -44,7 +45,7 @@ def train(run: Run) -> str:
     run.events.phase("AnalyzingData")
     samples = data.load(run.store, run.spec.request, run.folder / "download")
     run.events.data_failures(samples.failures)
-    content, label = (str(run.spec.config[key]).strip() for key in ("ContentColumn", "TargetLabelColumn"))
+    content, label = (trimmed(str(run.spec.config[key])) for key in ("ContentColumn", "TargetLabelColumn"))
     metadata = {"features": [Codec(content, Kind.TEXT).as_json()], "target": label, "escaped": samples.escaped}
     problem = Problem("TextClassification", "text", metadata, (Tfidf(), MiniLm()), minilm.NAME, TextPresenter())
     return train_candidates(run, problem, samples)

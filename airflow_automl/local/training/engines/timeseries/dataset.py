@@ -16,8 +16,8 @@ from airflow_automl.contract.metrics import DEFAULT_OBJECTIVE, OBJECTIVES
 from airflow_automl.contract.values import MAX_FORECAST_HORIZON
 from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data import codec as codecs
-from airflow_automl.local.training.data import specification
-from airflow_automl.local.training.data.channels import Channels
+from airflow_automl.local.training.data import specification, typed
+from airflow_automl.local.training.data.channels import Channels, read
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.store import Store
 from airflow_automl.local.training.data.values import Notes, Refused, Unusable
@@ -43,6 +43,7 @@ class Dataset:
     :param objective: the metric to minimize.
     :param facts: what was done to the data, for the insights.
     :param failures: what of it belongs into PartialFailureReasons.
+    :param escaped: whether the CSV has quotes escaped by backslashes.
     """
 
     panel: Panel
@@ -52,6 +53,7 @@ class Dataset:
     objective: str
     facts: Mapping[str, Any]
     failures: tuple[str, ...] = ()
+    escaped: bool = False
 
 
 def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: Path) -> Dataset:
@@ -72,7 +74,8 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: P
         log.warning("The validation channel is not used: the last steps of the training data are forecast instead")
     channel = channels.training
     notes = Notes(channels.notes)
-    table = channel.read(store, folder, notes)
+    [table] = read(store, [channel], folder, notes, strings=True)
+    escaped = typed.escaped(table)
     require_columns(table, settings, list(settings.fills), f"the data at {channel.uri}")
     others = [name for name in table.column_names if name not in settings.reserved]
     if config.get("FeatureSpecificationS3Uri"):
@@ -85,7 +88,7 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: P
     frame = read_related(table, columns, notes)
     reader = RowReader.learn(table, settings)
     rows, calendar = assemble(table, settings, reader, frame, None, notes.append)
-    read = table.num_rows
+    count = table.num_rows
     del table, frame
     series = grid(rows, settings)
     if not series:
@@ -98,8 +101,8 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: P
     columns = tuple(feature for feature in columns if rows.related[feature.name].notna().any())
     related = Related.learn(rows, series, columns, settings)
     panel = related.panel(rows, series, settings, calendar)
-    facts = _facts(panel, related, read, without, notes)
-    return Dataset(panel, related, columns, reader, objective, facts, tuple(notes.failures))
+    facts = _facts(panel, related, count, without, notes)
+    return Dataset(panel, related, columns, reader, objective, facts, tuple(notes.failures), escaped)
 
 
 def _decided(table: pa.Table, name: str, role: str, notes: Notes) -> Codec:

@@ -171,6 +171,7 @@ class _Training:
             trained.weights,
             self._members,
             self._course.run.spec.threads,
+            dataset.escaped,
         )
 
     def _summary(self, trained: _Trained) -> dict[str, Any]:
@@ -194,6 +195,7 @@ class _Training:
         began = time.monotonic()
         model.of(one)
         candidate.validation["InferenceLatency"] = time.monotonic() - began
+        names = [*panel.settings.reserved, *(codec.name for codec in dataset.columns)]
         metadata = {
             "engine": "timeseries",
             "algorithm": trained.label,
@@ -202,6 +204,8 @@ class _Training:
             "calendar": panel.calendar.as_json(),
             "related": dataset.related.as_json(),
             "reader": dataset.reader.as_json(),
+            "escaped": dataset.escaped,
+            "features": [{"name": name} for name in names],
             "columns": [feature.as_json() for feature in dataset.columns],
             # The files are data, and other versions open them too; these are recorded for comparison.
             "written_with": artifacts.versions(["numpy", "statsforecast", "prophet", "torch"]),

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data import codec as codecs
-from airflow_automl.local.training.data import typed
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.data.values import Unusable
 from airflow_automl.local.training.engines.timeseries import timestamps
@@ -31,12 +30,10 @@ class RowReader:
 
     :param form: of the timestamps; see :mod:`airflow_automl.local.training.engines.timeseries.timestamps`.
     :param keys: the item identifier and the grouping columns.
-    :param escaped: whether the CSV has quotes escaped by backslashes.
     """
 
     form: str
     keys: tuple[Codec, ...]
-    escaped: bool = False
 
     @classmethod
     def learn(cls, table: pa.Table, settings: Settings) -> RowReader:
@@ -51,16 +48,16 @@ class RowReader:
                 keys.append(codecs.decide(name, table.column(name), codecs.IDENTIFIER))
             except Unusable as error:
                 raise JobFailure(f"The column '{name}' can't tell series apart: {error}. Write it as text.") from error
-        return cls(form, tuple(keys), typed.escaped(table))
+        return cls(form, tuple(keys))
 
     def as_json(self) -> dict[str, Any]:
         """What was decided, for an artefact."""
-        return {"form": self.form, "keys": [key.as_json() for key in self.keys], "escaped": self.escaped}
+        return {"form": self.form, "keys": [key.as_json() for key in self.keys]}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> RowReader:
         """What :meth:`as_json` wrote."""
-        return cls(document["form"], tuple(Codec.from_json(key) for key in document["keys"]), document["escaped"])
+        return cls(document["form"], tuple(Codec.from_json(key) for key in document["keys"]))
 
 
 def require_columns(table: pa.Table, settings: Settings, others: Sequence[str], where: str) -> None:

@@ -46,6 +46,7 @@ class ForecastModel:
     :param weights: algorithm → its share in the forecast.
     :param members: algorithm → the trained one.
     :param threads: how many threads a forecast may use.
+    :param escaped: whether the training data had quotes escaped by backslashes.
     """
 
     settings: Settings
@@ -56,12 +57,13 @@ class ForecastModel:
     weights: Mapping[str, float]
     members: Mapping[str, Forecaster]
     threads: int = 1
+    escaped: bool = False
 
     def respond(self, body: bytes, content_type: str | None, accept: str | None) -> tuple[bytes, str]:
         """See :class:`airflow_automl.local.models.artifacts.Responder`."""
         _require_csv(content_type, accept)
         try:
-            answer = self.forecast(_table(body, self.reader.escaped))
+            answer = self.forecast(_table(body, content_type, self.escaped))
         except JobFailure as failure:
             raise payloads.PayloadError(failure.reason) from failure
         return answer.to_csv(index=False, lineterminator="\n").encode(), "text/csv; charset=utf-8"
@@ -153,6 +155,7 @@ def load_model(
         weights,
         {name: forecaster(name).load(folder / name, dict(metadata)) for name in weights},
         threads,
+        bool(metadata["escaped"]),
     )
 
 
@@ -165,9 +168,9 @@ def _require_csv(content_type: str | None, accept: str | None) -> None:
         raise payloads.PayloadError(f"The model can't answer {accept}; it answers text/csv.")
 
 
-def _table(body: bytes, escaped: bool) -> pa.Table:
+def _table(body: bytes, content_type: str | None, escaped: bool = False) -> pa.Table:
     """Read CSV with a header; all columns are text."""
-    table = payloads.csv_table(body, escaped=escaped)
+    table = payloads.csv_table(body, content_type, escaped=escaped)
     names = names_of([column[0].as_py() for column in table.columns])
     twice = [name for name in names if names.count(name) > 1]
     if twice:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data import moments
 from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS
+from airflow_automl.local.training.data.columns import trimmed
 from airflow_automl.local.training.engines.timeseries.frequency import Frequency
 
 _SECONDS, _MILLISECONDS = "seconds", "milliseconds"
@@ -90,8 +91,8 @@ def _distinct(column: pa.ChunkedArray, name: str) -> tuple[Sequence[str | None],
     encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
     texts: list[str | None] = []
     for text in encoded.dictionary.to_pylist():
-        trimmed = text.strip()
-        texts.append(None if trimmed in NULLS or trimmed in NUMERIC_NULLS else trimmed)
+        text = trimmed(text)
+        texts.append(None if text in NULLS or text in NUMERIC_NULLS else text)
     codes = encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
     return [*texts, None], codes
 

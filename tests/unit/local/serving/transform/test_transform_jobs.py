@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import gzip
-import io
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from airflow_automl.local import background
 from airflow_automl.local.background import Background
 from airflow_automl.local.errors import in_use
+from airflow_automl.local.models import payloads
 from airflow_automl.local.serving.model_host_client import Answer, Container
 from airflow_automl.local.serving.transform.jobs import TRANSFORM_JOB, Transforms
 from airflow_automl.local.state.folder import DataFolder
@@ -169,14 +170,13 @@ async def test_a_record_that_is_too_large_is_refused_before_it_is_read(
 
         return method
 
-    opened = transforms._one_object.__globals__["_opened"]
+    opened = Path.open
 
-    def open_watched(path: Path, kind: str | None) -> Any:
-        handle = opened(path, kind)
-        reader = io.BufferedReader(handle) if kind != "Gzip" else handle
-        return Watched(reader, watched)
+    def open_watched(path: Path, mode: str = "r", **more: Any) -> Any:
+        handle = opened(path, mode, **more)
+        return Watched(handle, watched) if mode == "rb" and path.name.startswith("in") else handle
 
-    monkeypatch.setitem(transforms._one_object.__globals__, "_opened", open_watched)
+    monkeypatch.setattr(Path, "open", open_watched)
     transforms.begin("score")
     await ended(transforms)
     assert job(resources).status == "Failed"
@@ -200,3 +200,67 @@ class Watched:
 
     def __iter__(self) -> Any:
         return iter(self.readline, b"")
+
+
+class Echo(Model):
+    """Answers each row with the length of its first value, and keeps the payloads."""
+
+    def __init__(self, names: list[str], escaped: bool) -> None:
+        super().__init__()
+        self.names, self.escaped = names, escaped
+        self.payloads: list[bytes] = []
+        self.types: list[str] = []
+
+    async def columns(self, containers: Any) -> tuple[list[str], bool]:
+        return self.names, self.escaped
+
+    async def invoke(self, containers: Any, body: bytes, headers: Any, limit: float) -> Answer:
+        self.payloads.append(body)
+        self.types.append(headers["content-type"])
+        table = payloads.csv_table(body, headers["content-type"], escaped=self.escaped)
+        values = table.column(0).to_pylist()
+        rows = values[1:] if "header=present" in headers["content-type"] else values
+        return Answer(200, "text/csv", "".join(f"{len(value)}\n" for value in rows).encode())
+
+
+@pytest.fixture
+def echo(model: Any) -> Any:
+    def become(names: list[str], escaped: bool) -> Echo:
+        found = Echo(names, escaped)
+        model.columns, model.invoke = found.columns, found.invoke
+        return found
+
+    return become
+
+
+ESCAPED = b'say,b\n"say \\"hi\\", you",1\n"5 \\"",2\n"C:\\\\",3\n'
+
+
+@pytest.mark.parametrize("escaped", [True, False])
+@pytest.mark.parametrize("single", [True, False])
+async def test_filters_and_joins_read_escaped_quotes_as_the_model_does(
+    transforms: Transforms, resources: ResourceStore, store: Store, echo: Any, escaped: bool, single: bool
+) -> None:
+    echo(["say", "b"], escaped)
+    store.objects["in/a.csv"] = ESCAPED
+    processing = {"InputFilter": "$[0,1]", "JoinSource": "Input", "OutputFilter": "$[0,-1]"}
+    output = {"S3OutputPath": "s3://automl/out", "AssembleWith": "Line"}
+    strategy = "SingleRecord" if single else "MultiRecord"
+    add_job(resources, DataProcessing=processing, BatchStrategy=strategy, TransformOutput=output)
+    transforms.begin("score")
+    await ended(transforms)
+    assert job(resources).status == "Completed", job(resources).document
+    found = list(csv.reader(store.objects["out/a.csv.out"].decode().splitlines()))
+    assert found == [['say "hi", you', "13"], ['5 "', "3"], ["C:\\", "3"]]
+
+
+async def test_history_of_forecasts_keeps_its_header_in_every_payload(
+    transforms: Transforms, resources: ResourceStore, store: Store, echo: Any
+) -> None:
+    model = echo(["say", "b"], True)
+    store.objects["in/a.csv"] = ESCAPED
+    add_job(resources, BatchStrategy="SingleRecord")
+    transforms.begin("score")
+    await ended(transforms)
+    assert model.types == ["text/csv;header=present;escape=absent"] * 3
+    assert model.payloads[0] == b'say,b\n"say ""hi"", you",1\n'

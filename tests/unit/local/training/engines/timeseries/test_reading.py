@@ -68,6 +68,7 @@ def served(data: Dataset) -> ForecastModel:
                 "related": data.related.as_json(),
                 "columns": [codec.as_json() for codec in data.columns],
                 "reader": data.reader.as_json(),
+                "escaped": data.escaped,
             }
         )
     )
@@ -79,6 +80,7 @@ def served(data: Dataset) -> ForecastModel:
         RowReader.from_json(document["reader"]),
         {},
         {},
+        escaped=document["escaped"],
     )
 
 
@@ -96,9 +98,9 @@ def check(data: Dataset, text: str) -> None:
     header, rows = reading.rows_of(text)
     other = list(range(len(header)))[::-1]
     turned = [[row[place] for place in other] for row in [header, *rows]]
-    same(data.panel, model.read(_table(text.encode(), model.reader.escaped)))
-    same(data.panel, model.read(_table(reading.written([header, *rows], csv.QUOTE_ALL).encode(), False)))
-    same(data.panel, model.read(_table(reading.written(turned).encode(), False)))
+    same(data.panel, model.read(_table(text.encode(), "text/csv", model.escaped)))
+    same(data.panel, model.read(_table(reading.written([header, *rows], csv.QUOTE_ALL).encode(), "text/csv")))
+    same(data.panel, model.read(_table(reading.written(turned).encode(), "text/csv")))
     same(data.panel, model.read(_of_frame(pd.DataFrame(rows, columns=header, dtype=object))))
 
 
