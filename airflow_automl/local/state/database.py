@@ -78,38 +78,44 @@ CREATE TABLE resources (
 );
 """
 
-#: What lists are read from (``lists.py``). Each index of an order holds all columns that filters look at. Made anew
-#: where it is missing; earlier releases keep it up to date without knowing of it. Row ids are those of the tables:
-#: a VACUUM may change them.
-_INDEXES = """
-CREATE INDEX IF NOT EXISTS jobs_by_name ON jobs (name, status, created, modified);
-CREATE INDEX IF NOT EXISTS jobs_by_created ON jobs (created, name, status, modified);
-CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status, name, created, modified);
-CREATE INDEX IF NOT EXISTS jobs_by_modified ON jobs (modified);
-CREATE INDEX IF NOT EXISTS jobs_with_log_by_name ON jobs (name) WHERE attempt > 0;
-CREATE INDEX IF NOT EXISTS jobs_with_log_by_modified ON jobs (modified, name) WHERE attempt > 0;
-CREATE INDEX IF NOT EXISTS digests_by_job ON digests (job);
-CREATE INDEX IF NOT EXISTS resources_by_name ON resources (kind, name, created, modified, status, parent, approval);
-CREATE INDEX IF NOT EXISTS resources_by_created ON resources (kind, created, name, modified, status, parent, approval);
-CREATE INDEX IF NOT EXISTS resources_by_status ON resources (kind, status, name, created, modified);
-CREATE INDEX IF NOT EXISTS resources_by_modified ON resources (kind, modified);
-CREATE INDEX IF NOT EXISTS resources_by_parent ON resources (kind, parent);
-CREATE INDEX IF NOT EXISTS resources_by_approval ON resources (kind, approval);
-CREATE INDEX IF NOT EXISTS resources_by_client_token ON resources (client_token) WHERE client_token NOT NULL;
-"""
+#: What lists are read from (``lists.py``): index → what it is on. Each index of an order holds all columns that filters
+#: look at. Made anew where it is missing or another one; earlier releases keep it up to date without
+#: knowing of it. Row ids are those of the tables: a VACUUM may change them.
+_INDEXES = {
+    "jobs_by_name": "jobs (name, status, created, modified)",
+    "jobs_by_created": "jobs (created, name, status, modified)",
+    "jobs_by_status": "jobs (status, name, created, modified)",
+    "jobs_by_modified": "jobs (modified)",
+    "jobs_with_log_by_name": "jobs (name) WHERE attempt > 0",
+    "jobs_with_log_by_modified": "jobs (modified, name) WHERE attempt > 0",
+    "digests_by_job": "digests (job)",
+    "resources_by_name": "resources (kind, name, created, modified, status, parent, approval)",
+    "resources_by_created": "resources (kind, created, name, modified, status, parent, approval)",
+    "resources_by_status": "resources (kind, status, name, created, modified)",
+    "resources_by_modified": "resources (kind, modified)",
+    "resources_by_parent": "resources (kind, parent)",
+    "resources_by_approval": "resources (kind, approval)",
+    "resources_by_client_token": "resources (client_token) WHERE client_token NOT NULL",
+}
 
 #: Members of documents that lists filter by.
 _DERIVED = {"approval": "$.ModelApprovalStatus", "client_token": "$.ClientToken"}
 
-#: Parts of names, but for those at their beginning, which the index of the names finds.
+#: Parts of names, but for those at their beginning, which the index of the names finds. The index has three characters
+#: of a name at a time, and two dots behind it: shorter parts are beginnings of these.
 _NAME_PARTS = """
+DROP TRIGGER IF EXISTS {table}_named;
+DROP TRIGGER IF EXISTS {table}_unnamed;
+DROP TABLE IF EXISTS {table}_name_parts;
 CREATE VIRTUAL TABLE {table}_name_parts USING fts5 (name, content = '', tokenize = 'trigram');
-INSERT INTO {table}_name_parts (rowid, name) SELECT rowid, substr(name, 2) FROM {table};
+CREATE VIRTUAL TABLE {table}_trigrams USING fts5vocab ({table}_name_parts, instance);
+INSERT INTO {table}_name_parts (rowid, name) SELECT rowid, substr(name, 2) || '..' FROM {table};
 CREATE TRIGGER {table}_named AFTER INSERT ON {table} BEGIN
-    INSERT INTO {table}_name_parts (rowid, name) VALUES (new.rowid, substr(new.name, 2));
+    INSERT INTO {table}_name_parts (rowid, name) VALUES (new.rowid, substr(new.name, 2) || '..');
 END;
 CREATE TRIGGER {table}_unnamed AFTER DELETE ON {table} BEGIN
-    INSERT INTO {table}_name_parts ({table}_name_parts, rowid, name) VALUES ('delete', old.rowid, substr(old.name, 2));
+    INSERT INTO {table}_name_parts ({table}_name_parts, rowid, name)
+    VALUES ('delete', old.rowid, substr(old.name, 2) || '..');
 END;
 """
 
@@ -169,7 +175,7 @@ class Database:
         self._add_indexes()
 
     def _add_indexes(self) -> None:
-        there = {row["name"] for row in self.all("SELECT name FROM sqlite_master")}
+        there = {row["name"]: row["sql"] for row in self.all("SELECT name, sql FROM sqlite_master")}
         columns = {column["name"] for column in self.all("PRAGMA table_xinfo(resources)")}
         script = [
             f"ALTER TABLE resources ADD COLUMN {column} TEXT AS (json_extract(document, '{path}')) VIRTUAL;"
@@ -177,9 +183,14 @@ class Database:
             if column not in columns
         ]
         script += [
-            _NAME_PARTS.format(table=table) for table in ("jobs", "resources") if f"{table}_name_parts" not in there
+            _NAME_PARTS.format(table=table) for table in ("jobs", "resources") if f"{table}_trigrams" not in there
         ]
-        self._connection.executescript("".join(["BEGIN IMMEDIATE;", *script, _INDEXES, "COMMIT;"]))
+        for name, definition in _INDEXES.items():
+            create = f"CREATE INDEX {name} ON {definition}"
+            if there.get(name) != create:
+                script.append(f"DROP INDEX IF EXISTS {name}; {create};")
+        if script:
+            self._connection.executescript("".join(["BEGIN IMMEDIATE;", *script, "COMMIT;"]))
 
     @property
     def changes(self) -> int:
@@ -247,7 +258,9 @@ def reading(path: Path) -> Iterator[Database]:
     with contextlib.ExitStack() as stack:
         database = Database(path, read_only=True)
         try:
-            database.first("SELECT 1 FROM jobs INDEXED BY jobs_by_created")
+            database.first(
+                "SELECT 1 FROM jobs INDEXED BY jobs_by_created UNION ALL SELECT 1 FROM jobs_trigrams LIMIT 1"
+            )
         except sqlite3.OperationalError:
             database.close()
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="airflow-automl-")))

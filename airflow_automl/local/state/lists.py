@@ -15,7 +15,7 @@ from airflow_automl.local.state.database import Database
 
 #: Rows that count as few: about as long to look up and sort as it takes to walk the index for a page.
 _FEW = 500
-#: Characters of the shortest name part that the index of name parts finds.
+#: Characters of an entry in the index of name parts.
 _TRIGRAM = 3
 
 
@@ -62,7 +62,7 @@ def _rows(database: Database, query: Query, columns: str) -> list[sqlite3.Row]:
     filters = _filters(query)
     if (few := _few(database, query, filters)) is not None:
         return _read(database, query, filters, columns, few)
-    if query.order == "name" and len(query.contains) >= _TRIGRAM:
+    if query.order == "name" and query.contains:
         # Names that begin alike lie together: many matches, and none of them near the beginning of the list.
         begins, inside = _containing(query)
         if _count(database, inside) <= _FEW:
@@ -130,10 +130,14 @@ def _matching(query: Query, filters: Mapping[str, _Part], column: str) -> list[_
 
 def _containing(query: Query) -> tuple[_Part, _Part]:
     """Return the condition of names that begin with a part, and a query of the ids of names that have it further in."""
+    part, beyond = query.contains, f"{query.contains}\x7f"
     # Nothing that a name may have follows a letter or digit in the order of the index.
-    begins = _Part("name >= ? AND name < ?", (query.contains, f"{query.contains}\x7f"))
+    begins = _Part("name >= ? AND name < ?", (part, beyond))
+    if len(part) < _TRIGRAM:
+        entries = f"SELECT DISTINCT doc AS id FROM {query.table}_trigrams WHERE term >= ? AND term < ?"  # noqa: S608
+        return begins, _Part(entries, (part.lower(), beyond.lower()))
     inside = f"SELECT rowid AS id FROM {query.table}_name_parts WHERE name MATCH ?"  # noqa: S608
-    return begins, _Part(inside, (f'"{query.contains}"',))
+    return begins, _Part(inside, (f'"{part}"',))
 
 
 def _indexed(query: Query, column: str, condition: _Part) -> _Part:
@@ -146,14 +150,17 @@ def _indexed(query: Query, column: str, condition: _Part) -> _Part:
 
 
 def _few(database: Database, query: Query, filters: Mapping[str, _Part]) -> _Part | None:
-    """Return a query of the ids of all rows that pass one of the filters, if they are few."""
+    """Return a query of the ids of all rows that pass the strictest filter, if they are few."""
+    fewest, found = _FEW + 1, None
     for column in filters:
-        if len(query.contains) < _TRIGRAM if column == "name" else column in ("kind", query.order):
+        if column in ("kind", query.order) and column != "name":
             continue
         rows = _matching(query, filters, column)
-        if all(_count(database, each) <= _FEW for each in rows):
-            return _Part(" UNION ".join(each.sql for each in rows), sum((each.parameters for each in rows), ()))
-    return None
+        count = max(_count(database, each) for each in rows)
+        if count < fewest:
+            fewest = count
+            found = _Part(" UNION ".join(each.sql for each in rows), sum((each.parameters for each in rows), ()))
+    return found
 
 
 def _count(database: Database, rows: _Part) -> int:

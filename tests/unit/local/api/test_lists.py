@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +30,9 @@ FILTERS: list[dict[str, Any]] = [
     {"NameContains": "zq"},
     {"NameContains": "-"},
     {"NameContains": "e-6"},
+    {"NameContains": "99"},
+    {"NameContains": "Q"},
+    {"NameContains": "jk", "StatusEquals": "Failed"},
     {"StatusEquals": "Failed"},
     {"StatusEquals": "Stopping"},
     {"CreationTimeAfter": 1350.0},
@@ -45,7 +49,7 @@ class Entry(SimpleNamespace):
     """A job or model as the reference knows it."""
 
 
-def entries() -> list[Entry]:
+def entries(count: int = COUNT) -> list[Entry]:
     chance = random.Random(5)
     return [
         Entry(
@@ -54,7 +58,7 @@ def entries() -> list[Entry]:
             created=1000.0 + number,
             modified=1000.0 + number + chance.randrange(50),
         )
-        for number in range(COUNT)
+        for number in range(count)
     ]
 
 
@@ -179,6 +183,43 @@ def test_a_page_reads_rows_of_an_index_and_no_others(database: Database) -> None
         if not any(plan.startswith("SEARCH jobs USING INTEGER PRIMARY KEY") for plan in plans):
             # Walked in the order of the list: nothing is sorted.
             assert not [plan for plan in plans if "TEMP B-TREE" in plan], (filters, sort_by, plans)
+
+
+def test_a_name_part_that_no_name_has_is_found_missing_without_a_walk(database: Database) -> None:
+    backend: Any = SimpleNamespace(jobs=JobStore(database))
+
+    def steps_of_a_page(part: str, order: str) -> int:
+        steps: list[int] = []
+        database._connection.set_progress_handler(lambda: steps.append(1), 10)
+        answer = OPERATIONS["ListAutoMLJobs"](backend, {"NameContains": part, "SortBy": order})
+        database._connection.set_progress_handler(None, 10)
+        assert answer["AutoMLJobSummaries"] == []
+        return len(steps)
+
+    found = entries(6000)
+    asked = [*itertools.product(("j", "Jk", "jkl"), ("Name", "CreationTime", "Status"))]
+    fill_jobs(database, found[:3000])
+    of_a_short_list = [steps_of_a_page(*each) for each in asked]
+    fill_jobs(database, found[3000:])
+    for each, before in zip(asked, of_a_short_list, strict=True):
+        assert steps_of_a_page(*each) <= before + 2, each
+
+
+def test_an_index_that_an_earlier_release_made_otherwise_is_made_anew(tmp_path: Path) -> None:
+    database = Database(tmp_path / "state.db")
+    fill_jobs(database, [Entry(name="churn-xy", status="Failed", created=1.0, modified=1.0)])
+    database.execute("DROP INDEX jobs_by_status")
+    database.execute("CREATE INDEX jobs_by_status ON jobs (status)")
+    database.execute("DROP TABLE jobs_trigrams")
+    database.close()
+    database = Database(tmp_path / "state.db")
+    backend: Any = SimpleNamespace(jobs=JobStore(database))
+    for part in ("xy", "y", "rn-x"):
+        answer = OPERATIONS["ListAutoMLJobs"](backend, {"NameContains": part, "StatusEquals": "Failed"})
+        assert [each["AutoMLJobName"] for each in answer["AutoMLJobSummaries"]] == ["churn-xy"]
+    made = database.one("SELECT sql FROM sqlite_master WHERE name = 'jobs_by_status'")["sql"]
+    assert "created" in made
+    database.close()
 
 
 def test_candidates_come_in_pages_and_those_without_an_objective_last(database: Database) -> None:
