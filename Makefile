@@ -67,6 +67,8 @@ test-all: test ## the long runs too: soak, fuzz, crash, benchmarks
 lint: setup
 	@echo "==> ruff"
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "==> prose"
+	@$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs airflow_automl dags tools benchmarks
 
 types: setup
 	@echo "==> mypy"
@@ -87,7 +89,7 @@ integration: models
 	@echo "==> integration tests: real DAGs, real service"
 	@$(BIN)/$(PYTEST) --dist loadfile -m "not slow" tests/compat tests/integration tests/browser tests/docs tests/packaging tests/stack
 
-bench: models ## the figures of the README
+bench: models ## the figures of docs/benchmarks.md
 	@for script in $$(ls benchmarks/*.py | grep -v '/_'); do echo "==> $$script"; PYTHONPATH=. $(BIN)/python $$script; done
 
 docs: setup ## build the documentation, strictly

@@ -31,7 +31,7 @@ with DAG(
     SageMakerAutoMLJobOperator(
         task_id="train",
         config=job_v1(
-            # job_name="churn-{{ ds_nodash }}": left out, so that a retry finds its job and a clear trains anew
+            # job_name="churn-{{ ds_nodash }}": left out, so that a retry finds its job and a clear trains again
             "{{ params.data }}",  # s3_input
             target="churn",  # target_attribute
             output="{{ params.output }}",  # s3_output; better in the AWS connection's extra "automl"

@@ -113,7 +113,7 @@ STATEMENTS = (
     ),
     Statement(
         "Doctor",
-        "`airflow-automl doctor`, which goes on without",
+        "`airflow-automl doctor`, which continues without",
         ("*",),
         optional="nobody calls it with this identity",
     ),
@@ -418,7 +418,7 @@ key's ARN in place of the example's. Regions are left open (`*`); name yours whe
 |---|---|---|
 {implied}
 
-Where an account forbids `sagemaker:AddTags`, jobs and models go on without the tags that this package adds (tags that
+Where an account forbids `sagemaker:AddTags`, jobs and models are created without the tags that this package adds (tags that
 a DAG asks for are never dropped). Without `sagemaker:ListAutoMLJobs`, waiting describes each job in turn. Without
 `sagemaker:ListTags`, a job's derived name alone proves whose it is. Everything else fails with
 `AutoMLAccessDenied` and AWS's own text.

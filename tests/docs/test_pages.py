@@ -135,8 +135,8 @@ def test_the_locked_versions_that_the_install_page_names() -> None:
     assert [*compat.cells().values()][-1].airflow == airflow
 
 
-def test_the_readme_compares_with_the_provider_that_is_locked() -> None:
+def test_the_comparison_is_with_the_provider_that_is_locked() -> None:
     lock = (ROOT / "requirements" / "dev.txt").read_text()
     version = re.search(r"^apache-airflow-providers-amazon==(\d+\.\d+)", lock, re.MULTILINE)
     assert version is not None
-    assert f"amazon provider {version[1]}" in Path(ROOT / "README.md").read_text()
+    assert f"amazon provider {version[1]}" in (DOCS / "comparison.md").read_text()

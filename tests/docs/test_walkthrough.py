@@ -19,7 +19,7 @@ def test_the_boto3_page_leads_from_a_file_to_a_prediction(tmp_path: Path) -> Non
     assert len(code) >= 4
     with real_service(tmp_path / "data") as service:
         printed = subprocess.run(
-            ["airflow-automl", "env", "--data-dir", str(tmp_path / "data"), "--wait"],
+            [sys.executable, "-m", "airflow_automl.cli", "env", "--data-dir", str(tmp_path / "data"), "--wait"],
             capture_output=True,
             text=True,
             check=True,
