@@ -418,8 +418,8 @@ key's ARN in place of the example's. Regions are left open (`*`); name yours whe
 |---|---|---|
 {implied}
 
-Where an account forbids `sagemaker:AddTags`, jobs and models are created without the tags that this package adds (tags that
-a DAG asks for are never dropped). Without `sagemaker:ListAutoMLJobs`, waiting describes each job in turn. Without
+Where an account forbids `sagemaker:AddTags`, jobs and models are created without the tags that this package adds (tags
+that a DAG asks for are never dropped). Without `sagemaker:ListAutoMLJobs`, waiting describes each job in turn. Without
 `sagemaker:ListTags`, a job's derived name alone proves whose it is. Everything else fails with
 `AutoMLAccessDenied` and AWS's own text.
 
