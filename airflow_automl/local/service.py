@@ -42,7 +42,7 @@ class Settings:
     :param max_jobs: jobs that train at once; 0 accepts jobs and starts none.
     :param quota: jobs that may be unfinished at once before ResourceLimitExceeded (R2), ``None`` for no limit.
     :param job_memory: bytes that one job may use; by default its share of nine tenths of the machine's memory.
-    :param model_memory: bytes that all loaded models may use; by default half of the machine's memory.
+    :param serving_memory: bytes that all models may use while they serve; by default half of the machine's memory.
     :param credentials: demanded of every request; by default any signature, or none, is accepted.
     :param region: the AWS region of all ARNs.
     :param account: the AWS account of all ARNs.
@@ -55,7 +55,7 @@ class Settings:
     max_jobs: int = field(default_factory=lambda: max(1, processes.available_cores() // 2))
     quota: int | None = None
     job_memory: int | None = None
-    model_memory: int | None = None
+    serving_memory: int | None = None
     credentials: Credentials | None = None
     region: str = "us-east-1"
     account: str = "123456789012"
@@ -90,12 +90,18 @@ class Service:
             self.s3_client,
             processes.available_cores(),
             environment=self._weights_environment(),
-            memory_limit=settings.model_memory or processes.available_memory() // 2,
+            memory_limit=settings.serving_memory or processes.available_memory() // 2,
             background=self.background,
         )
         self.deployments = Deployments(self.resources, self.jobs, self.host, self.background)
         self.transforms = Transforms(
-            self.resources, self.deployments, self.host, self.folder, self.s3_client, self.background
+            self.resources,
+            self.deployments,
+            self.host,
+            self.folder,
+            self.s3_client,
+            self.background,
+            processes.available_cores(),
         )
         self.runtime = Runtime(self.resources, self.host)
         self.supervisor: Supervisor

@@ -20,7 +20,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from sklearn.datasets import load_breast_cancer
 
-from airflow_automl.local.processes import Process, alive, find
+from airflow_automl.local.processes import Process, alive, find, members
 from airflow_automl.local.state.folder import ServiceInfo
 from tests.service import running
 from tests.service.running import (
@@ -162,7 +162,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 def host(service: RunningService) -> Process:
-    """The model host."""
+    """The host of all models."""
     arguments = ["", "-m", "airflow_automl.local.models.host", "--socket", str(service.data_dir / "model_host.sock")]
     found: Process = until(lambda: find(arguments), 30)
     return found
@@ -170,14 +170,17 @@ def host(service: RunningService) -> Process:
 
 @contextmanager
 def frozen(service: RunningService) -> Iterator[Process]:
-    """The model host does not answer: what asks it is in the middle of something until the end of this."""
+    """No model answers: what asks one is in the middle of something until the end of this."""
     process = host(service)
-    os.kill(process.pid, signal.SIGSTOP)
+    stopped = members(process)
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
     try:
         yield process
     finally:
-        if alive(process):
-            os.kill(process.pid, signal.SIGCONT)
+        for pid in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def begin_transform(service: RunningService, name: str) -> None:

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-jobs", type=_count, default=cores, metavar="N", help="jobs that train at once (default: %(default)s)")
     add("--quota", type=_count, metavar="N", help="answer ResourceLimitExceeded beyond N unfinished jobs")
     add("--job-memory", type=_size, metavar="SIZE", help="memory of one job, such as 8G (default: its share of 90%%)")
-    add("--model-memory", type=_size, metavar="SIZE", help="memory of all loaded models (default: half of all)")
+    add("--serving-memory", "--model-memory", type=_size, metavar="SIZE", help="of all models (default: half of all)")
     add("--region", default="us-east-1", help="AWS region of all ARNs (default: %(default)s)")
     add("--account", type=_account, default="123456789012", help="AWS account of all ARNs (default: %(default)s)")
     add("--model-dir", type=Path, metavar="DIR", help="folder of weights and base models (default: $AUTOML_MODEL_DIR)")
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         max_jobs=args.max_jobs,
         quota=args.quota,
         job_memory=args.job_memory,
-        model_memory=args.model_memory,
+        serving_memory=args.serving_memory,
         credentials=credentials,
         region=args.region,
         account=args.account,

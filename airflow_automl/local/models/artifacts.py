@@ -35,6 +35,8 @@ except ModuleNotFoundError as error:
 
 from airflow_automl.exceptions import AutoMLTerminalError
 from airflow_automl.local.errors import JobFailure, listing
+from airflow_automl.local.models.payloads import PayloadError
+from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.storage.client import parse_uri
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.columns import locate
@@ -101,14 +103,11 @@ class Stage(Protocol):
 class Responder(Protocol):
     """A trained candidate in one container, whose requests and answers are not rows of a table."""
 
-    def respond(self, body: bytes, content_type: str | None, accept: str | None) -> tuple[bytes, str]:
-        """Answer a request.
+    def respond(self, requests: Sequence[Payload]) -> list[tuple[bytes, str] | PayloadError]:
+        """Answer requests that wait, by one prediction.
 
-        :param body: the request's body.
-        :param content_type: its type.
-        :param accept: the type that the caller wants.
-        :return: the answer and its type.
-        :raises PayloadError: the body is not valid for this model (``airflow_automl.local.models.payloads``).
+        :param requests: at least one.
+        :return: for each of the first requests, at least one, the answer and its type, or why it can't be answered.
         """
         ...
 
@@ -335,7 +334,7 @@ def load_folders(
         )
     environments = environments or [{} for _ in folders]
     try:
-        loaders = [importlib.import_module(_LOADERS[document["engine"]]) for document in documents]
+        loaders = [importlib.import_module(loader_of(document)) for document in documents]
         if hasattr(loaders[0], "load_model"):
             return loaders[0].load_model(folders[0] / MODEL, documents[0], environments[0], threads)
         stages = [
@@ -346,6 +345,14 @@ def load_folders(
         hint = _to_install(documents[0].get("written_with", {}))
         raise ArtifactError(f"The model needs {error.name}, which is not installed here.{hint}") from error
     return Predictor(documents[0], stages)
+
+
+def loader_of(metadata: Mapping[str, Any]) -> str:
+    """The module that opens an artefact; of an unknown engine, this one.
+
+    :param metadata: of the artefact.
+    """
+    return _LOADERS.get(str(metadata.get("engine")), __name__)
 
 
 def _require_usable(folder: Path, document: Mapping[str, Any]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.background import Background, Tasks
 from airflow_automl.local.errors import MAX_REASON, ServiceError, invalid
-from airflow_automl.local.serving.model_host_client import Container, HostingError, ModelHost
+from airflow_automl.local.serving.model_host_client import Container, ModelHost
+from airflow_automl.local.serving.model_pool import HostingError
 from airflow_automl.local.state.resources import Resource, ResourceStore
 
 if TYPE_CHECKING:
@@ -57,18 +58,27 @@ class Deployments:
             await asyncio.shield(task)
 
     def remove(self, endpoint: Resource) -> None:
-        """Delete an endpoint; the host unloads its models once nobody has asked for them for a while."""
+        """Delete an endpoint; its models end when they have answered what waits for them."""
         if (task := self._tasks.get(endpoint.name)) is not None:
             task.cancel()
         self._resources.remove(ENDPOINT, endpoint.name)
+        self._release(endpoint.name, endpoint.document.get("Variants", ()), ())
 
     async def _deploy(self, name: str) -> None:
         endpoint = self._resources.find(ENDPOINT, name)
         if endpoint is None:
             return
         changes = await self._loaded(endpoint)
+        before = endpoint.document.get("Variants", ())
         # The disk may be full: without this, the endpoint would stay as it is until the next restart.
         await self._background.until_done(f"endpoint {name}", lambda: self._settle(name, changes))
+        self._release(name, before, changes.get("Variants", before))
+
+    def _release(self, name: str, before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> None:
+        """End the processes of variants that are gone, or that serve another model now."""
+        serving = {owner_of(name, variant): containers_of(variant) for variant in after}
+        for owner in (owner_of(name, variant) for variant in before):
+            self._host.release(owner, serving.get(owner))
 
     async def _loaded(self, endpoint: Resource) -> dict[str, Any]:
         """Load what an endpoint is to serve.
@@ -79,7 +89,7 @@ class Deployments:
         try:
             variants = self._variants(config, endpoint)
             for variant in variants:
-                await self._host.load(containers_of(variant))
+                await self._host.load(owner_of(endpoint.name, variant), containers_of(variant), count_of(variant))
         except HostingError as error:
             reason = str(error)
         except ServiceError as error:
@@ -165,6 +175,16 @@ class Deployments:
 def containers_of(variant: Mapping[str, Any]) -> list[Container]:
     """A variant's containers, as they were when it was deployed."""
     return [Container(**container) for container in variant["Containers"]]
+
+
+def owner_of(endpoint: str, variant: Mapping[str, Any]) -> str:
+    """Whose the processes of a variant are."""
+    return f"{endpoint}/{variant['VariantName']}"
+
+
+def count_of(variant: Mapping[str, Any]) -> int:
+    """How many processes a variant may have: its instances, or what may be concurrent without any."""
+    return int(variant.get("Count") or (variant.get("ServerlessConfig") or {}).get("MaxConcurrency", 1))
 
 
 def variant_named(endpoint: Resource, name: str) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_automl.local.errors import ServiceError
-from airflow_automl.local.serving.endpoints import ENDPOINT, containers_of, variant_named
-from airflow_automl.local.serving.model_host_client import HostingError, ModelHost, reason_in
+from airflow_automl.local.models.wire import Payload
+from airflow_automl.local.serving.endpoints import ENDPOINT, containers_of, count_of, owner_of, variant_named
+from airflow_automl.local.serving.model_host_client import ModelHost
+from airflow_automl.local.serving.model_pool import BusyError, HostingError
 from airflow_automl.local.state.resources import Resource, ResourceStore
 
 _VARIANT = "x-amzn-sagemaker-target-variant"
@@ -47,13 +49,16 @@ class Runtime:
                 raise _invalid(f"{header}: the endpoint {name} has one model a variant; leave it out")
         variant = _choose(endpoint, given.get(_VARIANT))
         accept = given.get("x-amzn-sagemaker-accept") or given.get("accept", "*/*")
-        headers = {"content-type": given.get("content-type", "application/octet-stream"), "accept": accept}
+        payload = Payload(body, given.get("content-type", "application/octet-stream"), accept)
+        owner, containers = owner_of(name, variant), containers_of(variant)
         try:
-            answer = await self._host.invoke(containers_of(variant), body, headers)
+            answer = await self._host.invoke(owner, containers, payload, count=count_of(variant))
+        except BusyError as error:
+            raise ServiceError("ServiceUnavailable", str(error), 503) from error
         except HostingError as error:
             raise _model_error(500, str(error)) from error
         if answer.status != 200:
-            raise _model_error(answer.status, reason_in(answer))
+            raise _model_error(answer.status, answer.body.decode())
         headers = {"content-type": answer.content_type, "x-amzn-invoked-production-variant": variant["VariantName"]}
         if _ATTRIBUTES in given:
             headers[_ATTRIBUTES] = given[_ATTRIBUTES]

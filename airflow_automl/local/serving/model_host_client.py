@@ -1,9 +1,8 @@
-"""The model host: one process that serves all models, started at first need, and the artefacts that it loads."""
+"""All models that are served: the host that forks their processes, started at first need, and their artefacts."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import logging
@@ -15,20 +14,19 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from airflow_automl.local import processes
 from airflow_automl.local.background import Background
+from airflow_automl.local.models.wire import Answer, Payload
 from airflow_automl.local.processes import Process
 from airflow_automl.local.retry import retrying
+from airflow_automl.local.serving.model_pool import HostingError, ModelPool, ModelProcess
 from airflow_automl.local.state.folder import DataFolder
 from airflow_automl.local.storage.client import parse_uri
-
-if TYPE_CHECKING:
-    import aiohttp
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +35,11 @@ COMMAND = (sys.executable, "-m", "airflow_automl.local.models.host")
 _START_TIMEOUT = 60.0
 _LOAD_TIMEOUT = 300.0
 #: SageMaker gives a model 60 seconds for an answer.
-_ANSWER_TIMEOUT = 60.0
+LIMIT = 60.0
 _MAX_SOCKET_PATH = 100
 _SCRATCH = ".fetch-"
-#: Header of an invocation that says for how many seconds the caller waits.
-_LIMIT = "x-limit-seconds"
-#: Seconds between two looks at the host, and after which one that answers nothing is killed.
-_LOOK, _SILENCE = 1.0, 60.0
-
-
-class HostingError(Exception):
-    """A model can't be loaded; the message says why."""
+#: Seconds between two looks at the models, and after which one that nobody asks is ended.
+_LOOK, _IDLE = 0.5, 600.0
 
 
 class Container(NamedTuple):
@@ -59,52 +51,43 @@ class Container(NamedTuple):
     environment: dict[str, str]
 
 
-class Answer(NamedTuple):
-    """What the model host answered."""
-
-    status: int
-    content_type: str
-    body: bytes
-
-
 class ModelHost:
-    """Starts the model host and talks to it.
+    """Starts the model host and, through it, a process for each model; all requests for models come here.
 
     :param folder: the data folder.
     :param s3_client: makes a client of the S3 store.
-    :param threads: cores that the host may use.
+    :param cores: that all models may use.
     :param command: starts the host.
     :param environment: variables to add to the service's own, such as where weights are.
-    :param memory_limit: bytes that the host may use; ``None`` for no limit.
-    :param background: watches the host.
+    :param memory_limit: bytes that all models may use; ``None`` for no limit.
+    :param background: watches the models.
+    :param batched: told an owner and the size of each of its batches.
     """
 
     def __init__(
         self,
         folder: DataFolder,
         s3_client: Callable[[], Any],
-        threads: int,
+        cores: int,
         command: Sequence[str] = COMMAND,
         environment: Mapping[str, str] | None = None,
         memory_limit: int | None = None,
         background: Background | None = None,
+        batched: Callable[[str, int], None] = lambda owner, size: None,
     ) -> None:
         self._memory_limit = memory_limit
         self._background = background or Background()
+        self._batched = batched
         self._watch: asyncio.Task[None] | None = None
-        self._overrun: str | None = None
-        self._answered = 0.0
         self._folder = folder
         self._s3_client = s3_client
-        self._threads = threads
+        self._cores = cores
         self._socket = _socket_path(folder)
         self._command = [*command, "--socket", str(self._socket)]
         self._environment = dict(environment or {})
         self._child: subprocess.Popen[bytes] | None = None
-        self._process: Process | None = None
-        self._session: aiohttp.ClientSession | None = None
         self._starting = asyncio.Lock()
-        self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._pools: dict[tuple[str, str], ModelPool] = {}
 
     async def start(self) -> None:
         """End a host that outlived the last service: it holds models that this one can't know of."""
@@ -116,52 +99,44 @@ class ModelHost:
         self._watch = self._background.repeat("model-host-watch", self._look)
 
     async def stop(self) -> None:
-        """Kill the host."""
+        """Kill the host and all models."""
         if self._watch is not None:
             self._watch.cancel()
-        if self._session is not None:
-            await self._session.close()
-        if self._child is not None and self._process is not None:
-            await asyncio.to_thread(_kill, self._process)
+        for process in self._processes():
+            process.kill()
+        if self._child is not None:
+            await asyncio.to_thread(_kill, processes.holder(self._child.pid))
             await asyncio.to_thread(self._child.wait)
         self._socket.unlink(missing_ok=True)
 
-    async def load(self, containers: Sequence[Container]) -> None:
+    async def load(self, owner: str, containers: Sequence[Container], count: int = 1) -> None:
         """Fetch a model's artefacts and load them.
 
+        :param owner: whose requests the model will answer: an endpoint's variant, or a transform job.
+        :param count: processes that it may have, as far as there are cores.
         :raises HostingError: if that is not possible.
         """
-        async with self._loading[key_of(containers)]:
-            paths = [await asyncio.to_thread(self._fetch, container) for container in containers]
-            document = {
-                "containers": [
-                    {"path": str(path), "image": container.image, "environment": container.environment}
-                    for path, container in zip(paths, containers, strict=True)
-                ],
-                "threads": self._threads,
-            }
-            body = json.dumps(document).encode()
-            headers = {"content-type": "application/json"}
-            answer = await self._request("PUT", f"/models/{key_of(containers)}", body, headers, _LOAD_TIMEOUT)
-        if answer.status != 200:
-            raise HostingError(reason_in(answer))
+        await self._pool(owner, containers, count).load()
 
     async def invoke(
-        self, containers: Sequence[Container], body: bytes, headers: dict[str, str], limit: float = _ANSWER_TIMEOUT
+        self, owner: str, containers: Sequence[Container], payload: Payload, limit: float = LIMIT, count: int = 1
     ) -> Answer:
-        """Ask a model, loading it first if the host does not have it.
+        """Ask a model, loading it first if it is not there.
 
-        :param headers: ``content-type`` and ``accept``.
+        :param owner: as for :meth:`load`.
         :param limit: seconds that the model has for its answer.
+        :param count: as for :meth:`load`.
         :raises HostingError: if it can't be loaded, or gives no answer in time.
         """
-        path = f"/models/{key_of(containers)}/invocations"
-        headers = {**headers, _LIMIT: str(limit)}
-        answer = await self._request("POST", path, body, headers, limit)
-        if answer.status == 404:
-            await self.load(containers)
-            answer = await self._request("POST", path, body, headers, limit)
-        return answer
+        return await self._pool(owner, containers, count).invoke(payload, limit)
+
+    def release(self, owner: str, keep: Sequence[Container] | None = None) -> None:
+        """End the processes of an owner, when they have answered what waits for them.
+
+        :param keep: the model that stays.
+        """
+        for key in [key for key in self._pools if key[0] == owner and (keep is None or key[1] != key_of(keep))]:
+            self._pools.pop(key).close()
 
     async def columns(self, containers: Sequence[Container]) -> tuple[list[str], bool]:
         """The columns that a model takes, in their order, and whether backslashes escape quotes in its CSV.
@@ -174,92 +149,83 @@ class ModelHost:
         document = json.loads((path / "metadata.json").read_text())
         return [str(feature["name"]) for feature in document.get("features", ())], bool(document.get("escaped"))
 
-    # The process
+    # The processes
 
-    async def _request(self, method: str, path: str, body: bytes, headers: dict[str, str], limit: float) -> Answer:
-        import aiohttp
+    def _pool(self, owner: str, containers: Sequence[Container], count: int) -> ModelPool:
+        key = owner, key_of(containers)
+        most = max(1, min(count, self._cores))
+        if key not in self._pools:
+            start = partial(self._open, tuple(containers), max(1, self._cores // most))
+            self._pools[key] = ModelPool(start, partial(self._batched, owner))
+        self._pools[key].most = most
+        return self._pools[key]
 
-        for last in (False, True):
-            session = await self._ready()
-            try:
-                async with session.request(
-                    method,
-                    f"http://model-host{path}",
-                    data=body,
-                    headers=headers,
-                    timeout=aiohttp.ClientTimeout(total=limit),
-                ) as answer:
-                    kind = answer.headers.get("content-type", "application/octet-stream")
-                    return Answer(answer.status, kind, await answer.read())
-            except TimeoutError:
-                raise HostingError(f"the model host gave no answer within {limit:.0f} seconds") from None
-            except aiohttp.ClientError as error:
-                # The host died: the next one gets one more chance with this request.
-                if self._overrun is not None:
-                    raise HostingError(self._overrun) from error
-                if last:
-                    raise HostingError(f"the model host ended while it worked on the request ({error})") from error
-        raise AssertionError("unreachable")
+    def _processes(self) -> list[ModelProcess]:
+        return [process for pool in self._pools.values() for process in pool.processes]
+
+    async def _open(self, containers: Sequence[Container], threads: int) -> ModelProcess:
+        paths = [await asyncio.to_thread(self._fetch, container) for container in containers]
+        document = {
+            "containers": [
+                {"path": str(path), "environment": container.environment}
+                for path, container in zip(paths, containers, strict=True)
+            ],
+            "threads": threads,
+        }
+        await self._ready()
+        process = ModelProcess(*await asyncio.open_unix_connection(str(self._socket)))
+        try:
+            async with asyncio.timeout(_LOAD_TIMEOUT):
+                await process.load(document)
+        except TimeoutError:
+            process.kill()
+            raise HostingError(f"the model was not loaded within {_LOAD_TIMEOUT:.0f} seconds") from None
+        except BaseException:
+            process.kill()
+            raise
+        return process
 
     def _running(self) -> bool:
         return self._child is not None and self._child.poll() is None
 
-    async def _ready(self) -> aiohttp.ClientSession:
-        import aiohttp
-
+    async def _ready(self) -> None:
         async with self._starting:
             if not self._running():
                 self._spawn()
                 await self._listening()
-                self._answered = time.monotonic()
-            if self._session is None:
-                # Without a limit: requests that wait for a slow model must not keep those of others waiting.
-                self._session = aiohttp.ClientSession(
-                    connector=aiohttp.UnixConnector(str(self._socket), limit=0), auto_decompress=False
-                )
-            return self._session
 
     async def _look(self) -> None:
-        """Kill a host that takes too much memory, or whose models keep it from answering anything."""
+        """End models that nobody asks, and those that take too much memory."""
         await asyncio.sleep(_LOOK)
-        process, session, child = self._process, self._session, self._child
-        if process is None or session is None or child is None or self._starting.locked() or not self._running():
+        idle = [process for process in self._processes() if not process.busy]
+        for process in idle:
+            if process.asked < time.monotonic() - _IDLE:
+                process.kill()
+        if self._memory_limit is None or not self._running():
             return
-        used = await asyncio.to_thread(processes.memory, process)
-        silent = not await self._pings(session) and time.monotonic() - self._answered > _SILENCE
-        if self._memory_limit is not None and used > self._memory_limit:
-            self._overrun = (
-                f"the models used {used / 2**30:.1f} GiB of memory, "
-                f"their limit is {self._memory_limit / 2**30:.1f} GiB; "
-                "serve fewer or smaller models, or start the service with a higher --model-memory"
-            )
-        if silent or self._overrun is not None:
-            log.error("killing the model host: %s", self._overrun or f"it answered nothing for {_SILENCE:.0f} s")
-            # Requests that it answers no more wait here for the next one.
-            async with self._starting:
-                await asyncio.to_thread(_kill, process)
-                await asyncio.to_thread(child.wait)
-
-    async def _pings(self, session: aiohttp.ClientSession) -> bool:
-        import aiohttp
-
-        try:
-            async with session.get("http://model-host/ping", timeout=aiohttp.ClientTimeout(total=_LOOK)):
-                self._answered = time.monotonic()
-        except (TimeoutError, aiohttp.ClientError):
-            return False
-        return True
+        found = self._processes()
+        used = await asyncio.to_thread(lambda: {process: process.memory() for process in found})
+        found = [process for process in found if not process.gone]
+        if sum(used[process] for process in found) <= self._memory_limit:
+            return
+        idle = [process for process in found if not process.busy]
+        if idle and sum(process.loaded for process in found) > self._memory_limit:
+            # The models themselves are too many: the one that was asked longest ago goes.
+            min(idle, key=lambda process: process.asked).kill()
+            return
+        largest = max(found, key=lambda process: used[process] - process.loaded)
+        largest.kill(
+            f"the model used {used[largest] / 2**30:.1f} GiB of memory, the limit of all models is "
+            f"{self._memory_limit / 2**30:.1f} GiB; serve fewer or smaller models, or start the service with a higher "
+            "--serving-memory"
+        )
 
     async def _listening(self) -> None:
         deadline = time.monotonic() + _START_TIMEOUT
         while self._running() and time.monotonic() < deadline:
-            try:
-                _, writer = await asyncio.open_unix_connection(str(self._socket))
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
+            if self._socket.exists():
                 return
+            await asyncio.sleep(0.02)
         raise HostingError(f"the model host did not start; its log is {self._log}")
 
     @property
@@ -278,7 +244,9 @@ class ModelHost:
         self._socket.unlink(missing_ok=True)
         environment = {
             **os.environ,
-            "OMP_NUM_THREADS": str(self._threads),
+            "OMP_NUM_THREADS": str(self._cores),
+            # A process without threads can be forked; each model asks for its own.
+            "OPENBLAS_NUM_THREADS": "1",
             "OMP_WAIT_POLICY": "passive",
             "PYTHONUNBUFFERED": "1",
             **self._environment,
@@ -293,8 +261,6 @@ class ModelHost:
                 start_new_session=True,
                 env=environment,
             )
-        self._process = processes.holder(self._child.pid)
-        self._overrun = None
         log.info("started the model host, pid %d", self._child.pid)
 
     # Artefacts
@@ -338,15 +304,6 @@ def key_of(containers: Sequence[Container]) -> str:
     """A model's name in the host: the same for the same artefacts and settings."""
     identity = [(container.sha256, container.image, sorted(container.environment.items())) for container in containers]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:40]
-
-
-def reason_in(answer: Answer) -> str:
-    """Why the host refused."""
-    with contextlib.suppress(ValueError, AttributeError):
-        reason = json.loads(answer.body).get("error")
-        if isinstance(reason, str):
-            return reason
-    return f"the model host answered {answer.status}: {answer.body[:500].decode(errors='replace')}"
 
 
 def _kill(process: Process) -> None:

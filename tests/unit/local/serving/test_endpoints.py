@@ -19,8 +19,13 @@ from airflow_automl.local.state.resources import Resource, ResourceStore
 async def test_an_endpoint_made_anew_is_waited_for(resources: ResourceStore, jobs: JobStore) -> None:
     loading, go_on = asyncio.Event(), asyncio.Event()
 
+    released: list[str] = []
+
     class Host:
-        async def load(self, containers: Any) -> None:
+        def release(self, owner: str, keep: Any = None) -> None:
+            released.append(owner)
+
+        async def load(self, owner: str, containers: Any, count: int) -> None:
             loading.set()
             await go_on.wait()
 
@@ -52,8 +57,13 @@ async def test_an_endpoint_settles_once_the_disk_has_room_again(
 ) -> None:
     monkeypatch.setattr(background, "_PAUSE", 0.0)
 
+    released: list[str] = []
+
     class Host:
-        async def load(self, containers: Any) -> None:
+        def release(self, owner: str, keep: Any = None) -> None:
+            released.append(owner)
+
+        async def load(self, owner: str, containers: Any, count: int) -> None:
             if not works:
                 raise OSError(28, "No space left on device")
 

@@ -7,15 +7,16 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from airflow_automl.local.errors import JobFailure
+from airflow_automl.local.models import host
 from airflow_automl.local.models.artifacts import Predictor
-from airflow_automl.local.models.host import _Loaded
+from airflow_automl.local.models.payloads import PayloadError
+from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.serving.transform.records import Processing, answers, batches, header_of, split
 from airflow_automl.local.training.data import channels, csv_text, dataset
 from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS, Codec, Kind
@@ -144,7 +145,7 @@ class Served:
     def _host(self, predictor: Predictor, key: str) -> None:
         self.predictor, self.names = predictor, predictor.columns
         self._key = key
-        self._loaded = _Loaded([], predictor, (key,), ThreadPoolExecutor(1))
+        self._tables = host.Tables(predictor, (key,))
 
     def load(self, frame: pd.DataFrame) -> list[float]:
         """The predictions of the loader."""
@@ -153,7 +154,13 @@ class Served:
     def invoke(self, body: bytes | str, content_type: str = "text/csv") -> list[float]:
         """The predictions for a request's body."""
         body = body.encode() if isinstance(body, str) else body
-        return [float(line) for line in self._loaded.invoke(body, content_type, "text/csv", 60.0)[0].split()]
+        return [float(line) for line in self._answer(body, content_type).split()]
+
+    def _answer(self, body: bytes, content_type: str) -> bytes:
+        (found,) = self._tables.respond([Payload(body, content_type, "text/csv")])
+        if isinstance(found, PayloadError):
+            raise found
+        return found[0]
 
     def transform(self, body: bytes, content_type: str = "text/csv", limit: int = 700) -> list[float]:
         """The predictions of a batch transform in many payloads."""
@@ -174,7 +181,7 @@ class Served:
         longest = max(len(line) for line in body.split(b"\n")) + 200
         found: list[float] = []
         for given, payload in batches(records, limit + longest, single=False, top=top, processing=processing):
-            answer = self._loaded.invoke(payload, content_type, "text/csv", 60.0)[0]
+            answer = self._answer(payload, content_type)
             found += [float(one) for one in answers(answer, given, "text/csv")]
         return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import pandas as pd
 import pytest
 
 from airflow_automl.contract.metrics import candidate_metrics
-from airflow_automl.local.models import artifacts, payloads
-from airflow_automl.local.models.host import _Loaded
+from airflow_automl.local.models import artifacts, host, payloads
+from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.training import main as trainer
 from airflow_automl.local.training.engines import metrics
 from tests.local_s3 import BUCKET, Bucket, bucket, s3_endpoint
@@ -83,11 +82,10 @@ def test_every_algorithm_answers_as_it_was_measured(
             artifacts.unpack(archive, folders[-1])
             environments.append({**container["Environment"], "SAGEMAKER_INFERENCE_OUTPUT": keys})
         predictor = artifacts.load_folders(folders, environments)
-        model = _Loaded([], predictor, payloads.response_keys(environments[-1], not classes), ThreadPoolExecutor(1))
-        answer, _ = model.invoke(
-            reading.written([HEADER, *held]).encode(), "text/csv;header=present", "application/json", 60.0
-        )
-        answers = json.loads(answer)["predictions"]
+        model = host.Tables(predictor, payloads.response_keys(environments[-1], not classes))
+        body = reading.written([HEADER, *held]).encode()
+        (answer,) = host.answer(model, [Payload(body, "text/csv;header=present", "application/json")])
+        answers = json.loads(answer.body)["predictions"]
         if classes:
             predicted = np.array([entry["probabilities"] for entry in answers])
             said = [float(entry["predicted_label"]) for entry in answers]

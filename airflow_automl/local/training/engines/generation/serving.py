@@ -17,11 +17,12 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models.artifacts import ArtifactError
 from airflow_automl.local.models.payloads import JSON, JSON_LINES, PayloadError, media_type
+from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.training.engines.generation import base_models
 from airflow_automl.local.training.engines.generation.language_model import LanguageModel
 from airflow_automl.local.training.engines.generation.requests import Request, read
@@ -33,6 +34,10 @@ SECONDS = 50.0
 """What one request may take; an endpoint that has not answered after 60 seconds never will."""
 
 _BATCH = 8
+"""Prompts that are generated together."""
+
+_TOKENS = 8192
+"""Tokens of several requests that are generated together, their padding and answers included."""
 
 
 class TextGenerator:
@@ -60,38 +65,43 @@ class TextGenerator:
         :raises PayloadError: a parameter is unknown or out of its range, or a prompt is too long.
         """
         document = {"inputs": list(prompts), "parameters": {"max_new_tokens": max_new_tokens, **parameters}}
-        return self._answer([read(document)], seconds=None)
+        return self._texts([self._tokens(read(document))], seconds=None)[0]
 
-    def respond(self, body: bytes, content_type: str | None, accept: str | None) -> tuple[bytes, str]:
+    def respond(self, requests: Sequence[Payload]) -> list[tuple[bytes, str] | PayloadError]:
         """See :class:`airflow_automl.local.models.artifacts.Responder`.
 
         A JSON document is answered by a list with one object for each prompt; JSON lines by one object for each line.
         """
-        kind = media_type(content_type or JSON)
-        if kind not in (JSON, JSON_LINES):
-            raise PayloadError(f"The model can't read the content type {content_type}; it reads {JSON}, {JSON_LINES}.")
-        wanted = {media_type(part) for part in (accept or "*/*").split(",")}
-        if not wanted & {"*/*", "application/*", kind}:
-            raise PayloadError(f"The model can't answer {accept} to {kind}; it answers {kind}.")
+        found: list[_Read | PayloadError] = []
+        together: list[_Prompts] = []
+        for request in requests:
+            try:
+                kind, documents = _documents(request)
+                prompts = [self._tokens(document) for document in documents]
+            except PayloadError as error:
+                found.append(error)
+                continue
+            if together and not _fit([*together, *prompts]):
+                break
+            found.append((kind, len(prompts)))
+            together += prompts
         try:
-            text = body.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise PayloadError(f"The body is not UTF-8 text (byte offset {error.start}).") from error
-        if kind == JSON:
-            return _encode(_objects(self._answer([read(_parse(text, "The body"))], SECONDS))), JSON
-        lines = [line for line in text.splitlines() if line.strip()]
-        if not lines:
-            raise PayloadError("The body is empty: send at least one line.")
-        requests = [read(_parse(line, f"Line {number}")) for number, line in enumerate(lines, 1)]
-        if any(len(request.prompts) > 1 for request in requests):
-            raise PayloadError("A line holds one prompt: a list of prompts belongs into a JSON document.")
-        return b"".join(_encode(answer) + b"\n" for answer in _objects(self._answer(requests, SECONDS))), JSON_LINES
+            texts = iter(self._texts(together, SECONDS))
+        except PayloadError as error:
+            # It took too long: said to all whose prompts were generated together.
+            return [each if isinstance(each, PayloadError) else error for each in found]
+        answers: list[tuple[bytes, str] | PayloadError] = []
+        for each in found:
+            if isinstance(each, PayloadError):
+                answers.append(each)
+                continue
+            kind, count = each
+            objects = [{"generated_text": text} for _ in range(count) for text in next(texts)]
+            lines = b"".join(_encode(entry) + b"\n" for entry in objects)
+            answers.append((lines if kind == JSON_LINES else _encode(objects), kind))
+        return answers
 
-    def _answer(self, requests: Sequence[Request], seconds: float | None) -> list[str]:
-        ends = None if seconds is None else time.monotonic() + seconds
-        return [text for request in requests for text in self._texts(request, ends)]
-
-    def _texts(self, request: Request, ends: float | None) -> list[str]:
+    def _tokens(self, request: Request) -> _Prompts:
         prompts = [self._model.prompt(prompt) for prompt in request.prompts]
         for number, tokens in enumerate(prompts, 1):
             if len(tokens) > self._max_input:
@@ -103,20 +113,83 @@ class TextGenerator:
                     f"Prompt {number} has {len(tokens)} tokens and max_new_tokens is {request.max_new_tokens}; "
                     f"together at most {self._max_total} are possible ({MAX_TOTAL})."
                 )
-        texts: list[str] = []
-        for start in range(0, len(prompts), _BATCH):
-            left = None if ends is None else ends - time.monotonic()
-            how = request.sampling(left)
-            texts += [self._model.text(tokens) for tokens in self._model.generate(prompts[start : start + _BATCH], how)]
-            if ends is not None and time.monotonic() > ends:
-                raise PayloadError(
-                    f"Generating takes longer than the {SECONDS:.0f} s that a request may take: ask for fewer "
-                    "max_new_tokens, or send fewer prompts at once."
-                )
-        texts = [request.finish(text) for text in texts]
-        if request.full_text:
-            return [prompt + text for prompt, text in zip(request.prompts, texts, strict=True)]
+        return _Prompts(request, prompts)
+
+    def _texts(self, asked: Sequence[_Prompts], seconds: float | None) -> list[list[str]]:
+        """The texts of each request; those that are alike in all but their prompts are generated together."""
+        ends = None if seconds is None else time.monotonic() + seconds
+        texts: list[list[str]] = []
+        groups: list[list[_Prompts]] = []
+        for each in asked:
+            if groups and _alike([groups[-1][0], each]):
+                groups[-1].append(each)
+            else:
+                groups.append([each])
+        for group in groups:
+            how, prompts = group[0].request, [tokens for each in group for tokens in each.tokens]
+            found: list[str] = []
+            for start in range(0, len(prompts), _BATCH):
+                sampling = how.sampling(None if ends is None else ends - time.monotonic())
+                tokens = self._model.generate(prompts[start : start + _BATCH], sampling)
+                found += [how.finish(self._model.text(each)) for each in tokens]
+                if ends is not None and time.monotonic() > ends:
+                    raise PayloadError(
+                        f"Generating takes longer than the {SECONDS:.0f} s that a request may take: ask for fewer "
+                        "max_new_tokens, or send fewer prompts at once."
+                    )
+            for each in group:
+                own, found = found[: len(each.tokens)], found[len(each.tokens) :]
+                full = each.request.full_text
+                texts.append([p + t for p, t in zip(each.request.prompts, own, strict=True)] if full else own)
         return texts
+
+
+class _Prompts(NamedTuple):
+    """A request, and its prompts in tokens."""
+
+    request: Request
+    tokens: list[list[int]]
+
+
+_Read = tuple[str, int]
+"""The type of an answer, and from how many requests' texts it is made."""
+
+
+def _fit(asked: Sequence[_Prompts]) -> bool:
+    """Whether several requests may wait for each other."""
+    prompts = [tokens for each in asked for tokens in each.tokens]
+    width = max(map(len, prompts)) + asked[0].request.max_new_tokens
+    return _alike(asked) and len(prompts) <= _BATCH and len(prompts) * width <= _TOKENS
+
+
+def _alike(asked: Sequence[_Prompts]) -> bool:
+    """Whether prompts can be answered together: a draw would depend on the prompts beside it."""
+    first = asked[0].request
+    return not first.sampling(None).sample and all(each.request.parameters == first.parameters for each in asked)
+
+
+def _documents(request: Payload) -> tuple[str, list[Request]]:
+    kind = media_type(request.content_type or JSON)
+    if kind not in (JSON, JSON_LINES):
+        raise PayloadError(
+            f"The model can't read the content type {request.content_type}; it reads {JSON}, {JSON_LINES}."
+        )
+    wanted = {media_type(part) for part in (request.accept or "*/*").split(",")}
+    if not wanted & {"*/*", "application/*", kind}:
+        raise PayloadError(f"The model can't answer {request.accept} to {kind}; it answers {kind}.")
+    try:
+        text = request.body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PayloadError(f"The body is not UTF-8 text (byte offset {error.start}).") from error
+    if kind == JSON:
+        return kind, [read(_parse(text, "The body"))]
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise PayloadError("The body is empty: send at least one line.")
+    documents = [read(_parse(line, f"Line {number}")) for number, line in enumerate(lines, 1)]
+    if any(len(document.prompts) > 1 for document in documents):
+        raise PayloadError("A line holds one prompt: a list of prompts belongs into a JSON document.")
+    return kind, documents
 
 
 def load_model(
@@ -163,10 +236,6 @@ def _limit(environment: Mapping[str, str], name: str, default: int, highest: int
     if not given.isascii() or not given.isdigit() or not 1 <= int(given) <= highest:
         raise ArtifactError(f"The container's {name} is '{given}'; it must be a whole number from 1 to {highest}.")
     return int(given)
-
-
-def _objects(texts: Sequence[str]) -> list[dict[str, str]]:
-    return [{"generated_text": text} for text in texts]
 
 
 def _encode(answer: Any) -> bytes:

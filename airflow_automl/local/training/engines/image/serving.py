@@ -1,4 +1,4 @@
-"""The container of an image classification, as the model host runs it: one image a request."""
+"""The container of an image classification, as its process runs it: one image a request."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pandas as pd
 from airflow_automl.local.errors import listing
 from airflow_automl.local.models import payloads
 from airflow_automl.local.models.artifacts import answer_of
+from airflow_automl.local.models.payloads import PayloadError
+from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.training.engines.classification.onnx_session import open_session
 from airflow_automl.local.training.engines.image import network, pictures
 from airflow_automl.local.training.engines.image.pictures import PictureError
@@ -19,6 +21,9 @@ from airflow_automl.local.training.engines.image.pictures import PictureError
 CONTENT_TYPES = ("application/x-image", "image/png", "image/jpeg")
 
 _ALIASES = {"image/jpg": "image/jpeg", "image/*": "application/x-image"}
+
+_BATCH = 16
+"""Images of one prediction."""
 
 
 class ImagePredictor:
@@ -51,27 +56,44 @@ class ImagePredictor:
         """
         return pd.DataFrame(self._probabilities(images), columns=list(self.labels))
 
-    def respond(self, body: bytes, content_type: str | None, accept: str | None) -> tuple[bytes, str]:
-        """Answer a request; see :class:`airflow_automl.local.models.artifacts.Responder`."""
-        given = (content_type or CONTENT_TYPES[0]).partition(";")[0].strip().lower()
-        if _ALIASES.get(given, given) not in CONTENT_TYPES:
-            raise payloads.PayloadError(
-                f"The model can't read the content type {content_type}; it reads {listing(CONTENT_TYPES)}: one "
-                "image as it is in its file."
-            )
-        # A batch transform that names no Accept asks for what it sends.
-        wanted = [part for part in (accept or "").split(",") if "image" not in part]
-        kind = payloads.negotiate(",".join(wanted))
-        try:
-            answer = answer_of(self._probabilities([body]), self.labels)
-        except PictureError as error:
-            raise payloads.PayloadError(f"The image can't be read: {error}.") from error
-        encoded = payloads.encode(answer, self._keys, kind)
+    def respond(self, requests: Sequence[Payload]) -> list[tuple[bytes, str] | PayloadError]:
+        """Answer requests; see :class:`airflow_automl.local.models.artifacts.Responder`."""
+        requests = requests[:_BATCH]
+        found: list[PayloadError | str] = []
+        images = []
+        for request in requests:
+            try:
+                kind = _kind(request)
+                images.append(pictures.read(request.body))
+            except PayloadError as error:
+                found.append(error)
+            except PictureError as error:
+                found.append(PayloadError(f"The image can't be read: {error}."))
+            else:
+                found.append(kind)
+        rows = iter(np.asarray(network.run(self._session, images), dtype="float64") if images else ())
+        return [self._encoded(next(rows), each) if isinstance(each, str) else each for each in found]
+
+    def _encoded(self, probabilities: np.ndarray, kind: str) -> tuple[bytes, str]:
+        encoded = payloads.encode(answer_of(probabilities[np.newaxis], self.labels), self._keys, kind)
         return encoded, f"{kind}; charset=utf-8" if kind == payloads.CSV else kind
 
     def _probabilities(self, images: Sequence[bytes | Path]) -> np.ndarray:
         found = network.run(self._session, [pictures.read(image) for image in images])
         return np.asarray(found, dtype="float64")
+
+
+def _kind(request: Payload) -> str:
+    """The type of the answer."""
+    given = (request.content_type or CONTENT_TYPES[0]).partition(";")[0].strip().lower()
+    if _ALIASES.get(given, given) not in CONTENT_TYPES:
+        raise PayloadError(
+            f"The model can't read the content type {request.content_type}; it reads {listing(CONTENT_TYPES)}: one "
+            "image as it is in its file."
+        )
+    # A batch transform that names no Accept asks for what it sends.
+    wanted = [part for part in (request.accept or "").split(",") if "image" not in part]
+    return payloads.negotiate(",".join(wanted))
 
 
 def load_model(

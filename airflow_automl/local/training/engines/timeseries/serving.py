@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ import pyarrow as pa
 
 from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.models import payloads
+from airflow_automl.local.models.payloads import PayloadError
+from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.training.data import values as arrow_values
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.columns import locate, names_of
@@ -32,6 +34,12 @@ from airflow_automl.local.training.engines.timeseries.settings import Settings
 
 MIN_HISTORY = 4
 """Values that a series needs to be forecast."""
+
+DRAWS = "deepar"
+"""The algorithm whose forecast is a sample of paths."""
+
+_SERIES = 500
+"""Series of one forecast for more than one request."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +67,36 @@ class ForecastModel:
     threads: int = 1
     escaped: bool = False
 
-    def respond(self, body: bytes, content_type: str | None, accept: str | None) -> tuple[bytes, str]:
-        """See :class:`airflow_automl.local.models.artifacts.Responder`."""
-        _require_csv(content_type, accept)
-        try:
-            answer = self.forecast(_table(body, content_type, self.escaped))
-        except JobFailure as failure:
-            raise payloads.PayloadError(failure.reason) from failure
-        return answer.to_csv(index=False, lineterminator="\n").encode(), "text/csv; charset=utf-8"
+    def respond(self, requests: Sequence[Payload]) -> list[tuple[bytes, str] | PayloadError]:
+        """See :class:`airflow_automl.local.models.artifacts.Responder`; the series of all requests are one panel."""
+        found: list[Panel | PayloadError] = []
+        count = 0
+        for request in requests:
+            try:
+                _require_csv(request.content_type, request.accept)
+                panel = self.read(_table(request.body, request.content_type, self.escaped))
+            except (JobFailure, PayloadError) as error:
+                found.append(PayloadError(error.reason) if isinstance(error, JobFailure) else error)
+                continue
+            known = next((each for each in found if isinstance(each, Panel)), panel)
+            count += len(panel)
+            # Paths that are drawn depend on the series beside them.
+            if known is not panel and (count > _SERIES or DRAWS in self.weights or known.calendar != panel.calendar):
+                break
+            found.append(panel)
+        panels = [each for each in found if isinstance(each, Panel)]
+        if panels:
+            forecast = self.of(panels[0].of(series for panel in panels for series in panel.series))
+        answers: list[tuple[bytes, str] | PayloadError] = []
+        start = 0
+        for each in found:
+            if isinstance(each, PayloadError):
+                answers.append(each)
+                continue
+            answer = tabulate(each, forecast[start : start + len(each)])
+            start += len(each)
+            answers.append((answer.to_csv(index=False, lineterminator="\n").encode(), "text/csv; charset=utf-8"))
+        return answers
 
     def forecast(self, history: pd.DataFrame | pa.Table) -> pd.DataFrame:
         """Forecast the horizon after the last value in some rows.
@@ -162,10 +192,10 @@ def load_model(
 def _require_csv(content_type: str | None, accept: str | None) -> None:
     given = (content_type or payloads.CSV).partition(";")[0].strip().lower()
     if given != payloads.CSV:
-        raise payloads.PayloadError(f"The model can't read the content type {content_type}; it reads text/csv.")
+        raise PayloadError(f"The model can't read the content type {content_type}; it reads text/csv.")
     wanted = [part.partition(";")[0].strip().lower() for part in (accept or "").split(",") if part.strip()]
     if wanted and not {payloads.CSV, "text/*", "*/*"} & set(wanted):
-        raise payloads.PayloadError(f"The model can't answer {accept}; it answers text/csv.")
+        raise PayloadError(f"The model can't answer {accept}; it answers text/csv.")
 
 
 def _table(body: bytes, content_type: str | None, escaped: bool = False) -> pa.Table:
@@ -174,7 +204,7 @@ def _table(body: bytes, content_type: str | None, escaped: bool = False) -> pa.T
     names = names_of([column[0].as_py() for column in table.columns])
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise payloads.PayloadError(f"The header has the column '{twice[0]}' more than once.")
+        raise PayloadError(f"The header has the column '{twice[0]}' more than once.")
     return table.slice(1).rename_columns(names)
 
 

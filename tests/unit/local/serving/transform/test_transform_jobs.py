@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from airflow_automl.local import background
 from airflow_automl.local.background import Background
 from airflow_automl.local.errors import in_use
 from airflow_automl.local.models import payloads
-from airflow_automl.local.serving.model_host_client import Answer, Container
+from airflow_automl.local.models.wire import Answer, Payload
+from airflow_automl.local.serving.model_host_client import Container
+from airflow_automl.local.serving.transform import jobs as jobs_module
 from airflow_automl.local.serving.transform.jobs import TRANSFORM_JOB, Transforms
 from airflow_automl.local.state.folder import DataFolder
 from airflow_automl.local.state.resources import Resource, ResourceStore
@@ -28,18 +31,25 @@ class Store:
 
     def __init__(self, objects: dict[str, bytes]) -> None:
         self.objects = objects
+        self.writers: dict[str, dict[str, str]] = {}
 
     def get_paginator(self, _: str) -> Store:
         return self
 
     def paginate(self, **_: Any) -> list[dict[str, Any]]:
-        return [{"Contents": [{"Key": key} for key in self.objects]}]
+        return [{"Contents": [{"Key": key} for key in self.objects if key.startswith("in/")]}]
 
     def download_file(self, bucket: str, key: str, path: str) -> None:
         Path(path).write_bytes(self.objects[key])
 
-    def upload_file(self, path: str, bucket: str, key: str) -> None:
+    def upload_file(self, path: str, bucket: str, key: str, ExtraArgs: dict[str, Any]) -> None:  # noqa: N803
         self.objects[key] = Path(path).read_bytes()
+        self.writers[key] = ExtraArgs["Metadata"]
+
+    def head_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        if Key not in self.objects:
+            raise ClientError({"ResponseMetadata": {"HTTPStatusCode": 404}}, "HeadObject")
+        return {"Metadata": self.writers.get(Key, {})}
 
 
 class Model:
@@ -56,10 +66,13 @@ class Model:
     async def columns(self, containers: Any) -> tuple[list[str], bool]:
         return [], False
 
-    async def invoke(self, containers: Any, body: bytes, headers: Any, limit: float) -> Answer:
+    async def invoke(self, owner: str, containers: Any, payload: Payload, limit: float, count: int) -> Answer:
         self.asked.set()
         await self.go_on.wait()
-        return Answer(200, "text/csv", f"{len(body)}\n".encode())
+        return Answer(200, "text/csv", f"{len(payload.body)}\n".encode())
+
+    def release(self, owner: str) -> None:
+        self.released = owner
 
 
 @pytest.fixture
@@ -80,7 +93,7 @@ def transforms(
     folder = DataFolder(tmp_path / "data")
     folder.prepare()
     resources.add("model", "churn", "arn:churn", {}, taken=in_use("taken"))
-    return Transforms(resources, model, model, folder, lambda: store, Background())
+    return Transforms(resources, model, model, folder, lambda: store, Background(), cores=2)
 
 
 def add_job(resources: ResourceStore, **members: Any) -> None:
@@ -184,6 +197,76 @@ async def test_a_record_that_is_too_large_is_refused_before_it_is_read(
     assert max(read) <= MEBI + 2
 
 
+async def test_a_job_that_began_before_goes_on_with_the_objects_that_are_left(
+    transforms: Transforms, resources: ResourceStore, store: Store
+) -> None:
+    store.objects |= {f"in/{name}.csv": b"1,2\n" for name in "bc"}
+    # The first was written by this job, the second by an earlier one.
+    store.objects |= {"out/a.csv.out": b"mine", "out/b.csv.out": b"theirs"}
+    store.writers |= {"out/a.csv.out": {"transform-job": "score"}, "out/b.csv.out": {"transform-job": "other"}}
+    add_job(resources, TransformStartTime=1.0)
+    await transforms.start()
+    await ended(transforms)
+    assert job(resources).status == "Completed", job(resources).document
+    assert job(resources).document["TransformStartTime"] == 1.0
+    assert {key: store.objects[key] for key in store.objects if key.startswith("out/")} == {
+        "out/a.csv.out": b"mine",
+        "out/b.csv.out": b"4\n",
+        "out/c.csv.out": b"4\n",
+    }
+
+
+async def test_answers_keep_the_order_of_their_records_and_few_are_in_memory_at_once(
+    transforms: Transforms, resources: ResourceStore, store: Store, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "_SINGLE", 9)
+    running, most = 0, 0
+
+    async def invoke(owner: str, containers: Any, payload: Payload, *_: Any) -> Answer:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        # The later a record comes, the sooner is it answered.
+        for _ in range(100 - int(payload.body)):
+            await asyncio.sleep(0)
+        running -= 1
+        return Answer(200, "text/csv", payload.body)
+
+    model.invoke = invoke
+    store.objects = {f"in/{name}.csv": b"".join(b"%d\n" % number for number in range(100)) for name in "ab"}
+    expected = store.objects["in/a.csv"]
+    add_job(resources, BatchStrategy="SingleRecord")
+    transforms.begin("score")
+    await ended(transforms)
+    assert job(resources).status == "Completed", job(resources).document
+    assert store.objects["out/a.csv.out"] == store.objects["out/b.csv.out"] == expected
+    assert 5 <= most <= 2 * 10
+
+
+async def test_a_job_that_fails_ends_what_it_works_on(
+    transforms: Transforms, resources: ResourceStore, store: Store, model: Model
+) -> None:
+    cancelled = asyncio.Event()
+
+    async def invoke(owner: str, containers: Any, payload: Payload, *_: Any) -> Answer:
+        if payload.body == b"bad\n":
+            return Answer(400, "text/plain", b"it is bad")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        raise AssertionError("unreachable")
+
+    model.invoke = invoke
+    store.objects = {"in/a.csv": b"good\n", "in/b.csv": b"bad\n"}
+    add_job(resources)
+    transforms.begin("score")
+    await ended(transforms)
+    assert job(resources).document["FailureReason"] == "s3://automl/in/b.csv: the model answered 400: it is bad"
+    assert cancelled.is_set()
+    assert model.released == "transform-job:score"
+
+
 class Watched:
     """A file that notes how much each read takes."""
 
@@ -214,12 +297,13 @@ class Echo(Model):
     async def columns(self, containers: Any) -> tuple[list[str], bool]:
         return self.names, self.escaped
 
-    async def invoke(self, containers: Any, body: bytes, headers: Any, limit: float) -> Answer:
-        self.payloads.append(body)
-        self.types.append(headers["content-type"])
-        table = payloads.csv_table(body, headers["content-type"], escaped=self.escaped)
+    async def invoke(self, owner: str, containers: Any, payload: Payload, *_: Any) -> Answer:
+        kind = payload.content_type or ""
+        self.payloads.append(payload.body)
+        self.types.append(kind)
+        table = payloads.csv_table(payload.body, kind, escaped=self.escaped)
         values = table.column(0).to_pylist()
-        rows = values[1:] if "header=present" in headers["content-type"] else values
+        rows = values[1:] if "header=present" in kind else values
         return Answer(200, "text/csv", "".join(f"{len(value)}\n" for value in rows).encode())
 
 

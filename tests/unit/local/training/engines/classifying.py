@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from airflow_automl.local.models import artifacts
-from airflow_automl.local.models.host import ModelHost
 from airflow_automl.local.training import main as trainer
+from tests.unit.local.hosted import Hosted
 from tests.unit.local.training import running as training
 
 
@@ -74,30 +73,12 @@ def partial_failures(found: list[dict[str, Any]]) -> list[str]:
     return [event["message"] for event in found if event["event"] == "partial_failure"]
 
 
-async def serve(path: Path, environment: dict[str, str] | None = None) -> Any:
-    """A function that asks the model host: (body, content type, accept) → (status, body)."""
-    host = ModelHost()
+def serve(path: Path, environment: dict[str, str] | None = None) -> Any:
+    """A function that asks the model: (body, content type, accept) → (status, body)."""
+    model = Hosted((path, environment or {}))
 
-    async def call(method: str, place: str, body: bytes, content_type: str, accept: str) -> tuple[int, bytes]:
-        sent: list[Any] = []
-
-        async def receive() -> Any:
-            return {"type": "http.request", "body": body}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        headers = [(b"content-type", content_type.encode()), (b"accept", accept.encode())]
-        await host({"type": "http", "method": method, "path": place, "headers": headers}, receive, send)
-        return sent[0]["status"], sent[1]["body"]
-
-    containers = [{"path": str(path), "image": "x", "environment": environment or {}}]
-    status, answer = await call(
-        "PUT", "/models/m", json.dumps({"containers": containers, "threads": 1}).encode(), "application/json", "*/*"
-    )
-    assert status == 200, answer
-
-    async def invoke(body: bytes, content_type: str = "text/csv", accept: str = "application/json") -> Any:
-        return await call("POST", "/models/m/invocations", body, content_type, accept)
+    def invoke(body: bytes, content_type: str = "text/csv", accept: str = "application/json") -> tuple[int, bytes]:
+        answer = model(body, content_type, accept)
+        return answer.status, answer.body
 
     return invoke

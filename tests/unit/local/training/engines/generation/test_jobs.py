@@ -13,8 +13,8 @@ import pytest
 from airflow_automl.contract.metrics import best, candidate_metrics
 from airflow_automl.contract.shapes import check_shape
 from airflow_automl.local.models import artifacts, weights
-from airflow_automl.local.models.host import ModelHost
 from airflow_automl.local.models.payloads import PayloadError
+from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.service_model import shapes
 from airflow_automl.local.training import main as trainer
 from airflow_automl.local.training.engines.generation import engine, language_model
@@ -22,6 +22,7 @@ from airflow_automl.local.training.engines.generation import training as fine_tu
 from airflow_automl.local.training.engines.generation.serving import load_model
 from tests import tiny_language_model as tiny
 from tests.local_s3 import BUCKET, Bucket
+from tests.unit.local.hosted import Hosted
 from tests.unit.local.training import running as training
 from tests.unit.local.training.engines.classifying import killed_in_time
 
@@ -192,43 +193,30 @@ def test_a_container_may_lower_the_models_limits_only(trained, environment, tmp_
         load_model(tmp_path / "model", metadata, {"MAX_TOTAL_TOKENS": given}, 1)
 
 
-async def call(host, method, path, body=b"", kind="application/json", accept="application/json"):
-    sent = []
-
-    async def receive():
-        return {"type": "http.request", "body": body if isinstance(body, bytes) else json.dumps(body).encode()}
-
-    async def send(message):
-        sent.append(message)
-
-    headers = [(b"content-type", kind.encode()), (b"accept", accept.encode())]
-    await host({"type": "http", "method": method, "path": path, "headers": headers}, receive, send)
-    return sent[0]["status"], sent[1]["body"]
-
-
-async def test_the_model_host_serves_it(trained, environment, tmp_path):
+def test_the_model_host_serves_it(trained, environment, tmp_path):
     _, candidate, archive, evaluation = trained
     artifacts.unpack(archive, tmp_path)
-    host = ModelHost()
     container = candidate["InferenceContainers"][0]
     assert container["Environment"]["MAX_TOTAL_TOKENS"] == "128"
-    containers = [{"path": str(tmp_path), "image": container["Image"], "environment": container["Environment"]}]
-    status, _ = await call(host, "PUT", "/models/m", {"containers": containers, "threads": 1})
-    assert status == 200
+    model = Hosted((tmp_path, container["Environment"]))
+
+    def call(body, kind="application/json", accept="application/json"):
+        answer = model(body if isinstance(body, bytes) else json.dumps(body).encode(), kind, accept)
+        return answer.status, answer.body
 
     learned = [sample for sample in evaluation["samples"] if sample["after"] == sample["expected"]]
     (first, one), (second, other) = ((sample["input"], sample["after"]) for sample in learned[:2])
     ask = {"inputs": first, "parameters": {"max_new_tokens": 20}}
-    status, body = await call(host, "POST", "/models/m/invocations", ask)
+    status, body = call(ask)
     assert (status, json.loads(body)) == (200, [{"generated_text": one}])
     several = {"inputs": [first, second], "parameters": {"max_new_tokens": 20}}
-    _, body = await call(host, "POST", "/models/m/invocations", several, accept="*/*")
+    _, body = call(several, accept="*/*")
     assert [entry["generated_text"] for entry in json.loads(body)] == [one, other]
     lines = "".join(json.dumps({"inputs": prompt}) + "\n" for prompt in (second, first)).encode()
-    _, body = await call(host, "POST", "/models/m/invocations", lines, "application/jsonlines", "application/jsonlines")
+    _, body = call(lines, "application/jsonlines", "application/jsonlines")
     assert [json.loads(line)["generated_text"] for line in body.splitlines()] == [other, one]
     full = {"inputs": first, "parameters": {"return_full_text": True, "stop": "."}}
-    _, body = await call(host, "POST", "/models/m/invocations", full)
+    _, body = call(full)
     assert json.loads(body) == [{"generated_text": first + one.rstrip(".")}]
 
     for wrong, kind, message in (
@@ -240,17 +228,18 @@ async def test_the_model_host_serves_it(trained, environment, tmp_path):
         (b"", "application/jsonlines", "The body is empty"),
         (b'{"inputs": ["a", "b"]}', "application/jsonlines", "A line holds one prompt"),
     ):
-        status, body = await call(host, "POST", "/models/m/invocations", wrong, kind, "*/*")
-        assert (status, message in json.loads(body)["error"]) == (400, True), body
-    status, body = await call(host, "POST", "/models/m/invocations", ask, accept="text/csv")
-    assert (status, "can't answer text/csv" in json.loads(body)["error"]) == (400, True)
+        status, body = call(wrong, kind, "*/*")
+        assert (status, message in body.decode()) == (400, True), body
+    status, body = call(ask, accept="text/csv")
+    assert (status, "can't answer text/csv" in body.decode()) == (400, True)
 
 
 def test_a_request_that_takes_too_long_is_told_so(trained, environment, monkeypatch):
     monkeypatch.setattr("airflow_automl.local.training.engines.generation.serving.SECONDS", -1.0)
     model = artifacts.load(trained[2])
-    with pytest.raises(PayloadError, match="ask for fewer max_new_tokens"):
-        model.respond(b'{"inputs": "Hello"}', "application/json", None)
+    (refused,) = model.respond([Payload(b'{"inputs": "Hello"}')])
+    assert isinstance(refused, PayloadError)
+    assert "ask for fewer max_new_tokens" in str(refused)
 
 
 def test_parquet_and_a_validation_channel(train):

@@ -94,20 +94,20 @@ async def test_a_job_from_folders_to_an_endpoint(jobs, bucket):
         predictor = artifacts.load(path)
         expected = predictor.predict(new)
         assert sum(a == b for a, b in zip(expected, "00001111", strict=True)) >= 6
-        invoke = await serve(path, KEYS)
+        invoke = serve(path, KEYS)
         for image, label in zip(new, expected, strict=True):
-            status, body = await invoke(image, "application/x-image")
+            status, body = invoke(image, "application/x-image")
             assert status == 200
             (row,) = json.loads(body)["predictions"]
             assert row["predicted_label"] == label
             assert row["labels"] == ["0", "1"]
             assert row["probability"] == pytest.approx(max(row["probabilities"]))
-        status, body = await invoke(new[0], "image/png", "text/csv")
+        status, body = invoke(new[0], "image/png", "text/csv")
         assert next(csv.reader([body.decode()]))[0] == expected[0]
-        status, body = await invoke(new[0], "text/csv")
+        status, body = invoke(new[0], "text/csv")
         assert status == 400
         assert b"application/x-image" in body
-        status, body = await invoke(b"no image", "application/x-image")
+        status, body = invoke(b"no image", "application/x-image")
         assert status == 400
         assert b"neither PNG nor JPEG" in body
 

@@ -100,18 +100,18 @@ async def test_a_job_from_data_to_an_endpoint(jobs, bucket, monkeypatch):
         texts = frame[["review"]].tail(20)
         predictor = artifacts.load(path)
         expected = predictor.predict(texts)
-        invoke = await serve(path, KEYS)
-        status, body = await invoke(texts.to_csv(index=False, header=False).encode(), accept="text/csv")
+        invoke = serve(path, KEYS)
+        status, body = invoke(texts.to_csv(index=False, header=False).encode(), accept="text/csv")
         assert status == 200
         rows = list(csv.reader(io.StringIO(body.decode())))
         assert [row[0] for row in rows] == expected
         assert set(expected) <= {"great", "other"}
-        status, body = await invoke(json.dumps(["Delicious, I will buy it again!"]).encode(), "application/json")
+        status, body = invoke(json.dumps(["Delicious, I will buy it again!"]).encode(), "application/json")
         (row,) = json.loads(body)["predictions"]
         assert row["labels"] == ["great", "other"]
         assert sum(row["probabilities"]) == pytest.approx(1)
         assert row["probability"] == pytest.approx(max(row["probabilities"]))
-        status, body = await invoke(b'{"review": null}', "application/json")
+        status, body = invoke(b'{"review": null}', "application/json")
         assert status == 200
 
     best = next(entry for entry in candidates.values() if "CandidateArtifactLocations" in entry["CandidateProperties"])

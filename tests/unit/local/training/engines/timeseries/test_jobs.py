@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import hashlib
 import io
@@ -17,11 +16,11 @@ import pytest
 
 from airflow_automl.contract.metrics import best, candidate_metrics
 from airflow_automl.local.models import artifacts
-from airflow_automl.local.models.host import ModelHost
 from airflow_automl.local.training.engines.timeseries.algorithms import catalog
 from airflow_automl.report import build, render
 from airflow_automl.report.insights import read as read_insights
 from tests.local_s3 import BUCKET, Bucket
+from tests.unit.local.hosted import Hosted
 from tests.unit.local.training import running as training
 from tests.unit.local.training.engines.classifying import Jobs, channel, failure, killed_in_time
 from tests.unit.local.training.engines.timeseries.conftest import config, weekly
@@ -168,19 +167,9 @@ def _check_served(
 
 
 def invoke(folder: Path, body: str, content_type: str = CSV, accept: str = "text/csv") -> tuple[int, str, str]:
-    """Ask the model host for a forecast, as an endpoint does."""
-
-    async def ask() -> tuple[int, str, str]:
-        host = ModelHost()
-        wanted = json.dumps({"containers": [{"path": str(folder), "environment": {}}], "threads": 1}).encode()
-        loaded = await host._route("PUT", "/models/m", wanted, {})
-        assert loaded[0] == 200, loaded
-        headers = {"content-type": content_type, "accept": accept}
-        status, answer, kind = await host._route("POST", "/models/m/invocations", body.encode(), headers)
-        await host._route("DELETE", "/models/m", b"", {})
-        return status, answer.decode(), kind
-
-    return asyncio.run(ask())
+    """Ask the model for a forecast, as an endpoint does."""
+    answer = Hosted((folder, {}))(body.encode(), content_type, accept)
+    return answer.status, answer.body.decode(), answer.content_type
 
 
 @pytest.fixture(scope="module")

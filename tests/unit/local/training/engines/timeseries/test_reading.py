@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models.payloads import PayloadError
+from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.training.data import channels
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.engines.timeseries.dataset import Dataset, load
@@ -198,8 +200,10 @@ def test_what_training_refuses_a_forecast_refuses(bucket: Bucket, tmp_path: Path
     ):
         wrong = [list(row) for row in rows]
         wrong[3][place] = value
-        with pytest.raises(PayloadError, match=reason):
-            served(data).respond(reading.written([header, *wrong]).encode(), "text/csv", "text/csv")
+        body = reading.written([header, *wrong]).encode()
+        (refused,) = served(data).respond([Payload(body, "text/csv", "text/csv")])
+        assert isinstance(refused, PayloadError)
+        assert re.search(reason, str(refused))
         if place != 3:
             with pytest.raises(JobFailure, match=reason):
                 trained(bucket, tmp_path, reading.written([header, *wrong]))

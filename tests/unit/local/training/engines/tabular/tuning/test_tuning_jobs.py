@@ -16,11 +16,11 @@ from sklearn.datasets import load_breast_cancer, load_digits
 
 from airflow_automl.contract.metrics import best, candidate_metrics
 from airflow_automl.local.models import artifacts
-from airflow_automl.local.models.host import ModelHost
 from airflow_automl.local.training import main as trainer
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.course import Clock
 from airflow_automl.local.training.engines.tabular.tuning import plan
+from tests.unit.local.hosted import Hosted
 from tests.unit.local.training import running as training
 
 PHASES = [
@@ -88,18 +88,8 @@ def unpack(bucket, candidate, recorded, folder):
     return containers
 
 
-async def call(host, method, path, body=b"", accept="application/json"):
-    sent = []
-
-    async def receive():
-        return {"type": "http.request", "body": body if isinstance(body, bytes) else json.dumps(body).encode()}
-
-    async def send(message):
-        sent.append(message)
-
-    headers = [(b"content-type", b"text/csv"), (b"accept", accept.encode())]
-    await host({"type": "http", "method": method, "path": path, "headers": headers}, receive, send)
-    return sent[0]["status"], sent[1]["body"]
+def hosted(containers):
+    return Hosted(*((container["path"], container["environment"]) for container in containers))
 
 
 def completed(found):
@@ -139,13 +129,12 @@ async def test_a_binary_job_from_data_to_an_endpoint(bucket, tmp_path):
         ]
         assert states[0] == "InProgress"
         assert states[-1] == "Completed"
-    host = ModelHost()
     recorded = training.digests(found)
     chosen = best(candidates.values(), "F1")
     assert "Explainability" in chosen["CandidateProperties"]["CandidateArtifactLocations"]
     rows = frame.drop(columns="churn")[:40]
     body = rows.to_csv(index=False, header=False).encode()
-    for name, candidate in candidates.items():
+    for candidate in candidates.values():
         assert len(candidate["InferenceContainers"]) == 3
         first, middle, last = candidate["InferenceContainers"]
         assert first["ModelDataUrl"] == last["ModelDataUrl"] != middle["ModelDataUrl"]
@@ -156,8 +145,7 @@ async def test_a_binary_job_from_data_to_an_endpoint(bucket, tmp_path):
         assert 0.4 < values["F1"] <= 1
         assert 0 < values["InferenceLatency"] < 5
         containers = unpack(bucket, candidate, recorded, tmp_path)
-        assert (await call(host, "PUT", f"/models/{name}", {"containers": containers, "threads": 1}))[0] == 200
-        status, plain = await call(host, "POST", f"/models/{name}/invocations", body, "text/csv")
+        status, _, plain = hosted(containers)(body, accept="text/csv")
         assert status == 200
         assert set(plain.decode().split()) <= {"Yes", "No"}
         asked = ["predicted_label", "probability", "probabilities", "labels"]
@@ -166,8 +154,7 @@ async def test_a_binary_job_from_data_to_an_endpoint(bucket, tmp_path):
             "SAGEMAKER_INFERENCE_INPUT": ",".join(asked[:3]),
             "SAGEMAKER_INFERENCE_OUTPUT": ",".join(asked),
         }
-        assert (await call(host, "PUT", f"/models/{name}", {"containers": containers, "threads": 1}))[0] == 200
-        answers = json.loads((await call(host, "POST", f"/models/{name}/invocations", body))[1])["predictions"]
+        answers = json.loads(hosted(containers)(body, accept="application/json").body)["predictions"]
         assert [answer["predicted_label"] for answer in answers] == plain.decode().split()
         for answer in answers:
             assert list(answer) == asked
@@ -191,13 +178,12 @@ async def test_a_candidate_opens_in_python_and_answers_as_its_endpoint(train, bu
     found = await asyncio.to_thread(train, frame, tabular("churn", algorithm, limits={"MaxCandidates": 1}))
     (candidate,) = completed(found).values()
     containers = unpack(bucket, candidate, training.digests(found), tmp_path)
-    host, rows = ModelHost(), frame.drop(columns="churn")[:60]
+    rows = frame.drop(columns="churn")[:60]
     asked = "predicted_label,probability,probabilities"
     containers[1]["environment"]["SAGEMAKER_INFERENCE_OUTPUT"] = asked
     containers[2]["environment"] |= {"SAGEMAKER_INFERENCE_INPUT": asked, "SAGEMAKER_INFERENCE_OUTPUT": asked}
-    assert (await call(host, "PUT", "/models/one", {"containers": containers, "threads": 1}))[0] == 200
     body = rows.to_csv(index=False, header=False).encode()
-    answers = json.loads((await call(host, "POST", "/models/one/invocations", body))[1])["predictions"]
+    answers = json.loads(hosted(containers)(body, accept="application/json").body)["predictions"]
     labels = [answer["predicted_label"] for answer in answers]
     assert set(labels) == {"No", "Yes"}
     described = candidate["InferenceContainers"]
