@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -20,6 +22,7 @@ from airflow_automl.local.jobs.supervisor import Supervisor
 from airflow_automl.local.models import weights
 from airflow_automl.local.serving.endpoints import Deployments
 from airflow_automl.local.serving.invocations import Runtime
+from airflow_automl.local.serving.metrics import Metrics
 from airflow_automl.local.serving.model_host_client import ModelHost
 from airflow_automl.local.serving.transform.jobs import Transforms
 from airflow_automl.local.state.database import Database
@@ -84,7 +87,7 @@ class Service:
             self.store = SeaweedFS(self.folder.s3, self.credentials, settings.region, self.background)
         else:
             self.store = ExternalStore(settings.s3_endpoint, self.credentials, settings.region)
-        self.others = OtherServices(lambda: self.store.endpoint_url, self.credentials, settings.account)
+        self.metrics = Metrics(self.folder.metrics)
         self.host = ModelHost(
             self.folder,
             self.s3_client,
@@ -92,8 +95,17 @@ class Service:
             environment=self._weights_environment(),
             memory_limit=settings.serving_memory or processes.available_memory() // 2,
             background=self.background,
+            batched=self.metrics.batched,
         )
         self.deployments = Deployments(self.resources, self.jobs, self.host, self.background)
+        self.others = OtherServices(
+            lambda: self.store.endpoint_url,
+            self.credentials,
+            settings.account,
+            settings.region,
+            self.metrics.take,
+            self.deployments.scale,
+        )
         self.transforms = Transforms(
             self.resources,
             self.deployments,
@@ -103,8 +115,9 @@ class Service:
             self.background,
             processes.available_cores(),
         )
-        self.runtime = Runtime(self.resources, self.host)
+        self.runtime = Runtime(self.resources, self.host, self.metrics)
         self.supervisor: Supervisor
+        self._counting: asyncio.Task[None]
         self._client_of_thread = threading.local()
 
     async def start(self) -> None:
@@ -114,6 +127,7 @@ class Service:
         """
         await self.store.start()
         await self.host.start()
+        self._counting = self.metrics.start(self.background)
         await self.deployments.start()
         await self.transforms.start()
         self.supervisor = Supervisor(
@@ -134,6 +148,10 @@ class Service:
         await self.transforms.stop()
         await self.deployments.stop()
         await self.host.stop()
+        if hasattr(self, "_counting"):
+            self._counting.cancel()
+            with contextlib.suppress(OSError):
+                await self.metrics.write()
         self.others.close()
         await self.store.stop()
         self.database.close()

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -346,3 +347,45 @@ def test_prune_frees_what_no_model_uses(service: RunningService, job: dict[str, 
     assert not (service.data_dir / "jobs" / "cancer").exists()
     assert sagemaker.describe_auto_ml_job_v2(AutoMLJobName="cancer")["AutoMLJobStatus"] == "Completed"
     assert json.loads((service.data_dir / "service.json").read_text())["pid"] == service.process.pid
+
+
+def test_cloudwatch_and_autoscaling_know_the_endpoint(service: RunningService, model: str) -> None:
+    sagemaker = service.client()
+    sagemaker.create_endpoint_config(EndpointConfigName="seen", ProductionVariants=[{**VARIANT, "ModelName": model}])
+    sagemaker.create_endpoint(EndpointName="seen", EndpointConfigName="seen")
+    assert in_service(sagemaker, "seen")["EndpointStatus"] == "InService"
+    invoke(service, "seen")
+    with pytest.raises(ClientError):
+        invoke(service, "seen", "1,2,3")
+    dimensions = [{"Name": "EndpointName", "Value": "seen"}, {"Name": "VariantName", "Value": "all"}]
+    now = datetime.now(UTC)
+    times = {"StartTime": now - timedelta(minutes=5), "EndTime": now + timedelta(minutes=5)}
+    watch = service.client("cloudwatch")
+    names = ("Invocations", "Invocation4XXErrors", "ModelLatency")
+    metric = {name: {"Namespace": "AWS/SageMaker", "MetricName": name, "Dimensions": dimensions} for name in names}
+    queries = [
+        {"Id": f"m{at}", "MetricStat": {"Metric": metric[name], "Period": 600, "Stat": "Sum"}}
+        for at, name in enumerate(names)
+    ]
+    invocations, errors, latency = (
+        entry["Values"][0] for entry in watch.get_metric_data(MetricDataQueries=queries, **times)["MetricDataResults"]
+    )
+    assert (invocations, errors) == (2, 1)
+    points = watch.get_metric_statistics(**metric["ModelLatency"], Period=600, Statistics=["Sum"], **times)
+    assert points["Datapoints"][0]["Sum"] == latency > 100
+    scaling = service.client("application-autoscaling")
+    target = {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": "endpoint/seen/variant/all",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+    scaling.register_scalable_target(**target, MinCapacity=2, MaxCapacity=4)
+    (found,) = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+    assert found["MaxCapacity"] == 4
+    (variant,) = sagemaker.describe_endpoint(EndpointName="seen")["ProductionVariants"]
+    assert variant["CurrentInstanceCount"] == 2
+    scaling.deregister_scalable_target(**target)
+    with pytest.raises(ClientError, match="must be endpoint/NAME/variant/NAME"):
+        scaling.register_scalable_target(
+            **{**target, "ResourceId": "endpoint/none/variant/all"}, MinCapacity=1, MaxCapacity=2
+        )

@@ -1,4 +1,4 @@
-"""``airflow-automl jobs``: list the jobs of a data folder, whether its service runs or not."""
+"""``airflow-automl jobs``: list the jobs or endpoints of a data folder, whether its service runs or not."""
 
 from __future__ import annotations
 
@@ -7,16 +7,26 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.request import urlopen
 
 from airflow_automl.contract.metrics import objective_name, objective_value
 from airflow_automl.local.errors import StartupError
+from airflow_automl.local.serving.metrics import read
 from airflow_automl.local.state.database import reading
 from airflow_automl.local.state.folder import DataFolder
 from airflow_automl.local.state.jobs import Job, JobStore
 
+_ENDPOINTS = {
+    "INVOCATIONS": "invocations",
+    "4XX": "errors_4xx",
+    "5XX": "errors_5xx",
+    "P50 MS": "p50_ms",
+    "P99 MS": "p99_ms",
+    "BATCHES": "batches",
+    "LARGEST": "largest_batch",
+}
 _HEADER: tuple[str, ...] = ("NAME", "STATUS", "SECONDARY", "CREATED", "RUNTIME", "CANDIDATES", "BEST")
 
 
@@ -25,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_dir(parser)
     parser.add_argument("--status", help="only jobs with this AutoMLJobStatus, such as InProgress or Failed")
     parser.add_argument("--limit", type=int, default=50, metavar="N", help="how many are shown (default: %(default)s)")
+    parser.add_argument("--endpoints", action="store_true", help="show what each endpoint's variants did instead")
     parser.add_argument("--before", metavar="NAME", help="only jobs that were created before this one")
 
 
@@ -77,18 +88,30 @@ def existing(store: JobStore, name: str) -> Job:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line a job, newest first."""
-    with open_store(args.data_dir) as (_, store):
+    """Print one line a job, newest first, or one line a variant."""
+    with open_store(args.data_dir) as (folder, store):
+        if args.endpoints:
+            found = sorted(read(folder.metrics).items())
+            _print([("VARIANT", *_ENDPOINTS), *((owner, *_counts(totals)) for owner, totals in found)])
+            return 0
         before = None if args.before is None else existing(store, args.before).created
         jobs, more = store.newest(max(1, args.limit), before, args.status)
         rows = [_HEADER, *(_row(store, job) for job in jobs)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    _print(rows)
     if more:
         print(f"There are older jobs: add --before {jobs[-1].name}")
     _print_health(DataFolder(args.data_dir))
     return 0
+
+
+def _print(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _counts(totals: Mapping[str, float]) -> Iterator[str]:
+    return (f"{totals.get(name, 0):.6g}" for name in _ENDPOINTS.values())
 
 
 def _print_health(folder: DataFolder) -> None:

@@ -14,14 +14,16 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 from urllib.parse import unquote_to_bytes
 from xml.sax.saxutils import escape
 
 from airflow_automl.local.errors import ServiceError, unknown_operation
-from airflow_automl.local.http.messages import Request, Response
+from airflow_automl.local.http.messages import Request, Response, parse
 from airflow_automl.local.http.signatures import Signatures
+from airflow_automl.local.serving.metrics import Sums
 from airflow_automl.local.storage.client import Credentials
 
 log = logging.getLogger(__name__)
@@ -29,9 +31,13 @@ log = logging.getLogger(__name__)
 _SIGNED_FOR = re.compile(r"Credential=[^/,]*/[^/,]*/[^/,]*/([^/,]+)/aws4_request")
 _PRESIGNED_FOR = re.compile(r"X-Amz-Credential=[^&]*(?:/|%2F)([^/&%]+)(?:/|%2F)aws4_request", re.IGNORECASE)
 _ACTION = re.compile(rb"(?:^|&)Action=(\w+)")
+_SCALING = "AnyScaleFrontendService."
+_UNITS = {"ModelLatency": "Microseconds"}
 _GRANTED = re.compile(r"<(AccessKeyId|SecretAccessKey|SessionToken)>[^<]*</\1>")
 
 SERVICES = {
+    "applicationautoscaling": "a deployment registers the bounds between which its variants scale",
+    "cloudwatch": "what endpoints did is asked for, and alarms of a deployment are described",
     "iam": "the SageMaker SDK looks up the execution role (GetRole)",
     "kms": "keys and aliases that requests name are created and described",
     "logs": "Airflow's remote logging writes task logs to groups of its own",
@@ -51,9 +57,23 @@ class OtherServices:
     :param s3_endpoint_url: returns the address that S3 calls belong to.
     :param credentials: what AssumeRole and GetSessionToken grant, to callers who sign with them.
     :param account: the AWS account that moto's answers name.
+    :param region: where the metrics of endpoints are.
+    :param metrics: takes what the variants of endpoints did, as CloudWatch is to know it.
+    :param scale: applies the bounds of a variant.
     """
 
-    def __init__(self, s3_endpoint_url: Callable[[], str], credentials: Credentials, account: str) -> None:
+    def __init__(
+        self,
+        s3_endpoint_url: Callable[[], str],
+        credentials: Credentials,
+        account: str,
+        region: str,
+        metrics: Callable[[], list[tuple[int, str, str, Sums]]],
+        scale: Callable[[str, tuple[int | None, int | None] | None], None],
+    ) -> None:
+        self._region = region
+        self._metrics = metrics
+        self._scale = scale
         self._s3_endpoint_url = s3_endpoint_url
         self._credentials = credentials
         self._account = account
@@ -72,6 +92,10 @@ class OtherServices:
         grants = action is not None and action[1] in (b"AssumeRole", b"GetSessionToken")
         if grants:
             Signatures(self._credentials).check(request)
+        target = request.headers.get("x-amz-target", "").removeprefix(_SCALING)
+        scales = target in ("RegisterScalableTarget", "DeregisterScalableTarget")
+        if scales:
+            self._apply(target, parse(request.body))
         response = await asyncio.get_running_loop().run_in_executor(self._executor, self._ask_moto, request)
         return self._grant(response) if grants else response
 
@@ -86,6 +110,34 @@ class OtherServices:
             lambda found: f"<{found[1]}>{escape(granted[found[1]])}</{found[1]}>", response.body.decode()
         )
         return response._replace(body=body.encode())
+
+    def _apply(self, operation: str, members: dict[str, Any]) -> None:
+        if members.get("ServiceNamespace") == "sagemaker":
+            bounds = members.get("MinCapacity"), members.get("MaxCapacity")
+            self._scale(str(members.get("ResourceId")), bounds if operation.startswith("Register") else None)
+
+    def _tell_cloudwatch(self) -> None:
+        from moto.cloudwatch.models import cloudwatch_backends
+
+        data = [
+            {
+                "MetricName": name,
+                "Dimensions": [
+                    {"Name": kind, "Value": value}
+                    for kind, value in zip(("EndpointName", "VariantName"), owner.split("/"), strict=True)
+                ],
+                "Timestamp": datetime.fromtimestamp(minute, UTC),
+                "Unit": _UNITS.get(name, "None"),
+                "StatisticValues": {
+                    "SampleCount": sums.samples,
+                    "Sum": sums.total,
+                    "Minimum": sums.least,
+                    "Maximum": sums.most,
+                },
+            }
+            for minute, owner, name, sums in self._metrics()
+        ]
+        cloudwatch_backends[self._account][self._region].put_metric_data("AWS/SageMaker", data)
 
     def close(self) -> None:
         """End the thread."""
@@ -130,6 +182,8 @@ class OtherServices:
         called = action[1].decode() if action else f"{request.method} {request.path}"
         subject = request.headers.get("x-amz-target", called)
         try:
+            if _service_of(request) == "monitoring":
+                self._tell_cloudwatch()
             status, headers, body = _call(self._moto, request, self._account)
         except ModuleNotFoundError as error:
             raise unknown_operation(

@@ -114,10 +114,33 @@ class Deployments:
         config = self._resources.find(CONFIG, config_name)
         if config is None:
             raise HostingError(f"the endpoint configuration {config_name!r} was deleted")
-        retained = {}
-        if endpoint.document.get("Retain"):
-            retained = {variant["VariantName"]: variant for variant in endpoint.document.get("Variants", ())}
-        return [self._variant(variant, retained) for variant in config.document["ProductionVariants"]]
+        before = {variant["VariantName"]: variant for variant in endpoint.document.get("Variants", ())}
+        retained = before if endpoint.document.get("Retain") else {}
+        variants = [self._variant(variant, retained) for variant in config.document["ProductionVariants"]]
+        for variant in variants:
+            # Autoscaling is the variant's, whatever configuration comes.
+            if scale := before.get(variant["VariantName"], {}).get("Scale"):
+                variant["Scale"] = scale
+                variant["Count"] = _within(variant)
+        return variants
+
+    def scale(self, resource: str, bounds: tuple[int | None, int | None] | None) -> None:
+        """Apply what Application Auto Scaling is told: a variant has processes as requests come, within its bounds.
+
+        :param resource: ``endpoint/NAME/variant/NAME``.
+        :param bounds: MinCapacity and MaxCapacity, ``None`` for one that stays; altogether ``None`` for no autoscaling.
+        :raises ServiceError: ValidationException if there is no such variant.
+        """
+        parts = resource.split("/")
+        endpoint = self._resources.find(ENDPOINT, parts[1]) if len(parts) == 4 else None
+        if endpoint is None:
+            raise invalid(f"ResourceId: received {resource!r}; it must be endpoint/NAME/variant/NAME of an endpoint")
+        variant = variant_named(endpoint, parts[3])
+        known = variant.pop("Scale", (1, 1))
+        if bounds is not None:
+            variant["Scale"] = [each or before for each, before in zip(bounds, known, strict=True)]
+            variant["Count"] = _within(variant)
+        self._resources.update(ENDPOINT, endpoint.name, Variants=endpoint.document["Variants"])
 
     def _variant(self, variant: Mapping[str, Any], retained: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         model = self._resources.find(MODEL, variant["ModelName"])
@@ -177,13 +200,22 @@ def containers_of(variant: Mapping[str, Any]) -> list[Container]:
     return [Container(**container) for container in variant["Containers"]]
 
 
+def _within(variant: Mapping[str, Any]) -> int | None:
+    """A variant's instances within the bounds of its autoscaling."""
+    count: int | None = variant["Count"]
+    least, most = variant.get("Scale", (count, count))
+    return count if count is None else max(least, min(count, most))
+
+
 def owner_of(endpoint: str, variant: Mapping[str, Any]) -> str:
     """Whose the processes of a variant are."""
     return f"{endpoint}/{variant['VariantName']}"
 
 
 def count_of(variant: Mapping[str, Any]) -> int:
-    """How many processes a variant may have: its instances, or what may be concurrent without any."""
+    """How many processes a variant may have: its instances, those it may scale to, or what may be concurrent."""
+    if "Scale" in variant:
+        return int(variant["Scale"][1])
     return int(variant.get("Count") or (variant.get("ServerlessConfig") or {}).get("MaxConcurrency", 1))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from airflow_automl.local.errors import ServiceError
-from airflow_automl.local.models.wire import Payload
+from airflow_automl.local.models.wire import Answer, Payload
 from airflow_automl.local.serving.endpoints import ENDPOINT, containers_of, count_of, owner_of, variant_named
+from airflow_automl.local.serving.metrics import Metrics
 from airflow_automl.local.serving.model_host_client import ModelHost
 from airflow_automl.local.serving.model_pool import BusyError, HostingError
 from airflow_automl.local.state.resources import Resource, ResourceStore
@@ -23,11 +25,13 @@ class Runtime:
 
     :param resources: the endpoints.
     :param host: the models.
+    :param metrics: counts.
     """
 
-    def __init__(self, resources: ResourceStore, host: ModelHost) -> None:
+    def __init__(self, resources: ResourceStore, host: ModelHost, metrics: Metrics) -> None:
         self._resources = resources
         self._host = host
+        self._metrics = metrics
 
     async def invoke(self, name: str, given: Mapping[str, str], body: bytes) -> tuple[dict[str, str], bytes]:
         """Ask the model behind an endpoint.
@@ -51,12 +55,14 @@ class Runtime:
         accept = given.get("x-amzn-sagemaker-accept") or given.get("accept", "*/*")
         payload = Payload(body, given.get("content-type", "application/octet-stream"), accept)
         owner, containers = owner_of(name, variant), containers_of(variant)
+        began = time.perf_counter()
         try:
             answer = await self._host.invoke(owner, containers, payload, count=count_of(variant))
         except BusyError as error:
             raise ServiceError("ServiceUnavailable", str(error), 503) from error
         except HostingError as error:
-            raise _model_error(500, str(error)) from error
+            answer = Answer(500, "text/plain", str(error).encode())
+        self._metrics.invoked(owner, answer.status, time.perf_counter() - began)
         if answer.status != 200:
             raise _model_error(answer.status, answer.body.decode())
         headers = {"content-type": answer.content_type, "x-amzn-invoked-production-variant": variant["VariantName"]}

@@ -68,6 +68,7 @@ class DataFolder:
         self.models = self.root / "models"
         self.jobs = self.root / "jobs"
         self.weights = self.root / "weights"
+        self.metrics = self.root / "endpoints.json"
         self._info = self.root / "service.json"
         self._secrets = self.root / "credentials.json"
 

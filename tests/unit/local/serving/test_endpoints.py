@@ -10,8 +10,8 @@ import pytest
 
 from airflow_automl.local import background
 from airflow_automl.local.background import Background
-from airflow_automl.local.errors import in_use
-from airflow_automl.local.serving.endpoints import CONFIG, ENDPOINT, MODEL, Deployments
+from airflow_automl.local.errors import ServiceError, in_use
+from airflow_automl.local.serving.endpoints import CONFIG, ENDPOINT, MODEL, Deployments, count_of
 from airflow_automl.local.state.jobs import JobStore
 from airflow_automl.local.state.resources import Resource, ResourceStore
 
@@ -91,3 +91,27 @@ async def test_an_endpoint_settles_once_the_disk_has_room_again(
     found = resources.find(ENDPOINT, "churn")
     assert found is not None
     assert found.status == ("InService" if works else "Failed")
+
+
+async def test_autoscaling_bounds_the_processes_of_a_variant(resources: ResourceStore, jobs: JobStore) -> None:
+    deployments = Deployments(resources, jobs, None, Background())  # type: ignore[arg-type]
+    variant = {"VariantName": "all", "Weight": 1.0, "Count": 1, "Containers": []}
+    document = {"Variants": [variant]}
+    resources.add(ENDPOINT, "churn", "arn:churn", document, taken=in_use("taken"), status="InService")
+
+    def found() -> dict[str, Any]:
+        endpoint = resources.find(ENDPOINT, "churn")
+        assert endpoint is not None
+        first: dict[str, Any] = endpoint.document["Variants"][0]
+        return first
+
+    assert count_of(found()) == 1
+    deployments.scale("endpoint/churn/variant/all", (2, 4))
+    assert (found()["Count"], count_of(found())) == (2, 4)
+    deployments.scale("endpoint/churn/variant/all", (None, 3))
+    assert (found()["Count"], count_of(found())) == (2, 3)
+    deployments.scale("endpoint/churn/variant/all", None)
+    assert (found()["Count"], count_of(found())) == (2, 2)
+    for wrong in ("endpoint/churn/variant/other", "endpoint/other/variant/all", "service/churn"):
+        with pytest.raises(ServiceError, match="received"):
+            deployments.scale(wrong, (1, 2))
