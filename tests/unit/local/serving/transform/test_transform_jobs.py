@@ -246,11 +246,13 @@ async def test_answers_keep_the_order_of_their_records_and_few_are_in_memory_at_
 async def test_a_job_that_fails_ends_what_it_works_on(
     transforms: Transforms, resources: ResourceStore, store: Store, model: Model
 ) -> None:
-    cancelled = asyncio.Event()
+    asked, cancelled = asyncio.Event(), asyncio.Event()
 
     async def invoke(owner: str, containers: Any, payload: Payload, *_: Any) -> Answer:
         if payload.body == b"bad\n":
+            await asked.wait()
             return Answer(400, "text/plain", b"it is bad")
+        asked.set()
         try:
             await asyncio.Event().wait()
         finally:
