@@ -156,17 +156,17 @@ def rules() -> list[RuleRow]:
     rows = []
     for line in RULES.read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split(" |")]
-        if re.fullmatch(r"[RC]\d+", cells[0]):
-            number, version, where, _, seen_by, broken = cells
+        if anchored := re.fullmatch(r'<a id="[rc]\d+"></a>([RC]\d+)', cells[0]):
+            number, (version, where, _, seen_by, broken) = anchored[1], cells[1:]
             rows.append(RuleRow(number, version, tuple(re.findall(r"`([^`]+)`", where)), seen_by, broken))
     return rows
 
 
 def rules_of(table: Table, path: str, rows: list[RuleRow]) -> str:
-    """Name the rules that concern a field; those of answers only in answers' tables."""
+    """Link the rules that concern a field; those of answers only in answers' tables."""
     answers = table.title.endswith("answer")
     found = [
-        row.number
+        f"[{row.number}](rules.md#{row.number.lower()})"
         for row in rows
         if row.version in ("both", table.version)
         and ("answer" in row.seen_by) <= answers

@@ -11,6 +11,7 @@ from functools import cache
 
 import pytest
 
+from airflow_automl import exceptions
 from airflow_automl.contract.model import fields, input_shape
 from tests.docs.pages import DOCS, ROOT, table_rows
 from tools import compat
@@ -58,6 +59,18 @@ def test_a_message_that_is_quoted_is_one_that_the_code_says(message: str) -> Non
     # What stands for something else may stand for more than the source's own ellipsis does.
     pattern = ".*".join(re.escape(part.strip()) for part in message.split("…"))
     assert any(re.search(pattern, text) for text in messages()), f"no such message: {message}"
+
+
+def test_every_type_of_error_has_an_entry_that_says_whether_to_retry() -> None:
+    entries = {row[0]: row[1] for row in table_rows(DOCS / "troubleshooting.md", "By type of error")}
+    types = {getattr(exceptions, name) for name in exceptions.__all__}
+    leaves = {kind for kind in types if not any(issubclass(other, kind) and other is not kind for other in types)}
+    assert entries == {
+        f'<a id="{kind.__name__.lower()}"></a>`{kind.__name__}`': (
+            "yes" if issubclass(kind, exceptions.AutoMLTransientError) else "no"
+        )
+        for kind in leaves
+    }
 
 
 def test_there_are_messages_to_look_up() -> None:
