@@ -25,10 +25,17 @@ from airflow_automl.local.training.data import moments
 from airflow_automl.local.training.data.columns import trimmed
 from airflow_automl.local.training.data.values import Refused, by_type, distinct, is_text, plain
 
-NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "NULL", "<NA>"))
-"""Marks of a missing value in every column, quoted or not, with or without blanks around them."""
+NULLS = frozenset(
+    ("", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "NAN", "-NaN", "-nan", "null", "NULL", "<NA>")
+    + ("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN")
+)
+"""Marks of a missing value in every column, quoted or not, with or without blanks around them: those that pandas knows,
+but for ``None``."""
 
-NUMERIC_NULLS = frozenset(("None", "none", "NONE", "Null", "?", "-", "."))
+NUMERIC_NULLS = frozenset(
+    ("None", "none", "NONE", "Null", "?", "-", "\u2013", "\u2014", ".", "\\N")
+    + ("#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "#NULL!")
+)
 """Marks of a missing value in columns of numbers and of moments; in a text column these are values like any other."""
 
 IDENTIFIER = "identifier"
@@ -37,10 +44,13 @@ IDENTIFIER = "identifier"
 EXACT = 2**53
 """From here on, a float does not hold every whole number."""
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_MINUS = "\u2212"
+"""The minus that word processors and some spreadsheets write."""
+_NUMBER = re.compile(r"[+\-\u2212]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
-_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", re.ASCII)
-_LEADING_ZERO = re.compile(r"[+-]?0\d", re.ASCII)
+_GROUPED = re.compile(r"[+\-\u2212]?\d{1,3}([,' \u00a0\u2009\u202f\u2019])\d{3}(\1\d{3})*(\.\d*)?", re.ASCII)
+_FORMATTED = re.compile(r"[+\-\u2212(]?[$€£¥]?\s?\d+([,.'\s\u2019]\d{3})*([.,]\d+)?\s?[%€$£¥)]?")
+_LEADING_ZERO = re.compile(r"[+\-\u2212]?0\d", re.ASCII)
 _NAMED_MONTH = re.compile(r"(?=.*[A-Za-z]{3})(?=.*\d{4}).*")
 _FIRST, _LAST = (np.datetime64(day, "us") for day in ("1677-09-22", "2262-04-11"))
 
@@ -200,12 +210,12 @@ class Codec:
         if text in NULLS or text in NUMERIC_NULLS:
             return None
         if _NUMBER.fullmatch(text):
-            value = float(text)
+            value = float(text.replace(_MINUS, "-"))
             return value if math.isfinite(value) else _OUT_OF_RANGE
         if _INFINITE.fullmatch(text):
             return _OUT_OF_RANGE
         if self.role == "numeric" and _GROUPED.fullmatch(text):
-            return float(text.replace(",", ""))
+            return float(re.sub(r"[^\d.-]", "", text.replace(_MINUS, "-")))
         if self.truths and text.lower() in _TRUTHS:
             return float(_TRUTHS.index(text.lower()))
         return _JUNK
@@ -331,7 +341,7 @@ def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str]
     truths = {text.lower(): text for text in sorted(texts) if text.lower() in _TRUTHS}
     spelling = (truths.get("false", "False"), truths.get("true", "True")) if truths else None
     filled = [text for text in texts if text not in NUMERIC_NULLS and not _INFINITE.fullmatch(text)]
-    if not texts:
+    if not filled and not (texts and NUMERIC_NULLS.issuperset(texts)):
         return Codec(name, Kind.NUMBER)
     if filled and all(map(_NUMBER.fullmatch, filled)):
         if not any(map(_is_code, filled)):
@@ -364,7 +374,7 @@ def _is_code(text: str) -> bool:
     """Numbers don't start with a zero that is followed by a digit, and a float would lose digits of long ones."""
     if _LEADING_ZERO.match(text):
         return True
-    return len(text) > 15 and text.lstrip("+-").isdigit() and abs(int(text)) >= EXACT
+    return len(text) > 15 and text.lstrip("+-" + _MINUS).isdigit() and abs(float(text.replace(_MINUS, "-"))) >= EXACT
 
 
 def _tell_about_words(name: str, filled: Sequence[str], role: str, warn: Callable[[str], None]) -> None:
@@ -372,6 +382,11 @@ def _tell_about_words(name: str, filled: Sequence[str], role: str, warn: Callabl
     if role == "auto" and len(words) * 20 < len(filled[:10_000]):
         shown = ", ".join(f"'{text[:60]}'" for text in sorted(words)[:3])
         warn(f"Nearly all values of '{name}' are numbers, but {shown} is not: the column is read as text.")
+    elif role == "auto" and all(map(_FORMATTED.fullmatch, filled[:1000])):
+        warn(
+            f"The values of '{name}' look like numbers with separators or units, such as '{words[0][:60]}': the column "
+            "is read as text. Write plain numbers, with a decimal point."
+        )
 
 
 def unite(parts: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
