@@ -17,7 +17,7 @@ from airflow_automl.local.errors import listing
 from airflow_automl.local.training.data import csv_text
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.columns import header_order, locate
-from airflow_automl.local.training.data.csv_file import Ragged, parse
+from airflow_automl.local.training.data.csv_file import Ragged, parse, without_headers
 from airflow_automl.local.training.data.values import Refused, Unusable
 
 CSV = "text/csv"
@@ -83,7 +83,9 @@ def decode(
             raise PayloadError(str(error)) from error
         if order is None:
             _require_width(table.column_names, 1, names, target)
-        columns = table.columns if order is None else [table.column(place).slice(1) for place in order]
+        if order is not None:
+            table = without_headers(table.slice(1), cells).select(order)
+        columns = table.columns
     else:
         text = _text(body)
         documents = _json_lines(text) if kind == JSON_LINES else _json_rows(text, names)
@@ -123,7 +125,8 @@ def csv_table(
     """
     _text(body)
     body = csv_text.body(body, content_type, escaped)
-    data = pa.py_buffer(body)
+    # Lines of blanks before the header are no rows.
+    data = pa.py_buffer(body).slice(csv_text.start(body))
     width = len(names) or 1 + body.partition(b"\n")[0].count(b",")
     while True:
         columns = [str(place) for place in range(width)]

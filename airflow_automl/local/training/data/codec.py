@@ -25,17 +25,13 @@ from airflow_automl.local.training.data import moments
 from airflow_automl.local.training.data.columns import trimmed
 from airflow_automl.local.training.data.values import Refused, by_type, distinct, is_text, plain
 
-NULLS = frozenset(
-    ("", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "NAN", "-NaN", "-nan", "null", "NULL", "<NA>")
-    + ("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN")
-)
-"""Marks of a missing value in every column, quoted or not, with or without blanks around them: those that pandas knows,
-but for ``None``."""
+_NOT_A_NUMBER = ("NaN", "nan", "NAN", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN")
+NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "null", "NULL", "<NA>", *_NOT_A_NUMBER))
+"""Marks of a missing value in every column, quoted or not, with or without blanks around them: those that pandas
+knows, but for ``None``."""
 
-NUMERIC_NULLS = frozenset(
-    ("None", "none", "NONE", "Null", "?", "-", "\u2013", "\u2014", ".", "\\N")
-    + ("#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "#NULL!")
-)
+_EXCEL_ERRORS = ("#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "#NULL!")
+NUMERIC_NULLS = frozenset(("None", "none", "NONE", "Null", "?", "-", "\u2013", "\u2014", ".", "\\N", *_EXCEL_ERRORS))
 """Marks of a missing value in columns of numbers and of moments; in a text column these are values like any other."""
 
 IDENTIFIER = "identifier"
@@ -195,6 +191,8 @@ class Codec:
     @property
     def takes(self) -> str:
         """What a value must be, for messages."""
+        if self.digits == -1:
+            return "codes as texts, because numbers lose their zeros"
         return {Kind.NUMBER: "a number", Kind.MOMENT: "a date"}.get(self.kind, "a text") if not self.spelled else "text"
 
     def _reader(self, text: bool) -> Callable[[Any], Any]:
@@ -382,7 +380,7 @@ def _tell_about_words(name: str, filled: Sequence[str], role: str, warn: Callabl
     if role == "auto" and len(words) * 20 < len(filled[:10_000]):
         shown = ", ".join(f"'{text[:60]}'" for text in sorted(words)[:3])
         warn(f"Nearly all values of '{name}' are numbers, but {shown} is not: the column is read as text.")
-    elif role == "auto" and all(map(_FORMATTED.fullmatch, filled[:1000])):
+    elif words and role == "auto" and all(map(_FORMATTED.fullmatch, filled[:1000])):
         warn(
             f"The values of '{name}' look like numbers with separators or units, such as '{words[0][:60]}': the column "
             "is read as text. Write plain numbers, with a decimal point."

@@ -22,6 +22,7 @@ from airflow_automl.local.training.data.columns import names_of, same_columns, s
 _BLOCK = 4 << 20
 _MAX_BLOCK = (1 << 31) - 1
 _CHUNK = 1 << 19
+_HEADER_HINT = (" The first row must name the columns.", "")
 _COLUMN_NUMBER = re.compile(r"CSV column #(\d+)")
 
 # Header cells are read by Python's parser, whose limit of 128 KiB for a value is no rule of CSV.
@@ -103,6 +104,7 @@ class CsvFile:
     :param path: where it lies.
     :param uri: the address of its object.
     :param names: of its columns.
+    :param cells: the header as it is written.
     :param data: the rows below the header.
     :param quoted: whether values may hold commas or span lines.
     :param escaped: whether its quotes were escaped by backslashes; ``None`` if they may be.
@@ -112,6 +114,7 @@ class CsvFile:
     path: Path
     uri: str
     names: list[str]
+    cells: list[str]
     data: pa.Buffer
     quoted: bool
     escaped: bool | None
@@ -147,7 +150,7 @@ class CsvFile:
             same_columns(names, header, uri, expected_from)
         with pa.memory_map(str(path)) as file:
             data = file.read_buffer()
-        return cls(path, uri, names, data[offset:], quoted, escaped if care else False, repeated)
+        return cls(path, uri, names, cells, data[offset:], quoted, escaped if care else False, repeated)
 
     def first(self, size: int) -> pa.Table:
         """The rows in about the first ``size`` bytes, as strings.
@@ -184,7 +187,7 @@ class CsvFile:
             where = f"row {error.row + 1}" if error.row is not None else "a row"
             raise JobFailure(
                 f"{self.uri} is not a table: {where} has {error.found} values where the header has "
-                f"{error.wanted} columns.{separator_hint(self.names)}"
+                f"{error.wanted} columns.{separator_hint(self.names) or _HEADER_HINT[error.wanted > 1]}"
             ) from error
         except pa.ArrowInvalid as error:
             column = _COLUMN_NUMBER.search(str(error))
@@ -197,14 +200,25 @@ class CsvFile:
                 "quote inside."
             ) from error
         if self.repeated:
-            # Where files are joined, a byte order mark may stand before the next header.
-            cells = [pc.utf8_trim(table.column(name), " \t\r\n\ufeff") for name in self.names]
-            same = [pc.equal(column, name) for name, column in zip(self.names, cells, strict=True)]
-            again = same[0]
-            for column_is_name in same[1:]:
-                again = pc.and_(again, column_is_name)
-            table = table.filter(pc.invert(again))
+            table = without_headers(table, self.cells)
         return table.select(list(columns or self.names))
+
+
+def without_headers(table: pa.Table, cells: Sequence[str]) -> pa.Table:
+    """The rows of a table that do not repeat its header, as files do that are joined.
+
+    :param table: of texts.
+    :param cells: the header.
+    """
+    kept: Any = None
+    for place, cell in enumerate(cells):
+        # A byte order mark may stand before the next header.
+        texts = pc.utf8_trim(table.column(place), " \t\r\n\ufeff")
+        differs = pc.not_equal(texts, trimmed(cell))
+        kept = differs if kept is None else pc.or_(kept, differs)
+        if pc.all(kept).as_py():
+            return table
+    return table.filter(kept)
 
 
 def _header(path: Path) -> tuple[list[str], int, bytes]:

@@ -19,6 +19,7 @@ PLAIN = "escape=absent"
 _MARK = b"\xef\xbb\xbf"
 _MARKS = re.compile(rb"(^|[\r\n])(?:\xef\xbb\xbf)+")
 _BACKSLASHES = re.compile(rb'(\\+)"')
+_LEADING = re.compile(rb"(?:\xef\xbb\xbf)*+(?:[ \t]*(?:\r\n|\n|\r))*+(?:\xef\xbb\xbf)*+")
 _END = rb"(?:\r\n|\n|\r)"
 _STRICT = rb'(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)'
 _ESCAPED = rb'(?:"(?:[^"\\]++|\\.|"")*+"|[^",\r\n]*+)'
@@ -47,7 +48,7 @@ def escapes(data: Any) -> bool | None:
 
 def _reach(data: Any, value: bytes) -> int:
     """Up to where a text is a table: all values are quoted rightly, and all rows have as many of them."""
-    one, width, place = re.compile(value, re.DOTALL), 1, _start(data)
+    one, width, place = re.compile(value, re.DOTALL), 1, start(data)
     first = place
     while data[(place := one.match(data, place).end()) : place + 1] == b",":  # type: ignore[union-attr]
         width, place = width + 1, place + 1
@@ -55,8 +56,9 @@ def _reach(data: Any, value: bytes) -> int:
     return rows.match(data, first).end()  # type: ignore[union-attr]
 
 
-def _start(data: Any) -> int:
-    return re.match(rb"(?:\xef\xbb\xbf|\s)*+", data).end()  # type: ignore[union-attr]
+def start(data: Any) -> int:
+    """Where the first row of a text begins that is not only blanks."""
+    return _LEADING.match(data).end()  # type: ignore[union-attr]
 
 
 def plain(data: bytes, escaped: bool) -> bytes:
@@ -121,19 +123,23 @@ def rewrite(path: Path, escaped: bool) -> None:
 
 
 def records(handle: IO[bytes], longest: int) -> Iterator[bytes]:
-    """The rows of plain CSV as they are written, without the ends of their lines; empty lines are left out.
+    """The rows of plain CSV as they are written, without the ends of their lines.
+
+    Empty lines, and those of blanks before the first row, are left out.
 
     :param handle: the text.
     :param longest: bytes that a row may have; 0 for no limit. Of a longer one only the beginning is read and returned.
     """
-    rest, size = b"", _CHUNK
+    rest, size, begun = b"", _CHUNK, False
     while chunk := handle.read(min(size, longest + 2 - len(rest)) if longest else size):
         rest += chunk
         place = 0
         # The end of the text read so far may cut the end of a line in two.
         while (found := _ROW.match(rest, place)) and found.end() < len(rest):
-            if found.start(1) > place:
-                yield rest[place : found.start(1)]
+            row = rest[place : found.start(1)]
+            begun = begun or bool(row.strip())
+            if row and begun:
+                yield row
             place = found.end()
         # A row that is longer than a chunk is looked at again: each time with twice as much of it.
         rest, size = rest[place:], size if place else 2 * size

@@ -23,6 +23,12 @@ _SIGNATURES = (
     (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
     (b"ORC", "an ORC file"),
     (b"Obj\x01", "an Avro file"),
+    (b"{\\rtf", "a document in Rich Text Format"),
+    (b"<!DOCTYPE", "HTML, which may be an error page"),
+    (b"<html", "HTML, which may be an error page"),
+    (b"<?xml", "XML, which may be an error message"),
+    (b'{"', "JSON"),
+    (b'[{"', "JSON"),
 )
 
 
@@ -71,8 +77,10 @@ def require_csv(path: Path, uri: str) -> None:
     if head.startswith(_GZIP):
         raise JobFailure(f"{uri} is not CSV but gzip-compressed: set the channel's CompressionType to Gzip.")
     for signature, meaning in _SIGNATURES:
-        if head.startswith(signature):
+        if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(signature):
             raise JobFailure(f"{uri} is not CSV: it is {meaning}.")
+    if head.removeprefix(b"\xef\xbb\xbf").startswith(b"sep="):
+        raise JobFailure(f"{uri} begins with Excel's line 'sep=': remove it, and separate the columns by commas.")
     if b"\x00" in head:
         raise JobFailure(f"{uri} is not CSV: it contains binary data (a NUL byte at offset {head.index(0)}).")
     try:

@@ -393,6 +393,68 @@ def test_a_quote_inside_a_value_that_is_not_quoted_is_a_quote(bucket: Bucket, tm
     assert sorted(served.invoke(body)) == sorted(served.transform(body.encode())) == served.expected
 
 
+@pytest.mark.parametrize(
+    ("values", "kind", "missing"),
+    [
+        (["\u22125", "6", "+7.5"], "number", 0),
+        (["#DIV/0!", "1", "\u2014", "#N/A N/A"], "number", 450),
+        (["-nan", "1", "1.#IND"], "number", 400),
+        (["inf", "-inf"], "number", 600),
+        (["\u00a05", "6\u202f"], "number", 0),
+        (["1\u00a0234", "12"], "text", 0),
+        (["\u200ba", "a"], "text", 0),
+        (["1.234,56", "12,5"], "text", 0),
+    ],
+)
+def test_what_spreadsheets_write_is_read_alike(
+    bucket: Bucket, tmp_path: Path, values: list[str], kind: str, missing: int
+) -> None:
+    table = [[values[row % len(values)], *entry[1:]] for row, entry in enumerate(rows())]
+    data = checked(bucket, tmp_path, table)
+    assert data.features[0].kind == kind
+    assert data.train["a"].isna().sum() + data.validation["a"].isna().sum() == missing
+    assert any("look like numbers with separators" in note for note in data.notes) == (
+        kind == "text" and missing == 0 and values[0][0].isdigit()
+    )
+
+
+@pytest.mark.parametrize("separated", ["1,234", "1 234", "1'234", "1\u00a0234", "1\u202f234"])
+def test_numbers_may_be_grouped_if_they_are_said_to_be_numbers(bucket: Bucket, tmp_path: Path, separated: str) -> None:
+    table = [[separated if row % 2 else "-5", *entry[1:]] for row, entry in enumerate(rows())]
+    data = checked(bucket, tmp_path, table, types={"a": "numeric"})
+    assert set(data.train["a"]) == {1234.0, -5.0}
+
+
+@pytest.mark.parametrize("before", ["\n\n", "  \n", "\ufeff\n \t\n"])
+def test_blank_lines_before_the_header_are_no_rows(bucket: Bucket, tmp_path: Path, before: str) -> None:
+    body = before.encode() + csv(rows())
+    served = reading.Served(reading.load(bucket, tmp_path, {"a.csv": body}))
+    for given in (body, before.encode() + csv([row[:2] for row in rows()], ["a", "b"]).partition(b"\n")[2]):
+        assert sorted(served.invoke(given)) == sorted(served.transform(given)) == served.expected
+
+
+@pytest.mark.parametrize("header", [["a", "b", "y"], ["", " b", "y"]])
+def test_a_header_that_is_repeated_in_a_body_is_no_row(bucket: Bucket, tmp_path: Path, header: list[str]) -> None:
+    body = csv(rows(300), header) + b"\xef\xbb\xbf" + csv(rows(300), header)
+    served = reading.Served(reading.load(bucket, tmp_path, {"a.csv": body}))
+    assert len(served.expected) == 600
+    assert sorted(served.invoke(body)) == sorted(served.transform(body)) == served.expected
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("sep=;\na;b\n", "begins with Excel's line 'sep='"),
+        ('\ufeff[{"a": 1}]', "is not CSV: it is JSON"),
+        ("\n<!DOCTYPE html>", "is not CSV: it is HTML, which may be an error page"),
+        ("Report\n1,2\n", "The first row must name the columns"),
+    ],
+)
+def test_what_is_no_csv_is_named(bucket: Bucket, tmp_path: Path, body: str, reason: str) -> None:
+    with pytest.raises(JobFailure, match=reason.replace("[", r"\[")):
+        reading.load(bucket, tmp_path, {"a.csv": body.encode()})
+
+
 @pytest.mark.parametrize("end", ["\r\n", "\r"])
 def test_the_ends_of_lines_may_be_those_of_other_systems(bucket: Bucket, tmp_path: Path, end: str) -> None:
     body = csv(rows()).decode().replace("\n", end)
