@@ -58,13 +58,19 @@ def _register(dag: Any) -> None:
     """Write a DAG that is in no file to the database, as the DAG processor does."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.collection import update_dag_parsing_results_in_db
-    from airflow.serialization.serialized_objects import LazyDeserializedDAG
+    from airflow.serialization.serialized_objects import LazyDeserializedDAG, SerializedDAG
     from airflow.settings import Session
+
+    if hasattr(LazyDeserializedDAG, "from_dag"):  # since 3.1
+        serialized = LazyDeserializedDAG.from_dag(dag)
+    else:
+        dag.relative_fileloc = Path(dag.fileloc).name  # set by whoever reads a file of DAGs
+        serialized = LazyDeserializedDAG(data=SerializedDAG.to_dict(dag))
 
     arguments = {
         "bundle_name": "dags-folder",
         "bundle_version": None,
-        "dags": [LazyDeserializedDAG.from_dag(dag) if hasattr(LazyDeserializedDAG, "from_dag") else dag],  # since 3.1
+        "dags": [serialized],
         "import_errors": {},
         "parse_duration": None,  # since 3.1
         "warnings": set(),

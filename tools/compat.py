@@ -95,7 +95,7 @@ def environment(cell: Cell) -> Path:
     wanted = _digest(repr((python, requirements)), ROOT / "pyproject.toml", *constraints[1:])
     package = _digest(wanted, *sorted((ROOT / "airflow_automl").rglob("*.*")), *sorted((ROOT / "dags").glob("*.py")))
     made, installed = cell.folder / ".made", cell.folder / ".installed"
-    with cell.folder.with_suffix(".lock").open("w") as lock, tempfile.TemporaryDirectory() as folder:
+    with cell.folder.with_name(f"{cell.folder.name}.lock").open("w") as lock, tempfile.TemporaryDirectory() as folder:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side
         if not made.exists() or made.read_text() != wanted:
             subprocess.run([UV, "venv", "--quiet", "--clear", "--python", python, cell.folder], check=True)

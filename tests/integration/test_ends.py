@@ -246,13 +246,16 @@ def succeeds(end: End, kind: str) -> bool:
 
 
 class Run:
-    """A DAG run that has ended: states, errors and XComs of its tasks."""
+    """A DAG run that has ended: states, errors and XComs of its tasks, and the jobs that they submitted."""
 
-    def __init__(self, run: Any, errors: dict[str, BaseException]) -> None:
+    def __init__(self, run: Any, errors: dict[str, BaseException], stand_in: StandIn) -> None:
         from airflow.models.xcom import XComModel
         from airflow.settings import Session
 
         self.errors = errors
+        self.submitted = [
+            body["AutoMLJobName"] for operation, body in stand_in.requests if operation.startswith("CreateAutoML")
+        ]
         self.states = {(ti.task_id, ti.map_index): str(ti.state) for ti in run.get_task_instances()}
         with Session() as session:
             rows = session.query(XComModel).filter(XComModel.run_id == run.run_id, XComModel.dag_id == run.dag_id)
@@ -290,7 +293,7 @@ class Stage:
         self._errors[label] = context["exception"]
 
     def run(self, dag: DAG, **arguments: Any) -> Run:
-        return Run(self._run_dag(dag, **arguments), self._errors)
+        return Run(self._run_dag(dag, **arguments), self._errors, self.stand_in)
 
 
 @pytest.fixture(scope="module")
@@ -374,6 +377,10 @@ def test_every_end(ran: tuple[str, Run], name: str) -> None:
     assert job["partial_failures"] == [
         reason["PartialFailureMessage"] for reason in end.extra.get("PartialFailureReasons", [])
     ]
+    assert job["timeline"][-1]["status"] == end.status
+    assert [each["at"] for each in job["timeline"]] == sorted(each["at"] for each in job["timeline"])
+    if kind == "operator":
+        assert job["tags"]["airflow:task_id"] == name
     if name != "missing_members":
         assert job["arn"].startswith("arn:aws:sagemaker:")
         assert job["created"] <= job["ended"]
@@ -395,6 +402,13 @@ def test_details_of_the_documents(ran: tuple[str, Run]) -> None:
     assert run.xcom("missing_members") == {"CandidateName": "alone"}
     if kind == "operator":
         assert {run.xcom(name, "job")["api_version"] for name in ENDS} == {"V1", "V2"}
+
+
+def test_nothing_is_submitted_twice(ran: tuple[str, Run]) -> None:
+    kind, run = ran
+    assert len(set(run.submitted)) == len(run.submitted) == (len(ENDS) + 1 if kind == "operator" else 0)
+    assert all(len(name) <= 32 for name in run.submitted)
+    assert len({name[:10] for name in run.submitted}) == len(run.submitted)
 
 
 def test_a_metric_of_an_old_job_is_understood(ran: tuple[str, Run]) -> None:

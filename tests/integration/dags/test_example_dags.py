@@ -1,4 +1,4 @@
-"""Both example DAGs, run by ``airflow dags test`` as a user would."""
+"""The example DAG of the README, run by ``airflow dags test`` as a user would."""
 
 from __future__ import annotations
 
@@ -25,24 +25,3 @@ def test_scheduled_retraining_deploys_a_model_that_answers(world: World) -> None
     assert [row.split(",")[0] in {"Yes", "No"} for row in rows] == [True] * 3
     reports = world.client("s3").list_objects_v2(Bucket=dataset.BUCKET, Prefix="churn/reports/")["Contents"]
     assert any(item["Key"].endswith(".html") and item["Size"] > 5_000 for item in reports)
-
-
-def test_the_manual_form_trains_through_v1(world: World) -> None:
-    outcome = world.dags_test(
-        "manual_automl",
-        {
-            "api_version": "V1",
-            "problem_type": "BinaryClassification",
-            "objective": "F1",
-            "max_runtime_minutes": 1,
-            "max_candidates": 2,
-        },
-    )
-
-    assert outcome.code == 0, outcome.log
-    states = world.task_states("manual_automl")
-    assert states["train"] == states["report"] == "success"
-    assert states["deploy"] == "skipped"
-    job = world.client("sagemaker").describe_auto_ml_job(AutoMLJobName=world.newest_job())
-    assert job["AutoMLJobObjective"] == {"MetricName": "F1"}
-    assert job["AutoMLJobStatus"] == "Completed"

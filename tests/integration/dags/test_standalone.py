@@ -26,7 +26,10 @@ def test_runs_side_by_side_wait_in_the_triggerer_and_end_as_they_should(world: W
         airflow.unpause(dag_id)
     broken = airflow.trigger("manual_automl", {**small, "target": "no_such_column"})
     rejected = airflow.trigger("manual_automl", {**small, "min_score": 0.9999, "endpoint_name": "never"})
-    through_v1 = airflow.trigger("manual_automl", {**small, "api_version": "V1"})
+    through_v1 = airflow.trigger(
+        "manual_automl",
+        {**small, "api_version": "V1", "problem_type": "BinaryClassification", "objective": "F1"},
+    )
     deployed = airflow.scheduled_run("scheduled_retraining")
 
     ends = airflow.follow([deployed, rejected, broken, through_v1])
@@ -58,7 +61,9 @@ def test_runs_side_by_side_wait_in_the_triggerer_and_end_as_they_should(world: W
     assert state == "success", seen
     assert "skipped" in seen["deploy"]
     name = value(airflow.xcom(through_v1, "train", "job"))["name"]
-    assert sagemaker.describe_auto_ml_job(AutoMLJobName=name)["AutoMLJobStatus"] == "Completed"
+    described = sagemaker.describe_auto_ml_job(AutoMLJobName=name)
+    assert described["AutoMLJobStatus"] == "Completed"
+    assert described["AutoMLJobObjective"] == {"MetricName": "F1"}
 
 
 def value(xcom: Any) -> Any:

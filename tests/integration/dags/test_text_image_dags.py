@@ -64,6 +64,7 @@ def test_tickets_are_routed(world: World) -> None:
     assert "Confusion matrix" in html
 
 
+@pytest.mark.slow  # image jobs are trained and served in test_text_image.py, too
 def test_digits_are_sorted(world: World) -> None:
     files = corpora.digits(rows=106, waiting=6)
     corpora.upload(world.client("s3"), files)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, TaskGroup, task, task_group
+from airflow.utils.dag_cycle_tester import check_cycle
 
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.operators import SageMakerAutoMLGateOperator, SageMakerAutoMLRegisterOperator
@@ -92,7 +93,7 @@ def test_a_branch_in_a_group_that_is_mapped_over_xcoms_is_an_import_error() -> N
 
         segment.expand_kwargs(candidates())
     with pytest.raises(AutoMLValidationError, match="mapped over XComs"):
-        dag.check_cycle()
+        check_cycle(dag)
 
 
 @pytest.mark.parametrize("on_reject", ["fail", "segment.notify", "segment.rejected"])

@@ -1,6 +1,7 @@
 """The job operator, the sensor and the stop operator in a real Airflow, against a stand-in at the wire.
 
-One DAG run holds many independent tasks: each is one way for a job to end, or one way for a task to be told so.
+One DAG run holds many independent tasks: each is one way for a task to be told of a job's end. What each end of a job
+means for a task is tested with the integration tests (`test_ends.py`).
 """
 
 from __future__ import annotations
@@ -43,45 +44,6 @@ V2: dict[str, Any] = {
         }
     },
     "RoleArn": ROLE,
-}
-DEPLOYING = {**V2, "ModelDeployConfig": {"AutoGenerateEndpointName": True}}
-
-#: name → (config, script of the job, what describe answers besides, arguments of the operator, state of the task)
-ENDS: dict[str, tuple[dict[str, Any], Any, dict[str, Any], dict[str, Any], str]] = {
-    "completed": (V2, COMPLETED, {}, {}, "success"),
-    "completed_v1": (V1, COMPLETED, {}, {}, "success"),
-    "max_candidates": (V2, ends("Completed", "MaxCandidatesReached"), {}, {}, "success"),
-    "definitions_only": (V2, ends("Completed", "CandidateDefinitionsGenerated"), {}, {}, "success"),
-    "limit_with_candidate": (V2, ends("Completed", "MaxAutoMLJobRuntimeReached"), {}, {}, "success"),
-    "limit_without": (V2, ends("Completed", "MaxAutoMLJobRuntimeReached"), {"BestCandidate": None}, {}, "failed"),
-    "limit_accepted": (
-        V2,
-        ends("Completed", "MaxAutoMLJobRuntimeReached"),
-        {"BestCandidate": None},
-        {"accept_no_candidate": True},
-        "success",
-    ),
-    "report_failed": (
-        V2,
-        ends("Completed", "ExplainabilityError"),
-        {"PartialFailureReasons": [{"PartialFailureMessage": "no report"}]},
-        {},
-        "success",
-    ),
-    "not_deployed": (DEPLOYING, ends("Completed", "ModelDeploymentError"), {}, {}, "failed"),
-    "not_deployed_accepted": (
-        DEPLOYING,
-        ends("Completed", "ModelDeploymentError"),
-        {},
-        {"accept_failed_deployment": True},
-        "success",
-    ),
-    "failed": (V2, ends("Failed", "Failed"), {"FailureReason": "column y is missing"}, {}, "failed"),
-    "failed_report": (V2, ends("Failed", "ModelInsightsError"), {"FailureReason": "boom"}, {}, "failed"),
-    "stopped": (V2, ends("Stopped", "Stopped"), {}, {}, "failed"),
-    "stopped_accepted": (V2, ends("Stopped", "Stopped"), {}, {"accept_stopped": True}, "success"),
-    "stopped_at_limit": (V2, ends("Stopped", "MaxAutoMLJobRuntimeReached"), {}, {}, "failed"),
-    "unknown_secondary": (V2, ends("Completed", "SomethingNew"), {}, {}, "success"),
 }
 
 
@@ -127,56 +89,6 @@ def plan_by_task(scripts: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
         return scripts[tags["airflow:task_id"]]
 
     return plan
-
-
-@pytest.fixture(scope="module", params=["waiting", "deferred"])
-def ran_ends(run_tasks: Callable[..., Ran], request: pytest.FixtureRequest) -> Ran:
-    """One run of a DAG whose tasks meet every end of a job."""
-    stand_in: StandIn = run_tasks.stand_in  # type: ignore[attr-defined]
-    stand_in.reset()
-    stand_in.plan = plan_by_task({name: script for name, (_, script, *_) in ENDS.items()})
-    stand_in.extra_by_task = {name: extra for name, (_, _, extra, *_) in ENDS.items()}
-    with new_dag(f"ends_{request.param}") as dag:
-        for name, (config, _, _, arguments, _) in ENDS.items():
-            SageMakerAutoMLJobOperator(
-                task_id=name,
-                config=config,
-                poll_interval=0.05,
-                deferrable=request.param == "deferred",
-                outlets=[Asset(f"{name}_model")],
-                **arguments,
-            )
-    return run_tasks(dag)
-
-
-@pytest.mark.parametrize("name", ENDS)
-def test_end_of_a_job(ran_ends: Ran, name: str) -> None:
-    config, script, extra, _, state = ENDS[name]
-    assert ran_ends.states[name] == state
-    job = ran_ends.xcoms[name, "job"]
-    assert (job["status"], job["secondary_status"]) == script[-1][1:]
-    assert job["tags"]["airflow:task_id"] == name
-    assert job["api_version"] == ("V1" if config is V1 else "V2")
-    assert json.loads(json.dumps(job)) == job
-    # However it waited, the task saw the job begin and end.
-    first, last = job["timeline"][0], job["timeline"][-1]
-    assert first["status"] == "InProgress"
-    assert (last["status"], last["secondary_status"]) == script[-1][1:]
-    assert [each["at"] for each in job["timeline"]] == sorted(each["at"] for each in job["timeline"])
-    candidate = ran_ends.xcoms.get((name, "return_value"))
-    expected = state == "success" and script[-1][1] == "Completed" and "BestCandidate" not in extra
-    if expected and name != "definitions_only":
-        assert candidate["CandidateName"] == f"{job['name']}-best"
-        assert candidate["CreationTime"].startswith("2023-11-14T")
-    else:
-        assert candidate is None
-
-
-def test_nothing_is_submitted_twice(ran_ends: Ran) -> None:
-    created = [body["AutoMLJobName"] for op, body in ran_ends.stand_in.requests if op.startswith("CreateAutoML")]
-    assert len(created) == len(set(created)) == len(ENDS)
-    assert all(len(name) <= 32 for name in created)
-    assert len({name[:10] for name in created}) == len(created)
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,9 @@ def test_what_a_template_rendered_to_is_not_rendered_again(run_dag: RunDag, stan
     given = config()
     given["AutoMLProblemTypeConfig"]["TabularJobConfig"]["TargetAttributeName"] = "{{ conn.aws_default.password }}"
     with DAG("once", params={"config": json.dumps(given)}):
-        train = SageMakerAutoMLJobOperator(task_id="train", config="{{ params.config }}", deferrable=False)
+        train = SageMakerAutoMLJobOperator(
+            task_id="train", config="{{ params.config }}", poll_interval=0.01, deferrable=False
+        )
     assert run_dag(train.dag).state == "success"
     (job,) = standin.jobs.values()
     assert target(job.request) == "{{ conn.aws_default.password }}"
@@ -53,7 +55,7 @@ def test_native_rendering_keeps_strings_and_takes_objects(run_dag: RunDag, stand
     security = {"EnableInterContainerTrafficEncryption": True}
     for native in (False, True):
         with DAG(f"native_{native}", render_template_as_native_obj=native, params={"security": security}):
-            train = SageMakerAutoMLJobOperator(task_id="train", config=given, deferrable=False)
+            train = SageMakerAutoMLJobOperator(task_id="train", config=given, poll_interval=0.01, deferrable=False)
         assert run_dag(train.dag).state == "success"
     assert len(standin.jobs) == 2
     for job in standin.jobs.values():
@@ -86,7 +88,7 @@ def test_a_mapped_job_task_has_its_documents(run_dag: RunDag, standin: StandIn) 
         def names(jobs: Any, candidates: Any) -> list[Any]:
             return [sorted(job["name"] for job in jobs), [each["CandidateName"] for each in candidates]]
 
-        train = SageMakerAutoMLJobOperator.partial(task_id="train", deferrable=False).expand(
+        train = SageMakerAutoMLJobOperator.partial(task_id="train", poll_interval=0.01, deferrable=False).expand(
             config=[config(), config(Tags=[{"Key": "a", "Value": "b"}])]
         )
         told = names(train.job, train.best_candidate)
