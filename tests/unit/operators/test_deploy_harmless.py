@@ -134,17 +134,14 @@ def test_a_deployment_that_does_not_come_up_changes_nothing(case: Case, name: st
     case.it_serves(case.run(tried))
 
 
+#: Each tries some ten kills; these meet every step of a deployment, and the others of the kind are slow.
+KILLS = [("rolled back", "first deploy"), ("rolled back", "new run")]
+
+
 @pytest.mark.parametrize(
     ("then", "name"),
     [
-        pytest.param(
-            then,
-            name,
-            # Each tries some ten kills; these two meet every step of a deployment.
-            marks=[]
-            if (then, name) in {("rolled back", "first deploy"), ("rolled back", "new run")}
-            else pytest.mark.slow,
-        )
+        pytest.param(then, name, marks=() if (then, name) in KILLS else pytest.mark.slow)
         for then in ("refused", "rolled back", "served")
         for name in CASES
     ],
