@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import fnmatch
 import importlib
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -13,7 +14,8 @@ import pytest
 
 from airflow_automl import exceptions
 from airflow_automl.contract.model import fields, input_shape
-from tests.docs.pages import DOCS, ROOT, table_rows
+from airflow_automl.hooks.sagemaker_automl import automl_defaults
+from tests.docs.pages import DOCS, ROOT, blocks, table_rows
 from tools import compat
 
 SOURCES = (ROOT / "airflow_automl", ROOT / "docker", ROOT / "tests" / "stack")
@@ -152,3 +154,11 @@ def test_the_comparison_is_with_the_provider_that_is_locked() -> None:
     version = re.search(r"^apache-airflow-providers-amazon==(\d+\.\d+)", lock, re.MULTILINE)
     assert version is not None
     assert f"amazon provider {version[1]}" in (DOCS / "comparison.md").read_text()
+
+
+def test_a_connection_that_a_page_shows_is_one_that_the_hook_takes() -> None:
+    shown = [block for block in blocks("json") if '"automl": {' in block.text]
+    assert {block.page for block in shown} >= {"README.md", "docs/aws.md", "docs/mwaa.md"}
+    for block in shown:
+        connection = json.loads(block.text)
+        assert automl_defaults(connection.get("extra", connection), str(block))["role_arn"]
