@@ -158,7 +158,7 @@ def test_the_comparison_is_with_the_provider_that_is_locked() -> None:
 
 def test_a_connection_that_a_page_shows_is_one_that_the_hook_takes() -> None:
     shown = [block for block in blocks("json") if '"automl": {' in block.text]
-    assert {block.page for block in shown} >= {"README.md", "docs/aws.md", "docs/mwaa.md"}
+    assert {block.page for block in shown} >= {"docs/aws.md", "docs/mwaa.md"}
     for block in shown:
         connection = json.loads(block.text)
         assert automl_defaults(connection.get("extra", connection), str(block))["role_arn"]
