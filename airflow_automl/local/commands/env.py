@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import sys
 import time
 from pathlib import Path
 
@@ -35,12 +36,16 @@ def run(args: argparse.Namespace) -> int:
     :raises StartupError: no service runs on the folder.
     """
     deadline = time.monotonic() + args.wait
+    told = False
     while True:
         try:
             info = running_service(args.data_dir)
         except StartupError:
             if time.monotonic() >= deadline:
                 raise
+            if not told:
+                print(f"waiting for the service on {args.data_dir}", file=sys.stderr)
+                told = True
             time.sleep(0.1)
         else:
             break

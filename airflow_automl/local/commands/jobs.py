@@ -5,20 +5,30 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
+import shutil
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 from airflow_automl.contract.metrics import objective_name, objective_value
+from airflow_automl.contract.states import JobStatus
 from airflow_automl.local.errors import StartupError
 from airflow_automl.local.serving.metrics import read
 from airflow_automl.local.state.database import reading
 from airflow_automl.local.state.folder import DataFolder
 from airflow_automl.local.state.jobs import Job, JobStore
 
+#: Columns in the order in which they are shown, and in the order in which a narrow terminal keeps them.
+_COLUMNS = ("NAME", "STATUS", "SECONDARY", "CREATED", "RUNTIME", "CANDIDATES", "BEST", "METRIC")
+_KEPT = ("NAME", "BEST", "STATUS", "RUNTIME", "CREATED", "SECONDARY", "METRIC", "CANDIDATES")
 _ENDPOINTS = {
+    "VARIANT": "variant",
     "INVOCATIONS": "invocations",
     "4XX": "errors_4xx",
     "5XX": "errors_5xx",
@@ -27,16 +37,25 @@ _ENDPOINTS = {
     "BATCHES": "batches",
     "LARGEST": "largest_batch",
 }
-_HEADER: tuple[str, ...] = ("NAME", "STATUS", "SECONDARY", "CREATED", "RUNTIME", "CANDIDATES", "BEST")
+_ENDPOINTS_KEPT = ("VARIANT", "INVOCATIONS", "5XX", "P50 MS", "P99 MS", "4XX", "BATCHES", "LARGEST")
+_GAP = 2
+_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_data_dir(parser)
-    parser.add_argument("--status", help="only jobs with this AutoMLJobStatus, such as InProgress or Failed")
+    parser.add_argument("--status", choices=tuple(JobStatus), help="only jobs with this AutoMLJobStatus")
+    parser.add_argument(
+        "--name", default="", metavar="PART", help="only jobs with this part in their name, in any case"
+    )
+    parser.add_argument(
+        "--since", type=_since, metavar="WHEN", help="only jobs created since, such as 12h, 7d or 2026-11-01T08:00"
+    )
     parser.add_argument("--limit", type=int, default=50, metavar="N", help="how many are shown (default: %(default)s)")
-    parser.add_argument("--endpoints", action="store_true", help="show what each endpoint's variants did instead")
     parser.add_argument("--before", metavar="NAME", help="only jobs that were created before this one")
+    parser.add_argument("--endpoints", action="store_true", help="show what each endpoint's variants did instead")
+    parser.add_argument("--json", action="store_true", help="print JSON, with times in UTC")
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:
@@ -87,31 +106,124 @@ def existing(store: JobStore, name: str) -> Job:
     return job
 
 
+def age(text: str) -> float:
+    """Read an age such as ``12h`` or ``7d``, for argparse.
+
+    :return: seconds.
+    """
+    match = re.fullmatch(r"(\d+)([mhdw])", text, re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an age. Give a number and m, h, d or w, such as 7d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _since(text: str) -> float:
+    """Read an age or a time, local unless it names its zone, as epoch seconds."""
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        return time.time() - age(text)
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither an age nor a time. Give a number and m, h, d or w, such as 7d, or a date such as "
+            "2026-11-01 or 2026-11-01T08:00"
+        ) from None
+
+
 def run(args: argparse.Namespace) -> int:
-    """Print one line a job, newest first, or one line a variant."""
+    """Print one line a job, newest first, and how the service is; or one line a variant of an endpoint."""
     with open_store(args.data_dir) as (folder, store):
         if args.endpoints:
-            found = sorted(read(folder.metrics).items())
-            _print([("VARIANT", *_ENDPOINTS), *((owner, *_counts(totals)) for owner, totals in found)])
+            _print_endpoints(folder, args.json)
             return 0
         before = None if args.before is None else existing(store, args.before).created
-        jobs, more = store.newest(max(1, args.limit), before, args.status)
-        rows = [_HEADER, *(_row(store, job) for job in jobs)]
-    _print(rows)
+        jobs, more = store.newest(
+            max(1, args.limit), before=before, status=args.status, contains=args.name, since=args.since
+        )
+        found = [_document(store, job) for job in jobs]
+    if args.json:
+        print(json.dumps({"jobs": found, "more": more}, indent=2))
+        return 0
+    _print(_COLUMNS, _KEPT, [_cells(document) for document in found])
     if more:
         print(f"There are older jobs: add --before {jobs[-1].name}")
-    _print_health(DataFolder(args.data_dir))
+    _print_health(folder)
     return 0
 
 
-def _print(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+def _print_endpoints(folder: DataFolder, as_json: bool) -> None:
+    found: list[dict[str, Any]] = [
+        {"variant": owner, **totals} for owner, totals in sorted(read(folder.metrics).items())
+    ]
+    if as_json:
+        print(json.dumps({"endpoints": found}, indent=2))
+        return
+    rows = [{column: _count(each.get(key, 0)) for column, key in _ENDPOINTS.items()} for each in found]
+    _print(tuple(_ENDPOINTS), _ENDPOINTS_KEPT, rows)
 
 
-def _counts(totals: Mapping[str, float]) -> Iterator[str]:
-    return (f"{totals.get(name, 0):.6g}" for name in _ENDPOINTS.values())
+def _count(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.6g}"
+
+
+def _document(store: JobStore, job: Job) -> dict[str, Any]:
+    candidates, completed = store.count_candidates(job.name)
+    best = {} if job.best is None else store.candidate(job.name, job.best) or {}
+    return {
+        "name": job.name,
+        "status": job.status,
+        "secondary_status": job.secondary,
+        "created": _iso(job.created),
+        "ended": None if job.ended is None else _iso(job.ended),
+        "runtime_seconds": 0.0 if job.started is None else max(0.0, (job.ended or time.time()) - job.started),
+        "candidates": candidates,
+        "completed_candidates": completed,
+        "best_candidate": job.best,
+        "metric": objective_name(best),
+        "value": objective_value(best),
+        "failure_reason": job.failure,
+    }
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def _cells(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the text of each column."""
+    return {
+        "NAME": document["name"],
+        "STATUS": document["status"],
+        "SECONDARY": document["secondary_status"],
+        "CREATED": datetime.fromisoformat(document["created"]).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+        "RUNTIME": _duration(document["runtime_seconds"]),
+        "CANDIDATES": f"{document['completed_candidates']}/{document['candidates']}",
+        "BEST": "" if document["value"] is None else f"{document['value']:.6g}",
+        "METRIC": document["metric"] or "",
+    }
+
+
+def _print(columns: Sequence[str], kept: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
+    """Print a table; on a terminal, the columns that fit. Only names are cut.
+
+    :param kept: the columns in the order in which they are chosen, the names first.
+    """
+    widths = {column: max(len(column), *(len(row[column]) for row in rows), 0) for column in columns}
+    name = kept[0]
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        chosen = [name]
+        for column in kept[1:]:
+            if len(chosen) < 3 or sum(widths[each] + _GAP for each in (*chosen, column)) - _GAP <= width:
+                chosen.append(column)
+        columns = [column for column in columns if column in chosen]
+        others = sum(widths[column] + _GAP for column in columns if column != name)
+        widths[name] = max(min(widths[name], width - others), 1)
+    for row in [dict(zip(columns, columns, strict=True)), *rows]:
+        cells = [row[column] for column in columns]
+        if len(cells[0]) > widths[name]:
+            cells[0] = f"{cells[0][: widths[name] - 1]}…"
+        print((" " * _GAP).join(map(str.ljust, cells, (widths[column] for column in columns))).rstrip())
 
 
 def _print_health(folder: DataFolder) -> None:
@@ -132,19 +244,6 @@ def _print_health(folder: DataFolder) -> None:
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(task["since"]))
             state = f"failing since {since}: {task.get('reason', 'see the log of the service')}"
         print(f"  {name}: {state}")
-
-
-def _row(store: JobStore, job: Job) -> tuple[str, ...]:
-    candidates, done = store.count_candidates(job.name)
-    best = "" if job.best is None else _score(store.candidate(job.name, job.best) or {})
-    created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.created))
-    seconds = 0.0 if job.started is None else (job.ended or time.time()) - job.started
-    return job.name, job.status, job.secondary, created, _duration(seconds), f"{done}/{candidates}", best
-
-
-def _score(candidate: dict[str, object]) -> str:
-    value = objective_value(candidate)
-    return "" if value is None else f"{objective_name(candidate)} {value:.6g}"
 
 
 def _duration(seconds: float) -> str:

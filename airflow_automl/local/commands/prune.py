@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_automl.contract.wording import counted
-from airflow_automl.local.commands.jobs import add_data_dir, open_store
+from airflow_automl.local.commands.jobs import add_data_dir, age, open_store
 from airflow_automl.local.errors import JobFailure, StartupError
 from airflow_automl.local.jobs.specification import output_of
 from airflow_automl.local.state.folder import DataFolder, ServiceInfo, running_service
@@ -25,15 +25,13 @@ from airflow_automl.local.state.jobs import Job, JobStore
 from airflow_automl.local.state.resources import ResourceStore
 from airflow_automl.local.storage.client import Credentials, client, parse_uri
 
-_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     # Otherwise argparse takes -1d for an option, and says nothing of ages.
     parser._negative_number_matcher = re.compile(r"-\d")
     parser.add_argument(
-        "--older-than", type=_age, required=True, metavar="AGE", help="jobs that ended before, such as 12h or 7d"
+        "--older-than", type=age, required=True, metavar="AGE", help="jobs that ended before, such as 12h or 7d"
     )
     parser.add_argument(
         "--artefacts",
@@ -187,10 +185,3 @@ def _delete(objects: Any, artefacts: _Artefacts) -> Iterator[dict[str, Any]]:
 
 def _mebibytes(size: int) -> str:
     return f"{size / 2**20:.1f} MiB"
-
-
-def _age(text: str) -> float:
-    match = re.fullmatch(r"(\d+)([mhdw])", text, re.ASCII)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an age. Give a number and m, h, d or w, such as 7d")
-    return int(match[1]) * _UNITS[match[2]]

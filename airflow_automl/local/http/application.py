@@ -42,8 +42,10 @@ _MEBI = 1024 * 1024
 MAX_API_BODY = 4 * _MEBI
 MAX_INVOCATION_BODY = 25 * _MEBI
 MAX_OTHER_BODY = 64 * _MEBI
-#: Bytes of all request bodies that are in memory at once.
+#: Bytes of all request bodies that are in memory at once, and how often each may be there: as it came, and once more
+#: where it is joined, parsed or sent on to a model.
 MAX_ALL_BODIES = 256 * _MEBI
+_COPIES = 2
 #: Seconds in which a body must have come.
 _BODY_TIMEOUT = 120.0
 #: Seconds for which the body of a refused request is read and dropped.
@@ -198,7 +200,8 @@ class _Held:
         if self._all.size + size > MAX_ALL_BODIES:
             raise ServiceError(
                 "ServiceUnavailable",
-                f"requests with {MAX_ALL_BODIES // _MEBI} MiB are being answered; try again when some are done",
+                f"requests with {MAX_ALL_BODIES // _COPIES // _MEBI} MiB are being answered; "
+                "try again when some are done",
                 503,
             )
         self._all.size += size
@@ -276,7 +279,7 @@ async def _read(receive: Receive, headers: Mapping[str, str], limit: int, held: 
             async for chunk in _chunks(receive):
                 kept += len(chunk)
                 if kept <= limit >= size:
-                    held.add(len(chunk))
+                    held.add(_COPIES * len(chunk))
                     chunks.append(chunk)
                 elif kept > 4 * limit:
                     # A client that sends on and on is cut off; others get to read the answer.

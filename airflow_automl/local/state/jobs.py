@@ -107,24 +107,35 @@ class JobStore:
         rows = self.database.all(f"SELECT * FROM jobs WHERE stage IN ({marks}) ORDER BY created", stages)  # noqa: S608
         return [_job(row) for row in rows]
 
-    def newest(self, size: int, before: float | None = None, status: str | None = None) -> tuple[list[Job], bool]:
+    def newest(
+        self,
+        size: int,
+        *,
+        before: float | None = None,
+        status: str | None = None,
+        contains: str = "",
+        since: float | None = None,
+    ) -> tuple[list[Job], bool]:
         """Return the newest jobs, newest first, and whether there are older ones.
 
         :param size: at most so many.
         :param before: only jobs created before this time, in epoch seconds.
         :param status: only jobs with this AutoMLJobStatus.
+        :param contains: only jobs with this part in their name, in any case.
+        :param since: only jobs created after this time.
         """
-        rows, more = lists.page(
-            self.database,
-            lists.Query(
-                "jobs",
-                "created",
-                descending=True,
-                size=size,
-                equal={} if status is None else {"status": status},
-                between={} if before is None else {"created": (0.0, before)},
-            ),
+        window = (0.0 if since is None else since, 1e15 if before is None else before)
+        equal = {} if status is None else {"status": status}
+        query = lists.Query(
+            "jobs",
+            "created",
+            descending=True,
+            size=size,
+            contains=contains,
+            equal=equal,
+            between={"created": window},
         )
+        rows, more = lists.page(self.database, query)
         return [_job(row) for row in rows], more
 
     def queued(self, status: str, limit: int = -1) -> list[Job]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from airflow_automl.cli import main
 from airflow_automl.local.state.database import Database
+from airflow_automl.local.state.folder import DataFolder
 from airflow_automl.local.state.jobs import JobStore
 
 
@@ -50,6 +54,93 @@ def test_the_newest_fifty_are_shown_and_how_to_see_older_ones(
     names, last = listed(capsys, tmp_path, "--status", "Stopping")
     assert names == ["job-001"]
     assert "--before" not in last
+
+
+LONG = "a-name-of-thirty-two-characters-"[:31] + "x"
+
+
+def write_measured_job(folder: Path) -> None:
+    database = Database(folder / "state.db")
+    jobs = JobStore(database)
+    jobs.add(LONG, "arn:1", "V2", {})
+    jobs.begin_attempt(LONG, 1.0)
+    document = {
+        "CandidateName": "c",
+        "CandidateStatus": "Completed",
+        "FinalAutoMLJobObjectiveMetric": {"MetricName": "AverageWeightedQuantileLoss", "Value": 0.123456},
+    }
+    jobs.put_candidate(LONG, document, {}, 1)
+    jobs.set_phase(LONG, "GeneratingModelInsightsReport")
+    database.close()
+
+
+@pytest.mark.parametrize("width", [70, 80, 100, 140])
+def test_the_table_fits_the_terminal_and_cuts_no_number(
+    tmp_path: Path, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_measured_job(tmp_path)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main(["jobs", "--data-dir", str(tmp_path)]) == 0
+    header, row = capsys.readouterr().out.splitlines()[:2]
+    assert max(len(header), len(row)) <= width
+    assert {"NAME", "STATUS", "BEST", "RUNTIME"} <= set(header.split())
+    cells = row.split()
+    assert cells[0] == LONG
+    assert {"InProgress", "0.123456"} < set(cells)
+    assert ("AverageWeightedQuantileLoss" in cells) == ("METRIC" in header)
+    assert ("GeneratingModelInsightsReport" in cells) == ("SECONDARY" in header)
+
+
+def test_what_is_piped_has_every_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_measured_job(tmp_path)
+    assert main(["jobs", "--data-dir", str(tmp_path)]) == 0
+    header, row = capsys.readouterr().out.splitlines()[:2]
+    assert header.split() == ["NAME", "STATUS", "SECONDARY", "CREATED", "RUNTIME", "CANDIDATES", "BEST", "METRIC"]
+    assert row.split()[-3:] == ["1/1", "0.123456", "AverageWeightedQuantileLoss"]
+
+
+def test_jobs_are_chosen_by_name_and_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_jobs(tmp_path, 120)
+    assert listed(capsys, tmp_path, "--name", "B-11", "--limit", "2")[0] == ["job-119", "job-118"]
+    assert len(listed(capsys, tmp_path, "--since", "1h", "--limit", "200")[0]) == 120
+    assert listed(capsys, tmp_path, "--since", "2999-01-01")[0] == []
+
+
+@pytest.mark.parametrize("since", ["yesterday", "7", "-1d", "2026-13-01"])
+def test_a_time_that_is_none_is_refused(tmp_path: Path, since: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["jobs", "--data-dir", str(tmp_path), f"--since={since}"])
+    assert f"{since!r} is neither an age nor a time" in capsys.readouterr().err
+
+
+def test_json_has_every_job_of_the_page_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_measured_job(tmp_path)
+    assert main(["jobs", "--json", "--data-dir", str(tmp_path)]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    (job,) = answer["jobs"]
+    assert answer["more"] is False
+    assert (job["name"], job["metric"], job["value"]) == (LONG, "AverageWeightedQuantileLoss", 0.123456)
+    assert (job["candidates"], job["completed_candidates"], job["ended"]) == (1, 1, None)
+    assert datetime.fromisoformat(job["created"]).tzinfo is not None
+
+
+def test_what_endpoints_did_fits_the_terminal_and_is_there_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_measured_job(tmp_path)
+    totals = {"invocations": 123456, "errors_5xx": 0, "p50_ms": 12.5, "p99_ms": 1234.5}
+    DataFolder(tmp_path).metrics.write_text(json.dumps({f"{'e' * 60}/AllTraffic": totals}))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "70")
+    assert main(["jobs", "--endpoints", "--data-dir", str(tmp_path)]) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    assert max(len(header), len(row)) <= 70
+    assert {"123456", "12.5", "1234.5"} < set(row.split())
+    assert row.split()[0].endswith("…"), "only the name is cut"
+    assert main(["jobs", "--endpoints", "--json", "--data-dir", str(tmp_path)]) == 0
+    (variant,) = json.loads(capsys.readouterr().out)["endpoints"]
+    assert variant == {"variant": f"{'e' * 60}/AllTraffic", **totals}
 
 
 @contextmanager

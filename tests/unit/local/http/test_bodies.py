@@ -68,7 +68,7 @@ async def test_an_unsigned_body_is_dropped_as_it_comes(jobs: JobStore, monkeypat
 
 
 async def test_bodies_together_take_no_more_than_they_may(jobs: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(application, "MAX_ALL_BODIES", 2500)
+    monkeypatch.setattr(application, "MAX_ALL_BODIES", 5500)  # each body counts with one copy of it
     asked = application_of(jobs)
     first, second, third = (Client([b"x" * 1000]) for _ in range(3))
     waiting = [asyncio.create_task(client.ask(asked)) for client in (first, second)]
