@@ -25,8 +25,8 @@ from airflow_automl.local.state.folder import DataFolder
 from airflow_automl.local.state.jobs import Job, JobStore
 
 #: Columns in the order in which they are shown, and in the order in which a narrow terminal keeps them.
-_COLUMNS = ("NAME", "STATUS", "SECONDARY", "CREATED", "RUNTIME", "CANDIDATES", "BEST", "METRIC")
-_KEPT = ("NAME", "BEST", "STATUS", "RUNTIME", "CREATED", "SECONDARY", "METRIC", "CANDIDATES")
+_COLUMNS: tuple[str, ...] = ("NAME", "STATUS", "SECONDARY", "CREATED", "RUNTIME", "CANDIDATES", "BEST", "METRIC")
+_KEPT: tuple[str, ...] = ("NAME", "BEST", "STATUS", "RUNTIME", "CREATED", "SECONDARY", "METRIC", "CANDIDATES")
 _ENDPOINTS = {
     "VARIANT": "variant",
     "INVOCATIONS": "invocations",
@@ -37,7 +37,7 @@ _ENDPOINTS = {
     "BATCHES": "batches",
     "LARGEST": "largest_batch",
 }
-_ENDPOINTS_KEPT = ("VARIANT", "INVOCATIONS", "5XX", "P50 MS", "P99 MS", "4XX", "BATCHES", "LARGEST")
+_ENDPOINTS_KEPT: tuple[str, ...] = ("VARIANT", "INVOCATIONS", "5XX", "P50 MS", "P99 MS", "4XX", "BATCHES", "LARGEST")
 _GAP = 2
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
