@@ -99,7 +99,7 @@ def leaderboard(ti: Any, task_id: str, limit: int = 10, **select: Any) -> str:
     shown = candidates[:limit]
     measured = [metrics.candidate_metrics(candidate) for candidate in shown]
     objective = next(filter(None, map(metrics.objective_name, shown)), None)
-    known = [name for name in metrics.STANDARD_METRICS if any(name in values for values in measured)]
+    known = [name for name in metrics.standard_metrics() if any(name in values for values in measured)]
     names = sorted(known, key=lambda name: name != objective)
     rows = [["Candidate", *names], ["---", *("---:" for _ in names)]]
     for candidate, values in zip(shown, measured, strict=True):

@@ -40,10 +40,10 @@ def main() -> int:
 
 
 def _run(folder: Path, options: argparse.Namespace) -> int:
+    import _docstrings as docstrings
     import boto3
     from moto.server import ThreadedMotoServer
 
-    from airflow_automl.demo import docstrings
     from airflow_automl.local.training.engines.generation.base_models import find
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

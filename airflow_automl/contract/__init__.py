@@ -6,8 +6,9 @@ what it takes.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow_automl._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from airflow_automl.contract.builders import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from airflow_automl.contract.states import JobStatus, Outcome, SecondaryStatus, is_terminal, outcome
     from airflow_automl.contract.violations import Violation
 
+#: Exported name → its module; all others are builders.
 _HOME = {
     "BestCandidate": "documents",
     "JobDocument": "documents",
@@ -44,29 +46,11 @@ _HOME = {
     "Outcome": "states",
     "SecondaryStatus": "states",
     "Violation": "violations",
-    "augmented_manifest": "builders",
-    "channel": "builders",
     "check": "checking",
     "coerce": "coercion",
-    "completion_criteria": "builders",
-    "compute": "builders",
-    "deployment": "builders",
-    "image_classification": "builders",
     "is_terminal": "states",
-    "job_v1": "builders",
-    "job_v2": "builders",
-    "manifest": "builders",
     "outcome": "states",
-    "output": "builders",
-    "security": "builders",
-    "split": "builders",
-    "tabular": "builders",
-    "tags": "builders",
-    "text_classification": "builders",
-    "text_generation": "builders",
-    "time_series": "builders",
     "to_v2": "migration",
-    "validation": "builders",
 }
 
 __all__ = [
@@ -102,10 +86,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy_exports(__name__, dict.fromkeys(__all__, "builders") | _HOME)
 
 
 def __dir__() -> list[str]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal
+
+from airflow_automl.contract.model import shapes
 
 __all__ = [
     "DEFAULT_OBJECTIVE",
     "OBJECTIVES",
-    "STANDARD_METRICS",
     "best",
     "candidate_metrics",
     "direction",
     "objective_name",
     "objective_value",
+    "standard_metrics",
     "standard_name",
 ]
 
@@ -46,36 +49,6 @@ DEFAULT_OBJECTIVE: Mapping[str, str] = MappingProxyType(
         "TextClassification": "Accuracy",
         "TimeSeriesForecasting": "AverageWeightedQuantileLoss",
     }
-)
-
-#: Every name that StandardMetricName can take (AutoMLMetricExtendedEnum).
-STANDARD_METRICS: tuple[str, ...] = (
-    "Accuracy",
-    "MSE",
-    "F1",
-    "F1macro",
-    "AUC",
-    "RMSE",
-    "MAE",
-    "R2",
-    "BalancedAccuracy",
-    "Precision",
-    "PrecisionMacro",
-    "Recall",
-    "RecallMacro",
-    "LogLoss",
-    "InferenceLatency",
-    "MAPE",
-    "MASE",
-    "WAPE",
-    "AverageWeightedQuantileLoss",
-    "Rouge1",
-    "Rouge2",
-    "RougeL",
-    "RougeLSum",
-    "Perplexity",
-    "ValidationLoss",
-    "TrainingLoss",
 )
 
 _MINIMIZED = frozenset(
@@ -109,10 +82,20 @@ _ALIASES = {
     "meanweightedquantileloss": "AverageWeightedQuantileLoss",
     "crossentropyloss": "LogLoss",
 }
-_BY_SPELLING = {name.lower(): name for name in STANDARD_METRICS} | _ALIASES
 
 # A datum without a set comes from answers that know no other than the validation data.
 _SET_PREFERENCE = {"Validation": 0, None: 1, "Test": 2, "Train": 3}
+
+
+@cache
+def standard_metrics() -> tuple[str, ...]:
+    """Return every name that StandardMetricName can take."""
+    return tuple(shapes()["AutoMLMetricExtendedEnum"]["enum"])
+
+
+@cache
+def _by_spelling() -> dict[str, str]:
+    return {name.lower(): name for name in standard_metrics()} | _ALIASES
 
 
 def standard_name(metric: Mapping[str, Any] | str) -> str:
@@ -130,7 +113,7 @@ def standard_name(metric: Mapping[str, Any] | str) -> str:
                 return standard_name(name)
         return ""
     spelling = re.sub(r"[\s_-]", "", metric.rpartition(":")[2]).lower()
-    return _BY_SPELLING.get(spelling, metric)
+    return _by_spelling().get(spelling, metric)
 
 
 def direction(metric: str) -> Direction:

@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 __all__ = [
-    "AFTER_STOP",
     "FINAL_PRECEDENCE",
     "ORDER",
     "PAIRS",
@@ -249,9 +248,6 @@ ORDER: Mapping[str, tuple[Phase, ...]] = MappingProxyType(
         ),
     }
 )
-
-#: What StopAutoMLJob leads to from any phase.
-AFTER_STOP = ((_J.STOPPING, _S.STOPPING), (_J.STOPPED, _S.STOPPED))
 
 #: Where several of these happened in one job, the first in this order is its final secondary status.
 FINAL_PRECEDENCE = (

@@ -13,10 +13,8 @@ __all__ = [
     "DEFAULT_BASE_MODEL",
     "DEFAULT_CHANNEL_TYPE",
     "DEFAULT_QUANTILES",
-    "DEFAULT_TEXT_GENERATION_RUNTIME",
     "DEFAULT_VALIDATION_FRACTION",
     "ENSEMBLING_ALGORITHMS",
-    "FEATURE_DATA_TYPES",
     "FILLING_METHODS",
     "HYPERPARAMETERS",
     "HYPERPARAMETER_TUNING_ALGORITHMS",
@@ -93,15 +91,6 @@ MODE_ALGORITHMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 #: R58.
 TIME_SERIES_ALGORITHMS = ("cnn-qr", "deepar", "prophet", "arima", "npts", "ets")
 
-#: Types that FeatureDataTypes of a feature specification may name, by mode or problem (R62, R64).
-FEATURE_DATA_TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "ENSEMBLING": ("numeric", "categorical", "text", "datetime"),
-        "HYPERPARAMETER_TUNING": ("numeric", "categorical", "text", "datetime", "sequence"),
-        "TimeSeriesForecasting": ("numeric", "categorical", "text", "datetime"),
-    }
-)
-
 #: Filling method → its options (R76, R78).
 FILLING_METHODS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -115,7 +104,6 @@ DEFAULT_VALIDATION_FRACTION = 0.2  # R68
 DEFAULT_QUANTILES = ("p10", "p50", "p90")  # R75
 DEFAULT_AGGREGATION = "sum"  # R82
 DEFAULT_BASE_MODEL = "Falcon7BInstruct"  # R89
-DEFAULT_TEXT_GENERATION_RUNTIME = 259_200  # seconds, R51
 
 MAX_OUTPUT_PATH = 512  # characters, R27 and C1
 MAX_OUTPUT_PATH_V1 = 128  # characters, what the older pages of V1 promise

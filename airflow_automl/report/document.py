@@ -149,7 +149,7 @@ def _progress(rows: Sequence[Mapping[str, Any]], created: str | None, objective:
 
 def _metric_names(rows: Sequence[Mapping[str, Any]], objective: str | None) -> list[str]:
     seen = {name for row in rows for name in row["metrics"]}
-    known = [name for name in metrics.STANDARD_METRICS if name in seen]
+    known = [name for name in metrics.standard_metrics() if name in seen]
     ordered = [*known, *sorted(seen - set(known))]
     return sorted(ordered, key=lambda name: name != objective)
 

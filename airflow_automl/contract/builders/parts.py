@@ -18,6 +18,7 @@ __all__ = [
     "compute",
     "deployment",
     "given",
+    "listed",
     "objective_config",
     "output",
     "security",
@@ -127,7 +128,7 @@ def security(
     :param security_group_ids: 1 to 5 security groups of the subnets' VPC (R30, R31); together with ``subnets``.
     :param subnets: 1 to 16 subnets; together with ``security_group_ids``.
     """
-    vpc = given(SecurityGroupIds=_list(security_group_ids), Subnets=_list(subnets))
+    vpc = given(SecurityGroupIds=listed(security_group_ids), Subnets=listed(subnets))
     return given(
         VolumeKmsKeyId=volume_kms_key_id,
         EnableInterContainerTrafficEncryption=encrypt_inter_container_traffic,
@@ -189,8 +190,9 @@ def objective_config(metric: str | None) -> dict[str, Any] | None:
 
 def algorithms_config(algorithms: Sequence[str] | str | None) -> list[dict[str, Any]] | None:
     """Build AlgorithmsConfig of names: all of them in its one entry (R54)."""
-    return None if algorithms is None else [{"AutoMLAlgorithms": _list(algorithms)}]
+    return None if algorithms is None else [{"AutoMLAlgorithms": listed(algorithms)}]
 
 
-def _list(values: Sequence[str] | str | None) -> Any:
+def listed(values: Any) -> Any:
+    """Make a list of what Python has several kinds of; anything else stays as it is."""
     return list(values) if isinstance(values, list | tuple | set | frozenset) else values

@@ -6,64 +6,97 @@ Called with inputs, each returns the whole request; without, the AutoMLProblemTy
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, cast
 
 from airflow_automl.contract.builders.channels import Channel, Data
 from airflow_automl.contract.builders.jobs import JobV2Options, job_v2
-from airflow_automl.contract.builders.parts import Seconds, algorithms_config, builder, completion_criteria, given
+from airflow_automl.contract.builders.parts import (
+    Seconds,
+    algorithms_config,
+    builder,
+    completion_criteria,
+    given,
+    listed,
+)
 from airflow_automl.exceptions import AutoMLValidationError
 
-__all__ = ["image_classification", "tabular", "text_classification", "text_generation", "time_series"]
+__all__ = [
+    "ProblemOptions",
+    "TrainingOptions",
+    "image_classification",
+    "tabular",
+    "text_classification",
+    "text_generation",
+    "time_series",
+]
+
+_LIMITS = ("max_candidates", "max_runtime_per_training_job", "max_runtime")
 
 
-@builder(JobV2Options)
+class TrainingOptions(JobV2Options, total=False):
+    """What all problems can be told besides; what belongs to the job and not to the problem needs ``train``.
+
+    :ivar validation: the validation data, as a prefix or a channel; a part of the training data by default (R68).
+        Autopilot splits series itself, and AWS does not describe its use there (R86).
+    :ivar content_type: of channels that name none (R24): ``text/csv;header=present`` by default; for images
+        ``image/png``, ``image/jpeg`` or by default ``image/*``.
+    :ivar max_candidates: training jobs to run, 1 to 750 for tables; 1, if anything, for other problems (R49, R50).
+    :ivar max_runtime_per_training_job: limit of each, in seconds or as ``timedelta`` (R51); none by default, 72 hours
+        for text generation.
+    :ivar max_runtime: limit of the whole job, in seconds or as ``timedelta`` (R52); none by default.
+    """
+
+    validation: str | Channel | None
+    content_type: str | None
+    max_candidates: int | str | None
+    max_runtime_per_training_job: Seconds | None
+    max_runtime: Seconds | None
+
+
+class ProblemOptions(TrainingOptions, total=False):
+    """What all problems but text generation can be told besides.
+
+    :ivar objective: the metric to optimize: one of the table's problem type (R40), by default MSE (regression), F1
+        (binary) or Accuracy (multiclass) (R45); RMSE, MASE, MAPE, WAPE or by default AverageWeightedQuantileLoss of
+        forecasts (R43); ``Accuracy``, which is the default too, of images and text (R42).
+    """
+
+    objective: str | None
+
+
+@builder(ProblemOptions)
 def tabular(
     train: Data | None = None,
     *,
     target: str,
-    validation: str | Channel | None = None,
     problem_type: Literal["BinaryClassification", "MulticlassClassification", "Regression"] | str | None = None,
-    objective: str | None = None,
     mode: Literal["AUTO", "ENSEMBLING", "HYPERPARAMETER_TUNING"] | str | None = None,
     algorithms: Sequence[str] | str | None = None,
     feature_specification: str | None = None,
     sample_weight: str | None = None,
     generate_candidate_definitions_only: bool | str | None = None,
-    max_candidates: int | str | None = None,
-    max_runtime_per_training_job: Seconds | None = None,
-    max_runtime: Seconds | None = None,
-    content_type: str | None = None,
     compression: Literal["None", "Gzip"] | str | None = None,
-    **options: Unpack[JobV2Options],
+    **options: Unpack[ProblemOptions],
 ) -> dict[str, Any]:
     """Build a job, or a TabularJobConfig, that learns a column of a table.
 
     :param train: the training data: an S3 prefix, a channel, or a list of channels (R10, R17, R24).
     :param target: the column to predict.
-    :param validation: the validation data, as a prefix or a channel; a part of the training data by default (R68).
     :param problem_type: inferred from the target by default; given together with ``objective``, or not at all (R39).
-    :param objective: the metric to optimize, one of the problem type's (R40): MAE, MSE, R2, RMSE; Accuracy, AUC,
-        BalancedAccuracy, F1, Precision, Recall; Accuracy, BalancedAccuracy, F1macro, PrecisionMacro, RecallMacro.
-        By default MSE (regression), F1 (binary) or Accuracy (multiclass) (R45).
     :param mode: ``AUTO`` by default: ENSEMBLING for data below 100 MB, else HYPERPARAMETER_TUNING (R59). Name one for
         a model that will be deployed: the modes' containers and answers differ.
     :param algorithms: those to train; all of the mode's by default (R55, R57). Not with AUTO (R53).
     :param feature_specification: S3 URI of a JSON file that chooses features and their types (R60 to R63).
     :param sample_weight: column with the rows' weights, for ENSEMBLING only (R65 to R67).
     :param generate_candidate_definitions_only: train nothing, and only write down what would be trained (R71).
-    :param max_candidates: training jobs to run, 1 to 750 (R49, R50).
-    :param max_runtime_per_training_job: limit of each, in seconds or as ``timedelta`` (R51).
-    :param max_runtime: limit of the whole job, in seconds or as ``timedelta`` (R52); none by default.
-    :param content_type: of channels that name none; ``text/csv;header=present`` by default (R24).
     :param compression: of channels that name none; none by default, ``Gzip`` for S3 prefixes (R25).
-    :param options: see :class:`~airflow_automl.contract.builders.jobs.JobV2Options`; only together with ``train``.
+    :param options: see :class:`ProblemOptions`.
     :return: a CreateAutoMLJobV2 request; without ``train``, an AutoMLProblemTypeConfig.
     :raises AutoMLValidationError: if something that belongs to the job is given without ``train``.
     """
     generation = given(AlgorithmsConfig=algorithms_config(algorithms))
     config = given(
         CandidateGenerationConfig=generation or None,
-        CompletionCriteria=_criteria(max_candidates, max_runtime_per_training_job, max_runtime),
         FeatureSpecificationS3Uri=feature_specification,
         Mode=mode,
         GenerateCandidateDefinitionsOnly=generate_candidate_definitions_only,
@@ -71,11 +104,10 @@ def tabular(
         TargetAttributeName=target,
         SampleWeightAttributeName=sample_weight,
     )
-    data = {"validation": validation, "content_type": content_type, "compression": compression}
-    return _request_or_config("TabularJobConfig", config, train, data, objective, options)
+    return _request_or_config("TabularJobConfig", config, train, options, compression=compression)
 
 
-@builder(JobV2Options)
+@builder(ProblemOptions)
 def time_series(
     train: Data | None = None,
     *,
@@ -89,15 +121,9 @@ def time_series(
     filling: Mapping[str, Mapping[str, str]] | None = None,
     aggregation: Mapping[str, str] | None = None,
     holidays: str | Sequence[Mapping[str, str]] | None = None,
-    objective: str | None = None,
     algorithms: Sequence[str] | str | None = None,
     feature_specification: str | None = None,
-    max_candidates: int | str | None = None,
-    max_runtime_per_training_job: Seconds | None = None,
-    max_runtime: Seconds | None = None,
-    validation: str | Channel | None = None,
-    content_type: str | None = None,
-    **options: Unpack[JobV2Options],
+    **options: Unpack[ProblemOptions],
 ) -> dict[str, Any]:
     """Build a job, or a TimeSeriesForecastingJobConfig, that forecasts many series.
 
@@ -113,17 +139,10 @@ def time_series(
         mean, min or max, and ``frontfill`` none for the target; ``value`` wants ``<method>_value`` too (R76 to R80).
     :param aggregation: the target's column → sum (default), avg, first, min or max (R81, R82).
     :param holidays: a country's code such as ``US``, whose holidays become features (R85, R111).
-    :param objective: RMSE, MASE, MAPE, WAPE, or by default AverageWeightedQuantileLoss (R43).
     :param algorithms: of cnn-qr, deepar, prophet, arima, npts, ets; all by default (R57, R58).
     :param feature_specification: S3 URI of a JSON file that chooses the additional columns to use; all of them by
         default (R64).
-    :param max_candidates: 1, if anything (R49).
-    :param max_runtime_per_training_job: limit of the candidate, in seconds or as ``timedelta`` (R51).
-    :param max_runtime: limit of the whole job, in seconds or as ``timedelta`` (R52); none by default.
-    :param validation: a validation channel, whose use AWS does not describe (R86); Autopilot splits series itself.
-    :param content_type: of channels that name none; ``text/csv;header=present`` by default (R24).
-    :param options: see :class:`~airflow_automl.contract.builders.jobs.JobV2Options`; only together with ``train``, and
-        without ``split`` (R69).
+    :param options: see :class:`ProblemOptions`, without ``split`` (R69).
     :return: a CreateAutoMLJobV2 request; without ``train``, an AutoMLProblemTypeConfig.
     :raises AutoMLValidationError: if something that belongs to the job is given without ``train``.
     """
@@ -131,94 +150,53 @@ def time_series(
     transformations = given(Filling=filling, Aggregation=aggregation)
     config = given(
         FeatureSpecificationS3Uri=feature_specification,
-        CompletionCriteria=_criteria(max_candidates, max_runtime_per_training_job, max_runtime),
         ForecastFrequency=frequency,
         ForecastHorizon=horizon,
-        ForecastQuantiles=_listed(quantiles),
+        ForecastQuantiles=listed(quantiles),
         Transformations=transformations or None,
         TimeSeriesConfig=given(
             TargetAttributeName=target,
             TimestampAttributeName=timestamp,
             ItemIdentifierAttributeName=item_id,
-            GroupingAttributeNames=_listed(grouping),
+            GroupingAttributeNames=listed(grouping),
         ),
-        HolidayConfig=[{"CountryCode": holidays}] if isinstance(holidays, str) else _listed(holidays),
+        HolidayConfig=[{"CountryCode": holidays}] if isinstance(holidays, str) else listed(holidays),
         CandidateGenerationConfig=generation or None,
     )
-    data = {"validation": validation, "content_type": content_type}
-    return _request_or_config("TimeSeriesForecastingJobConfig", config, train, data, objective, options)
+    return _request_or_config("TimeSeriesForecastingJobConfig", config, train, options)
 
 
-@builder(JobV2Options)
+@builder(ProblemOptions)
 def text_classification(
-    train: Data | None = None,
-    *,
-    content: str,
-    label: str,
-    validation: str | Channel | None = None,
-    objective: str | None = None,
-    max_candidates: int | str | None = None,
-    max_runtime_per_training_job: Seconds | None = None,
-    max_runtime: Seconds | None = None,
-    content_type: str | None = None,
-    **options: Unpack[JobV2Options],
+    train: Data | None = None, *, content: str, label: str, **options: Unpack[ProblemOptions]
 ) -> dict[str, Any]:
     """Build a job, or a TextClassificationJobConfig, that labels sentences.
 
     :param train: a table of sentences and labels: an S3 prefix, a channel, or a list of channels (R10, R17, R24).
     :param content: the column that holds the sentences.
     :param label: the column that holds the labels, another one (R72).
-    :param validation: the validation data, as a prefix or a channel; a part of the training data by default (R68).
-    :param objective: ``Accuracy``, which is the default too (R42).
-    :param max_candidates: 1, if anything (R49).
-    :param max_runtime_per_training_job: limit of the candidate, in seconds or as ``timedelta`` (R51).
-    :param max_runtime: limit of the whole job, in seconds or as ``timedelta`` (R52); none by default.
-    :param content_type: of channels that name none; ``text/csv;header=present`` by default (R24).
-    :param options: see :class:`~airflow_automl.contract.builders.jobs.JobV2Options`; only together with ``train``.
+    :param options: see :class:`ProblemOptions`.
     :return: a CreateAutoMLJobV2 request; without ``train``, an AutoMLProblemTypeConfig.
     :raises AutoMLValidationError: if something that belongs to the job is given without ``train``.
     """
-    config = given(
-        CompletionCriteria=_criteria(max_candidates, max_runtime_per_training_job, max_runtime),
-        ContentColumn=content,
-        TargetLabelColumn=label,
-    )
-    data = {"validation": validation, "content_type": content_type}
-    return _request_or_config("TextClassificationJobConfig", config, train, data, objective, options)
+    config = {"ContentColumn": content, "TargetLabelColumn": label}
+    return _request_or_config("TextClassificationJobConfig", config, train, options)
 
 
-@builder(JobV2Options)
-def image_classification(
-    train: Data | None = None,
-    *,
-    validation: str | Channel | None = None,
-    objective: str | None = None,
-    max_candidates: int | str | None = None,
-    max_runtime_per_training_job: Seconds | None = None,
-    max_runtime: Seconds | None = None,
-    content_type: str | None = None,
-    **options: Unpack[JobV2Options],
-) -> dict[str, Any]:
+@builder(ProblemOptions)
+def image_classification(train: Data | None = None, **options: Unpack[ProblemOptions]) -> dict[str, Any]:
     """Build a job, or an ImageClassificationJobConfig, that labels images.
 
     :param train: images in one folder for each label, or a manifest (R17, R22): an S3 prefix, a channel, or a list of
         channels (R10).
-    :param validation: the validation data, as a prefix or a channel; a part of the training data by default (R68).
-    :param objective: ``Accuracy``, which is the default too (R42).
-    :param max_candidates: 1, if anything (R49).
-    :param max_runtime_per_training_job: limit of the candidate, in seconds or as ``timedelta`` (R51).
-    :param max_runtime: limit of the whole job, in seconds or as ``timedelta`` (R52); none by default.
-    :param content_type: of channels that name none: ``image/png``, ``image/jpeg`` or by default ``image/*`` (R24).
-    :param options: see :class:`~airflow_automl.contract.builders.jobs.JobV2Options`; only together with ``train``.
+    :param options: see :class:`ProblemOptions`.
     :return: a CreateAutoMLJobV2 request; without ``train``, an AutoMLProblemTypeConfig.
     :raises AutoMLValidationError: if something that belongs to the job is given without ``train``.
     """
-    config = given(CompletionCriteria=_criteria(max_candidates, max_runtime_per_training_job, max_runtime))
-    data = {"validation": validation, "content_type": content_type}
-    return _request_or_config("ImageClassificationJobConfig", config, train, data, objective, options)
+    return _request_or_config("ImageClassificationJobConfig", {}, train, options)
 
 
-@builder(JobV2Options)
+@builder(TrainingOptions)
 def text_generation(
     train: Data | None = None,
     *,
@@ -228,12 +206,7 @@ def text_generation(
     learning_rate: float | str | None = None,
     learning_rate_warmup_steps: int | str | None = None,
     accept_eula: bool | str | None = None,
-    validation: str | Channel | None = None,
-    max_candidates: int | str | None = None,
-    max_runtime_per_training_job: Seconds | None = None,
-    max_runtime: Seconds | None = None,
-    content_type: str | None = None,
-    **options: Unpack[JobV2Options],
+    **options: Unpack[TrainingOptions],
 ) -> dict[str, Any]:
     """Build a job, or a TextGenerationJobConfig, that fine-tunes a language model on instructions.
 
@@ -244,13 +217,7 @@ def text_generation(
     :param learning_rate: 0 to 1 (R88).
     :param learning_rate_warmup_steps: steps in which the learning rate rises from 0, 0 to 250 (R88).
     :param accept_eula: true for base models that have an end-user licence agreement (R90).
-    :param validation: the validation data, as a prefix or a channel; a part of the training data by default (R68).
-    :param max_candidates: 1, if anything (R49).
-    :param max_runtime_per_training_job: limit of the candidate, in seconds or as ``timedelta``; 72 hours by default
-        (R51).
-    :param max_runtime: limit of the whole job, in seconds or as ``timedelta`` (R52); none by default.
-    :param content_type: of channels that name none; ``text/csv;header=present`` by default (R24).
-    :param options: see :class:`~airflow_automl.contract.builders.jobs.JobV2Options`; only together with ``train``.
+    :param options: see :class:`TrainingOptions`.
     :return: a CreateAutoMLJobV2 request; without ``train``, an AutoMLProblemTypeConfig.
     :raises AutoMLValidationError: if something that belongs to the job is given without ``train``.
     """
@@ -261,7 +228,6 @@ def text_generation(
         learningRateWarmupSteps=learning_rate_warmup_steps,
     )
     config = given(
-        CompletionCriteria=_criteria(max_candidates, max_runtime_per_training_job, max_runtime),
         BaseModelName=base_model,
         # AWS takes these numbers as strings.
         TextGenerationHyperParameters={
@@ -270,40 +236,20 @@ def text_generation(
         or None,
         ModelAccessConfig=None if accept_eula is None else {"AcceptEula": accept_eula},
     )
-    data = {"validation": validation, "content_type": content_type}
-    return _request_or_config("TextGenerationJobConfig", config, train, data, None, options)
+    return _request_or_config("TextGenerationJobConfig", config, train, options)
 
 
 def _request_or_config(
-    member: str,
-    config: Mapping[str, Any],
-    train: Data | None,
-    data: dict[str, Any],
-    objective: str | None,
-    options: JobV2Options,
+    member: str, config: Mapping[str, Any], train: Data | None, options: TrainingOptions, **of_data: Any
 ) -> dict[str, Any]:
-    problem = {member: config}
+    limits = {name: value for name, value in options.items() if name in _LIMITS}
+    of_job = given(**{name: value for name, value in options.items() if name not in _LIMITS}, **of_data)
+    problem = {member: given(CompletionCriteria=completion_criteria(**cast(Any, limits)) or None, **config)}
     if train is not None:
-        return job_v2(train, problem, objective=objective, **data, **options)
-    of_job = given(**data, objective=objective, **options)
+        return job_v2(train, problem, **of_job)
     if of_job:
         raise AutoMLValidationError(
             f"{member} without training data",
             [f"{name} belongs to the job: name the training data, or give {name} to job_v2" for name in of_job],
         )
     return problem
-
-
-def _criteria(
-    max_candidates: int | str | None, max_runtime_per_training_job: Seconds | None, max_runtime: Seconds | None
-) -> dict[str, Any] | None:
-    criteria = completion_criteria(
-        max_candidates=max_candidates,
-        max_runtime_per_training_job=max_runtime_per_training_job,
-        max_runtime=max_runtime,
-    )
-    return criteria or None
-
-
-def _listed(values: Any) -> Any:
-    return list(values) if isinstance(values, list | tuple | set | frozenset) else values

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import re
 
-from airflow_automl.contract.rules.registry import Finding, Findings, RuleBook
+from airflow_automl.contract.rules.registry import Finding, Findings, reject, warn
 from airflow_automl.contract.rules.request import JobRequest
 from airflow_automl.contract.values import CONTENT_TYPES, MAX_OUTPUT_PATH, MAX_OUTPUT_PATH_V1, PARQUET, S3_DATA_TYPES
 from airflow_automl.contract.wording import alternatives, counted, show
 
-__all__ = ["BOOK"]
 
-BOOK = RuleBook()
-
-
-@BOOK.warn("R10")
+@warn("R10")
 def one_training_channel(job: JobRequest) -> Findings:
     """One training channel, and at most one validation channel."""
     types = [job.channel_type(channel) for channel in job.channels]
@@ -29,7 +25,7 @@ def one_training_channel(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.reject("R11")
+@reject("R11")
 def same_content_type(job: JobRequest) -> Findings:
     """Training and validation channel share their ContentType, defaults filled in."""
     if job.pair is None:
@@ -45,7 +41,7 @@ def same_content_type(job: JobRequest) -> Findings:
     )
 
 
-@BOOK.reject("R12")
+@reject("R12")
 def same_target(job: JobRequest) -> Findings:
     """Training and validation channel of V1 share their TargetAttributeName, case sensitively."""
     if job.api != "V1" or job.pair is None:
@@ -59,7 +55,7 @@ def same_target(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.reject("R16")
+@reject("R16")
 def data_source_given(job: JobRequest) -> Findings:
     """Every channel has a DataSource, which newer models call optional."""
     for channel in job.channels:
@@ -70,7 +66,7 @@ def data_source_given(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.reject("R17")
+@reject("R17")
 def data_type_of_problem(job: JobRequest) -> Findings:
     """S3DataType is one that the problem's data can have."""
     if job.api != "V2" or job.problem is None:
@@ -85,7 +81,7 @@ def data_type_of_problem(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.reject("R18")
+@reject("R18")
 def no_augmented_manifest_in_v1(job: JobRequest) -> Findings:
     """Augmented manifests are for CreateAutoMLJobV2."""
     if job.api != "V1":
@@ -99,7 +95,7 @@ def no_augmented_manifest_in_v1(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.warn("R19")
+@warn("R19")
 def s3_prefix_form(job: JobRequest) -> Findings:
     """An S3 prefix has the form s3://bucket/folder-or-file."""
     for _, source in job.sources:
@@ -117,14 +113,14 @@ def s3_prefix_form(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.reject("R23")
+@reject("R23")
 def content_type_v1(job: JobRequest) -> Findings:
     """ContentType of V1 is CSV with a header, or parquet."""
     if job.api == "V1":
         yield from _content_types(job)
 
 
-@BOOK.reject("R24")
+@reject("R24")
 def content_type_v2(job: JobRequest) -> Findings:
     """ContentType of V2 is one of the problem's."""
     if job.api == "V2":
@@ -144,7 +140,7 @@ def _content_types(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.reject("R25")
+@reject("R25")
 def gzip_v2(job: JobRequest) -> Findings:
     """V2 reads Gzip only from an S3 prefix of tabular data."""
     if job.api != "V2" or job.problem is None:
@@ -165,7 +161,7 @@ def gzip_v2(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.warn("R25")
+@warn("R25")
 def doubtful_gzip(job: JobRequest) -> Findings:
     """Gzip of manifests (V1) and of parquet is not described."""
     if job.problem != "Tabular":
@@ -185,7 +181,7 @@ def doubtful_gzip(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.reject("R27")
+@reject("R27")
 def output_path_length(job: JobRequest) -> Findings:
     """S3OutputPath has at most 512 characters, whatever the model says."""
     output = job.root.node("OutputDataConfig")
@@ -197,7 +193,7 @@ def output_path_length(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.warn("R27")
+@warn("R27")
 def output_path_length_v1(job: JobRequest) -> Findings:
     """The older pages of V1 promise no more than 128 characters."""
     output = job.root.node("OutputDataConfig")

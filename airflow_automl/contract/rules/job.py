@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import re
 
-from airflow_automl.contract.rules.registry import Finding, Findings, RuleBook
+from airflow_automl.contract.rules.registry import Finding, Findings, reject, warn
 from airflow_automl.contract.rules.request import JobRequest
 from airflow_automl.contract.wording import show
-
-__all__ = ["BOOK"]
-
-BOOK = RuleBook()
 
 _SECURITY_GROUP = re.compile(r"sg-[0-9a-f]{8}(?:[0-9a-f]{9})?")
 
 
-@BOOK.warn("R30")
+@warn("R30")
 def security_group_form(job: JobRequest) -> Findings:
     """Ids of security groups begin with sg-."""
     for path, group in job.security.node("VpcConfig").texts("SecurityGroupIds"):
@@ -23,7 +19,7 @@ def security_group_form(job: JobRequest) -> Findings:
             yield Finding(path, f"received {show(group)}; ids of security groups look like sg-0123456789abcdef0")
 
 
-@BOOK.reject("R32")
+@reject("R32")
 def unique_tag_keys(job: JobRequest) -> Findings:
     """No two tags have the same key, case sensitively."""
     seen: dict[str, str] = {}
@@ -36,7 +32,7 @@ def unique_tag_keys(job: JobRequest) -> Findings:
         seen.setdefault(key, tag.path)
 
 
-@BOOK.reject("R33")
+@reject("R33")
 def no_name_for_generated_endpoint(job: JobRequest) -> Findings:
     """An endpoint whose name is generated can't be given one."""
     if job.deployment.get("AutoGenerateEndpointName") is True and job.deployment.has("EndpointName"):
@@ -47,7 +43,7 @@ def no_name_for_generated_endpoint(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.reject("R34")
+@reject("R34")
 def name_for_endpoint(job: JobRequest) -> Findings:
     """An endpoint whose name is not generated needs one."""
     generated = (
@@ -61,7 +57,7 @@ def name_for_endpoint(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.reject("R37")
+@reject("R37")
 def emr_for_tables(job: JobRequest) -> Findings:
     """EMR Serverless prepares tabular data and time series only."""
     compute = job.root.node("AutoMLComputeConfig")
@@ -76,7 +72,7 @@ def emr_for_tables(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.warn("C30")
+@warn("C30")
 def compute_config_for_canvas(job: JobRequest) -> Findings:
     """The API's own text says that AutoMLComputeConfig is for SageMaker Canvas."""
     compute = job.root.node("AutoMLComputeConfig")
@@ -87,7 +83,7 @@ def compute_config_for_canvas(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.reject("R49")
+@reject("R49")
 def one_candidate_outside_tabular(job: JobRequest) -> Findings:
     """Only tabular jobs train several candidates."""
     received = job.completion.integer("MaxCandidates")
@@ -98,7 +94,7 @@ def one_candidate_outside_tabular(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.warn("R51")
+@warn("R51")
 def candidate_limit_within_job_limit(job: JobRequest) -> Findings:
     """A training job can't use more time than the whole job has."""
     each = job.completion.integer("MaxRuntimePerTrainingJobInSeconds")
@@ -111,7 +107,7 @@ def candidate_limit_within_job_limit(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.warn("R52")
+@warn("R52")
 def job_limit_given(job: JobRequest) -> Findings:
     """A job without a runtime limit costs what it likes."""
     if job.problem is not None and not job.definitions_only and not job.completion.has("MaxAutoMLJobRuntimeInSeconds"):
@@ -121,7 +117,7 @@ def job_limit_given(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.warn("R59")
+@warn("R59")
 def known_mode_for_deployment(job: JobRequest) -> Findings:
     """AUTO can change the containers and their answers from one retraining to the next."""
     if job.automatic and job.deployment.present and not job.definitions_only:
@@ -132,7 +128,7 @@ def known_mode_for_deployment(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.warn("R71")
+@warn("R71")
 def nothing_to_deploy(job: JobRequest) -> Findings:
     """Candidate definitions alone give no model to deploy."""
     if job.definitions_only and job.deployment.present:

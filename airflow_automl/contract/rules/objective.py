@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from airflow_automl.contract.metrics import OBJECTIVES
-from airflow_automl.contract.rules.registry import Finding, Findings, RuleBook
+from airflow_automl.contract.rules.registry import Finding, Findings, reject, warn
 from airflow_automl.contract.rules.request import JobRequest
 from airflow_automl.contract.values import TABULAR_PROBLEM_TYPES
 from airflow_automl.contract.wording import alternatives, show
 
-__all__ = ["BOOK"]
-
-BOOK = RuleBook()
-
 _FORECASTING_ONLY = ("MAPE", "MASE", "WAPE", "AverageWeightedQuantileLoss")
 
 
-@BOOK.reject("R39")
+@reject("R39")
 def objective_and_problem_type_together(job: JobRequest) -> Findings:
     """Tabular jobs of V2 name both, objective and problem type, or neither."""
     if job.api != "V2" or job.problem != "Tabular" or not job.config.present:
@@ -36,14 +32,14 @@ def objective_and_problem_type_together(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.reject("R40")
+@reject("R40")
 def metric_of_tabular_problem(job: JobRequest) -> Findings:
     """The metric is one that the problem type can be judged by."""
     if job.problem_type is not None:
         yield from _metric_among(job, job.problem_type)
 
 
-@BOOK.reject("R41")
+@reject("R41")
 def no_forecasting_metric_in_v1(job: JobRequest) -> Findings:
     """V1 is tabular: metrics of forecasts never apply."""
     metric = job.objective.text("MetricName")
@@ -55,28 +51,28 @@ def no_forecasting_metric_in_v1(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.reject("R42")
+@reject("R42")
 def accuracy_of_classified_media(job: JobRequest) -> Findings:
     """Image and text classification are judged by their accuracy."""
     if job.problem in ("ImageClassification", "TextClassification"):
         yield from _metric_among(job, job.problem)
 
 
-@BOOK.reject("R43")
+@reject("R43")
 def metric_of_forecasts(job: JobRequest) -> Findings:
     """Forecasts are judged by metrics of their own."""
     if job.problem == "TimeSeriesForecasting":
         yield from _metric_among(job, job.problem)
 
 
-@BOOK.warn("R44")
+@warn("R44")
 def no_objective_for_text_generation(job: JobRequest) -> Findings:
     """Text generation minimizes its cross-entropy loss, whatever is asked for."""
     if job.problem == "TextGeneration" and job.root.has("AutoMLJobObjective"):
         yield Finding("AutoMLJobObjective", "text generation needs no objective and will ignore this one; leave it out")
 
 
-@BOOK.warn("R48")
+@warn("R48")
 def objective_and_problem_type_in_v1(job: JobRequest) -> Findings:
     """One of the two alone is not forbidden in V1, but AWS's own SDK refuses it."""
     if job.api != "V1":

@@ -1,14 +1,15 @@
-"""How a rule enters the table."""
+"""How a rule enters the list of rules."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from airflow_automl.contract.rules.request import JobRequest
 from airflow_automl.contract.violations import Severity
 
-__all__ = ["Finding", "Findings", "Rule", "RuleBook"]
+__all__ = ["RULES", "Finding", "Findings", "Rule", "reject", "warn"]
 
 
 class Finding(NamedTuple):
@@ -30,23 +31,18 @@ class Rule(NamedTuple):
     find: _Function
 
 
-class RuleBook:
-    """The rules of one part of the request, in the order in which they are written down."""
+RULES: list[Rule] = []
 
-    def __init__(self) -> None:
-        self.rules: list[Rule] = []
 
-    def reject(self, number: str) -> Callable[[_Function], _Function]:
-        """Register a rule whose breach makes the service reject the request."""
-        return self._register(number, "error")
+def _register(severity: Severity, number: str) -> Callable[[_Function], _Function]:
+    def register(function: _Function) -> _Function:
+        RULES.append(Rule(number, severity, function))
+        return function
 
-    def warn(self, number: str) -> Callable[[_Function], _Function]:
-        """Register a rule whose breach is accepted, but seldom meant."""
-        return self._register(number, "warning")
+    return register
 
-    def _register(self, number: str, severity: Severity) -> Callable[[_Function], _Function]:
-        def register(function: _Function) -> _Function:
-            self.rules.append(Rule(number, severity, function))
-            return function
 
-        return register
+#: Register a rule whose breach makes the service reject the request.
+reject = partial(_register, "error")
+#: Register a rule whose breach is accepted, but seldom meant.
+warn = partial(_register, "warning")

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from airflow_automl.contract.rules.registry import Finding, Findings, RuleBook
+from airflow_automl.contract.rules.registry import Finding, Findings, reject, warn
 from airflow_automl.contract.rules.request import JobRequest
 from airflow_automl.contract.values import DEFAULT_VALIDATION_FRACTION, MODE_ALGORITHMS
 from airflow_automl.contract.wording import alternatives, counted, show
 
-__all__ = ["BOOK"]
-
-BOOK = RuleBook()
-
 _ANY_MODE = tuple(sorted({name for names in MODE_ALGORITHMS.values() for name in names}))
 
 
-@BOOK.reject("R53")
+@reject("R53")
 def no_algorithms_in_auto(job: JobRequest) -> Findings:
     """AUTO chooses the algorithms itself."""
     if job.problem == "Tabular" and job.config.get("Mode") == "AUTO" and job.generation.has("AlgorithmsConfig"):
@@ -25,7 +21,7 @@ def no_algorithms_in_auto(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.reject("R54")
+@reject("R54")
 def one_set_of_algorithms(job: JobRequest) -> Findings:
     """AlgorithmsConfig has one entry, and that names its algorithms."""
     entries = job.generation.nodes("AlgorithmsConfig")
@@ -41,7 +37,7 @@ def one_set_of_algorithms(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.warn("R54")
+@warn("R54")
 def empty_algorithms_config(job: JobRequest) -> Findings:
     """What an empty AlgorithmsConfig means is disputed."""
     if job.generation.get("AlgorithmsConfig") == []:
@@ -51,7 +47,7 @@ def empty_algorithms_config(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.reject("R55")
+@reject("R55")
 def algorithms_of_mode(job: JobRequest) -> Findings:
     """Every algorithm is one that the mode, or any mode where none is given, can train."""
     if job.problem != "Tabular":
@@ -70,7 +66,7 @@ def algorithms_of_mode(job: JobRequest) -> Findings:
             yield Finding(path, f"received {show(name)}; algorithms of {trained_by} are {alternatives(valid)}{hint}")
 
 
-@BOOK.reject("R56")
+@reject("R56")
 def algorithms_of_one_mode(job: JobRequest) -> Findings:
     """Algorithms given without a mode fit at least one of the two modes, all together."""
     if _modeless(job) and not _fitting_modes(job):
@@ -81,7 +77,7 @@ def algorithms_of_one_mode(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.warn("R56")
+@warn("R56")
 def mode_for_algorithms(job: JobRequest) -> Findings:
     """AlgorithmsConfig without a mode is not described."""
     if _modeless(job) and (modes := _fitting_modes(job)):
@@ -91,7 +87,7 @@ def mode_for_algorithms(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.warn("R57")
+@warn("R57")
 def each_algorithm_once(job: JobRequest) -> Findings:
     """An algorithm that is named twice is trained once."""
     seen = set()
@@ -101,7 +97,7 @@ def each_algorithm_once(job: JobRequest) -> Findings:
         seen.add(name)
 
 
-@BOOK.reject("R65")
+@reject("R65")
 def weights_in_ensembling_only(job: JobRequest) -> Findings:
     """HYPERPARAMETER_TUNING knows no sample weights."""
     if job.config.get("Mode") == "HYPERPARAMETER_TUNING":
@@ -113,7 +109,7 @@ def weights_in_ensembling_only(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.reject("R65")
+@reject("R65")
 def same_weights_on_channels(job: JobRequest) -> Findings:
     """Training and validation channel of V1 have the same weight column."""
     if job.api != "V1" or job.pair is None:
@@ -127,7 +123,7 @@ def same_weights_on_channels(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.warn("R65")
+@warn("R65")
 def weights_in_auto(job: JobRequest) -> Findings:
     """Where AUTO resolves to HYPERPARAMETER_TUNING, a job with weights fails."""
     if job.automatic:
@@ -139,7 +135,7 @@ def weights_in_auto(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.warn("R67")
+@warn("R67")
 def weight_is_not_target(job: JobRequest) -> Findings:
     """The weight column is not the target column."""
     for holder, target in job.weighted:
@@ -150,7 +146,7 @@ def weight_is_not_target(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.reject("R68")
+@reject("R68")
 def fraction_between_bounds(job: JobRequest) -> Findings:
     """Both parts of the split have data, although the model includes the bounds."""
     fraction = job.split.number("ValidationFraction")
@@ -161,7 +157,7 @@ def fraction_between_bounds(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.warn("R68")
+@warn("R68")
 def fraction_below_half(job: JobRequest) -> Findings:
     """More data for training than for validation is advised."""
     fraction = job.split.number("ValidationFraction")
@@ -172,7 +168,7 @@ def fraction_below_half(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.warn("R70")
+@warn("R70")
 def split_or_validation_channel(job: JobRequest) -> Findings:
     """A validation channel leaves nothing to split."""
     if job.problem != "TimeSeriesForecasting" and job.split.present and job.validation_channel is not None:
@@ -183,7 +179,7 @@ def split_or_validation_channel(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.warn("R71")
+@warn("R71")
 def definitions_in_ensembling(job: JobRequest) -> Findings:
     """Candidate definitions are what HYPERPARAMETER_TUNING works from."""
     if job.definitions_only and job.config.get("Mode") == "ENSEMBLING":

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import re
 
-from airflow_automl.contract.rules.registry import Finding, Findings, RuleBook
+from airflow_automl.contract.rules.registry import Finding, Findings, reject, warn
 from airflow_automl.contract.rules.request import JobRequest, Node
 from airflow_automl.contract.values import DEFAULT_BASE_MODEL, HYPERPARAMETERS
 from airflow_automl.contract.wording import show
-
-__all__ = ["BOOK"]
-
-BOOK = RuleBook()
 
 _INTEGER = re.compile(r"-?[0-9]{1,16}")
 _DECIMAL = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
-@BOOK.reject("R72")
+@reject("R72")
 def content_is_not_label(job: JobRequest) -> Findings:
     """The text to classify and its label are two columns."""
     if job.problem != "TextClassification":
@@ -30,7 +26,7 @@ def content_is_not_label(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.reject("R87")
+@reject("R87")
 def known_hyperparameters(job: JobRequest) -> Findings:
     """Four hyperparameters can be set, for all base models."""
     hyperparameters = _hyperparameters(job)
@@ -42,7 +38,7 @@ def known_hyperparameters(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.reject("R88")
+@reject("R88")
 def hyperparameters_in_range(job: JobRequest) -> Findings:
     """Hyperparameters are numbers in strings, within their ranges."""
     hyperparameters = _hyperparameters(job)
@@ -59,7 +55,7 @@ def hyperparameters_in_range(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.warn("R90")
+@warn("R90")
 def eula_accepted(job: JobRequest) -> Findings:
     """Models with an end-user licence agreement are trained only if it is accepted."""
     if job.problem != "TextGeneration":

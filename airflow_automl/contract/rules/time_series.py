@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from airflow_automl.contract.rules.registry import Finding, Findings, RuleBook
+from airflow_automl.contract.rules.registry import Finding, Findings, reject, warn
 from airflow_automl.contract.rules.request import JobRequest, Node
 from airflow_automl.contract.values import (
     DEFAULT_QUANTILES,
@@ -14,10 +14,6 @@ from airflow_automl.contract.values import (
     TIME_SERIES_ALGORITHMS,
 )
 from airflow_automl.contract.wording import alternatives, show
-
-__all__ = ["BOOK"]
-
-BOOK = RuleBook()
 
 _QUANTILE = re.compile(r"p[1-9][0-9]?")
 _NUMBER = re.compile(r"-?[0-9]+(?:[eE]-?[0-9]+)?")
@@ -35,7 +31,7 @@ _UNITS: dict[str, tuple[int, str, int]] = {
 _VALID_FREQUENCIES = "1-59 min, 1-23 H, 1-6 D, 1-4 W, 1-11 M or 1Y, such as 1D or 15min"
 
 
-@BOOK.reject("R58")
+@reject("R58")
 def forecasting_algorithms(job: JobRequest) -> Findings:
     """Forecasts have algorithms of their own."""
     if job.problem != "TimeSeriesForecasting":
@@ -47,7 +43,7 @@ def forecasting_algorithms(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.reject("R69")
+@reject("R69")
 def no_split_of_series(job: JobRequest) -> Findings:
     """Autopilot splits time series itself."""
     if job.problem == "TimeSeriesForecasting" and job.root.has("DataSplitConfig"):
@@ -56,7 +52,7 @@ def no_split_of_series(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.reject("R73")
+@reject("R73")
 def frequency_below_next_unit(job: JobRequest) -> Findings:
     """A frequency is a number and a unit, and does not reach the next unit."""
     received = _frequency(job)
@@ -77,7 +73,7 @@ def frequency_below_next_unit(job: JobRequest) -> Findings:
     yield Finding(job.config.at("ForecastFrequency"), f"received {show(received)}; must be {_VALID_FREQUENCIES}{hint}")
 
 
-@BOOK.warn("R73")
+@warn("R73")
 def frequency_with_number(job: JobRequest) -> Findings:
     """A bare letter is read as one of it."""
     received = _frequency(job)
@@ -88,7 +84,7 @@ def frequency_with_number(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.reject("R74")
+@reject("R74")
 def horizon_within_limit(job: JobRequest) -> Findings:
     """A forecast has at most 500 steps, and a quarter of those in the data."""
     horizon = job.config.integer("ForecastHorizon") if job.problem == "TimeSeriesForecasting" else None
@@ -100,7 +96,7 @@ def horizon_within_limit(job: JobRequest) -> Findings:
         )
 
 
-@BOOK.reject("R75")
+@reject("R75")
 def distinct_quantiles(job: JobRequest) -> Findings:
     """Quantiles are p1 to p99, each once."""
     if job.problem != "TimeSeriesForecasting":
@@ -115,7 +111,7 @@ def distinct_quantiles(job: JobRequest) -> Findings:
         seen.setdefault(quantile, path)
 
 
-@BOOK.reject("R76")
+@reject("R76")
 def nothing_fills_the_front(job: JobRequest) -> Findings:
     """frontfill can only be switched off."""
     for filling in _filling(job):
@@ -124,7 +120,7 @@ def nothing_fills_the_front(job: JobRequest) -> Findings:
             yield Finding(filling.at("frontfill"), f"received {show(received)}; frontfill must be none")
 
 
-@BOOK.reject("R77")
+@reject("R77")
 def frontfill_of_target_only(job: JobRequest) -> Findings:
     """frontfill is for the target column."""
     target = _series(job).text("TargetAttributeName")
@@ -137,7 +133,7 @@ def frontfill_of_target_only(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.reject("R78")
+@reject("R78")
 def filling_options(job: JobRequest) -> Findings:
     """middlefill, backfill and futurefill have six options."""
     for filling in _filling(job):
@@ -151,7 +147,7 @@ def filling_options(job: JobRequest) -> Findings:
                 )
 
 
-@BOOK.warn("R78")
+@warn("R78")
 def filling_of_keys(job: JobRequest) -> Findings:
     """Identifiers and timestamps are not measured values that could be filled in."""
     keys = {column for path, column in _columns(job) if not path.endswith(".TargetAttributeName")}
@@ -164,7 +160,7 @@ def filling_of_keys(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.reject("R79")
+@reject("R79")
 def value_to_fill_in(job: JobRequest) -> Findings:
     """Filling with a value takes that value."""
     for filling in _filling(job):
@@ -176,7 +172,7 @@ def value_to_fill_in(job: JobRequest) -> Findings:
                 )
 
 
-@BOOK.warn("R79")
+@warn("R79")
 def number_to_fill_in(job: JobRequest) -> Findings:
     """The target is numeric, and so is what fills its gaps."""
     target = _series(job).text("TargetAttributeName")
@@ -192,7 +188,7 @@ def number_to_fill_in(job: JobRequest) -> Findings:
                 )
 
 
-@BOOK.reject("R80")
+@reject("R80")
 def value_only_for_method_value(job: JobRequest) -> Findings:
     """A value without the method 'value' would be ignored, and frontfill never takes one."""
     for filling in _filling(job):
@@ -209,7 +205,7 @@ def value_only_for_method_value(job: JobRequest) -> Findings:
                 )
 
 
-@BOOK.reject("R81")
+@reject("R81")
 def aggregation_of_target_only(job: JobRequest) -> Findings:
     """Only the target column is aggregated."""
     target = _series(job).text("TargetAttributeName")
@@ -224,7 +220,7 @@ def aggregation_of_target_only(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.warn("R84")
+@warn("R84")
 def distinct_columns(job: JobRequest) -> Findings:
     """Target, timestamp, item identifier and grouping columns differ from each other."""
     seen: dict[str, str] = {}
@@ -234,7 +230,7 @@ def distinct_columns(job: JobRequest) -> Findings:
         seen.setdefault(column, path)
 
 
-@BOOK.warn("R85")
+@warn("R85")
 def country_of_holidays(job: JobRequest) -> Findings:
     """A holiday calendar without a country has no holidays."""
     if job.problem != "TimeSeriesForecasting":
@@ -247,7 +243,7 @@ def country_of_holidays(job: JobRequest) -> Findings:
             )
 
 
-@BOOK.warn("R86")
+@warn("R86")
 def no_validation_channel(job: JobRequest) -> Findings:
     """What a validation channel of time series is used for is not documented."""
     if job.problem == "TimeSeriesForecasting" and job.validation_channel is not None:

@@ -27,6 +27,7 @@ from airflow_automl.contract.builders import (
     validation,
 )
 from airflow_automl.contract.builders.jobs import JobOptions, JobV2Options
+from airflow_automl.contract.builders.problems import ProblemOptions, TrainingOptions
 from airflow_automl.contract.checking import check
 from airflow_automl.contract.model import create_shape, fields
 from airflow_automl.exceptions import AutoMLValidationError
@@ -189,7 +190,7 @@ class TestTabular:
     def test_without_inputs_the_jobs_own_matters_are_refused(self):
         with pytest.raises(AutoMLValidationError) as caught:
             tabular(target="y", objective="AUC", name="churn", validation="s3://b/v")
-        assert [line.split()[0] for line in caught.value.violations] == ["validation", "objective", "name"]
+        assert [line.split()[0] for line in caught.value.violations] == ["objective", "name", "validation"]
 
 
 class TestJobV2:
@@ -295,9 +296,17 @@ def test_every_parameter_is_typed_and_described(name):
     assert signature.return_annotation is not inspect.Signature.empty
 
 
-@pytest.mark.parametrize("options", [JobOptions, JobV2Options])
-def test_every_option_is_described(options):
-    own = set(options.__annotations__) - (set(JobOptions.__annotations__) if options is JobV2Options else set())
+@pytest.mark.parametrize(
+    ("options", "base"),
+    [
+        (JobOptions, None),
+        (JobV2Options, JobOptions),
+        (TrainingOptions, JobV2Options),
+        (ProblemOptions, TrainingOptions),
+    ],
+)
+def test_every_option_is_described(options, base):
+    own = options.__annotations__.keys() - (set() if base is None else base.__annotations__)
     assert set(re.findall(r":ivar (\w+):", options.__doc__)) == own
 
 

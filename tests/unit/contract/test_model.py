@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from airflow_automl.contract.documents import _ONLY_V1, _ONLY_V2
-from airflow_automl.contract.metrics import OBJECTIVES, STANDARD_METRICS
+from airflow_automl.contract.metrics import OBJECTIVES, standard_metrics
 from airflow_automl.contract.model import CREATE_OPERATIONS, create_shape, fields, input_shape, output_shape, shapes
 from airflow_automl.contract.values import (
     FILLING_METHODS,
@@ -66,7 +66,7 @@ def test_names_written_down_by_hand_are_the_models():
     )
     assert set(MODE_ALGORITHMS) | {"AUTO"} == enum("AutoMLMode")
     assert {metric for metrics in OBJECTIVES.values() for metric in metrics} == enum("AutoMLMetricEnum")
-    assert set(STANDARD_METRICS) == enum("AutoMLMetricExtendedEnum")
+    assert set(standard_metrics()) == enum("AutoMLMetricExtendedEnum")
     assert set(FILLING_METHODS) | {f"{method}_value" for method in FILLING_METHODS} == enum("FillingType")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airflow_automl.contract import builders
-from airflow_automl.contract.builders.jobs import JobV2Options
+from airflow_automl.contract.builders.problems import ProblemOptions
 from airflow_automl.contract.rules import RULES
 
 ROOT = Path(__file__).parents[3]
@@ -64,7 +64,7 @@ def test_what_handles_a_field_exists(tool):
         for name in re.findall(r"`([^`]+)`", text)
     }
     parameters = {parameter for name in builders.__all__ for parameter in _parameters(getattr(builders, name))} | set(
-        JobV2Options.__annotations__
+        ProblemOptions.__annotations__
     )
     for name in names:
         path = ROOT / "airflow_automl" / name.replace(".", "/")

