@@ -39,6 +39,8 @@ _ENDPOINTS = {
 }
 _ENDPOINTS_KEPT: tuple[str, ...] = ("VARIANT", "INVOCATIONS", "5XX", "P50 MS", "P99 MS", "4XX", "BATCHES", "LARGEST")
 _GAP = 2
+#: Characters of a name that are not cut to show one more column; a job's name has no more.
+_NAME = 32
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -212,10 +214,11 @@ def _print(columns: Sequence[str], kept: Sequence[str], rows: Sequence[Mapping[s
     name = kept[0]
     if sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
-        chosen = [name]
+        chosen, taken = [name], min(widths[name], _NAME)
         for column in kept[1:]:
-            if len(chosen) < 3 or sum(widths[each] + _GAP for each in (*chosen, column)) - _GAP <= width:
+            if len(chosen) < 3 or taken + _GAP + widths[column] <= width:
                 chosen.append(column)
+                taken += _GAP + widths[column]
         columns = [column for column in columns if column in chosen]
         others = sum(widths[column] + _GAP for column in columns if column != name)
         widths[name] = max(min(widths[name], width - others), 1)
