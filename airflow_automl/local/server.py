@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from airflow_automl.local.errors import StartupError
 from airflow_automl.local.service import Service, Settings
 from airflow_automl.local.state.folder import DataFolder
-from airflow_automl.local.storage.s3 import SeaweedFS
 
 log = logging.getLogger(__name__)
 
@@ -109,8 +108,6 @@ async def _serve(settings: Settings, listener: socket.socket, host: str, ready: 
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listener.getsockname()[1]}"
         service.folder.write_info(service.info(url))
-        if isinstance(service.store, SeaweedFS):
-            service.store.moved = lambda: service.folder.write_info(service.info(url))
         ready(url)
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -1,7 +1,8 @@
-"""The address of the embedded store: hands requests on to it unchanged, except those that it would carry out wrongly.
+"""The address of the embedded store: hands requests on to it, except those that it would carry out wrongly.
 
 SeaweedFS keeps ``a//b`` and ``a\\b`` as ``a/b``, deletes a bucket that holds only older versions, and answers
 ``aws:kms:dsse`` with HTTP 500. Such requests are refused before they reach it, with an S3 error that says what to do.
+Lists are answered here, in S3's order, and ``aws:kms`` without a key gets the account's.
 The store's own requests for the keys of ``aws:kms`` come here too: of its addresses this one stays.
 """
 
@@ -12,27 +13,35 @@ import contextlib
 import logging
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from html import unescape
 from http import HTTPStatus
-from urllib.parse import parse_qs, unquote
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import NamedTuple
+from urllib.parse import parse_qs, quote, unquote, urlencode
+from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from airflow_automl.local.storage.client import KEYS, keeps
 from airflow_automl.local.storage.keys import DataKeys
+from airflow_automl.local.storage.listing import PARAMETERS, Lists, holds_versions
+from airflow_automl.local.storage.signing import Signer
 
 log = logging.getLogger(__name__)
 
 _BLOCK = 256 * 1024
 #: Bodies that are read before they are handed on: DeleteObjects names 1,000 keys of 1,024 bytes at most.
 _READ = 8 * 1024 * 1024
+_NAMESPACE = b' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 _KEY = re.compile(rb"<Key>(.*?)</Key>", re.DOTALL)
 _SSE = "x-amz-server-side-encryption"
 _SSE_KEY = "x-amz-server-side-encryption-aws-kms-key-id"
 _DSSE = "aws:kms:dsse"
+_ACCOUNT_KEY = "alias/aws/s3"
+"""The key of ``aws:kms`` where a request names none, as on AWS."""
 _HELP_KEY = (
-    "'aws:kms' is not valid for ServerSideEncryption without a key: the embedded store asks for its name. "
-    "Set SSEKMSKeyId (such as alias/aws/s3), or make aws:kms the bucket's default with PutBucketEncryption."
+    "'aws:kms' is not valid for ServerSideEncryption without a key where the body or the address is signed: the gate "
+    "can't add the key of the account. Set SSEKMSKeyId (such as alias/aws/s3)."
 )
 _HELP_DSSE = "The embedded store encrypts once. Use ServerSideEncryption aws:kms or AES256."
 
@@ -41,20 +50,50 @@ class _Refusal(Exception):
     """A request that is not handed on: an HTTP status, S3's code and a message."""
 
 
+class _Answer(Exception):
+    """An answer in place of the store's: an HTTP status and a body."""
+
+
+class _Asked(NamedTuple):
+    """A request's head, and what it asks for."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    bucket: str
+    key: str
+    query: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, head: bytes) -> _Asked:
+        line, *lines = head.decode("latin-1").split("\r\n")
+        method, target, _ = line.split(" ")
+        pairs = (each.partition(":") for each in lines if each)
+        path, _, query = target.partition("?")
+        bucket, _, key = unquote(path).removeprefix("/").partition("/")
+        headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+        return cls(method, target, headers, bucket, key, parse_qs(query, keep_blank_values=True))
+
+    @property
+    def lists(self) -> bool:
+        """Whether it asks for a list of objects or versions."""
+        names = {name for name in self.query if not name.lower().startswith("x-amz-")}
+        return self.method == "GET" and bool(self.bucket) and not self.key and names <= PARAMETERS
+
+
 class Gate:
     """Listens where clients expect the store.
 
     :param store: returns the port of the store itself.
-    :param holds_versions: tells whether a bucket holds versions of objects.
+    :param signer: signs as the store demands it.
     :param keys: answers the store's requests for the keys of ``aws:kms``.
     """
 
-    def __init__(
-        self, store: Callable[[], int], holds_versions: Callable[[str], Awaitable[bool]], keys: DataKeys
-    ) -> None:
+    def __init__(self, store: Callable[[], int], signer: Signer, keys: DataKeys) -> None:
         self._store = store
+        self._signer = signer
         self._keys = keys
-        self._holds_versions = holds_versions
+        self._lists = Lists()
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -98,24 +137,33 @@ class Gate:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                line, headers = _parse(head)
-                method, target, _ = line.split(" ")
+                asked = _Asked.of(head)
                 try:
-                    if self._keys.asked(headers):
-                        status, answer = self._keys.answer(headers, await reader.readexactly(_size(headers)))
+                    if self._keys.asked(asked.headers):
+                        status, answer = self._keys.answer(
+                            asked.headers, await reader.readexactly(_size(asked.headers))
+                        )
                         writer.write(_head(status, "application/x-amz-json-1.1", answer) + answer)
                         await writer.drain()
                         return
-                    body = await self._check(method, target, headers, reader)
+                    body = await self._check(asked, reader)
+                    head = self._with_account_key(asked, head)
+                    if asked.lists:
+                        status, answer = await asyncio.to_thread(self._list, asked, head)
+                        writer.write(_head(status, "application/xml", answer) + answer)
+                        await writer.drain()
+                        return
                 except _Refusal as refusal:
-                    if "expect" not in headers:
-                        await _copy_body(headers, reader, None)
-                    writer.write(_error(method, *refusal.args))
+                    if "expect" not in asked.headers:
+                        await _copy_body(asked.headers, reader, None)
+                    writer.write(_error(asked.method, *refusal.args))
                     await writer.drain()
                     return
+                if asked.method in ("PUT", "POST") and "delete" not in asked.query:
+                    self._lists.forget()
                 store.write(head)
                 if body is None:
-                    await _copy_body(headers, reader, store)
+                    await _copy_body(asked.headers, reader, store)
                 else:
                     store.write(body)
                     await store.drain()
@@ -123,36 +171,81 @@ class Gate:
             answering.cancel()
             store.close()
 
-    async def _check(
-        self, method: str, target: str, headers: dict[str, str], reader: asyncio.StreamReader
-    ) -> bytes | None:
+    async def _check(self, asked: _Asked, reader: asyncio.StreamReader) -> bytes | None:
         """Refuse a request, or return its body if that had to be read.
 
         :raises _Refusal: the store would carry the request out wrongly.
         """
-        path, _, query = target.partition("?")
-        bucket, _, key = unquote(path).removeprefix("/").partition("/")
-        asked = parse_qs(query, keep_blank_values=True)
+        headers, query = asked.headers, asked.query
         source = unquote(headers.get("x-amz-copy-source", "").partition("?")[0]).removeprefix("/").partition("/")[2]
-        for name in (key, source, *asked.get("prefix", ())):
+        for name in (asked.key, source, *query.get("prefix", ())):
             _check_key(name)
         if headers.get(_SSE) == _DSSE:
             raise _Refusal(501, "NotImplemented", _HELP_DSSE)
-        if headers.get(_SSE) == "aws:kms" and not headers.get(_SSE_KEY):
-            raise _Refusal(501, "NotImplemented", _HELP_KEY)
-        if method == "DELETE" and bucket and not key and not set(asked) - {"x-id"}:
-            if await self._holds_versions(bucket):
+        if asked.method == "DELETE" and asked.bucket and not asked.key and not set(query) - {"x-id"}:
+            if await asyncio.to_thread(self._holds_versions, asked.bucket):
                 raise _Refusal(409, "BucketNotEmpty", "The bucket you tried to delete is not empty.")
             return None
-        if key or not ({"delete", "encryption"} & set(asked)) or "expect" in headers:
+        if asked.key or not ({"delete", "encryption"} & set(query)) or "expect" in headers:
             return None
         body = await reader.readexactly(_size(headers))
         headers["content-length"] = "0"  # nothing is left to read
-        if "encryption" in asked and _DSSE.encode() in body:
+        if "encryption" in query and _DSSE.encode() in body:
             raise _Refusal(501, "NotImplemented", _HELP_DSSE)
         for found in _KEY.findall(body):
             _check_key(unescape(found.decode(errors="replace")))
         return body
+
+    def _with_account_key(self, asked: _Asked, head: bytes) -> bytes:
+        if asked.headers.get(_SSE) != "aws:kms" or asked.headers.get(_SSE_KEY):
+            return head
+        old = asked.headers.get("authorization", "")
+        new = self._signer.authorization(asked.method, asked.target, asked.headers, _SSE_KEY, _ACCOUNT_KEY)
+        if new is None:
+            raise _Refusal(501, "NotImplemented", _HELP_KEY)
+        return head[:-2].replace(old.encode(), new.encode()) + f"{_SSE_KEY}: {_ACCOUNT_KEY}\r\n\r\n".encode()
+
+    def _list(self, asked: _Asked, head: bytes) -> tuple[int, bytes]:
+        """Answer a list that the store accepts, or as the store refuses it."""
+        query = {name: values[0] for name, values in asked.query.items()}
+        with contextlib.closing(HTTPConnection("127.0.0.1", self._store(), timeout=60)) as connection:
+            try:
+                connection.connect()
+                connection.sock.sendall(head)
+                with HTTPResponse(connection.sock, method="GET") as response:
+                    response.begin()
+                    status, body = response.status, response.read()
+                if status == 200:
+                    body = self._lists.answer(asked.bucket, query, self._asker(connection, asked.bucket))
+            except _Answer as answer:
+                status, body = answer.args
+            except ValueError as error:
+                raise _Refusal(
+                    400, "InvalidArgument", f"max-keys or continuation-token is not valid: {error}"
+                ) from None
+            except HTTPException as error:
+                raise OSError(f"the store's answer is not HTTP: {error!r}") from error
+        return status, body
+
+    def _asker(self, connection: HTTPConnection, bucket: str) -> Callable[[Mapping[str, str]], ElementTree.Element]:
+        def ask(query: Mapping[str, str]) -> ElementTree.Element:
+            target = f"/{quote(bucket)}?{urlencode(query, quote_via=quote, safe='')}"
+            url = f"http://{connection.host}:{connection.port}{target}"
+            connection.request("GET", target, headers=self._signer.get(url))
+            response = connection.getresponse()
+            body = response.read()
+            if response.status != 200:
+                raise _Answer(response.status, body)
+            return ElementTree.fromstring(body.replace(_NAMESPACE, b"", 1))  # noqa: S314 - of our own store
+
+        return ask
+
+    def _holds_versions(self, bucket: str) -> bool:
+        with contextlib.closing(HTTPConnection("127.0.0.1", self._store(), timeout=60)) as connection:
+            try:
+                return holds_versions(self._asker(connection, bucket))
+            except _Answer:
+                return False  # the store's own answer says why
 
 
 def _check_key(key: str) -> None:
@@ -165,12 +258,6 @@ def _size(headers: Mapping[str, str]) -> int:
     if size > _READ:
         raise _Refusal(400, "MaxMessageLengthExceeded", f"The body has {size} bytes; at most {_READ} are read.")
     return size
-
-
-def _parse(head: bytes) -> tuple[str, dict[str, str]]:
-    line, *lines = head.decode("latin-1").split("\r\n")
-    pairs = (each.partition(":") for each in lines if each)
-    return line, {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
 async def _copy_body(headers: Mapping[str, str], reader: asyncio.StreamReader, to: asyncio.StreamWriter | None) -> None:

@@ -15,7 +15,6 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -28,6 +27,7 @@ from airflow_automl.local.processes import Process, alive, find, holder, wait_go
 from airflow_automl.local.storage.client import Credentials, client
 from airflow_automl.local.storage.gate import Gate
 from airflow_automl.local.storage.keys import DataKeys
+from airflow_automl.local.storage.signing import Signer
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +77,9 @@ class SeaweedFS:
         # Starting takes seconds in a thread, which a cancelled task does not end.
         self._lock = threading.Lock()
         self._ending = threading.Event()
-        self.port = self._store_port = self._announced = 0
+        self.port = self._store_port = 0
         self._keys = DataKeys(folder)
-        self._gate = Gate(lambda: self._store_port, self._holds_versions, self._keys)
-        self.moved: Callable[[], None] = lambda: None
-        """Called when the server was started again on another port."""
+        self._gate = Gate(lambda: self._store_port, Signer(credentials, region), self._keys)
 
     @property
     def endpoint_url(self) -> str:
@@ -100,7 +98,6 @@ class SeaweedFS:
         """
         self.port = await self._gate.start(int(self._known().get("port", 0)) or _free_ports(1)[0])
         await asyncio.to_thread(self._adopt_or_start)
-        self._announced = self.port
         self._watch = self._background.repeat("s3-watch", self._keep_running)
 
     async def stop(self) -> None:
@@ -112,9 +109,6 @@ class SeaweedFS:
         self._ending.set()
         await self._gate.stop()
         await asyncio.to_thread(self._end_for_good)
-
-    async def _holds_versions(self, bucket: str) -> bool:
-        return await asyncio.to_thread(holds_versions, client(self.direct_url, self._credentials, self._region), bucket)
 
     def _known(self) -> dict[str, Any]:
         with contextlib.suppress(OSError, ValueError):
@@ -303,9 +297,6 @@ class SeaweedFS:
         if not self._running():
             log.error("the S3 store ended; starting it again")
             await asyncio.to_thread(self._restart)
-        if self.port != self._announced:
-            self.moved()
-            self._announced = self.port
 
     def _restart(self) -> None:
         with self._lock:
@@ -347,19 +338,6 @@ class ExternalStore:
 
     async def stop(self) -> None:
         """Leave the store as it is."""
-
-
-def holds_versions(store: Any, bucket: str) -> bool:
-    """Return whether a bucket holds a version of an object, or a delete marker."""
-    from botocore.exceptions import ClientError
-
-    try:
-        found = store.list_object_versions(Bucket=bucket, MaxKeys=1)
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "NoSuchBucket":
-            return False
-        raise
-    return bool(found.get("Versions") or found.get("DeleteMarkers"))
 
 
 def ensure_bucket(store: Any) -> None:
