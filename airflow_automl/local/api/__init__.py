@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.local.api import endpoint_configs, endpoints, jobs, models, registry, tags, transform_jobs
+from airflow_automl.local.api import endpoint_configs, endpoints, jobs, models, registry, steps, tags, transform_jobs
 
 if TYPE_CHECKING:
     from airflow_automl.local.api.backend import Backend
@@ -20,5 +20,6 @@ OPERATIONS: Mapping[str, Operation] = {
     **endpoints.OPERATIONS,
     **transform_jobs.OPERATIONS,
     **registry.OPERATIONS,
+    **steps.OPERATIONS,
     **tags.OPERATIONS,
 }

@@ -54,6 +54,7 @@ _REFUSED_TIMEOUT = 5.0
 _CACHED = 16 * _MEBI
 
 _INVOCATION = re.compile(r"^/endpoints/([^/]+)/invocations$")
+_REGION = re.compile(r"Credential=[^/,]+/\d{8}/([a-z]{2}-[a-z-]+-\d)/")
 _CHECKED = {"CreateAutoMLJob": "V1", "CreateAutoMLJobV2": "V2"}
 
 
@@ -112,10 +113,18 @@ class Application:
             if self._signatures is not None:
                 self._signatures.check(request)
             if own:
-                return self._operation(target.partition(".")[2], request)
+                mine, theirs = self._regions(headers)
+                asked = request._replace(body=body.replace(theirs, mine))
+                try:
+                    response = self._operation(target.partition(".")[2], asked)
+                except ServiceError as error:
+                    response = _failure(error, headers)
+                return response._replace(body=response.body.replace(mine, theirs))
             if invocation:
                 return Response(200, *await self._runtime.invoke(unquote(invocation[1]), headers, body))
-            return cloudwatch.answer(self._backend, request) or await self._others.answer(request)
+            if (logs := cloudwatch.answer(self._backend, request)) is not None:
+                return logs._replace(body=logs.body.replace(*self._regions(headers)))
+            return await self._others.answer(request)
         except ServiceError as error:
             return _failure(error, headers)
         except asyncio.CancelledError:
@@ -128,6 +137,12 @@ class Application:
             return _failure(ServiceError("InternalFailure", "the service failed; its log says why", 500), headers)
         finally:
             held.release()
+
+    def _regions(self, headers: Mapping[str, str]) -> tuple[bytes, bytes]:
+        """Return the part of ARNs that names region and account: as they are kept, and as the client names them."""
+        region, account = self._backend.region, self._backend.account
+        signed = _REGION.search(headers.get("authorization", ""))
+        return f":{region}:{account}:".encode(), f":{signed[1] if signed else region}:{account}:".encode()
 
     def _health(self) -> Response:
         """Answer how the background tasks are; it takes no signature, and gives reasons only where none is demanded."""

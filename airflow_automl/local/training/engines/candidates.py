@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,7 @@ class Candidate:
     :param steps: CandidateSteps.
     :param label: names the candidate within the job.
     :param created: epoch seconds.
+    :param parameters: hyperparameters that its last step trains with, for DescribeTrainingJob.
     :param containers: InferenceContainers.
     :param definitions: InferenceContainerDefinitions: processing unit (``CPU``, ``GPU``) → containers (R96).
     """
@@ -77,6 +79,7 @@ class Candidate:
     definitions: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     explainability: str | None = None
     insights: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     backtest: str | None = None
 
     @staticmethod
@@ -111,6 +114,11 @@ class Candidate:
             "CreationTime": self.created,
             "LastModifiedTime": time.time(),
         }
+        if self.parameters:
+            document["CandidateSteps"][-1]["HyperParameters"] = {
+                key: value if isinstance(value, str) else json.dumps(value, default=str)
+                for key, value in self.parameters.items()
+            }
         # Text generation minimizes a loss that the final metric can't name.
         if self.objective in self.validation and self.objective in metrics.OBJECTIVES:
             document["FinalAutoMLJobObjectiveMetric"] = {

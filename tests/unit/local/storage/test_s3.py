@@ -45,28 +45,21 @@ async def test_a_full_disk_does_not_end_the_watch(tmp_path: Path, monkeypatch: p
     tasks = Background()
     store = SeaweedFS(tmp_path, Credentials("key", "secret"), "us-east-1", tasks)
     full = [OSError(28, "No space left on device")] * 5
-    running, announced, failing = True, asyncio.Event(), asyncio.Event()
+    running, restarted = True, asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def restart() -> None:
         nonlocal running
-        loop.call_soon_threadsafe(failing.set)
-        if len(full) > 2:
-            raise full.pop()
-        running, store.port = True, 7
-
-    def moved() -> None:
         if full:
             raise full.pop()
-        announced.set()
+        running = True
+        loop.call_soon_threadsafe(restarted.set)
 
     monkeypatch.setattr(store, "_adopt_or_start", lambda: None)
     monkeypatch.setattr(store, "_running", lambda: running)
     monkeypatch.setattr(store, "_restart", restart)
-    store.moved = moved
     await store.start()
     assert tasks.states()["s3-watch"].reason is None
     running = False
-    await failing.wait()
-    await announced.wait()
+    await restarted.wait()
     await store.stop()

@@ -121,6 +121,7 @@ def _make(
 ) -> dict[str, str]:
     clock, threads = course.for_candidate(waiting), course.run.spec.threads
     made = course.limited(lambda ask: approach.train(samples, clock, threads))
+    candidate.parameters = made.settings
     _measure(candidate, problem, samples, made)
     name = candidate.steps[-1]["CandidateStepName"]
     metadata = {

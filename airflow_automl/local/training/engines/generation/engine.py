@@ -116,6 +116,7 @@ class _FineTuning:
             self.course.run.events.phase("TrainingModels")
             steps = [step(spec, "training-job", f"fine-tune-{self.base.name}")]
             self.candidate = self.course.begin(self.base.name, steps)
+            self.candidate.parameters = self.options.as_json()
         return self.candidate
 
     def _train(self, ask: isolation.Ask, clock: Clock) -> export.Adapter:

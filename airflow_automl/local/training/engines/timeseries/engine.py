@@ -191,6 +191,7 @@ class _Training:
     def _publish(self, candidate: Candidate, trained: _Trained) -> dict[str, str]:
         panel, dataset = self._dataset.panel, self._dataset
         model = self._model(trained)
+        candidate.parameters = {"algorithm": trained.label, "weights": dict(trained.weights)}
         one = panel.of(panel.series[:1])
         began = time.monotonic()
         model.of(one)

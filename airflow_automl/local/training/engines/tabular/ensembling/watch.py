@@ -93,6 +93,7 @@ class CandidateWatch(AbstractCallback):
             step(spec, "training-job", f"t{len(self.candidates) + 1}-{model.name}"),
         ]
         self.candidates[model.name] = self._course.begin(model.name, steps)
+        self.candidates[model.name].parameters = dict(model.get_params()["hyperparameters"] or {})
         return False, False
 
     def _after_model_fit(self, trainer: Any, model_names: list[str], **kwargs: Any) -> bool:

@@ -193,6 +193,7 @@ class Tuning:
         number, choice, course = proposal.number + 1, proposal.choice, self.course
 
         def work(candidate: Candidate) -> Mapping[str, str]:
+            candidate.parameters = {"features": choice.view, "balanced": choice.balanced, **choice.options}
             try:
                 result = self._train(proposal, end)
                 candidate.threshold = result.measured.threshold
