@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 AUTOML_JOB = "AutoML job"
 #: SageMaker's hosting operations answer so for a well-formed name that does not exist.
 ABSENT = frozenset({"ValidationException", "ResourceNotFound", "ResourceNotFoundException"})
-#: A task that is killed has a few seconds left. In them, look so often for a job whose create call was cut off.
+#: A task that is killed has a few seconds left. In them, describe so often a job whose create call was cut off.
 _LATE_READS = 3
 
 
@@ -74,17 +74,17 @@ def in_worker(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 class Resource(NamedTuple):
-    """How one kind of resource is described, when it has settled, and how it is stopped."""
+    """How one kind of resource is described, which statuses are final, and how it is stopped."""
 
     operation: str
     name_key: str
     status_key: str
-    settled: frozenset[str]
+    final: frozenset[str]
     arn_key: str
     stop: str = ""
 
 
-#: The kinds of resources that tasks wait for. Any status that is not settled, known or not, is waited on.
+#: The kinds of resources that tasks wait for. Any other status, known or not, is waited on.
 RESOURCES: Mapping[str, Resource] = {
     AUTOML_JOB: Resource(
         "describe_auto_ml_job_v2",
@@ -138,9 +138,9 @@ class Target:
         """The argument that names it."""
         return {self.resource.name_key: self.name}
 
-    def has_settled(self, answer: Mapping[str, Any] | None) -> bool:
+    def is_final(self, answer: Mapping[str, Any] | None) -> bool:
         """Return whether an answer says that nothing more happens by itself; also if there is no such resource."""
-        return answer is None or answer.get(self.resource.status_key) in self.resource.settled
+        return answer is None or answer.get(self.resource.status_key) in self.resource.final
 
 
 class StatusLog:
@@ -201,7 +201,7 @@ async def wait_until_ended(
     delay: float = 0.0,
     notice: Callable[[Any], None],
 ) -> dict[str, Any] | None:
-    """Poll until a resource has settled, and return the last answer; ``None`` if there is no such resource.
+    """Poll until a resource has a final status, and return the last answer; ``None`` if there is no such resource.
 
     Transient errors don't end the wait: what runs at AWS goes on whether or not it can be described.
 
@@ -209,7 +209,7 @@ async def wait_until_ended(
     :param deadline: epoch seconds of the last poll; ``None`` waits on.
     :param delay: seconds before the first poll.
     :param notice: called with each answer, also with ``None``.
-    :raises TimeoutError: the resource had not settled at the deadline.
+    :raises TimeoutError: the resource had no final status at the deadline.
     :raises AutoMLError: AWS refused to describe it.
     """
     pause = delay
@@ -223,14 +223,14 @@ async def wait_until_ended(
             log.warning("%s can't be described at the moment: %s", target, error)
         else:
             notice(answer)
-            if target.has_settled(answer):
+            if target.is_final(answer):
                 return answer
         if last:
             raise TimeoutError
         pause = interval
 
 
-async def event_at_rest(
+async def resource_event(
     calls: Calls,
     target: Target,
     state: dict[str, Any],
@@ -240,7 +240,7 @@ async def event_at_rest(
     log: Logger,
     delay: float = 0.0,
 ) -> dict[str, Any]:
-    """Wait until an endpoint or a transform job has settled, and return what to tell the task that waits for it.
+    """Wait until an endpoint or a transform job has a final status, and return what to tell the task that waits for it.
 
     :param state: notes of that task, handed back; the other parameters are those of :func:`wait_until_ended`.
     :return: the event that :class:`~airflow_automl.triggers.resource.SageMakerResourceTrigger` fires.
@@ -264,7 +264,7 @@ async def event_at_rest(
     }
 
 
-async def patiently(calls: Calls, call: Callable[[], Awaitable[_T]], seconds: float) -> _T:
+async def retrying(calls: Calls, call: Callable[[], Awaitable[_T]], seconds: float) -> _T:
     """Make a call, and make it again after transient errors.
 
     :param call: makes the call.
@@ -281,6 +281,15 @@ async def patiently(calls: Calls, call: Callable[[], Awaitable[_T]], seconds: fl
             if time.monotonic() + wait > until:
                 raise
             await calls.pause(wait)
+
+
+def retrying_in_worker(hook: SageMakerAutoMLHook, call: Callable[[], _T], seconds: float) -> _T:
+    """Do what :func:`retrying` does for a call that blocks."""
+
+    async def work() -> _T:
+        return call()
+
+    return in_worker(retrying(WorkerCalls(hook), work, seconds))
 
 
 async def read_tags(calls: Calls, arn: str) -> dict[str, str]:
@@ -322,7 +331,7 @@ async def stop(calls: Calls, target: Target, try_number: int, *, seconds: float,
     try:
         for read in range(_LATE_READS):
             try:
-                answer = await patiently(calls, lambda: describe(calls, target), seconds)
+                answer = await retrying(calls, lambda: describe(calls, target), seconds)
             except AutoMLJobNotFound:
                 answer = None
             if answer is not None or not late or read == _LATE_READS - 1:
@@ -330,15 +339,15 @@ async def stop(calls: Calls, target: Target, try_number: int, *, seconds: float,
             await calls.pause(1.0)
         if answer is None:
             return StopResult("it does not exist")
-        if target.has_settled(answer):
+        if target.is_final(answer):
             return StopResult("it had already ended", answer=answer)
         arn = answer[target.resource.arn_key]
-        if adopted_since(await patiently(calls, lambda: read_tags(calls, arn), seconds), try_number):
+        if adopted_since(await retrying(calls, lambda: read_tags(calls, arn), seconds), try_number):
             return StopResult("it belongs to a newer try, and is not stopped", answer=answer)
     except AutoMLError:
-        pass  # To let a job run on because it can't be looked at would be worse.
+        pass  # To let a job run on because it can't be described would be worse.
     try:
-        await patiently(calls, lambda: calls.call(target.resource.stop, **target.named), seconds)
+        await retrying(calls, lambda: calls.call(target.resource.stop, **target.named), seconds)
     except AutoMLError as error:
         return StopResult(f"it runs on, because it could not be stopped: {error}", runs_on=True, answer=answer)
     return StopResult("it was stopped", answer=answer)

@@ -12,7 +12,7 @@ from airflow_automl.contract.files import json_or_literal
 from airflow_automl.contract.model import Api, create_shape, shapes
 from airflow_automl.contract.shapes import check_shape
 
-__all__ = ["coerce"]
+__all__ = ["coerce", "coerce_shape"]
 
 _CONTAINERS = ("structure", "map", "list")
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}(?:\.0*)?")
@@ -34,11 +34,16 @@ def coerce(api: Api, request: Any) -> Any:
     :param request: the rendered request; it is not changed.
     :return: a copy of the request.
     """
-    return _coerce(create_shape(api), request)
+    return coerce_shape(shapes(), create_shape(api), request)
 
 
-def _coerce(shape_name: str, value: Any) -> Any:
-    shape = shapes()[shape_name]
+def coerce_shape(known: Mapping[str, Any], shape_name: str, value: Any) -> Any:
+    """Do what :func:`coerce` does for any shape of a service.
+
+    :param known: shapes by name, in the format of botocore's ``service-2.json``.
+    :param shape_name: the shape that the value should have.
+    """
+    shape = known[shape_name]
     if shape["type"] in _CONTAINERS and isinstance(value, str):
         with suppress(ValueError):
             value = json_or_literal(value)
@@ -46,11 +51,11 @@ def _coerce(shape_name: str, value: Any) -> Any:
         case "string" if isinstance(value, int | float):
             return str(value)
         case "structure" if isinstance(value, Mapping):
-            return _structure(shape, value)
+            return _structure(known, shape, value)
         case "map" if isinstance(value, Mapping):
-            return {key: _coerce(shape["value"]["shape"], item) for key, item in value.items()}
+            return {key: coerce_shape(known, shape["value"]["shape"], item) for key, item in value.items()}
         case "list" if isinstance(value, list | tuple):
-            return [_coerce(shape["member"]["shape"], item) for item in value]
+            return [coerce_shape(known, shape["member"]["shape"], item) for item in value]
         case "boolean" if isinstance(value, str):
             return _BOOLEANS.get(value.strip().lower(), value)
         case "integer" | "long" if isinstance(value, str):
@@ -61,19 +66,19 @@ def _coerce(shape_name: str, value: Any) -> Any:
     return value
 
 
-def _structure(shape: Mapping[str, Any], value: Mapping[Any, Any]) -> dict[Any, Any]:
+def _structure(known: Mapping[str, Any], shape: Mapping[str, Any], value: Mapping[Any, Any]) -> dict[Any, Any]:
     members, required = shape["members"], shape.get("required", ())
     return {
-        name: _coerce(members[name]["shape"], item) if name in members else item
+        name: coerce_shape(known, members[name]["shape"], item) if name in members else item
         for name, item in value.items()
-        if name not in members or name in required or not _is_nothing(members[name]["shape"], item)
+        if name not in members or name in required or not _is_nothing(known, members[name]["shape"], item)
     }
 
 
-def _is_nothing(shape_name: str, item: Any) -> bool:
+def _is_nothing(known: Mapping[str, Any], shape_name: str, item: Any) -> bool:
     """Return whether a value stands for nothing. An empty string that the service accepts is a value."""
     rendered = item is None or (isinstance(item, str) and item.strip().lower() in _NOTHING)
-    return rendered and bool(check_shape(shapes(), shape_name, item))
+    return rendered and bool(check_shape(known, shape_name, item))
 
 
 def _number(value: str) -> float | str:

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     config: dict[str, Any] | None = None
     if args.config:
-        from airflow_automl.operators._request import read_config
+        from airflow_automl.operators._job_request import read_config
 
         try:
             config = read_config(args.config, ["."])

@@ -72,7 +72,7 @@ def _connection(
     findings: Findings, hook: SageMakerAutoMLHook, conn_id: str, config: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
     """Return what a job's request would be made of; ``None`` where the connection can't be used."""
-    from airflow_automl.operators._request import api_of, complete
+    from airflow_automl.operators._job_request import api_of, complete
 
     try:
         # The hook itself would go on with boto3's own chain of credentials.

@@ -14,7 +14,8 @@ from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow_automl.contract import documents, is_terminal
 from airflow_automl.contract.wording import closest, unknown
 from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLError, AutoMLValidationError
-from airflow_automl.hooks.errors import CALL_ERRORS, ConnectionHealth, automl_error
+from airflow_automl.hooks.errors import CALL_ERRORS, ConnectionHealth
+from airflow_automl.naming import TRY_TAG
 from airflow_automl.waiting import AUTOML_JOB, Target, WorkerCalls, describe, in_worker, read_tags
 
 if TYPE_CHECKING:
@@ -58,15 +59,6 @@ def automl_defaults(extra: Mapping[str, Any], connection: str | None) -> dict[st
     if problems:
         raise AutoMLValidationError(subject, problems)
     return dict(defaults)
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Raise the errors of this package instead of botocore's."""
-    try:
-        yield
-    except CALL_ERRORS as error:
-        raise automl_error(error) from error
 
 
 class SageMakerAutoMLHook(AwsBaseHook):
@@ -116,13 +108,8 @@ class SageMakerAutoMLHook(AwsBaseHook):
         :param service: boto3's name for it, such as ``logs`` or ``sagemaker-runtime``.
         """
         if service not in self._clients:
-            self._clients[service] = AwsBaseHook(
-                aws_conn_id=self.aws_conn_id,
-                region_name=self._region_name,
-                verify=self._verify,
-                config=self._config,
-                client_type=service,
-            ).conn
+            reach = (self.aws_conn_id, self._region_name, self._verify, self._config, self.connection_exists)
+            self._clients[service] = SageMakerAutoMLHook(*reach, client_type=service).conn
         return self._clients[service]
 
     @cached_property
@@ -147,10 +134,13 @@ class SageMakerAutoMLHook(AwsBaseHook):
         self._clients.clear()
 
     @contextmanager
-    def reaching_aws(self) -> Iterator[Any]:
-        """Enter with the client, built if need be; errors become those of :mod:`airflow_automl.exceptions`."""
+    def reaching_aws(self, service: str = "sagemaker") -> Iterator[Any]:
+        """Enter with a service's client, built if need be; errors become those of :mod:`airflow_automl.exceptions`.
+
+        :param service: boto3's name for it, such as ``logs`` or ``sagemaker-runtime``.
+        """
         try:
-            client = self.conn
+            client = self.conn if service == "sagemaker" else self.client_of(service)
         except AutoMLError:
             raise
         except Exception as error:
@@ -264,7 +254,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         return documents.best_candidate(self.describe_job(name))
 
     def job_tags(self, arn: str) -> dict[str, str] | None:
-        """ListTags of a job; ``None`` where the account does not let us read them."""
+        """ListTags of a job or any other resource; ``None`` where the account does not let us read them."""
         try:
             return in_worker(read_tags(WorkerCalls(self), arn))
         except AutoMLAccessDenied as error:
@@ -272,11 +262,21 @@ class SageMakerAutoMLHook(AwsBaseHook):
             return None
 
     def tag_job(self, arn: str, tags: Mapping[str, str]) -> None:
-        """AddTags to a job; where the account forbids tags, the job goes on without them."""
+        """AddTags to a job or any other resource; a warning says if the account forbids it."""
         try:
             self.call("add_tags", ResourceArn=arn, Tags=[{"Key": key, "Value": tags[key]} for key in tags])
         except AutoMLAccessDenied as error:
-            self.log.info("Tags of %s can't be written: %s", arn, error)
+            self.log.warning("This account does not allow tags, going on without them: %s", error)
+
+    def mark_adopted(self, arn: str, try_number: int) -> None:
+        """AddTags to a job: this try waits on it, and no older one may stop it.
+
+        If that fails, as for a job that has as many tags as it can have, a warning says so.
+        """
+        try:
+            self.tag_job(arn, {TRY_TAG: str(try_number)})
+        except AutoMLError as error:
+            self.log.warning("%s can't be marked as this try's; an older one may stop it: %s", arn, error)
 
     @property
     def is_aws(self) -> bool:

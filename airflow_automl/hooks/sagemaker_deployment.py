@@ -7,16 +7,13 @@ describe, and the names, which are derived from their content, make an existing 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLError, error_code
-from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook, translated
-from airflow_automl.waiting import ABSENT, RESOURCES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLError, AutoMLValidationError, error_code
+from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
+from airflow_automl.waiting import ABSENT
 
 _TAKEN = frozenset({"ValidationException", "ResourceInUse", "ConflictException"})
 #: The members of scalable targets and scaling policies that both their descriptions and their registration have.
@@ -25,20 +22,17 @@ _POLICY = (
     *("PolicyName", "PolicyType", "TargetTrackingScalingPolicyConfiguration"),
     *("StepScalingPolicyConfiguration", "PredictiveScalingPolicyConfiguration"),
 )
+_AUTOSCALING = "application-autoscaling"
+_NEWEST_FIRST = {"SortBy": "CreationTime", "SortOrder": "Descending"}
 
 
 @cache
-def service_model() -> Mapping[str, Any]:
-    """Return the description of the whole SageMaker API (``operations``, ``shapes``), as botocore ships it."""
+def service_model(service: str = "sagemaker") -> Mapping[str, Any]:
+    """Return the description of a service's whole API (``operations``, ``shapes``), as botocore ships it."""
     from botocore.loaders import Loader
 
-    model: Mapping[str, Any] = Loader().load_service_model("sagemaker", "service-2")
+    model: Mapping[str, Any] = Loader().load_service_model(service, "service-2")
     return model
-
-
-def is_absent(error: BaseException | None) -> bool:
-    """Tell whether a describe or delete by a well-formed name answered that there is no such resource."""
-    return error is not None and error_code(error) in ABSENT
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
@@ -61,13 +55,27 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
     Every ``delete_…`` method takes a missing resource for deleted.
     """
 
-    def _ensure(
-        self, operation: str, request: Mapping[str, Any], describe: Callable[[], Mapping[str, Any] | None]
-    ) -> bool:
+    def check(self, operation: str, request: Mapping[str, Any]) -> None:
+        """Check a request against botocore's model of the operation, before anything is made.
+
+        Instance types are left to the service: new ones appear more often than botocore is updated.
+
+        :raises AutoMLValidationError: all violations at once.
+        """
+        from airflow_automl.contract.shapes import check_shape
+
+        model = service_model()
+        violations = check_shape(model["shapes"], model["operations"][operation]["input"]["shape"], request)
+        errors = [each for each in violations if each.severity == "error" and not each.path.endswith("InstanceType")]
+        if errors:
+            raise AutoMLValidationError(f"{operation} request", errors)
+
+    def _ensure(self, kind: str, name_key: str, request: Mapping[str, Any]) -> bool:
         try:
-            self._write(operation, **request)
+            self._write(f"create_{kind}", **request)
         except AutoMLError as error:
-            if error_code(error) not in _TAKEN or describe() is None:
+            name = {name_key: request[name_key]}
+            if error_code(error) not in _TAKEN or self._describe(f"describe_{kind}", **name) is None:
                 raise
             return False
         return True
@@ -76,36 +84,31 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
         try:
             return self.call(operation, **request)
         except AutoMLAccessDenied as error:
-            if "AddTags" not in str(error) or "Tags" not in request or operation == "add_tags":
+            if "AddTags" not in str(error) or "Tags" not in request:
                 raise
             self.log.warning("This account does not allow tags, going on without them: %s", error)
             return self.call(operation, **{key: value for key, value in request.items() if key != "Tags"})
 
-    def _look(self, operation: str, **names: str) -> dict[str, Any] | None:
+    def _describe(self, operation: str, **names: str) -> dict[str, Any] | None:
         try:
             return self.call(operation, **names)
         except AutoMLError as error:
-            if is_absent(error):
+            if error_code(error) in ABSENT:
                 return None
             raise
 
     def _delete(self, operation: str, **names: str) -> bool:
-        return self._look(operation, **names) is not None
-
-    def describe_resource(self, kind: str, name: str) -> dict[str, Any] | None:
-        """Describe a resource of one of the :data:`RESOURCES`; ``None`` if there is none of this name."""
-        resource = RESOURCES[kind]
-        return self._look(resource.operation, **{resource.name_key: name})
+        return self._describe(operation, **names) is not None
 
     # Models, endpoint configs, endpoints
 
     def describe_model(self, name: str) -> dict[str, Any] | None:
         """DescribeModel; ``None`` if there is none of this name."""
-        return self._look("describe_model", ModelName=name)
+        return self._describe("describe_model", ModelName=name)
 
     def ensure_model(self, request: Mapping[str, Any]) -> bool:
         """CreateModel, unless a model of this (derived) name is there; return whether this call made it."""
-        return self._ensure("create_model", request, lambda: self.describe_model(request["ModelName"]))
+        return self._ensure("model", "ModelName", request)
 
     def list_models(self, name_contains: str) -> list[dict[str, Any]]:
         """ListModels whose names contain a text."""
@@ -117,12 +120,11 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def describe_endpoint_config(self, name: str) -> dict[str, Any] | None:
         """DescribeEndpointConfig; ``None`` if there is none of this name."""
-        return self._look("describe_endpoint_config", EndpointConfigName=name)
+        return self._describe("describe_endpoint_config", EndpointConfigName=name)
 
     def ensure_endpoint_config(self, request: Mapping[str, Any]) -> bool:
         """CreateEndpointConfig, unless one of this (derived) name is there; return whether this call made it."""
-        name = request["EndpointConfigName"]
-        return self._ensure("create_endpoint_config", request, lambda: self.describe_endpoint_config(name))
+        return self._ensure("endpoint_config", "EndpointConfigName", request)
 
     def delete_endpoint_config(self, name: str) -> bool:
         """DeleteEndpointConfig; return whether there was one."""
@@ -130,17 +132,15 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def list_endpoint_configs(self, **filters: Any) -> Iterator[dict[str, Any]]:
         """ListEndpointConfigs, newest first."""
-        return self.pages(
-            "list_endpoint_configs", "EndpointConfigs", SortBy="CreationTime", SortOrder="Descending", **filters
-        )
+        return self.pages("list_endpoint_configs", "EndpointConfigs", **_NEWEST_FIRST, **filters)
 
     def describe_endpoint(self, name: str) -> dict[str, Any] | None:
         """DescribeEndpoint; ``None`` if there is none of this name."""
-        return self._look("describe_endpoint", EndpointName=name)
+        return self._describe("describe_endpoint", EndpointName=name)
 
     def ensure_endpoint(self, request: Mapping[str, Any]) -> bool:
         """CreateEndpoint, unless one of this name is there; return whether this call made it."""
-        return self._ensure("create_endpoint", request, lambda: self.describe_endpoint(request["EndpointName"]))
+        return self._ensure("endpoint", "EndpointName", request)
 
     def update_endpoint(self, request: Mapping[str, Any]) -> None:
         """UpdateEndpoint; the endpoint serves the old config until the new one is up."""
@@ -156,7 +156,6 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
         :param autoscaling: ``MinCapacity`` and ``MaxCapacity``, and either a
             ``TargetTrackingScalingPolicyConfiguration`` or the ``policies`` of :meth:`read_scaling`.
         """
-        client = self.client_of("application-autoscaling")
         target = _scalable_target(endpoint_name, variant_name)
         policies = list(autoscaling.get("policies", ()))
         tracking = autoscaling.get("TargetTrackingScalingPolicyConfiguration")
@@ -169,7 +168,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
                     "TargetTrackingScalingPolicyConfiguration": tracking,
                 }
             )
-        with translated():
+        with self.reaching_aws(_AUTOSCALING) as client:
             client.register_scalable_target(
                 **target, **{key: autoscaling[key] for key in _TARGET if key in autoscaling}
             )
@@ -178,9 +177,8 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def read_scaling(self, endpoint_name: str, variant_names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """DescribeScalableTargets and DescribeScalingPolicies: by variant, what :meth:`scale_endpoint` puts back."""
-        client = self.client_of("application-autoscaling")
         found = {}
-        with translated():
+        with self.reaching_aws(_AUTOSCALING) as client:
             for name in variant_names:
                 target = _scalable_target(endpoint_name, name)
                 request = {**target, "ResourceIds": [target["ResourceId"]]}
@@ -195,10 +193,8 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def unscale_endpoint(self, endpoint_name: str, variant_name: str) -> None:
         """DeregisterScalableTarget, which deletes the variant's scaling policies too."""
-        with translated():
-            self.client_of("application-autoscaling").deregister_scalable_target(
-                **_scalable_target(endpoint_name, variant_name)
-            )
+        with self.reaching_aws(_AUTOSCALING) as client:
+            client.deregister_scalable_target(**_scalable_target(endpoint_name, variant_name))
 
     def invoke_endpoint(
         self, name: str, body: bytes, content_type: str, accept: str, *, target_variant: str | None = None
@@ -210,52 +206,29 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
         request: dict[str, Any] = {"EndpointName": name, "Body": body, "ContentType": content_type, "Accept": accept}
         if target_variant:
             request["TargetVariant"] = target_variant
-        with translated():
-            answer: bytes = self.client_of("sagemaker-runtime").invoke_endpoint(**request)["Body"].read()
+        with self.reaching_aws("sagemaker-runtime") as client:
+            answer: bytes = client.invoke_endpoint(**request)["Body"].read()
         return answer
-
-    # Tags
-
-    def read_tags(self, arn: str) -> dict[str, str] | None:
-        """ListTags of any resource; ``None`` where the account does not let us read them."""
-        return self.job_tags(arn)
-
-    def write_tags(self, arn: str, tags: Mapping[str, str]) -> None:
-        """AddTags to a resource; where the account forbids it, a warning says so."""
-        try:
-            self._write("add_tags", ResourceArn=arn, Tags=tag_list(tags))
-        except AutoMLAccessDenied as error:
-            self.log.warning("This account does not allow tags, going on without them: %s", error)
 
     # Transform jobs
 
     def describe_transform_job(self, name: str) -> dict[str, Any] | None:
         """DescribeTransformJob; ``None`` if there is none of this name."""
-        return self._look("describe_transform_job", TransformJobName=name)
+        return self._describe("describe_transform_job", TransformJobName=name)
 
     def ensure_transform_job(self, request: Mapping[str, Any]) -> bool:
         """CreateTransformJob, unless one of this (derived) name is there; return whether this call made it."""
-        name = request["TransformJobName"]
-        return self._ensure("create_transform_job", request, lambda: self.describe_transform_job(name))
-
-    def stop_transform_job(self, name: str) -> None:
-        """StopTransformJob; a job that has already ended stays as it is."""
-        self._delete("stop_transform_job", TransformJobName=name)
+        return self._ensure("transform_job", "TransformJobName", request)
 
     # Model registry
 
     def ensure_model_package_group(self, request: Mapping[str, Any]) -> bool:
         """CreateModelPackageGroup, unless it is there; return whether this call made it."""
-        name = request["ModelPackageGroupName"]
-        return self._ensure(
-            "create_model_package_group",
-            request,
-            lambda: self.describe_model_package_group(name),
-        )
+        return self._ensure("model_package_group", "ModelPackageGroupName", request)
 
     def describe_model_package_group(self, name: str) -> dict[str, Any] | None:
         """DescribeModelPackageGroup; ``None`` if there is none of this name."""
-        return self._look("describe_model_package_group", ModelPackageGroupName=name)
+        return self._describe("describe_model_package_group", ModelPackageGroupName=name)
 
     def create_model_package(self, request: Mapping[str, Any]) -> str:
         """CreateModelPackage; return the ARN. The request's ``ClientToken`` makes a repeated call answer the same."""
@@ -265,17 +238,11 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
         """ListModelPackages of a group, or of all (``ModelPackageType="Both"``), newest first."""
         if group:
             filters["ModelPackageGroupName"] = group
-        return self.pages(
-            "list_model_packages",
-            "ModelPackageSummaryList",
-            SortBy="CreationTime",
-            SortOrder="Descending",
-            **filters,
-        )
+        return self.pages("list_model_packages", "ModelPackageSummaryList", **_NEWEST_FIRST, **filters)
 
     def describe_model_package(self, name: str) -> dict[str, Any] | None:
         """DescribeModelPackage by ARN; ``None`` if there is none."""
-        return self._look("describe_model_package", ModelPackageName=name)
+        return self._describe("describe_model_package", ModelPackageName=name)
 
     def update_model_package(self, request: Mapping[str, Any]) -> None:
         """UpdateModelPackage."""

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_automl.contract import documents
 from airflow_automl.exceptions import AutoMLError
-from airflow_automl.hooks.sagemaker_automl import translated
 from airflow_automl.naming import CHILD_PREFIX
 
 if TYPE_CHECKING:
@@ -144,8 +143,7 @@ def _streams(hook: SageMakerAutoMLHook, group: str, prefix: str) -> list[dict[st
     request: dict[str, Any] = {"logGroupName": group, "limit": 50}
     if prefix:
         request["logStreamNamePrefix"] = prefix
-    client = hook.client_of("logs")
-    with translated():
+    with hook.reaching_aws("logs") as client:
         try:
             return list(client.describe_log_streams(**request).get("logStreams", ()))
         except client.exceptions.ResourceNotFoundException:
@@ -153,10 +151,10 @@ def _streams(hook: SageMakerAutoMLHook, group: str, prefix: str) -> list[dict[st
 
 
 def _tails(hook: SageMakerAutoMLHook, group: str, streams: Iterable[Mapping[str, Any]], most: int) -> list[LogTail]:
-    client, found = hook.client_of("logs"), []
+    found = []
     for stream in list(streams)[:most]:
         name = stream["logStreamName"]
-        with translated():
+        with hook.reaching_aws("logs") as client:
             try:
                 answer = client.get_log_events(
                     logGroupName=group, logStreamName=name, limit=_LINES, startFromHead=False

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import mimetypes
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook, translated
+from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -31,8 +31,8 @@ class Storage:
             scheme = f"{root.protocol}://" if "://" in prefix else ""
             return {f"{scheme}{path}": root.fs.size(path) or 0 for path in found}
         bucket, key = _bucket_and_key(prefix.rstrip("/"))
-        with translated():
-            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+        with self._hook.reaching_aws("s3") as s3:
+            pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
             return {
                 f"s3://{bucket}/{each['Key']}": each["Size"]
                 for page in pages
@@ -45,8 +45,8 @@ class Storage:
         if not _in_s3(address):
             return bytes(self._elsewhere(address).read_bytes())
         bucket, key = _bucket_and_key(address)
-        with translated():
-            return bytes(self._s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        with self._hook.reaching_aws("s3") as s3:
+            return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
     def write(self, address: str, content: bytes) -> None:
         """Write a file, and the folders above it on a disk. Operation: PutObject."""
@@ -58,12 +58,8 @@ class Storage:
             return
         bucket, key = _bucket_and_key(address)
         kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
-        with translated():
-            self._s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=kind)
-
-    @property
-    def _s3(self) -> Any:
-        return self._hook.client_of("s3")
+        with self._hook.reaching_aws("s3") as s3:
+            s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=kind)
 
     def _elsewhere(self, address: str) -> ObjectStoragePath:
         from airflow.sdk import ObjectStoragePath

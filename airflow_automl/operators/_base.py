@@ -1,26 +1,30 @@
-"""What every operator of this package shares: how it reaches AWS."""
+"""What every operator of this package shares: how it reaches AWS, and what its arguments may hold."""
 
 from __future__ import annotations
 
-import json
-import time
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from airflow_automl import settings
-from airflow_automl.compat import AirflowException, AirflowSkipException, BaseOperator
-from airflow_automl.exceptions import AutoMLJobTimeout, AutoMLValidationError
+from airflow_automl import xcom
+from airflow_automl.compat import AirflowException, BaseOperator
+from airflow_automl.contract.files import json_or_literal
+from airflow_automl.exceptions import AutoMLValidationError
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
 
-    from airflow_automl.contract.documents import Transition
-    from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
+_Event = TypeVar("_Event")
 
-_Hook = TypeVar("_Hook", bound="SageMakerAutoMLHook")
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+#: Tells an argument that was left out from ``None``.
+UNSET: Any = _Unset()
 
 
 class AutoMLBaseOperator(BaseOperator):
@@ -51,41 +55,41 @@ class AutoMLBaseOperator(BaseOperator):
         self.verify = verify
         self.botocore_config = botocore_config
 
+    def _render(self, template: Any, context: Any, dag: Any = None) -> Any:
+        """Render a template; text stays text if ``render_template_as_native_obj`` made a number of it.
+
+        An endpoint may be called ``2026``, and a tag's value be ``1.10``. Where the service wants a number, the text
+        becomes one by the service model.
+        """
+        rendered = super()._render(template, context, dag)
+        if not isinstance(rendered, int | float | complex):
+            return rendered
+        found = template.environment.context_class(template.environment, context, template.name, template.blocks)
+        return "".join(map(str, template.root_render_func(found)))
+
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
     ) -> None:
-        """Render, and put strings back that ``render_template_as_native_obj`` turned into numbers: a name ``2026``.
+        """Render the fields. Those that take numbers or booleans get them.
 
         Airflow calls this for mapped tasks too, which it does not render through ``render_template_fields``.
         """
         super()._do_render_template_fields(parent, template_fields, *args, **kwargs)
         for name in template_fields:
-            value = getattr(parent, name, None)
-            if isinstance(value, int | float) and _takes_text(type(self), name):
-                setattr(parent, name, str(value))
+            value, kinds = getattr(parent, name, None), _numbers(type(self), name)
+            if kinds and isinstance(value, str):
+                with suppress(ValueError):
+                    number = json_or_literal(value)
+                    setattr(parent, name, number if isinstance(number, kinds) else value)
 
-    def pre_execute(self, context: Any) -> None:
-        """Skip this task if a gate in the same mapped task group decided so.
+    def read_event(self, event: Any, validate: Callable[[Any], _Event]) -> _Event:
+        """Validate a trigger's event, and demand the connection that was there before the deferral.
 
-        Airflow looks for the decision of a task in a mapped group at map index -1 (apache/airflow#67265), where there
-        is none. The gate skips the tasks after it itself; this is for a task that is cleared later.
-
-        :raises AirflowSkipException: the gate's decision for the same map index names this task.
+        :param event: what a trigger that got :attr:`trigger_settings` has fired.
         """
-        super().pre_execute(context)
-        ti = context["ti"]
-        for upstream in self.upstream_list if ti.map_index >= 0 else ():
-            if getattr(upstream, "inherits_from_skipmixin", False):
-                decision = ti.xcom_pull(task_ids=upstream.task_id, key="skipmixin_key", map_indexes=ti.map_index)
-                if self.task_id in (decision or {}).get("skipped", ()):
-                    raise AirflowSkipException(f"Skipped by the decision of {upstream.task_id}")
-
-    def resume_with(self, event: Any) -> None:
-        """Demand the connection again that was there before a deferral.
-
-        :param event: the validated event of a trigger that got :attr:`trigger_settings`.
-        """
+        valid = validate(event)
         self.hook.connection_exists = bool(event.get("connection_exists"))
+        return valid
 
     @property
     def trigger_settings(self) -> dict[str, Any]:
@@ -104,158 +108,78 @@ class AutoMLBaseOperator(BaseOperator):
         }
 
     @cached_property
-    def hook(self) -> SageMakerAutoMLHook:
+    def hook(self) -> SageMakerAutoMLDeploymentHook:
         """The hook, built when it is first needed: its imports are not for DAG parsing."""
-        from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
+        from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
 
-        return self._hook_of(SageMakerAutoMLHook)
-
-    def _hook_of(self, kind: type[_Hook]) -> _Hook:
-        return kind(self.aws_conn_id, self.region_name or None, self.verify, self.botocore_config)
-
-
-class _Unset:
-    def __repr__(self) -> str:
-        return "UNSET"
-
-
-#: Tells an argument that was left out from ``None``.
-UNSET: Any = _Unset()
-
-
-def seconds(value: Any, name: str, owner: str, *, minimum: float = 0.0) -> float | None:
-    """Return a time span in seconds.
-
-    :param value: a timedelta, a number of seconds, or ``None``.
-    :param name: the argument, for the message.
-    :param owner: what takes the argument, for the message.
-    :param minimum: the shortest span that makes sense; 0 is a span that has passed at once.
-    :raises AutoMLValidationError: it is something else, negative, or not finite.
-    """
-    if value is None:
-        return None
-    span = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(span, bool) or not isinstance(span, int | float) or not minimum <= span < float("inf"):
-        raise AutoMLValidationError(
-            owner,
-            [f"{value!r} is not valid for {name}: pass a timedelta, or a number of seconds of at least {minimum:g}"],
+        return SageMakerAutoMLDeploymentHook(
+            self.aws_conn_id, self.region_name or None, self.verify, self.botocore_config
         )
-    return float(span)
 
 
-class WaitingArguments(AutoMLBaseOperator):
-    """An operator that waits: its arguments, all checked before it does anything.
+class JobReader(AutoMLBaseOperator):
+    """An operator about a job of another task, or of somebody else.
 
-    :param wait_for_completion: wait at all. Without it, ``deferrable`` has no effect.
-    :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
-    :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
-    :param timeout: a timedelta, or seconds: how long to wait at most. ``None`` waits on. ``execution_timeout`` ends the
-        wait too, and counts from the start of the task.
-    :param max_wait: deprecated; the name that ``timeout`` had before.
-    :raises AutoMLValidationError: an argument is not valid.
+    :param job: the job's document, such as ``train.job``.
+    :param job_name: the name of an AutoML job (V1 or V2), instead of ``job``.
     """
 
-    #: The timeout, in seconds, if none is given.
-    default_timeout: ClassVar[float | None] = None
-    #: The statuses that a job was seen in, as far as this try and its trigger know.
-    timeline: Sequence[Transition] = ()
+    template_fields: Sequence[str] = (*AutoMLBaseOperator.template_fields, "job", "job_name")
+    job_is_required: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        wait_for_completion: bool = True,
-        deferrable: bool | None = None,
-        poll_interval: timedelta | float | None = None,
-        timeout: timedelta | float | None = UNSET,
-        max_wait: timedelta | float | None = UNSET,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, job: Any = None, job_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        owner = type(self).__name__
-        if max_wait is not UNSET:
-            warnings.warn(f"{owner}: max_wait is deprecated; use timeout", DeprecationWarning, stacklevel=2)
-            timeout = max_wait if timeout is UNSET else timeout
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = settings.default_deferrable() if deferrable is None else deferrable
-        self.poll_interval = seconds(poll_interval, "poll_interval", owner, minimum=0.01)
-        self.timeout = self.default_timeout if timeout is UNSET else seconds(timeout, "timeout", owner)
+        self.job = job
+        self.job_name = job_name
+        if job is None and job_name is None and self.job_is_required:
+            raise no_job_given(self)
+
+    def name_of_job(self) -> str | None:
+        """Return the job's name; ``None`` if the task of ``job`` has submitted none."""
+        return self.job_name or xcom.job_name(document(self.job, "job"))
+
+
+def no_job_given(operator: BaseOperator) -> AutoMLValidationError:
+    """Return the error of an operator that is told of no job."""
+    return AutoMLValidationError(
+        type(operator).__name__, ["job, job_name: none is given; pass job=train.job, or job_name="]
+    )
+
+
+def document(value: Any, name: str, shape: str | None = None, service: str = "sagemaker") -> Any:
+    """Return an argument that is a document, also if a template rendered it to text.
+
+    :param name: the argument, for the message.
+    :param shape: the document's shape in the service model, by which its strings, numbers and booleans are put back.
+    :param service: whose model.
+    :raises AutoMLValidationError: text that is neither JSON nor a Python literal.
+    """
+    if isinstance(value, str) and value in ("", "None"):
+        return None
+    if isinstance(value, str):
         try:
-            json.dumps(self.aws_settings)
-        except TypeError as error:
+            value = json_or_literal(value)
+        except ValueError as error:
+            hint = {"job": ", such as train.job", "candidate": ", such as train.best_candidate"}.get(name, "")
             raise AutoMLValidationError(
-                owner,
-                [f"{self.botocore_config!r:.80} is not valid for botocore_config: {error}. Pass plain JSON values"],
-            ) from error
+                name, [f"{value[:80]!r} is not valid for {name}: {error}. Pass the XCom itself{hint}, or JSON"]
+            ) from None
+    if value is None or shape is None:
+        return value
+    from airflow_automl.contract.coercion import coerce_shape
+    from airflow_automl.hooks.sagemaker_deployment import service_model
 
-    @property
-    def interval(self) -> float:
-        """Seconds between two polls."""
-        return self.poll_interval or settings.poll_interval()
-
-    def task_deadline(self, context: Context) -> float | None:
-        """Return the epoch seconds at which ``execution_timeout`` ends this task; ``None`` if there is none.
-
-        Airflow itself minds it only in the worker, and starts over after every deferral.
-        """
-        if self.execution_timeout is None:
-            return None
-        started = getattr(context["ti"], "start_date", None)
-        return (started.timestamp() if started else time.time()) + self.execution_timeout.total_seconds()
-
-    def deadline(self, task_deadline: float | None) -> float | None:
-        """Return the epoch seconds at which a wait that begins now ends; ``None`` if there is no limit.
-
-        :param task_deadline: what :meth:`task_deadline` returned when the task began.
-        """
-        limits = [task_deadline, None if self.timeout is None else time.time() + self.timeout]
-        return min((limit for limit in limits if limit is not None), default=None)
-
-    def poll_job(
-        self, name: str, deadline: float | None, api: Any = None, describe: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Wait in the worker until the job has ended, and return the last answer.
-
-        :param deadline: epoch seconds; ``None`` waits on.
-        :param api: the job's API version, if it is known.
-        :param describe: an answer of just now; the first poll then comes an interval later.
-        :raises AutoMLJobTimeout: the job had not ended at the deadline.
-        """
-        from airflow_automl.ends import TransitionLog
-        from airflow_automl.waiting import AUTOML_JOB, Target, WorkerCalls, in_worker, wait_until_ended
-
-        notice = TransitionLog(self.log, self.timeline)
-
-        def note(answer: Mapping[str, Any]) -> None:
-            notice(answer)
-            self.timeline = notice.timeline
-
-        if describe is not None:
-            note(describe)
-        try:
-            answer = in_worker(
-                wait_until_ended(
-                    WorkerCalls(self.hook),
-                    Target(AUTOML_JOB, name, api),
-                    interval=self.interval,
-                    deadline=deadline,
-                    log=self.log,
-                    delay=0.0 if describe is None else self.interval,
-                    notice=note,
-                )
-            )
-        except TimeoutError:
-            raise AutoMLJobTimeout("the job had not ended within timeout or execution_timeout") from None
-        return answer or {}
+    return coerce_shape(service_model(service)["shapes"], shape, value)
 
 
-def _takes_text(operator: type, argument: str) -> bool:
-    """Return whether an operator's argument is annotated to take text and neither numbers nor booleans."""
+def _numbers(operator: type, argument: str) -> tuple[type, ...]:
+    """Return which of int, float and bool an operator's argument is annotated to take."""
     for each in operator.__mro__:
         annotation = getattr(vars(each).get("__init__"), "__annotations__", {}).get(argument)
         if annotation is not None:
-            kinds = {kind.strip() for kind in str(annotation).split("|")}
-            return "str" in kinds and not kinds & {"int", "float", "bool"}
-    return False
+            kinds: Mapping[str, type] = {"int": int, "float": float, "bool": bool}
+            return tuple(kinds[kind] for each in str(annotation).split("|") if (kind := each.strip()) in kinds)
+    return ()
 
 
 def told_to_end(subject: str) -> Exception:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import AutoMLError, AutoMLTerminalError
-from airflow_automl.operators._downstream import WaitingOperator, document
+from airflow_automl.operators._base import document
+from airflow_automl.operators._waiting_operator import WaitingOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -16,11 +17,16 @@ _SCALING_KEY = "airflow_automl.scaling"
 
 
 class EndpointOperator(WaitingOperator):
-    """An operator that lets an endpoint serve a config, and waits until it does.
+    """An operator that changes what an endpoint serves, and waits until it does.
+
+    Its ``timeout`` is 3 hours by default; what was begun goes on at AWS.
 
     :param endpoint_name: the endpoint.
     :param deployment_config: AWS's ``DeploymentConfig``.
     """
+
+    default_timeout = 3 * 3600.0
+    kind = "endpoint"
 
     def __init__(self, *, endpoint_name: str, deployment_config: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -30,14 +36,14 @@ class EndpointOperator(WaitingOperator):
     def endpoint_request(self, config_name: str) -> dict[str, Any]:
         """Return the request of CreateEndpoint or UpdateEndpoint for a config."""
         request: dict[str, Any] = {"EndpointName": self.endpoint_name, "EndpointConfigName": config_name}
-        deployment_config = document(self.deployment_config, "deployment_config")
+        deployment_config = document(self.deployment_config, "deployment_config", "DeploymentConfig")
         if deployment_config:
             request["DeploymentConfig"] = deployment_config
         return request
 
     def await_endpoint(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
         """Wait until the endpoint's status is final, then call ``execute_complete``."""
-        result: dict[str, Any] = self.wait_for(context, "endpoint", self.endpoint_name, state)
+        result: dict[str, Any] = self.wait_for_resource(context, self.endpoint_name, state)
         return result
 
     def update_endpoint(

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_automl.compat import DownstreamTasksSkipped
 from airflow_automl.exceptions import AutoMLValidationError
-from airflow_automl.operators._base import UNSET
-from airflow_automl.operators._downstream import DownstreamOperator, document
+from airflow_automl.operators._base import UNSET, AutoMLBaseOperator, document
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 _STATUSES = ("Approved", "Rejected", "PendingManualApproval")
 
 
-class SageMakerAutoMLApproveOperator(DownstreamOperator):
+class SageMakerAutoMLApproveOperator(AutoMLBaseOperator):
     """Set the approval status of a registered version; setting it again changes nothing.
 
     Operations: UpdateModelPackage, DescribeModelPackage; with ``group`` ListModelPackages.
@@ -36,7 +35,7 @@ class SageMakerAutoMLApproveOperator(DownstreamOperator):
     :raises AutoMLValidationError: an unknown status, or no such version.
     """
 
-    template_fields = (*DownstreamOperator.template_fields, "model_package", "group", "status", "answer", "description")
+    template_fields = (*AutoMLBaseOperator.template_fields, "model_package", "group", "status", "answer", "description")
     ui_color = "#e1d5e7"
 
     def __init__(
@@ -71,7 +70,7 @@ class SageMakerAutoMLApproveOperator(DownstreamOperator):
         request: dict[str, Any] = {"ModelPackageArn": arn, "ModelApprovalStatus": self.status}
         if self.description:
             request["ApprovalDescription"] = " ".join(self.description.split())[:1024]
-        self.check_request("UpdateModelPackage", request)
+        self.hook.check("UpdateModelPackage", request)
         self.hook.update_model_package(request)
         package = self.hook.describe_model_package(arn) or {}
         self.log.info("%s is %s", arn, self.status)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.exceptions import AutoMLJobNotFound, AutoMLValidationError
-from airflow_automl.operators._downstream import DownstreamOperator, document
+from airflow_automl.exceptions import AutoMLJobNotFound
+from airflow_automl.operators._base import JobReader
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class SageMakerAutoMLCandidatesOperator(DownstreamOperator):
+class SageMakerAutoMLCandidatesOperator(JobReader):
     """List a job's candidates, best first, for tasks that are mapped over them.
 
     ``SageMakerAutoMLTransformOperator.partial(…).expand(candidate=leaderboard.output)`` scores with each of them.
@@ -30,33 +30,25 @@ class SageMakerAutoMLCandidatesOperator(DownstreamOperator):
     :raises AutoMLJobNotFound: there is no such job.
     """
 
-    template_fields = (*DownstreamOperator.template_fields, "job", "job_name", "limit")
+    template_fields = (*JobReader.template_fields, "limit")
     ui_color = "#dae8fc"
 
     def __init__(
         self,
         *,
-        job: Any = None,
-        job_name: str | None = None,
         limit: int | str | None = None,
         completed_only: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.job = job
-        self.job_name = job_name
         self.limit = limit
         self.completed_only = completed_only
-        if job is None and job_name is None:
-            raise AutoMLValidationError(
-                type(self).__name__, ["job, job_name: none is given; pass job=train.job, or job_name="]
-            )
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Ask the service and sort."""
         from airflow_automl.contract import documents, metrics
 
-        name = self.job_name or (document(self.job, "job") or {}).get("name")
+        name = self.name_of_job()
         if not name:
             raise AutoMLJobNotFound("there is no job whose candidates could be listed")
         listed = [documents.json_safe(candidate) for candidate in self.hook.list_candidates(name)]

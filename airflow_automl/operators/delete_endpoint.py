@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import AutoMLDeploymentFailed
-from airflow_automl.operators._downstream import WaitingOperator
+from airflow_automl.operators._endpoint_operator import EndpointOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class SageMakerAutoMLDeleteEndpointOperator(WaitingOperator):
+class SageMakerAutoMLDeleteEndpointOperator(EndpointOperator):
     """Delete an endpoint and wait until it is gone; then its configs and models, if this package made them.
 
     A model is kept if another endpoint config or a model package uses it. Meant as a teardown
@@ -25,9 +25,9 @@ class SageMakerAutoMLDeleteEndpointOperator(WaitingOperator):
     :param delete_versions: delete its configs and models too.
     :param wait_for_completion: ``False`` ends the task when the deletion has begun.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between two looks. Default: ``[automl] poll_interval`` (30).
-    :param timeout: how long to wait at most, 3 hours by default; what was begun goes on at AWS. ``None`` waits on.
-        ``execution_timeout`` ends the wait too, and counts from the start of the task.
+    :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
+    :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. ``None`` waits on. What was
+        begun goes on at AWS. ``execution_timeout`` ends the wait too, and counts from the start of the task.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -36,21 +36,20 @@ class SageMakerAutoMLDeleteEndpointOperator(WaitingOperator):
     :raises AutoMLDeploymentFailed: the endpoint is still there after the wait.
     """
 
-    template_fields = (*WaitingOperator.template_fields, "endpoint_name")
+    template_fields = (*EndpointOperator.template_fields, "endpoint_name")
     ui_color = "#f8cecc"
 
-    def __init__(self, *, endpoint_name: str, delete_versions: bool = True, **kwargs: Any) -> None:
+    def __init__(self, *, delete_versions: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.endpoint_name = endpoint_name
         self.delete_versions = delete_versions
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Delete, or go on where an earlier try of this task stopped."""
         return self._advance(context, {"submitted": False})
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Go on: delete the endpoint that has come to rest, or what belonged to it."""
-        return self._advance(context, self.settled(event))
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Delete the endpoint, now that its status is final, or what belonged to it."""
+        return self._advance(context, self.state_of(event))
 
     def _advance(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
         from airflow_automl.waiting import RESOURCES
@@ -59,7 +58,7 @@ class SageMakerAutoMLDeleteEndpointOperator(WaitingOperator):
         if endpoint is None:
             return self._clean()
         status = endpoint["EndpointStatus"]
-        if status in RESOURCES["endpoint"].settled:
+        if status in RESOURCES["endpoint"].final:
             if state["submitted"]:
                 reason = endpoint.get("FailureReason") or "AWS gives no reason"
                 raise AutoMLDeploymentFailed(f"endpoint {self.endpoint_name} is {status} and not deleted: {reason}")
@@ -68,8 +67,7 @@ class SageMakerAutoMLDeleteEndpointOperator(WaitingOperator):
             state = {**state, "submitted": True}
             if not self.wait_for_completion:
                 return self._clean()
-        result: dict[str, Any] = self.wait_for(context, "endpoint", self.endpoint_name, state)
-        return result
+        return self.await_endpoint(context, state)
 
     def _clean(self) -> dict[str, Any]:
         from airflow_automl.operators._endpoint_versions import own_versions, remove_stray_models, remove_versions

@@ -13,15 +13,18 @@ from airflow_automl.exceptions import (
     AutoMLTerminalError,
     AutoMLValidationError,
 )
-from airflow_automl.operators._downstream import CandidateOperator, document, run_identity
+from airflow_automl.naming import TaskGeneration
+from airflow_automl.operators._base import document
+from airflow_automl.operators._candidate_operator import CandidateOperator
 from airflow_automl.operators._endpoint_operator import EndpointOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_automl.operators._deployment_request import Deployment
+    from airflow_automl.operators._model_request import Deployment
 
-_SCALING = ("MinCapacity", "MaxCapacity", "TargetTrackingScalingPolicyConfiguration")
+_TRACKING = "TargetTrackingScalingPolicyConfiguration"
+_SCALING = ("MinCapacity", "MaxCapacity", _TRACKING)
 _PROBABILITY_KEYS = frozenset({"probability", "probabilities"})
 
 
@@ -70,9 +73,9 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         serving and the previous one always among them; ``0`` keeps all.
     :param wait_for_completion: ``False`` ends the task when the deployment has begun.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between two looks. Default: ``[automl] poll_interval`` (30).
-    :param timeout: how long to wait at most, 3 hours by default; what was begun goes on at AWS. ``None`` waits on.
-        ``execution_timeout`` ends the wait too, and counts from the start of the task.
+    :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
+    :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. ``None`` waits on. What was
+        begun goes on at AWS. ``execution_timeout`` ends the wait too, and counts from the start of the task.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -127,47 +130,50 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         deployment, about = self._plan(context, warn=True)
         return self._advance(context, deployment, {**about, "model": deployment.model_name})
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Judge what the wait ended with, or submit now that the endpoint is at rest."""
-        state = self.settled(event)
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Judge what the wait ended with, or submit now that the endpoint's status is final."""
+        state = self.state_of(event)
         if state["submitted"]:
             return self._conclude(context, state)
         deployment, _ = self._plan(context, warn=False)
         return self._advance(context, deployment, state)
 
     def _plan(self, context: Context, *, warn: bool) -> tuple[Deployment, dict[str, Any]]:
-        from airflow_automl.operators._deployment_request import plan_deployment
+        from airflow_automl.operators._model_request import ServedCandidate, plan_deployment
 
         candidate, job = self.resolve()
-        defaults = self.hook.defaults
         try:
             count = int(self.instance_count)
         except ValueError as error:
             problem = f"instance_count: is {self.instance_count!r}; a whole number is expected"
             raise AutoMLValidationError("deployment", [problem]) from error
         response = document(self.response, "response") or ()
-        scaling = document(self.autoscaling, "autoscaling") or {}
+        scaling = self._autoscaling()
         if problems := [f"autoscaling.{key} {unknown(key, _SCALING)}" for key in scaling if key not in _SCALING]:
             raise AutoMLValidationError("autoscaling", problems)
+        served = ServedCandidate(
+            candidate,
+            job or {},
+            self.hook.defaults,
+            self.instance_type,
+            response,
+            self.role_arn,
+            document(self.model, "model", "CreateModelInput") or {},
+            document(self.tags, "tags") or {},
+        )
         deployment = plan_deployment(
+            served,
             endpoint_name=self.endpoint_name,
-            candidate=candidate,
-            job=job,
-            run=run_identity(context),
-            role_arn=self.role_arn or (None if job and job.get("role_arn") else defaults.get("role_arn")),
-            instance_type=self.instance_type or defaults.get("instance_type"),
+            run=TaskGeneration.of(context).identity,
             instance_count=count,
-            response=response,
-            serverless=document(self.serverless, "serverless"),
-            variants=document(self.variants, "variants"),
-            model=document(self.model, "model") or {},
-            endpoint_config=document(self.endpoint_config, "endpoint_config") or {},
-            tags={**(defaults.get("tags") or {}), **(document(self.tags, "tags") or {})},
+            serverless=document(self.serverless, "serverless", "ProductionVariantServerlessConfig"),
+            variants=document(self.variants, "variants", "ProductionVariantList"),
+            endpoint_config=document(self.endpoint_config, "endpoint_config", "CreateEndpointConfigInput") or {},
         )
         # The endpoint first: its name is in the names of the other two.
-        self.check_request("CreateEndpoint", self.endpoint_request(deployment.config_name))
-        self.check_request("CreateModel", deployment.model)
-        self.check_request("CreateEndpointConfig", deployment.config)
+        self.hook.check("CreateEndpoint", self.endpoint_request(deployment.config_name))
+        self.hook.check("CreateModel", deployment.model)
+        self.hook.check("CreateEndpointConfig", deployment.config)
         if warn:
             self._warn_about_auto(job, response)
         return deployment, {
@@ -179,6 +185,14 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
                 for each in deployment.config["ProductionVariants"]
                 if each["ModelName"] == deployment.model_name and "InstanceType" in each
             ],
+        }
+
+    def _autoscaling(self) -> dict[str, Any]:
+        scaling: dict[str, Any] = document(self.autoscaling, "autoscaling") or {}
+        types = {"MinCapacity": "ResourceCapacity", "MaxCapacity": "ResourceCapacity", _TRACKING: _TRACKING}
+        return {
+            key: document(value, key, types[key], "application-autoscaling") if key in types else value
+            for key, value in scaling.items()
         }
 
     def _warn_about_auto(self, job: Mapping[str, Any] | None, response: Sequence[str]) -> None:
@@ -208,11 +222,11 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         endpoint = self.hook.describe_endpoint(self.endpoint_name)
         status = endpoint["EndpointStatus"] if endpoint else None
         serving = endpoint.get("EndpointConfigName") if endpoint else None
-        if endpoint and status not in RESOURCES["endpoint"].settled:
+        if endpoint and status not in RESOURCES["endpoint"].final:
             pending = (endpoint.get("PendingDeploymentSummary") or {}).get("EndpointConfigName")
             ours = deployment.config_name in {serving, pending} and status != "Deleting"
             self.log.info(
-                "Endpoint %s is %s%s, waiting until it is at rest",
+                "Endpoint %s is %s%s, waiting until its status is final",
                 self.endpoint_name,
                 status,
                 " with this version" if ours else "",
@@ -243,14 +257,16 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
                 self.update_endpoint(context, state, request, serving)
         except (AutoMLTerminalError, AutoMLQuotaExceeded) as error:
             now = self.hook.describe_endpoint(self.endpoint_name)
-            if now and now["EndpointStatus"] not in RESOURCES["endpoint"].settled:
+            if now and now["EndpointStatus"] not in RESOURCES["endpoint"].final:
                 # Another deployment began between our describe and our update.
                 return self._await(context, state)
             self.put_scaling_back(context, state, serving)
             # An endpoint in this status serves a mix, of which the config of an earlier try may be a part.
             if status != "UpdateRollbackFailed" or deployment.config_name in made:
                 self._take_back(state)
-            raise AutoMLDeploymentFailed(
+            # A quota may have room at the next try, whichever call has met it.
+            kind = AutoMLQuotaExceeded if isinstance(error, AutoMLQuotaExceeded) else AutoMLDeploymentFailed
+            raise kind(
                 f"endpoint {self.endpoint_name} was not {'created' if endpoint is None else 'updated'}: {error}"
             ) from error
         self.log.info(
@@ -278,13 +294,13 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         self.log.info("Endpoint config %s exists already", deployment.config_name)
         if serving and serving != deployment.config_name:
             described = self.hook.describe_endpoint_config(deployment.config_name) or {}
-            self.hook.write_tags(described["EndpointConfigArn"], {TAG_PREVIOUS: serving})
+            self.hook.tag_job(described["EndpointConfigArn"], {TAG_PREVIOUS: serving})
 
     def _remove_failed_endpoint(self, endpoint: Mapping[str, Any]) -> None:
         from airflow_automl.operators._version_tags import TAG_ENDPOINT
 
         reason = endpoint.get("FailureReason") or "AWS gives no reason"
-        tags = self.hook.read_tags(endpoint["EndpointArn"])
+        tags = self.hook.job_tags(endpoint["EndpointArn"])
         if (tags or {}).get(TAG_ENDPOINT) != self.endpoint_name:
             doubt = "its tags can't be read" if tags is None else "was not made by this operator"
             raise AutoMLDeploymentFailed(
@@ -299,8 +315,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         serving = endpoint.get("EndpointConfigName") if endpoint else None
         self.put_scaling_back(context, state, serving)
         if endpoint and endpoint["EndpointStatus"] == "InService" and serving == state["config"]:
-            autoscaling = document(self.autoscaling, "autoscaling")
-            if autoscaling:
+            if autoscaling := self._autoscaling():
                 for variant in state["scaled_variants"]:
                     self.hook.scale_endpoint(self.endpoint_name, variant, autoscaling)
             result = self._result(endpoint, state)
@@ -315,7 +330,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
             self._take_back(state)
             return f"endpoint {self.endpoint_name} was deleted while it was being deployed"
         status = endpoint["EndpointStatus"]
-        self.show_logs("endpoint", self.endpoint_name)
+        self.show_logs(self.endpoint_name)
         reason = endpoint.get("FailureReason") or "AWS gives no reason; look at the endpoint's logs in CloudWatch"
         serving = endpoint.get("EndpointConfigName")
         if status == "UpdateRollbackFailed":
@@ -353,9 +368,9 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         from airflow_automl.operators._version_tags import TAG_PREVIOUS, TAG_STATE
 
         described = self.hook.describe_endpoint_config(state["config"]) or {}
-        tags = self.hook.read_tags(described["EndpointConfigArn"]) if described else None
+        tags = self.hook.job_tags(described["EndpointConfigArn"]) if described else None
         if (tags or {}).get(TAG_STATE) == "deploying":
-            self.hook.write_tags(described["EndpointConfigArn"], {TAG_STATE: "deployed"})
+            self.hook.tag_job(described["EndpointConfigArn"], {TAG_STATE: "deployed"})
         return {
             "endpoint_name": self.endpoint_name,
             "endpoint_arn": endpoint.get("EndpointArn"),

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import BaseOperator
+
 from airflow_automl.compat import AirflowSkipException, DownstreamTasksSkipped, SkipMixin
 from airflow_automl.exceptions import AutoMLValidationError, CandidateRejected
-from airflow_automl.operators._downstream import CandidateOperator, document
+from airflow_automl.operators._base import document
+from airflow_automl.operators._candidate_operator import CandidateOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -45,8 +48,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
     :param min_gain: by how much the candidate must be better; ``0`` lets an equal one pass.
     :param on_reject: ``skip`` (the default) skips the tasks directly downstream, except teardowns; ``fail`` raises; the
         id of a task or task group directly downstream, or a list of them, is followed instead of the others
-        (templated). In a mapped task group each decision is about the tasks of the same map index; if the group is
-        mapped over XComs, a rejecting gate is skipped itself, and can't branch.
+        (templated). In a mapped task group each decision is about the tasks of the same map index.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -123,27 +125,26 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         skipped = self._skipped(decision["passed"])
         if decision["passed"] and not skipped:
             return
-        self._hand_over(ti, decision)
+        # Skipping and failing leave execute by an exception, which would lose its return value.
+        ti.xcom_push(key="return_value", value=dict(decision))
         if not decision["passed"] and self.on_reject == "fail":
             raise CandidateRejected(decision["reason"])
         if not skipped:
             return
         self.log.info("Skipping %s", ", ".join(task.task_id for task in skipped))
+        self._let_downstream_ask()
         self.skip(ti, skipped)
         # That was all for a task that is not mapped. For a mapped one, Airflow leaves the tasks after it to the
         # scheduler, which does not find this decision if it was made in a mapped task group (apache/airflow#67265).
+        # Task instances that do not exist yet skip themselves when they begin.
         group = self.get_closest_mapped_task_group()
-        if group is None:
-            return
-        if list(group.iter_mapped_dependencies()):
-            # The task instances to skip may not exist yet, but they follow the state of this one.
-            raise AirflowSkipException(decision["reason"])
         inside = [
             (task.task_id, ti.map_index)
             for task in skipped
-            if group.group_id in {each.group_id for each in task.iter_mapped_task_groups()}
+            if group and group.group_id in {each.group_id for each in task.iter_mapped_task_groups()}
         ]
-        raise DownstreamTasksSkipped(tasks=inside)  # type: ignore[no-untyped-call]
+        if inside:
+            raise DownstreamTasksSkipped(tasks=inside)  # type: ignore[no-untyped-call]
 
     def _skipped(self, passed: bool) -> list[Any]:
         """Return the tasks directly downstream that a decision skips; teardowns never are."""
@@ -165,13 +166,6 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         :raises AutoMLValidationError: a name of no task or group directly downstream.
         """
         groups, branch, problems = self.dag.task_group_dict, set(), []
-        mapped = self.get_closest_mapped_task_group()
-        if mapped is not None and list(mapped.iter_mapped_dependencies()):
-            problems.append(
-                f"on_reject: {self.on_reject!r} is a branch, and {self.task_id} is in task group {mapped.group_id}, "
-                "which is mapped over XComs; Airflow can't branch there (apache/airflow#67265). Use skip or fail, or "
-                "expand the group over values that are known when the DAG is parsed"
-            )
         for name in [self.on_reject] if isinstance(self.on_reject, str) else self.on_reject:
             group = groups.get(name)
             found = {root.task_id for root in group.roots} if group else {name}
@@ -190,15 +184,20 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         """Return the ids of the tasks directly upstream or downstream.
 
         Airflow calls this for every task of a DAG that it has parsed, to find cycles; so it is here that a wrong name
-        in ``on_reject`` becomes an import error.
+        in ``on_reject`` becomes an import error, and that tasks in a mapped group learn to ask for the decision.
         """
-        if not upstream and self.on_reject not in ("skip", "fail") and "{{" not in str(self.on_reject):
-            self._branch()
+        if not upstream:
+            if self.on_reject not in ("skip", "fail") and "{{" not in str(self.on_reject):
+                self._branch()
+            self._let_downstream_ask()
         return super().get_direct_relative_ids(upstream)
 
-    def _hand_over(self, ti: Any, decision: Mapping[str, Any]) -> None:
-        # Skipping and failing leave execute by an exception, which would lose its return value.
-        ti.xcom_push(key="return_value", value=dict(decision))
+    def _let_downstream_ask(self) -> None:
+        if self.get_closest_mapped_task_group() is None:
+            return
+        for task in map(self.dag.get_task, self.downstream_task_ids):
+            if isinstance(task, BaseOperator) and not task.is_teardown and not _AsksGate.is_in(task, self.task_id):
+                task._pre_execute_hook = _AsksGate(task, self.task_id)
 
     def _champion_name(self) -> str:
         champion = document_or_name(self.champion)
@@ -235,7 +234,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         tags: dict[str, str] = {}
         # The config's tags tell of what is served now, also after a rollback; the endpoint's may be set by hand.
         for arn in (endpoint["EndpointArn"], config.get("EndpointConfigArn")):
-            tags.update((self.hook.read_tags(arn) if arn else None) or {})
+            tags.update((self.hook.job_tags(arn) if arn else None) or {})
         shown = f"endpoint {name} ({tags.get(TAG_CANDIDATE, 'unknown candidate')})"
         if not self.champion_data:
             return {"name": shown, "metrics": tag_metrics(tags)}
@@ -282,3 +281,32 @@ def document_or_name(champion: Any) -> Any:
     if isinstance(champion, str) and champion.lstrip().startswith("{"):
         return document(champion, "champion")
     return champion
+
+
+class _AsksGate:
+    """Runs before a task directly after a gate in a mapped task group, and skips it if the gate decided so.
+
+    :param task: the task; what was to run before it, runs after this.
+    :param gate: the gate's task id.
+    """
+
+    def __init__(self, task: Any, gate: str) -> None:
+        self.task_id, self.gate, self.before = task.task_id, gate, getattr(task, "_pre_execute_hook", None)
+
+    @classmethod
+    def is_in(cls, task: Any, gate: str) -> bool:
+        """Return whether a task asks a gate already."""
+        hook = getattr(task, "_pre_execute_hook", None)
+        while isinstance(hook, cls):
+            if hook.gate == gate:
+                return True
+            hook = hook.before
+        return False
+
+    def __call__(self, context: Context) -> None:
+        ti = context["ti"]
+        decision = ti.xcom_pull(task_ids=self.gate, key="skipmixin_key", map_indexes=ti.map_index)
+        if self.task_id in (decision or {}).get("skipped", ()):
+            raise AirflowSkipException(f"Skipped by the decision of {self.gate}")
+        if self.before is not None:
+            self.before(context)

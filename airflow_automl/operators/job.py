@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_automl import settings, xcom
 from airflow_automl.contract import JobStatus, documents, is_terminal
-from airflow_automl.ends import Acceptance
 from airflow_automl.exceptions import (
     AutoMLError,
     AutoMLNameTaken,
@@ -21,23 +20,23 @@ from airflow_automl.exceptions import (
     restored,
 )
 from airflow_automl.naming import TaskGeneration
-from airflow_automl.operators._base import WaitingArguments, seconds, told_to_end
-from airflow_automl.operators._job_task import JobTask
+from airflow_automl.operators._base import told_to_end
+from airflow_automl.operators._job_results import JobResultsMixin
+from airflow_automl.operators._waiting_operator import WaitingOperator, seconds
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_automl.contract.documents import BestCandidate
-    from airflow_automl.operators._request import Api
-    from airflow_automl.operators._submission import Submission
+    from airflow_automl.operators._job_creation import Submission
+    from airflow_automl.operators._job_request import Api
+    from airflow_automl.waiting import StopResult
 
-#: How long to try to stop a job at a bad end of its wait, in seconds; and in ``on_kill``, after which Airflow kills the
-#: process soon.
-_STOP, _ON_KILL = 60.0, 3.0
+_TEMPLATE_MARKS = ("{{", "{%", "{#")
 _RUNS_ON = "it runs on, because stop_on_kill is False"
 
 
-class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
+class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
     """Submit an Amazon SageMaker AutoML job of either API version, and wait until it has ended.
 
     One run of this task makes one job: a retry after a crash goes on with the job that is there, a retry after a job
@@ -87,7 +86,7 @@ class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
     :raises AutoMLQuotaExceeded: the account's quota is used up (R2).
     """
 
-    template_fields: Sequence[str] = (*WaitingArguments.template_fields, "config")
+    template_fields: Sequence[str] = (*WaitingOperator.template_fields, "config")
     template_fields_renderers: ClassVar[dict[str, str]] = {"config": "json"}
 
     #: The API version that a subclass says outright.
@@ -111,9 +110,23 @@ class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
         self.accept_stopped = accept_stopped
         self.accept_no_candidate = accept_no_candidate
         self.accept_failed_deployment = accept_failed_deployment
-        self._running: str | None = None
-        self._killed = False
-        self._try_number = 0
+        #: Whether a file that ``config`` names is the DAG author's, and so a template.
+        self._names_template = True
+
+    def _do_render_template_fields(
+        self,
+        parent: Any,
+        template_fields: Iterable[str],
+        context: Any,
+        jinja_env: Any,
+        seen_oids: set[int],
+    ) -> None:
+        """Render the fields. A file that a template, an XCom or a mapped value names is data, and is not rendered."""
+        if parent is self:
+            given = self.config
+            in_dag_file = isinstance(given, str) and id(given) not in seen_oids
+            self._names_template = in_dag_file and not any(mark in str(given) for mark in _TEMPLATE_MARKS)
+        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
 
     def execute(self, context: Context) -> BestCandidate | None:
         """Submit the job, or find the one of an earlier try, and wait for it."""
@@ -125,7 +138,7 @@ class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
         return self._run(context, limits, first=True)
 
     def _run(self, context: Context, limits: dict[str, float | None], *, first: bool) -> BestCandidate | None:
-        from airflow_automl.operators._submission import CreateRefused, stop_older_jobs
+        from airflow_automl.operators._job_creation import CreateRefused, stop_older_jobs
 
         self._try_number = context["ti"].try_number
         generation = TaskGeneration.of(context)
@@ -164,14 +177,14 @@ class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
             return self._follow(context, api, submission, limits["task_deadline"])
 
     def _request(self, context: Context) -> tuple[bool, Api, dict[str, Any]]:
-        from airflow_automl.operators._request import api_of, complete, read_config
+        from airflow_automl.operators._job_request import api_of, complete, read_config
 
         config: Any = self.config
         if isinstance(config, str):
-            is_file = not config.lstrip().startswith("{")
+            is_template = self._names_template and not config.lstrip().startswith("{")
             config = read_config(config, self._folders())
-            # A file is its author's template. What a template rendered to is data, and may hold a user's braces.
-            config = self.render_template(config, context) if is_file else config
+            # What was rendered, or is read from a file that somebody named at run time, may hold a user's braces.
+            config = self.render_template(config, context) if is_template else config
         api = api_of(config, self.api)
         given_name = bool(config.get("AutoMLJobName"))
         request = complete(
@@ -190,7 +203,7 @@ class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
     def _submit(
         self, context: Context, api: Api, request: dict[str, Any], generation: TaskGeneration, given_name: bool
     ) -> Submission:
-        from airflow_automl.operators._submission import submit
+        from airflow_automl.operators._job_creation import submit
 
         def created(name: str) -> None:
             self._running = name
@@ -236,8 +249,7 @@ class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
         """Submit the job after the wait for a slot; called by Airflow with the trigger's event."""
         from airflow_automl.triggers.slot import validate_slot_event
 
-        slot = validate_slot_event(event)
-        self.resume_with(event)
+        slot = self.read_event(event, validate_slot_event)
         if not slot.free:
             raise AutoMLQuotaExceeded(f"no slot for an AutoML job came free within {self.wait_for_slot:g} s")
         return self._run(context, slot.limits, first=False)
@@ -252,23 +264,10 @@ class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
         if not self.wait_for_completion:
             self._running = None
             return documents.best_candidate(describe)
-        deadline = self.deadline(task_deadline)
-        if self.deferrable:
-            from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
-
-            self.defer(
-                trigger=SageMakerAutoMLJobTrigger(
-                    job_name=submission.name,
-                    api_version=api,
-                    poll_interval=self.interval,
-                    deadline=deadline,
-                    stop_on_kill=self.stop_on_kill,
-                    timeline=list(self.timeline),
-                    **self.trigger_settings,
-                ),
-                method_name="execute_complete",
-            )
-        return self._end(context, self.poll_job(submission.name, deadline, api, describe), submission.tags)
+        ended = self.wait_for_job(
+            submission.name, task_deadline, stop_on_kill=self.stop_on_kill, api=api, describe=describe
+        )
+        return self._end(context, ended, submission.tags)
 
     @contextmanager
     def _stopping(self, context: Context) -> Iterator[None]:
@@ -281,14 +280,8 @@ class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
             if name is None or self._killed or adopted_later or isinstance(error, AutoMLNameTaken):
                 raise
             self._running = None
-            said = self._stop_or_say(name) if self.stop_on_kill else _RUNS_ON
+            said = self.stop(name).said if self.stop_on_kill else _RUNS_ON
             raise explained(error, f"AutoML job {name}", self._with_link(said)) from error
-
-    def _stop_or_say(self, name: str) -> str:
-        from airflow_automl.waiting import AUTOML_JOB, Target, WorkerCalls, in_worker, stop
-
-        result = in_worker(stop(WorkerCalls(self.hook), Target(AUTOML_JOB, name), self._try_number, seconds=_STOP))
-        return result.said
 
     def _with_link(self, said: str) -> str:
         return f"{said} (SageMaker console: {self.console_url})" if self.console_url else said
@@ -298,19 +291,18 @@ class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
         from airflow_automl.triggers.payload import EventStatus, validate_event
 
         self._try_number = context["ti"].try_number
-        ended = validate_event(event)
-        self.resume_with(event)
+        ended = self.read_event(event, validate_event)
         self.timeline = ended.timeline
         if ended.failure is None:
             return self._end(context, ended.job or {}, None)
         if ended.job is not None:
-            self.show_job(context, ended.job, self._tags(ended.job))
+            self.show_job(context, ended.job, self.tags_of(ended.job))
         said = ended.message
         if not self.stop_on_kill:
             said += f"; {_RUNS_ON}"
         elif ended.runs_on and ended.status is not EventStatus.NOT_FOUND:
             # The triggerer may lack the connection or the rights that this worker has.
-            said += f"; in the worker: {self._stop_or_say(ended.job_name)}"
+            said += f"; in the worker: {self.stop(ended.job_name).said}"
         raise restored(type(ended.failure).__name__, self._with_link(said))
 
     def _end(
@@ -320,21 +312,12 @@ class SageMakerAutoMLJobOperator(JobTask, WaitingArguments):
         if self._gives_up and describe.get("AutoMLJobStatus") == JobStatus.STOPPED:
             # This task's own doing is no end to judge.
             raise told_to_end(f"AutoML job {describe.get('AutoMLJobName')}")
-        accept = Acceptance(self.accept_stopped, self.accept_no_candidate, self.accept_failed_deployment)
-        return self.conclude(context, describe, accept, tags)
+        return self.conclude(context, describe, tags)
 
-    def on_kill(self) -> None:
-        """Stop the job when the worker is told to end the task, unless a newer try has adopted it."""
-        self._killed = True
-        name, self._running = self._running, None
-        if name is None or not self.stop_on_kill:
-            return
-        from airflow_automl.waiting import AUTOML_JOB, Target, WorkerCalls, in_worker, stop
-
-        target = Target(AUTOML_JOB, name)
-        result = in_worker(stop(WorkerCalls(self.hook), target, self._try_number, seconds=_ON_KILL, late=True))
+    def described(self, result: StopResult) -> str:
+        """Return what to say of an attempt to stop, with a link to the job."""
         self.link_job(result.answer or {})
-        (self.log.error if result.runs_on else self.log.info)("%s: %s", target, self._with_link(result.said))
+        return self._with_link(result.said)
 
 
 class SageMakerAutoMLJobV1Operator(SageMakerAutoMLJobOperator):

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import AutoMLValidationError
-from airflow_automl.naming import TaskGeneration
-from airflow_automl.operators._downstream import CandidateOperator, document, run_identity
+from airflow_automl.naming import TaskGeneration, tag_value
+from airflow_automl.operators._base import document
+from airflow_automl.operators._candidate_operator import CandidateOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -90,9 +91,9 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
         """Register, or find what an earlier try registered."""
         candidate, job = self.resolve()
         request = self._request(candidate, job, context)
-        self.check_request("CreateModelPackage", request)
+        self.hook.check("CreateModelPackage", request)
         group = {"ModelPackageGroupName": self.group, "Tags": self._group_tags(job)}
-        self.check_request("CreateModelPackageGroup", group)
+        self.hook.check("CreateModelPackageGroup", group)
         self.hook.ensure_model_package_group(group)
         arn = self._registered(request, context) or self.hook.create_model_package(request)
         package = self.hook.describe_model_package(arn) or {}
@@ -118,13 +119,11 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
 
     def _group_tags(self, job: Mapping[str, Any] | None) -> list[dict[str, str]]:
         from airflow_automl.hooks.sagemaker_deployment import tag_list
-        from airflow_automl.naming import tag_value
 
         tags = {**(self.hook.defaults.get("tags") or {}), **(document(self.tags, "tags") or {})}
         return tag_list({key: tag_value(value) for key, value in tags.items()})
 
     def _request(self, candidate: Mapping[str, Any], job: Mapping[str, Any] | None, context: Context) -> dict[str, Any]:
-        from airflow_automl.naming import tag_value
         from airflow_automl.operators._version_tags import origin_tags, version_tags
         from airflow_automl.serving import containers_of, is_accelerated, with_response_keys
 
@@ -134,7 +133,7 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
         )
         run = TaskGeneration.of(context).generation_identity
         token = str(uuid.uuid5(_TOKENS, repr((self.group, candidate["CandidateName"], sorted(run.items())))))
-        own = {**version_tags(candidate, job, origin_tags(run_identity(context))), _TOKEN_KEY: token}
+        own = {**version_tags(candidate, job, origin_tags(TaskGeneration.of(context).identity)), _TOKEN_KEY: token}
         extra = {key: tag_value(value) for key, value in (document(self.metadata, "metadata") or {}).items()}
         if len(own) + len(extra) > 50:
             raise AutoMLValidationError(
@@ -157,7 +156,7 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
         metrics = self._model_metrics(candidate)
         if metrics:
             request["ModelMetrics"] = metrics
-        return {**request, **(document(self.model_package, "model_package") or {})}
+        return {**request, **(document(self.model_package, "model_package", "CreateModelPackageInput") or {})}
 
     def _model_metrics(self, candidate: Mapping[str, Any]) -> dict[str, Any]:
         locations = (candidate.get("CandidateProperties") or {}).get("CandidateArtifactLocations") or {}

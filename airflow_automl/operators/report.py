@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.exceptions import AutoMLError, AutoMLValidationError
+from airflow_automl.exceptions import AutoMLError
 from airflow_automl.links.sagemaker_automl import AutoMLReportLink, job_page_url, s3_object_url
-from airflow_automl.operators._downstream import DownstreamOperator, document
+from airflow_automl.operators._base import JobReader, document
 from airflow_automl.xcom import SUMMARY_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class SageMakerAutoMLReportOperator(DownstreamOperator):
+class SageMakerAutoMLReportOperator(JobReader):
     """Report on a job, however it ended: verdict, leaderboard, plots, timeline, failures, where everything lies.
 
     The page is complete in itself: it loads nothing, runs no script, follows the reader's light or dark mode, and can
@@ -42,7 +42,7 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
     :raises AutoMLValidationError: neither ``job`` nor ``job_name`` names a job.
     """
 
-    template_fields = (*DownstreamOperator.template_fields, "job", "job_name", "path", "path_conn_id")
+    template_fields = (*JobReader.template_fields, "path", "path_conn_id")
     ui_color = "#e1d5e7"
     operator_extra_links = (AutoMLReportLink(),)
     report_url: str | None = None
@@ -51,20 +51,12 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
         self,
         *,
         path: str,
-        job: Any = None,
-        job_name: str | None = None,
         path_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.path = path
-        self.job = job
-        self.job_name = job_name
         self.path_conn_id = path_conn_id
-        if job is None and job_name is None:
-            raise AutoMLValidationError(
-                type(self).__name__, ["job, job_name: none is given; pass job=train.job, or job_name="]
-            )
 
     def execute(self, context: Context) -> str:
         """Ask the service, render, write; return where the page lies."""
@@ -82,7 +74,7 @@ class SageMakerAutoMLReportOperator(DownstreamOperator):
         report = build(
             describe,
             self._candidates(name),
-            tags=self.hook.read_tags(describe["AutoMLJobArn"]) or job.get("tags"),
+            tags=self.hook.job_tags(describe["AutoMLJobArn"]) or job.get("tags"),
             insights=read(
                 documents.best_candidate(describe),
                 storage.find,

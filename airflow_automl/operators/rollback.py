@@ -31,9 +31,9 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
     :param deployment_config: AWS's ``DeploymentConfig``, as for deploying.
     :param wait_for_completion: ``False`` ends the task when the rollback has begun.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between two looks. Default: ``[automl] poll_interval`` (30).
-    :param timeout: how long to wait at most, 3 hours by default; what was begun goes on at AWS. ``None`` waits on.
-        ``execution_timeout`` ends the wait too, and counts from the start of the task.
+    :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
+    :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. ``None`` waits on. What was
+        begun goes on at AWS. ``execution_timeout`` ends the wait too, and counts from the start of the task.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -57,9 +57,9 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         """Go back, or go on where an earlier try of this task stopped."""
         return self._advance(context, {})
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Judge what the wait ended with, or begin now that the endpoint is at rest."""
-        state = self.settled(event)
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Judge what the wait ended with, or begin now that the endpoint's status is final."""
+        state = self.state_of(event)
         if not state["submitted"]:
             return self._advance(context, state)
         endpoint = self._endpoint()
@@ -75,7 +75,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         from airflow_automl.waiting import RESOURCES
 
         endpoint = self._endpoint()
-        if endpoint["EndpointStatus"] not in RESOURCES["endpoint"].settled:
+        if endpoint["EndpointStatus"] not in RESOURCES["endpoint"].final:
             return self.await_endpoint(context, {**state, "submitted": False})
         serving = endpoint["EndpointConfigName"]
         target = self._target(context, serving)
@@ -89,7 +89,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
                 "candidate instead, and raise keep_versions"
             )
         request = self.endpoint_request(target)
-        self.check_request("UpdateEndpoint", request)
+        self.hook.check("UpdateEndpoint", request)
         state = {**state, "submitted": True, "target": target, "serving": serving}
         try:
             self.update_endpoint(context, state, request, serving)
@@ -120,7 +120,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         if isinstance(remembered, dict) and remembered["generation"] == generation:
             return str(remembered["config"])
         config = self.hook.describe_endpoint_config(serving)
-        tags = self.hook.read_tags(config["EndpointConfigArn"]) if config else None
+        tags = self.hook.job_tags(config["EndpointConfigArn"]) if config else None
         target = (tags or {}).get(TAG_PREVIOUS)
         if not target:
             raise AutoMLDeploymentFailed(

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl import xcom
 from airflow_automl.contract import documents, is_terminal
-from airflow_automl.exceptions import AutoMLTerminalError, AutoMLValidationError, explained
-from airflow_automl.operators._base import WaitingArguments
+from airflow_automl.exceptions import AutoMLError, AutoMLTerminalError, explained
+from airflow_automl.operators._base import JobReader
+from airflow_automl.operators._waiting_operator import WaitingOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class SageMakerAutoMLStopOperator(WaitingArguments):
+class SageMakerAutoMLStopOperator(JobReader, WaitingOperator):
     """Stop an AutoML job, and wait until it has stopped.
 
     A job that has already ended stays as it is, and is a success: the task may run as a teardown. With ``job``, a
@@ -41,26 +41,9 @@ class SageMakerAutoMLStopOperator(WaitingArguments):
     :raises AutoMLJobTimeout: the job had not ended in time.
     """
 
-    template_fields: Sequence[str] = (*WaitingArguments.template_fields, "job_name", "job")
-
-    def __init__(
-        self,
-        *,
-        job_name: str | None = None,
-        job: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        if job_name is None and job is None:
-            raise AutoMLValidationError(
-                type(self).__name__, ["job_name, job: neither is given; pass job_name=, or job=train.job"]
-            )
-        self.job_name = job_name
-        self.job = job
-
     def execute(self, context: Context) -> None:
         """Stop the job."""
-        name = self._name()
+        name = self.name_of_job()
         if name is None:
             self.log.info("No job was submitted: there is nothing to stop")
             return
@@ -69,43 +52,25 @@ class SageMakerAutoMLStopOperator(WaitingArguments):
             self.log.info("Stopping AutoML job %s", name)
             self.hook.stop_job(name)
             if self.wait_for_completion:
-                describe = self._wait(context, name)
+                try:
+                    describe = self.wait_for_job(name, self.task_deadline(context), stop_on_kill=False)
+                except AutoMLTerminalError as error:
+                    raise _explained(error, name) from error
         self._end(context, describe)
-
-    def _name(self) -> str | None:
-        return self.job_name or xcom.job_name(self.job)
-
-    def _wait(self, context: Context, name: str) -> dict[str, Any]:
-        deadline = self.deadline(self.task_deadline(context))
-        if self.deferrable:
-            from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
-
-            self.defer(
-                trigger=SageMakerAutoMLJobTrigger(
-                    job_name=name,
-                    poll_interval=self.interval,
-                    deadline=deadline,
-                    stop_on_kill=False,
-                    **self.trigger_settings,
-                ),
-                method_name="execute_complete",
-            )
-        try:
-            return self.poll_job(name, deadline)
-        except AutoMLTerminalError as error:
-            raise explained(error, f"AutoML job {name} was told to stop", "the wait for its end failed") from error
 
     def execute_complete(self, context: Context, event: Any = None) -> None:
         """Conclude after the deferred wait; called by Airflow with the trigger's event."""
         from airflow_automl.triggers.payload import validate_event
 
-        ended = validate_event(event)
+        ended = self.read_event(event, validate_event)
         if ended.failure is not None:
-            raise explained(
-                ended.failure, f"AutoML job {ended.job_name} was told to stop", "the wait for its end failed"
-            )
+            raise _explained(ended.failure, ended.job_name)
         self._end(context, ended.job or {})
 
     def _end(self, context: Context, describe: dict[str, Any]) -> None:
         xcom.push_job(context, documents.job(describe))
         self.log.info("AutoML job %s is %s", describe.get("AutoMLJobName"), describe.get("AutoMLJobStatus"))
+
+
+def _explained(error: AutoMLError, job_name: str) -> Exception:
+    return explained(error, f"AutoML job {job_name} was told to stop", "the wait for its end failed")

@@ -12,18 +12,21 @@ from airflow_automl.exceptions import (
     AutoMLJobFailed,
     AutoMLJobStopped,
     AutoMLJobTimeout,
+    AutoMLQuotaExceeded,
+    AutoMLTerminalError,
     AutoMLValidationError,
     InvalidTriggerEvent,
     restored,
 )
-from airflow_automl.naming import TRY_TAG, TaskGeneration
-from airflow_automl.operators._base import told_to_end
-from airflow_automl.operators._downstream import CandidateOperator, WaitingOperator, document
+from airflow_automl.naming import TaskGeneration
+from airflow_automl.operators._base import document, told_to_end
+from airflow_automl.operators._candidate_operator import CandidateOperator
+from airflow_automl.operators._waiting_operator import WaitingOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_automl.waiting import StopResult
+    from airflow_automl.operators._model_request import ServedCandidate
 
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9-]+")
 _LINES = {"SplitType": "Line", "AssembleWith": "Line"}
@@ -72,9 +75,9 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
     :param tags: further tags, beside the job's own.
     :param wait_for_completion: ``False`` ends the task when the job has begun; its model is then left there.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between two looks. Default: ``[automl] poll_interval`` (30).
-    :param timeout: how long to wait at most, 3 hours by default; then the job is stopped. ``None`` waits on.
-        ``execution_timeout`` has the same effect, and counts from the start of the task.
+    :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
+    :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. Then the job is stopped. ``None``
+        waits on. ``execution_timeout`` has the same effect, and counts from the start of the task.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -92,6 +95,8 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         *("transform", "model", "role_arn", "tags"),
     )
     ui_color = "#dae8fc"
+    default_timeout = 3 * 3600.0
+    kind = "transform job"
 
     def __init__(
         self,
@@ -123,9 +128,6 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         self.model = model
         self.role_arn = role_arn
         self.tags = tags
-        self._running: str | None = None
-        self._killed = False
-        self._try_number = 0
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Begin, or go on with the job of an earlier try."""
@@ -139,13 +141,11 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
                 continue
             self._running = name
             if found is None:
-                self.hook.ensure_model(model)
-                self.hook.ensure_transform_job({"TransformJobName": name, **transform})
-                self.log.info("Transform job %s scores %s", name, self.input_path)
+                self._begin(model, {"TransformJobName": name, **transform})
             else:
                 self.log.info("Transform job %s of an earlier try is %s", name, found["TransformJobStatus"])
                 if found["TransformJobStatus"] == "InProgress":
-                    self._mark_adopted(found["TransformJobArn"])
+                    self.hook.mark_adopted(found["TransformJobArn"], self._try_number)
             break
         else:
             raise AutoMLJobFailed(f"99 transform jobs of this task have failed, the last one is {name}")
@@ -158,22 +158,33 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         if not self.wait_for_completion:
             self._running = None
             return self._result(self.hook.describe_transform_job(name) or {}, state["model"])
-        result: dict[str, Any] = self.wait_for(context, "transform job", name, state)
+        result: dict[str, Any] = self.wait_for_resource(context, name, state)
         return result
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _begin(self, model: Mapping[str, Any], request: Mapping[str, Any]) -> None:
+        made = self.hook.ensure_model(model)
+        try:
+            self.hook.ensure_transform_job(request)
+        except (AutoMLTerminalError, AutoMLQuotaExceeded):
+            self._running = None
+            if made:
+                self._remove_model(model["ModelName"])
+            raise
+        self.log.info("Transform job %s scores %s", request["TransformJobName"], self.input_path)
+
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Judge what the job ended with, and remove its model."""
         self._try_number = context["ti"].try_number
         try:
-            state = self.settled(event)
+            state = self.state_of(event)
         except InvalidTriggerEvent:
             raise
         except AutoMLError as failure:
-            assert event is not None  # noqa: S101  # settled() has refused it otherwise
-            said = self._give_up(event["name"], event["state"]["model"])
+            result = self.stop(event["name"])
+            if not result.runs_on:  # A job that runs on needs its model.
+                self._remove_model(event["state"]["model"])
             kind = AutoMLJobTimeout if event["status"] == "timeout" else type(failure)
-            raise restored(kind.__name__, f"{failure}; {said}") from None
-        assert event is not None  # noqa: S101
+            raise restored(kind.__name__, f"{failure}; {result.said}") from None
         found = self.hook.describe_transform_job(event["name"]) or {}
         self._remove_model(state["model"])
         status = found.get("TransformJobStatus")
@@ -185,100 +196,55 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
                 # This task's own doing is no end to judge.
                 raise told_to_end(f"transform job {event['name']}")
             raise AutoMLJobStopped(f"transform job {event['name']} was stopped")
-        self.show_logs("transform job", event["name"])
+        self.show_logs(event["name"])
         reason = found.get("FailureReason") or "AWS gives no reason; look at the job's logs in CloudWatch"
         raise AutoMLJobFailed(f"transform job {event['name']} is {status}: {reason}")
 
-    def on_kill(self) -> None:
-        """Stop the job when the worker is told to end the task, unless a newer try has adopted it."""
-        self._killed = True
-        name, self._running = self._running, None
-        if name is None:
-            return
-        result = self._stop(name, late=True)
-        (self.log.error if result.runs_on else self.log.info)("Transform job %s: %s", name, result.said)
-
-    def _stop(self, name: str, *, late: bool = False) -> StopResult:
-        """Stop the job; ``late`` if Airflow kills this process soon."""
-        from airflow_automl.waiting import Target, WorkerCalls, in_worker, stop
-
-        target, seconds = Target("transform job", name), 3.0 if late else 60.0
-        return in_worker(stop(WorkerCalls(self.hook), target, self._try_number, seconds=seconds, late=late))
-
-    def _mark_adopted(self, arn: str) -> None:
-        try:
-            self.hook.write_tags(arn, {TRY_TAG: str(self._try_number)})
-        except AutoMLError as error:
-            # Such as a job that bears as many tags as it can. Waiting for it is worth more than the mark.
-            self.log.warning(
-                "%s can't be marked as this try's; an older one that still ends may stop it: %s", arn, error
-            )
-
-    def _give_up(self, name: str, model: str) -> str:
-        """Stop a job that is not waited for any more, and remove its model; return what to say of it."""
-        result = self._stop(name)
-        if not result.runs_on:  # A job that runs on needs its model.
-            self._remove_model(model)
-        return result.said
-
     def _plan(self, context: Context) -> tuple[dict[str, Any], dict[str, Any], str]:
-        from airflow_automl.naming import tag_value
+        from airflow_automl.operators._model_request import ServedCandidate, problems_of_role
         from airflow_automl.operators._version_tags import TAG_CANDIDATE, TAG_JOB
-        from airflow_automl.serving import (
-            containers_of,
-            default_instance_type,
-            derived_name,
-            encrypts_itself,
-            is_accelerated,
-            with_response_keys,
-        )
+        from airflow_automl.serving import derived_name
 
-        candidate, job = self.resolve()
-        job, defaults = job or {}, self.hook.defaults
-        problem_type = job.get("problem_type")
-        instance = self.instance_type or defaults.get("instance_type")
-        instance = instance or default_instance_type(candidate, problem_type)
-        containers = with_response_keys(
-            containers_of(candidate, accelerated=is_accelerated(instance)), document(self.response, "response") or ()
+        candidate, found = self.resolve()
+        job: Mapping[str, Any] = found or {}
+        served = ServedCandidate(
+            candidate,
+            job,
+            self.hook.defaults,
+            self.instance_type,
+            document(self.response, "response") or (),
+            self.role_arn,
+            document(self.model, "model", "CreateModelInput") or {},
+            document(self.tags, "tags") or {},
         )
-        role = self.role_arn or job.get("role_arn") or defaults.get("role_arn")
-        if not role and not (document(self.model, "model") or {}).get("ExecutionRoleArn"):
-            raise AutoMLValidationError(
-                "transform",
-                ["role_arn: no role to run the model with; pass job=train.job or role_arn=, or put role_arn into the "
-                 "connection's extra under automl"],
-            )  # fmt: skip
-        security = job.get("security") or {}
-        own = {TAG_CANDIDATE: candidate["CandidateName"], **({TAG_JOB: job["name"]} if job.get("name") else {})}
-        tags = {**(job.get("tags") or {}), **(defaults.get("tags") or {}), **(document(self.tags, "tags") or {}), **own}
-        tag_items = [{"Key": key, "Value": tag_value(value)} for key, value in list(tags.items())[:50]]
-        readable = (
-            _NOT_IN_NAMES.sub("-", str(job.get("name") or candidate["CandidateName"])).strip("-")[:32].rstrip("-")
+        body = served.model_body()
+        if problems := problems_of_role(body):
+            raise AutoMLValidationError("transform", problems)
+        tags = served.tag_list(
+            {TAG_CANDIDATE: candidate["CandidateName"], **({TAG_JOB: job["name"]} if job.get("name") else {})}
         )
-        body: dict[str, Any] = {"ExecutionRoleArn": role}
-        body |= {"PrimaryContainer": containers[0]} if len(containers) == 1 else {"Containers": containers}
-        if security.get("VpcConfig"):
-            body["VpcConfig"] = copy.deepcopy(security["VpcConfig"])
-        body |= document(self.model, "model") or {}
+        subject = str(job.get("name") or candidate["CandidateName"])
+        readable = _NOT_IN_NAMES.sub("-", subject).strip("-")[:32].rstrip("-")
         identity = TaskGeneration.of(context).generation_identity
-        model = {"ModelName": derived_name(readable, identity, body), **body, "Tags": tag_items}
-        kms = None if encrypts_itself(instance) else security.get("VolumeKmsKeyId")
-        transform = self._request(model["ModelName"], problem_type, instance, kms, job)
-        transform["Tags"] = tag_items
-        self.check_request("CreateModel", model)
-        self.check_request("CreateTransformJob", {"TransformJobName": readable, **transform})
+        model = {"ModelName": derived_name(readable, identity, body), **body, "Tags": tags}
+        transform = {**self._request(model["ModelName"], served), "Tags": tags}
+        self.hook.check("CreateModel", model)
+        self.hook.check("CreateTransformJob", {"TransformJobName": readable, **transform})
         return model, transform, readable
 
-    def _request(
-        self, model: str, problem_type: str | None, instance: str, kms: str | None, job: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def _request(self, model: str, served: ServedCandidate) -> dict[str, Any]:
+        from airflow_automl.serving import encrypts_itself
+
+        job, instance = served.job, served.instance
+        problem_type = job.get("problem_type")
+        kms = None if encrypts_itself(instance) else served.volume_key
         content_type, shape = _SHAPES.get(problem_type or "", ("text/csv", _LINES))
         content_type = self.content_type or content_type
         if self.join and shape is not _LINES:
             raise AutoMLValidationError(
                 "transform", [f"join: {problem_type} is not scored line by line, so its inputs can't be joined"]
             )
-        given = copy.deepcopy(document(self.transform, "transform") or {})
+        given = copy.deepcopy(document(self.transform, "transform", "CreateTransformJobRequest") or {})
         source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": self.input_path}}
         results: dict[str, Any] = {"S3OutputPath": self.output_path, "AssembleWith": shape["AssembleWith"]}
         if accept := self.accept or (content_type.partition(";")[0] if shape is _LINES else None):

@@ -13,15 +13,15 @@ from airflow.triggers.base import StartTriggerArgs
 from airflow_automl import settings, xcom
 from airflow_automl.compat import AirflowSensorTimeout, AirflowSkipException
 from airflow_automl.contract import is_terminal
-from airflow_automl.ends import Acceptance, TransitionLog
+from airflow_automl.ends import TransitionLog
 from airflow_automl.exceptions import (
     AutoMLJobNotFound,
     AutoMLTerminalError,
     AutoMLTransientError,
     AutoMLValidationError,
 )
-from airflow_automl.operators._base import AutoMLBaseOperator
-from airflow_automl.operators._job_task import JobTask
+from airflow_automl.operators._base import AutoMLBaseOperator, no_job_given
+from airflow_automl.operators._job_results import JobResultsMixin
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TIMELINE_KEY = "airflow_automl.timeline"
 
 
-class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):  # type: ignore[misc]
+class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOperator):  # type: ignore[misc]
     """Wait on ``AutoMLJobStatus`` of any AutoML job, V1 or V2, in this account and region.
 
     The sensor does not own the job: it never stops it. Throttling and lost connections don't end the wait.
@@ -101,9 +101,7 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
             **kwargs,
         )
         if job_name is None and job is None:
-            raise AutoMLValidationError(
-                type(self).__name__, ["job_name, job: neither is given; pass job_name=, or job=train.job"]
-            )
+            raise no_job_given(self)
         self.job_name = job_name
         self.job_document = job
         self.api_version = api_version
@@ -214,7 +212,7 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
         """Conclude after the deferred wait; called by Airflow with the trigger's event."""
         from airflow_automl.triggers.payload import EventStatus, validate_event
 
-        ended = validate_event(event)
+        ended = self.read_event(event, validate_event)
         self.timeline = ended.timeline
         if ended.status is EventStatus.TIMEOUT:
             raise AirflowSensorTimeout(f"AutoML job {ended.job_name} had not ended within {self.timeout:g} s")
@@ -223,9 +221,8 @@ class SageMakerAutoMLJobSensor(JobTask, AutoMLBaseOperator, BaseSensorOperator):
         return self._end(context, ended.job or {})
 
     def _end(self, context: Context, describe: Mapping[str, Any]) -> BestCandidate | None:
-        accept = Acceptance(self.accept_stopped, self.accept_no_candidate, self.accept_failed_deployment)
         try:
-            return self.conclude(context, describe, accept)
+            return self.conclude(context, describe)
         except AutoMLTerminalError as error:
             raise self._failure(error) from error
 

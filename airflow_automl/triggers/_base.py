@@ -7,6 +7,8 @@ import inspect
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.triggers.base import TriggerEvent
+
 if TYPE_CHECKING:
     from airflow_automl.triggers._watcher import AwsSettings
     from airflow_automl.waiting import StopResult, Target
@@ -66,6 +68,13 @@ class AwsTrigger:
         return AwsSettings.of(
             self.aws_conn_id, self.region_name, self.verify, self.botocore_config, self.connection_exists
         )
+
+    def _event(self, payload: dict[str, Any]) -> TriggerEvent:
+        """Return an event that also says whether the connection was there, for the task that goes on with it."""
+        from airflow_automl.triggers._watcher import watcher_for
+
+        existed = self.connection_exists or watcher_for(self._aws).client.connection_exists
+        return TriggerEvent({**payload, "connection_exists": existed})  # type: ignore[no-untyped-call]
 
     @property
     def _try_number(self) -> int:

@@ -169,12 +169,12 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
 
     async def _payload(self, watcher: Watcher, job: Mapping[str, Any]) -> dict[str, Any] | None:
         """Describe a job that a list says has ended; ``None`` if its end does not count."""
-        from airflow_automl.waiting import patiently
+        from airflow_automl.waiting import retrying
 
         if job["AutoMLJobStatus"] not in self.statuses:
             return None
         try:
-            answer = await patiently(
+            answer = await retrying(
                 watcher.client, lambda: watcher.client.describe(job["AutoMLJobName"], None), _DESCRIBE
             )
         except AutoMLJobNotFound:

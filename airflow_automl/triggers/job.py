@@ -81,8 +81,7 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event."""
         await start_delay(self.poll_interval)
-        event = (await self._wait()).payload()
-        yield TriggerEvent({**event, "connection_exists": self.connection_exists})  # type: ignore[no-untyped-call]
+        yield self._event((await self._wait()).payload())
 
     async def _wait(self) -> JobEvent:
         from airflow_automl.triggers._watcher import watcher_for
@@ -117,7 +116,7 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
         result = await self._stop(self._target) if self.stop_on_kill else await self._last_look()
         if result.answer is not None:
             result.answer.pop("ResponseMetadata", None)
-        if result.answer is not None and self._target.has_settled(result.answer):
+        if result.answer is not None and self._target.is_final(result.answer):
             notice(result.answer)
             return end_event(result.answer, notice.timeline)
         event = failure_event(self.job_name, error, result.answer, notice.timeline)
@@ -125,11 +124,11 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
 
     async def _last_look(self) -> StopResult:
         from airflow_automl.triggers._watcher import watcher_for
-        from airflow_automl.waiting import StopResult, describe, patiently
+        from airflow_automl.waiting import StopResult, describe, retrying
 
         async with watcher_for(self._aws).in_use() as client:
             try:
-                answer = await patiently(client, lambda: describe(client, self._target), _LAST_LOOK)
+                answer = await retrying(client, lambda: describe(client, self._target), _LAST_LOOK)
             except AutoMLError as error:
                 self.log.warning("%s can't be described at the end of the wait: %s", self._target, error)
                 answer = None

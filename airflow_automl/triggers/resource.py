@@ -9,14 +9,14 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_automl.compat import stops_when_cancelled
 from airflow_automl.triggers._base import AwsTrigger, start_delay
-from airflow_automl.waiting import Target, event_at_rest
+from airflow_automl.waiting import Target, resource_event
 
 
 @stops_when_cancelled
 class SageMakerResourceTrigger(AwsTrigger, BaseTrigger):
-    """Wait until an endpoint or a transform job has come to rest, and say so in one event.
+    """Wait until an endpoint or a transform job has a final status, and say so in one event.
 
-    Being at rest is not success: an endpoint whose update failed is ``InService`` too, with its old config. The task
+    A final status is not success: an endpoint whose update failed is ``InService`` too, with its old config. The task
     that waited decides. Throttling and lost connections never end the wait; only the deadline does, or a refusal by
     policy. All triggers of a triggerer that share connection, region, ``verify`` and botocore config share one client.
 
@@ -26,7 +26,7 @@ class SageMakerResourceTrigger(AwsTrigger, BaseTrigger):
     :param kind: ``endpoint`` or ``transform job``.
     :param name: the resource's name.
     :param state: JSON-serializable notes of the waiting task, handed back in the event.
-    :param poll_interval: seconds between two looks.
+    :param poll_interval: seconds between two polls.
     :param deadline: epoch seconds after which the wait ends with ``timeout``; ``None`` waits on.
     :param stop_on_kill: stop the transform job when the task is marked failed or success, or cleared.
     :param aws_conn_id: Airflow connection.
@@ -59,15 +59,15 @@ class SageMakerResourceTrigger(AwsTrigger, BaseTrigger):
         self.stop_on_kill = stop_on_kill
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Poll until the resource has come to rest or the deadline has passed."""
+        """Poll until the resource has a final status or the deadline has passed."""
         from airflow_automl.triggers._watcher import watcher_for
 
         await start_delay(self.poll_interval)
         async with watcher_for(self._aws).in_use() as client:
-            event = await event_at_rest(
+            event = await resource_event(
                 client, self._target, self.state, interval=self.poll_interval, deadline=self.deadline, log=self.log
             )
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+        yield self._event(event)
 
     @property
     def _target(self) -> Target:

@@ -75,5 +75,4 @@ class SageMakerAutoMLSlotTrigger(AwsTrigger, BaseTrigger):
                 )
         except TimeoutError:
             status = "timeout"
-        event = {"schema_version": 1, "status": status, "limits": self.limits}
-        yield TriggerEvent({**event, "connection_exists": self.connection_exists})  # type: ignore[no-untyped-call]
+        yield self._event({"schema_version": 1, "status": status, "limits": self.limits})

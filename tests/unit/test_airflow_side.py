@@ -20,7 +20,7 @@ from airflow_automl.ends import Acceptance, TransitionLog, duration, judge, watc
 from airflow_automl.get_provider_info import get_provider_info
 from airflow_automl.links.sagemaker_automl import console_url, logs_url
 from airflow_automl.naming import TaskGeneration, derive_name, digest, tag_value
-from airflow_automl.operators._request import complete, read_config
+from airflow_automl.operators._job_request import complete, read_config
 from airflow_automl.retries import automl_retry_policy
 from airflow_automl.triggers.payload import EventStatus, end_event, validate_event
 from tests.airflows import since

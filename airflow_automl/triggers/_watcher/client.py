@@ -66,7 +66,8 @@ class Client:
         self._built: _Built | None = None
         self._building = asyncio.Lock()
         self._health = ConnectionHealth(settings.aws_conn_id)
-        self._connection_exists = settings.connection_exists
+        #: Whether the connection was there, as far as this client knows.
+        self.connection_exists = settings.connection_exists
 
     async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         """Call one operation by its boto3 name, and return the answer as it came.
@@ -134,11 +135,11 @@ class Client:
             region_name=settings.region_name,
             verify=settings.verify,
             config=json.loads(settings.botocore_config) if settings.botocore_config else None,
-            connection_exists=self._connection_exists,
+            connection_exists=self.connection_exists,
         )
         context = await hook.async_client()
         built = _Built(context, await context.__aenter__())
-        self._connection_exists = hook.connection_exists
+        self.connection_exists = hook.connection_exists
         return built
 
     async def _retire(self, built: _Built) -> None:

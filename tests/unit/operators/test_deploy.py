@@ -12,6 +12,7 @@ import pytest
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
     AutoMLDeploymentFailed,
+    AutoMLQuotaExceeded,
     AutoMLThrottled,
     AutoMLTransientError,
     AutoMLValidationError,
@@ -527,12 +528,14 @@ def test_access_denied_keeps_the_services_own_words(
 
 
 @pytest.mark.parametrize(
-    ("operation", "code", "kept"),
+    ("operation", "code", "kind", "kept"),
     [
-        ("CreateEndpointConfig", "ValidationException", 0),
-        ("CreateEndpoint", "ResourceLimitExceeded", 0),
-        ("CreateEndpoint", "AccessDeniedException", 0),
-        ("CreateEndpoint", "ThrottlingException", 1),
+        ("CreateEndpointConfig", "ValidationException", AutoMLDeploymentFailed, 0),
+        ("CreateModel", "ResourceLimitExceeded", AutoMLQuotaExceeded, 0),
+        ("CreateEndpointConfig", "ResourceLimitExceeded", AutoMLQuotaExceeded, 0),
+        ("CreateEndpoint", "ResourceLimitExceeded", AutoMLQuotaExceeded, 0),
+        ("CreateEndpoint", "AccessDeniedException", AutoMLDeploymentFailed, 0),
+        ("CreateEndpoint", "ThrottlingException", AutoMLThrottled, 1),
     ],
 )
 def test_a_refused_call_leaves_nothing_behind_and_a_throttled_one_what_the_retry_needs(
@@ -543,6 +546,7 @@ def test_a_refused_call_leaves_nothing_behind_and_a_throttled_one_what_the_retry
     monkeypatch: pytest.MonkeyPatch,
     operation: str,
     code: str,
+    kind: type[Exception],
     kept: int,
 ) -> None:
     from tests.hosting import Refused
@@ -552,7 +556,7 @@ def test_a_refused_call_leaves_nothing_behind_and_a_throttled_one_what_the_retry
 
     with monkeypatch.context() as patch:
         patch.setattr(hosting, operation, refused)
-        with pytest.raises(AutoMLThrottled if kept else AutoMLDeploymentFailed, match="the service's own words"):
+        with pytest.raises(kind, match="the service's own words"):
             run_task(deploy(candidate=candidate, job=job, botocore_config={"retries": {"total_max_attempts": 1}}))
     assert len(hosting.models) == len(hosting.configs) == kept
     run_task(deploy(candidate=candidate, job=job))

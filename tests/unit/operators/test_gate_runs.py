@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, TaskGroup, task, task_group
+from airflow.sdk import DAG, BaseOperator, TaskGroup, task, task_group
 from airflow.utils.dag_cycle_tester import check_cycle
 
-from airflow_automl.exceptions import AutoMLValidationError
-from airflow_automl.operators import SageMakerAutoMLGateOperator, SageMakerAutoMLRegisterOperator
+from airflow_automl.operators import SageMakerAutoMLGateOperator
 from tests.unit.operators.conftest import make_candidate
 
 RunDag = Callable[..., Any]
@@ -62,9 +61,9 @@ def test_a_rejection_in_a_mapped_group_skips_its_own_map_index_only(run_dag: Run
     found = states(run)
     assert run.state == "success"
     assert found.pop("candidates", "success") == "success"
-    assert found.pop("gate[1]") == ("success" if expansion == "literal" else "skipped")
     assert found == {
         "gate[0]": "success",
+        "gate[1]": "success",
         "deploy[0]": "success",
         "deploy[1]": "skipped",
         "use[0]": "success",
@@ -80,25 +79,14 @@ def test_a_rejection_in_a_mapped_group_skips_its_own_map_index_only(run_dag: Run
     }
 
 
-def test_a_branch_in_a_group_that_is_mapped_over_xcoms_is_an_import_error() -> None:
-    with DAG("branch") as dag:
+@pytest.mark.parametrize("expansion", ["literal", "xcom"])
+@pytest.mark.parametrize("on_reject", ["fail", "segment.notify", "segment.rejected"])
+def test_every_form_of_rejection_holds_in_a_mapped_group(run_dag: RunDag, on_reject: str, expansion: str) -> None:
+    with DAG(f"forms_{on_reject.replace('.', '_')}_{expansion}") as dag:
 
         @task
         def candidates() -> list[dict[str, Any]]:
             return [GOOD, BAD]
-
-        @task_group
-        def segment(candidate: Any) -> None:
-            gate(candidate, on_reject="segment.notify") >> [note.override(task_id="notify")(), deploy(candidate)]
-
-        segment.expand_kwargs(candidates())
-    with pytest.raises(AutoMLValidationError, match="mapped over XComs"):
-        check_cycle(dag)
-
-
-@pytest.mark.parametrize("on_reject", ["fail", "segment.notify", "segment.rejected"])
-def test_every_form_of_rejection_holds_in_a_mapped_group(run_dag: RunDag, on_reject: str) -> None:
-    with DAG(f"forms_{on_reject.replace('.', '_')}") as dag:
 
         @task_group
         def segment(candidate: Any) -> None:
@@ -111,7 +99,7 @@ def test_every_form_of_rejection_holds_in_a_mapped_group(run_dag: RunDag, on_rej
             else:
                 passed >> note.override(task_id="notify")()
 
-        segment.expand_kwargs([GOOD, BAD])
+        segment.expand_kwargs([GOOD, BAD] if expansion == "literal" else candidates())
     found = states(run_dag(dag))
     branches = on_reject != "fail"
     assert found["deploy[0]"] == "success"
@@ -131,29 +119,39 @@ def test_a_teardown_directly_after_a_rejecting_gate_runs(run_dag: RunDag) -> Non
     assert (found["deploy"], found["remove"]) == ("skipped", "success")
 
 
-def test_a_cleared_task_of_ours_after_a_rejection_in_a_mapped_group_skips_itself() -> None:
+def test_a_task_after_a_rejection_in_a_mapped_group_skips_itself_if_it_begins() -> None:
+    """A cleared one, or one whose instance did not exist when the gate decided."""
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     from airflow_automl.compat import AirflowSkipException
     from tests.fakes import fake
 
-    with DAG("cleared"):
+    before: list[Any] = []
+    with DAG("cleared") as dag:
 
         @task_group
         def segment(candidate: Any) -> None:
-            gate(candidate) >> SageMakerAutoMLRegisterOperator(task_id="register", group="g", candidate=candidate)
+            passed = gate(candidate)
+            passed >> BaseOperator(task_id="foreign", pre_execute=before.append)
+            passed >> note.override(task_id="remove")().as_teardown()
 
         group = segment.expand_kwargs([GOOD, BAD])
-    register = group.children["segment.register"]
-    decisions = {1: {"skipped": ["segment.register"]}}
-    for index in (0, 1):
-        ti = fake(
-            RuntimeTaskInstance,
-            map_index=index,
-            xcom_pull=lambda task_ids, key, map_indexes: decisions.get(map_indexes),
-        )
-        if index == 0:
-            register.pre_execute({"ti": ti})  # type: ignore[union-attr]
-        else:
-            with pytest.raises(AirflowSkipException, match=r"segment\.gate"):
-                register.pre_execute({"ti": ti})  # type: ignore[union-attr]
+    check_cycle(dag)
+    check_cycle(dag)
+    foreign, remove = group.children["segment.foreign"], group.children["segment.remove"]
+    decisions = {1: {"skipped": ["segment.foreign"]}}
+    contexts = [
+        {
+            "ti": fake(
+                RuntimeTaskInstance,
+                map_index=index,
+                xcom_pull=lambda task_ids, key, map_indexes: decisions.get(map_indexes),
+            )
+        }
+        for index in (0, 1)
+    ]
+    foreign._pre_execute_hook(contexts[0])  # type: ignore[union-attr,misc,arg-type]
+    assert before == [contexts[0]]
+    with pytest.raises(AirflowSkipException, match=r"segment\.gate"):
+        foreign._pre_execute_hook(contexts[1])  # type: ignore[union-attr,misc,arg-type]
+    assert remove._pre_execute_hook is None  # type: ignore[union-attr]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -23,18 +24,21 @@ from airflow_automl.exceptions import (
     AutoMLThrottled,
     AutoMLTransientError,
 )
-from airflow_automl.naming import OWNER_TAG, TRY_TAG, TaskGeneration, adopted_since, request_digest
+from airflow_automl.naming import OWNER_TAG, TaskGeneration, adopted_since, request_digest
+from airflow_automl.waiting import retrying_in_worker
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
-    from airflow_automl.operators._request import Api
+    from airflow_automl.operators._job_request import Api
 
 _MAX_TAGS = 50
 _READS = 6
 #: How many of a task's older jobs are looked at, newest first.
 _OLDER_JOBS = 20
+#: How long to try again after transient errors to find and stop older jobs, in seconds.
+_STOP = 60.0
 
 
 class CreateRefused(Exception):
@@ -113,7 +117,7 @@ def submit(
             if status in {JobStatus.IN_PROGRESS, JobStatus.COMPLETED}:
                 log.info("Adopting AutoML job %s of an earlier try; its status is %s", name, status)
                 if status == JobStatus.IN_PROGRESS:
-                    _mark_adopted(hook, describe["AutoMLJobArn"], try_number, log)
+                    hook.mark_adopted(describe["AutoMLJobArn"], try_number)
                 return Submission(name, describe, tags, adopted=True)
             if given_name:
                 raise AutoMLNameTaken(
@@ -141,7 +145,8 @@ def stop_older_jobs(
 ) -> None:
     """Stop the jobs of this task instance that it will not adopt, such as those of before a clear, and log why.
 
-    Their triggers or workers may not have done so: they may be dead, or Airflow has told them nothing.
+    Their triggers or workers may not have done so: they may be dead, or Airflow has told them nothing. Throttled calls
+    are made again for a minute. If that does not help, or AWS denies a call, a warning says what was left undone.
 
     Operations: ListAutoMLJobs (NameContains), ListTags, StopAutoMLJob.
 
@@ -151,27 +156,32 @@ def stop_older_jobs(
     """
     wanted = request_digest(request)
     try:
-        found = list(hook.list_jobs(name_contains=generation.task_digest, limit=_OLDER_JOBS))
-    except AutoMLAccessDenied as error:
-        log.info("Older AutoML jobs of this task can't be listed: %s", error)
+        found = retrying_in_worker(
+            hook, lambda: list(hook.list_jobs(name_contains=generation.task_digest, limit=_OLDER_JOBS)), _STOP
+        )
+    except (AutoMLAccessDenied, AutoMLThrottled) as error:
+        log.warning(
+            "Older AutoML jobs of this task can't be listed, and run on if there are any: %s. Their names contain %s",
+            *(error, generation.task_digest),
+        )
         return
     own = {generation.job_name(wanted, attempt) for attempt in range(1, len(found) + 1)}
     for job in found:
-        name, status = job["AutoMLJobName"], job["AutoMLJobStatus"]
+        name, status, arn = job["AutoMLJobName"], job["AutoMLJobStatus"], job["AutoMLJobArn"]
         if name in own or status not in {JobStatus.IN_PROGRESS, JobStatus.COMPLETED}:
             continue
-        tags = hook.job_tags(job["AutoMLJobArn"]) or {}
-        difference = generation.difference(tags, wanted) if tags else "its name says that run or request differ"
-        if status == JobStatus.COMPLETED or not stop:
-            log.info("AutoML job %s of this task is %s and not adopted: %s", name, status, difference)
-        elif tags.get(OWNER_TAG) == generation.owner and adopted_since(tags, try_number):
-            log.info("AutoML job %s belongs to a newer try of this task: not stopping it", name)
-        else:
-            log.info("Stopping AutoML job %s, which this task submitted earlier: %s", name, difference)
-            try:
-                hook.stop_job(name)
-            except AutoMLAccessDenied as error:
-                log.warning("AutoML job %s was submitted by this task earlier and can't be stopped: %s", name, error)
+        try:
+            tags = retrying_in_worker(hook, partial(hook.job_tags, arn), _STOP) or {}
+            difference = generation.difference(tags, wanted) if tags else "its name says that run or request differ"
+            if status == JobStatus.COMPLETED or not stop:
+                log.info("AutoML job %s of this task is %s and not adopted: %s", name, status, difference)
+            elif tags.get(OWNER_TAG) == generation.owner and adopted_since(tags, try_number):
+                log.info("AutoML job %s belongs to a newer try of this task: not stopping it", name)
+            else:
+                log.info("Stopping AutoML job %s, which this task submitted earlier: %s", name, difference)
+                retrying_in_worker(hook, partial(hook.stop_job, name), _STOP)
+        except (AutoMLAccessDenied, AutoMLThrottled) as error:
+            log.warning("AutoML job %s was submitted by this task earlier and can't be stopped: %s", name, error)
 
 
 def describe_new_job(hook: SageMakerAutoMLHook, name: str, api: Api) -> dict[str, Any]:
@@ -206,14 +216,6 @@ def _tags_of(hook: SageMakerAutoMLHook, arn: str, *, needed: bool, log: Logger) 
         # A derived name is proof enough of whose the job is.
         log.warning("Tags of %s can't be read just now: %s", arn, error)
         return {}
-
-
-def _mark_adopted(hook: SageMakerAutoMLHook, arn: str, try_number: int, log: Logger) -> None:
-    try:
-        hook.tag_job(arn, {TRY_TAG: str(try_number)})
-    except AutoMLError as error:
-        # Such as a job that bears as many tags as it can. Waiting for it is worth more than the mark.
-        log.warning("%s can't be marked as this try's; if an older one still ends, it may stop it: %s", arn, error)
 
 
 def _create(

@@ -1,4 +1,4 @@
-"""What the operators that wait on an AutoML job and the sensor share: what they show, and how they conclude."""
+"""What the operators and the sensor share that wait for an AutoML job: what they show of it, push and return."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.xcom_arg import XComArg
 
     from airflow_automl.contract.documents import BestCandidate, Transition
-    from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
+    from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator as _Operator
@@ -28,10 +28,13 @@ else:
     _Operator = object  # a mixin: operator and sensor bring their own base
 
 
-class JobTask(_Operator):
-    """A task about one job; mixed into operators and sensor."""
+class JobResultsMixin(_Operator):
+    """A task that waits for one job."""
 
-    hook: SageMakerAutoMLHook
+    hook: SageMakerAutoMLDeploymentHook
+    accept_stopped: bool
+    accept_no_candidate: bool
+    accept_failed_deployment: bool
 
     operator_extra_links: Collection[BaseOperatorLink] = (AutoMLJobConsoleLink(), AutoMLJobLogsLink())
     console_url: str | None = None
@@ -69,16 +72,21 @@ class JobTask(_Operator):
 
     def show_job(self, context: Context, describe: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         """Push the job's document, and log and link where AWS's console shows the job."""
-        self._describe = describe
-        self.timeline = watched(self.timeline, describe)
-        xcom.push_job(context, documents.job(describe, tags=tags, timeline=self.timeline))
-        self.link_job(describe)
+        self._push(context, describe, tags)
         if self.console_url:
             self.log.info("SageMaker console: %s", self.console_url)
             self.log.info("CloudWatch logs: %s", self.logs_url)
             for link in self.operator_extra_links:
                 # Airflow stores links only when a task ends or defers, and this one may wait for hours.
                 context["ti"].xcom_push(key=link.xcom_key, value=link.get_link(self, ti_key=context["ti"]))  # type: ignore[arg-type]
+
+    def _push(self, context: Context, describe: Mapping[str, Any], tags: Mapping[str, str]) -> documents.JobDocument:
+        self._describe = describe
+        self.timeline = watched(self.timeline, describe)
+        job = documents.job(describe, tags=tags, timeline=self.timeline)
+        xcom.push_job(context, job)
+        self.link_job(describe)
+        return job
 
     def link_job(self, describe: Mapping[str, Any]) -> None:
         """Set the links; there are none where the endpoint is not AWS's own."""
@@ -91,22 +99,15 @@ class JobTask(_Operator):
         self,
         context: Context,
         describe: Mapping[str, Any],
-        accept: Acceptance,
         tags: Mapping[str, str] | None = None,
     ) -> BestCandidate | None:
-        """Hand on what a job that has ended yielded, or raise what its end means.
+        """Push and return what a job that has ended yielded, or raise what its end means.
 
         :param describe: the describe answer, in a terminal status.
         :param tags: the job's tags, where they are known.
         :return: the best candidate's document, or ``None``.
         """
-        self._describe = describe
-        if tags is None:
-            tags = self._tags(describe)
-        self.timeline = watched(self.timeline, describe)
-        job = documents.job(describe, tags=tags, timeline=self.timeline)
-        xcom.push_job(context, job)
-        self.link_job(describe)
+        job = self._push(context, describe, self.tags_of(describe) if tags is None else tags)
         ran = duration(describe)
         self.log.info(
             "AutoML job %s ended %s/%s%s",
@@ -118,7 +119,7 @@ class JobTask(_Operator):
         for failure in job["partial_failures"]:
             self.log.warning("Partial failure: %s", failure)
         try:
-            judge(describe, accept)
+            judge(describe, Acceptance(self.accept_stopped, self.accept_no_candidate, self.accept_failed_deployment))
         except AutoMLError as error:
             if self.logs_url:
                 self.log.info("CloudWatch logs: %s", self.logs_url)
@@ -143,7 +144,7 @@ class JobTask(_Operator):
 
         return lineage(self._describe)
 
-    def _tags(self, describe: Mapping[str, Any]) -> dict[str, str]:
+    def tags_of(self, describe: Mapping[str, Any]) -> dict[str, str]:
         """Read the job's tags; a job that has ended is not failed because they can't be read."""
         arn = describe.get("AutoMLJobArn")
         if not arn:

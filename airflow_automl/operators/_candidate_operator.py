@@ -1,0 +1,79 @@
+"""What the tasks after training share: which candidate they are about."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, ClassVar
+
+from airflow_automl.exceptions import AutoMLJobNotFound, AutoMLValidationError, NoBestCandidate
+from airflow_automl.operators._base import UNSET, JobReader, document
+
+
+class CandidateOperator(JobReader):
+    """An operator about one candidate: given as XCom, or the best one of a job.
+
+    :param candidate: the candidate's document in AWS's keys, such as ``train.best_candidate``. ``None`` (a job that
+        has no best candidate) raises :class:`~airflow_automl.exceptions.NoBestCandidate`.
+    :param job: the job's document, such as ``train.job``; role, KMS, VPC and tags are taken from it. Without
+        ``candidate``, its best candidate is asked for.
+    :param job_name: the name of an AutoML job (V1 or V2) to ask the service about, instead of ``job``.
+    """
+
+    template_fields = (*JobReader.template_fields, "candidate")
+    job_is_required: ClassVar[bool] = False
+
+    def __init__(self, *, candidate: Any = UNSET, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.candidate = None if candidate is UNSET else candidate
+        self._candidate_given = candidate is not UNSET
+        if not self._candidate_given and self.job is None and self.job_name is None:
+            raise AutoMLValidationError(
+                type(self).__name__,
+                ["candidate, job, job_name: none is given; pass candidate=train.best_candidate, or job_name="],
+            )
+
+    def resolve(self) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Return the candidate and its job's document (``None`` if only a candidate was given).
+
+        Operations: none for XComs; DescribeAutoMLJobV2 (V1 as fallback) where the service must be asked.
+
+        :raises NoBestCandidate: the job has none.
+        :raises AutoMLJobNotFound: there is no such job.
+        """
+        job = document(self.job, "job")
+        if self.job_name and job is None:
+            job = self._describe_job(self.job_name)
+        if self._candidate_given:
+            candidate = document(self.candidate, "candidate")
+        else:
+            name = self.job_name or (job or {}).get("name")
+            if not name:
+                raise AutoMLJobNotFound(f"job has no name to ask the service for: {str(job)[:200]}")
+            candidate = self.hook.best_candidate(name)
+        if not candidate and self._candidate_given and job:
+            # Its XCom is missing too if the task before has do_xcom_push=False; only the service knows.
+            with suppress(AutoMLJobNotFound):
+                candidate = self.hook.best_candidate(str(job["name"]))
+        if not candidate:
+            if job:
+                why = f"job {job['name']} ({job.get('status')}/{job.get('secondary_status')}) has no best candidate"
+            else:
+                why = (
+                    "candidate is None: the job has no best candidate, or the task before pushed none because it has "
+                    "do_xcom_push=False (pass job=train.job or job_name= then)"
+                )
+            raise NoBestCandidate(f"{why}, so there is nothing for {self.task_id} to work with")
+        if not isinstance(candidate, dict) or not candidate.get("CandidateName"):
+            raise AutoMLValidationError(
+                "candidate",
+                [f"candidate: is not a candidate's document with a CandidateName: {str(candidate)[:80]!r}"],
+            )
+        return candidate, job
+
+    def _describe_job(self, name: str) -> dict[str, Any]:
+        """Ask the service about a job and return its document, tags included."""
+        from airflow_automl.contract import documents
+
+        answer = self.hook.describe_job(name)
+        arn = answer["AutoMLJobArn"]
+        return dict(documents.job(answer, arn=arn, tags=self.hook.job_tags(arn) or {}))
