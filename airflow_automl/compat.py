@@ -21,48 +21,23 @@ from airflow import __version__
 from airflow.sdk import BaseOperator as _BaseOperator
 
 if TYPE_CHECKING:
-    from airflow.observability import stats
-    from airflow.sdk import BaseHook, BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
-    from airflow.sdk.bases.skipmixin import SkipMixin
-    from airflow.sdk.exceptions import (
-        AirflowException,
-        AirflowFailException,
-        AirflowSensorTimeout,
-        AirflowSkipException,
-        DownstreamTasksSkipped,
-        TaskDeferred,
-        XComNotFound,
-    )
-    from airflow.sdk.plugins_manager import AirflowPlugin
-    from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
-
-__all__ = [
-    "AIRFLOW",
-    "HAS_PAGES",
-    "AdvanceItem",
-    "AirflowException",
-    "AirflowFailException",
-    "AirflowPlugin",
-    "AirflowSensorTimeout",
-    "AirflowSkipException",
-    "BaseHook",
-    "BaseOperator",
-    "DownstreamTasksSkipped",
-    "ExceptionRetryPolicy",
-    "RetryAction",
-    "RetryRule",
-    "SharedStreamProducer",
-    "SkipMixin",
-    "TaskDeferred",
-    "XComNotFound",
-    "asset_state_stores",
-    "is_arg_set",
-    "of_team",
-    "stats",
-    "stops_when_cancelled",
-    "team_of_connection",
-    "teams_of_dags",
-]
+    from airflow.observability import stats as stats
+    from airflow.sdk import BaseHook as BaseHook
+    from airflow.sdk import BaseOperator as BaseOperator
+    from airflow.sdk import ExceptionRetryPolicy as ExceptionRetryPolicy
+    from airflow.sdk import RetryAction as RetryAction
+    from airflow.sdk import RetryRule as RetryRule
+    from airflow.sdk.bases.skipmixin import SkipMixin as SkipMixin
+    from airflow.sdk.exceptions import AirflowException as AirflowException
+    from airflow.sdk.exceptions import AirflowFailException as AirflowFailException
+    from airflow.sdk.exceptions import AirflowSensorTimeout as AirflowSensorTimeout
+    from airflow.sdk.exceptions import AirflowSkipException as AirflowSkipException
+    from airflow.sdk.exceptions import DownstreamTasksSkipped as DownstreamTasksSkipped
+    from airflow.sdk.exceptions import TaskDeferred as TaskDeferred
+    from airflow.sdk.exceptions import XComNotFound as XComNotFound
+    from airflow.sdk.plugins_manager import AirflowPlugin as AirflowPlugin
+    from airflow.triggers.shared_stream import AdvanceItem as AdvanceItem
+    from airflow.triggers.shared_stream import SharedStreamProducer as SharedStreamProducer
 
 #: Major and minor version of the installed Airflow.
 AIRFLOW: Final = tuple(int(part) for part in __version__.split(".")[:2])
@@ -75,15 +50,15 @@ _Trigger = TypeVar("_Trigger", bound=type)
 #: What moved: since which Airflow it has the new place, that place, the place before. Delete each at its version.
 _MOVED: Final[dict[str, tuple[tuple[int, int], str, str]]] = {
     "BaseHook": ((3, 1), "airflow.sdk", "airflow.hooks.base"),
-    "AirflowException": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
-    "AirflowFailException": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
     "AirflowPlugin": ((3, 2), "airflow.sdk.plugins_manager", "airflow.plugins_manager"),
-    "AirflowSensorTimeout": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
-    "AirflowSkipException": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
-    "DownstreamTasksSkipped": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
     "SkipMixin": ((3, 2), "airflow.sdk.bases.skipmixin", "airflow.providers.standard.utils.skipmixin"),
-    "TaskDeferred": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
-    "XComNotFound": ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
+    **dict.fromkeys(
+        (
+            *("AirflowException", "AirflowFailException", "AirflowSensorTimeout", "AirflowSkipException"),
+            *("DownstreamTasksSkipped", "TaskDeferred", "XComNotFound"),
+        ),
+        ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
+    ),
 }
 
 #: What 3.3 brought, with this module's replacement, if any is needed.
@@ -172,18 +147,18 @@ class _OperatorWithRetryPolicy(_BaseOperator):
 
             @wraps(execute)
             def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-                with self._heeding_policy():
+                with self._obeying_policy():
                     return execute(self, *args, **kwargs)
 
             cls.execute = run  # type: ignore[method-assign]
 
     def resume_execution(self, *args: Any, **kwargs: Any) -> Any:
         """Continue after a deferral; called by Airflow."""
-        with self._heeding_policy():
+        with self._obeying_policy():
             return super().resume_execution(*args, **kwargs)
 
     @contextmanager
-    def _heeding_policy(self) -> Iterator[None]:
+    def _obeying_policy(self) -> Iterator[None]:
         """Raise ``AirflowFailException``, after which Airflow does not retry, if the policy says "fail"."""
         try:
             yield

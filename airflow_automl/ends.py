@@ -111,7 +111,7 @@ def _moment(describe: Mapping[str, Any]) -> str:
 
 
 class TransitionLog:
-    """Logs every change of a job's status once, however often it is looked at, and remembers when it was.
+    """Logs every change of a job's status once, however often it is polled, and remembers when it was.
 
     :param timeline: what an earlier watch remembered; it goes on from there.
     """

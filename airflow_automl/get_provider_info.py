@@ -3,62 +3,32 @@
 
 def get_provider_info():  # type: ignore[no-untyped-def]
     """Describe this package to Airflow."""
+    service = "Amazon SageMaker Autopilot"
+
+    def modules(package: str, *names: str) -> list[dict[str, object]]:
+        paths = [f"airflow_automl.{package}.{name}" for name in names]
+        return [{"integration-name": service, "python-modules": paths}]
+
     return {
         "package-name": "airflow-automl",
-        "name": "Amazon SageMaker Autopilot",
+        "name": service,
         "description": "Submit, wait for, judge, deploy and report Amazon SageMaker AutoML jobs.",
         "versions": ["0.2.0", "0.1.0"],
         "integrations": [
             {
-                "integration-name": "Amazon SageMaker Autopilot",
+                "integration-name": service,
                 "external-doc-url": "https://docs.aws.amazon.com/sagemaker/latest/dg/autopilot-automate-model-development.html",
                 "tags": ["aws"],
             }
         ],
-        "operators": [
-            {
-                "integration-name": "Amazon SageMaker Autopilot",
-                "python-modules": [
-                    f"airflow_automl.operators.{module}"
-                    for module in (
-                        "approve",
-                        "candidates",
-                        "delete_endpoint",
-                        "deploy",
-                        "gate",
-                        "job",
-                        "register",
-                        "report",
-                        "rollback",
-                        "stop",
-                        "transform",
-                    )
-                ],
-            }
-        ],
-        "sensors": [
-            {
-                "integration-name": "Amazon SageMaker Autopilot",
-                "python-modules": ["airflow_automl.sensors.sagemaker_automl"],
-            }
-        ],
-        "hooks": [
-            {
-                "integration-name": "Amazon SageMaker Autopilot",
-                "python-modules": [
-                    "airflow_automl.hooks.sagemaker_automl",
-                    "airflow_automl.hooks.sagemaker_deployment",
-                ],
-            }
-        ],
-        "triggers": [
-            {
-                "integration-name": "Amazon SageMaker Autopilot",
-                "python-modules": [
-                    f"airflow_automl.triggers.{module}" for module in ("event", "job", "resource", "slot")
-                ],
-            }
-        ],
+        "operators": modules(
+            "operators",
+            *("approve", "candidates", "delete_endpoint", "deploy", "gate", "job", "register", "report", "rollback"),
+            *("stop", "transform"),
+        ),
+        "sensors": modules("sensors", "sagemaker_automl"),
+        "hooks": modules("hooks", "sagemaker_automl", "sagemaker_deployment"),
+        "triggers": modules("triggers", "event", "job", "resource", "slot"),
         "notifications": ["airflow_automl.notifications.SageMakerAutoMLNotifier"],
         "extra-links": [
             "airflow_automl.links.sagemaker_automl.AutoMLJobConsoleLink",
@@ -70,7 +40,7 @@ def get_provider_info():  # type: ignore[no-untyped-def]
                 "description": "Amazon SageMaker AutoML jobs (the airflow-automl package).",
                 "options": {
                     "poll_interval": {
-                        "description": "Seconds between two looks at a job, where a task names none.",
+                        "description": "Seconds between two polls of a job, if a task sets no poll_interval.",
                         "version_added": "0.1.0",
                         "type": "float",
                         "example": "60",

@@ -14,17 +14,6 @@ from airflow_automl import xcom
 from airflow_automl.compat import AirflowPlugin
 from airflow_automl.exceptions import AutoMLValidationError, NoBestCandidate
 
-__all__ = [
-    "AutoMLMacrosPlugin",
-    "artifact",
-    "best_candidate",
-    "best_candidate_name",
-    "best_metric",
-    "job",
-    "job_name",
-    "leaderboard",
-]
-
 
 def best_candidate(ti: Any, task_id: str, **select: Any) -> Mapping[str, Any]:
     """Return the best candidate's document, in AWS's own keys.

@@ -50,7 +50,7 @@ def _number(option: str, fallback: float | None, minimum: float) -> float | None
 
 
 def poll_interval() -> float:
-    """Seconds between two looks at a job, where a task names none."""
+    """Seconds between two polls of a job, if a task sets no ``poll_interval``."""
     return _number("poll_interval", 30.0, 1.0) or 30.0
 
 

@@ -19,19 +19,6 @@ if TYPE_CHECKING:
 
     from airflow_automl.contract.documents import BestCandidate, JobDocument
 
-__all__ = [
-    "BEST_CANDIDATE_KEY",
-    "JOB_KEY",
-    "SUMMARY_KEY",
-    "documents_of",
-    "job_name",
-    "pull_best_candidate",
-    "pull_job",
-    "pull_refusal",
-    "push_job",
-    "push_refusal",
-    "xcom_arg",
-]
 
 BEST_CANDIDATE_KEY = "return_value"
 JOB_KEY = "job"

@@ -7,6 +7,7 @@ Workers, triggers, the retry policy and every wait decide by the types that this
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -43,59 +44,17 @@ CALL_ERRORS = (ClientError, BotoCoreError, ResponseParserError)
 CONNECTION_GRACE = 300.0
 
 #: The service does not know who we are, or no longer: new credentials may help, unlike if a policy forbids a call.
-_STALE = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "RequestExpired",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
+_STALE = re.compile(
+    "ExpiredToken|RequestExpired|InvalidClientTokenId|UnrecognizedClient|InvalidSignature|IncompleteSignature|"
+    "SignatureDoesNotMatch"
 )
-_DENIED = _STALE | {
-    "AccessDenied",
-    "AccessDeniedException",
-    "MissingAuthenticationToken",
-    "MissingAuthenticationTokenException",
-    "OptInRequired",
-    "UnauthorizedOperation",
-}
-_THROTTLED = frozenset(
-    {
-        "BandwidthLimitExceeded",
-        "LimitExceededException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "SlowDown",
-        "Throttling",
-        "ThrottledException",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
+_DENIED = re.compile(f"{_STALE.pattern}|AccessDenied|MissingAuthenticationToken|OptInRequired|Unauthorized")
+_THROTTLED = re.compile("Throttl|SlowDown|TooManyRequests|RequestLimitExceeded|BandwidthLimitExceeded|^LimitExceeded")
 _INVALID = frozenset({"SerializationException", "UnknownOperationException", "ValidationException"})
 #: Answers that may pass, whatever their status.
-_TRANSIENT = frozenset(
-    {
-        "ConcurrentModificationException",
-        "ConcurrentUpdateException",
-        "ConflictException",
-        "InternalError",
-        "InternalFailure",
-        "InternalServerError",
-        "ModelError",
-        "ModelNotReadyException",
-        "OperationAborted",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "RequestTimeTooSkewed",
-        "ServiceUnavailable",
-        "ServiceUnavailableException",
-    }
+_TRANSIENT = re.compile(
+    "Conflict|Concurrent|OperationAborted|Internal|RequestTimeout|RequestTimeTooSkewed|ServiceUnavailable|ModelError|"
+    "ModelNotReady"
 )
 
 
@@ -107,7 +66,7 @@ def _status(error: BaseException) -> int:
 
 def is_throttled(error: BaseException) -> bool:
     """Return whether the service asked to slow down."""
-    return error_code(error) in _THROTTLED or _status(error) == 429
+    return bool(_THROTTLED.search(error_code(error))) or _status(error) == 429
 
 
 def automl_error(error: ClientError | BotoCoreError | ResponseParserError) -> AutoMLError:
@@ -119,7 +78,7 @@ def automl_error(error: ClientError | BotoCoreError | ResponseParserError) -> Au
     code = error_code(error)
     if isinstance(error, ClientError):
         message = str(error.response.get("Error", {}).get("Message") or error)
-        if code in _DENIED:
+        if _DENIED.search(code):
             return AutoMLAccessDenied(f"{code}: {message}")
         if code == "ResourceNotFound":
             return AutoMLJobNotFound(message)
@@ -131,7 +90,7 @@ def automl_error(error: ClientError | BotoCoreError | ResponseParserError) -> Au
             return AutoMLValidationError(f"{error.operation_name} request", [f"{message} [{code}]"])
         if is_throttled(error):
             return AutoMLThrottled(f"{code}: {message}")
-        if 400 <= _status(error) < 500 and code not in _TRANSIENT:
+        if 400 <= _status(error) < 500 and not _TRANSIENT.search(code):
             return AutoMLTerminalError(f"{code}: {message}")
     if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
         return AutoMLAccessDenied(f"{error}; give the AWS connection a login, a password or a role")
@@ -166,7 +125,7 @@ class ConnectionHealth:
 
     def is_stale(self, error: BaseException) -> bool:
         """Return whether a client with credentials that are read anew may succeed."""
-        return error_code(error) in _STALE
+        return bool(_STALE.search(error_code(error)))
 
     def refused(self, error: ClientError | BotoCoreError | ResponseParserError, client: Any = None) -> AutoMLError:
         """Return what the error of a call means: stale credentials are transient for :data:`CONNECTION_GRACE`.

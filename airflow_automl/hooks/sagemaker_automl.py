@@ -281,7 +281,8 @@ class SageMakerAutoMLHook(AwsBaseHook):
     @property
     def is_aws(self) -> bool:
         """Whether the calls go to AWS itself, rather than to a stand-in such as the embedded Autopilot."""
-        host = urlsplit(self.conn_client_meta.endpoint_url).hostname or ""
+        with self.reaching_aws() as client:
+            host = urlsplit(client.meta.endpoint_url).hostname or ""
         return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
 
     async def async_client(self) -> Any:

@@ -49,14 +49,14 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
     :param job_name: the job's name. Templated.
     :param job: the job's document, such as ``train.job``, instead of ``job_name``. Templated.
     :param api_version: ``V1`` or ``V2`` ask only the operation of that version; by default both are tried.
-    :param poke_interval: seconds (or a timedelta) between two looks at the job, in every mode. Default:
+    :param poke_interval: seconds (or a timedelta) between two polls of the job, in every mode. Default:
         ``[automl] poll_interval`` (30).
     :param timeout: how long to wait at most, in every mode. Default: ``[sensors] default_timeout``.
-    :param wait_for_creation: for so many seconds (or a timedelta) from the first look, wait for a job that is not there
+    :param wait_for_creation: for so many seconds (or a timedelta) from the first poll, wait for a job that is not there
         yet, in every mode; ``timeout`` ends this wait too. Default: 0, which fails at once.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param start_from_trigger: begin in the triggerer at once, so that no worker is needed until the job has ended.
-        The job is then looked at by the trigger only; ``job_name`` must be text, and the task can't be mapped. A
+        The job is then polled by the trigger only; ``job_name`` must be text, and the task can't be mapped. A
         template is fine; where it pulls an XCom it must say ``map_indexes`` (``ti.xcom_pull(task_ids="train",
         key="job", map_indexes=-1)["name"]``): Airflow's triggerer never answers a pull without it.
     :param accept_stopped: take a job that was stopped for a success.
@@ -109,7 +109,7 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
         self.wait_for_creation = (
             wait_for_creation.total_seconds() if isinstance(wait_for_creation, timedelta) else wait_for_creation
         )
-        self._first_look: float | None = None
+        self._first_poll: float | None = None
         self.accept_stopped = accept_stopped
         self.accept_no_candidate = accept_no_candidate
         self.accept_failed_deployment = accept_failed_deployment
@@ -147,7 +147,7 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
         }
 
     def execute(self, context: Context) -> Any:
-        """Look once, then wait: in the worker, by rescheduling, or deferred."""
+        """Poll once, then wait: in the worker, by rescheduling, or deferred."""
         if not self.deferrable:
             return super().execute(context)
         started = time.time()
@@ -165,7 +165,7 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
         raise AssertionError("unreachable")
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look at the job; called by Airflow."""
+        """Poll the job; called by Airflow."""
         name = self._name()
         try:
             describe = self.hook.describe_job(name, self.api_version)
@@ -187,10 +187,10 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
         return PokeReturnValue(is_done=True, xcom_value=self._end(context, describe))
 
     def _may_be_created(self, context: Context) -> bool:
-        if self._first_look is None:
+        if self._first_poll is None:
             rescheduled: Any = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
-            self._first_look = rescheduled.timestamp() if rescheduled else time.time()
-        return time.time() - self._first_look < self.wait_for_creation
+            self._first_poll = rescheduled.timestamp() if rescheduled else time.time()
+        return time.time() - self._first_poll < self.wait_for_creation
 
     def _earlier_pokes(self, context: Context) -> Sequence[Transition]:
         """Return the timeline of the pokes before: each is a process of its own where the task is rescheduled."""
@@ -233,7 +233,7 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
         return name
 
     def _failure(self, error: Exception) -> Exception:
-        """Return what a failure means under soft_fail: Airflow itself does not heed it for errors of other packages."""
+        """Return what a failure means under soft_fail: Airflow itself ignores it for errors of other packages."""
         if self.soft_fail or self.never_fail:
             return AirflowSkipException(f"Skipping, because soft_fail or never_fail is set: {error}")
         return error

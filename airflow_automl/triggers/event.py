@@ -21,6 +21,7 @@ from airflow_automl.exceptions import (
     AutoMLTransientError,
     AutoMLValidationError,
 )
+from airflow_automl.triggers._base import AwsTrigger
 
 if TYPE_CHECKING:
     from airflow_automl.triggers._watcher import AwsSettings, Watcher
@@ -28,16 +29,16 @@ if TYPE_CHECKING:
 
 PROGRESS_KEY = "airflow_automl.ended_jobs"
 _TERMINAL = (JobStatus.COMPLETED.value, JobStatus.FAILED.value, JobStatus.STOPPED.value)
-#: How long to try to describe a job before it is left to the next look, in seconds.
+#: How long to try to describe a job before it is left to the next poll, in seconds.
 _DESCRIBE = 10.0
-#: How long one look may take to describe what has ended, in seconds; the rest is left to the next one. Airflow gives up
-#: a look that takes 300 s, and what it told would be told again.
-_LOOK = 60.0
+#: How long one poll may take to describe what has ended, in seconds; the rest is left to the next one. Airflow gives up
+#: a poll that takes 300 s, and what it told would be told again.
+_POLL = 60.0
 #: How long a job that may not be described is tried again.
 _DENIED = timedelta(hours=1)
 
 
-class SageMakerAutoMLEventTrigger(BaseEventTrigger):
+class SageMakerAutoMLEventTrigger(AwsTrigger, BaseEventTrigger):
     """Raise one asset event for each AutoML job that ends; for an ``AssetWatcher``.
 
     ``extra["payload"]`` of the asset event is ``{"schema_version": 1, "job": …, "best_candidate": …}``: the documents
@@ -55,7 +56,7 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
 
     :param name_prefix: only jobs whose names start so; by default all.
     :param statuses: which ends count: ``Completed`` (the default), ``Failed``, ``Stopped``.
-    :param poll_interval: seconds between two looks.
+    :param poll_interval: seconds between two polls.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -68,12 +69,9 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
         name_prefix: str = "",
         statuses: Sequence[str] = (JobStatus.COMPLETED.value,),
         poll_interval: float = 30,
-        aws_conn_id: str | None = "aws_default",
-        region_name: str | None = None,
-        verify: bool | str | None = None,
-        botocore_config: dict[str, Any] | None = None,
+        **aws: Any,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(**aws)
         unknown = [status for status in statuses if status not in _TERMINAL]
         if unknown or isinstance(statuses, str) or not statuses:
             raise AutoMLValidationError(
@@ -82,19 +80,14 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
         self.name_prefix = name_prefix
         self.statuses = [str(status) for status in statuses]
         self.poll_interval = poll_interval
-        self.aws_conn_id = aws_conn_id
-        self.region_name = region_name
-        self.verify = verify
-        self.botocore_config = botocore_config
         self._progress: Progress | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments that build this trigger anew."""
-        names = (
-            *("name_prefix", "statuses", "poll_interval"),
-            *("aws_conn_id", "region_name", "verify", "botocore_config"),
-        )
-        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
+        """Return the class path, and the arguments that make an equal trigger, as plain JSON values."""
+        path, arguments = super().serialize()
+        # No task began before it; and Airflow and we know a watcher by its arguments, which must stay the same.
+        del arguments["connection_exists"]
+        return path, arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch alone, where Airflow does not share the stream."""
@@ -103,7 +96,7 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
         async for snapshot, _ in producer.open_stream():
             if snapshot is None:
                 continue
-            # Nobody says when Airflow has stored the events of the look before: an interval later, it has.
+            # Nobody says when Airflow has stored the events of the poll before: an interval later, it has.
             for before in saved:
                 await _save(before)
             saved = [snapshot]
@@ -112,7 +105,7 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
 
     def shared_stream_key(self) -> Hashable | None:
         """Return what triggers have in common that share lists."""
-        return ("airflow_automl.ended_jobs", self.poll_interval, *_aws(self.serialize()[1]))
+        return ("airflow_automl.ended_jobs", self.poll_interval, *self._aws)
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
@@ -130,7 +123,7 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
         from airflow_automl.triggers._watcher import watcher_for
         from airflow_automl.triggers._watcher.asset_progress import OVERLAP, ended_at, ended_since
 
-        watcher = watcher_for(_aws(self.serialize()[1]))
+        watcher = watcher_for(self._aws)
         async with watcher.in_use():
             try:
                 progress = self._progress or await self._load(snapshot)
@@ -144,7 +137,7 @@ class SageMakerAutoMLEventTrigger(BaseEventTrigger):
                 return
             self._progress = progress
             untold = []
-            enough = time.monotonic() + _LOOK
+            enough = time.monotonic() + _POLL
             for job in progress.news(jobs):
                 if not job["AutoMLJobName"].startswith(self.name_prefix):
                     continue

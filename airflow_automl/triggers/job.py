@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow_automl.waiting import StopResult
 
 #: How long to try to describe a job at the end of a wait, in seconds.
-_LAST_LOOK = 10.0
+_LAST_POLL = 10.0
 
 
 @stops_when_cancelled
@@ -43,7 +43,7 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
 
     :param job_name: the job's name.
     :param api_version: ``V1``, ``V2``, or ``None`` if it is not known.
-    :param poll_interval: seconds between two looks. The shortest of all triggers that share a watcher counts for all.
+    :param poll_interval: seconds between two polls. The shortest of all triggers that share a watcher counts for all.
     :param deadline: epoch seconds after which the wait ends with ``timeout``; ``None`` waits on.
     :param stop_on_kill: the job belongs to the task: stop it at the deadline, and when a user marks the task failed
         or success, or clears it.
@@ -101,19 +101,19 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
 
     async def _end(self, watcher: Watcher, notice: TransitionLog) -> dict[str, Any]:
         """Return the describe answer of the job that has ended; one that is not there yet is waited for if asked."""
-        patience = time.monotonic() + self.wait_for_creation
+        until = time.monotonic() + self.wait_for_creation
         while True:
             try:
                 return await watcher.end_of(self.job_name, self.api_version, self.poll_interval, notice)
             except AutoMLJobNotFound as error:
-                # The watcher has looked twice, an interval apart.
-                if time.monotonic() >= patience:
+                # The watcher has polled twice, an interval apart.
+                if time.monotonic() >= until:
                     raise
                 self.log.info("AutoML job %s is not there yet: %s", self.job_name, error)
 
     async def _give_up(self, error: Exception, notice: TransitionLog) -> JobEvent:
         """Stop the job, unless it has ended meanwhile: then that is what happened."""
-        result = await self._stop(self._target) if self.stop_on_kill else await self._last_look()
+        result = await self._stop(self._target) if self.stop_on_kill else await self._last_poll()
         if result.answer is not None:
             result.answer.pop("ResponseMetadata", None)
         if result.answer is not None and self._target.is_final(result.answer):
@@ -122,13 +122,13 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
         event = failure_event(self.job_name, error, result.answer, notice.timeline)
         return replace(event, message=f"{self._target}: {event.message}; {result.said}", runs_on=result.runs_on)
 
-    async def _last_look(self) -> StopResult:
+    async def _last_poll(self) -> StopResult:
         from airflow_automl.triggers._watcher import watcher_for
         from airflow_automl.waiting import StopResult, describe, retrying
 
         async with watcher_for(self._aws).in_use() as client:
             try:
-                answer = await retrying(client, lambda: describe(client, self._target), _LAST_LOOK)
+                answer = await retrying(client, lambda: describe(client, self._target), _LAST_POLL)
             except AutoMLError as error:
                 self.log.warning("%s can't be described at the end of the wait: %s", self._target, error)
                 answer = None

@@ -4,7 +4,7 @@ All triggers of one event loop that share a connection, region, ``verify`` and b
 :class:`~airflow_automl.triggers._watcher.watcher.Watcher`, with one client. Its rule: **a list is a hint, a describe
 is the truth**. Only DescribeAutoMLJob(V2) ends a wait; ListAutoMLJobs says whom to describe.
 
-At every look (one in every poll interval, two from 500 jobs on):
+At every poll (one in every interval, two from 500 jobs on):
 
 1. Up to three jobs are simply described; nothing below is needed.
 2. The jobs that changed lately (``LastModifiedTimeAfter``, counted from the service's own clock, with an overlap) are
@@ -15,7 +15,7 @@ At every look (one in every poll interval, two from 500 jobs on):
 
 If lists are denied, or don't come, all jobs are described in turn, as fast as the rate allows. Each operation has a
 pace of its own, which throttling lowers and errors interrupt; neither ends a wait. Jobs of rule 4 go before those of
-a burst of ends. A job that is not found, or may not be seen, is looked at twice before its wait ends with that.
+a burst of ends. A job that is not found, or may not be seen, is described twice before its wait ends with that.
 """
 
 from __future__ import annotations

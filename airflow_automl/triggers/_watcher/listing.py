@@ -1,4 +1,4 @@
-"""Lists of jobs: hints of which are worth a look."""
+"""Lists of jobs: hints of which to describe."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from airflow_automl.triggers._watcher.rate_limiter import RateLimiter
 Jobs = dict[str, Mapping[str, Any]]
 
 #: The service takes about so many calls of ListAutoMLJobs a second, from everybody in the account and region; the
-#: pages of one look at what changed may come at once, where none came before.
+#: pages of one list of what changed may come at once, where none came before.
 LISTS_PER_SECOND = 2.0
 #: What changed is listed from so many seconds before the list of before: lists lag, and clocks are coarse.
 OVERLAP = timedelta(seconds=10)
-#: More pages than these are not worth a look at what changed: then all that runs is listed.
+#: More pages than these are not worth a list of what changed: then all that runs is listed.
 MOST_PAGES = 4
 PAGE_SIZE = 100
 #: A denial counts for so many seconds.

@@ -24,7 +24,7 @@ class Metrics:
             stats.incr("automl.throttles", tags=tags)
 
     def poll(self, kind: str, seconds: float) -> None:
-        """Time one look at jobs, waits for the rate included (``automl.poll_duration``).
+        """Time one poll, waits for the rate included (``automl.poll_duration``).
 
         :param kind: ``follow`` (a list of what changed), ``sweep`` (of all that runs) or ``describe`` (one job).
         """

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks at the account's jobs.
-LOOK_INTERVAL = 10.0
+#: Seconds between two polls at the account's jobs.
+POLL_INTERVAL = 10.0
 #: Seconds after which one more is let go than seems to be free: more may be allowed than was seen. Doubled by each such
 #: probe, until more are seen at once.
 PROBE_AFTER, PROBE_AFTER_AT_MOST = 20.0, 600.0
 #: Seconds in which a task that was let go is expected to submit its job: a worker has to be found for it.
 CLAIM = 60.0
-#: Pages of 100 jobs to look at; no account runs so many at once.
+#: Pages of 100 jobs to list; no account runs so many at once.
 PAGES = 10
 
 
@@ -32,7 +32,7 @@ class SlotLine:
     """First come, first served; the front of the line goes when a job has ended.
 
     AWS tells nobody how many jobs an account may run. But every task in this line was refused, so that the account was
-    full when it came: the most jobs that were seen at once, running or submitted between two looks, are taken for the
+    full when it came: the most jobs that were seen at once, running or submitted between two polls, are taken for the
     quota. A task that was let go holds a claim to its slot, until a job comes of it. If the task is refused again it
     comes back, and what is seen then is the quota.
 
@@ -47,10 +47,10 @@ class SlotLine:
         self._claims: dict[float, float] = {}
         """When the task first asked → when it was let go."""
         self._refused = False
-        self._looked: datetime | None = None
+        self._polled: datetime | None = None
         self._known: set[str] = set()
         self._ran = 0
-        """How many jobs ran at the last look."""
+        """How many jobs ran at the last poll."""
         self._probed = float("-inf")
         self._probe_after = PROBE_AFTER
 
@@ -73,31 +73,31 @@ class SlotLine:
         loop = asyncio.get_running_loop()
         if not self._refused and not self._claims:
             # Else the line is the one of before: the task that was let go last has come back, or not yet submitted.
-            self._probed, self._probe_after, self._looked = loop.time(), PROBE_AFTER, None
+            self._probed, self._probe_after, self._polled = loop.time(), PROBE_AFTER, None
         while True:
             running: set[str] | None = None
             try:
-                since: datetime | None = None if self._looked is None else self._looked - OVERLAP
+                since: datetime | None = None if self._polled is None else self._polled - OVERLAP
                 changed, now, _ = await self._listing.changed_since(since, PAGES)
                 running = set((await self._listing.unfinished(PAGES))[0])
             except AutoMLError as error:
                 log.warning("The account's AutoML jobs can't be counted: %s", error)
             else:
                 self._take_in(running, set(changed), first=since is None)
-                self._looked = now
+                self._polled = now
             self._let_go(running, loop.time())
             if not len(self):
                 return
-            await asyncio.sleep(LOOK_INTERVAL)
+            await asyncio.sleep(POLL_INTERVAL)
 
     def _take_in(self, running: set[str], changed: set[str], *, first: bool = False) -> None:
-        """Settle the claims of tasks that have submitted, and learn the quota.
+        """Drop the claims of tasks that have submitted, and learn the quota.
 
-        A short job may have come and gone between two looks: only its change is seen.
+        A short job may have come and gone between two polls: only its change is seen.
 
         :param running: jobs that have not ended.
-        :param changed: jobs that were submitted or have changed since the last look.
-        :param first: whether no look came before, so that nothing is new.
+        :param changed: jobs that were submitted or have changed since the last poll.
+        :param first: whether no poll came before, so that nothing is new.
         """
         seen = running | changed
         submitted = 0 if first else min(len(seen - self._known), len(self._claims))

@@ -33,9 +33,9 @@ Notice = Callable[[Mapping[str, Any]], None]
 
 #: So many jobs are described at every interval: a list would cost as much.
 FEW = 3
-#: From so many jobs on, there are two looks in every interval: they cost little beside so many, and halve the delay.
+#: From so many jobs on, there are two polls in every interval: they cost little beside so many, and halve the delay.
 MANY = 500
-#: One in so many jobs is described at every look, the longest unseen first.
+#: One in so many jobs is described at every poll, the longest unseen first.
 RECHECK_SHARE = 1000
 #: The jobs that still run are listed every so many intervals, and not more often than every so many seconds.
 SWEEP_INTERVALS, SWEEP_SECONDS = 12, 60.0
@@ -52,9 +52,9 @@ class _Watch:
         self.name = name
         self.api_version = api_version
         self.since = now
-        self.looked_at = now
+        self.polled_at = now
         self.known = False
-        self.looking = False
+        self.polling = False
         self.refused_at: float | None = None
         self.modified: datetime | None = None
         self.waiting: dict[asyncio.Future[Describe], float] = {}
@@ -91,7 +91,7 @@ class Watcher:
         self._wake = asyncio.Event()
         self._work: set[asyncio.Task[None]] = set()
         self._main: asyncio.Task[None] | None = None
-        self._describing = RateLimiter(calls_per_second, burst=max(1, round(2 * calls_per_second)))
+        self._rate = RateLimiter(calls_per_second, burst=max(1, round(2 * calls_per_second)))
         self.listing = Listing(self.client)
         self._following: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None
@@ -108,10 +108,10 @@ class Watcher:
 
         :param name: the job's name.
         :param api_version: ``V1``, ``V2``, or ``None`` if it is not known.
-        :param poll_interval: seconds between two looks. The shortest of all who wait counts for all.
+        :param poll_interval: seconds between two polls. The shortest of all who wait counts for all.
         :param notice: called with an answer or summary whenever the job has changed.
-        :raises AutoMLJobNotFound: there is no such job, at the second look.
-        :raises AutoMLAccessDenied: it may not be described, at the second look.
+        :raises AutoMLJobNotFound: there is no such job, at the second poll.
+        :raises AutoMLAccessDenied: it may not be described, at the second poll.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Describe] = loop.create_future()
@@ -181,7 +181,7 @@ class Watcher:
             await self.client.close()
 
     def _interval(self) -> float:
-        """Seconds between two looks; without jobs, until the watcher is given up."""
+        """Seconds between two polls; without jobs, until the watcher is given up."""
         shortest = min(
             (seconds for watch in self._watches.values() for seconds in watch.waiting.values()), default=LINGER
         )
@@ -190,16 +190,16 @@ class Watcher:
     def _tick(self) -> None:
         watches = list(self._watches.values())
         if len(watches) <= FEW:
-            self._look_at(watches)
+            self._poll(watches)
             return
         now = asyncio.get_running_loop().time()
         share = -(-len(watches) // RECHECK_SHARE)
         # Those of a burst of ends are described anyway: they must not use up the share of those that lists hide.
-        settled = (watch for watch in watches if watch.known and not watch.looking)
-        self._look_at(heapq.nsmallest(share, settled, key=lambda watch: watch.looked_at), urgent=True)
-        self._look_at(watch for watch in watches if watch.refused_at is not None)
+        idle = (watch for watch in watches if watch.known and not watch.polling)
+        self._poll(heapq.nsmallest(share, idle, key=lambda watch: watch.polled_at), urgent=True)
+        self._poll(watch for watch in watches if watch.refused_at is not None)
         if self.listing.failing_for(now) > LISTLESS_INTERVALS * self._interval():
-            self._look_at(watches)
+            self._poll(watches)
         if self.listing.denied(now):
             return
         new = [watch for watch in watches if not watch.known]
@@ -209,7 +209,7 @@ class Watcher:
             self._sweeping = self._start(self._list("sweep", self._sweep, watches))
         if _idle(self._following) and self.listing.begun:
             # New jobs are few where no sweep is under way: they are described at once.
-            self._look_at(new if _idle(self._sweeping) else ())
+            self._poll(new if _idle(self._sweeping) else ())
             self._following = self._start(self._list("follow", self._follow, watches))
 
     async def _list(self, kind: str, work: Callable[[list[_Watch]], Awaitable[None]], watches: list[_Watch]) -> None:
@@ -222,27 +222,27 @@ class Watcher:
         except AutoMLError as error:
             self.listing.deny(asyncio.get_running_loop().time())
             log.warning("AutoML jobs can't be listed; they are described one by one instead: %s", error)
-            self._look_at(watches)
+            self._poll(watches)
 
     async def _sweep(self, watches: list[_Watch]) -> None:
-        """Look at those jobs that a list of all that run does not show."""
+        """Describe the jobs that a list of all that run does not show."""
         now = asyncio.get_running_loop().time()
         running = await self.listing.running(most_pages=3 * -(-len(watches) // 100) + 7)
         self._swept = now
         for watch in watches:
             watch.known = True
-            self._heed(watch, running)
-        self._look_at(watch for watch in watches if watch.name.lower() not in running)
+            self._note_transition(watch, running)
+        self._poll(watch for watch in watches if watch.name.lower() not in running)
 
     async def _follow(self, watches: list[_Watch]) -> None:
-        """Look at those jobs that a list of what changed says have ended."""
+        """Describe the jobs that a list of what changed says have ended."""
         changed = await self.listing.changed()
         for watch in watches:
-            self._heed(watch, changed)
+            self._note_transition(watch, changed)
         ended = {name for name, job in changed.items() if is_terminal(job.get("AutoMLJobStatus"))}
-        self._look_at(watch for watch in watches if watch.name.lower() in ended)
+        self._poll(watch for watch in watches if watch.name.lower() in ended)
 
-    def _heed(self, watch: _Watch, jobs: Mapping[str, Mapping[str, Any]]) -> None:
+    def _note_transition(self, watch: _Watch, jobs: Mapping[str, Mapping[str, Any]]) -> None:
         """Take note of a transition. A list may lag: only what is newer than what is known counts."""
         job = jobs.get(watch.name.lower())
         if job is None or is_terminal(job.get("AutoMLJobStatus")):
@@ -252,44 +252,44 @@ class Watcher:
             watch.modified = modified
             watch.notice(job)
 
-    def _look_at(self, watches: Iterable[_Watch], urgent: bool = False) -> None:
+    def _poll(self, watches: Iterable[_Watch], urgent: bool = False) -> None:
         for watch in watches:
-            if not watch.looking:
-                watch.looking = True
-                self._start(self._look(watch, urgent))
+            if not watch.polling:
+                watch.polling = True
+                self._start(self._describe(watch, urgent))
 
-    async def _look(self, watch: _Watch, urgent: bool) -> None:
+    async def _describe(self, watch: _Watch, urgent: bool) -> None:
         """Describe one job, as often as it takes to get an answer."""
         began = asyncio.get_running_loop().time()
         try:
             while watch.waiting:
-                turn = await self._describing.turn(urgent)
+                turn = await self._rate.turn(urgent)
                 try:
                     answer = await self.client.describe(watch.name, watch.api_version)
                 except AutoMLThrottled as error:
-                    self._describing.throttled(turn)
+                    self._rate.throttled(turn)
                     log.info("Describing slows down: %s", error)
                 except AutoMLTransientError as error:
-                    self._describing.failed(turn)
+                    self._rate.failed(turn)
                     log.info("AutoML job %s can't be described just now: %s", watch.name, error)
                 except AutoMLError as error:
-                    self._describing.succeeded()
+                    self._rate.succeeded()
                     self._refuse(watch, error)
                     return
                 else:
-                    self._describing.succeeded()
+                    self._rate.succeeded()
                     self.client.metrics.poll("describe", asyncio.get_running_loop().time() - began)
                     self._answer(watch, answer)
                     return
         except Exception as error:
-            log.exception("Looking at AutoML job %s failed", watch.name)
+            log.exception("Polling AutoML job %s failed", watch.name)
             watch.end(error)
         finally:
-            watch.looking = False
+            watch.polling = False
 
     def _answer(self, watch: _Watch, answer: Describe) -> None:
         now = asyncio.get_running_loop().time()
-        watch.refused_at, watch.known, watch.looked_at = None, True, now
+        watch.refused_at, watch.known, watch.polled_at = None, True, now
         watch.modified = answer.get("LastModifiedTime", watch.modified)
         server_time = self.listing.server_time(answer)
         answer.pop("ResponseMetadata", None)
@@ -301,12 +301,12 @@ class Watcher:
             watch.end(answer)
 
     def _refuse(self, watch: _Watch, error: AutoMLError) -> None:
-        """End a wait whose job can't be seen at the second look: reads lag behind writes, permissions too."""
+        """End a wait whose job can't be seen at the second poll: reads lag behind writes, permissions too."""
         now = asyncio.get_running_loop().time()
         watch.known = True
         if watch.refused_at is None:
             watch.refused_at = now
-        # Other triggers that start may wake the watcher at once: that look is not the second.
+        # Other triggers that start may wake the watcher at once: that poll is not the second.
         if (
             not isinstance(error, AutoMLJobNotFound | AutoMLAccessDenied)
             or now - watch.refused_at > self._interval() / 2
@@ -322,7 +322,7 @@ class Watcher:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._work.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.error("The watcher stumbled, and goes on", exc_info=error)
+            log.error("A background task of the watcher failed; the next poll starts another", exc_info=error)
 
 
 def _idle(task: asyncio.Task[None] | None) -> bool:

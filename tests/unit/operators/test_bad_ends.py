@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,7 +24,15 @@ from airflow_automl.exceptions import (
 )
 from airflow_automl.hooks import SageMakerAutoMLHook, errors
 from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
-from airflow_automl.operators import SageMakerAutoMLJobOperator, SageMakerAutoMLStopOperator
+from airflow_automl.operators import (
+    SageMakerAutoMLDeleteEndpointOperator,
+    SageMakerAutoMLDeployOperator,
+    SageMakerAutoMLJobOperator,
+    SageMakerAutoMLRollbackOperator,
+    SageMakerAutoMLStopOperator,
+    SageMakerAutoMLTransformOperator,
+)
+from airflow_automl.sensors import SageMakerAutoMLJobSensor
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 from airflow_automl.triggers.payload import failure_event, validate_event
 from airflow_automl.waiting import Target, wait_until_ended
@@ -248,6 +257,33 @@ class TestConnections:
         with pytest.raises(AutoMLTransientError, match="it was there when the task began"):
             task.operator(wait_for_slot=3600).execute_with_slot(task.context(), event)
         assert not standin.jobs
+
+    @pytest.mark.parametrize("made", ["sensor", "stop", "deploy", "transform", "delete", "rollback"])
+    def test_no_task_goes_on_with_other_credentials_after_a_deferral(
+        self, standin: StandIn, task: TaskRun, monkeypatch: pytest.MonkeyPatch, made: str
+    ) -> None:
+        for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x"), ("ENDPOINT_URL", standin.url)):
+            monkeypatch.setenv(f"AWS_{name}", value)
+        monkeypatch.delenv("AIRFLOW_CONN_AWS_DEFAULT")
+        operator: Any = {
+            "sensor": lambda: SageMakerAutoMLJobSensor(task_id="wait", job_name="job"),
+            "stop": lambda: SageMakerAutoMLStopOperator(task_id="stop", job_name="job"),
+            "deploy": lambda: SageMakerAutoMLDeployOperator(task_id="deploy", job_name="job", endpoint_name="e"),
+            "transform": lambda: SageMakerAutoMLTransformOperator(
+                task_id="score", job_name="job", input_path="s3://in/", output_path="s3://out/"
+            ),
+            "delete": lambda: SageMakerAutoMLDeleteEndpointOperator(task_id="delete", endpoint_name="e"),
+            "rollback": lambda: SageMakerAutoMLRollbackOperator(task_id="back", endpoint_name="e"),
+        }[made]()
+        ended = {"AutoMLJobName": "job", "AutoMLJobStatus": "Completed", "AutoMLJobArn": "arn:aws:sagemaker:x:1:a/job"}
+        event = {"status": "completed", "job_name": "job", "job": ended}
+        if made not in ("sensor", "stop"):
+            state = {"submitted": True, "model": "m", "config": "c"}
+            event = {"status": "settled", "kind": operator.kind, "name": "e", "state": state}
+        with suppress(AutoMLTransientError):
+            operator.execute_complete(task.context(), {**event, "connection_exists": True})
+        assert operator.hook.connection_exists
+        assert not standin.calls
 
     def test_a_triggerer_is_told_that_the_connection_was_there(self, standin: StandIn, task: TaskRun) -> None:
         with pytest.raises(TaskDeferred) as deferred:

@@ -26,7 +26,7 @@ from airflow_automl.hooks import SageMakerAutoMLHook
 from airflow_automl.naming import OWNER_TAG, TRY_TAG
 from airflow_automl.operators import SageMakerAutoMLJobOperator
 from tests.fakes import fake
-from tests.standin import COMPLETED, ENDLESS, StandIn, ends
+from tests.standin import COMPLETED, ENDLESS, Refused, StandIn, ends
 from tests.unit.operators.test_job import V2
 
 
@@ -272,6 +272,33 @@ def test_older_jobs_that_may_not_be_seen_or_stopped_do_not_fail_the_task(
     with pytest.raises(TaskDeferred):
         task.attempt(deferrable=True)
     assert created(standin) == 2
+
+
+@pytest.mark.parametrize("throttled", [4, 10_000])
+def test_throttled_lists_of_older_jobs_are_tried_again_and_never_fail_the_task(
+    standin: StandIn, task: TaskRun, monkeypatch: pytest.MonkeyPatch, throttled: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from airflow_automl.operators import _job_creation
+
+    standin.plan = lambda request: ENDLESS
+    with pytest.raises(TaskDeferred):
+        task.attempt(deferrable=True)
+    task.clear()
+    left, lists = iter(range(throttled)), standin._ListAutoMLJobs
+
+    def throttle(body: dict[str, Any]) -> dict[str, Any]:
+        if next(left, None) is None:
+            return lists(body)
+        raise Refused("ThrottlingException", "Rate exceeded")
+
+    monkeypatch.setattr(standin, "_ListAutoMLJobs", throttle)
+    monkeypatch.setattr("airflow_automl.waiting.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(_job_creation, "_STOP", 30.0 if throttled == 4 else 0.3)
+    with pytest.raises(TaskDeferred):
+        task.attempt(deferrable=True, botocore_config={"retries": {"total_max_attempts": 1}})
+    stopped = [job.stopped is not None for job in standin.jobs.values()]
+    assert stopped == [throttled == 4, False]
+    assert ("Their names contain" in capsys.readouterr().out) is (throttled != 4)
 
 
 def test_stop_on_kill_false_leaves_the_old_job_alone_after_a_clear(standin: StandIn, task: TaskRun) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
 from airflow.sdk import DAG, task
 
 from airflow_automl.contract import tabular
@@ -16,7 +18,9 @@ from airflow_automl.operators import (
     SageMakerAutoMLRegisterOperator,
 )
 from airflow_automl.triggers import SageMakerAutoMLEventTrigger
+from tests.hosting import HostingStandIn
 from tests.standin import StandIn
+from tests.unit.operators.conftest import make_candidate
 
 RunDag = Callable[..., Any]
 
@@ -79,6 +83,91 @@ def test_native_rendering_keeps_the_names_that_operators_take() -> None:
     assert (deploy.endpoint_name, deploy.job_name, deploy.instance_count) == ("2026", "7", 1)  # type: ignore[attr-defined]
     assert (register.group, register.job_name) == ("2026", "7")  # type: ignore[attr-defined]
     assert (gate.champion, gate.target, gate.min_gain) == ("2026", "7", 0.5)  # type: ignore[attr-defined]
+
+
+def test_text_that_native_rendering_makes_a_number_of_is_still_the_same_text() -> None:
+    texts = ["2026", "1.10", "1e5", "1_000", "True", "7"]
+    with DAG("same", render_template_as_native_obj=True) as dag:
+        deploy = SageMakerAutoMLDeployOperator(
+            task_id="deploy",
+            endpoint_name="{{ '1.10' }}",
+            job_name="{{ params.number }}",
+            tags={text: f"{{{{ '{text}' }}}}" for text in texts},
+            instance_count="{{ '2' }}",
+            verify="{{ 'False' }}",
+        )
+    deploy.render_template_fields({"params": {"number": 7}}, dag.get_template_env())  # type: ignore[arg-type,typeddict-item]
+    assert (deploy.endpoint_name, deploy.job_name) == ("1.10", "7")
+    assert deploy.tags == {text: text for text in texts}
+    assert (deploy.instance_count, deploy.verify) == (2, False)
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_nested_values_get_the_types_of_the_service_model(
+    hosting: HostingStandIn, run_task: Callable[..., Any], job: dict[str, Any], native: bool
+) -> None:
+    with DAG("nested", render_template_as_native_obj=native) as dag:
+        deploy = SageMakerAutoMLDeployOperator(
+            task_id="deploy",
+            endpoint_name="churn",
+            candidate=make_candidate(),
+            job=job,
+            model={"VpcConfig": {"SecurityGroupIds": ["{{ '0123' }}"], "Subnets": ["{{ '77' }}"]}},
+            variants=[{"VariantName": "{{ '2026' }}", "InitialVariantWeight": "{{ '0.5' }}"}],
+            endpoint_config={"KmsKeyId": "{{ '42' }}", "DataCaptureConfig": "{{ params.capture }}"},
+            autoscaling={"MinCapacity": "{{ '1' }}", "MaxCapacity": "{{ '4' }}"},
+            tags={"cost": "{{ '410200' }}"},
+            deferrable=False,
+            poll_interval=0.01,
+        )
+    capture = {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": 50,
+        "DestinationS3Uri": "s3://acme/7",
+        "CaptureOptions": [{"CaptureMode": "Input"}],
+    }
+    deploy.render_template_fields({"params": {"capture": capture}}, dag.get_template_env())  # type: ignore[arg-type,typeddict-item]
+    run_task(lambda: deploy)
+    (model,), (config,) = hosting.models.values(), hosting.configs.values()
+    assert model["VpcConfig"] == {"SecurityGroupIds": ["0123"], "Subnets": ["77"]}
+    assert config["ProductionVariants"][0]["VariantName"] == "2026"
+    assert config["ProductionVariants"][0]["InitialVariantWeight"] == 0.5
+    assert (config["KmsKeyId"], config["DataCaptureConfig"]) == ("42", capture)
+    assert hosting.tags[model["ModelArn"]]["cost"] == "410200"
+    (target,) = hosting.scalable.values()
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (1, 4)
+
+
+@pytest.mark.parametrize("named", ["in the DAG file", "by a parameter", "by an XCom", "by a mapped XCom", "in expand"])
+def test_a_file_that_is_named_at_run_time_is_no_template(
+    run_dag: RunDag, standin: StandIn, tmp_path: Path, named: str
+) -> None:
+    given = config()
+    given["AutoMLProblemTypeConfig"]["TabularJobConfig"]["TargetAttributeName"] = "{{ conn.aws_default.password }}"
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps(given))
+    with DAG(f"file_{named.replace(' ', '_')}", params={"path": str(path)}) as dag:
+
+        @task
+        def paths() -> list[str]:
+            return [str(path)]
+
+        @task
+        def one() -> str:
+            return str(path)
+
+        options: dict[str, Any] = {"task_id": "train", "deferrable": False}
+        if named == "in expand":
+            SageMakerAutoMLJobOperator.partial(**options).expand(config=[str(path)])
+        elif named == "by a mapped XCom":
+            SageMakerAutoMLJobOperator.partial(**options).expand(config=paths())
+        else:
+            by = {"in the DAG file": str(path), "by a parameter": "{{ params.path }}", "by an XCom": one()}
+            SageMakerAutoMLJobOperator(config=by[named], **options)
+    assert run_dag(dag).state == "success"
+    (job,) = standin.jobs.values()
+    author = named in ("in the DAG file", "in expand")
+    assert target(job.request) == ("test" if author else "{{ conn.aws_default.password }}")
 
 
 def test_a_mapped_job_task_has_its_documents(run_dag: RunDag, standin: StandIn) -> None:

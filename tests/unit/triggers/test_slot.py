@@ -18,7 +18,7 @@ from tests.standin import ENDLESS, StandIn, running
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LOOK_INTERVAL", "PROBE_AFTER", "PROBE_AFTER_AT_MOST", "CLAIM"):
+    for name in ("POLL_INTERVAL", "PROBE_AFTER", "PROBE_AFTER_AT_MOST", "CLAIM"):
         monkeypatch.setattr(slots, name, getattr(slots, name) / 100)
 
 
@@ -84,7 +84,7 @@ class Account:
         await asyncio.sleep(0)
         if not blind:
             self.line._take_in(set(self.running), self.changed, first=not self._looks)
-        self.line._let_go(None if blind else set(self.running), self._looks * slots.LOOK_INTERVAL)
+        self.line._let_go(None if blind else set(self.running), self._looks * slots.POLL_INTERVAL)
         self._looks += 1
         self.changed = set()
         await asyncio.sleep(0)
