@@ -88,7 +88,8 @@ with DAG("torn_down", **COMMON):
     def fails() -> None:
         raise RuntimeError("something else went wrong")
 
-    stop = SageMakerAutoMLStopOperator(task_id="stop", job=endless.job, deferrable=True, **QUICK)
+    # Without retries, Airflow fails the task if it is resumed before a busy scheduler has recorded its deferral.
+    stop = SageMakerAutoMLStopOperator(task_id="stop", job=endless.job, deferrable=True, **QUICK, **TRIED_AGAIN)
     endless >> fails() >> stop.as_teardown(setups=endless)
 
 trained = Asset(
