@@ -143,25 +143,6 @@ class Target:
         return answer is None or answer.get(self.resource.status_key) in self.resource.final
 
 
-class StatusLog:
-    """Logs every change of a resource's status once.
-
-    :param target: the resource.
-    """
-
-    def __init__(self, log: Logger, target: Target) -> None:
-        self._log, self._target = log, target
-        #: The last status; ``None`` if there was no answer, or if the resource does not exist.
-        self.status: str | None = None
-
-    def __call__(self, answer: Mapping[str, Any] | None) -> None:
-        """Note an answer."""
-        status = answer.get(self._target.resource.status_key) if answer else None
-        if status != self.status:
-            self._log.info("%s: %s", self._target, status)
-            self.status = status
-
-
 async def describe(calls: Calls, target: Target) -> dict[str, Any] | None:
     """Describe a resource; ``None`` if there is no endpoint or transform job of this name.
 
@@ -245,19 +226,27 @@ async def resource_event(
     :param state: notes of that task, handed back; the other parameters are those of :func:`wait_until_ended`.
     :return: the event that :class:`~airflow_automl.triggers.resource.SageMakerResourceTrigger` fires.
     """
-    seen = StatusLog(log, target)
+    current: str | None = None
     status, message, kind = "settled", "", ""
+
+    def note(answer: Mapping[str, Any] | None) -> None:
+        nonlocal current
+        found = answer.get(target.resource.status_key) if answer else None
+        if found != current:
+            log.info("%s: %s", target, found)
+            current = found
+
     try:
-        await wait_until_ended(calls, target, interval=interval, deadline=deadline, log=log, delay=delay, notice=seen)
+        await wait_until_ended(calls, target, interval=interval, deadline=deadline, log=log, delay=delay, notice=note)
     except TimeoutError:
-        status, message = "timeout", f"{target} was still {seen.status} at the deadline"
+        status, message = "timeout", f"{target} was still {current} at the deadline"
     except AutoMLError as error:
         status, message, kind = "error", str(error), type(error).__name__
     return {
         "status": status,
         "kind": target.kind,
         "name": target.name,
-        "resource_status": seen.status,
+        "resource_status": current,
         "message": message,
         "error": kind,
         "state": state,

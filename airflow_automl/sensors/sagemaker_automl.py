@@ -114,6 +114,7 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
         self.accept_no_candidate = accept_no_candidate
         self.accept_failed_deployment = accept_failed_deployment
         self._notice: TransitionLog | None = None
+        self._earlier: Mapping[str, Any] | None = None
         if start_from_trigger:
             self._start_in_triggerer()
 
@@ -167,6 +168,9 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll the job; called by Airflow."""
         name = self._name()
+        if self._earlier is None:
+            self._earlier = self._known(context)
+            self.hook.connection_exists = bool(self._earlier.get("connection_exists"))
         try:
             describe = self.hook.describe_job(name, self.api_version)
         except AutoMLTransientError as error:
@@ -178,7 +182,7 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
             self.log.info("AutoML job %s is not there yet: %s", name, error)
             return PokeReturnValue(is_done=False)
         if self._notice is None:
-            self._notice = TransitionLog(self.log, self._earlier_pokes(context))
+            self._notice = TransitionLog(self.log, self._earlier.get("timeline", ()))
             self.link_job(describe)
         self._notice(describe)
         self._remember(context, self._notice.timeline)
@@ -192,19 +196,21 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
             self._first_poll = rescheduled.timestamp() if rescheduled else time.time()
         return time.time() - self._first_poll < self.wait_for_creation
 
-    def _earlier_pokes(self, context: Context) -> Sequence[Transition]:
-        """Return the timeline of the pokes before: each is a process of its own where the task is rescheduled."""
-        if not self.reschedule:
-            return ()
-        store = context.get("task_state_store")
+    def _known(self, context: Context) -> Mapping[str, Any]:
+        """Return what the pokes before remembered: each is a process of its own where the task is rescheduled."""
+        store = context.get("task_state_store") if self.reschedule else None
         known: Any = store.get(TIMELINE_KEY) if store is not None else None
         # The state outlives a clear, after which the job may be another.
-        return known["timeline"] if isinstance(known, dict) and known["job_name"] == self._name() else ()
+        return known if isinstance(known, dict) and known["job_name"] == self._name() else {}
 
     def _remember(self, context: Context, timeline: list[Transition]) -> None:
         store = context.get("task_state_store")
         if store is not None and self.reschedule and len(timeline) != len(self.timeline):
-            known: Any = {"job_name": self._name(), "timeline": timeline}
+            known: Any = {
+                "job_name": self._name(),
+                "timeline": timeline,
+                "connection_exists": self.hook.connection_exists,
+            }
             store.set(TIMELINE_KEY, known)
         self.timeline = timeline
 

@@ -9,7 +9,7 @@ later release may add keys; it never takes one away.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -47,11 +47,7 @@ _FAILURES = {
     EventStatus.ACCESS_DENIED: AutoMLAccessDenied.__name__,
     EventStatus.ERROR: AutoMLError.__name__,
 }
-_ENDS = {
-    JobStatus.COMPLETED: EventStatus.COMPLETED,
-    JobStatus.FAILED: EventStatus.FAILED,
-    JobStatus.STOPPED: EventStatus.STOPPED,
-}
+_ENDS = {each: EventStatus(each.lower()) for each in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.STOPPED)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +80,8 @@ class JobEvent:
 
     def payload(self) -> dict[str, Any]:
         """Return the event as plain JSON."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "status": self.status.value,
-            "job_name": self.job_name,
-            "message": self.message,
-            "job": self.job,
-            "timeline": list(self.timeline),
-            "error": self.error,
-            "runs_on": self.runs_on,
-        }
+        plain = {"status": self.status.value, "timeline": list(self.timeline)}
+        return {"schema_version": SCHEMA_VERSION, **asdict(self), **plain}
 
 
 def end_event(describe: Mapping[str, Any], timeline: Iterable[Transition] = ()) -> JobEvent:

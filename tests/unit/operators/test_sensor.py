@@ -15,7 +15,7 @@ from airflow_automl.exceptions import AutoMLJobNotFound
 from airflow_automl.sensors import SageMakerAutoMLJobSensor
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 from tests.fakes import fake
-from tests.standin import StandIn
+from tests.standin import ENDLESS, StandIn
 from tests.unit.triggers.conftest import fire, until
 
 WHERE = r"\(region us-east-1, connection 'aws_default'\)"
@@ -50,6 +50,23 @@ def test_it_counts_from_its_first_poke_where_it_is_rescheduled(standin: StandIn,
         make_sensor(mode="reschedule", wait_for_creation=60).poke(context)
 
 
+def test_a_rescheduled_poke_takes_no_other_credentials_than_the_one_before(
+    standin: StandIn, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Store(dict[str, Any]):
+        set = dict.__setitem__
+
+    standin.add_job("later", ENDLESS)
+    context["task_state_store"] = Store()
+    assert not make_sensor(mode="reschedule").poke(context)
+    polled = standin.calls.total()
+    for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x"), ("ENDPOINT_URL", standin.url)):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.delenv("AIRFLOW_CONN_AWS_DEFAULT")
+    assert not make_sensor(mode="reschedule").poke(context)
+    assert standin.calls.total() == polled
+
+
 def test_it_waits_in_the_triggerer(standin: StandIn, context: dict[str, Any]) -> None:
     with pytest.raises(TaskDeferred) as deferred:
         make_sensor(deferrable=True, wait_for_creation=60).execute(context)
@@ -65,5 +82,7 @@ async def test_it_waits_in_the_triggerer_from_the_start(standin: StandIn, contex
     waiting = asyncio.create_task(fire(trigger))
     await until(lambda: standin.calls["DescribeAutoMLJobV2"] > 2)
     standin.add_job("later", age=9)
-    ended = getattr(sensor, start.next_method)(context, (await waiting).payload)
+    fired = (await waiting).payload
+    assert fired["connection_exists"]
+    ended = getattr(sensor, start.next_method)(context, fired)
     assert ended["CandidateName"] == "later-best"
