@@ -70,12 +70,12 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
         if errors:
             raise AutoMLValidationError(f"{operation} request", errors)
 
-    def _ensure(self, kind: str, name_key: str, request: Mapping[str, Any]) -> bool:
+    def _ensure(self, operation: str, name_key: str, request: Mapping[str, Any]) -> bool:
         try:
-            self._write(f"create_{kind}", **request)
+            self._write(operation, **request)
         except AutoMLError as error:
-            name = {name_key: request[name_key]}
-            if error_code(error) not in _TAKEN or self._describe(f"describe_{kind}", **name) is None:
+            describe, name = operation.replace("create", "describe"), {name_key: request[name_key]}
+            if error_code(error) not in _TAKEN or self._describe(describe, **name) is None:
                 raise
             return False
         return True
@@ -108,7 +108,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def ensure_model(self, request: Mapping[str, Any]) -> bool:
         """CreateModel, unless a model of this (derived) name is there; return whether this call made it."""
-        return self._ensure("model", "ModelName", request)
+        return self._ensure("create_model", "ModelName", request)
 
     def list_models(self, name_contains: str) -> list[dict[str, Any]]:
         """ListModels whose names contain a text."""
@@ -124,7 +124,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def ensure_endpoint_config(self, request: Mapping[str, Any]) -> bool:
         """CreateEndpointConfig, unless one of this (derived) name is there; return whether this call made it."""
-        return self._ensure("endpoint_config", "EndpointConfigName", request)
+        return self._ensure("create_endpoint_config", "EndpointConfigName", request)
 
     def delete_endpoint_config(self, name: str) -> bool:
         """DeleteEndpointConfig; return whether there was one."""
@@ -140,7 +140,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def ensure_endpoint(self, request: Mapping[str, Any]) -> bool:
         """CreateEndpoint, unless one of this name is there; return whether this call made it."""
-        return self._ensure("endpoint", "EndpointName", request)
+        return self._ensure("create_endpoint", "EndpointName", request)
 
     def update_endpoint(self, request: Mapping[str, Any]) -> None:
         """UpdateEndpoint; the endpoint serves the old config until the new one is up."""
@@ -218,13 +218,13 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def ensure_transform_job(self, request: Mapping[str, Any]) -> bool:
         """CreateTransformJob, unless one of this (derived) name is there; return whether this call made it."""
-        return self._ensure("transform_job", "TransformJobName", request)
+        return self._ensure("create_transform_job", "TransformJobName", request)
 
     # Model registry
 
     def ensure_model_package_group(self, request: Mapping[str, Any]) -> bool:
         """CreateModelPackageGroup, unless it is there; return whether this call made it."""
-        return self._ensure("model_package_group", "ModelPackageGroupName", request)
+        return self._ensure("create_model_package_group", "ModelPackageGroupName", request)
 
     def describe_model_package_group(self, name: str) -> dict[str, Any] | None:
         """DescribeModelPackageGroup; ``None`` if there is none of this name."""
