@@ -21,23 +21,48 @@ from airflow import __version__
 from airflow.sdk import BaseOperator as _BaseOperator
 
 if TYPE_CHECKING:
-    from airflow.observability import stats as stats
-    from airflow.sdk import BaseHook as BaseHook
-    from airflow.sdk import BaseOperator as BaseOperator
-    from airflow.sdk import ExceptionRetryPolicy as ExceptionRetryPolicy
-    from airflow.sdk import RetryAction as RetryAction
-    from airflow.sdk import RetryRule as RetryRule
-    from airflow.sdk.bases.skipmixin import SkipMixin as SkipMixin
-    from airflow.sdk.exceptions import AirflowException as AirflowException
-    from airflow.sdk.exceptions import AirflowFailException as AirflowFailException
-    from airflow.sdk.exceptions import AirflowSensorTimeout as AirflowSensorTimeout
-    from airflow.sdk.exceptions import AirflowSkipException as AirflowSkipException
-    from airflow.sdk.exceptions import DownstreamTasksSkipped as DownstreamTasksSkipped
-    from airflow.sdk.exceptions import TaskDeferred as TaskDeferred
-    from airflow.sdk.exceptions import XComNotFound as XComNotFound
-    from airflow.sdk.plugins_manager import AirflowPlugin as AirflowPlugin
-    from airflow.triggers.shared_stream import AdvanceItem as AdvanceItem
-    from airflow.triggers.shared_stream import SharedStreamProducer as SharedStreamProducer
+    from airflow.observability import stats
+    from airflow.sdk import BaseHook, BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
+    from airflow.sdk.bases.skipmixin import SkipMixin
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+        DownstreamTasksSkipped,
+        TaskDeferred,
+        XComNotFound,
+    )
+    from airflow.sdk.plugins_manager import AirflowPlugin
+    from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
+
+__all__ = [
+    "AIRFLOW",
+    "HAS_PAGES",
+    "AdvanceItem",
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowPlugin",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "BaseHook",
+    "BaseOperator",
+    "DownstreamTasksSkipped",
+    "ExceptionRetryPolicy",
+    "RetryAction",
+    "RetryRule",
+    "SharedStreamProducer",
+    "SkipMixin",
+    "TaskDeferred",
+    "XComNotFound",
+    "asset_state_stores",
+    "is_arg_set",
+    "of_team",
+    "stats",
+    "stops_when_cancelled",
+    "team_of_connection",
+    "teams_of_dags",
+]
 
 #: Major and minor version of the installed Airflow.
 AIRFLOW: Final = tuple(int(part) for part in __version__.split(".")[:2])

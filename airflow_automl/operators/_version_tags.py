@@ -19,7 +19,7 @@ TAG_STATE = "airflow-automl:state"
 
 
 def origin_tags(run: Mapping[str, Any]) -> dict[str, str]:
-    """Return the tags that name the run of a task, as :func:`run_identity` identifies it."""
+    """Return the tags that name the run of a task, as :class:`~airflow_automl.naming.TaskGeneration` identifies it."""
     return {f"airflow-automl:{key}": tag_value(value) for key, value in run.items() if value != ""}
 
 
