@@ -12,6 +12,8 @@ from airflow_automl.exceptions import (
     AutoMLTransientError,
 )
 
+__all__ = ["automl_retry_policy"]
+
 
 def automl_retry_policy(
     delay: timedelta = timedelta(minutes=1), quota_delay: timedelta = timedelta(minutes=10)
