@@ -7,6 +7,8 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.integration.waiting.autopilot import Autopilot
 from tests.integration.waiting.jobs import Jobs
 from tests.integration.waiting.stack import FullAirflow
@@ -47,6 +49,21 @@ def test_mapped_tasks_have_a_job_each(airflow: FullAirflow, service: Autopilot) 
     ]
     assert values == [0.61, 0.62, 0.63]
     assert Jobs(service).states(run) == ["Completed"] * 3
+
+
+@pytest.mark.slow
+def test_a_rejection_in_a_group_mapped_over_xcoms_skips_its_own_map_index_only(airflow: FullAirflow) -> None:
+    run = airflow.trigger("gated", "gated")
+    airflow.until(lambda: airflow.run_state(run) in {"success", "failed"}, "the run has ended")
+    states = airflow.states(run)
+    assert states.pop("candidates") == "success"
+    expected = {"gate": "success", "remove": "success"}
+    skipped = dict.fromkeys(("deploy", "use", "min_one", "any_way"), "skipped")
+    passed = dict.fromkeys(skipped, "success")
+    assert states == {
+        **{f"segment.{name}[0]": state for name, state in {**expected, **passed}.items()},
+        **{f"segment.{name}[1]": state for name, state in {**expected, **skipped}.items()},
+    }
 
 
 def test_a_restart_of_the_triggerer_neither_repeats_nor_loses_an_event(

@@ -5,9 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Asset, AssetWatcher, task
+from airflow.sdk import DAG, Asset, AssetWatcher, task, task_group
 
-from airflow_automl.operators import SageMakerAutoMLJobOperator, SageMakerAutoMLStopOperator
+from airflow_automl.operators import (
+    SageMakerAutoMLGateOperator,
+    SageMakerAutoMLJobOperator,
+    SageMakerAutoMLStopOperator,
+)
 from airflow_automl.sensors import SageMakerAutoMLJobSensor
 from airflow_automl.triggers.event import SageMakerAutoMLEventTrigger
 
@@ -91,6 +95,29 @@ with DAG("torn_down", **COMMON):
     # Without retries, Airflow fails the task if it is resumed before a busy scheduler has recorded its deferral.
     stop = SageMakerAutoMLStopOperator(task_id="stop", job=endless.job, deferrable=True, **QUICK, **TRIED_AGAIN)
     endless >> fails() >> stop.as_teardown(setups=endless)
+
+with DAG("gated", **COMMON):
+
+    @task
+    def candidates() -> list[dict[str, Any]]:
+        measured = [{"MetricName": "AUC", "StandardMetricName": "AUC", "Value": 0.9, "Set": "Validation"}]
+        good = {"CandidateName": "good", "CandidateProperties": {"CandidateMetrics": measured}}
+        bad = {"CandidateName": "bad", "CandidateProperties": {"CandidateMetrics": [{**measured[0], "Value": 0.5}]}}
+        return [{"candidate": good}, {"candidate": bad}]
+
+    @task
+    def note() -> None: ...
+
+    @task_group
+    def segment(candidate: Any) -> None:
+        gate = SageMakerAutoMLGateOperator(task_id="gate", candidate=candidate, require={"AUC": 0.8})
+        deployed = note.override(task_id="deploy")()
+        gate >> deployed >> note.override(task_id="use")()
+        gate >> note.override(task_id="min_one", trigger_rule="none_failed_min_one_success")()
+        gate >> note.override(task_id="any_way", trigger_rule="all_done")()
+        gate >> note.override(task_id="remove")().as_teardown()
+
+    segment.expand_kwargs(candidates())
 
 trained = Asset(
     "trained_model",
