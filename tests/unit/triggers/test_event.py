@@ -244,11 +244,11 @@ async def test_what_one_look_has_no_time_for_is_left_to_the_next(
     async with triggerer() as airflow:
         airflow.add(store)
         await until(_started(store))
-        monkeypatch.setattr(event_trigger, "_LOOK", -1.0)
+        monkeypatch.setattr(event_trigger, "_POLL", -1.0)
         standin.add_job("job", running(0.0))
         await until(_polls(standin, 4))
         assert not airflow.payloads
-        monkeypatch.setattr(event_trigger, "_LOOK", 60.0)
+        monkeypatch.setattr(event_trigger, "_POLL", 60.0)
         await until(lambda: airflow.names == ["job"])
 
 
