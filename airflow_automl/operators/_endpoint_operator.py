@@ -43,7 +43,7 @@ class EndpointOperator(WaitingOperator):
 
     def await_endpoint(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
         """Wait until the endpoint's status is final, then call ``execute_complete``."""
-        result: dict[str, Any] = self.wait_for_resource(context, self.endpoint_name, state)
+        result: dict[str, Any] = self.wait_for(context, self.endpoint_name, state)
         return result
 
     def update_endpoint(

@@ -185,7 +185,7 @@ class WaitingOperator(AutoMLBaseOperator):
             raise AutoMLJobTimeout("the job had not ended within timeout or execution_timeout") from None
         return answer or {}
 
-    def wait_for_resource(self, context: Context, name: str, state: dict[str, Any]) -> Any:
+    def wait_for(self, context: Context, name: str, state: dict[str, Any]) -> Any:
         """Wait until an endpoint or a transform job has a final status, then continue with ``execute_complete``.
 
         :param state: JSON-serializable notes for ``execute_complete``; ``deadline`` is kept across several waits.

@@ -158,7 +158,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         if not self.wait_for_completion:
             self._running = None
             return self._result(self.hook.describe_transform_job(name) or {}, state["model"])
-        result: dict[str, Any] = self.wait_for_resource(context, name, state)
+        result: dict[str, Any] = self.wait_for(context, name, state)
         return result
 
     def _begin(self, model: Mapping[str, Any], request: Mapping[str, Any]) -> None:

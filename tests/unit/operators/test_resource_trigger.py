@@ -65,6 +65,7 @@ async def test_an_endpoint_at_rest_ends_the_wait(endpoint: HostingStandIn) -> No
         "message": "",
         "error": "",
         "state": {"x": 1},
+        "connection_exists": True,
     }
 
 
