@@ -117,6 +117,7 @@ class Job:
     extra: dict[str, Any] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     stopped: float | None = None
+    candidates: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def arn(self) -> str:
@@ -320,7 +321,16 @@ class StandIn:
         return {}
 
     def _ListCandidatesForAutoMLJob(self, body: dict[str, Any]) -> dict[str, Any]:
-        return {"Candidates": [candidate(self._job(body).name)]}
+        job = self._job(body)
+        return {"Candidates": job.candidates or [candidate(job.name)]}
+
+    def _DescribeTrainingJob(self, body: dict[str, Any]) -> dict[str, Any]:
+        name = body["TrainingJobName"]
+        return {"TrainingJobName": name, "HyperParameters": {"eta": "0.3", "name": name}}
+
+    def _DescribeEndpoint(self, body: dict[str, Any]) -> dict[str, Any]:
+        variants = [{"VariantName": "AllTraffic", "CurrentInstanceCount": 2, "CurrentWeight": 1.0}]
+        return {"EndpointName": body["EndpointName"], "EndpointStatus": "InService", "ProductionVariants": variants}
 
     def _tagged(self, body: dict[str, Any]) -> Job:
         if self.faults.forbid_tags:

@@ -15,7 +15,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal, TypedDict, cast
 
-from airflow_automl.contract.metrics import standard_name
+from airflow_automl.contract.metrics import objective_value, standard_name
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -125,6 +125,9 @@ class JobDocument(TypedDict):
     status: str | None
     secondary_status: str | None
     objective: str | None
+    score: float | None
+    target: str | None
+    data: str | None
     created: str | None
     ended: str | None
     role_arn: str | None
@@ -176,6 +179,9 @@ def job(
         "status": _text(describe, "AutoMLJobStatus"),
         "secondary_status": _text(describe, "AutoMLJobSecondaryStatus"),
         "objective": _objective(describe),
+        "score": objective_value(_mapping(describe, "BestCandidate")),
+        "target": _target(describe),
+        "data": _data(describe),
         "created": _time(describe, "CreationTime"),
         "ended": _time(describe, "EndTime"),
         "role_arn": _text(describe, "RoleArn"),
@@ -273,6 +279,25 @@ def _objective(describe: Mapping[str, Any]) -> str | None:
         if name := standard_name(_mapping(source, "AutoMLJobObjective")):
             return name
     return standard_name(_mapping(_mapping(describe, "BestCandidate"), "FinalAutoMLJobObjectiveMetric")) or None
+
+
+def _channel(describe: Mapping[str, Any]) -> Mapping[str, Any]:
+    channels = _items(describe, "AutoMLJobInputDataConfig") or _items(describe, "InputDataConfig")
+    return channels[0] if channels and isinstance(channels[0], Mapping) else {}
+
+
+def _data(describe: Mapping[str, Any]) -> str | None:
+    return _text(_mapping(_mapping(_channel(describe), "DataSource"), "S3DataSource"), "S3Uri")
+
+
+def _target(describe: Mapping[str, Any]) -> str | None:
+    config: Mapping[str, Any] = next(
+        (each for each in _mapping(describe, "AutoMLProblemTypeConfig").values() if each), {}
+    )
+    for place in (config, _mapping(config, "TimeSeriesConfig"), _channel(describe)):
+        if target := _text(place, "TargetAttributeName") or _text(place, "TargetLabelColumn"):
+            return target
+    return None
 
 
 def _tags(tags: Mapping[str, str] | Iterable[Mapping[str, str]] | None) -> dict[str, str]:

@@ -16,6 +16,7 @@ __all__ = [
     "FINAL_PRECEDENCE",
     "ORDER",
     "PAIRS",
+    "End",
     "Expectation",
     "JobStatus",
     "Outcome",
@@ -25,6 +26,7 @@ __all__ = [
     "Use",
     "definitions_only",
     "deployment_failed",
+    "end",
     "is_terminal",
     "outcome",
     "phases",
@@ -119,6 +121,17 @@ class Outcome(Enum):
     def terminal(self) -> bool:
         """Whether the job has ended."""
         return self is not Outcome.RUNNING
+
+
+class End(NamedTuple):
+    """What a job's state is called wherever a person reads it, and its tone.
+
+    :param title: such as ``Completed at the runtime limit``.
+    :param tone: ``good``, ``warning``, ``bad`` or ``running``; everywhere the same colour.
+    """
+
+    title: str
+    tone: str
 
 
 _S, _J = SecondaryStatus, JobStatus
@@ -337,3 +350,30 @@ def deployment_failed(describe: Mapping[str, Any]) -> bool:
         return True
     asked, result = describe.get("ModelDeployConfig"), describe.get("ModelDeployResult")
     return bool(asked) and not (isinstance(result, Mapping) and result.get("EndpointName"))
+
+
+def end(describe: Mapping[str, Any]) -> End:
+    """Name a job's end, or that it still runs: the one vocabulary of list, page, tab, report, log and terminal.
+
+    :param describe: an answer of DescribeAutoMLJob or DescribeAutoMLJobV2.
+    """
+    at_limit, stands = runtime_limit_reached(describe), outcome(describe)
+    if deployment_failed(describe):
+        return End("Completed, not deployed", "bad")
+    if stands is Outcome.RUNNING:
+        return End("Stopping" if describe.get("AutoMLJobStatus") == JobStatus.STOPPING else "In progress", "running")
+    if stands is Outcome.FAILED:
+        return End("Failed", "bad")
+    if stands is Outcome.STOPPED:
+        return End("Stopped at the runtime limit" if at_limit else "Stopped", "warning")
+    if stands is Outcome.COMPLETED_WITHOUT_CANDIDATE:
+        if definitions_only(describe):
+            return End("Candidate definitions only", "good")
+        return End("Runtime limit before any model" if at_limit else "Completed without a model", "bad")
+    if stands is Outcome.COMPLETED_WITH_WARNINGS:
+        return End("Completed with warnings", "warning")
+    if at_limit:
+        return End("Completed at the runtime limit", "good")
+    if describe.get("AutoMLJobSecondaryStatus") == SecondaryStatus.MAX_CANDIDATES_REACHED:
+        return End("Completed at MaxCandidates", "good")
+    return End("Completed", "good")

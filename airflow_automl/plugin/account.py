@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
-from airflow_automl.contract.states import is_terminal
+from airflow_automl.contract import documents
+from airflow_automl.contract.states import End, end, is_terminal
+from airflow_automl.ends import watched
 from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
 from airflow_automl.plugin.answers import Answers, NotAnswered
 
@@ -37,6 +39,10 @@ _OVERLAP = timedelta(minutes=1)
 _CALLS = {"connect_timeout": 1.5, "read_timeout": 2, "retries": {"total_max_attempts": 1}, "max_pool_connections": 16}
 
 
+class NoSuchConnection(AutoMLError):
+    """Airflow has no such connection."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where jobs are asked for.
@@ -57,6 +63,13 @@ class _Known(NamedTuple):
     hook: Any
     content: int
     checked: float
+
+
+class Seen(NamedTuple):
+    """What a page saw of a job: its document, with the statuses in which it was seen, and how it stands."""
+
+    job: documents.JobDocument
+    end: End
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +129,7 @@ class Account:
     def __init__(self, answers: Answers | None = None) -> None:
         self.answers = answers or Answers()
         self._hooks: OrderedDict[Source, _Known] = OrderedDict()
+        self._seen: OrderedDict[str, Seen] = OrderedDict()
         self._listings: dict[tuple[Source, str | None], _Listing] = {}
         self._making = [threading.Lock() for _ in range(8)]
         self._lock = threading.Lock()
@@ -126,7 +140,21 @@ class Account:
         def lifetime(answer: Mapping[str, Any]) -> float:
             return _ENDED if is_terminal(answer.get("AutoMLJobStatus")) else _RUNNING
 
-        return await self._ask(source, "describe", name, lambda hook: dict(hook.describe_job(name)), lifetime)
+        answer = await self._ask(source, "describe", name, lambda hook: dict(hook.describe_job(name)), lifetime)
+        with self._lock:
+            arn = answer["AutoMLJobArn"]
+            before = self._seen.pop(arn, None)
+            self._seen[arn] = Seen(
+                documents.job(answer, timeline=watched(before.job["timeline"] if before else (), answer)), end(answer)
+            )
+            while len(self._seen) > MOST_JOBS:
+                self._seen.popitem(last=False)
+        return answer
+
+    def seen(self) -> Mapping[str, Seen]:
+        """Return what the pages have seen of jobs, by ARN."""
+        with self._lock:
+            return dict(self._seen)
 
     async def candidates(self, source: Source, name: str, ended: bool) -> list[dict[str, Any]]:
         """ListCandidatesForAutoMLJob.
@@ -140,6 +168,28 @@ class Account:
     async def tags(self, source: Source, arn: str) -> dict[str, str] | None:
         """ListTags; ``None`` where the account does not let us read them."""
         return await self._ask(source, "tags", arn, lambda hook: hook.job_tags(arn), lambda _: _TAGS)
+
+    async def call(self, source: Source, operation: str, **request: str) -> dict[str, Any]:
+        """Call one describe operation by its boto3 name."""
+        about = (operation, *request.items())
+        return await self._ask(source, "call", about, lambda hook: hook.call(operation, **request), lambda _: _LIST)
+
+    async def read(self, source: Source, address: str) -> bytes:
+        """Read an object of S3."""
+        from airflow_automl.hooks.storage import Storage
+
+        return await self._ask(source, "read", address, lambda hook: Storage(hook).read(address), lambda _: _LIST)
+
+    async def insights(self, source: Source, describe: Mapping[str, Any]) -> dict[str, Any]:
+        """Read what lies beside a job's best candidate (:func:`airflow_automl.report.insights.read`)."""
+        from airflow_automl.hooks.storage import Storage
+        from airflow_automl.report.insights import read
+
+        def ask(hook: Any) -> dict[str, Any]:
+            storage, best = Storage(hook), documents.best_candidate(describe)
+            return read(best, storage.find, storage.read, documents.problem_type(describe))
+
+        return await self._ask(source, "insights", describe.get("AutoMLJobArn"), ask, lambda _: _ENDED)
 
     async def is_aws(self, source: Source) -> bool:
         """Tell whether the calls go to AWS itself, whose console can be linked to."""
@@ -193,6 +243,8 @@ class Account:
     @staticmethod
     def _renewed(source: Source, known: _Known | None) -> _Known:
         """Look whether the connection is still the same; a new client takes half a second of a processor."""
+        from airflow.exceptions import AirflowNotFoundException
+
         from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
         try:
@@ -203,10 +255,12 @@ class Account:
             _ = hook.conn
         except AutoMLError:
             raise
+        except AirflowNotFoundException as error:
+            raise NoSuchConnection(f"Airflow has no connection {source.connection!r}.") from error
         except Exception as error:
             # Its text may hold what the connection holds.
             raise AutoMLTransientError(
-                f"The connection {source.connection!r} can't be used ({type(error).__name__}); is it defined?"
+                f"The connection {source.connection!r} can't be used ({type(error).__name__})"
             ) from error
         return _Known(hook, content, time.monotonic())
 

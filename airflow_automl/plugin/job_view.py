@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from airflow_automl.contract.states import JobStatus, SecondaryStatus
 from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.known_jobs import Owner
 from airflow_automl.plugin.links import console_links
 from airflow_automl.plugin.phases import steps, words
-from airflow_automl.report import build, plots
+from airflow_automl.report import build, page, plots
 
 #: Seconds after which the page of a running job asks again.
 REFRESH = 5
-_ROWS = 100
-_COLUMNS = 6
-_STRIPS = 6
 _PROBLEMS = 20
+
+
+def is_queued(answer: Mapping[str, Any]) -> bool:
+    """Tell whether a job of the embedded Autopilot waits for a free slot: nothing has happened since its creation.
+
+    :param answer: an answer of a describe, or a summary of a list. AWS queues no jobs.
+    """
+    pair = answer.get("AutoMLJobStatus"), answer.get("AutoMLJobSecondaryStatus")
+    unchanged = answer.get("LastModifiedTime") == answer.get("CreationTime")
+    return bool(unchanged) and pair == (JobStatus.IN_PROGRESS, SecondaryStatus.STARTING)
+
+
+def place_in_line(describe: Mapping[str, Any], listed: Iterable[Mapping[str, Any]]) -> int:
+    """Return how many jobs of a list start before this one starts, and this one."""
+    return 1 + sum(is_queued(each) and each["CreationTime"] < describe["CreationTime"] for each in listed)
 
 
 def job_view(
@@ -26,42 +39,46 @@ def job_view(
     source: Source,
     owner: Owner | None,
     tags: Mapping[str, str],
-    report: Mapping[str, str],
+    written: Mapping[str, Any],
     on_aws: bool,
     notes: Sequence[str] = (),
+    insights: Mapping[str, Any] | None = None,
+    timeline: Sequence[Mapping[str, Any]] = (),
+    place: int | None = None,
 ) -> dict[str, Any]:
     """Gather what the template needs.
 
-    :param report: where the report lies that a task wrote (:func:`airflow_automl.plugin.metadata.report_of`).
+    :param written: the summary of the report that a task wrote (:func:`airflow_automl.plugin.metadata.report_of`).
     :param on_aws: whether AWS's console knows the job.
     :param notes: what could not be found out.
+    :param insights: what lies beside the best candidate; ``None`` while it is being read.
+    :param timeline: the statuses in which the job was seen.
+    :param place: the job's place in line if it waits for a slot.
     """
-    document = build(describe, candidates, tags=tags)
-    summary, rows, job = document["summary"], document["leaderboard"], document["job"]
+    # Who first looked when the job trained does not know when it began.
+    whole = timeline if timeline and timeline[0]["secondary_status"] == SecondaryStatus.STARTING else ()
+    report = build(describe, candidates, tags=tags, insights=insights, timeline=whole)
+    summary, rows, job = report["summary"], report["leaderboard"], report["job"]
     running = summary["outcome"] == "running"
-    names = document["metric_names"][:_COLUMNS]
-    measured = [name for name in document["metric_names"] if any(name in row["metrics"] for row in rows)]
-    objective = summary["objective"]
-    problems = _problems(document)
-    return {
+    problems = _problems(report)
+    worked = [each["secondary_status"] for each in timeline if each["status"] == JobStatus.IN_PROGRESS]
+    reached = worked[-1] if worked else None
+    if reached in (None, SecondaryStatus.STARTING) and rows:
+        reached = "ModelTuning" if any("ModelTuning" in str(each) for each in worked) else "TrainingModels"
+    return page.parts(report) | {
         "job": job,
         "source": source,
         "owner": owner,
-        "report": report,
+        "written": written,
         "console": console_links(str(job["arn"] or ""), str(job["name"])) if on_aws else {},
-        "document": document,
-        "verdict": document["verdict"],
-        "summary": summary | _leader(rows, objective, summary),
-        "steps": steps(describe),
-        "status_line": _status_line(document, rows, objective),
+        "report": report,
+        "verdict": report["verdict"],
+        "summary": summary | _leader(rows, summary["objective"], summary),
+        "steps": steps(describe, reached),
+        "status_line": _status_line(report, rows, summary["objective"]),
         "running": running,
-        "refresh": REFRESH if running else None,
-        "rows": rows[:_ROWS],
-        "hidden_rows": max(0, len(rows) - _ROWS),
-        "metric_names": names,
-        "progress": plots.progress(document["progress"], objective) if document["progress"] and objective else None,
-        "strips": plots.metric_strips(rows, measured[:_STRIPS]) if len(rows) > 1 and measured else None,
-        "gantt": plots.gantt(rows, job["created"], job["ended"], 20),
+        "queue": {"place": place} if not on_aws and is_queued(describe) else None,
+        "refresh": REFRESH if running or insights is None else None,
         "problems": problems[:_PROBLEMS],
         "hidden_problems": max(0, len(problems) - _PROBLEMS),
         "notes": list(notes),

@@ -32,6 +32,13 @@ class Links:
         # An empty connection means boto3's own credentials, and is not the default.
         return self.page(page, name=name, connection=source.connection or "-", region=source.region)
 
+    def report(self, summary: Mapping[str, Any], source: Source) -> str:
+        """Return where a browser can open the report of a summary; empty if it can't."""
+        address = str(summary.get("html") or "")
+        if address.startswith("s3://") and summary.get("job_name"):
+            return self.about("report", source, str(summary["job_name"]))
+        return address if address.startswith(("https://", "http://")) else ""
+
     def owner(self, owner: Owner) -> str:
         """Return Airflow's page of the task that owns a job, or of its DAG."""
         address = f"{self._airflow}/dags/{quote(owner.dag_id, safe='')}"

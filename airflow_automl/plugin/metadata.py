@@ -12,7 +12,6 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import func, select
 
-from airflow_automl.links.sagemaker_automl import JOB_PAGE
 from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.known_jobs import JobRecord, Owner
 from airflow_automl.xcom import SUMMARY_KEY
@@ -54,33 +53,17 @@ def _source(rendered: Mapping[str, Any] | None, arn: str) -> Source:
     )
 
 
-def report_of(owner: Owner, name: str) -> dict[str, str]:
-    """Find the report that a task of the same run wrote about a job.
-
-    :return: ``address``, and ``link`` if a browser can open it; empty if there is none.
-    """
+def report_of(owner: Owner, name: str) -> Mapping[str, Any]:
+    """Find the summary of the report that a task of the same run wrote about a job; empty if there is none."""
     if owner.run_id is None:
         return {}
-    query = select(XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.value).where(
-        XComModel.dag_id == owner.dag_id,
-        XComModel.run_id == owner.run_id,
-        XComModel.key.in_((SUMMARY_KEY, "_link_AutoMLReportLink")),
+    query = select(XComModel.value).where(
+        XComModel.dag_id == owner.dag_id, XComModel.run_id == owner.run_id, XComModel.key == SUMMARY_KEY
     )
     with create_session(scoped=False) as session:
-        rows = session.execute(query).all()
-    links = {(row.task_id, row.map_index): row.value for row in rows if row.key != SUMMARY_KEY}
-    for row in rows:
-        summary = json.loads(row.value) if isinstance(row.value, str) and row.key == SUMMARY_KEY else row.value
-        if row.key == SUMMARY_KEY and isinstance(summary, Mapping) and summary.get("job_name") == name:
-            link = links.get((row.task_id, row.map_index))
-            # The link of a report that no browser can reach leads to the job's page, where we are.
-            reachable = _is_web(link) and JOB_PAGE not in str(link)
-            return {"address": str(summary.get("html") or ""), "link": str(link) if reachable else ""}
-    return {}
-
-
-def _is_web(link: Any) -> bool:
-    return isinstance(link, str) and link.startswith(("https://", "http://"))
+        values = session.scalars(query).all()
+    found = (json.loads(value) if isinstance(value, str) else value for value in values)
+    return next((each for each in found if isinstance(each, Mapping) and each.get("job_name") == name), {})
 
 
 def dag_exists(dag_id: str) -> bool:

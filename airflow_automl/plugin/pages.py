@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Annotated, Any
 
@@ -12,21 +13,33 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 
 from airflow_automl.contract.states import is_terminal
-from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
-from airflow_automl.plugin import known_jobs, metadata, rows
-from airflow_automl.plugin.account import MOST_JOBS, Account, Jobs, Source
-from airflow_automl.plugin.job_view import REFRESH, job_view
-from airflow_automl.plugin.known_jobs import JobRecord, KnownJobs, Owner
+from airflow_automl.exceptions import AutoMLError
+from airflow_automl.plugin import known_jobs, metadata
+from airflow_automl.plugin.account import Account, Source
+from airflow_automl.plugin.comparison import compare
+from airflow_automl.plugin.job_view import is_queued, job_view, place_in_line
+from airflow_automl.plugin.known_jobs import KnownJobs, Owner
 from airflow_automl.plugin.links import Links
 from airflow_automl.plugin.render import render
 from airflow_automl.plugin.rights import Denied, Rights
+from airflow_automl.report.page import pictured
 
 router = APIRouter(default_response_class=HTMLResponse)
 
 Text = Annotated[str, Query(max_length=250)]
 #: Airflow leaves the placeholder in the address of a task that is not mapped.
 MapIndex = Annotated[str, Query(pattern=r"^(-?[0-9]{1,9}|\{MAP_INDEX\}|)$")]
-_LIVE = 10
+#: Nothing but our own style sheet, script and images; no form to elsewhere; shown in Airflow's own frames only.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'self'; base-uri 'none'"
+)
+#: A report is a page that anybody may have written who may write to its bucket: it runs nothing and is of no origin.
+_REPORT_POLICY = (
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; "
+    "frame-ancestors 'self'; base-uri 'none'"
+)
+_MOST_COMPARED = 8
 
 
 async def html(request: Request, template: str, **values: Any) -> HTMLResponse:
@@ -53,12 +66,14 @@ def source_of(connection: str, region: str) -> Source:
     return Source(None if connection == "-" else connection or "aws_default", region or None)
 
 
-def _account(request: Request) -> Account:
+def account_of(request: Request) -> Account:
+    """Return what asks SageMaker."""
     account: Account = request.app.state.account
     return account
 
 
-def _known(request: Request) -> KnownJobs:
+def known_of(request: Request) -> KnownJobs:
+    """Return the jobs that this Airflow knows."""
     jobs: KnownJobs = request.app.state.known
     return jobs
 
@@ -70,9 +85,15 @@ class Looked:
     """A job that the user may see."""
 
     def __init__(
-        self, describe: Mapping[str, Any], source: Source, owner: Owner | None, tags: Mapping[str, str] | None
+        self,
+        describe: Mapping[str, Any],
+        source: Source,
+        owner: Owner | None,
+        tags: Mapping[str, str] | None,
+        timeline: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.describe, self.source, self.owner, self.tags = describe, source, owner, tags or {}
+        self.timeline = timeline
 
     @property
     def proven_owner(self) -> Owner | None:
@@ -95,7 +116,7 @@ async def look(request: Request, rights: Rights, source: Source, name: str) -> L
 
     :raises Denied: the user may not; nothing that the service answered is in the message.
     """
-    account, jobs = _account(request), _known(request)
+    account, jobs = account_of(request), known_of(request)
 
     def allowed_to_ask() -> bool:
         seen = [each for each in jobs.by_arn().values() if each.name == name]
@@ -116,42 +137,56 @@ async def look(request: Request, rights: Rights, source: Source, name: str) -> L
     owner = known_jobs.owner_of(tags) if tags is not None or record is None else record.owner
     if not await asyncio.to_thread(rights.may_see_job, owner, source.connection):
         raise Denied("You may not see this job: it belongs to a DAG or a connection that you may not see.")
-    return Looked(describe, source, owner, tags)
+    timeline = record.job.get("timeline") or () if record else ()
+    return Looked(describe, source, owner, tags, timeline)
 
 
-async def _view(request: Request, rights: Rights, looked: Looked) -> dict[str, Any]:
-    account, notes = _account(request), []
+async def view_of(request: Request, rights: Rights, looked: Looked) -> dict[str, Any]:
+    """Gather what the page of a job shows."""
+    account, source, notes = account_of(request), looked.source, []
     try:
-        candidates = await account.candidates(looked.source, looked.name, looked.ended)
+        candidates = await account.candidates(source, looked.name, looked.ended)
     except AutoMLError as error:
         candidates = []
         notes.append(f"The candidates can't be listed: {error}")
-    try:
-        on_aws = await account.is_aws(looked.source)
-    except AutoMLError:
-        on_aws = False
+    on_aws, insights, place = False, None, None
+    with suppress(AutoMLError):
+        on_aws = await account.is_aws(source)
+        if is_queued(looked.describe):
+            place = place_in_line(looked.describe, (await account.jobs(source)).rows)
+        insights = await account.insights(source, looked.describe) if looked.ended else {}
 
     def gather() -> dict[str, Any]:
-        report = metadata.report_of(looked.owner, looked.name) if looked.owner else {}
         view = job_view(
             looked.describe,
             candidates,
-            source=looked.source,
+            source=source,
             owner=looked.owner,
             tags=looked.tags,
-            report=report,
+            written=metadata.report_of(looked.owner, looked.name) if looked.owner else {},
             on_aws=on_aws,
             notes=notes,
+            insights=insights,
+            timeline=max(looked.timeline, account.seen()[looked.describe["AutoMLJobArn"]].job["timeline"], key=len),
+            place=place,
         )
         stoppable = view["running"] and looked.describe.get("AutoMLJobStatus") != "Stopping"
         manual_dag = request.app.state.manual_dag
         return view | {
-            "may_stop": stoppable and rights.may_stop(looked.proven_owner, looked.source),
+            "may_stop": stoppable and rights.may_stop(looked.proven_owner, source),
             "may_start": metadata.dag_exists(manual_dag) and rights.may_start(manual_dag),
             "manual_dag": manual_dag,
         }
 
     return await asyncio.to_thread(gather)
+
+
+async def job_page(request: Request, **view: Any) -> HTMLResponse:
+    """Render the page of a job."""
+    page = await html(request, "job.html.j2", **view)
+    if pictures := pictured(view["cards"]):
+        page.headers["Content-Security-Policy"] = POLICY.replace("img-src 'self'", f"img-src 'self' {pictures}")
+    return page
 
 
 @router.get("/job")
@@ -165,201 +200,50 @@ async def job(
     """Show one job."""
     rights = Rights(user)
     looked = await look(request, rights, source_of(connection, region), name)
-    return await html(request, "job.html.j2", earlier=None, **await _view(request, rights, looked))
+    return await job_page(request, earlier=None, **await view_of(request, rights, looked))
 
 
-# Lists
+@router.get("/report")
+async def report(
+    request: Request, user: GetUserDep, name: Text, connection: Text = "aws_default", region: Text = ""
+) -> HTMLResponse:
+    """Open the report that a task wrote about a job: whoever may see the job may read it."""
+    looked = await look(request, Rights(user), source_of(connection, region), name)
+    written = await asyncio.to_thread(metadata.report_of, looked.owner, name) if looked.owner else {}
+    address = str(written.get("html") or "")
+    if not address.startswith("s3://"):
+        raise HTTPException(404, f"Airflow knows of no report on {name} in S3.")
+    content = await account_of(request).read(looked.source, address)
+    return HTMLResponse(content, headers={"Content-Security-Policy": _REPORT_POLICY})
 
 
-@router.get("/jobs")
-async def jobs(
+@router.get("/candidates")
+async def candidates(
     request: Request,
     user: GetUserDep,
+    name: Text,
+    candidate: Annotated[list[str], Query(max_length=_MOST_COMPARED)] = [],  # noqa: B006  # FastAPI copies it
     connection: Text = "aws_default",
     region: Text = "",
-    search: Text = "",
-    status: Text = "",
-    problem_type: Text = "",
-    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> HTMLResponse:
-    """Show the jobs of a connection: those of the DAGs that the user may see, and all others if they may see it."""
-    rights, account, seen = Rights(user), _account(request), _known(request)
-    source = source_of(connection.strip(), region.strip())
-    filters = rows.Filters(search.strip(), status, problem_type)
-    error: str | None = None
-    found = Jobs((), whole=True, more=False)
-    if not await asyncio.to_thread(lambda: rights.may_ask(source.connection, seen.by_arn().values())):
-        raise Denied(f"You may see neither the connection {source.connection!r} nor a DAG that used it for a job.")
-    try:
-        found = await account.jobs(source)
-        if found.more and filters.search:
-            found = await account.jobs(source, filters.search)
-    except AutoMLError as failure:
-        error = str(failure)
-
-    def gather() -> dict[str, Any]:
-        by_arn = seen.by_arn()
-        all_rows = [rows.from_summary(each, source, by_arn.get(each["AutoMLJobArn"])) for each in found.rows]
-        visible = _visible(rights, all_rows, source)
-        return {
-            "page": rows.Page.of([row for row in visible if filters.takes(row)], page),
-            "problem_types": sorted({row.problem_type for row in visible if row.problem_type}),
-            "unknown_types": any(row.problem_type is None for row in visible),
-            "all": len(visible),
-            "connections": rights.connections(),
-        }
-
-    return await html(
-        request,
-        "jobs.html.j2",
-        source=source,
-        filters=filters,
-        statuses=rows.STATUSES,
-        error=error,
-        found=found,
-        most=MOST_JOBS,
-        refresh=_LIVE,
-        **await asyncio.to_thread(gather),
-    )
+    """Show candidates beside one another: metrics, hyperparameters, steps, times, places."""
+    looked = await look(request, Rights(user), source_of(connection, region), name)
+    listed = await account_of(request).candidates(looked.source, name, looked.ended)
+    chosen = [each for each in listed if each["CandidateName"] in candidate]
+    if not chosen:
+        raise HTTPException(404, "No candidate of this job is chosen. Go back and choose some.")
+    parameters = await asyncio.gather(*(_hyperparameters(request, looked.source, each) for each in chosen))
+    compared = await asyncio.to_thread(compare, looked.describe, chosen, parameters)
+    return await html(request, "candidates.html.j2", looked=looked, refresh=None, **compared)
 
 
-def _visible(rights: Rights, found: Iterable[rows.Row], source: Source | None) -> list[rows.Row]:
-    """Keep the rows that the user may see; without a source, those without an owner are not shown."""
-    found = list(found)
-    dags = rights.visible_dags({row.owner.dag_id for row in found if row.owner})
-    ownerless = source is not None and rights.may_see_connection(source.connection)
-    return [row for row in found if (row.owner.dag_id in dags if row.owner else ownerless)]
-
-
-@router.get("/dag")
-async def dag(
-    request: Request, user: GetUserDep, dag_id: Text, page: Annotated[int, Query(ge=1, le=100_000)] = 1
-) -> HTMLResponse:
-    """Show the jobs of a DAG, newest first."""
-    return await _listed(request, Rights(user), dag_id, lambda: known_jobs.job_records(dag_id), page, "this DAG")
-
-
-@router.get("/run")
-async def run(
-    request: Request, user: GetUserDep, dag_id: Text, run_id: Text, page: Annotated[int, Query(ge=1, le=100_000)] = 1
-) -> HTMLResponse:
-    """Show the jobs of a run."""
-    return await _listed(
-        request, Rights(user), dag_id, lambda: known_jobs.job_records(dag_id, run_id), page, "this run"
-    )
-
-
-@router.get("/task")
-async def task(
-    request: Request, user: GetUserDep, dag_id: Text, task_id: Text, page: Annotated[int, Query(ge=1, le=100_000)] = 1
-) -> HTMLResponse:
-    """Show the jobs of all runs of a task."""
-    find = lambda: known_jobs.job_records(dag_id, None, task_id)  # noqa: E731
-    return await _listed(request, Rights(user), dag_id, find, page, "this task")
-
-
-@router.get("/task-instance")
-async def task_instance(
-    request: Request,
-    user: GetUserDep,
-    dag_id: Text,
-    run_id: Text,
-    task_id: Text,
-    map_index: MapIndex = "-1",
-    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
-) -> HTMLResponse:
-    """Show the job of a task instance, or a list if a mapped task is meant as a whole."""
-    rights = Rights(user)
-    index = int(map_index) if map_index.isdecimal() else None
-
-    def find() -> list[JobRecord]:
-        return known_jobs.job_records(dag_id, run_id, task_id, index)
-
-    await _demand_dag(rights, dag_id)
-    found = await asyncio.to_thread(find)
-    if len(found) != 1:
-        return await _listed(request, rights, dag_id, lambda: found, page, "this task instance")
-    record = found[0]
-    source = (await asyncio.to_thread(metadata.sources, found))[record]
-    try:
-        looked = await look(request, rights, source, record.name)
-    except (AutoMLTransientError, Denied) as error:
-        # What the task noted is better than nothing, and the user may read it.
-        return await _listed(request, rights, dag_id, lambda: found, page, "this task instance", str(error))
-    view = await _view(request, rights, looked)
-    return await html(request, "job.html.j2", earlier=await _earlier(request, source, record), **view)
-
-
-async def _earlier(request: Request, source: Source, record: JobRecord) -> list[rows.Row]:
-    """List the jobs that the same task instance submitted before, newest first."""
-    if not record.submitted:
-        return []
-    digest = record.task_digest
-    try:
-        listed = await _account(request).jobs(source)
-    except AutoMLError:
-        return []
-    return [
-        rows.from_summary(row, source, record)
-        for row in listed.rows
-        if digest in row["AutoMLJobName"] and row["AutoMLJobName"] != record.name
-    ]
-
-
-async def _demand_dag(rights: Rights, dag_id: str) -> None:
-    if not await asyncio.to_thread(rights.may_see_dag, dag_id):
-        raise Denied("You may not see this DAG.")
-
-
-async def _listed(
-    request: Request,
-    rights: Rights,
-    dag_id: str,
-    find: Callable[[], list[JobRecord]],
-    number: int,
-    what: str,
-    error: str | None = None,
-) -> HTMLResponse:
-    await _demand_dag(rights, dag_id)
-
-    def gather() -> tuple[list[JobRecord], dict[JobRecord, Source]]:
-        found = find()
-        return found, metadata.sources(found)
-
-    found, of = await asyncio.to_thread(gather)
-    unfinished = [each for each in found if not is_terminal(each.job.get("status"))]
-    live: dict[str, Mapping[str, Any]] = {}
-    if error is None:
-        answers = await asyncio.gather(
-            *(_account(request).jobs(source) for source in {of[each] for each in unfinished}), return_exceptions=True
-        )
-        for answer in answers:
-            if isinstance(answer, Jobs):
-                live |= {row["AutoMLJobArn"]: row for row in answer.rows}
-            elif isinstance(answer, AutoMLError):
-                error = str(answer)
-            else:
-                raise answer
-
-    def cut() -> rows.Page:
-        # A document that a task did not get from its own job may name any job.
-        seen = {source: rights.may_see_connection(source.connection) for source in {of[each] for each in unfinished}}
-        listed = [
-            rows.from_record(each, of[each], live.get(each.arn) if each.submitted or seen.get(of[each]) else None)
-            for each in found
-        ]
-        return rows.Page.of(_visible(rights, listed, None), number)
-
-    page = await asyncio.to_thread(cut)
-    query = {key: value for key, value in request.query_params.items() if key != "page"}
-    return await html(
-        request,
-        "listed.html.j2",
-        page=page,
-        what=what,
-        error=error,
-        address=request.url.path.rpartition("/")[2],
-        query=query,
-        refresh=REFRESH if unfinished else _LIVE,
-        several_runs=what in ("this DAG", "this task"),
-    )
+async def _hyperparameters(request: Request, source: Source, candidate: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the candidate's training jobs were told; empty if the service does not tell."""
+    found: dict[str, str] = {}
+    for step in candidate.get("CandidateSteps") or ():
+        if step.get("CandidateStepType") == "AWS::SageMaker::TrainingJob":
+            with suppress(AutoMLError):
+                name = str(step.get("CandidateStepName"))
+                answer = await account_of(request).call(source, "describe_training_job", TrainingJobName=name)
+                found |= answer.get("HyperParameters") or {}
+    return found

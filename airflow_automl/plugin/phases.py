@@ -10,13 +10,6 @@ from airflow_automl.contract import documents, states
 from airflow_automl.contract.states import Outcome, SecondaryStatus
 
 _TABULAR = frozenset({"BinaryClassification", "MulticlassClassification", "Regression", "Tabular"})
-_ENDS = {
-    Outcome.COMPLETED: "Completed",
-    Outcome.COMPLETED_WITH_WARNINGS: "Completed with warnings",
-    Outcome.COMPLETED_WITHOUT_CANDIDATE: "Completed without a model",
-    Outcome.FAILED: "Failed",
-    Outcome.STOPPED: "Stopped",
-}
 
 
 class Step(NamedTuple):
@@ -32,32 +25,36 @@ def words(name: str | None) -> str:
     return (text[:1] + text[1:].lower()).replace("auto ml", "AutoML") or "\N{EN DASH}"
 
 
-def steps(describe: Mapping[str, Any]) -> list[Step]:
+def steps(describe: Mapping[str, Any], reached: str | None = None) -> list[Step]:
     """List the steps of a job's way, and where it is.
 
-    The end of a job that has ended takes the place of the steps that it skipped: AWS does not say which ones it took.
+    :param describe: an answer of a describe.
+    :param reached: the last secondary status in which the job was seen to work, as far as anybody saw it. A job that
+        was stopped or failed ends there: AWS does not say which steps it took.
     """
-    outcome = states.outcome(describe)
+    outcome, end = states.outcome(describe), states.end(describe)
     current = str(describe.get("AutoMLJobSecondaryStatus") or "")
+    if outcome.terminal or describe.get("AutoMLJobStatus") == states.JobStatus.STOPPING:
+        current = reached or ""
     way = [
         str(phase.secondary) for phase in _way(describe, current) if not phase.optional or phase.secondary == current
     ]
+    if outcome in (Outcome.COMPLETED, Outcome.COMPLETED_WITH_WARNINGS) or (
+        outcome.terminal and states.definitions_only(describe)
+    ):
+        return [*(Step(words(each), "done") for each in way), Step(end.title, end.tone)]
+    at = way.index(current) if current in way else 0
     if outcome.terminal:
-        tone = "good" if outcome is Outcome.COMPLETED else "bad" if outcome in _BAD else "warning"
-        if outcome in _BAD or outcome is Outcome.COMPLETED_WITHOUT_CANDIDATE:
-            return [Step(words(way[0]), "done"), Step(_ENDS[outcome], tone)]
-        return [*(Step(words(each), "done") for each in way), Step(_ENDS[outcome], tone)]
+        return [*(Step(words(each), "done") for each in way[: at + 1]), Step(end.title, end.tone)]
+    if end.title == "Stopping":
+        return [*(Step(words(each), "done") for each in way[: at + 1]), Step(end.title, "now"), Step("Stopped", "todo")]
     if current not in way:
         # A status that is newer than this package, or one between two phases.
         return [Step(words(way[0]), "done"), Step(words(current), "now"), Step("Completed", "todo")]
-    at = way.index(current)
     found = [
         Step(words(each), "done" if index < at else "now" if index == at else "todo") for index, each in enumerate(way)
     ]
     return [*found, Step("Completed", "todo")]
-
-
-_BAD = frozenset({Outcome.FAILED, Outcome.STOPPED})
 
 
 def _way(describe: Mapping[str, Any], current: str) -> tuple[states.Phase, ...]:

@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
-from airflow_automl import __version__
 from airflow_automl.plugin.phases import words
-from airflow_automl.report import plots
-from airflow_automl.times import duration_text
+from airflow_automl.report.page import environment
 
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("airflow_automl.plugin"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "ago": _ago,
-        "duration": duration_text,
-        "iso": _iso,
-        "json_text": lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
-        "moment": _moment,
-        "number": plots.number,
-        "words": words,
-    }
-    environment.globals["version"] = __version__
-    return environment
+    made = environment("airflow_automl.plugin")
+    made.filters |= {"ago": _ago, "iso": _iso, "moment": _moment, "words": words}
+    return made
 
 
 def render(template: str, **values: Any) -> str:

@@ -54,6 +54,10 @@ class Rights:
             return self._may_use(source.connection, "PUT")
         return self._dag(owner.dag_id, "PUT", DagAccessEntity.TASK_INSTANCE)
 
+    def may_see_xcoms(self, dag_id: str) -> bool:
+        """Tell whether the user may see what a DAG's tasks returned."""
+        return self._dag(dag_id, "GET", DagAccessEntity.XCOM)
+
     def may_start(self, dag_id: str) -> bool:
         """Tell whether the user may start runs of a DAG."""
         return self._dag(dag_id, "POST", DagAccessEntity.RUN)

@@ -7,38 +7,44 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_automl.contract.states import is_terminal
-from airflow_automl.plugin.account import Source
+from airflow_automl.contract.states import End, end, is_terminal
+from airflow_automl.plugin.account import Seen, Source
 from airflow_automl.plugin.known_jobs import JobRecord, Owner
-from airflow_automl.times import duration_text
 
 #: Rows on a page.
 PAGE = 50
 STATUSES = ("InProgress", "Stopping", "Completed", "Failed", "Stopped")
 UNKNOWN = "unknown"
 
-_TONES = {"InProgress": "running", "Stopping": "running", "Completed": "good", "Failed": "bad", "Stopped": "warning"}
+#: What a list is sorted by, newest or best first; without the hyphen, the other way round.
+NEWEST = "-created"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One job in a list."""
+    """One job in a list.
+
+    :param end: how the job stands, in the words of all pages.
+    :param queued: whether it waits for a slot of the embedded Autopilot.
+    :param job: its document, as far as a task or a page saw it.
+    """
 
     name: str
     source: Source
     owner: Owner | None
     status: str
     secondary: str
-    problem_type: str | None
     created: datetime | None
     ended: datetime | None
+    end: End
+    job: Mapping[str, Any]
     reason: str = ""
+    queued: bool = False
 
     @property
-    def tone(self) -> str:
-        """How the status is coloured."""
-        # All that a completed job gives as a reason is what went wrong on its way.
-        return "warning" if self.status == "Completed" and self.reason else _TONES.get(self.status, "running")
+    def problem_type(self) -> str | None:
+        """The problem type, ``None`` if neither a task nor a page saw it."""
+        return self.job.get("problem_type")
 
     @property
     def running(self) -> bool:
@@ -46,11 +52,35 @@ class Row:
         return not is_terminal(self.status)
 
     @property
-    def took(self) -> str:
+    def seconds(self) -> float | None:
         """How long the job ran, or has been running."""
-        if self.created is None:
-            return duration_text(None)
-        return duration_text(max(0.0, ((self.ended or datetime.now(UTC)) - self.created).total_seconds()))
+        if self.created is None or self.queued:
+            return None
+        return max(0.0, ((self.ended or datetime.now(UTC)) - self.created).total_seconds())
+
+    def key(self, by: str) -> Any:
+        """Return what sorts the row, ``None`` if that is not known.
+
+        :param by: ``job``, ``status``, ``score``, ``type``, ``owner``, ``created`` or ``time``.
+        """
+        return {
+            "job": self.name.lower(),
+            "status": self.end.title,
+            "score": (self.job.get("objective"), score) if (score := self.job.get("score")) is not None else None,
+            "type": self.problem_type,
+            "owner": self.owner and self.owner.dag_id,
+            "created": self.created,
+            "time": self.seconds,
+        }.get(by)
+
+
+def ordered(found: Sequence[Row], sort: str) -> list[Row]:
+    """Sort rows by a key of :meth:`Row.key`, downwards after a hyphen; what is not known comes last."""
+    by = sort.removeprefix("-")
+    known = [row for row in found if row.key(by) is not None]
+    return sorted(known, key=lambda row: row.key(by), reverse=sort.startswith("-")) + [
+        row for row in found if row.key(by) is None
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +117,10 @@ class Page:
         return cls(rows[(number - 1) * PAGE : number * PAGE], number, pages, len(rows))
 
 
-def from_summary(summary: Mapping[str, Any], source: Source, known: JobRecord | None) -> Row:
-    """Make a row of what ListAutoMLJobs says and what Airflow knows of the job.
+def from_summary(
+    summary: Mapping[str, Any], source: Source, known: JobRecord | None, seen: Seen | None = None, queued: bool = False
+) -> Row:
+    """Make a row of what ListAutoMLJobs says, what Airflow knows of the job, and what a page saw of it.
 
     It has an owner only if the job's name proves that: rows show each user the jobs of their DAGs.
     """
@@ -97,37 +129,59 @@ def from_summary(summary: Mapping[str, Any], source: Source, known: JobRecord | 
         for each in summary.get("PartialFailureReasons") or ()
         if isinstance(each, Mapping)
     ]
+    job = _newer(known.job if known else {}, seen.job if seen else {})
+    status = str(summary.get("AutoMLJobStatus") or "")
+    same = seen is not None and seen.job["status"] == status
     return Row(
         str(summary["AutoMLJobName"]),
         source,
         known.task if known and known.submitted else None,
-        str(summary.get("AutoMLJobStatus") or ""),
+        status,
         str(summary.get("AutoMLJobSecondaryStatus") or ""),
-        known.job.get("problem_type") if known else None,
         summary.get("CreationTime"),
         summary.get("EndTime"),
+        seen.end if seen and same else _end(summary, job),
+        job,
         str(summary.get("FailureReason") or "") or " ".join(filter(None, partial)),
+        queued,
     )
 
 
-def from_record(record: JobRecord, source: Source, live: Mapping[str, Any] | None) -> Row:
+def _newer(known: Mapping[str, Any], seen: Mapping[str, Any]) -> Mapping[str, Any]:
+    return seen if seen and (not known or not is_terminal(known.get("status"))) else known
+
+
+def _end(summary: Mapping[str, Any], job: Mapping[str, Any]) -> End:
+    """Name a job's end without its description: a completed one has a candidate unless its document denies it."""
+    denied = job.get("status") == "Completed" and "score" in job and job["score"] is None
+    return end({**summary, "BestCandidate": None if denied else summary})
+
+
+def from_record(record: JobRecord, source: Source, live: Mapping[str, Any] | None, seen: Seen | None = None) -> Row:
     """Make a row of what Airflow knows of a job.
 
     :param live: what ListAutoMLJobs says of it now, if that is known and the user may see it.
     """
     if live is not None:
-        return replace(from_summary(live, source, record), owner=record.owner)
+        return replace(from_summary(live, source, record, seen), owner=record.owner)
     job = record.job
+    partial = [str(each) for each in job.get("partial_failures") or ()]
+    summary = {
+        "AutoMLJobStatus": job.get("status"),
+        "AutoMLJobSecondaryStatus": job.get("secondary_status"),
+        "PartialFailureReasons": partial,
+    }
     return Row(
         record.name,
         source,
         record.owner,
         str(job.get("status") or ""),
         str(job.get("secondary_status") or ""),
-        job.get("problem_type"),
         _moment(job.get("created")),
         _moment(job.get("ended")),
-        " ".join(str(each) for each in job.get("partial_failures") or ()),
+        _end(summary, job),
+        job,
+        " ".join(partial),
     )
 
 

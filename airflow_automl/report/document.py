@@ -13,15 +13,6 @@ from airflow_automl.times import duration_text, seconds_between
 #: Version of the report's document; raised when a key changes its meaning or goes away.
 SCHEMA_VERSION = 1
 
-_TONES = {
-    Outcome.COMPLETED: "good",
-    Outcome.COMPLETED_WITH_WARNINGS: "warning",
-    Outcome.COMPLETED_WITHOUT_CANDIDATE: "warning",
-    Outcome.FAILED: "bad",
-    Outcome.STOPPED: "bad",
-    Outcome.RUNNING: "running",
-}
-
 #: Members of a describe answer that are no configuration: what the job became, not what was asked for.
 _NOT_CONFIGURATION = frozenset(
     {
@@ -54,8 +45,8 @@ def build(
     :param timeline: the transitions ``{"at", "status", "secondary_status"}`` that a waiting task saw.
     :param now: when the report is made; a running job is timed until then.
     :return: JSON-serializable; keys ``schema_version``, ``generated``, ``verdict``, ``job``, ``summary``, ``previous``,
-        ``leaderboard``, ``progress``, ``metric_names``, ``best``, ``insights``, ``timeline``, ``problems``,
-        ``configuration``, ``resolved``, ``artifacts``, ``run``.
+        ``leaderboard``, ``started``, ``progress``, ``metric_names``, ``best``, ``insights``, ``timeline``,
+        ``problems``, ``configuration``, ``resolved``, ``artifacts``, ``run``.
     """
     moment = (now or datetime.now(UTC)).isoformat(timespec="seconds")
     answer = documents.json_safe(describe)
@@ -64,7 +55,8 @@ def build(
     outcome = states.outcome(describe)
     objective = job["objective"] or (metrics.objective_name(best) if best else None)
     rows = _leaderboard(candidates, best, objective)
-    runtime = seconds_between(job["created"], job["ended"] or (moment if outcome is Outcome.RUNNING else None))
+    started = _started(job, rows, timeline or ())
+    runtime = seconds_between(started, job["ended"] or (moment if outcome is Outcome.RUNNING else None))
     computed = [row["seconds"] for row in rows if row["seconds"] is not None]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -80,6 +72,7 @@ def build(
             "metrics": metrics.candidate_metrics(best) if best else {},
             "outcome": outcome.value,
             "runtime_seconds": runtime,
+            "limit_seconds": _limit(answer),
             "candidate_seconds": sum(computed) if computed else None,
             "candidates": len(rows),
             "candidates_completed": sum(row["status"] == "Completed" for row in rows),
@@ -87,9 +80,10 @@ def build(
         },
         "previous": _comparison(previous, best, objective),
         "leaderboard": rows,
-        "progress": _progress(rows, job["created"], objective),
+        "started": started,
+        "progress": _progress(rows, started, objective),
         "metric_names": _metric_names(rows, objective),
-        "best": _best(best, objective),
+        "best": details(best, objective),
         "insights": dict(insights or {}),
         "timeline": [dict(each) for each in timeline or ()],
         "problems": _problems(answer, rows, insights),
@@ -98,6 +92,33 @@ def build(
         "artifacts": _artifacts(answer, best),
         "run": dict(run or {}),
     }
+
+
+def _started(
+    job: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], timeline: Sequence[Mapping[str, Any]]
+) -> str | None:
+    """Return when the job left its queue: at its second status or its first candidate; else when it was created."""
+    signs = [row["created"] for row in rows]
+    signs += [
+        each["at"]
+        for each in timeline
+        if each["secondary_status"] != states.SecondaryStatus.STARTING and not states.is_terminal(each["status"])
+    ]
+    waits = {sign: wait for sign in signs if (wait := seconds_between(job["created"], sign)) is not None}
+    first = min(waits, key=lambda sign: waits[sign], default=None)
+    return str(first) if first is not None and waits[first] else job.get("created")
+
+
+def _limit(answer: Mapping[str, Any]) -> float | None:
+    """Return MaxAutoMLJobRuntimeInSeconds, as asked for or as the service resolved it."""
+    found: list[Any] = [answer]
+    while found:
+        each = found.pop(0)
+        if isinstance(each, Mapping):
+            if isinstance(limit := each.get("MaxAutoMLJobRuntimeInSeconds"), int | float):
+                return float(limit)
+            found += each.values()
+    return None
 
 
 def _leaderboard(
@@ -121,6 +142,7 @@ def _leaderboard(
                 "ended": candidate.get("EndTime"),
                 "seconds": seconds_between(candidate.get("CreationTime"), candidate.get("EndTime")),
                 "failure": candidate.get("FailureReason"),
+                "images": [each["image"] for each in _containers(candidate) if each["image"]],
                 "best": bool(best) and candidate.get("CandidateName") == (best or {}).get("CandidateName"),
             }
         )
@@ -154,7 +176,8 @@ def _metric_names(rows: Sequence[Mapping[str, Any]], objective: str | None) -> l
     return sorted(ordered, key=lambda name: name != objective)
 
 
-def _best(best: Mapping[str, Any] | None, objective: str | None = None) -> dict[str, Any] | None:
+def details(best: Mapping[str, Any] | None, objective: str | None = None) -> dict[str, Any] | None:
+    """Return a candidate's metrics by data set, containers and steps."""
     if not best:
         return None
     by_set: dict[str, dict[str, float]] = {}
@@ -162,21 +185,23 @@ def _best(best: Mapping[str, Any] | None, objective: str | None = None) -> dict[
         name, value = metrics.standard_name(metric), metric.get("Value")
         if name and isinstance(value, int | float):
             by_set.setdefault(name, {})[metric.get("Set") or "Validation"] = float(value)
-    containers = best.get("InferenceContainers") or [
-        container for group in (best.get("InferenceContainerDefinitions") or {}).values() for container in group
-    ]
     return {
         "name": best["CandidateName"],
         "metrics": dict(sorted(by_set.items(), key=lambda pair: pair[0] != objective)),
         "sets": [each for each in ("Train", "Validation", "Test") if any(each in sets for sets in by_set.values())],
-        "containers": [
-            {"image": container.get("Image"), "model": container.get("ModelDataUrl")} for container in containers
-        ],
+        "containers": _containers(best),
         "steps": [
             {"type": step.get("CandidateStepType"), "name": step.get("CandidateStepName")}
             for step in best.get("CandidateSteps") or ()
         ],
     }
+
+
+def _containers(candidate: Mapping[str, Any]) -> list[dict[str, Any]]:
+    containers = candidate.get("InferenceContainers") or [
+        container for group in (candidate.get("InferenceContainerDefinitions") or {}).values() for container in group
+    ]
+    return [{"image": container.get("Image"), "model": container.get("ModelDataUrl")} for container in containers]
 
 
 def _verdict(
@@ -191,18 +216,16 @@ def _verdict(
     if best and objective and (value := metrics.objective_value(best)) is not None:
         score = f" with {objective} {value:.4g}"
     winner = f"{best['CandidateName']} is the best candidate{score}" if best else ""
-    title, sentence = {
-        Outcome.COMPLETED: ("Completed", f"{winner}."),
-        Outcome.COMPLETED_WITH_WARNINGS: ("Completed with warnings", f"{winner}, but not everything went well."),
-        Outcome.COMPLETED_WITHOUT_CANDIDATE: ("Completed without a model", _why_no_candidate(answer)),
-        Outcome.FAILED: ("Failed", answer.get("FailureReason") or "The service gives no reason."),
-        Outcome.STOPPED: ("Stopped", f"It was stopped{took}. {f'Until then, {winner}.' if winner else ''}".strip()),
-        Outcome.RUNNING: ("Still running", f"Until now, {winner}." if winner else "No candidate is finished yet."),
+    sentence = {
+        Outcome.COMPLETED: f"{winner}.",
+        Outcome.COMPLETED_WITH_WARNINGS: f"{winner}, but not everything went well.",
+        Outcome.COMPLETED_WITHOUT_CANDIDATE: _why_no_candidate(answer),
+        Outcome.FAILED: answer.get("FailureReason") or "The service gives no reason.",
+        Outcome.STOPPED: f"It was stopped{took}. {f'Until then, {winner}.' if winner else ''}".strip(),
+        Outcome.RUNNING: f"Until now, {winner}." if winner else "No candidate is finished yet.",
     }[outcome]
-    tone = _TONES[outcome]
-    if states.deployment_failed(answer):
-        tone, title = "bad", "Completed, but not deployed"
-    return {"tone": tone, "title": title, "sentence": sentence, "outcome": outcome.value}
+    end = states.end(answer)
+    return {"tone": end.tone, "title": end.title, "sentence": sentence, "outcome": outcome.value}
 
 
 def _why_no_candidate(answer: Mapping[str, Any]) -> str:
@@ -267,7 +290,7 @@ def _artifacts(answer: Mapping[str, Any], best: Mapping[str, Any] | None) -> lis
     properties = (best or {}).get("CandidateProperties") or {}
     for group in (answer.get("AutoMLJobArtifacts") or {}, properties.get("CandidateArtifactLocations") or {}):
         found += [{"what": labels.get(key, key), "where": str(value)} for key, value in group.items() if value]
-    for number, container in enumerate((_best(best) or {}).get("containers", ()), start=1):
+    for number, container in enumerate((details(best) or {}).get("containers", ()), start=1):
         if container["model"]:
             found.append({"what": f"Model of the best candidate, container {number}", "where": container["model"]})
     return found

@@ -6,17 +6,17 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from airflow_automl import __version__
-from airflow_automl.report import plots
+from airflow_automl.report import leaderboard, plots
 from airflow_automl.report.sections import Card, section_of
 from airflow_automl.times import duration_text, seconds_between
 
@@ -46,17 +46,29 @@ def _breakable(name: str) -> Markup:
     return Markup("<wbr>").join(part for part in re.split(r"(?<=[a-z])(?=[A-Z])", name) if part)
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
-    environment.filters |= {
+def environment(*packages: str) -> Environment:
+    """Return what renders the templates of packages, and those of the report, with every value escaped."""
+    made = Environment(
+        loader=ChoiceLoader([PackageLoader(package) for package in (*packages, "airflow_automl.report")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
         "number": plots.number,
         "duration": duration_text,
         "moment": _moment,
         "breakable": _breakable,
-        "tojson_text": _json_text,
+        "json_text": _json_text,
     }
-    return environment
+    made.globals["version"] = __version__
+    return made
+
+
+@cache
+def _environment() -> Environment:
+    return environment()
 
 
 @cache
@@ -101,6 +113,42 @@ def _cards(report: Mapping[str, Any]) -> list[Card]:
     return list(module.cards(report["insights"].get(name) or {}, report))
 
 
+def parts(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Draw what the report and the job's page in Airflow both show.
+
+    :param report: from :func:`airflow_automl.report.document.build`.
+    :return: ``plots``, ``matrix``, ``cards``, ``board``, ``feature_count`` and ``gantt_cut``, as the templates want.
+    """
+    rows, insights, objective = report["leaderboard"], report["insights"], report["summary"]["objective"]
+    measured = [name for name in report["metric_names"] if any(name in row["metrics"] for row in rows)][:_STRIPS]
+    importance = insights.get("feature_importance")
+    rates, precision = insights.get("roc"), insights.get("precision_recall")
+    pairs, residuals = insights.get("predictions"), insights.get("residuals")
+    drawn = {
+        "progress": plots.progress(report["progress"], objective) if report["progress"] and objective else None,
+        "strips": plots.metric_strips(rows, measured) if len(rows) > 1 and measured else None,
+        "features": plots.features(importance) if importance else None,
+        "roc": plots.curve(rates["fpr"], rates["tpr"], _ROC, chance=True) if rates else None,
+        "precision": plots.curve(precision["recall"], precision["precision"], _PRECISION) if precision else None,
+        "scatter": plots.scatter(pairs["actual"], pairs["predicted"]) if pairs else None,
+        "histogram": plots.histogram(residuals["counts"], residuals["edges"]) if residuals else None,
+        "gantt": plots.gantt(rows, report["started"], report["job"]["ended"], _GANTT),
+    }
+    return {
+        "plots": drawn,
+        "matrix": _matrix(insights),
+        "cards": _cards(report),
+        "board": leaderboard.board(rows, report["metric_names"]),
+        "feature_count": len(importance or ()),
+        "gantt_cut": _GANTT if sum(row["seconds"] is not None for row in rows) > _GANTT else None,
+    }
+
+
+def pictured(cards: Iterable[Card]) -> str:
+    """Return what a Content-Security-Policy must allow for the pictures in cards."""
+    return "data:" if any("<img " in card.body for card in cards) else ""
+
+
 def render(report: Mapping[str, Any]) -> str:
     """Render a report's document.
 
@@ -112,37 +160,17 @@ def render(report: Mapping[str, Any]) -> str:
     """
     style = _asset("report.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    rows, insights, objective = report["leaderboard"], report["insights"], report["summary"]["objective"]
-    measured = [name for name in report["metric_names"] if any(name in row["metrics"] for row in rows)][:_STRIPS]
-    importance = insights.get("feature_importance")
-    rates, precision = insights.get("roc"), insights.get("precision_recall")
-    pairs, residuals = insights.get("predictions"), insights.get("residuals")
-    job, cards = report["job"], _cards(report)
-    pictures = "; img-src data:" if any("<img " in card.body for card in cards) else ""
-    drawn = {
-        "progress": plots.progress(report["progress"], objective) if report["progress"] and objective else None,
-        "strips": plots.metric_strips(rows, measured) if len(rows) > 1 and measured else None,
-        "features": plots.features(importance) if importance else None,
-        "roc": plots.curve(rates["fpr"], rates["tpr"], _ROC, chance=True) if rates else None,
-        "precision": plots.curve(precision["recall"], precision["precision"], _PRECISION) if precision else None,
-        "scatter": plots.scatter(pairs["actual"], pairs["predicted"]) if pairs else None,
-        "histogram": plots.histogram(residuals["counts"], residuals["edges"]) if residuals else None,
-        "gantt": plots.gantt(rows, job["created"], job["ended"], _GANTT),
-    }
+    shown = parts(report)
+    pictures = f"; img-src {sources}" if (sources := pictured(shown["cards"])) else ""
     return (
         _environment()
-        .from_string(_asset("report.html.j2"))
+        .get_template("report.html.j2")
         .render(
+            **shown,
             report=report,
-            plots=drawn,
-            matrix=_matrix(insights),
-            cards=cards,
             steps=_steps(report),
-            rows=_ROWS,
-            gantt_cut=_GANTT if sum(row["seconds"] is not None for row in rows) > _GANTT else None,
-            feature_count=len(importance or ()),
+            limit=_ROWS,
             style=Markup(style),  # noqa: S704  # the style sheet is a file of this package
             csp=f"default-src 'none'; style-src 'sha256-{digest}'{pictures}; base-uri 'none'; form-action 'none'",
-            version=__version__,
         )
     )

@@ -17,6 +17,8 @@ from airflow_automl.times import duration_text, seconds_between
 
 WIDTH = 480
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 14, 40
+#: More points than these are drawn small and faint, without an outline, below the line.
+_MANY = 80
 
 
 def number(value: Any) -> str:
@@ -45,9 +47,9 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
     return _tag("line", x1=_round(x1), y1=_round(y1), x2=_round(x2), y2=_round(y2), class_=kind)
 
 
-def _dot(x: float, y: float, title: str, best: bool) -> Markup:
-    size, kind = (6, "dot best") if best else (4, "dot")
-    return _tag("circle", _tag("title", title), cx=_round(x), cy=_round(y), r=size, class_=kind)
+def _dot(x: float, y: float, title: str, best: bool, *, faint: bool = False) -> Markup:
+    size, kind = (6.0, "dot best") if best else (2.5, "point") if faint else (4.0, "dot")
+    return _tag("circle", _tag("title", title), cx=_round(x), cy=_round(y), r=_round(size), class_=kind)
 
 
 def _round(value: float) -> str:
@@ -112,10 +114,14 @@ def progress(points: Sequence[Mapping[str, Any]], objective: str) -> Markup:
         here, best = _round(x(each["seconds"])), _round(y(each["running_best"]))
         path += f"M{here} {best}" if level is None else f"H{here}V{best}"
         level = best
-    parts.append(_tag("path", d=f"{path}H{WIDTH - _RIGHT}", class_="line"))
+    many = len(points) > _MANY
+    line = _tag("path", d=f"{path}H{WIDTH - _RIGHT}", class_="line")
+    dots = []
     for each in sorted(points, key=lambda point: bool(point["best"])):
         title = f"{each['name']}: {objective} {number(each['value'])} after {duration_text(each['seconds'])}"
-        parts.append(_dot(x(each["seconds"]), y(each["value"]), title, each["best"]))
+        dots.append(_dot(x(each["seconds"]), y(each["value"]), title, each["best"], faint=many))
+    # Hundreds of points would bury the line.
+    parts += [*dots[:-1], line, dots[-1]] if many else [line, *dots]
     return _svg(height, f"{objective} of the candidates over time", parts)
 
 
@@ -144,7 +150,8 @@ def metric_strips(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Ma
         parts.append(_text(WIDTH - 54, y + 4, number(high), "tick"))
         for row, value in sorted(values, key=lambda pair: bool(pair[0]["best"])):
             share = (value - low) / (high - low) if high > low else 0.5
-            parts.append(_dot(70 + share * (WIDTH - 140), y, f"{row['name']}: {name} {number(value)}", row["best"]))
+            title = f"{row['name']}: {name} {number(value)}"
+            parts.append(_dot(70 + share * (WIDTH - 140), y, title, row["best"], faint=len(values) > _MANY))
         top += 50
     return _svg(top, "Metrics of all candidates", parts)
 
@@ -169,7 +176,7 @@ def features(importance: Mapping[str, float], limit: int = 15) -> Markup:
     return _svg(top, "Feature importance", parts)
 
 
-def _shared(names: Sequence[str]) -> int:
+def shared(names: Sequence[str]) -> int:
     """Return the length of the beginning, up to a hyphen, that several names share."""
     first, last = min(names), max(names)
     same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
@@ -192,7 +199,7 @@ def gantt(rows: Sequence[Mapping[str, Any]], created: str | None, ended: str | N
     total = max([seconds_between(created, ended) or 0.0, *(begin + row["seconds"] for begin, row in timed)]) or 1.0
     left, height = 150, 22 * len(timed)
     # Candidates begin with their job's name, which would be all that is left of them in a narrow column.
-    cut = _shared([row["name"] for _, row in timed])
+    cut = shared([row["name"] for _, row in timed])
 
     def x(seconds: float) -> float:
         return left + seconds / total * (WIDTH - left)

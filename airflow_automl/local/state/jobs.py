@@ -196,10 +196,10 @@ class JobStore:
         :return: the attempt's number, from 1.
         """
         self.database.execute(
-            "UPDATE jobs SET stage = 'training', attempt = attempt + 1, started = ?, handle = NULL,"
+            "UPDATE jobs SET stage = 'training', attempt = attempt + 1, started = ?, modified = ?, handle = NULL,"
             " position = 0, outcome = NULL, failure = NULL, partial = '[]'"
             " WHERE name = ? AND stage IN ('queued', 'training')",
-            (started, name),
+            (started, started, name),
         )
         return self.get(name).attempt
 

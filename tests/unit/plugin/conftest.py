@@ -70,6 +70,8 @@ class World:
             "run": page("run", dag_id="churn", run_id=self.churn),
             "task": page("task", dag_id="churn", task_id="train"),
             "task-instance": page("task-instance", **churn, map_index="{MAP_INDEX}"),
+            "report": page("report", name=self.running),
+            "candidates": page("candidates", name=self.running, candidate=f"{self.running}-best"),
             "stop": page("stop", name=self.running),
             "start": page("start", name=self.running),
         }

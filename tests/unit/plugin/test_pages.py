@@ -71,13 +71,13 @@ def test_the_list_is_narrowed_and_says_of_how_many(browser: Browser, world: Worl
     ("status", "secondary", "title"),
     [
         ("Completed", "Completed", "Completed"),
-        ("Completed", "MaxAutoMLJobRuntimeReached", "Completed"),
+        ("Completed", "MaxAutoMLJobRuntimeReached", "Completed at the runtime limit"),
         ("Completed", "ExplainabilityError", "Completed with warnings"),
-        ("Completed", "CandidateDefinitionsGenerated", "Completed without a model"),
+        ("Completed", "CandidateDefinitionsGenerated", "Candidate definitions only"),
         ("Failed", "Failed", "Failed"),
         ("Stopped", "Stopped", "Stopped"),
-        ("Stopping", "Stopping", "Still running"),
-        ("InProgress", "SomethingNew", "Still running"),
+        ("Stopping", "Stopping", "Stopping"),
+        ("InProgress", "SomethingNew", "In progress"),
     ],
 )
 def test_every_end_has_a_page(browser: Browser, world: World, status: str, secondary: str, title: str) -> None:

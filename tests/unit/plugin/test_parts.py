@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_automl.contract import image_classification, tabular
-from airflow_automl.contract.states import ORDER, PAIRS
+from airflow_automl.contract.states import ORDER, PAIRS, end
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.plugin import manual, rows
 from airflow_automl.plugin.account import Source
@@ -56,7 +56,9 @@ def test_every_state_of_a_job_has_steps(pair: Any) -> None:
     assert all(step.label for step in found)
     if pair.terminal:
         assert found[-1].state in {"good", "warning", "bad"}
-        assert found[-1].label.startswith(pair.status if pair.status != "Completed" else "Completed")
+        assert (
+            found[-1].label == end(describe(AutoMLJobStatus=pair.status, AutoMLJobSecondaryStatus=pair.secondary)).title
+        )
 
 
 def test_a_status_of_tomorrow_is_shown_as_it_is() -> None:
@@ -85,12 +87,12 @@ def test_candidates_that_failed_are_problems_and_those_given_up_for_better_ones_
         source=SOURCE,
         owner=None,
         tags={},
-        report={},
+        written={},
         on_aws=False,
     )
     assert {each["message"] for each in view["problems"]} == {"no memory"}
     assert (len(view["problems"]), view["hidden_problems"]) == (20, 2)
-    assert [row["failure"] for row in view["rows"] if row["name"] == "stopped"] == ["others did better"]
+    assert [row["failure"] for row in view["board"]["given_up"]] == ["others did better"]
 
 
 # Rows

@@ -14,7 +14,7 @@ from airflow_automl.plugin.known_jobs import KnownJobs
 from tests.standin import ENDLESS
 from tests.unit.plugin.conftest import SECRET, Browser, World, page
 
-KINDS = ("jobs", "job", "dag", "run", "task", "task-instance", "stop", "start")
+KINDS = ("jobs", "job", "dag", "run", "task", "task-instance", "stop", "start", "report", "candidates")
 
 
 def token(text: str) -> str:
@@ -169,7 +169,10 @@ def test_every_page_has_a_policy_and_runs_nothing_inline(browser: Browser, world
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert not re.search(r"\son[a-z]+=|javascript:|\sstyle=|<style", answer.text), address
-        assert re.findall(r"<script[^>]*>", answer.text) == ['<script src="/automl/static/pages.js">']
+        assert re.findall(r"<script[^>]*>", answer.text) == [
+            '<script src="/automl/static/pages.js">',
+            '<script src="/automl/static/board.js" defer>',
+        ]
         assert not re.search(r'(?:src|href)="(?:https?:)?//', answer.text)
 
 

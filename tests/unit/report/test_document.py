@@ -35,8 +35,8 @@ def test_progress_is_in_the_order_of_finishing() -> None:
     rows = [candidate("late", 0.7, 9), candidate("early", 0.8, 1)]
     points = build(describe(BestCandidate=rows[1]), rows)["progress"]
     assert [(point["name"], point["seconds"], point["running_best"]) for point in points] == [
-        ("early", 20.0, 0.8),
-        ("late", 100.0, 0.8),
+        ("early", 10.0, 0.8),
+        ("late", 90.0, 0.8),
     ]
 
 
@@ -52,8 +52,8 @@ def test_progress_is_in_the_order_of_finishing() -> None:
         ),
         (
             {"AutoMLJobSecondaryStatus": "MaxAutoMLJobRuntimeReached"},
-            "warning",
-            "Completed without a model",
+            "bad",
+            "Runtime limit before any model",
             "The job's runtime limit ended it before any candidate was finished.",
         ),
         (
@@ -62,11 +62,11 @@ def test_progress_is_in_the_order_of_finishing() -> None:
             "Failed",
             "No such column: churn",
         ),
-        ({"AutoMLJobStatus": "Stopped"}, "bad", "Stopped", "It was stopped after 2 min 0 s."),
+        ({"AutoMLJobStatus": "Stopped"}, "warning", "Stopped", "It was stopped after 2 min 0 s."),
         (
             {"BestCandidate": candidate("a", 0.8, 0), "ModelDeployConfig": {"EndpointName": "x"}},
             "bad",
-            "Completed, but not deployed",
+            "Completed, not deployed",
             "a is the best candidate with AUC 0.8.",
         ),
     ],

@@ -114,7 +114,7 @@ def test_a_job_without_any_candidate_makes_a_page(status: str) -> None:
 
 
 def test_the_least_that_a_service_can_answer_makes_a_page() -> None:
-    assert "Still running" in render(build({}, [{}]))
+    assert "In progress" in render(build({}, [{}]))
 
 
 def test_the_failure_reason_is_said_once() -> None:

@@ -1,0 +1,267 @@
+"""The routes of lists of jobs, and of the tabs of DAGs, runs, tasks and task instances."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Annotated, Any
+
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+
+from airflow_automl.contract.states import is_terminal
+from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
+from airflow_automl.plugin import known_jobs, metadata, results, rows
+from airflow_automl.plugin.account import MOST_JOBS, Jobs, Source
+from airflow_automl.plugin.errors import explained
+from airflow_automl.plugin.job_view import REFRESH, is_queued
+from airflow_automl.plugin.known_jobs import JobRecord, Owner
+from airflow_automl.plugin.links import Links
+from airflow_automl.plugin.pages import Text, account_of, html, job_page, known_of, look, source_of, view_of
+from airflow_automl.plugin.rights import Denied, Rights
+
+router = APIRouter(default_response_class=HTMLResponse)
+
+#: Airflow leaves the placeholder in the address of a task that is not mapped.
+MapIndex = Annotated[str, Query(pattern=r"^(-?[0-9]{1,9}|\{MAP_INDEX\}|)$")]
+_LIVE = 10
+_ENDED = 30
+
+
+@router.get("/jobs")
+async def jobs(
+    request: Request,
+    user: GetUserDep,
+    connection: Text = "aws_default",
+    region: Text = "",
+    search: Text = "",
+    status: Text = "",
+    problem_type: Text = "",
+    sort: Annotated[str, Query(pattern="^-?(job|status|score|type|owner|created|time)$")] = rows.NEWEST,
+    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+) -> HTMLResponse:
+    """Show the jobs of a connection: those of the DAGs that the user may see, and all others if they may see it."""
+    rights, account, known = Rights(user), account_of(request), known_of(request)
+    source = source_of(connection.strip(), region.strip())
+    filters = rows.Filters(search.strip(), status, problem_type)
+    error: Exception | None = None
+    on_aws = True
+    found = Jobs((), whole=True, more=False)
+    if not await asyncio.to_thread(lambda: rights.may_ask(source.connection, known.by_arn().values())):
+        raise Denied(f"You may see neither the connection {source.connection!r} nor a DAG that used it for a job.")
+    try:
+        found = await account.jobs(source)
+        if found.more and filters.search:
+            found = await account.jobs(source, filters.search)
+        on_aws = await account.is_aws(source)
+    except AutoMLError as failure:
+        error = failure
+
+    def gather() -> dict[str, Any]:
+        by_arn, seen = known.by_arn(), account.seen()
+        all_rows = [
+            rows.from_summary(
+                each,
+                source,
+                by_arn.get(each["AutoMLJobArn"]),
+                seen.get(each["AutoMLJobArn"]),
+                not on_aws and is_queued(each),
+            )
+            for each in found.rows
+        ]
+        visible = _visible(rights, all_rows, source)
+        return {
+            "page": rows.Page.of(rows.ordered([row for row in visible if filters.takes(row)], sort), page),
+            "problem_types": sorted({row.problem_type for row in visible if row.problem_type}),
+            "unknown_types": any(row.problem_type is None for row in visible),
+            "all": len(visible),
+            "connections": rights.connections(),
+        }
+
+    return await html(
+        request,
+        "jobs.html.j2",
+        source=source,
+        filters=filters,
+        sort=sort,
+        statuses=rows.STATUSES,
+        error=error and explained(error),
+        found=found,
+        most=MOST_JOBS,
+        refresh=_LIVE,
+        **await asyncio.to_thread(gather),
+    )
+
+
+def _visible(rights: Rights, found: Iterable[rows.Row], source: Source | None) -> list[rows.Row]:
+    """Keep the rows that the user may see; without a source, those without an owner are not shown."""
+    found = list(found)
+    dags = rights.visible_dags({row.owner.dag_id for row in found if row.owner})
+    ownerless = source is not None and rights.may_see_connection(source.connection)
+    return [row for row in found if (row.owner.dag_id in dags if row.owner else ownerless)]
+
+
+@router.get("/dag")
+async def dag(
+    request: Request, user: GetUserDep, dag_id: Text, page: Annotated[int, Query(ge=1, le=100_000)] = 1
+) -> HTMLResponse:
+    """Show the jobs of a DAG, newest first."""
+    return await _listed(request, Rights(user), dag_id, lambda: known_jobs.job_records(dag_id), page, "this DAG")
+
+
+@router.get("/run")
+async def run(
+    request: Request, user: GetUserDep, dag_id: Text, run_id: Text, page: Annotated[int, Query(ge=1, le=100_000)] = 1
+) -> HTMLResponse:
+    """Show the jobs of a run."""
+    return await _listed(
+        request, Rights(user), dag_id, lambda: known_jobs.job_records(dag_id, run_id), page, "this run"
+    )
+
+
+@router.get("/task")
+async def task(
+    request: Request, user: GetUserDep, dag_id: Text, task_id: Text, page: Annotated[int, Query(ge=1, le=100_000)] = 1
+) -> HTMLResponse:
+    """Show the jobs of all runs of a task."""
+    find = lambda: known_jobs.job_records(dag_id, None, task_id)  # noqa: E731
+    return await _listed(request, Rights(user), dag_id, find, page, "this task")
+
+
+@router.get("/task-instance")
+async def task_instance(
+    request: Request,
+    user: GetUserDep,
+    dag_id: Text,
+    run_id: Text,
+    task_id: Text,
+    map_index: MapIndex = "-1",
+    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+) -> HTMLResponse:
+    """Show the job of a task instance, or a list if a mapped task is meant as a whole."""
+    rights = Rights(user)
+    index = int(map_index) if map_index.isdecimal() else None
+
+    def find() -> list[JobRecord]:
+        return known_jobs.job_records(dag_id, run_id, task_id, index)
+
+    await _demand_dag(rights, dag_id)
+    found = await asyncio.to_thread(find)
+    if not found:
+        task = Owner(dag_id, run_id, task_id, -1 if index is None else index)
+        if await asyncio.to_thread(rights.may_see_xcoms, dag_id) and (
+            result := await asyncio.to_thread(results.result_of, task)
+        ):
+            return await _result(request, rights, task, result)
+    if len(found) != 1:
+        return await _listed(request, rights, dag_id, lambda: found, page, "this task instance")
+    record = found[0]
+    source = (await asyncio.to_thread(metadata.sources, found))[record]
+    try:
+        looked = await look(request, rights, source, record.name)
+    except (AutoMLTransientError, Denied) as error:
+        # What the task noted is better than nothing, and the user may read it.
+        return await _listed(request, rights, dag_id, lambda: found, page, "this task instance", error)
+    view = await view_of(request, rights, looked)
+    # A cleared task submits another job: its tab is never done.
+    view["refresh"] = view["refresh"] or _ENDED
+    return await job_page(request, earlier=await _earlier(request, source, record), **view)
+
+
+async def _result(request: Request, rights: Rights, task: Owner, result: results.Result) -> HTMLResponse:
+    """Show what a task says of itself, and how its endpoint is now."""
+    noted = JobRecord(task.dag_id, str(task.run_id), str(task.task_id), task.map_index, {"name": ""})
+    source = (await asyncio.to_thread(metadata.sources, [noted]))[noted]
+    endpoint: Mapping[str, Any] = {}
+    # An XCom may name any endpoint, which is no right to see it.
+    if result.kind == "endpoint" and await asyncio.to_thread(rights.may_see_connection, source.connection):
+        with suppress(AutoMLError):
+            name = str(result.document["endpoint_name"])
+            endpoint = await account_of(request).call(source, "describe_endpoint", EndpointName=name)
+    return await html(
+        request,
+        "result.html.j2",
+        result=result,
+        source=source,
+        variants=endpoint.get("ProductionVariants") or (),
+        endpoint_status=endpoint.get("EndpointStatus"),
+        report=Links(request.scope.get("root_path", "")).report(result.document, source),
+        refresh=_LIVE,
+    )
+
+
+async def _earlier(request: Request, source: Source, record: JobRecord) -> list[rows.Row]:
+    """List the jobs that the same task instance submitted before, newest first."""
+    if not record.submitted:
+        return []
+    digest = record.task_digest
+    try:
+        listed = await account_of(request).jobs(source)
+    except AutoMLError:
+        return []
+    return [
+        rows.from_summary(row, source, record)
+        for row in listed.rows
+        if digest in row["AutoMLJobName"] and row["AutoMLJobName"] != record.name
+    ]
+
+
+async def _demand_dag(rights: Rights, dag_id: str) -> None:
+    if not await asyncio.to_thread(rights.may_see_dag, dag_id):
+        raise Denied("You may not see this DAG.")
+
+
+async def _listed(
+    request: Request,
+    rights: Rights,
+    dag_id: str,
+    find: Callable[[], list[JobRecord]],
+    number: int,
+    what: str,
+    error: Exception | None = None,
+) -> HTMLResponse:
+    await _demand_dag(rights, dag_id)
+
+    def gather() -> tuple[list[JobRecord], dict[JobRecord, Source]]:
+        found = find()
+        return found, metadata.sources(found)
+
+    found, of = await asyncio.to_thread(gather)
+    unfinished = [each for each in found if not is_terminal(each.job.get("status"))]
+    live: dict[str, Mapping[str, Any]] = {}
+    if error is None:
+        answers = await asyncio.gather(
+            *(account_of(request).jobs(source) for source in {of[each] for each in unfinished}), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, Jobs):
+                live |= {row["AutoMLJobArn"]: row for row in answer.rows}
+            elif isinstance(answer, AutoMLError):
+                error = answer
+            else:
+                raise answer
+
+    def cut() -> rows.Page:
+        # A document that a task did not get from its own job may name any job.
+        seen = {source: rights.may_see_connection(source.connection) for source in {of[each] for each in unfinished}}
+        listed = [
+            rows.from_record(each, of[each], live.get(each.arn) if each.submitted or seen.get(of[each]) else None)
+            for each in found
+        ]
+        return rows.Page.of(_visible(rights, listed, None), number)
+
+    page = await asyncio.to_thread(cut)
+    query = {key: value for key, value in request.query_params.items() if key != "page"}
+    return await html(
+        request,
+        "listed.html.j2",
+        page=page,
+        what=what,
+        error=error and explained(error),
+        address=request.url.path.rpartition("/")[2],
+        query=query,
+        refresh=REFRESH if unfinished else _LIVE,
+        several_runs=what in ("this DAG", "this task"),
+    )

@@ -1,0 +1,223 @@
+"""What the tabs of tasks show: what each task made, and a page that changes its kind when the task does."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from airflow.sdk import DAG, task
+
+from airflow_automl.contract import tabular
+from airflow_automl.operators import (
+    SageMakerAutoMLGateOperator,
+    SageMakerAutoMLJobOperator,
+    SageMakerAutoMLReportOperator,
+)
+from tests.local_s3 import s3_endpoint  # noqa: F401
+from tests.standin import ENDLESS, connection, ends
+from tests.unit.plugin.conftest import Browser, World, page
+
+CONFIG = tabular(
+    "s3://data/train/",
+    target="y",
+    output="s3://out/",
+    role="arn:aws:iam::123456789012:role/automl",
+    mode="ENSEMBLING",
+    max_runtime=3600,
+)
+
+
+def tab(dag_id: str, run_id: str, task_id: str) -> str:
+    return page("task-instance", dag_id=dag_id, run_id=run_id, task_id=task_id, map_index="-1")
+
+
+@pytest.fixture(scope="module")
+def after_training(world: World, run_dag: Any) -> dict[str, str]:
+    """Runs of a DAG whose gates accept and reject, with tasks that return what deploy, transform and register do."""
+    made = {
+        "deploy": {"endpoint_name": "churn", "candidate_name": "c-1", "job_name": "j-1", "endpoint_config": "churn-v2"},
+        "transform": {"transform_job_name": "t-1", "status": "Completed", "output": "s3://out/<b>predictions</b>/"},
+        "register": {
+            "model_package_arn": "arn:aws:sagemaker:us-east-1:123456789012:model-package/churn/3",
+            "model_package_group": "churn",
+            "version": 3,
+            "approval_status": "PendingManualApproval",
+        },
+    }
+    runs = {}
+    for name, wanted in (("accepted", 0.5), ("rejected", 0.99)):
+        with DAG(f"after_{name}", schedule=None) as dag:
+            train = SageMakerAutoMLJobOperator(task_id="train", config=CONFIG, poll_interval=1, deferrable=False)
+            gate = SageMakerAutoMLGateOperator(task_id="gate", candidate=train.best_candidate, require={"AUC": wanted})
+            for task_id, result in made.items():
+
+                @task(task_id=task_id)
+                def done(result: Any) -> Any:
+                    return result
+
+                gate >> done(result)
+        runs[name] = str(run_dag(dag).run_id)
+    return runs
+
+
+def test_a_gates_tab_shows_the_decision_with_its_sentence(browser: Browser, after_training: dict[str, str]) -> None:
+    admin = browser("admin")
+    accepted = admin.get(tab("after_accepted", after_training["accepted"], "gate")).text
+    assert "Candidate accepted" in accepted
+    assert "0.8700" in accepted or "0.87" in accepted
+    rejected = admin.get(tab("after_rejected", after_training["rejected"], "gate")).text
+    assert "Candidate rejected" in rejected
+    assert "0.99" in rejected
+
+
+def test_a_task_that_a_gate_skipped_says_that_the_candidate_was_rejected(
+    browser: Browser, after_training: dict[str, str]
+) -> None:
+    text = browser("admin").get(tab("after_rejected", after_training["rejected"], "deploy")).text
+    assert "Candidate rejected" in text
+    assert "0.99" in text
+    assert "No AutoML jobs yet" not in text
+
+
+@pytest.mark.parametrize(
+    ("task_id", "expected"),
+    [
+        ("deploy", ["Endpoint churn serves candidate c-1", "AllTraffic", "In service", "churn-v2"]),
+        ("transform", ["The predictions are at s3://out/&lt;b&gt;predictions&lt;/b&gt;/"]),
+        ("register", ["churn version 3 is pending manual approval"]),
+    ],
+)
+def test_tabs_show_what_their_task_made(
+    browser: Browser, after_training: dict[str, str], task_id: str, expected: list[str]
+) -> None:
+    text = browser("admin").get(tab("after_accepted", after_training["accepted"], task_id)).text
+    for each in expected:
+        assert each in text
+
+
+def test_a_task_whose_request_was_rejected_shows_the_violations_and_its_report_ends_at_once(
+    browser: Browser, world: World, run_dag: Any, tmp_path: Path
+) -> None:
+    with DAG("refused", schedule=None) as dag:
+        train = SageMakerAutoMLJobOperator(task_id="train", config={**CONFIG, "RoleArn": "<nobody>"})
+        SageMakerAutoMLReportOperator(task_id="report", job=train.job, path=f"{tmp_path}/", trigger_rule="all_done")
+    run_id = str(run_dag(dag).run_id)
+    text = browser("admin").get(tab("refused", run_id, "train")).text
+    assert "Request rejected" in text
+    assert "RoleArn" in text
+    assert "&lt;nobody&gt;" in text
+    assert "RoleArn" in (tmp_path / "report.html").read_text()
+
+
+def test_a_viewer_without_the_right_to_xcoms_sees_no_result(
+    browser: Browser, after_training: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_automl.plugin.rights.Rights.may_see_xcoms", lambda self, dag_id: False)
+    text = browser("admin").get(tab("after_accepted", after_training["accepted"], "gate")).text
+    assert "Candidate accepted" not in text
+
+
+def test_a_tab_is_of_another_kind_before_during_and_after_the_job(browser: Browser, world: World) -> None:
+    admin = browser("admin")
+    kinds = []
+    for address in (tab("churn", world.churn, "other"), world.pages()["task-instance"], page("job", name="kind-ended")):
+        world.sagemaker.add_job("kind-ended", age=100)
+        answer = admin.get(address).text
+        kinds.append(re.findall(r'<main data-kind="([^"]*)"', answer)[0])
+        if "name=kind-ended" not in address:
+            assert "data-refresh" in answer
+    assert len(set(kinds)) == 3
+
+
+# A job that waits, runs, and was stopped
+
+
+def test_a_job_that_waits_for_a_slot_says_so_and_its_place_in_line(browser: Browser, world: World) -> None:
+    waiting = ((0.0, "InProgress", "Starting"),)
+    world.sagemaker.add_job("first-in-line", waiting, age=5000)
+    world.sagemaker.add_job("second-in-line", waiting, age=4000)
+    admin = browser("admin")
+    text = admin.get(page("job", name="second-in-line")).text
+    assert "Waiting for its turn" in text
+    assert "number 2 in line" in text
+    assert "Waiting for its turn" in admin.get(page("jobs", search="second-in-line")).text
+    for name in ("first-in-line", "second-in-line"):
+        del world.sagemaker.jobs[name]
+
+
+def test_a_running_job_shows_its_limit_and_a_stopped_one_the_steps_it_took(browser: Browser, world: World) -> None:
+    admin = browser("admin")
+    assert "of 1 h" in admin.get(page("job", name=world.running)).text
+    world.sagemaker.add_job("was-stopped", ENDLESS, age=50)
+    before = admin.get(page("job", name="was-stopped")).text
+    assert 'aria-current="step"><span>Training models' in before
+    world.sagemaker.jobs["was-stopped"].script = ends("Stopped", "Stopped")
+    text = _fresh(admin, "was-stopped")
+    steps = re.findall(r'<li class="(\w+)"[^>]*><span>([^<]*)', text)
+    assert ("done", "Training models") in steps
+    assert steps[-1] == ("warning", "Stopped")
+
+
+def _fresh(admin: Any, name: str) -> str:
+    app = next(route.app for route in admin.app.routes if getattr(route, "path", "") == "/automl")
+    app.state.account.answers.forget(lambda key: True)
+    return str(admin.get(page("job", name=name)).text)
+
+
+# The report
+
+
+@pytest.fixture
+def reported(
+    world: World,
+    run_dag: Any,
+    s3_endpoint: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[dict[str, str]]:
+    """A run whose report is in S3."""
+    given = json.loads(connection(world.sagemaker.url))
+    given["extra"]["service_config"] = {"s3": {"endpoint_url": s3_endpoint}}
+    monkeypatch.setenv("AIRFLOW_CONN_WITH_S3", json.dumps(given))
+    s3 = boto3.client(
+        "s3", endpoint_url=s3_endpoint, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
+    s3.create_bucket(Bucket="reports")
+    with DAG("reported", schedule=None) as dag:
+        train = SageMakerAutoMLJobOperator(
+            task_id="train", config=CONFIG, poll_interval=1, deferrable=False, aws_conn_id="with_s3"
+        )
+        SageMakerAutoMLReportOperator(task_id="report", job=train.job, path="s3://reports/run", aws_conn_id="with_s3")
+    run_id = str(run_dag(dag).run_id)
+    name = next(job.name for job in reversed(world.sagemaker.jobs.values()) if job.tags.get("airflow:dag_id") == "reported")
+    yield {"run_id": run_id, "name": name}
+    for key in ("run/report.html", "run/report.json"):
+        s3.delete_object(Bucket="reports", Key=key)
+
+
+def test_the_report_opens_in_airflow_with_the_rights_of_its_job(
+    browser: Browser, reported: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = browser("admin")
+    shown = admin.get(tab("reported", reported["run_id"], "report")).text
+    address = re.findall(r'href="([^"]*)"[^>]*>Open report', shown)[0].replace("&amp;", "&")
+    answer = admin.get(address)
+    assert answer.status_code == 200
+    assert "This page is complete in itself" in answer.text
+    assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+    assert "Open report" in admin.get(page("job", name=reported["name"], connection="with_s3")).text
+    assert browser("none").get(address).status_code == 403
+    assert browser(None).get(address).status_code == 401
+
+
+def test_what_is_not_in_s3_is_not_served(browser: Browser, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "airflow_automl.plugin.metadata.report_of", lambda owner, name: {"html": "/etc/passwd", "job_name": name}
+    )
+    answer = browser("admin").get(page("report", name=world.running))
+    assert answer.status_code == 404
+    assert "root:" not in answer.text
