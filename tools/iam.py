@@ -93,6 +93,12 @@ STATEMENTS = (
         optional="nothing is registered",
     ),
     Statement(
+        "CandidateParameters",
+        "The hyperparameters on the pages of candidates, which show without",
+        _sagemaker("training-job"),
+        optional="the pages need not show hyperparameters",
+    ),
+    Statement(
         "Autoscaling",
         "Deploy with autoscaling",
         (f"arn:aws:application-autoscaling:*:{ACCOUNT}:scalable-target/*",),
@@ -181,6 +187,7 @@ CALLS: tuple[Call, ...] = (
     *_calls("sagemaker", "Endpoints", "AddTags", "ListTags"),
     *_calls("sagemaker", "Transforms", "CreateTransformJob", "DescribeTransformJob", "StopTransformJob"),
     *_calls("sagemaker", "Transforms", "AddTags", "ListTags"),
+    *_calls("sagemaker", "CandidateParameters", "DescribeTrainingJob"),
     *_calls("sagemaker", "Registry", "CreateModelPackageGroup", "DescribeModelPackageGroup"),
     *_calls("sagemaker", "Registry", "CreateModelPackage", "DescribeModelPackage", "UpdateModelPackage"),
     *_calls(

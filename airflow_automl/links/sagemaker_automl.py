@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: The page of one job, below ``[api] base_url``.
 JOB_PAGE = "/automl/job?"
+#: The page that serves the report on a job.
+REPORT_PAGE = "/automl/report?"
 
 _DOMAINS = {
     "aws": "console.aws.amazon.com",
@@ -46,22 +48,14 @@ def logs_url(partition: str, region: str, job_name: str) -> str:
     return f"{_region_url(partition, region, 'cloudwatch')}#logsV2:log-groups/log-group/{group}{prefix}"
 
 
-def s3_object_url(partition: str, region: str, address: str) -> str:
-    """Return S3's console page of an object (``s3://bucket/key``); empty for an unknown partition."""
-    bucket, _, key = address.partition("://")[2].partition("/")
-    if partition not in _DOMAINS or not key:
-        return ""
-    return f"https://{region}.{_DOMAINS[partition]}/s3/object/{quote(bucket)}?region={region}&prefix={quote(key)}"
-
-
-def job_page_url(job_name: str, aws_conn_id: str | None, region_name: str | None) -> str:
-    """Return this package's page of a job in Airflow's web interface; empty where ``[api] base_url`` is not set."""
+def page_url(page: str, job_name: str, aws_conn_id: str | None, region_name: str | None) -> str:
+    """Return a page about a job in Airflow's web interface; empty where ``[api] base_url`` is not set."""
     from airflow.configuration import conf
 
     base = str(conf.get("api", "base_url", fallback="") or "").rstrip("/")
     # There, no connection means the default one, and a hyphen boto3's own credentials.
     query = {"name": job_name, "connection": aws_conn_id or "-", "region": region_name}
-    return f"{base}{JOB_PAGE}{urlencode({key: value for key, value in query.items() if value})}" if base else ""
+    return f"{base}{page}{urlencode({key: value for key, value in query.items() if value})}" if base else ""
 
 
 class _NotedLink(BaseOperatorLink):

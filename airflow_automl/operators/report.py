@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import AutoMLError
-from airflow_automl.links.sagemaker_automl import AutoMLReportLink, job_page_url, s3_object_url
+from airflow_automl.links.sagemaker_automl import JOB_PAGE, REPORT_PAGE, AutoMLReportLink, page_url
 from airflow_automl.operators._base import JobReader, document
 from airflow_automl.xcom import SUMMARY_KEY
 
@@ -138,15 +138,14 @@ class SageMakerAutoMLReportOperator(JobReader):
     def _link(self, address: str, job_name: str) -> None:
         """Note where a browser finds the page.
 
-        It can't reach a worker's disk, or S3 that is not AWS's own: then Airflow's own page of the job shows the same,
-        and says where the report lies.
+        A page of Airflow serves what is in S3. Nobody can reach a worker's disk: then Airflow's page of the job shows the
+        same, and says where the report lies.
         """
         if address.startswith(("http://", "https://")):
             self.report_url = address
-        elif address.startswith("s3://") and self.hook.is_aws:
-            self.report_url = s3_object_url(self.hook.conn_partition, self.hook.conn_region_name, address)
         else:
-            self.report_url = job_page_url(job_name, self.aws_conn_id, self.region_name)
+            page = REPORT_PAGE if address.startswith("s3://") else JOB_PAGE
+            self.report_url = page_url(page, job_name, self.aws_conn_id, self.region_name)
 
 
 def _run(context: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def job_view(
         "steps": steps(describe, reached),
         "status_line": _status_line(report, rows, summary["objective"]),
         "running": running,
-        "queue": {"place": place} if not on_aws and is_queued(describe) else None,
+        "queue": {"place": place} if not on_aws and not rows and is_queued(describe) else None,
         "refresh": REFRESH if running or insights is None else None,
         "problems": problems[:_PROBLEMS],
         "hidden_problems": max(0, len(problems) - _PROBLEMS),

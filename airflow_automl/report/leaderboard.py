@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from airflow_automl.contract import metrics
 from airflow_automl.report import plots
 
 #: What names and images of candidates contain → the algorithm. The first that fits counts.
@@ -81,9 +80,8 @@ class _Column:
 
     def __init__(self, name: str, values: Sequence[float]) -> None:
         self.name = name
-        # SageMaker measures in seconds what takes milliseconds.
-        self.label, self._factor = (f"{name} (ms)", 1000.0) if name == "InferenceLatency" else (name, 1.0)
-        self.lower = metrics.direction(name) == "Minimize"
+        self.label, self._factor = plots.unit(name)
+        self.lower = plots.lower(name)
         largest = max((abs(value * self._factor) for value in values), default=0.0)
         self._fixed = not largest or 1e-4 <= largest < 1e7
         self._decimals = min(6, max(0, 3 - math.floor(math.log10(largest)))) if largest and self._fixed else 2

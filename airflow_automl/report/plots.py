@@ -125,6 +125,11 @@ def progress(points: Sequence[Mapping[str, Any]], objective: str) -> Markup:
     return _svg(height, f"{objective} of the candidates over time", parts)
 
 
+def unit(metric: str) -> tuple[str, float]:
+    """Return a metric's label, and by what its values are multiplied: what SageMaker measures in seconds takes ms."""
+    return (f"{metric} (ms)", 1000.0) if metric == "InferenceLatency" else (metric, 1.0)
+
+
 def lower(metric: str) -> bool:
     """Tell whether less of a metric is better."""
     return metrics.direction(metric) == "Minimize"
@@ -138,11 +143,12 @@ def metric_strips(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Ma
     """
     parts, top = [], 0.0
     for name in names:
-        values = [(row, row["metrics"][name]) for row in rows if name in row["metrics"]]
+        label, factor = unit(name)
+        values = [(row, row["metrics"][name] * factor) for row in rows if name in row["metrics"]]
         low, high = min(value for _, value in values), max(value for _, value in values)
         mine = next((value for row, value in values if row["best"]), None)
         y = top + 32
-        hint = Markup("").join([name, _tag("tspan", " lower is better" if lower(name) else "", class_="tick")])
+        hint = Markup("").join([label, _tag("tspan", " lower is better" if lower(name) else "", class_="tick")])
         parts.append(_tag("text", hint, x=0, y=_round(top + 15), class_="label strong"))
         parts.append(_text(WIDTH, top + 15, number(mine), "label best", "end"))
         parts.append(_line(62, y, WIDTH - 62, y, "axis"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.standin import StandIn
+from tests.standin import StandIn, ends
 from tests.unit.plugin.conftest import (  # noqa: F401
     World,
     application,
@@ -20,7 +20,7 @@ from tests.unit.plugin.conftest import (  # noqa: F401
     world,
 )
 
-BEGAN = 1_700_000_000.0
+BEGAN = time.time() - 7190
 
 
 def candidates(job: str, count: int, given_up: int = 0) -> list[dict[str, Any]]:
@@ -78,7 +78,7 @@ def candidates(job: str, count: int, given_up: int = 0) -> list[dict[str, Any]]:
 
 def add_tuned(service: StandIn, name: str, count: int, given_up: int = 0, **extra: Any) -> None:
     """A completed job with many candidates."""
-    job = service.add_job(name, age=7200)
+    job = service.add_job(name, ends("Completed", "Completed", 3600), age=7200)
     job.candidates = candidates(name, count, given_up)
     best = max(job.candidates[:count], key=lambda each: each["FinalAutoMLJobObjectiveMetric"]["Value"])
     job.extra |= {"BestCandidate": best, **extra}

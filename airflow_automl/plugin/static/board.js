@@ -71,7 +71,7 @@ function pager(fits, all, pages) {
   const place = document.querySelector("[data-pages]");
   place.replaceChildren();
   document.querySelector("[data-count]").textContent =
-    (fits === all ? `${all} candidates` : `${fits} of ${all} candidates`) + "; choose two or more to compare.";
+    all === 1 ? "1 candidate." : `${fits === all ? all : `${fits} of ${all}`} candidates; choose two or more to compare.`;
   if (pages < 2) return;
   const [back, on] = [button("Back", { class: "button" }, turn(-1)), button("Next", { class: "button" }, turn(1))];
   back.disabled = chosen.page === 0;

@@ -154,7 +154,22 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
         yield server
 
 
-@pytest.mark.parametrize("connection", ["dead", "hanging", "not_defined"])
+def test_a_connection_that_is_not_there_is_named(browser: Browser, world: World) -> None:
+    admin = browser("admin")
+    for address in (page("jobs", connection="not_defined"), page("job", name="x", connection="not_defined")):
+        text = admin.get(address).text
+        assert "No such connection" in text
+        assert "SageMaker does not answer" not in text
+
+
+def test_pages_that_are_not_there_lead_back_to_the_jobs(browser: Browser) -> None:
+    answer = browser("admin").get("/automl/nowhere/at/all")
+    assert answer.status_code == 404
+    assert "There is no such page" in answer.text
+    assert 'href="/automl/jobs"' in answer.text
+
+
+@pytest.mark.parametrize("connection", ["dead", "hanging"])
 def test_an_endpoint_that_does_not_answer_gives_a_page_that_says_so(
     browser: Browser, pages: Any, hanging: socket.socket, connection: str
 ) -> None:

@@ -128,8 +128,8 @@ def test_pages_are_cut_and_a_page_past_the_end_is_the_last() -> None:
 def test_a_partial_failure_shows_in_the_list() -> None:
     partial = [{"PartialFailureMessage": "no fastai"}]
     row = rows.from_summary(summary("a", PartialFailureReasons=partial), SOURCE, None)
-    assert (row.reason, row.tone) == ("no fastai", "warning")
-    assert rows.from_summary(summary("a"), SOURCE, None).tone == "good"
+    assert (row.reason, row.end.tone) == ("no fastai", "warning")
+    assert rows.from_summary(summary("a"), SOURCE, None).end.tone == "good"
 
 
 # Owners and links

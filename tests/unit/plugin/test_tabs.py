@@ -193,7 +193,9 @@ def reported(
         )
         SageMakerAutoMLReportOperator(task_id="report", job=train.job, path="s3://reports/run", aws_conn_id="with_s3")
     run_id = str(run_dag(dag).run_id)
-    name = next(job.name for job in reversed(world.sagemaker.jobs.values()) if job.tags.get("airflow:dag_id") == "reported")
+    name = next(
+        job.name for job in reversed(world.sagemaker.jobs.values()) if job.tags.get("airflow:dag_id") == "reported"
+    )
     yield {"run_id": run_id, "name": name}
     for key in ("run/report.html", "run/report.json"):
         s3.delete_object(Bucket="reports", Key=key)
