@@ -138,8 +138,8 @@ class SageMakerAutoMLReportOperator(JobReader):
     def _link(self, address: str, job_name: str) -> None:
         """Note where a browser finds the page.
 
-        A page of Airflow serves what is in S3. Nobody can reach a worker's disk: then Airflow's page of the job shows the
-        same, and says where the report lies.
+        A page of Airflow serves what is in S3. No browser reaches a worker's disk: Airflow's page of the
+        job shows the same, and says where the report lies.
         """
         if address.startswith(("http://", "https://")):
             self.report_url = address

@@ -137,17 +137,14 @@ def test_no_job(hosting: HostingStandIn, context: dict[str, Any], tmp_path: Path
 
 #: What shows the same as a report that no browser can reach.
 JOB_PAGE = "https://airflow.acme.org/ml/automl/job?name=churn-5a8e&connection=aws_default"
+REPORT_PAGE = JOB_PAGE.replace("/job?", "/report?")
 
 
 @pytest.mark.parametrize(
     ("address", "is_aws", "link"),
     [
-        (
-            "s3://acme-ml/reports/a b/report.html",
-            True,
-            "https://us-east-1.console.aws.amazon.com/s3/object/acme-ml?region=us-east-1&prefix=reports/a%20b/report.html",
-        ),
-        ("s3://acme-ml/reports/report.html", False, JOB_PAGE),
+        ("s3://acme-ml/reports/a b/report.html", True, REPORT_PAGE),
+        ("s3://acme-ml/reports/report.html", False, REPORT_PAGE),
         ("/var/reports/report.html", True, JOB_PAGE),
         ("https://reports.acme.org/report.html", True, "https://reports.acme.org/report.html"),
     ],
