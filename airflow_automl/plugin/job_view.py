@@ -29,7 +29,7 @@ def is_queued(answer: Mapping[str, Any]) -> bool:
 
 def place_in_line(describe: Mapping[str, Any], listed: Iterable[Mapping[str, Any]]) -> int:
     """Return how many jobs of a list start before this one starts, and this one."""
-    return 1 + sum(is_queued(each) and each["CreationTime"] < describe["CreationTime"] for each in listed)
+    return 1 + sum(1 for each in listed if is_queued(each) and each["CreationTime"] < describe["CreationTime"])
 
 
 def job_view(
