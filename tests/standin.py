@@ -322,7 +322,8 @@ class StandIn:
 
     def _ListCandidatesForAutoMLJob(self, body: dict[str, Any]) -> dict[str, Any]:
         job = self._job(body)
-        return {"Candidates": job.candidates or [candidate(job.name)]}
+        begun = job.at(time.time())[1] != "Starting"
+        return {"Candidates": job.candidates or [candidate(job.name)] * begun}
 
     def _DescribeTrainingJob(self, body: dict[str, Any]) -> dict[str, Any]:
         name = body["TrainingJobName"]
