@@ -228,7 +228,7 @@ def test_each_sees_what_they_may(airflow: Airflow, chromium: Any, training: tupl
     assert frame.get_by_role("link", name="Train again…").count() == 0
     nobody = open_tab(airflow, chromium, "nick")
     nobody.page.goto(f"{airflow.url}/automl/job?name={training[1]}")
-    nobody.page.get_by_role("heading", name="Not for you").wait_for()
+    nobody.page.get_by_role("heading", name="Access denied").wait_for()
     assert training[1] not in nobody.page.content()
     stranger = chromium.new_context().new_page()
     assert stranger.goto(f"{airflow.url}/automl/jobs").status == 401
