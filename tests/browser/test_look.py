@@ -88,7 +88,9 @@ def open_page(live: Live, chromium: Any, theme: str = "light", width: int = 1440
 def violations(opened: Any, axe: str) -> list[str]:
     opened.evaluate(axe)
     found = opened.evaluate("rules => axe.run({runOnly: rules})", RULES)["violations"]
-    return [f"{each['id']}: {node['html'][:200]} {node['failureSummary'][:300]}" for each in found for node in each["nodes"]]
+    return [
+        f"{each['id']}: {node['html'][:200]} {node['failureSummary'][:300]}" for each in found for node in each["nodes"]
+    ]
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -155,7 +157,9 @@ def test_the_leaderboard_sorts_filters_chooses_columns_turns_pages_and_compares(
     assert not best.startswith("tuned")
     opened.get_by_role("button", name="F1", exact=True).click()
     assert opened.locator("th[aria-sort=descending]").inner_text().startswith("F1")
-    values = [float(each) for each in opened.locator("#live-board tbody tr:visible td:nth-child(7)").all_inner_texts()[:50]]
+    values = [
+        float(each) for each in opened.locator("#live-board tbody tr:visible td:nth-child(7)").all_inner_texts()[:50]
+    ]
     assert values == sorted(values, reverse=True)
     opened.get_by_role("button", name="Next").click()
     opened.get_by_text("Page 2 of 3").wait_for()

@@ -62,7 +62,7 @@ def test_a_page_and_its_json_are_written_into_a_folder(
         "candidate_name": "churn-2",
         "objective": "AUC",
         "value": pytest.approx(0.82),
-        "runtime_seconds": 97.0,
+        "runtime_seconds": 87.0,
         "candidates": 3,
         "html": returned,
         "json": f"{folder}/report.json",
