@@ -74,7 +74,7 @@ def _numbered(pairs: Iterable[tuple[str | None, str | None]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in pairs:
         if value:
-            label = words(str(name).rpartition(":")[2])
+            label = words(str(name).rpartition(":")[2]).capitalize()
             found[label if label not in found else f"{label} {sum(key.startswith(label) for key in found) + 1}"] = value
     return found
 
