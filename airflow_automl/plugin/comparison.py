@@ -34,7 +34,7 @@ def compare(
     :param parameters: the hyperparameters of each.
     :return: ``labels``, the candidates' short names, and ``groups``: titles with their lines.
     """
-    report = build({key: value for key, value in describe.items() if key != "BestCandidate"}, chosen)
+    report = build(describe, chosen)
     laid = board(report["leaderboard"], report["metric_names"])
     by_name = {row["name"]: row for row in (*laid["rows"], *laid["given_up"])}
     rows = [by_name[str(each["CandidateName"])] for each in chosen]
