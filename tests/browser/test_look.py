@@ -5,7 +5,6 @@ axe-core comes from npm, at the version in ``tests/browser/package.json``; witho
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess

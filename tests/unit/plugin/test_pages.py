@@ -16,7 +16,7 @@ from airflow_automl import settings
 from airflow_automl.naming import TaskGeneration
 from airflow_automl.plugin.account import _CALLS, MOST_JOBS, Account, Source
 from airflow_automl.plugin.answers import Answers
-from tests.standin import StandIn, ends, serve
+from tests.standin import StandIn, candidate, ends, serve
 from tests.standin import connection as connection_to
 from tests.unit.plugin.conftest import Browser, World, page
 
@@ -242,3 +242,44 @@ def test_earlier_jobs_of_a_task_are_found_by_their_names(browser: Browser, world
     world.sagemaker.add_job(earlier, ends("Failed", "Failed"), age=500)
     text = browser("admin").get(world.pages()["task-instance"]).text
     assert earlier in text.partition("Earlier jobs of this task")[2]
+
+
+def test_a_candidate_shows_its_hyperparameters_and_steps_and_two_are_compared(browser: Browser, world: World) -> None:
+    job = world.sagemaker.add_job("compared", age=100)
+    job.candidates = [
+        candidate("compared") | {"CandidateName": name, "CandidateSteps": [step]}
+        for name, step in (
+            (each, {"CandidateStepType": "AWS::SageMaker::TrainingJob", "CandidateStepName": f"train-{each}"})
+            for each in ("XGBoost-1", "LightGBM-2")
+        )
+    ]
+    admin = browser("admin")
+    one = admin.get(page("candidates", name="compared", candidate="XGBoost-1")).text
+    assert "train-XGBoost-1" in one
+    assert "eta" in one
+    assert "LightGBM" not in one
+    both = admin.get(page("candidates", name="compared", candidate="XGBoost-1") + "&candidate=LightGBM-2").text
+    assert both.count('<th scope="col">') >= 2
+    assert '<tr class="differs"><th scope="row">Algorithm' in both
+    world.sagemaker.faults.deny = frozenset({"DescribeTrainingJob"})
+    refused = admin.get(page("candidates", name="compared", candidate="LightGBM-2")).text
+    world.sagemaker.faults.deny = frozenset()
+    assert "does not tell the hyperparameters" in refused
+
+
+def test_the_list_sorts_by_any_column_and_knows_the_score_of_a_job_that_was_opened(
+    browser: Browser, world: World
+) -> None:
+    for name, age in (("sorted-a", 90), ("sorted-b", 95)):
+        world.sagemaker.add_job(name, age=age)
+    admin = browser("admin")
+    assert "0.87" not in admin.get(page("jobs", search="sorted-")).text
+    admin.get(page("job", name="sorted-b"))
+    text = admin.get(page("jobs", search="sorted-", sort="-score")).text
+    assert text.index("sorted-b") < text.index("sorted-a")
+    assert "0.87" in text
+    assert "s3://data/train/" in text
+    assert 'aria-sort="descending"' in text
+    by_name = admin.get(page("jobs", search="sorted-", sort="job")).text
+    assert by_name.index(">sorted-a") < by_name.index(">sorted-b")
+    assert admin.get(page("jobs", sort="nonsense")).status_code == 400
