@@ -10,12 +10,13 @@ from jinja2 import Environment
 
 from airflow_automl.plugin.phases import words
 from airflow_automl.report.page import environment
+from airflow_automl.times import moment
 
 
 @cache
 def _environment() -> Environment:
     made = environment("airflow_automl.plugin")
-    made.filters |= {"ago": _ago, "iso": _iso, "moment": _moment, "words": words}
+    made.filters |= {"ago": _ago, "iso": _iso, "words": words}
     return made
 
 
@@ -24,32 +25,16 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def _time(value: datetime | str | None) -> datetime | None:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-    if value is None:
-        return None
-    return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
-
-
 def _iso(value: datetime | str | None) -> str:
-    moment = _time(value)
-    return moment.isoformat(timespec="seconds") if moment else ""
-
-
-def _moment(value: datetime | str | None) -> str:
-    moment = _time(value)
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC") if moment else "\N{EN DASH}"
+    known = moment(value)
+    return known.isoformat(timespec="seconds") if known else ""
 
 
 def _ago(value: datetime | str | None) -> str:
-    moment = _time(value)
-    if moment is None:
+    known = moment(value)
+    if known is None:
         return "\N{EN DASH}"
-    seconds = (datetime.now(UTC) - moment).total_seconds()
+    seconds = (datetime.now(UTC) - known).total_seconds()
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         count = int(seconds // length)
         if count:

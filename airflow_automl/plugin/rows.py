@@ -10,6 +10,7 @@ from typing import Any
 from airflow_automl.contract.states import End, end, is_terminal
 from airflow_automl.plugin.account import Seen, Source
 from airflow_automl.plugin.known_jobs import JobRecord, Owner
+from airflow_automl.times import moment
 
 #: Rows on a page.
 PAGE = 50
@@ -177,17 +178,9 @@ def from_record(record: JobRecord, source: Source, live: Mapping[str, Any] | Non
         record.owner,
         str(job.get("status") or ""),
         str(job.get("secondary_status") or ""),
-        _moment(job.get("created")),
-        _moment(job.get("ended")),
+        moment(job.get("created")),
+        moment(job.get("ended")),
         _end(summary, job),
         job,
         " ".join(partial),
     )
-
-
-def _moment(text: Any) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

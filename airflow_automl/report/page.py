@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -18,7 +18,7 @@ from markupsafe import Markup
 from airflow_automl import __version__
 from airflow_automl.report import leaderboard, plots
 from airflow_automl.report.sections import Card, section_of
-from airflow_automl.times import duration_text, seconds_between
+from airflow_automl.times import duration_text, moment, seconds_between
 
 _ROWS = 100
 _GANTT = 30
@@ -28,13 +28,9 @@ _ROC = ("ROC curve", "false positive rate", "true positive rate")
 _PRECISION = ("Precision and recall", "recall", "precision")
 
 
-def _moment(value: str | None) -> str:
-    if not value:
-        return "\N{EN DASH}"
-    try:
-        return datetime.fromisoformat(value).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except ValueError:
-        return value
+def _moment(value: datetime | str | None) -> str:
+    known = moment(value)
+    return known.strftime("%Y-%m-%d %H:%M:%S UTC") if known else str(value or "\N{EN DASH}")
 
 
 def _json_text(value: Any) -> str:
@@ -60,6 +56,7 @@ def environment(*packages: str) -> Environment:
         "duration": duration_text,
         "moment": _moment,
         "breakable": _breakable,
+        "unit": plots.unit,
         "json_text": _json_text,
     }
     made.globals["version"] = __version__
