@@ -8,12 +8,11 @@ from typing import Any
 
 def moment(value: Any) -> datetime | None:
     """Read a time, or its ISO-8601 text; UTC if it names no zone, ``None`` if it is neither."""
-    if not isinstance(value, datetime):
-        try:
-            value = datetime.fromisoformat(str(value))
-        except ValueError:
-            return None
-    return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
+    try:
+        known = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return (known if known.tzinfo else known.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def seconds_between(start: str | None, end: str | None) -> float | None:
