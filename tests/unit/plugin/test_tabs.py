@@ -19,7 +19,7 @@ from airflow_automl.operators import (
     SageMakerAutoMLReportOperator,
 )
 from tests.local_s3 import s3_endpoint  # noqa: F401
-from tests.standin import ENDLESS, connection, ends
+from tests.standin import ENDLESS, candidate, connection, ends
 from tests.unit.plugin.conftest import Browser, World, page
 
 CONFIG = tabular(
@@ -173,32 +173,37 @@ def _fresh(admin: Any, name: str) -> str:
 
 
 @pytest.fixture
-def reported(
+def s3(
     world: World,
-    run_dag: Any,
     s3_endpoint: str,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[dict[str, str]]:
-    """A run whose report is in S3."""
+) -> Iterator[Any]:
+    """A client of the S3 behind the connection ``with_s3``, which has a bucket ``reports``."""
     given = json.loads(connection(world.sagemaker.url))
     given["extra"]["service_config"] = {"s3": {"endpoint_url": s3_endpoint}}
     monkeypatch.setenv("AIRFLOW_CONN_WITH_S3", json.dumps(given))
-    s3 = boto3.client(
+    client = boto3.client(
         "s3", endpoint_url=s3_endpoint, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
     )
-    s3.create_bucket(Bucket="reports")
+    client.create_bucket(Bucket="reports")
+    yield client
+    for each in client.list_objects_v2(Bucket="reports").get("Contents", ()):
+        client.delete_object(Bucket="reports", Key=each["Key"])
+    client.delete_bucket(Bucket="reports")
+
+
+@pytest.fixture
+def reported(world: World, run_dag: Any, s3: Any) -> dict[str, str]:
+    """A run whose report is in S3, in a folder that was named without its final slash."""
     with DAG("reported", schedule=None) as dag:
         train = SageMakerAutoMLJobOperator(
             task_id="train", config=CONFIG, poll_interval=1, deferrable=False, aws_conn_id="with_s3"
         )
         SageMakerAutoMLReportOperator(task_id="report", job=train.job, path="s3://reports/run", aws_conn_id="with_s3")
     run_id = str(run_dag(dag).run_id)
-    name = next(
-        job.name for job in reversed(world.sagemaker.jobs.values()) if job.tags.get("airflow:dag_id") == "reported"
-    )
-    yield {"run_id": run_id, "name": name}
-    for key in ("run/report.html", "run/report.json"):
-        s3.delete_object(Bucket="reports", Key=key)
+    jobs = [job.name for job in world.sagemaker.jobs.values() if job.tags.get("airflow:dag_id") == "reported"]
+    assert s3.head_object(Bucket="reports", Key="run/report.html")
+    return {"run_id": run_id, "name": jobs[-1]}
 
 
 def test_the_report_opens_in_airflow_with_the_rights_of_its_job(
@@ -223,3 +228,22 @@ def test_what_is_not_in_s3_is_not_served(browser: Browser, world: World, monkeyp
     answer = browser("admin").get(page("report", name=world.running))
     assert answer.status_code == 404
     assert "root:" not in answer.text
+
+
+def test_the_plots_of_the_report_are_on_the_page_of_the_job(browser: Browser, world: World, s3: Any) -> None:
+    matrix = {"No": {"No": 7, "Yes": 1}, "Yes": {"No": 2, "Yes": 5}}
+    curve = {"false_positive_rates": [0.0, 0.2, 1.0], "true_positive_rates": [0.0, 0.8, 1.0]}
+    statistics = {
+        "binary_classification_metrics": {
+            "confusion_matrix": matrix,
+            "receiver_operating_characteristic_curve": curve,
+        }
+    }
+    s3.put_object(Bucket="reports", Key="insights/statistics.json", Body=json.dumps(statistics).encode())
+    best = candidate("plotted")
+    best["CandidateProperties"] = {"CandidateArtifactLocations": {"ModelInsights": "s3://reports/insights"}}
+    world.sagemaker.add_job("plotted", age=100, BestCandidate=best)
+    text = browser("admin").get(page("job", name="plotted", connection="with_s3")).text
+    assert "Confusion matrix" in text
+    assert "ROC curve" in text
+    assert "data-refresh" not in text
