@@ -250,7 +250,7 @@ def test_a_candidate_shows_its_hyperparameters_and_steps_and_two_are_compared(br
         candidate("compared") | {"CandidateName": name, "CandidateSteps": [step]}
         for name, step in (
             (each, {"CandidateStepType": "AWS::SageMaker::TrainingJob", "CandidateStepName": f"train-{each}"})
-            for each in ("XGBoost-1", "LightGBM-2")
+            for each in ("XGBoost-1", "LightGBM-2", "CatBoost-3")
         )
     ]
     admin = browser("admin")
@@ -262,7 +262,7 @@ def test_a_candidate_shows_its_hyperparameters_and_steps_and_two_are_compared(br
     assert both.count('<th scope="col">') >= 2
     assert '<tr class="differs"><th scope="row">Algorithm' in both
     world.sagemaker.faults.deny = frozenset({"DescribeTrainingJob"})
-    refused = admin.get(page("candidates", name="compared", candidate="LightGBM-2")).text
+    refused = admin.get(page("candidates", name="compared", candidate="CatBoost-3")).text
     world.sagemaker.faults.deny = frozenset()
     assert "does not tell the hyperparameters" in refused
 
