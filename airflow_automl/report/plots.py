@@ -233,7 +233,7 @@ def gantt(rows: Sequence[Mapping[str, Any]], created: str | None, ended: str | N
                 width=_round(max(3, row["seconds"] / total * (WIDTH - left))),
                 height=13,
                 rx=3,
-                class_="bar best" if row["best"] else "bar" if row["status"] == "Completed" else "bar failed",
+                class_="bar best" if row["best"] else "bar failed" if row["status"] == "Failed" else "bar",
             )
         )
     parts.append(_line(left, height, WIDTH, height, "axis"))
