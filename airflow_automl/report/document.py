@@ -53,7 +53,9 @@ def build(
     job = documents.job(describe, tags=tags)
     best = documents.best_candidate(describe)
     outcome = states.outcome(describe)
-    objective = job["objective"] or (metrics.objective_name(best) if best else None)
+    # A job that names no objective has one all the same: that of its candidates, while it has no best one.
+    named = [best] if best else [each for each in candidates if each.get("FinalAutoMLJobObjectiveMetric")]
+    objective = job["objective"] or (metrics.objective_name(named[0]) if named else None)
     rows = _leaderboard(candidates, best, objective)
     started = _started(job, rows, timeline or ())
     runtime = seconds_between(started, job["ended"] or (moment if outcome is Outcome.RUNNING else None))

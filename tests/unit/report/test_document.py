@@ -141,3 +141,10 @@ def test_times_that_cannot_be_read_are_no_times() -> None:
     assert seconds_between("yesterday", "2026-01-01T00:00:00+00:00") is None
     assert seconds_between(None, datetime.now(UTC).isoformat()) is None
     assert seconds_between("2026-01-01T00:00:00", "2026-01-01T00:00:00+00:00") is None
+
+
+def test_a_running_job_that_names_no_objective_has_that_of_its_candidates() -> None:
+    answer = describe(AutoMLJobStatus="InProgress", AutoMLJobSecondaryStatus="TrainingModels", EndTime=None)
+    report = build(answer, [candidate("a", 0.7, 0), candidate("b", 0.8, 1)])
+    assert report["summary"]["objective"] == "AUC"
+    assert [point["running_best"] for point in report["progress"]] == [0.7, 0.8]
