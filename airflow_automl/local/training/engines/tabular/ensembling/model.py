@@ -11,6 +11,7 @@ import pandas as pd
 
 from airflow_automl.local.models.artifacts import answer_of
 from airflow_automl.local.training.data.codec import Codec
+from airflow_automl.local.training.engines.tabular.ensembling.folds import shared_inputs
 
 TARGET, WEIGHT = "target", "weight"
 """The columns that are no features, as AutoGluon knows them."""
@@ -62,6 +63,7 @@ class AutoGluonStage:
 
         self._predictor = TabularPredictor.load(str(folder), verbosity=0)
         self._predictor.persist(models=[metadata["model"]], with_ancestors=True, max_memory=None)
+        self._shared = shared_inputs(self._predictor)
         self._features = [Codec.from_json(entry) for entry in metadata["features"]]
         self._model = metadata["model"]
         self._labels = list(metadata["labels"])
@@ -70,10 +72,14 @@ class AutoGluonStage:
     def __call__(self, value: pd.DataFrame) -> dict[str, Any]:
         """See :class:`airflow_automl.local.models.artifacts.Stage`."""
         frame = prepare(value, self._features)
-        if not self._labels:
-            scores = self._predictor.predict(frame, model=self._model, as_pandas=False)
-        else:
-            scores = self._predictor.predict_proba(frame, model=self._model)[self._labels].to_numpy()
+        try:
+            if not self._labels:
+                scores = self._predictor.predict(frame, model=self._model, as_pandas=False)
+            else:
+                scores = self._predictor.predict_proba(frame, model=self._model)[self._labels].to_numpy()
+        finally:
+            for shared in self._shared:
+                shared.forget()
         return answer_of(np.asarray(scores, dtype="float64"), self._labels, self._threshold)
 
 
