@@ -16,6 +16,8 @@ import pytest
 
 from airflow_automl.contract.metrics import best, candidate_metrics
 from airflow_automl.local.models import artifacts
+from airflow_automl.local.models.payloads import PayloadError
+from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.training.engines.timeseries.algorithms import catalog
 from airflow_automl.report import build, render
 from airflow_automl.report.insights import read as read_insights
@@ -217,6 +219,18 @@ def test_equal_requests_get_equal_answers_whatever_the_order_of_rows_and_columns
     plain = invoke(served, HISTORY.to_csv(index=False))
     shuffled = HISTORY.sample(frac=1, random_state=1)[["price", "y", "item", "ts"]]
     assert invoke(served, shuffled.to_csv(index=False)) == plain
+
+
+def test_requests_that_come_together_are_one_panel_and_get_their_own_series(served: Path) -> None:
+    model = Hosted((served, {})).model
+    asked = [HISTORY, HISTORY.assign(item="new"), HISTORY.head(3), HISTORY.head(10)]
+    payloads = [Payload(rows.to_csv(index=False).encode(), CSV) for rows in asked]
+    together = model.respond(payloads)
+    assert isinstance(together[2], PayloadError)
+    for payload, answer in zip(payloads, together, strict=True):
+        (alone,) = model.respond([payload])
+        if not isinstance(alone, PayloadError):
+            assert answer == alone
 
 
 @pytest.mark.parametrize(
