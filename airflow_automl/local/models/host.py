@@ -16,7 +16,6 @@ import gc
 import importlib
 import logging
 import os
-import re
 import signal
 import socket
 import sys
@@ -38,8 +37,6 @@ log = logging.getLogger("airflow_automl.model_host")
 _LOOK = 1.0
 #: Rows of one prediction for more than one request.
 _ROWS = 1000
-#: What makes the meaning of a line depend on its text, or on those beside it: quotes, escapes, other ends of lines.
-_UNCLEAR = re.compile(rb"[\"\\\r\x80-\xff\x00]")
 _MODULES = {"scikit-learn": "sklearn"}
 #: ``PR_SET_PDEATHSIG`` of ``prctl(2)``.
 _PARENT_DEATH = 1
@@ -55,19 +52,33 @@ class Tables:
     def __init__(self, predictor: artifacts.Predictor, keys: Sequence[str]) -> None:
         self._predictor = predictor
         self._keys = keys
-        self._names = {name.strip().lower().encode() for name in predictor.columns}
 
     def respond(self, requests: Sequence[Payload]) -> list[tuple[bytes, str] | PayloadError]:
         """See :class:`airflow_automl.local.models.artifacts.Responder`."""
-        read: list[tuple[str, int] | PayloadError] = []
-        rows = self._lines(requests)
-        if rows is not None:
-            read = [(payloads.negotiate(request.accept), 1) for request in requests]
-        else:
-            read, frames = self._frames(requests)
-            if not frames:
-                return [error for error in read if isinstance(error, PayloadError)]
-            rows = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+        read: list[tuple[str, pd.DataFrame] | PayloadError] = []
+        frames: list[pd.DataFrame] = []
+        known, count = self._predictor.metadata, 0
+        for request in requests:
+            try:
+                kind = payloads.negotiate(request.accept)
+                rows = payloads.decode(
+                    request.body,
+                    request.content_type,
+                    self._predictor.features,
+                    known.get("target"),
+                    bool(known.get("escaped")),
+                )
+            except PayloadError as error:
+                read.append(error)
+                continue
+            count += len(rows)
+            if frames and count > _ROWS:
+                break
+            read.append((kind, rows))
+            frames.append(rows)
+        if not frames:
+            return [error for error in read if isinstance(error, PayloadError)]
+        rows = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
         answer = self._predictor.answer(rows, conformed=True)
         found: list[tuple[bytes, str] | PayloadError] = []
         start = 0
@@ -75,60 +86,13 @@ class Tables:
             if isinstance(each, PayloadError):
                 found.append(each)
                 continue
-            kind, count = each
-            end = start + count
+            kind, rows = each
+            end = start + len(rows)
             part = {key: value if key == "labels" else value[start:end] for key, value in answer.items()}
             encoded = payloads.encode(part, self._keys, kind)
             found.append((encoded, f"{kind}; charset=utf-8" if kind == payloads.CSV else kind))
             start = end
         return found
-
-    def _frames(self, requests: Sequence[Payload]) -> tuple[list[tuple[str, int] | PayloadError], list[pd.DataFrame]]:
-        """Read the first requests, as far as their rows fit into one prediction."""
-        read: list[tuple[str, int] | PayloadError] = []
-        frames: list[pd.DataFrame] = []
-        for request in requests:
-            try:
-                kind, rows = payloads.negotiate(request.accept), self._decode(request.body, request.content_type)
-            except PayloadError as error:
-                read.append(error)
-                continue
-            if frames and sum(map(len, frames)) + len(rows) > _ROWS:
-                break
-            read.append((kind, len(rows)))
-            frames.append(rows)
-        return read, frames
-
-    def _lines(self, requests: Sequence[Payload]) -> pd.DataFrame | None:
-        """Read requests at once, if each is a plain line of CSV that the others can't change the meaning of.
-
-        For one row, reading takes longer than many models do. What is refused is read again, one by one.
-        """
-        content_type = requests[0].content_type
-        text = b"\n".join(request.body.rstrip(b"\r\n") for request in requests)
-        if (
-            len(requests) == 1
-            or any(request.content_type != content_type for request in requests)
-            or payloads.media_type(content_type or payloads.CSV) != payloads.CSV
-            or "header" in (content_type or "")
-            or text.count(b"\n") != len(requests) - 1
-            or _UNCLEAR.search(text)
-            # A line that has the name of a column may be a header.
-            or not self._names.isdisjoint(cell.strip().lower() for cell in text.replace(b"\n", b",").split(b","))
-        ):
-            return None
-        try:
-            for accept in {request.accept for request in requests}:
-                payloads.negotiate(accept)
-            rows = self._decode(text, content_type)
-        except PayloadError:
-            return None
-        return rows if len(rows) == len(requests) else None
-
-    def _decode(self, body: bytes, content_type: str | None) -> pd.DataFrame:
-        known = self._predictor.metadata
-        features, target = self._predictor.features, known.get("target")
-        return payloads.decode(body, content_type, features, target, bool(known.get("escaped")))
 
 
 def load(document: Mapping[str, Any]) -> Responder:

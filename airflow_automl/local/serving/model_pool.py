@@ -164,6 +164,7 @@ class ModelPool:
     def _start_one(self) -> asyncio.Task[None]:
         if self._starting is None:
             self._starting = self._task(self._started())
+            self._starting.add_done_callback(self._start_ended)
         return self._starting
 
     async def _started(self) -> None:
@@ -194,7 +195,7 @@ class ModelPool:
                 process.kill()
                 self.processes.remove(process)
         if self._waiting and len(self.processes) < max(1, self.most) and self._starting is None:
-            self._start_one().add_done_callback(self._start_ended)
+            self._start_one()
 
     def _start_ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()

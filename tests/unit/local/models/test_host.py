@@ -83,7 +83,7 @@ class Host:
             [sys.executable, "-m", "airflow_automl.local.models.host", "--socket", str(path)],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
-        until(path.exists, 30)
+        until(path.exists, 120)
 
     def load(self, *folders, output=KEYS):
         """A connection, and what the process says of its model."""
@@ -151,16 +151,6 @@ def test_a_request_that_cannot_be_read_fails_alone_and_says_why(loaded):
         assert reason in answer
     assert answers[0] == answers[-1]
     assert ask(loaded, Payload(b"1,Ideal,1,2", None, "image/png"))[0][0] == 400
-
-
-def test_lines_that_are_read_at_once_mean_what_they_mean_alone(loaded):
-    lines = [b"0.3,Ideal,61,55", b"2.0,Fair,64,58\n", b"0.5,\xc3\xbc,60,55", b'0.5,"a,b",60,55', b"", b"0.5,a\\,60,55"]
-    odd = [b"carat,cut,depth,table", b"0.5,cut,60,55", b"1,2,3", b"0.3,Ideal,61,55\n0.4,Fair,61,55", b"x,Fair,1,2"]
-    alone = {line: ask(loaded, Payload(line, "text/csv"))[0] for line in lines + odd}
-    assert alone[lines[0]][0] == 200
-    for more in ([], *([line] for line in lines[2:] + odd)):
-        for asked in ([*lines[:2], *more, lines[0]], [*more, *lines[:2]]):
-            assert ask(loaded, *(Payload(line, "text/csv") for line in asked)) == [alone[line] for line in asked]
 
 
 def test_more_rows_than_fit_into_one_prediction_wait_for_the_next(loaded):
@@ -243,7 +233,7 @@ def test_host_and_models_end_with_the_process_that_started_it(folder, tmp_path):
     )
     starter = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     pid = int(starter.stdout.readline())
-    until(path.exists, 30)
+    until(path.exists, 120)
     found = Host.__new__(Host)
     found.path = path
     connection, said = found.load(folder)

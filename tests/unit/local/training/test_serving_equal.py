@@ -16,7 +16,7 @@ from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.engines.tabular.ensembling import model
 from tests.unit.local.training.reading import Served
 
-#: Package, table, target; the first two stand for all in the fast tests.
+#: Package, table, target.
 TABLES = [
     ("ggplot2", "diamonds", "price"),
     ("modeldata", "wa_churn", "churn"),
@@ -32,10 +32,8 @@ TABLES = [
 ROWS = 1000
 
 
-@pytest.mark.parametrize(
-    ("package", "name", "target"),
-    [pytest.param(*table, marks=[pytest.mark.slow] if at > 1 else [], id=table[1]) for at, table in enumerate(TABLES)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("package", "name", "target"), [pytest.param(*table, id=table[1]) for table in TABLES])
 def test_loader_endpoint_and_transform_agree(package: str, name: str, target: str, tmp_path: Path) -> None:
     from autogluon.tabular import TabularPredictor
 
@@ -67,6 +65,7 @@ def test_loader_endpoint_and_transform_agree(package: str, name: str, target: st
         "model": "WeightedEnsemble_L2",
         "problem_type": "Regression" if not labels else "BinaryClassification",
         "target": target,
+        "escaped": False,
         "features": [feature.as_json() for feature in features],
         "labels": labels,
         "threshold": 0.5,

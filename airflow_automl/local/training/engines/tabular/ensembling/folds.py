@@ -7,7 +7,6 @@ a library computes from it is the same, bit by bit.
 
 from __future__ import annotations
 
-import io
 import pickle
 from collections import defaultdict
 from collections.abc import Callable
@@ -72,12 +71,7 @@ def _learned(fold: Any) -> bytes:
     kind = type(fold).__name__
     names = (*_COLUMNS, *_LEARNED[kind])
     more = getattr(fold.model, "pandas_categorical", None)
-    text = io.BytesIO()
-    writer = pickle.Pickler(text)
-    # Without it, what is equal but the same object only here or there would be written differently.
-    writer.fast = True
-    writer.dump((kind, [getattr(fold, name, None) for name in names], more))
-    return text.getvalue()
+    return pickle.dumps((kind, [getattr(fold, name, None) for name in names], more))
 
 
 def _form(fold: Any) -> Callable[[Any], Any]:
