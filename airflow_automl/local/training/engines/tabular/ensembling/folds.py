@@ -1,8 +1,8 @@
 """The folds of a bag, made to share what they would each make of the same rows.
 
 AutoGluon gives every fold of a bag the same frame, and each turns it into its library's own form again: for one row,
-that takes longer than the trees. Folds that learned the same about the columns get one form of the rows, made once; what
-a library computes from it is the same, bit by bit.
+that takes longer than the trees. Folds that learned the same about the columns get one form of the rows, made once.
+What a library computes from it is the same, bit by bit.
 """
 
 from __future__ import annotations
