@@ -100,7 +100,7 @@ def _prepare(console: Console, stack: Stack, dags: Path) -> Split:
         f"[bold]==>[/] uploading {len(split.train):,} training and {len(split.validation):,} validation rows to "
         f"{dataset.FOLDER}/"
     )
-    dataset.upload(_client(stack, "s3"), split)
+    dataset.upload(_client(stack, "s3"), dataset.files(split))
     stack.finish(migration)
     return split
 
@@ -210,6 +210,7 @@ def _web_interface(console: Console, stack: Stack) -> None:
     dags = stack.folder / "dags"
     left_out = examples.choose(_dags_folder(), dags)
     split = _prepare(console, stack, dags)
+    console.print("[bold]==>[/] uploading the data of the other example DAGs, and submitting a job of each end")
     examples.upload(_client(stack, "s3"), split, dags)
     examples.submit(_client(stack, "s3"), _client(stack, "sagemaker"), split, _defaults(stack))
     console.print(f"[bold]==>[/] starting Airflow (about a minute; its log: {stack.folder / 'airflow-standalone.log'})")

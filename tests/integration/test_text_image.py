@@ -13,7 +13,7 @@ import pytest
 
 from airflow_automl.contract import image_classification, text_classification
 from airflow_automl.demo import corpora
-from airflow_automl.demo.dataset import BUCKET
+from airflow_automl.demo.dataset import BUCKET, upload
 from airflow_automl.local.models import weights
 from tests.service.running import ROLE, RunningService, ended, real_service, until
 
@@ -29,7 +29,7 @@ LONG = 600.0
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     with real_service(tmp_path_factory.mktemp("service") / "data") as running:
-        corpora.upload(running.client("s3"), {**corpora.tickets(120, 5), **corpora.digits(400, 3)})
+        upload(running.client("s3"), {**corpora.tickets(120, 5), **corpora.digits(400, 3)})
         yield running
 
 

@@ -127,7 +127,8 @@ def main(folder: Path) -> None:
 
     s3, sagemaker = aws("s3", "S3_PORT"), aws("sagemaker", "AUTOPILOT_PORT")
     split = dataset.load()
-    dataset.upload(s3, dataset.Split(split.train.head(1500), split.validation.head(600), split.test.head(10)))
+    small = dataset.Split(split.train.head(1500), split.validation.head(600), split.test.head(10))
+    dataset.upload(s3, dataset.files(small))
 
     airflow = Client(f"http://127.0.0.1:{variables['AIRFLOW_PORT']}", variables["AIRFLOW_ADMIN_PASSWORD"])
     airflow.wait_for_dag()

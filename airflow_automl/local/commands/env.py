@@ -7,18 +7,15 @@ import json
 import shlex
 import sys
 import time
-from pathlib import Path
 
+from airflow_automl.local.commands.jobs import add_data_dir
 from airflow_automl.local.errors import StartupError
 from airflow_automl.local.state.folder import ServiceInfo, running_service
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "--data-dir", type=Path, default=Path(".automl"), help="the service's data folder (default: %(default)s)"
-    )
-
+    add_data_dir(parser)
     parser.add_argument(
         "--wait",
         nargs="?",

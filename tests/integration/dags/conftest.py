@@ -77,7 +77,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         world = World(stack)
         split = dataset.load()
         small = dataset.Split(split.train.head(ROWS), split.validation.head(ROWS // 2), split.test.head(50))
-        dataset.upload(world.client("s3"), small)
+        dataset.upload(world.client("s3"), dataset.files(small))
         stack.finish(migration)
         yield world
 

@@ -34,7 +34,7 @@ def outputs(world: World, prefix: str) -> dict[str, bytes]:
 
 
 def test_tickets_are_routed(world: World) -> None:
-    corpora.upload(world.client("s3"), corpora.tickets(rows=100, waiting=12))
+    dataset.upload(world.client("s3"), corpora.tickets(rows=100, waiting=12))
 
     outcome = world.dags_test("ticket_routing", {"min_accuracy": 0.5})
 
@@ -67,7 +67,7 @@ def test_tickets_are_routed(world: World) -> None:
 @pytest.mark.slow  # image jobs are trained and served in test_text_image.py, too
 def test_digits_are_sorted(world: World) -> None:
     files = corpora.digits(rows=106, waiting=6)
-    corpora.upload(world.client("s3"), files)
+    dataset.upload(world.client("s3"), files)
 
     outcome = world.dags_test("image_sorting", {"min_accuracy": 0.5})
 
