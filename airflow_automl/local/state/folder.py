@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TextIO
@@ -81,51 +83,62 @@ class DataFolder:
 
         :raises StartupError: if that isn't allowed.
         """
-        try:
+        with self._writing():
             for path in (self.root, self.models, self.jobs, self.s3):
                 path.mkdir(parents=True, exist_ok=True, mode=0o700)
             probe = self.root / f".probe-{os.getpid()}"
             probe.write_bytes(b"")
             probe.unlink()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise StartupError(
-                f"the data folder {self.root} can't be written ({error.strerror}); name another one with --data-dir"
+                f"the data folder {self.root} can't be written ({error.strerror}); see to its disk and permissions, "
+                "or name another one with --data-dir"
             ) from error
 
     def lock(self) -> TextIO:
         """Take the folder for this process; the lock goes with the process, however that ends.
 
-        :raises StartupError: if another service has it.
+        :raises StartupError: if another service has it, or the folder can't be written.
         """
-        handle = (self.root / "lock").open("a+")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        with self._writing():
+            handle = (self.root / "lock").open("a+")
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                owner = handle.read().strip()
+                handle.close()
+                raise StartupError(
+                    f"another service (pid {owner or 'unknown'}) runs on the data folder {self.root}; "
+                    f"use that one, stop it, or name another folder with --data-dir"
+                ) from None
             handle.seek(0)
-            owner = handle.read().strip()
-            handle.close()
-            raise StartupError(
-                f"another service (pid {owner or 'unknown'}) runs on the data folder {self.root}; "
-                f"use that one, stop it, or name another folder with --data-dir"
-            ) from None
-        handle.seek(0)
-        handle.truncate()
-        handle.write(f"{os.getpid()}\n")
-        handle.flush()
-        return handle
+            handle.truncate()
+            handle.write(f"{os.getpid()}\n")
+            handle.flush()
+            return handle
 
     def write_info(self, info: ServiceInfo) -> None:
-        """Publish how to reach the running service."""
-        write_private(self._info, asdict(info))
+        """Publish how to reach the running service.
+
+        :raises StartupError: if the folder can't be written.
+        """
+        with self._writing():
+            write_private(self._info, asdict(info))
 
     def read_info(self) -> ServiceInfo | None:
         """What the last service on this folder published, or ``None``."""
+        names = {field.name for field in fields(ServiceInfo)}
         try:
             document = json.loads(self._info.read_text())
-        except (OSError, ValueError):
-            return None
-        names = {field.name for field in fields(ServiceInfo)}
-        return ServiceInfo(**{key: value for key, value in document.items() if key in names})
+            return ServiceInfo(**{key: value for key, value in document.items() if key in names})
+        except (OSError, ValueError, TypeError, AttributeError):
+            return None  # not there, or damaged
 
     def forget_info(self) -> None:
         """Withdraw what :meth:`write_info` published."""
@@ -136,10 +149,11 @@ class DataFolder:
         try:
             document = json.loads(self._secrets.read_text())
             return document["access_key_id"], document["secret_access_key"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             pair = ("AUTOML" + secrets.token_hex(7).upper(), secrets.token_hex(20))
+        with self._writing():
             write_private(self._secrets, {"access_key_id": pair[0], "secret_access_key": pair[1]})
-            return pair
+        return pair
 
     def remove_work(self, job: str) -> None:
         """Remove what a trainer left behind for its own use."""

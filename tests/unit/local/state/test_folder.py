@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,20 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartupError, match=r"file/data can't be written .*--data-dir"):
         DataFolder(tmp_path / "file" / "data").prepare()
+
+
+def test_a_full_disk_is_named_whatever_is_written_first(folder: DataFolder) -> None:
+    (folder.root / "lock").symlink_to("/dev/full")
+    for name in ("service", "credentials"):
+        (folder.root / f".{name}.json.{os.getpid()}").symlink_to("/dev/full")
+    for write in (folder.lock, folder.own_credentials, lambda: folder.write_info(info())):
+        with pytest.raises(StartupError, match=r"can't be written \(No space left on device\)"):
+            write()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "7", "{}", '{"pid": 1}', '{"pid": "x"'])
+def test_a_damaged_file_of_a_service_is_as_good_as_none(folder: DataFolder, content: str) -> None:
+    for name in ("service.json", "credentials.json"):
+        (folder.root / name).write_text(content)
+    assert folder.read_info() is None
+    assert folder.own_credentials() == folder.own_credentials()
