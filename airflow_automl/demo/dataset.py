@@ -58,7 +58,8 @@ def upload(s3: Any, contents: Mapping[str, bytes]) -> None:
 
 def to_csv(table: pd.DataFrame, *, header: bool) -> bytes:
     """The table as CSV bytes, without the index."""
-    return table.to_csv(index=False, header=header).encode()
+    text: str = table.to_csv(index=False, header=header)
+    return text.encode()
 
 
 def baseline(split: Split) -> dict[str, dict[str, float]]:
