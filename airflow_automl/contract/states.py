@@ -91,7 +91,6 @@ class Pair(NamedTuple):
     secondary: SecondaryStatus
     use: Use
     best_candidate: Expectation
-    note: str = ""
     documented: bool = False
 
     @property
@@ -140,63 +139,41 @@ TERMINAL = frozenset({_J.COMPLETED, _J.FAILED, _J.STOPPED})
 
 _EMIT, _TOLERATE = Use.EMIT, Use.TOLERATE
 _ABSENT, _MAYBE, _EXPECTED = Expectation.ABSENT, Expectation.MAYBE, Expectation.EXPECTED
-_WHILE_TRAINING = "absent until a candidate has completed; may appear during or after training"
-_BETWEEN_PHASES = "may show between phases while reports are still produced"
-_REPORT_MISSING = "PartialFailureReasons set; report missing"
 
 _TABLE = (
     Pair(_J.IN_PROGRESS, _S.STARTING, _EMIT, _ABSENT),
     Pair(_J.IN_PROGRESS, _S.PRE_TRAINING, _EMIT, _ABSENT),
     Pair(_J.IN_PROGRESS, _S.ANALYZING_DATA, _EMIT, _ABSENT),
     Pair(_J.IN_PROGRESS, _S.FEATURE_ENGINEERING, _EMIT, _ABSENT),
-    Pair(_J.IN_PROGRESS, _S.MODEL_TUNING, _EMIT, _MAYBE, _WHILE_TRAINING),
-    Pair(_J.IN_PROGRESS, _S.TRAINING_MODELS, _EMIT, _MAYBE, _WHILE_TRAINING),
+    # Absent until a candidate has completed; may appear during or after training.
+    Pair(_J.IN_PROGRESS, _S.MODEL_TUNING, _EMIT, _MAYBE),
+    Pair(_J.IN_PROGRESS, _S.TRAINING_MODELS, _EMIT, _MAYBE),
     Pair(_J.IN_PROGRESS, _S.GENERATING_EXPLAINABILITY_REPORT, _EMIT, _EXPECTED),
     Pair(_J.IN_PROGRESS, _S.GENERATING_MODEL_INSIGHTS_REPORT, _EMIT, _EXPECTED),
     Pair(_J.IN_PROGRESS, _S.DEPLOYING_MODEL, _EMIT, _EXPECTED),
-    Pair(_J.IN_PROGRESS, _S.CANDIDATE_DEFINITIONS_GENERATED, _TOLERATE, _MAYBE, _BETWEEN_PHASES),
-    Pair(_J.IN_PROGRESS, _S.MAX_CANDIDATES_REACHED, _TOLERATE, _MAYBE, _BETWEEN_PHASES),
-    Pair(_J.IN_PROGRESS, _S.MAX_AUTO_ML_JOB_RUNTIME_REACHED, _TOLERATE, _MAYBE, _BETWEEN_PHASES),
-    Pair(_J.STOPPING, _S.MAX_AUTO_ML_JOB_RUNTIME_REACHED, _TOLERATE, _MAYBE, "graceful end at the limit"),
-    Pair(_J.STOPPING, _S.STOPPING, _EMIT, _MAYBE, "after StopAutoMLJob"),
-    Pair(
-        _J.COMPLETED,
-        _S.CANDIDATE_DEFINITIONS_GENERATED,
-        _EMIT,
-        _ABSENT,
-        "GenerateCandidateDefinitionsOnly; AutoMLJobArtifacts filled",
-    ),
-    Pair(
-        _J.COMPLETED,
-        _S.MAX_CANDIDATES_REACHED,
-        _EMIT,
-        _EXPECTED,
-        "tuning ended by MaxCandidates (HYPERPARAMETER_TUNING); Completed/Completed is as valid",
-    ),
-    Pair(
-        _J.COMPLETED,
-        _S.MAX_AUTO_ML_JOB_RUNTIME_REACHED,
-        _EMIT,
-        _MAYBE,
-        "best of the candidates whose training had completed (R52); absent when none had",
-        documented=True,
-    ),
-    Pair(_J.COMPLETED, _S.EXPLAINABILITY_ERROR, _EMIT, _EXPECTED, _REPORT_MISSING),
-    Pair(_J.COMPLETED, _S.MODEL_INSIGHTS_ERROR, _EMIT, _EXPECTED, _REPORT_MISSING),
-    Pair(
-        _J.COMPLETED,
-        _S.MODEL_DEPLOYMENT_ERROR,
-        _EMIT,
-        _EXPECTED,
-        "PartialFailureReasons set; ModelDeployResult omitted (R35)",
-    ),
+    # May show between phases while reports are still produced.
+    Pair(_J.IN_PROGRESS, _S.CANDIDATE_DEFINITIONS_GENERATED, _TOLERATE, _MAYBE),
+    Pair(_J.IN_PROGRESS, _S.MAX_CANDIDATES_REACHED, _TOLERATE, _MAYBE),
+    Pair(_J.IN_PROGRESS, _S.MAX_AUTO_ML_JOB_RUNTIME_REACHED, _TOLERATE, _MAYBE),
+    Pair(_J.STOPPING, _S.MAX_AUTO_ML_JOB_RUNTIME_REACHED, _TOLERATE, _MAYBE),  # graceful end at the limit
+    Pair(_J.STOPPING, _S.STOPPING, _EMIT, _MAYBE),  # after StopAutoMLJob
+    # GenerateCandidateDefinitionsOnly; AutoMLJobArtifacts filled.
+    Pair(_J.COMPLETED, _S.CANDIDATE_DEFINITIONS_GENERATED, _EMIT, _ABSENT),
+    # Tuning ended by MaxCandidates (HYPERPARAMETER_TUNING); Completed/Completed is as valid.
+    Pair(_J.COMPLETED, _S.MAX_CANDIDATES_REACHED, _EMIT, _EXPECTED),
+    # Best of the candidates whose training had completed (R52); absent when none had.
+    Pair(_J.COMPLETED, _S.MAX_AUTO_ML_JOB_RUNTIME_REACHED, _EMIT, _MAYBE, documented=True),
+    # PartialFailureReasons set; report missing, or ModelDeployResult omitted (R35).
+    Pair(_J.COMPLETED, _S.EXPLAINABILITY_ERROR, _EMIT, _EXPECTED),
+    Pair(_J.COMPLETED, _S.MODEL_INSIGHTS_ERROR, _EMIT, _EXPECTED),
+    Pair(_J.COMPLETED, _S.MODEL_DEPLOYMENT_ERROR, _EMIT, _EXPECTED),
     Pair(_J.COMPLETED, _S.COMPLETED, _EMIT, _EXPECTED),
     Pair(_J.FAILED, _S.EXPLAINABILITY_ERROR, _TOLERATE, _MAYBE),
     Pair(_J.FAILED, _S.MODEL_INSIGHTS_ERROR, _TOLERATE, _MAYBE),
     Pair(_J.FAILED, _S.MODEL_DEPLOYMENT_ERROR, _TOLERATE, _MAYBE),
-    Pair(_J.FAILED, _S.FAILED, _EMIT, _ABSENT, "FailureReason set"),
-    Pair(_J.STOPPED, _S.MAX_AUTO_ML_JOB_RUNTIME_REACHED, _TOLERATE, _MAYBE, "stopped at the runtime limit"),
-    Pair(_J.STOPPED, _S.STOPPED, _EMIT, _MAYBE, "after StopAutoMLJob; only if a candidate had completed"),
+    Pair(_J.FAILED, _S.FAILED, _EMIT, _ABSENT),  # FailureReason set
+    Pair(_J.STOPPED, _S.MAX_AUTO_ML_JOB_RUNTIME_REACHED, _TOLERATE, _MAYBE),  # stopped at the runtime limit
+    Pair(_J.STOPPED, _S.STOPPED, _EMIT, _MAYBE),  # after StopAutoMLJob; only if a candidate had completed
 )
 
 #: (status, secondary) → what is known of the pair. Pairs that are not listed are not expected from any service.
