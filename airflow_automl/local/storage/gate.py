@@ -43,6 +43,17 @@ _HELP_KEY = (
     "'aws:kms' is not valid for ServerSideEncryption without a key where the body or the address is signed: the gate "
     "can't add the key of the account. Set SSEKMSKeyId (such as alias/aws/s3)."
 )
+_OFFERED = PARAMETERS | {
+    *("acl", "attributes", "cors", "delete", "encryption", "legal-hold", "lifecycle", "location", "object-lock"),
+    *("ownershipControls", "policy", "policyStatus", "retention", "tagging", "versionId", "versioning"),
+    *("uploads", "uploadId", "partNumber", "max-uploads", "upload-id-marker", "max-parts", "part-number-marker"),
+    *("bucket-region", "max-buckets", "AWSAccessKeyId", "Expires", "Signature"),
+}
+"""What the store does by a request's query. It takes a PUT with any other one for CreateBucket or PutObject."""
+_UNSET = {"logging", "notification", "website"}
+"""What the store answers that nothing is set."""
+_ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
+_HELP_STORE = "Use a store of your own (--s3-endpoint), or AWS."
 _HELP_DSSE = "The embedded store encrypts once. Use ServerSideEncryption aws:kms or AES256."
 
 
@@ -180,6 +191,12 @@ class Gate:
         source = unquote(headers.get("x-amz-copy-source", "").partition("?")[0]).removeprefix("/").partition("/")[2]
         for name in (asked.key, source, *query.get("prefix", ())):
             _check_key(name)
+        offered = _OFFERED | _UNSET if asked.method == "GET" else _OFFERED
+        for name in query:
+            if name not in offered and not name.lower().startswith(("x-amz-", "response-")):
+                raise _Refusal(501, "NotImplemented", f"'{name}' is not offered by the embedded store. {_HELP_STORE}")
+        if headers.get("x-amz-storage-class") in _ARCHIVES:
+            raise _Refusal(501, "NotImplemented", f"The embedded store archives nothing. {_HELP_STORE}")
         if headers.get(_SSE) == _DSSE:
             raise _Refusal(501, "NotImplemented", _HELP_DSSE)
         if asked.method == "DELETE" and asked.bucket and not asked.key and not set(query) - {"x-id"}:

@@ -234,6 +234,39 @@ def test_a_request_for_keys_that_is_too_long_is_refused(running: Running) -> Non
     connection.close()
 
 
+NOT_OFFERED: dict[str, Callable[[Any, str], Any]] = {
+    "website": lambda c, b: c.put_bucket_website(
+        Bucket=b, WebsiteConfiguration={"IndexDocument": {"Suffix": "index.html"}}
+    ),
+    "notification": lambda c, b: c.put_bucket_notification_configuration(Bucket=b, NotificationConfiguration={}),
+    "logging": lambda c, b: c.put_bucket_logging(Bucket=b, BucketLoggingStatus={}),
+    "accelerate": lambda c, b: c.put_bucket_accelerate_configuration(
+        Bucket=b, AccelerateConfiguration={"Status": "Enabled"}
+    ),
+    "requestPayment": lambda c, b: c.put_bucket_request_payment(
+        Bucket=b, RequestPaymentConfiguration={"Payer": "Requester"}
+    ),
+    "publicAccessBlock": lambda c, b: c.get_public_access_block(Bucket=b),
+    "inventory": lambda c, b: c.list_bucket_inventory_configurations(Bucket=b),
+    "metrics": lambda c, b: c.list_bucket_metrics_configurations(Bucket=b),
+    "analytics": lambda c, b: c.list_bucket_analytics_configurations(Bucket=b),
+    "renameObject": lambda c, b: c.rename_object(Bucket=b, Key="new", RenameSource=f"{b}/a"),
+    "restore": lambda c, b: c.restore_object(Bucket=b, Key="a", RestoreRequest={"Days": 1}),
+    "torrent": lambda c, b: c.get_object_torrent(Bucket=b, Key="a"),
+    "archive": lambda c, b: c.put_object(Bucket=b, Key="cold", Body=b"", StorageClass="DEEP_ARCHIVE"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_OFFERED)
+def test_what_the_store_does_not_offer_is_refused_and_changes_nothing(client: Any, tree: str, name: str) -> None:
+    with pytest.raises(ClientError, match=r"NotImplemented.*embedded store"):
+        NOT_OFFERED[name](client, tree)
+    if name in ("website", "accelerate"):
+        assert code_of(NOT_OFFERED[name], c=client, b="never-made") == "NotImplemented"
+        assert code_of(client.head_bucket, Bucket="never-made") == "404"
+    assert keys(client, tree) == expected(TREE)
+
+
 ALTERED = ["a//b", "/a", "a\\b", "a//", "//", "a/./b", "a/../b", ".."]
 KEPT = ["a b+c%2Fd", "ü/ñ", "a?b#c", "a\tb", "-/.x", "a.b/..c", "&<>'\""]
 
