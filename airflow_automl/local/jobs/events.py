@@ -48,10 +48,17 @@ def apply(store: JobStore, job: Job, read: Callable[[int], tuple[list[dict[str, 
 def _shapes() -> dict[str, Any]:
     """The model's shapes, but for what the service itself does not keep to.
 
-    A forecast's candidate has backtest results where there is nothing to explain.
+    A forecast's candidate has backtest results where there is nothing to explain. A step keeps what DescribeTrainingJob
+    answers of it.
     """
     found = shapes()
-    return {**found, "CandidateArtifactLocations": {**found["CandidateArtifactLocations"], "required": []}}
+    locations, step = found["CandidateArtifactLocations"], found["AutoMLCandidateStep"]
+    kept = {**step["members"], "HyperParameters": {"shape": "HyperParameters"}}
+    return {
+        **found,
+        "CandidateArtifactLocations": {**locations, "required": []},
+        "AutoMLCandidateStep": {**step, "members": kept},
+    }
 
 
 def _apply_one(store: JobStore, job: Job, event: Mapping[str, Any]) -> Final | None:

@@ -115,9 +115,10 @@ class Candidate:
             "LastModifiedTime": time.time(),
         }
         if self.parameters:
+            # The API takes 100 of them, with values of up to 2,500 characters.
             document["CandidateSteps"][-1]["HyperParameters"] = {
-                key: value if isinstance(value, str) else json.dumps(value, default=str)
-                for key, value in self.parameters.items()
+                str(key): (value if isinstance(value, str) else json.dumps(value, default=str))[:2500]
+                for key, value in list(self.parameters.items())[:100]
             }
         # Text generation minimizes a loss that the final metric can't name.
         if self.objective in self.validation and self.objective in metrics.OBJECTIVES:

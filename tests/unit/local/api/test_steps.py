@@ -9,6 +9,7 @@ import pytest
 
 from airflow_automl.local.api import OPERATIONS
 from airflow_automl.local.errors import ServiceError
+from airflow_automl.local.jobs import events
 from airflow_automl.local.service_model import operations, serialize
 from airflow_automl.local.state.jobs import JobStore
 from airflow_automl.local.training.engines.candidates import Candidate, step
@@ -33,7 +34,9 @@ def steps(jobs: JobStore) -> list[dict[str, str]]:
     candidate.containers = [{"Image": name, "ModelDataUrl": f"s3://automl/{name}/model.tar.gz"} for name in parts]
     candidate.created = 1_000.0
     candidate.complete()
-    jobs.put_candidate(NAME, candidate.document(), {}, 1)
+    event = {"event": "candidate", "candidate": candidate.document(), "attempt": 0}
+    # As a trainer's event, which is held against the shapes of the API.
+    events.apply(jobs, jobs.get(NAME), lambda position: ([event], 1) if position == 0 else ([], 1))
     return found
 
 
