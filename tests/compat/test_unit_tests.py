@@ -10,26 +10,21 @@ import pytest
 from tests.compat.conftest import cell_parameters
 from tools import compat
 
+UNIT = "tests/unit/"
+#: Not of the Airflow side, or the same code on every Airflow.
+ELSEWHERE = ("local", "report", "demo", "contract")
 
-@pytest.mark.parametrize("name", cell_parameters())
-def test_the_airflow_sides_unit_tests_pass(name: str) -> None:
-    cell = compat.cells()[name]
+
+def run_tests(cell: compat.Cell, *arguments: str) -> None:
+    """Run pytest in a cell's environment, on this checkout."""
     try:
         programs = compat.environment(cell)
     except compat.Missing as error:
         pytest.skip(str(error))
-    pages = [] if cell.airflow >= "3.1" else ["--ignore=tests/unit/plugin"]
+    if cell.airflow < "3.1":
+        arguments += (f"--ignore={UNIT}plugin",)  # no pages
     done = subprocess.run(
-        [
-            *(programs / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", "tests/unit"),
-            *(
-                "--ignore=tests/unit/local",
-                "--ignore=tests/unit/report",
-                "--ignore=tests/unit/demo",
-                "--ignore=tests/unit/contract",
-                *pages,
-            ),
-        ],
+        [programs / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *arguments],
         cwd=compat.ROOT,
         env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(compat.ROOT)},
         capture_output=True,
@@ -38,3 +33,8 @@ def test_the_airflow_sides_unit_tests_pass(name: str) -> None:
     )
     print(done.stdout[-3000:])
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("name", cell_parameters())
+def test_the_airflow_sides_unit_tests_pass(name: str) -> None:
+    run_tests(compat.cells()[name], UNIT, *(f"--ignore={UNIT}{folder}" for folder in ELSEWHERE))

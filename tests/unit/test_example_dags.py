@@ -21,8 +21,8 @@ for name in sys.argv[1:]:
     found = [value for value in runpy.run_path(name).values() if isinstance(value, DAG)]
     for dag in found:
         params = {key: dag.params.get_param(key).schema.get("title") for key in dag.params}
-        print(json.dumps([name, dag.dag_id, dag.doc_md, dag.description, sorted(dag.tags), params]))
-print(json.dumps(sorted(sys.modules)))
+        print("parsed", json.dumps([name, dag.dag_id, dag.doc_md, dag.description, sorted(dag.tags), params]))
+print("parsed", json.dumps(sorted(sys.modules)))
 """
 
 
@@ -32,7 +32,8 @@ def parsed() -> tuple[list[list[object]], set[str]]:
     needs_3_1 = {"human_approval"}
     files = sorted(str(path) for path in DAGS.glob("*.py") if AIRFLOW >= (3, 1) or path.stem not in needs_3_1)
     done = subprocess.run([sys.executable, "-c", _PARSE, *files], capture_output=True, text=True, check=True)
-    *dags, modules = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    found = [line.removeprefix("parsed ") for line in done.stdout.splitlines() if line.startswith("parsed ")]
+    *dags, modules = [json.loads(line) for line in found]
     assert len(dags) >= len(files)
     return dags, set(modules)
 

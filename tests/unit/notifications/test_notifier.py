@@ -8,9 +8,9 @@ import pytest
 from airflow.sdk import DAG, BaseNotifier
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-from airflow_automl.compat import AIRFLOW
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.notifications import SageMakerAutoMLNotifier
+from tests.airflows import since
 from tests.fakes import fake
 
 JOB = {
@@ -89,7 +89,7 @@ class AsyncChannel(Channel):
         self.sent.append((self.subject, self.body))
 
 
-@pytest.mark.skipif(AIRFLOW < (3, 1), reason="Airflow has deadline alerts from 3.1 on")
+@since(3, 1, "no deadline alerts")
 async def test_a_deadline_alert_sends_the_summary_of_the_runs_job(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.sdk.execution_time.xcom import XCom
 
