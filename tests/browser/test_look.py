@@ -165,7 +165,7 @@ def test_the_leaderboard_sorts_filters_chooses_columns_turns_pages_and_compares(
     opened.get_by_label("Filter").fill("catboost")
     opened.get_by_text("30 of 120 candidates").wait_for()
     opened.get_by_text("Columns").click()
-    latency = opened.locator("#live-board th[data-metric=InferenceLatency]")
+    latency = opened.locator("#live-board th[data-metric=InferenceLatency]").first
     assert latency.is_hidden()
     opened.get_by_label("InferenceLatency (ms)").check()
     assert latency.is_visible()
