@@ -164,15 +164,15 @@ def _direct(job: Path) -> dict[str, Any]:
     from airflow_automl.local.training.data import channels, dataset
     from airflow_automl.local.training.data.store import Store
     from airflow_automl.local.training.engines.base import JobSpec
-    from airflow_automl.local.training.engines.tabular import crossing
+    from airflow_automl.local.training.engines.tabular import modes
     from airflow_automl.local.training.engines.tabular.ensembling import engine, plan
 
     spec = JobSpec.read(job / "spec.json")
     store = Store()
     inputs = channels.resolve(store, spec.request["AutoMLJobInputDataConfig"])
     data = dataset.load(store, inputs, spec.request, "ENSEMBLING", job / "direct-download")
-    if not spec.criteria.get("MaxAutoMLJobRuntimeInSeconds") and crossing.may_cross(spec.request, data, crossing.FOLDS):
-        data = crossing.join(data)
+    if not spec.criteria.get("MaxAutoMLJobRuntimeInSeconds") and modes.may_cross(spec.request, data, modes.FOLDS):
+        data = modes.join(data)
     made = plan.make(
         rows=len(data.train),
         problem_type=data.problem_type,

@@ -79,7 +79,7 @@ def _collection(name: str) -> Any:
 def _measure(collection: str, approach: str) -> dict[str, Any]:
     import numpy as np
 
-    from airflow_automl.local.training.engines.timeseries import metrics, naive
+    from airflow_automl.local.training.engines.timeseries import metrics
 
     frequency, horizon = COLLECTIONS[collection]
     rows = _collection(collection)
@@ -90,15 +90,15 @@ def _measure(collection: str, approach: str) -> dict[str, Any]:
     began, worked = time.monotonic(), time.process_time()
     note, artefact, cpu = "", 0, None
     if approach == "seasonal naive":
-        said = naive.forecast(past)
+        said = metrics.naive_forecast(past)
     elif approach == "autopilot":
         said, note, artefact, cpu = _autopilot(rows, frequency, horizon, past)
     elif approach == "prophet":
         said = np.array([_prophet(past, series) for series in past.series])
     else:
         said = np.array([_statsforecast(approach.split()[1], past, series) for series in past.series])
-    said = naive.tidy(past, said)[0]
-    window = metrics.Window(truth, naive.scale(past))
+    said = metrics.tidy(past, said)[0]
+    window = metrics.Window(truth, metrics.naive_scale(past))
     found = metrics.measure(window, said, (10, 50, 90))
     covered = metrics.coverage([window], [said], (10, 50, 90))
     usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -123,7 +123,7 @@ def _panel(rows: Any, frequency: str, horizon: int) -> Any:
     import pandas as pd
     import pyarrow as pa
 
-    from airflow_automl.local.training.engines.timeseries.grid import grid
+    from airflow_automl.local.training.engines.timeseries.panel import grid
     from airflow_automl.local.training.engines.timeseries.related import Related
     from airflow_automl.local.training.engines.timeseries.rows import assemble
     from airflow_automl.local.training.engines.timeseries.settings import Settings

@@ -130,23 +130,34 @@ def resolve(store: Store, inputs: Sequence[Mapping[str, Any]]) -> Channels:
     :param inputs: AutoMLJobInputDataConfig of the request.
     :raises JobFailure: there is no training channel, or two of a kind (R10), or a channel has no data.
     """
-    found: dict[str, Channel] = {}
     notes: list[str] = []
+    found = {kind: _channel(store, kind, entry, notes) for kind, entry in by_kind(inputs).items()}
+    return Channels(found["training"], found.get("validation"), tuple(notes))
+
+
+def by_kind(inputs: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the channels of a request by their ChannelType.
+
+    :param inputs: AutoMLJobInputDataConfig of the request.
+    :raises JobFailure: there is no training channel, or two of a kind (R10).
+    """
+    found: dict[str, Mapping[str, Any]] = {}
     for entry in inputs:
         kind = str(entry.get("ChannelType") or "training")
         if kind in found:
             raise JobFailure(f"The request has two {kind} channels: one is enough.")
-        found[kind] = _channel(store, kind, entry, notes)
+        found[kind] = entry
     if "training" not in found:
         raise JobFailure("The request has no training channel: there is nothing to train on.")
-    return Channels(found["training"], found.get("validation"), tuple(notes))
+    return found
 
 
 def _channel(store: Store, kind: str, entry: Mapping[str, Any], notes: list[str]) -> Channel:
     source = entry["DataSource"]["S3DataSource"]
     uri = str(source["S3Uri"])
     if source.get("S3DataType") == "ManifestFile":
-        objects = _manifest(store, uri)
+        prefix, keys = manifest(store, uri)
+        objects = [store.head(prefix + key) for key in keys]
     else:
         objects = [entry for entry in store.objects(uri) if not entry.key.endswith("/")]
         if not objects:
@@ -184,8 +195,11 @@ def _without_markers(objects: list[S3Object], kind: str, notes: list[str]) -> li
     return kept or objects
 
 
-def _manifest(store: Store, uri: str) -> list[S3Object]:
-    """The objects that a ManifestFile lists (R21)."""
+def manifest(store: Store, uri: str) -> tuple[str, list[str]]:
+    """Return the prefix of a ManifestFile and the keys that it lists below it (R21).
+
+    :raises JobFailure: the file is missing or has another content.
+    """
     entries = store.read_json(uri, "manifest")
     shape = 'a list that starts with {"prefix": "s3://bucket/folder/"} and goes on with keys below it'
     if not isinstance(entries, list) or not entries:
@@ -196,4 +210,4 @@ def _manifest(store: Store, uri: str) -> list[S3Object]:
         raise JobFailure(f"The manifest {uri} must be {shape}.")
     if not keys:
         raise JobFailure(f"The manifest {uri} lists no objects after its prefix.")
-    return [store.head(prefix + key) for key in keys]
+    return prefix, keys

@@ -50,7 +50,7 @@ class JobSpec:
 
     @classmethod
     def read(cls, path: Path) -> JobSpec:
-        """The specification in a ``spec.json``.
+        """Return the specification in a ``spec.json``.
 
         :raises JobFailure: it was written by another version of this package.
         """
@@ -60,35 +60,31 @@ class JobSpec:
                 f"The job was written down in format {document.get('schema_version')}, this trainer reads format "
                 f"{SCHEMA_VERSION}: submit the job again."
             )
-        output = document["output"]
+        fields = {key: document[key] for key in ("name", "arn", "account", "region", "request")}
         return cls(
-            name=document["name"],
-            arn=document["arn"],
-            account=document["account"],
-            region=document["region"],
-            request=document["request"],
+            **fields,
             threads=max(1, int(document["threads"])),
             memory_limit=document.get("memory_limit_bytes"),
             max_runtime=document.get("max_runtime"),
             started=time.monotonic(),
             attempt=int(document["attempt"]),
-            output=output if output.endswith("/") else output + "/",
+            output=document["output"].rstrip("/") + "/",
         )
 
     @property
     def family(self) -> str:
-        """The problem type's configuration, such as ``TabularJobConfig``."""
+        """Return the problem type's configuration, such as ``TabularJobConfig``."""
         return str(next(iter(self.request["AutoMLProblemTypeConfig"])))
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The configuration of the problem type."""
+        """Return the configuration of the problem type."""
         config: Mapping[str, Any] = self.request["AutoMLProblemTypeConfig"][self.family]
         return config
 
     @property
     def algorithms(self) -> tuple[str, ...] | None:
-        """The algorithms that the request names, each once; ``None`` if it names none."""
+        """Return the algorithms that the request names, each once; ``None`` if it names none."""
         entries = (self.config.get("CandidateGenerationConfig") or {}).get("AlgorithmsConfig") or ()
         return tuple(dict.fromkeys(name for entry in entries for name in entry.get("AutoMLAlgorithms") or ())) or None
 

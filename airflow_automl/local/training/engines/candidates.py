@@ -22,7 +22,7 @@ _STEPS = {
 
 
 def image(name: str, unit: str = "cpu") -> str:
-    """What a container's Image says here: no registry, since the embedded service runs no containers.
+    """Return what a container's Image says here: no registry, since the embedded service runs no containers.
 
     :param name: what the container does, such as ``autogluon``.
     :param unit: the processing unit that it is meant for, ``cpu`` or ``gpu``.
@@ -31,11 +31,10 @@ def image(name: str, unit: str = "cpu") -> str:
 
 
 def step(spec: JobSpec, kind: str, name: str) -> dict[str, str]:
-    """One step of a candidate.
+    """Return one step of a candidate.
 
     As on AWS, a child keeps only the first 10 characters of the job's name.
 
-    :param spec: the job.
     :param kind: ``processing-job``, ``training-job`` or ``transform-job``.
     :param name: what tells the step from the job's other ones.
     """
@@ -84,7 +83,7 @@ class Candidate:
 
     @staticmethod
     def name_for(spec: JobSpec, label: str) -> str:
-        """A name for a candidate: at most 64 characters, unique by job and label, the same in every attempt."""
+        """Return a name for a candidate: at most 64 characters, unique by job and label, the same in every attempt."""
         digest = hashlib.sha256(f"{spec.arn}/{label}".encode()).hexdigest()[:8]
         readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{spec.name[:10]}-{label}").strip("-")
         return f"{readable[:55]}-{digest}"
@@ -103,7 +102,7 @@ class Candidate:
         self.status = "Stopped"
 
     def document(self) -> dict[str, Any]:
-        """The AutoMLCandidate, timestamps as epoch seconds."""
+        """Return the AutoMLCandidate, timestamps as epoch seconds."""
         document: dict[str, Any] = {
             "CandidateName": self.name,
             "CandidateStatus": self.status,

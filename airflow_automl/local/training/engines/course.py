@@ -66,12 +66,12 @@ class Clock:
 
     @property
     def left(self) -> float | None:
-        """Seconds until the end, at least 0; ``None`` without a limit."""
+        """Return seconds until the end, at least 0; ``None`` without a limit."""
         return None if self._ends is None else max(0.0, self._ends - time.monotonic())
 
     @property
     def passed(self) -> bool:
-        """Whether the time is over."""
+        """Return whether the time is over."""
         return self.left == 0.0
 
     def check(self) -> None:
@@ -147,7 +147,6 @@ class Course:
     def for_report(self, most: float, part: float = 0.5) -> float:
         """Return the seconds that a report may take.
 
-        :param most: upper limit.
         :param part: share of what is left.
         """
         left = self._end.left
@@ -162,14 +161,13 @@ class Course:
 
     @property
     def completed(self) -> list[Candidate]:
-        """The candidates that are completed."""
+        """Return the candidates that are completed."""
         return [candidate for candidate in self.candidates if candidate.status == "Completed"]
 
     def begin(self, label: str, steps: Sequence[Mapping[str, str]]) -> Candidate:
         """Report a new candidate, in progress.
 
         :param label: names it within the job.
-        :param steps: CandidateSteps.
         """
         name = Candidate.name_for(self.run.spec, label)
         candidate = Candidate(name, self.problem_type, self.objective, steps, label)
@@ -183,7 +181,6 @@ class Course:
         """Make a candidate, and report how it ended: an error fails the candidate, and not the job.
 
         :param label: names it within the job.
-        :param steps: CandidateSteps.
         :param work: trains, measures and publishes it: fills in the candidate and returns the digests of its artefacts.
         """
         candidate = self.begin(label, steps)
@@ -244,7 +241,7 @@ class Course:
 
     @property
     def own_limit_first(self) -> bool:
-        """Whether a candidate that is out of time ran into its own limit: there is time for a whole other candidate."""
+        """Whether a candidate that ran out of time hit its own limit: there is time for another whole candidate."""
         limit, seconds = self.criteria.get(PER_CANDIDATE), self.for_training()
         return limit is not None and (seconds is None or seconds >= limit)
 

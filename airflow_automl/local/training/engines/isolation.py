@@ -149,7 +149,7 @@ def _work(work: Callable[[Ask], Any], channel: Connection) -> NoReturn:
 
 
 def _portable(error: Exception) -> Exception:
-    """An exception as it can be sent: some can't be pickled, or not be built again."""
+    """Return an exception as it can be sent: some can't be pickled, or not be built again."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - made in the line before
     except Exception:

@@ -39,7 +39,7 @@ def scores(
     weights: Array | None = None,
     threshold: float = 0.5,
 ) -> dict[str, float]:
-    """All metrics that apply to a problem.
+    """Return all metrics that apply to a problem.
 
     :param problem_type: ``BinaryClassification``, ``MulticlassClassification`` or ``Regression``.
     :param truth: the target's values.
@@ -113,7 +113,7 @@ def _auc(actual: Array, score: Array, weights: Array) -> float:
 
 
 def best_threshold(objective: str, truth: Array, positive: Array, weights: Array | None = None) -> float:
-    """The threshold at which a binary objective is best on some rows.
+    """Return the threshold at which a binary objective is best on some rows.
 
     :param objective: ``F1`` or ``BalancedAccuracy``; for any other metric 0.5 is returned.
     :param truth: booleans: is the row positive?
@@ -146,7 +146,7 @@ def best_threshold(objective: str, truth: Array, positive: Array, weights: Array
 
 
 def data(values: dict[str, float], source: str) -> list[dict[str, Any]]:
-    """Metrics as the API lists them.
+    """Return metrics as the API lists them.
 
     Metrics that can't be objectives go by their standard name alone (R97).
 

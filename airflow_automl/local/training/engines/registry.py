@@ -52,7 +52,7 @@ FAMILIES = {
 
 
 def engine_for(family: str) -> Engine:
-    """The engine of a problem family.
+    """Return the engine of a problem family.
 
     :param family: the configuration's name, such as ``TabularJobConfig``.
     :raises JobFailure: nothing here trains it, or a package is not installed; the message names the extra.

@@ -12,7 +12,7 @@ from airflow_automl.local.errors import ServiceError
 from airflow_automl.local.state.database import Database
 from airflow_automl.local.state.resources import ResourceStore
 from airflow_automl.local.training.engines.candidates import image
-from airflow_automl.local.training.engines.tabular.tuning.space import ALGORITHMS
+from airflow_automl.local.training.engines.tabular.tuning.search import ALGORITHMS
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from airflow_automl.local.serving.transform.records import Processing, answers, 
 from airflow_automl.local.training.data import channels, csv_text, dataset
 from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS, Codec, Kind
 from airflow_automl.local.training.data.dataset import TabularDataset
-from airflow_automl.local.training.engines.classification.samples import Samples
-from airflow_automl.local.training.engines.text import data as text_data
+from airflow_automl.local.training.engines.classification.approach import Samples
+from airflow_automl.local.training.engines.text import engine as text_engine
 from tests.local_s3 import BUCKET, Bucket
 
 __all__ = [
@@ -103,7 +103,7 @@ def load_texts(
         "AutoMLProblemTypeConfig": {"TextClassificationJobConfig": config},
     }
     try:
-        return text_data.load(bucket.store, request, folder / "download")
+        return text_engine.load(bucket.store, request, folder / "download")
     finally:
         for key in bucket.keys("in/"):
             bucket.client.delete_object(Bucket=BUCKET, Key=key)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from markupsafe import Markup
 
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models import artifacts
 from airflow_automl.local.training.data.target import MULTICLASS
-from airflow_automl.local.training.engines import metrics
+from airflow_automl.local.training.engines import metrics, reports
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.candidates import Candidate, image, step
-from airflow_automl.local.training.engines.classification import reports
-from airflow_automl.local.training.engines.classification.approach import Approach, Trained
-from airflow_automl.local.training.engines.classification.reports import Presenter
-from airflow_automl.local.training.engines.classification.samples import Samples
-from airflow_automl.local.training.engines.course import Course, completion_criteria, median_seconds
+from airflow_automl.local.training.engines.classification.approach import Approach, Samples, Trained
+from airflow_automl.local.training.engines.course import Clock, Course, Files, completion_criteria, median_seconds
 
 log = logging.getLogger(__name__)
 
@@ -30,36 +30,56 @@ OBJECTIVE = "Accuracy"
 TRAIN_SAMPLE = 500
 """Training samples that the Train metrics are measured on."""
 
+MAX_SECONDS = 15.0
+EXPLAINED = 40
+"""Validation samples that are explained, time permitting."""
+
+SHOWN = 24
+"""Validation samples that the insights show."""
+
 _BATCH = 50
 _KEYS = "predicted_label,probability,probabilities,labels"
 
 
 @dataclass(frozen=True)
-class Problem:
+class Problem(ABC):
     """A kind of classification.
 
-    :param name: ``TextClassification`` or ``ImageClassification``.
-    :param engine: key of what serves it, in :mod:`airflow_automl.local.models.artifacts`.
-    :param metadata: what serving needs to know beyond the candidate, such as the features.
-    :param approaches: in the order in which they are trained.
-    :param preferred: name of the approach that is trained if only one candidate is allowed (R49).
-    :param presenter: explains predictions and shows samples.
+    :param metadata: what serving needs besides the candidate, such as the features.
     """
 
-    name: str
-    engine: str
-    metadata: Mapping[str, Any]
-    approaches: Sequence[Approach]
-    preferred: str
-    presenter: Presenter
+    name: ClassVar[str]
+    """``TextClassification`` or ``ImageClassification``."""
+    engine: ClassVar[str]
+    """Key of the serving code in :mod:`airflow_automl.local.models.artifacts`."""
+    approaches: ClassVar[Sequence[Approach]]
+    """In the order in which they are trained."""
+    preferred: ClassVar[str]
+    """Name of the approach that is trained if only one candidate is allowed (R49)."""
+    method: ClassVar[str]
+    """How importance is measured, as the beginning of a sentence."""
+
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @abstractmethod
+    def apart(self, item: Any) -> tuple[Any, Mapping[str, Any]]:
+        """Return a sample as it is served, and by the name of each of its parts the sample without that part.
+
+        A sample that can't be divided has no parts.
+        """
+
+    @abstractmethod
+    def shown(self, item: Any) -> dict[str, str]:
+        """Return a sample for a page: ``text``, or ``image`` (a ``data:`` address of a PNG)."""
+
+    def opened(self, item: Any) -> Any:
+        """Return a sample as it is served."""
+        return item
 
 
 def train(run: Run, problem: Problem, samples: Samples) -> str:
     """Train the candidates of a job and report on the best one.
 
-    :param run: the job.
-    :param problem: its kind.
-    :param samples: what to train on.
     :return: the secondary status that the job ends with.
     :raises JobFailure: no candidate could be trained.
     """
@@ -79,11 +99,11 @@ def train(run: Run, problem: Problem, samples: Samples) -> str:
     if (secondary := course.without_result()) is not None:
         return secondary
     best = course.best()
-    chosen, presenter = trained[best.name], problem.presenter
+    chosen = trained[best.name]
     return course.report(
         best,
-        lambda: reports.explain(presenter, best.name, chosen, samples, course.for_report(reports.MAX_SECONDS, 0.4)),
-        lambda: reports.insights(presenter, best, chosen, samples),
+        lambda: explain(problem, best.name, chosen, samples, course.for_report(MAX_SECONDS, 0.4)),
+        lambda: insights(problem, best, chosen, samples),
         "Completed",
     )
 
@@ -145,13 +165,82 @@ def _make(
 
 
 def _measure(candidate: Candidate, problem: Problem, samples: Samples, made: Trained) -> None:
-    opened, classes = problem.presenter.opened, range(len(samples.labels))
+    classes = range(len(samples.labels))
     measured = metrics.scores(MULTICLASS, samples.validation_codes, made.probabilities, classes)
-    one = [opened(samples.train[0])]
+    one = [problem.opened(samples.train[0])]
     candidate.validation = {**measured, "InferenceLatency": median_seconds(lambda: made.predict(one))}
     some = metrics.sample(len(samples.train), TRAIN_SAMPLE)
     answers = [
-        made.predict([opened(samples.train[position]) for position in batch])
+        made.predict([problem.opened(samples.train[position]) for position in batch])
         for batch in np.array_split(some, -(-len(some) // _BATCH))
     ]
     candidate.train = metrics.scores(MULTICLASS, samples.train_codes[some], np.concatenate(answers), classes)
+
+
+def explain(problem: Problem, name: str, trained: Trained, samples: Samples, seconds: float) -> Files:
+    """Explain a candidate: how much the predicted class loses when a part of the sample is removed.
+
+    :param seconds: no further sample is begun after this; one is always explained.
+    """
+    clock = Clock(seconds)
+    losses: dict[str, list[float]] = {}
+    count = 0
+    for position in reports.spread(len(samples.validation), EXPLAINED):
+        if count and clock.passed:
+            break
+        whole, parts = problem.apart(samples.validation[position])
+        if not parts:
+            continue
+        answers = trained.predict([whole, *parts.values()])
+        chosen = int(answers[0].argmax())
+        for part, loss in zip(parts, answers[0, chosen] - answers[1:, chosen], strict=True):
+            losses.setdefault(part, []).append(float(loss))
+        count += 1
+    # The sum over the explained samples: what is seen once weighs less than what is seen often.
+    importance = {part: float(np.sum(np.abs(values))) / max(count, 1) for part, values in losses.items()}
+    top = dict(sorted(importance.items(), key=lambda entry: -entry[1])[:200])
+    method = f"{problem.method} {count} validation samples."
+    explanations = {"occlusion": {"global_importance": top}}
+    return reports.explanation(name, "Contribution to the predicted class", top, method, explanations=explanations)
+
+
+def insights(problem: Problem, candidate: Candidate, trained: Trained, samples: Samples) -> Files:
+    """Make the model insights: ``statistics.json``, ``samples.json`` and a page."""
+    truth = np.array(samples.labels, dtype=object)[samples.validation_codes]
+    document = reports.statistics(MULTICLASS, truth, trained.probabilities, samples.labels, 0.5, candidate.validation)
+    examples, notes = _examples(problem, trained, samples), [*samples.notes, *trained.notes]
+    rows = [
+        [
+            Markup('<img alt="" src="{}">').format(each["image"]) if "image" in each else each["text"],
+            *(each[name] for name in ("actual", "predicted")),
+            f"{each['probability']:.2f}",
+        ]
+        for each in examples
+    ]
+    parts = [
+        *([("Notes", reports.table([[note] for note in notes], ["on the data and the training"]))] if notes else []),
+        *reports.sections(document),
+        ("Samples", reports.table(rows, ["sample", "actual", "predicted", "probability"])),
+    ]
+    return {
+        "statistics.json": json.dumps(document, indent=1),
+        "samples.json": json.dumps({"samples": examples, "notes": notes}, ensure_ascii=False),
+        "report.html": reports.page(f"Model insights: {candidate.name}", parts),
+    }
+
+
+def _examples(problem: Problem, trained: Trained, samples: Samples) -> list[dict[str, Any]]:
+    """Return up to half wrong ones, the most confident first, then right ones from all over the data."""
+    guess, sure = trained.probabilities.argmax(axis=1), trained.probabilities.max(axis=1)
+    wrong = np.flatnonzero(guess != samples.validation_codes)
+    right = np.flatnonzero(guess == samples.validation_codes)
+    wrong = wrong[np.argsort(-sure[wrong], kind="stable")][: SHOWN // 2]
+    return [
+        {
+            **problem.shown(samples.validation[position]),
+            "actual": samples.labels[samples.validation_codes[position]],
+            "predicted": samples.labels[guess[position]],
+            "probability": round(float(sure[position]), 4),
+        }
+        for position in [*wrong, *right[reports.spread(len(right), SHOWN - len(wrong))]]
+    ]

@@ -48,10 +48,6 @@ class Examples:
 def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: Path) -> Examples:
     """Read the channels and split them.
 
-    :param store: where the objects lie.
-    :param channels: of the request.
-    :param request: CreateAutoMLJobV2.
-    :param folder: for downloads.
     :raises JobFailure: the data has other columns, or too few rows that have both a prompt and an answer.
     """
     train = _examples(store, channels.training, folder / "training")

@@ -2,25 +2,99 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from airflow_automl.local.errors import JobFailure
+from airflow_automl.local.models import artifacts
 from airflow_automl.local.training.data.channels import resolve
 from airflow_automl.local.training.engines import isolation
 from airflow_automl.local.training.engines.base import Run
-from airflow_automl.local.training.engines.candidates import Candidate, step
+from airflow_automl.local.training.engines.candidates import Candidate, image, step
 from airflow_automl.local.training.engines.course import OUT_OF_TIME, PER_CANDIDATE, Clock, Course, Stopped, TimeIsUp
-from airflow_automl.local.training.engines.generation import base_models, data, evaluation, export, training
+from airflow_automl.local.training.engines.generation import base_models, data, evaluation, training
 from airflow_automl.local.training.engines.generation.base_models import BaseModel
 from airflow_automl.local.training.engines.generation.evaluation import Evaluation, Evaluator
-from airflow_automl.local.training.engines.generation.hyperparameters import HyperParameters
 from airflow_automl.local.training.engines.generation.language_model import Encoded, LanguageModel
+from airflow_automl.local.training.engines.generation.serving import MAX_INPUT, MAX_TOTAL
+from airflow_automl.local.training.engines.generation.training import HyperParameters
 
 log = logging.getLogger(__name__)
+
+EVALUATION = "evaluation.json"
+"""Beside ``model.tar.gz``: the measurements before and after, the course of the losses, sample generations."""
+
+_TOTAL_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A trained adapter.
+
+    :param folder: its files.
+    :param total_tokens: of prompt and answer together, at most.
+    :param evaluation: the document to put beside the artefact.
+    :param metrics: measured after the training.
+    :param training_loss: of the last steps.
+    :param cut: whether the time was over before the last step.
+    """
+
+    folder: Path
+    total_tokens: int
+    evaluation: Mapping[str, Any]
+    metrics: dict[str, float]
+    training_loss: float
+    cut: bool
+
+
+def save(model: LanguageModel, base: BaseModel, folder: Path) -> int:
+    """Write an adapter as data.
+
+    :return: tokens of prompt and answer together, at most.
+    """
+    for config in model.network.peft_config.values():
+        # What is written here ends up in the artefact: the model's name, not a path of this machine.
+        config.base_model_name_or_path = base.name
+    model.network.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
+    return min(model.positions, _TOTAL_TOKENS)
+
+
+def publish(
+    course: Course, candidate: Candidate, base: BaseModel, adapter: Adapter
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Put a trained adapter into S3.
+
+    :return: InferenceContainers, and the SHA-256 of the artefact by its address.
+    """
+    total = adapter.total_tokens
+    metadata = {
+        "engine": "generation",
+        "base_model": {"name": base.name, "digest": base.digest},
+        "hyperparameters": adapter.evaluation["hyperparameters"],
+        "max_total_tokens": total,
+        # The files are data, and other versions open them too; these are recorded for comparison.
+        "written_with": artifacts.versions(["torch", "transformers", "peft", "tokenizers"]),
+    }
+    folder = f"fine-tuning/{candidate.steps[0]['CandidateStepName']}/output"
+    uri, digest = course.publish(
+        f"{folder}/model.tar.gz", metadata, lambda to: shutil.copytree(adapter.folder, to, dirs_exist_ok=True)
+    )
+    course.write(folder, {EVALUATION: json.dumps(adapter.evaluation, ensure_ascii=False, indent=1)})
+    environment = {
+        MAX_INPUT: str(total - 1),
+        MAX_TOTAL: str(total),
+        "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "application/json",
+    }
+    return [{"Image": image("text-generation"), "ModelDataUrl": uri, "Environment": environment}], {uri: digest}
+
 
 OBJECTIVE = "ValidationLoss"
 """What is minimized: cross-entropy (R44). A request or a final metric can't name it as objective."""
@@ -96,7 +170,7 @@ class _FineTuning:
             made = course.limited(lambda ask: self._train(ask, clock), lambda question: bool(self._begin()))
             candidate = self._begin()
             candidate.validation, candidate.train, cut = made.metrics, {"TrainingLoss": made.training_loss}, made.cut
-            candidate.containers, digests = export.publish(course, candidate, self.base, made)
+            candidate.containers, digests = publish(course, candidate, self.base, made)
         except Stopped as stopped:
             course.end(self._begin(), stopped)
         except Exception as error:
@@ -110,7 +184,7 @@ class _FineTuning:
         return OUT_OF_TIME if cut and not course.own_limit_first else "Completed"
 
     def _begin(self) -> Candidate:
-        """Begin the candidate, once."""
+        """Report the candidate as begun, once, and return it."""
         if self.candidate is None:
             spec = self.course.run.spec
             self.course.run.events.phase("TrainingModels")
@@ -119,7 +193,7 @@ class _FineTuning:
             self.candidate.parameters = self.options.as_json()
         return self.candidate
 
-    def _train(self, ask: isolation.Ask, clock: Clock) -> export.Adapter:
+    def _train(self, ask: isolation.Ask, clock: Clock) -> Adapter:
         """Do all that needs the model.
 
         :param ask: tells the process that waits that the data is good and training begins.
@@ -150,9 +224,9 @@ class _FineTuning:
         after = evaluator.evaluate(model, None, len(before.texts), loss=fit.best)
         log.info("After: %s", _shown(after))
         folder = self.course.run.folder / "adapter"
-        total = export.save(model, self.base, folder)
+        total = save(model, self.base, folder)
         document = self._document(evaluator, before, after, fit)
-        return export.Adapter(folder, total, document, after.metrics, _recent(fit.train), fit.cut)
+        return Adapter(folder, total, document, after.metrics, _recent(fit.train), fit.cut)
 
     def _document(
         self, evaluator: Evaluator, before: Evaluation, after: Evaluation, fit: training.Fit
@@ -171,7 +245,7 @@ class _FineTuning:
 
 
 def _left(clock: Clock) -> float:
-    """Seconds until training and the evaluation after it must be done."""
+    """Return seconds until training and the evaluation after it must be done."""
     return math.inf if clock.left is None else clock.left
 
 
@@ -180,9 +254,8 @@ def _shown(measured: Evaluation) -> str:
 
 
 def _recent(losses: Sequence[float]) -> float:
-    """The mean over the last tenth of the steps: one step says little."""
-    last = losses[-max(len(losses) // 10, 1) :]
-    return sum(last) / len(last)
+    """Return the mean over the last tenth of the steps: one step says little."""
+    return fmean(losses[-max(len(losses) // 10, 1) :])
 
 
 def _thinned(losses: Sequence[float], limit: int = 200) -> list[tuple[int, float]]:

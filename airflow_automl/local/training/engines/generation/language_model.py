@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,30 +28,6 @@ class Encoded(NamedTuple):
     ids: list[int]
     answer: int
     cut: bool
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How text is generated.
-
-    :param max_new_tokens: at most so many tokens.
-    :param sample: draw tokens at random; otherwise the most probable one is always taken.
-    :param temperature: of the draw; below 1 the probable gets more probable.
-    :param top_p: draw only from the most probable tokens that together have this probability.
-    :param top_k: draw only from so many most probable tokens; 0 for all.
-    :param repetition_penalty: above 1, what was said already gets less probable.
-    :param seed: of the draw.
-    :param seconds: generation is cut off after so long; ``None`` for never.
-    """
-
-    max_new_tokens: int
-    sample: bool = False
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    repetition_penalty: float = 1.0
-    seed: int | None = None
-    seconds: float | None = None
 
 
 def quiet() -> None:
@@ -121,7 +96,7 @@ class LanguageModel:
 
     @property
     def device(self) -> str:
-        """Where it computes: ``cpu`` or ``cuda:0``."""
+        """Return where it computes: ``cpu`` or ``cuda:0``."""
         return str(next(self.network.parameters()).device)
 
     @property
@@ -132,7 +107,7 @@ class LanguageModel:
     # Tokens
 
     def prompt(self, text: str, room: int | None = None) -> list[int]:
-        """The tokens of a prompt, in the form in which the base model was taught to read one.
+        """Return the tokens of a prompt, in the form in which the base model was taught to read one.
 
         :param text: what the user says.
         :param room: at most so many tokens; the end of the text gives way.
@@ -145,7 +120,7 @@ class LanguageModel:
         return ids
 
     def encode(self, example: Example) -> Encoded:
-        """The tokens of an example; what is too long is cut, the prompt first."""
+        """Return the tokens of an example; what is too long is cut, the prompt first."""
         context = self.context
         prompt = self.prompt(example.prompt)
         answer = [*self._plain(example.answer), self.ends[0]]
@@ -170,11 +145,23 @@ class LanguageModel:
 
     # Text
 
-    def generate(self, prompts: Sequence[Sequence[int]], how: Sampling) -> list[list[int]]:
-        """What the model says to some prompts.
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        *,
+        seconds: float | None = None,
+        seed: int | None = None,
+        **options: Any,
+    ) -> list[list[int]]:
+        """Generate an answer to each prompt.
 
         :param prompts: in tokens.
-        :param how: limits and randomness.
+        :param max_new_tokens: tokens of an answer, at most.
+        :param seconds: generation is cut off after this; ``None`` for no limit.
+        :param seed: of the random generator; ``None`` for a random one.
+        :param options: of GenerationConfig: ``do_sample``, ``temperature``, ``top_p``, ``top_k``,
+            ``repetition_penalty``; by default the most probable token is always taken.
         :return: for each prompt the new tokens, without the one that ends the text.
         """
         import torch
@@ -186,18 +173,19 @@ class LanguageModel:
         for row, tokens in enumerate(prompts):
             ids[row, width - len(tokens) :] = torch.tensor(tokens)
             mask[row, width - len(tokens) :] = 1
-        drawing = {"temperature": how.temperature, "top_p": how.top_p, "top_k": how.top_k} if how.sample else {}
+        if options.get("do_sample"):
+            # GenerationConfig's own default is to draw from the 50 most probable tokens.
+            options = {"top_k": 0, **options}
+            torch.manual_seed(torch.seed() if seed is None else seed)
+        else:
+            options = {key: value for key, value in options.items() if key == "repetition_penalty"}
         config = GenerationConfig(
-            max_new_tokens=how.max_new_tokens,
-            max_time=how.seconds,
-            do_sample=how.sample,
-            repetition_penalty=how.repetition_penalty,
+            max_new_tokens=max_new_tokens,
+            max_time=seconds,
             eos_token_id=self.ends,
             pad_token_id=self.pad,
-            **drawing,
+            **options,
         )
-        if how.sample:
-            torch.manual_seed(torch.seed() if how.seed is None else how.seed)
         with torch.inference_mode():
             answer = self.network.generate(
                 input_ids=ids.to(self.device), attention_mask=mask.to(self.device), generation_config=config
@@ -205,7 +193,7 @@ class LanguageModel:
         return [self._until_end(tokens) for tokens in answer[:, width:].tolist()]
 
     def text(self, tokens: Sequence[int]) -> str:
-        """Tokens as text."""
+        """Return tokens as text."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
 
     def _until_end(self, tokens: list[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""A fine-tuned model that answers prompts: in an endpoint, in a batch transform, or in your own program.
+"""Serves a fine-tuned model: in an endpoint, in a batch transform, or in a Python program.
 
 ::
 
@@ -7,25 +7,149 @@
     model = artifacts.load("model.tar.gz")
     model.generate(["What is the capital of France?"], max_new_tokens=50)
 
-The artefact holds the adapter alone; its base model is found as for training (``AUTOML_MODEL_DIR`` or a package), and
-must be the very one that the adapter was trained on.
+The artefact holds only the adapter. The base model is located as for training (``AUTOML_MODEL_DIR`` or a package) and
+must have the digest that the adapter was trained on.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from airflow_automl.local.errors import JobFailure
+from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.models.artifacts import ArtifactError
 from airflow_automl.local.models.payloads import JSON, JSON_LINES, PayloadError, media_type
 from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.training.engines.generation import base_models
 from airflow_automl.local.training.engines.generation.language_model import LanguageModel
-from airflow_automl.local.training.engines.generation.requests import Request, read
+
+MAX_PROMPTS = 64
+_DEFAULT_NEW_TOKENS = 100
+_MAX_STOPS = 16
+
+
+class _Range(NamedTuple):
+    kind: type
+    lowest: float
+    highest: float
+    open: bool = False
+
+    def take(self, name: str, value: Any) -> Any:
+        """Return the value, checked."""
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if number and self.kind is int:
+            number = float(value).is_integer()
+        if not number or not (self.lowest < value if self.open else self.lowest <= value) or value > self.highest:
+            bound = f"above {self.lowest:g} and at most" if self.open else f"from {self.lowest:g} to"
+            what = "a whole number" if self.kind is int else "a number"
+            raise PayloadError(f"The parameter {name} must be {what} {bound} {self.highest:g}, not {_show(value)}.")
+        return self.kind(value)
+
+
+_NUMBERS = {
+    "max_new_tokens": _Range(int, 1, 1 << 20),
+    "temperature": _Range(float, 0, 100, open=True),
+    "top_p": _Range(float, 0, 1, open=True),
+    "top_k": _Range(int, 1, 1 << 20),
+    "repetition_penalty": _Range(float, 0, 10, open=True),
+    "seed": _Range(int, 0, (1 << 63) - 1),
+}
+_SWITCHES = ("do_sample", "return_full_text")
+_PARAMETERS = (*_NUMBERS, *_SWITCHES, "stop")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request.
+
+    :param prompts: what is to be answered.
+    :param parameters: the checked parameters.
+    """
+
+    prompts: tuple[str, ...]
+    parameters: Mapping[str, Any]
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Tokens of one answer, at most."""
+        return int(self.parameters.get("max_new_tokens", _DEFAULT_NEW_TOKENS))
+
+    @property
+    def full_text(self) -> bool:
+        """Return whether the answer begins with the prompt."""
+        return bool(self.parameters.get("return_full_text", False))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of :meth:`LanguageModel.generate`; a parameter of sampling implies ``do_sample``."""
+        given = {key: value for key, value in self.parameters.items() if key not in ("stop", "return_full_text")}
+        sampled = any(name in given for name in ("temperature", "top_p", "top_k"))
+        return {"do_sample": sampled, **given, "max_new_tokens": self.max_new_tokens}
+
+    def finish(self, text: str) -> str:
+        """Return a generated text up to the first of the stop texts."""
+        ends = [at for stop in self.parameters.get("stop", ()) if (at := text.find(stop)) >= 0]
+        return text[: min(ends)] if ends else text
+
+
+def read(document: Any) -> Request:
+    """Check a request.
+
+    :param document: ``{"inputs": text or list of texts, "parameters": {…}}``; ``text_inputs``, as some model families
+        have it on AWS, means the same as ``inputs``.
+    :raises PayloadError: it has another shape, or a parameter that is unknown or out of its range.
+    """
+    shape = '{"inputs": "…", "parameters": {"max_new_tokens": 64}}'
+    if not isinstance(document, dict):
+        raise PayloadError(f"The body must be an object such as {shape}, not {type(document).__name__}.")
+    members = [name for name in ("inputs", "text_inputs") if name in document]
+    unknown = [name for name in document if name not in ("inputs", "text_inputs", "parameters")]
+    if len(members) != 1 or unknown:
+        what = f"has the unknown {listing(unknown)}" if unknown else f"needs 'inputs', once; it has {listing(document)}"
+        raise PayloadError(f"The body {what}; send {shape}.")
+    inputs = document[members[0]]
+    prompts = inputs if isinstance(inputs, list) else [inputs]
+    if not prompts or not all(isinstance(prompt, str) and prompt.strip() for prompt in prompts):
+        raise PayloadError(f"'{members[0]}' must be a text or a list of texts, none of them empty.")
+    if len(prompts) > MAX_PROMPTS:
+        raise PayloadError(f"'{members[0]}' has {len(prompts)} prompts; at most {MAX_PROMPTS} are answered at once.")
+    return Request(tuple(prompts), _parameters(document.get("parameters")))
+
+
+def _parameters(given: Any) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise PayloadError(f"'parameters' must be an object, not {type(given).__name__}.")
+    unknown = [name for name in given if name not in _PARAMETERS]
+    if unknown:
+        raise PayloadError(f"There is no parameter {listing(unknown)}; there are {listing(_PARAMETERS)}.")
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name in _NUMBERS:
+            found[name] = _NUMBERS[name].take(name, value)
+        elif name in _SWITCHES:
+            if not isinstance(value, bool):
+                raise PayloadError(f"The parameter {name} must be true or false, not {_show(value)}.")
+            found[name] = value
+        else:
+            stops = value if isinstance(value, list) else [value]
+            if len(stops) > _MAX_STOPS or not all(isinstance(stop, str) and stop for stop in stops):
+                raise PayloadError(f"The parameter stop must be a text or a list of at most {_MAX_STOPS} texts.")
+            found[name] = stops
+    return found
+
+
+def _show(value: Any) -> str:
+    return repr(value)[:60]
+
 
 MAX_INPUT, MAX_TOTAL = "MAX_INPUT_LENGTH", "MAX_TOTAL_TOKENS"
 """Environment variables of the container: tokens of a prompt, and of prompt and answer together."""
@@ -56,7 +180,7 @@ class TextGenerator:
         self._max_total = max_total
 
     def generate(self, prompts: Sequence[str], max_new_tokens: int = 100, **parameters: Any) -> list[str]:
-        """What the model says to some prompts.
+        """Return what the model says to some prompts.
 
         :param prompts: as in the column ``input`` of the training data.
         :param max_new_tokens: at most so many tokens each.
@@ -129,8 +253,8 @@ class TextGenerator:
             how, prompts = group[0].request, [tokens for each in group for tokens in each.tokens]
             found: list[str] = []
             for start in range(0, len(prompts), _BATCH):
-                sampling = how.sampling(None if ends is None else ends - time.monotonic())
-                tokens = self._model.generate(prompts[start : start + _BATCH], sampling)
+                left = None if ends is None else ends - time.monotonic()
+                tokens = self._model.generate(prompts[start : start + _BATCH], seconds=left, **how.options)
                 found += [how.finish(self._model.text(each)) for each in tokens]
                 if ends is not None and time.monotonic() > ends:
                     raise PayloadError(
@@ -165,7 +289,7 @@ def _fit(asked: Sequence[_Prompts]) -> bool:
 def _alike(asked: Sequence[_Prompts]) -> bool:
     """Whether prompts can be answered together: a draw would depend on the prompts beside it."""
     first = asked[0].request
-    return not first.sampling(None).sample and all(each.request.parameters == first.parameters for each in asked)
+    return not first.options["do_sample"] and all(each.request.parameters == first.parameters for each in asked)
 
 
 def _documents(request: Payload) -> tuple[str, list[Request]]:
@@ -197,8 +321,6 @@ def load_model(
 ) -> TextGenerator:
     """Open an artefact; there is no code in it.
 
-    :param folder: the adapter's files.
-    :param metadata: of the artefact.
     :param environment: of the container; :data:`MAX_INPUT` and :data:`MAX_TOTAL` may lower what the model takes.
     :param threads: how many threads generating may use.
     :raises ArtifactError: the base model is not here or another one, or a package is missing.

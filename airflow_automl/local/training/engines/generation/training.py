@@ -1,23 +1,162 @@
-"""LoRA fine-tuning: small matrices beside every projection learn, the base model stays as it is."""
+"""LoRA fine-tuning: low-rank matrices are trained beside every linear layer; the base model is unchanged."""
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from airflow_automl.contract.values import HYPERPARAMETERS
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data.split import SEED
-from airflow_automl.local.training.engines.generation.hyperparameters import HyperParameters
 from airflow_automl.local.training.engines.generation.language_model import Encoded, LanguageModel
-from airflow_automl.local.training.engines.generation.losses import answer_loss, slices
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HyperParameters:
+    """How the model learns. The API names no defaults; these suit LoRA on the small models that a CPU can train.
+
+    :param epochs: ``epochCount``: passes over the training data.
+    :param batch_size: ``batchSize``: examples of one step.
+    :param learning_rate: ``learningRate``: reached after the warm-up; it falls to zero until the last step.
+    :param warmup_steps: ``learningRateWarmupSteps``: steps in which the learning rate rises from zero.
+    """
+
+    epochs: int = 3
+    batch_size: int = 4
+    learning_rate: float = 5e-4
+    warmup_steps: int = 10
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> HyperParameters:
+        """Those that a request gives, and defaults for the others.
+
+        :param config: TextGenerationJobConfig; the values are numbers in strings.
+        :raises JobFailure: one is no number, or out of its range.
+        """
+        given = config.get("TextGenerationHyperParameters") or {}
+        values = {}
+        for name, member in _MEMBERS.items():
+            if name not in given:
+                continue
+            lowest, highest, integer = HYPERPARAMETERS[name]
+            try:
+                value = int(given[name]) if integer else float(given[name])
+            except ValueError:
+                value = float("nan")
+            if not lowest <= value <= highest:
+                kind = "an integer" if integer else "a number"
+                raise JobFailure(
+                    f"The hyperparameter {name} is '{given[name]}'; it must be {kind} from {lowest:g} to {highest:g}."
+                )
+            values[member] = value
+        return cls(**values)  # type: ignore[arg-type]
+
+    def as_json(self) -> dict[str, float]:
+        """By the API's names."""
+        values = asdict(self)
+        return {name: values[member] for name, member in _MEMBERS.items()}
+
+    def rate(self, step: int, steps: int) -> float:
+        """Return the learning rate of a step.
+
+        :param step: from 0.
+        :param steps: how many there are.
+        """
+        warmup = min(self.warmup_steps, steps)
+        if step < warmup:
+            return self.learning_rate * (step + 1) / warmup
+        return self.learning_rate * (steps - step) / max(steps - warmup, 1)
+
+
+_MEMBERS = {
+    "epochCount": "epochs",
+    "batchSize": "batch_size",
+    "learningRate": "learning_rate",
+    "learningRateWarmupSteps": "warmup_steps",
+}
+
+
+TOKENS_AT_ONCE = 2048
+"""Tokens of one pass through the network, fillers included: what it takes of memory does not depend on batchSize."""
+
+
+def mean_loss(model: LanguageModel, examples: Sequence[Encoded]) -> float:
+    """Return the mean cross-entropy over all tokens of all answers, in nats.
+
+    :param model: the model, adapter or not.
+    :param examples: what it is measured on.
+    """
+    import torch
+
+    total, tokens = 0.0, 0
+    # Examples of one length need no fillers.
+    ordered = sorted(examples, key=lambda example: len(example.ids))
+    with torch.inference_mode():
+        for part in slices(ordered):
+            total += float(answer_loss(model, part))
+            tokens += sum(example.answer for example in part)
+    return total / tokens
+
+
+def slices(examples: Sequence[Encoded]) -> Iterator[Sequence[Encoded]]:
+    """Cut examples into parts that go through the network at once."""
+    part: list[Encoded] = []
+    width = 0
+    for example in examples:
+        width = max(width, len(example.ids))
+        if part and width * (len(part) + 1) > TOKENS_AT_ONCE:
+            yield part
+            part, width = [], len(example.ids)
+        part.append(example)
+    if part:
+        yield part
+
+
+def answer_loss(model: LanguageModel, examples: Sequence[Encoded]) -> Any:
+    """Return the sum of the cross-entropy over the answers' tokens, as a tensor.
+
+    Fillers stand on the left, so that all answers end at the same place and only their logits need be computed.
+
+    :param examples: what goes through the network at once.
+    """
+    import torch
+
+    width = max(len(example.ids) for example in examples)
+    longest = max(example.answer for example in examples)
+    ids = torch.full((len(examples), width), model.pad)
+    mask = torch.zeros_like(ids)
+    targets = torch.full((len(examples), longest), -100)
+    for row, example in enumerate(examples):
+        tokens = torch.tensor(example.ids)
+        ids[row, width - len(tokens) :] = tokens
+        mask[row, width - len(tokens) :] = 1
+        targets[row, longest - example.answer :] = tokens[-example.answer :]
+    ids, mask, targets = (tensor.to(model.device) for tensor in (ids, mask, targets))
+    inputs = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
+    accepted = _forward_parameters(model.network)
+    if "position_ids" in accepted:
+        inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
+    if "logits_to_keep" in accepted:
+        inputs["logits_to_keep"] = longest + 1
+    logits = model.network(**inputs).logits[:, -longest - 1 : -1]
+    return torch.nn.functional.cross_entropy(
+        logits.float().reshape(-1, logits.shape[-1]), targets.reshape(-1), reduction="sum"
+    )
+
+
+def _forward_parameters(network: Any) -> set[str]:
+    plain = network.get_base_model() if hasattr(network, "get_base_model") else network
+    return set(inspect.signature(plain.forward).parameters)
+
 
 RANK = 8
 _ALPHA = 16
@@ -44,7 +183,7 @@ class Fit:
 
     @property
     def cut(self) -> bool:
-        """Whether the time was over before the last step."""
+        """Return whether the time was over before the last step."""
         return self.steps < self.planned
 
 
@@ -69,7 +208,6 @@ def fit(
 
     :param model: with an adapter.
     :param train: the examples.
-    :param options: the hyperparameters.
     :param validate: measures the validation loss; called after every epoch, and when the time is over.
     :param may_go_on: asked before each step, with the seconds that a step takes.
     :return: how it went; no step at all if the time was over before the first.
@@ -126,7 +264,7 @@ def fit(
 
 
 def _step(model: LanguageModel, batch: Sequence[Encoded], optimizer: Any, learning: Sequence[Any]) -> float:
-    """One step over a batch, which may go through the network in several parts."""
+    """Make one optimizer step over a batch, which may go through the network in several parts; return the loss."""
     import torch
 
     tokens = sum(example.answer for example in batch)
@@ -152,7 +290,7 @@ def _step(model: LanguageModel, batch: Sequence[Encoded], optimizer: Any, learni
 
 
 class _Progress:
-    """Tells the log now and then how far the training is."""
+    """Logs now and then how far the training is."""
 
     def __init__(self, course: Fit) -> None:
         self._course = course

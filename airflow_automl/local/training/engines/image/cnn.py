@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from airflow_automl.local.training.data.split import SEED
-from airflow_automl.local.training.engines.classification.samples import Samples
+from airflow_automl.local.training.engines.classification.approach import Approach, Samples, score
 from airflow_automl.local.training.engines.course import Clock, TimeIsUp
 from airflow_automl.local.training.engines.image import pictures
 from airflow_automl.local.training.engines.image.data import opened
-from airflow_automl.local.training.engines.image.network import Network
-from airflow_automl.local.training.engines.image.onnx_graph import Graph
+from airflow_automl.local.training.engines.image.network import Graph, Network
 
 if TYPE_CHECKING:
     import torch
-
-NAME = "cnn"
 
 EPOCHS = 30
 SIDES = (28, 56)
@@ -37,13 +34,13 @@ _RATE, _DECAY, _WARM_UP = 4e-3, 0.05, 0.1
 _EPSILON = 1e-5
 
 
-class Cnn:
-    """See :class:`airflow_automl.local.training.engines.classification.approach.Approach`."""
+class Cnn(Approach):
+    """A small convolutional network, trained from scratch."""
 
-    name = NAME
+    name = "cnn"
 
     def missing(self) -> str | None:
-        """PyTorch, if it is not there."""
+        """Return how to install PyTorch, ``None`` if it is installed."""
         if importlib.util.find_spec("torch") is None:
             return "it needs PyTorch: run `pip install 'airflow-automl[torch]'` where the embedded Autopilot runs."
         return None
@@ -65,7 +62,7 @@ class Cnn:
         found, epochs = trainer.learn(train, samples.train_codes, validation, samples.validation_codes)
         notes = [f"The CNN was trained for {epochs} of {EPOCHS} epochs: its time was over."] if epochs < EPOCHS else []
         settings = {"side": side, "epochs": epochs}
-        return Network(_export(net, mean, deviation, side), threads, found, settings, notes)
+        return Network(found, settings, notes, _export(net, mean, deviation, side), threads)
 
 
 def _shrunk(files: Any, side: int) -> np.ndarray:
@@ -78,7 +75,7 @@ def _shrunk(files: Any, side: int) -> np.ndarray:
 
 
 def _side(samples: Samples) -> int:
-    """The smaller side, unless details would be lost."""
+    """Return the smaller side, unless details would be lost."""
     small, large = SIDES
     some = _shrunk(samples.train[:: max(1, len(samples.train) // 64)], large).astype("float32")
     coarse = some.reshape(len(some), small, 2, small, 2, 3).mean(axis=(2, 4))
@@ -142,10 +139,9 @@ class _Trainer:
             else:
                 epoch += 1
             answers = self._answers(validation)
-            chosen = np.clip(answers[np.arange(len(validation)), validation_codes], 1e-12, 1)
-            score = (float((answers.argmax(axis=1) == validation_codes).mean()), float(np.log(chosen).mean()))
-            if best is None or score > best[0]:
-                best = (score, answers, copy.deepcopy(self._net.state_dict()))
+            reached = score(answers, validation_codes)
+            if best is None or reached > best[0]:
+                best = (reached, answers, copy.deepcopy(self._net.state_dict()))
         if best is None:
             raise TimeIsUp
         self._net.load_state_dict(best[2])
@@ -166,7 +162,7 @@ class _Trainer:
         self._optimizer.step()
 
     def _moved(self, images: np.ndarray) -> np.ndarray:
-        """The pictures, each moved by up to a tenth; not mirrored, because a mirrored letter is another one."""
+        """Return the pictures, each moved by up to a tenth; not mirrored, because a mirrored letter is another one."""
         most = images.shape[1] // 10
         wide = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
         side = images.shape[1]
@@ -194,7 +190,7 @@ class _Trainer:
 
 
 def _export(net: torch.nn.Sequential, mean: np.ndarray, deviation: np.ndarray, side: int) -> bytes:
-    """The trained network as ONNX, from pictures of 224 by 224 pixels on."""
+    """Return the trained network as ONNX, from pictures of 224 by 224 pixels on."""
     from torch import nn
 
     graph = Graph("images", ["batch", pictures.SIZE, pictures.SIZE, 3])

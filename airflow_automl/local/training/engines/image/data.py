@@ -1,32 +1,124 @@
-"""Images in S3 → pictures on disk that every candidate can read at once, with their labels."""
+"""The channels of an ImageClassification job: finds the images in S3 and decodes them to files of one size."""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from airflow_automl.local.errors import JobFailure, listing
-from airflow_automl.local.training.data.store import Store
+from airflow_automl.local.storage.client import parse_uri
+from airflow_automl.local.training.data.channels import by_kind, manifest
+from airflow_automl.local.training.data.store import S3Object, Store
 from airflow_automl.local.training.engines.base import Run
-from airflow_automl.local.training.engines.classification.samples import Labelled, Samples, arrange
-from airflow_automl.local.training.engines.image import pictures, sources
+from airflow_automl.local.training.engines.classification.approach import Labelled, Samples, arrange
+from airflow_automl.local.training.engines.image import pictures
 from airflow_automl.local.training.engines.image.pictures import PictureError
-from airflow_automl.local.training.engines.image.sources import Source
 
 log = logging.getLogger(__name__)
+
+_NO_PICTURES = frozenset({"thumbs.db", "desktop.ini"})
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+_METADATA = "-metadata"
+_RECORD = '{"source-ref": "s3://bucket/key", "label-metadata": {"class-name": "cat"}}'
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image.
+
+    :param object: where it lies.
+    :param label: its class.
+    """
+
+    object: S3Object
+    label: str
+
+
+def find(store: Store, entry: Mapping[str, Any]) -> list[Source]:
+    """Return the images of a channel.
+
+    :param entry: the channel, of AutoMLJobInputDataConfig.
+    :raises JobFailure: there are none, or the manifest can't be used (R21, R22).
+    """
+    source = entry["DataSource"]["S3DataSource"]
+    uri, kind = str(source["S3Uri"]), source.get("S3DataType")
+    readers = {"ManifestFile": _manifest, "AugmentedManifestFile": _augmented}
+    found = list(readers.get(str(kind), _folders)(store, uri))
+    if not found:
+        raise JobFailure(f"There is no image at {uri}: each class needs a folder there with its images.")
+    return found
+
+
+def _folders(store: Store, uri: str) -> Iterator[Source]:
+    """Find images in one folder for each class, at any depth (R20)."""
+    bucket, prefix = parse_uri(uri)
+    # A prefix without its slash would take the images of "cats-old" for those of a class of "cats".
+    folder = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
+    for entry in store.objects(f"s3://{bucket}/{folder}"):
+        relative = entry.key[len(folder) :]
+        name = PurePosixPath(relative).name
+        if entry.key.endswith("/") or name.startswith((".", "_")) or name.lower() in _NO_PICTURES:
+            continue
+        label, slash, _ = relative.partition("/")
+        if slash:
+            yield Source(entry, label)
+        elif PurePosixPath(name).suffix.lower() in _SUFFIXES:
+            raise JobFailure(
+                f"{entry.uri} lies in no folder of a class: the images of each class belong in a folder of their own "
+                f"below {uri}, or name an AugmentedManifestFile that has their labels."
+            )
+
+
+def _manifest(store: Store, uri: str) -> Iterator[Source]:
+    """Read a ManifestFile: the label is the folder below the prefix, or the prefix's own last folder (R21)."""
+    prefix, keys = manifest(store, uri)
+    bucket, start = parse_uri(prefix)
+    last = start.rstrip("/").rpartition("/")[2]
+    for key in keys:
+        label = key.partition("/")[0] if "/" in key else last
+        if not label:
+            raise JobFailure(f"The manifest {uri} lists '{key}', which lies in no folder that could name its class.")
+        yield Source(S3Object(bucket, start + key), label)
+
+
+def _augmented(store: Store, uri: str) -> Iterator[Source]:
+    """Read an AugmentedManifestFile: JSON lines with the image's address and its class (R22)."""
+    for number, line in enumerate(store.read_text(uri, "augmented manifest").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise JobFailure(f"Line {number} of {uri} is not JSON: {error}.") from error
+        if not isinstance(record, dict) or not isinstance(record.get("source-ref"), str):
+            raise JobFailure(f"Line {number} of {uri} has no source-ref; a record looks like {_RECORD}.")
+        names = {
+            key: value["class-name"]
+            for key, value in record.items()
+            if key.endswith(_METADATA) and isinstance(value, dict) and isinstance(value.get("class-name"), str)
+        }
+        if not names:
+            raise JobFailure(f"Line {number} of {uri} has no class-name; a record looks like {_RECORD}.")
+        if len(set(names.values())) > 1:
+            raise JobFailure(f"Line {number} of {uri} has several classes, in {listing(names)}: one is possible.")
+        bucket, key = parse_uri(record["source-ref"])
+        yield Source(S3Object(bucket, key), next(iter(names.values())))
+
 
 _DOWNLOADS = 8
 _ANY = "image/*"
 
 
 def opened(path: Path) -> np.ndarray:
-    """A picture that :func:`load` has kept."""
+    """Return a picture that :func:`load` has kept."""
     found: np.ndarray = np.load(path, allow_pickle=False)
     return found
 
@@ -36,21 +128,14 @@ def load(run: Run, folder: Path) -> Samples:
 
     Images that can't be read are left out, and the job says so; it fails if most of them can't.
 
-    :param run: the job.
-    :param folder: where the pictures are kept.
     :return: the items are files for :func:`opened`.
     :raises JobFailure: the data break a rule; the message names the object.
     """
-    request = run.spec.request
-    found: dict[str, Labelled] = {}
-    notes: list[str] = []
-    for entry in request["AutoMLJobInputDataConfig"]:
-        kind = str(entry.get("ChannelType") or "training")
-        if kind in found:
-            raise JobFailure(f"The request has two {kind} channels: one is enough.")
-        found[kind] = _channel(run, entry, kind, folder / kind, notes)
-    if "training" not in found:
-        raise JobFailure("The request has no training channel: there is nothing to train on.")
+    request, notes = run.spec.request, list[str]()
+    found = {
+        kind: _channel(run, entry, kind, folder / kind, notes)
+        for kind, entry in by_kind(request["AutoMLJobInputDataConfig"]).items()
+    }
     return arrange(found["training"], found.get("validation"), request, "images", notes)
 
 
@@ -58,7 +143,7 @@ def _channel(run: Run, entry: Mapping[str, Any], kind: str, folder: Path, notes:
     uri = str(entry["DataSource"]["S3DataSource"]["S3Uri"])
     wanted = str(entry.get("ContentType") or _ANY)
     folder.mkdir(parents=True)
-    found = sources.find(run.store, entry)
+    found = find(run.store, entry)
     log.info("%d %s images at %s", len(found), kind, uri)
     files = [folder / f"{position:07d}.npy" for position in range(len(found))]
     with ThreadPoolExecutor(_DOWNLOADS, "image") as pool:

@@ -10,20 +10,24 @@ import numpy as np
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.classification.engine import Problem
 from airflow_automl.local.training.engines.classification.engine import train as train_candidates
-from airflow_automl.local.training.engines.image import backbone, data, pictures
+from airflow_automl.local.training.engines.image import data, pictures
 from airflow_automl.local.training.engines.image.backbone import Backbone
 from airflow_automl.local.training.engines.image.cnn import Cnn
 
 _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 
 
-class ImagePresenter:
-    """See :class:`airflow_automl.local.training.engines.classification.reports.Presenter`."""
+class ImageClassification(Problem):
+    """Classifies images, one a file."""
 
+    name = "ImageClassification"
+    engine = "image"
+    approaches = (Backbone(), Cnn())
+    preferred = Backbone.name
     method = "How much the probability of the predicted class changes when a ninth of the image is greyed out, in"
 
     def apart(self, item: Path) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """The picture, and the picture without each of nine fields."""
+        """Return the picture, and the picture without each of nine fields."""
         whole = data.opened(item)
         grey = whole.mean(axis=(0, 1)).astype("uint8")
         edges = np.linspace(0, pictures.SIZE, 4).astype(int)
@@ -36,17 +40,15 @@ class ImagePresenter:
         return whole, parts
 
     def opened(self, item: Path) -> np.ndarray:
-        """The picture."""
+        """Return the picture that a file holds."""
         return data.opened(item)
 
     def shown(self, item: Path) -> dict[str, str]:
-        """A small copy."""
+        """Return a small copy of the picture."""
         return {"image": pictures.inlined(data.opened(item))}
 
 
 def train(run: Run) -> str:
     """Train ImageClassificationJobConfig jobs; see :data:`airflow_automl.local.training.engines.base.Engine`."""
     run.events.phase("AnalyzingData")
-    samples = data.load(run, run.folder / "pictures")
-    problem = Problem("ImageClassification", "image", {}, (Backbone(), Cnn()), backbone.NAME, ImagePresenter())
-    return train_candidates(run, problem, samples)
+    return train_candidates(run, ImageClassification(), data.load(run, run.folder / "pictures"))

@@ -32,7 +32,7 @@ class PictureError(AutoMLTerminalError):
 
 
 def sniff(content: bytes) -> str | None:
-    """The format of a picture's first bytes: ``PNG`` or ``JPEG``, ``None`` for anything else."""
+    """Return the format of a picture's first bytes: ``PNG`` or ``JPEG``, ``None`` for anything else."""
     return next((name for signature, name in _SIGNATURES if content.startswith(signature)), None)
 
 
@@ -98,11 +98,7 @@ def _colours(image: Any) -> Any:
 
 
 def inlined(picture: np.ndarray, side: int = 96) -> str:
-    """A small copy of a picture as a ``data:`` address.
-
-    :param picture: from :func:`read`.
-    :param side: its height and width.
-    """
+    """Return a small copy of a picture as a ``data:`` address."""
     from PIL import Image
 
     file = io.BytesIO()

@@ -14,7 +14,7 @@ from airflow_automl.local.models import payloads
 from airflow_automl.local.models.artifacts import answer_of
 from airflow_automl.local.models.payloads import PayloadError
 from airflow_automl.local.models.wire import Payload
-from airflow_automl.local.training.engines.classification.onnx_session import open_session
+from airflow_automl.local.training.engines.classification.approach import open_session
 from airflow_automl.local.training.engines.image import network, pictures
 from airflow_automl.local.training.engines.image.pictures import PictureError
 
@@ -42,7 +42,7 @@ class ImagePredictor:
         self._keys = keys
 
     def predict(self, images: Sequence[bytes | Path]) -> list[str]:
-        """The label of each image.
+        """Return the label of each image.
 
         :param images: contents of PNG or JPEG files, or the files.
         :raises PictureError: one of them can't be read.
@@ -50,7 +50,7 @@ class ImagePredictor:
         return [self.labels[code] for code in self._probabilities(images).argmax(axis=1)]
 
     def predict_proba(self, images: Sequence[bytes | Path]) -> pd.DataFrame:
-        """The probability of each class: images by labels.
+        """Return the probability of each class: images by labels.
 
         :param images: as for :meth:`predict`.
         """
@@ -101,10 +101,7 @@ def load_model(
 ) -> ImagePredictor:
     """Open the files of an artefact; there is no code in them.
 
-    :param folder: the files.
-    :param metadata: of the artefact.
     :param environment: of the container; ``SAGEMAKER_INFERENCE_OUTPUT`` says what is answered.
-    :param threads: how many threads a prediction may use.
     """
     keys = payloads.response_keys(environment, regression=False)
     return ImagePredictor(open_session(folder / network.FILE, threads), metadata, keys)

@@ -10,8 +10,8 @@ from airflow_automl.local.training.data import dataset as datasets
 from airflow_automl.local.training.data.channels import resolve
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.course import Course
-from airflow_automl.local.training.engines.notebooks.publish import publish
 from airflow_automl.local.training.engines.tabular import modes
+from airflow_automl.local.training.engines.tabular.notebooks import publish
 
 log = logging.getLogger(__name__)
 

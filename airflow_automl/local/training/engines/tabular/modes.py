@@ -1,12 +1,16 @@
-"""AUTO: which mode a job trains in (R59)."""
+"""What the engine decides from the data: the mode for AUTO (R59), and whether to cross-validate."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data.channels import Channels
+from airflow_automl.local.training.data.dataset import TabularDataset
 
 ENSEMBLING = "ENSEMBLING"
 HYPERPARAMETER_TUNING = "HYPERPARAMETER_TUNING"
@@ -22,13 +26,10 @@ _ONLY_TUNING = frozenset({"mlp"})
 
 
 def resolve(config: Mapping[str, Any], channels: Channels, algorithms: tuple[str, ...] | None) -> str:
-    """The mode of a tabular job.
+    """Return the mode of a tabular job.
 
     Without a Mode it is as for AUTO, unless the algorithms that the request names belong to one mode only (R56).
 
-    :param config: the TabularJobConfig.
-    :param channels: the job's data.
-    :param algorithms: what the request names, ``None`` for nothing.
     :raises JobFailure: sample weights, and the mode turns out to be HYPERPARAMETER_TUNING (R65).
     """
     mode = config.get("Mode") or "AUTO"
@@ -53,3 +54,32 @@ def _by_algorithms(algorithms: tuple[str, ...] | None) -> str | None:
 def _by_size(config: Mapping[str, Any], channels: Channels) -> str:
     small = channels.training.size < AUTO_LIMIT and len(channels.training.objects) <= AUTO_OBJECTS
     return ENSEMBLING if small else HYPERPARAMETER_TUNING
+
+
+CROSS_VALIDATION_ROWS = 20_000
+"""Up to so many rows, and unless the request sets validation rows apart, each row validates once."""
+
+FOLDS = 5
+
+
+def may_cross(request: Mapping[str, Any], dataset: TabularDataset, least: int) -> bool:
+    """Return whether rows are few enough for each to validate once, and the request leaves the choice to us.
+
+    :param request: the job's, V2-shaped.
+    :param least: rows that every class must have; with fewer it can't be both learned and measured.
+    """
+    channels = {entry.get("ChannelType") or "training" for entry in request["AutoMLJobInputDataConfig"]}
+    fraction = (request.get("DataSplitConfig") or {}).get("ValidationFraction")
+    rows = len(dataset.train) + len(dataset.validation)
+    if "validation" in channels or fraction or rows > CROSS_VALIDATION_ROWS:
+        return False
+    if not dataset.classification:
+        return True
+    counts = pd.concat([dataset.train[dataset.target], dataset.validation[dataset.target]]).value_counts()
+    return bool(counts.min() >= least)
+
+
+def join(dataset: TabularDataset) -> TabularDataset:
+    """Return the dataset with all rows to learn from, and the very same ones to measure on."""
+    rows = pd.concat([dataset.train, dataset.validation], ignore_index=True)
+    return dataclasses.replace(dataset, train=rows, validation=rows)

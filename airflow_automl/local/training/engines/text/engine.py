@@ -1,51 +1,113 @@
-"""Trains TextClassification jobs: TF-IDF and sentence embeddings, chosen on validation."""
+"""Trains TextClassification jobs with TF-IDF and with sentence embeddings."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_automl.local.errors import JobFailure
+from airflow_automl.local.training.data import channels as channelled
+from airflow_automl.local.training.data import columns, target, typed
+from airflow_automl.local.training.data.channels import Channel
 from airflow_automl.local.training.data.codec import Codec, Kind
-from airflow_automl.local.training.data.columns import trimmed
+from airflow_automl.local.training.data.store import Store
+from airflow_automl.local.training.data.values import Notes, Refused, Unusable
 from airflow_automl.local.training.engines.base import Run
+from airflow_automl.local.training.engines.classification.approach import Labelled, Samples, arrange
 from airflow_automl.local.training.engines.classification.engine import Problem
 from airflow_automl.local.training.engines.classification.engine import train as train_candidates
-from airflow_automl.local.training.engines.text import data, minilm
 from airflow_automl.local.training.engines.text.minilm import MiniLm
-from airflow_automl.local.training.engines.text.tfidf import Tfidf
-from airflow_automl.local.training.engines.text.words import words
+from airflow_automl.local.training.engines.text.tfidf import Tfidf, words
 
 _PARTS = 40
 _SHOWN = 400
 
 
-class TextPresenter:
-    """See :class:`airflow_automl.local.training.engines.classification.reports.Presenter`."""
+class TextClassification(Problem):
+    """Classifies the texts of one column."""
 
-    method = "How much the probability of the predicted class changes when a word is taken out of the text, in"
+    name = "TextClassification"
+    engine = "text"
+    approaches = (Tfidf(), MiniLm())
+    preferred = MiniLm.name
+    method = "How much the probability of the predicted class changes when a word is removed from the text, in"
 
     def apart(self, item: str) -> tuple[str, Mapping[str, str]]:
-        """The text's first words, and these without each of them."""
+        """Return the text's first words, and these without each of them."""
         found = words(item)[:_PARTS]
         if len(found) < 2:
             return item, {}
         parts = {word: " ".join(other for other in found if other != word) for word in dict.fromkeys(found)}
         return " ".join(found), parts
 
-    def opened(self, item: str) -> str:
-        """The text itself."""
-        return item
-
     def shown(self, item: str) -> dict[str, str]:
-        """The beginning of the text."""
+        """Return the beginning of the text."""
         return {"text": item if len(item) <= _SHOWN else item[: _SHOWN - 1] + "…"}
 
 
 def train(run: Run) -> str:
     """Train TextClassificationJobConfig jobs; see :data:`airflow_automl.local.training.engines.base.Engine`."""
     run.events.phase("AnalyzingData")
-    samples = data.load(run.store, run.spec.request, run.folder / "download")
+    samples = load(run.store, run.spec.request, run.folder / "download")
     run.events.data_failures(samples.failures)
-    content, label = (trimmed(str(run.spec.config[key])) for key in ("ContentColumn", "TargetLabelColumn"))
+    content, label = _names(run.spec.config)
     metadata = {"features": [Codec(content, Kind.TEXT).as_json()], "target": label, "escaped": samples.escaped}
-    problem = Problem("TextClassification", "text", metadata, (Tfidf(), MiniLm()), minilm.NAME, TextPresenter())
-    return train_candidates(run, problem, samples)
+    return train_candidates(run, TextClassification(metadata), samples)
+
+
+def _names(config: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the column of the texts and the column of the labels."""
+    return columns.trimmed(str(config["ContentColumn"])), columns.trimmed(str(config["TargetLabelColumn"]))
+
+
+def load(store: Store, request: Mapping[str, Any], folder: Path) -> Samples:
+    """Read the channels of a job.
+
+    Rows without a label or without a text are left out.
+
+    :raises JobFailure: the data break a rule; the message names the column or object.
+    """
+    content, label = _names(request["AutoMLProblemTypeConfig"]["TextClassificationJobConfig"])
+    found = channelled.resolve(store, request["AutoMLJobInputDataConfig"])
+    notes = Notes(found.notes)
+    tables = channelled.read(store, found.given, folder, notes, strings=True)
+    columns.require(tables[0].column_names, found.training.uri, {"content": content, "label": label})
+    if content == label:
+        raise JobFailure(f"The column '{content}' can't be both the content and the label (R72).")
+    labelled = [
+        _labelled(table, channel, content, label, notes) for table, channel in zip(tables, found.given, strict=True)
+    ]
+    samples = arrange(labelled[0], labelled[1] if found.validation else None, request, "texts", notes)
+    return dataclasses.replace(samples, escaped=any(map(typed.escaped, tables)), failures=tuple(notes.failures))
+
+
+def _labelled(table: pa.Table, channel: Channel, content: str, label: str, notes: Notes) -> Labelled:
+    texts, labels = (_strings(table.column(name), name) for name in (content, label))
+    empty, unlabelled = texts.isna(), labels.isna()
+    if pa.types.is_string(table.column(label).type):
+        notes.extend(target.alike(label, pc.unique(table.column(label)).to_pylist()))
+    for mask, name in ((empty, content), (unlabelled, label)):
+        if mask.all():
+            raise JobFailure(f"The column '{name}' is empty in every row of the {channel.kind} data at {channel.uri}.")
+    for mask, what in ((empty, f"no text in '{content}'"), (unlabelled & ~empty, f"no label in '{label}'")):
+        if mask.any():
+            lost = int(mask.sum())
+            notes.tell(f"{lost} of {len(mask)} {channel.kind} rows have {what} and were left out.", lost, len(mask))
+    kept = ~(empty | unlabelled)
+    if not kept.any():
+        raise JobFailure(f"No row of the {channel.kind} data at {channel.uri} has both a text and a label.")
+    return Labelled(texts[kept].tolist(), labels[kept].tolist(), channel.uri)
+
+
+def _strings(values: pa.ChunkedArray, name: str) -> pd.Series:
+    """Return a column as text, missing values as ``None``."""
+    try:
+        return pd.Series(Codec(name, Kind.TEXT).read(values).values)
+    except (Refused, Unusable) as error:
+        raise JobFailure(f"The column '{name}' has the Parquet type {values.type}, not text: {error}.") from error

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models import weights
 from airflow_automl.local.training.data.split import SEED
-from airflow_automl.local.training.engines.classification import head
-from airflow_automl.local.training.engines.classification.head import Head
-from airflow_automl.local.training.engines.classification.onnx_session import open_session
-from airflow_automl.local.training.engines.classification.samples import Samples
-from airflow_automl.local.training.engines.course import Clock, TimeIsUp
-
-NAME = "minilm"
+from airflow_automl.local.training.engines.classification.approach import (
+    Approach,
+    Head,
+    Samples,
+    Trained,
+    fit_embedded,
+    open_session,
+)
+from airflow_automl.local.training.engines.course import Clock
 
 MODEL, TOKENIZER = "encoder.onnx", "tokenizer.json"
 
@@ -30,8 +31,6 @@ _MAX_CHARACTERS = 8_000
 _BATCH_PIECES = 4_096
 _BATCH_TEXTS = 32
 _STRENGTHS = (1.0, 10.0, 100.0)
-_HEAD_SHARE = 0.15
-"""Share of the time that is kept for the head."""
 
 
 class Encoder:
@@ -63,7 +62,6 @@ class Encoder:
 
         Long texts are cut; :attr:`longer` counts them.
 
-        :param texts: any.
         :param clock: when to end, even if not all texts were embedded.
         :return: vectors, and the positions of their texts.
         """
@@ -100,7 +98,7 @@ class Encoder:
 
 
 def _batches(pieces: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Positions of texts of about the same length; the batches in random order, so that any of them are a sample."""
+    """Return batches of positions of texts of similar length, in random order, so that any of them are a sample."""
     batches: list[list[int]] = []
     batch: list[int] = []
     for position in sorted(range(len(pieces)), key=lambda each: len(pieces[each])):
@@ -115,24 +113,23 @@ def _batches(pieces: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 @dataclass(frozen=True)
-class TrainedMiniLm:
-    """See :class:`airflow_automl.local.training.engines.classification.approach.Trained`."""
+class TrainedMiniLm(Trained):
+    """A trained candidate.
+
+    :param encoder: embeds texts.
+    :param head: on the embeddings.
+    """
 
     encoder: Encoder
     head: Head
-    probabilities: np.ndarray
-    settings: Mapping[str, Any]
-    notes: Sequence[str] = ()
 
     def predict(self, items: Sequence[str]) -> np.ndarray:
-        """The probability of each class for some texts."""
+        """Return the probability of each class for texts."""
         vectors, positions = self.encoder.encode(items)
-        ordered = np.empty_like(vectors)
-        ordered[positions] = vectors
-        return self.head.probabilities(ordered)
+        return self.head.probabilities(vectors[np.argsort(positions)])
 
     def save(self, folder: Path) -> None:
-        """The encoder's two files, and the head: whoever loads it needs no other weights."""
+        """Write the encoder's two files and the head: serving needs no other weights."""
         for name, path in self.encoder.files.items():
             shutil.copyfile(path, folder / name)
         self.head.save(folder)
@@ -140,40 +137,20 @@ class TrainedMiniLm:
     @classmethod
     def load(cls, folder: Path, threads: int) -> TrainedMiniLm:
         """Read what :meth:`save` wrote."""
-        encoder = Encoder(folder / MODEL, folder / TOKENIZER, threads)
-        return cls(encoder, Head.load(folder), np.empty(0), {})
+        return cls(np.empty(0), {}, (), Encoder(folder / MODEL, folder / TOKENIZER, threads), Head.load(folder))
 
 
-class MiniLm:
-    """See :class:`airflow_automl.local.training.engines.classification.approach.Approach`."""
+class MiniLm(Approach):
+    """Embeddings of a frozen MiniLM and a logistic regression."""
 
-    name = NAME
-
-    def missing(self) -> str | None:
-        """What weights are not there."""
-        try:
-            weights.locate("minilm-int8")
-            weights.locate("minilm-tokenizer")
-        except JobFailure as failure:
-            return failure.reason
-        return None
+    name = "minilm"
+    weights = ("minilm-int8", "minilm-tokenizer")
 
     def train(self, samples: Samples, clock: Clock, threads: int) -> TrainedMiniLm:
-        """Embed the texts, train the head; if the time is short, on those texts that were embedded in time."""
-        encoder = Encoder(weights.locate("minilm-int8"), weights.locate("minilm-tokenizer"), threads)
-        encoding = clock.part(1 - _HEAD_SHARE)
-        found, positions = encoder.encode(samples.validation, encoding)
-        if len(positions) < len(samples.validation):
-            raise TimeIsUp
-        measured = np.empty_like(found)
-        measured[positions] = found
-        features, learned = encoder.encode(samples.train, encoding)
-        codes = samples.train_codes[learned]
-        classes = len(samples.labels)
-        if len(np.unique(codes)) < classes:
-            raise TimeIsUp
-        truth = samples.validation_codes
-        fitted = head.fit(features, codes, measured, truth, classes, _STRENGTHS, clock, samples.own)
+        """Embed the texts and train the head."""
+        model, tokenizer = (weights.locate(name) for name in self.weights)
+        encoder = Encoder(model, tokenizer, threads)
+        fitted, learned = fit_embedded(encoder.encode, samples, _STRENGTHS, clock)
         notes = []
         if encoder.longer:
             count = len(samples.train) + len(samples.validation)
@@ -181,7 +158,7 @@ class MiniLm:
                 f"{encoder.longer} of {count} texts are longer than the {MAX_PIECES} word pieces that MiniLM reads: it "
                 "judges them by their beginning."
             )
-        if len(learned) < len(samples.train):
-            notes.append(f"MiniLM learned from {len(learned)} of {len(samples.train)} texts: its time was over.")
+        if learned < len(samples.train):
+            notes.append(f"MiniLM learned from {learned} of {len(samples.train)} texts: its time was over.")
         settings = {"encoder": "all-MiniLM-L6-v2, int8", "pieces": MAX_PIECES, "strength": fitted.strength}
-        return TrainedMiniLm(encoder, fitted.head, fitted.probabilities, settings, notes)
+        return TrainedMiniLm(fitted.probabilities, settings, notes, encoder, fitted.head)

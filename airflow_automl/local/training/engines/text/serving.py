@@ -10,9 +10,8 @@ from typing import Any
 import pandas as pd
 
 from airflow_automl.local.models.artifacts import answer_of
-from airflow_automl.local.training.engines.text import minilm, tfidf
-from airflow_automl.local.training.engines.text.minilm import TrainedMiniLm
-from airflow_automl.local.training.engines.text.tfidf import TrainedTfidf
+from airflow_automl.local.training.engines.text.minilm import MiniLm, TrainedMiniLm
+from airflow_automl.local.training.engines.text.tfidf import Tfidf, TrainedTfidf
 
 
 @dataclass(frozen=True)
@@ -33,16 +32,10 @@ class Classifier:
 
 
 def load_stage(folder: Path, metadata: Mapping[str, Any], environment: Mapping[str, str], threads: int) -> Classifier:
-    """Open the files of an artefact; there is no code in them.
-
-    :param folder: the files.
-    :param metadata: of the artefact.
-    :param environment: of the container; nothing in it matters here.
-    :param threads: how many threads a prediction may use.
-    """
+    """Open the files of an artefact; there is no code in them."""
     labels = tuple(metadata["labels"])
-    if metadata["approach"] == minilm.NAME:
+    if metadata["approach"] == MiniLm.name:
         return Classifier(TrainedMiniLm.load(folder, threads), labels)
-    if metadata["approach"] == tfidf.NAME:
+    if metadata["approach"] == Tfidf.name:
         return Classifier(TrainedTfidf.load(folder), labels)
     raise ValueError(f"this version has no text classification with '{metadata['approach']}'")

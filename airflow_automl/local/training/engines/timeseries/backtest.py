@@ -1,22 +1,111 @@
-"""Backtests: how well the last steps would have been forecast, had they not happened yet."""
+"""Backtests of candidates on the last steps of the training data, and ensemble weights chosen on them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from airflow_automl.local.training.engines.timeseries import metrics, naive
+from airflow_automl.local.training.engines.timeseries import metrics
 from airflow_automl.local.training.engines.timeseries.algorithms.base import SEED, Context, Forecaster
+from airflow_automl.local.training.engines.timeseries.metrics import Window, measure
 from airflow_automl.local.training.engines.timeseries.panel import Panel
+
+ROUNDS = 20
+SMALLEST = 0.03
+"""Serving an algorithm with less weight costs more than it gives."""
+
+Array = np.ndarray
+
+
+def blend(forecasts: Mapping[str, Array], weights: Mapping[str, float]) -> Array:
+    """Return the weighted mean of forecasts.
+
+    :param forecasts: algorithm → forecast.
+    :param weights: algorithm → weight; they sum to 1.
+    """
+    parts = [weight * forecasts[name] for name, weight in weights.items()]
+    return np.sum(parts, axis=0)  # type: ignore[no-any-return]
+
+
+def weigh(
+    windows: Sequence[Window], forecasts: Mapping[str, Sequence[Array]], objective: str, quantiles: Sequence[int]
+) -> dict[str, float]:
+    """Weigh algorithms by how good they were.
+
+    Half of the weight goes to the combination that minimizes the metric on these windows; it is the best one, and fits
+    them too closely. The other half goes to all algorithms by the inverse square of their own metric, which errs less.
+
+    :param forecasts: algorithm → its forecast of each window.
+    :return: algorithm → weight; they sum to 1, and weights too small to matter are left out.
+    """
+    losses = {name: _loss(windows, found, objective, quantiles) for name, found in forecasts.items()}
+    inverse = {name: (loss + 1e-9) ** -2 for name, loss in losses.items()}
+    combined = _combination(windows, forecasts, objective, quantiles)
+    whole = sum(inverse.values())
+    weights = {name: 0.5 * combined.get(name, 0.0) + 0.5 * inverse[name] / whole for name in forecasts}
+    kept = {name: weight for name, weight in weights.items() if weight >= SMALLEST}
+    whole = sum(kept.values())
+    return {name: weight / whole for name, weight in kept.items()}
+
+
+def _combination(
+    windows: Sequence[Window], forecasts: Mapping[str, Sequence[Array]], objective: str, quantiles: Sequence[int]
+) -> dict[str, float]:
+    """Add one algorithm at a time, also the same one again, always the one that then makes the metric smallest."""
+    counts = dict.fromkeys(forecasts, 0)
+    total = [np.zeros_like(window) for window in next(iter(forecasts.values()))]
+    best, best_counts = np.inf, dict(counts)
+    for size in range(1, ROUNDS + 1):
+        losses = {
+            name: _loss(windows, [(a + b) / size for a, b in zip(total, found, strict=True)], objective, quantiles)
+            for name, found in forecasts.items()
+        }
+        chosen = min(losses, key=lambda name: losses[name])
+        counts[chosen] += 1
+        total = [whole + part for whole, part in zip(total, forecasts[chosen], strict=True)]
+        if losses[chosen] < best - 1e-12:
+            best, best_counts = losses[chosen], dict(counts)
+    size = sum(best_counts.values())
+    return {name: count / size for name, count in best_counts.items() if count}
+
+
+def judge(
+    windows: Sequence[Window], forecasts: Mapping[str, Sequence[Array]], objective: str, quantiles: Sequence[int]
+) -> list[Array]:
+    """Forecasts of the ensemble for each window, with weights from the other windows alone.
+
+    So the ensemble is measured on what its weights have not seen. With one window there is no other: then all
+    algorithms count the same.
+
+    :return: a forecast for each window.
+    """
+    found = []
+    for place in range(len(windows)):
+        others = [index for index in range(len(windows)) if index != place]
+        if others:
+            weights = weigh(
+                [windows[index] for index in others],
+                {name: [parts[index] for index in others] for name, parts in forecasts.items()},
+                objective,
+                quantiles,
+            )
+        else:
+            weights = {name: 1 / len(forecasts) for name in forecasts}
+        found.append(blend({name: parts[place] for name, parts in forecasts.items()}, weights))
+    return found
+
+
+def _loss(windows: Sequence[Window], forecasts: Sequence[Array], objective: str, quantiles: Sequence[int]) -> float:
+    losses = [measure(w, f, quantiles).get(objective, np.inf) for w, f in zip(windows, forecasts, strict=True)]
+    return float(np.mean(losses))
+
 
 WINDOWS = 2
 MAX_ITEMS = 500
 """Of more series than this, so many are drawn for the backtests."""
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -58,8 +147,8 @@ class Backtest:
                 truth = sample.truth([series.key for series in past.series], number * horizon)
                 steps.append(number * horizon)
                 pasts.append(past)
-                windows.append(metrics.Window(truth, naive.scale(past)))
-        said = [naive.tidy(past, naive.forecast(past))[0] for past in pasts]
+                windows.append(metrics.Window(truth, metrics.naive_scale(past)))
+        said = [metrics.tidy(past, metrics.naive_forecast(past))[0] for past in pasts]
         return cls(tuple(steps), tuple(pasts), tuple(windows), tuple(said), panel.before(steps[0], shortest))
 
     def run(self, algorithm: type[Forecaster], context: Context) -> tuple[list[Array], int]:
@@ -71,27 +160,27 @@ class Backtest:
         model = algorithm.fit(self.training, context)
         found, failures = [], 0
         for past in self.pasts:
-            forecast, failed = naive.tidy(past, model.forecast(past, context))
+            forecast, failed = metrics.tidy(past, model.forecast(past, context))
             found.append(forecast)
             failures += failed
         return found, failures
 
     def measure(self, forecasts: Sequence[Array]) -> dict[str, float]:
-        """The metrics of a candidate: the mean over the windows."""
+        """Return the metrics of a candidate: the mean over the windows."""
         quantiles = self.training.settings.quantiles
         return average([metrics.measure(w, f, quantiles) for w, f in zip(self.windows, forecasts, strict=True)])
 
     def by_window(self, forecasts: Sequence[Array]) -> list[dict[str, Any]]:
-        """The metrics of each window, beside the seasonal naive forecast's."""
+        """Return the metrics of each window, beside the seasonal naive forecast's."""
         quantiles = self.training.settings.quantiles
         found = []
         for past, window, said, bar in zip(self.pasts, self.windows, forecasts, self.naive, strict=True):
             first = past.series[0].end
-            stamps = past.calendar.stamps([first, first + past.horizon - 1])
+            stamps = past.calendar.texts([first, first + past.horizon - 1])
             found.append(
                 {
-                    "first": str(stamps[0]).replace("T", " "),
-                    "last": str(stamps[1]).replace("T", " "),
+                    "first": stamps[0],
+                    "last": stamps[1],
                     "items": len(past),
                     "metrics": metrics.measure(window, said, quantiles),
                     "seasonal_naive": metrics.measure(window, bar, quantiles),
@@ -101,6 +190,6 @@ class Backtest:
 
 
 def average(found: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean of each metric over those that have it."""
+    """Return the mean of each metric over those that have it."""
     names = list(dict.fromkeys(name for each in found for name in each))
     return {name: float(np.mean([each[name] for each in found if name in each])) for name in names}

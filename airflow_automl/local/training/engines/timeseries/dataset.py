@@ -21,8 +21,7 @@ from airflow_automl.local.training.data.channels import Channels, read
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.store import Store
 from airflow_automl.local.training.data.values import Notes, Refused, Unusable
-from airflow_automl.local.training.engines.timeseries.grid import grid
-from airflow_automl.local.training.engines.timeseries.panel import Panel
+from airflow_automl.local.training.engines.timeseries.panel import Panel, grid
 from airflow_automl.local.training.engines.timeseries.related import Related
 from airflow_automl.local.training.engines.timeseries.rows import RowReader, assemble, require_columns
 from airflow_automl.local.training.engines.timeseries.settings import Settings
@@ -59,10 +58,7 @@ class Dataset:
 def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: Path) -> Dataset:
     """Read the training channel and put its series on the grid.
 
-    :param store: where the objects lie.
     :param channels: what to read; a validation channel is not used (R86).
-    :param request: the request, V2-shaped.
-    :param folder: for downloads; emptied again.
     :raises JobFailure: the data breaks a rule; the message names the column or object.
     """
     config = request["AutoMLProblemTypeConfig"]["TimeSeriesForecastingJobConfig"]
@@ -120,7 +116,6 @@ def read_related(table: pa.Table, columns: Sequence[Codec], notes: Notes) -> pd.
     Moments become seconds, so that they can be averaged and filled in like other numbers.
 
     :param table: holds the columns.
-    :param columns: how they are read.
     :param notes: gets what can't be read and counts as missing.
     :raises JobFailure: a value can't be read, and training had no such value.
     """
@@ -166,7 +161,7 @@ def _facts(panel: Panel, related: Related, rows: int, without: int, notes: Notes
     lengths = [len(series) for series in panel.series]
     steps = sum(lengths)
     filled = sum(int(series.filled.sum()) for series in panel.series)
-    stamps = panel.calendar.stamps([min(s.start for s in panel.series), max(s.end for s in panel.series) - 1])
+    stamps = panel.calendar.texts([min(s.start for s in panel.series), max(s.end for s in panel.series) - 1])
     if filled:
         share = filled / steps
         notes.append(f"{filled} of {steps} steps ({share:.1%}) have no row and were filled in")
@@ -178,8 +173,8 @@ def _facts(panel: Panel, related: Related, rows: int, without: int, notes: Notes
         "filled_steps": filled,
         "shortest_series": min(lengths),
         "longest_series": max(lengths),
-        "first": str(stamps[0]).replace("T", " "),
-        "last": str(stamps[1]).replace("T", " "),
+        "first": stamps[0],
+        "last": stamps[1],
         "features": [
             {"column": column.name, "kind": column.kind, "known_in_the_future": column.known}
             for column in related.columns

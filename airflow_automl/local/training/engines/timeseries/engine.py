@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,16 @@ from airflow_automl.local.training.data.channels import resolve
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.candidates import Candidate, image, step
 from airflow_automl.local.training.engines.course import Course, Files, completion_criteria
-from airflow_automl.local.training.engines.timeseries import results
-from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster
-from airflow_automl.local.training.engines.timeseries.algorithms.catalog import ALGORITHMS, available, forecaster
-from airflow_automl.local.training.engines.timeseries.backtest import Backtest
+from airflow_automl.local.training.engines.timeseries.algorithms.base import (
+    ALGORITHMS,
+    Context,
+    Forecaster,
+    available,
+    forecaster,
+)
+from airflow_automl.local.training.engines.timeseries.backtest import Backtest, judge, weigh
 from airflow_automl.local.training.engines.timeseries.dataset import PROBLEM_TYPE, Dataset, load
-from airflow_automl.local.training.engines.timeseries.ensemble import judge, weigh
-from airflow_automl.local.training.engines.timeseries.explain import explain
-from airflow_automl.local.training.engines.timeseries.insights import insights, verdict
+from airflow_automl.local.training.engines.timeseries.reports import Results, explain, insights, verdict
 from airflow_automl.local.training.engines.timeseries.serving import ForecastModel
 
 log = logging.getLogger(__name__)
@@ -36,16 +37,6 @@ EXPLAIN_SECONDS = 30.0
 
 _BACKTEST_SHARE = 0.6
 """Share of a candidate's time for the backtests; the rest is for learning from everything."""
-
-
-@dataclass
-class _Trained:
-    """What a candidate is made of."""
-
-    label: str
-    weights: Mapping[str, float]
-    forecasts: Sequence[np.ndarray]
-    replaced: int
 
 
 def train(run: Run) -> str:
@@ -87,14 +78,14 @@ def train(run: Run) -> str:
 
 
 class _Training:
-    """The candidates of a job as they are made."""
+    """The candidates of a job as they are trained."""
 
     def __init__(self, course: Course, dataset: Dataset, backtest: Backtest) -> None:
         self._course = course
         self._dataset = dataset
         self._backtest = backtest
         self._members: dict[str, Forecaster] = {}
-        self.trained: dict[str, _Trained] = {}
+        self.trained: dict[str, Results] = {}
 
     def steps(self, label: str) -> list[dict[str, str]]:
         """Return CandidateSteps: putting the series on the grid, and the training."""
@@ -102,11 +93,9 @@ class _Training:
         return [step(spec, "processing-job", "grid"), step(spec, "training-job", f"train-{label}")]
 
     def train(self, name: str, waiting: int, candidate: Candidate) -> dict[str, str]:
-        """Train one algorithm: measure it on the backtests, then let it learn from everything.
+        """Train one algorithm: measure it on the backtests, then train it on everything.
 
-        :param name: of the algorithm.
-        :param waiting: how many algorithms share the time that is left, this one included.
-        :param candidate: filled in.
+        :param waiting: number of algorithms that share the time that is left, this one included.
         :return: the digest of its artefact.
         """
         clock, threads = self._course.for_candidate(waiting), self._course.run.spec.threads
@@ -119,47 +108,40 @@ class _Training:
 
         forecasts, replaced, self._members[name] = self._course.limited(work)
         candidate.validation = _required(self._backtest.measure(forecasts), self._dataset.objective)
-        return self._publish(candidate, _Trained(name, {name: 1.0}, forecasts, replaced))
+        return self._publish(candidate, name, {name: 1.0}, forecasts, replaced)
 
     def combine(self, candidate: Candidate) -> dict[str, str]:
-        """Weigh what was trained against each other.
+        """Combine the trained algorithms, weighted by their backtests.
 
-        :param candidate: filled in.
         :return: the digest of its artefact.
         """
         objective, quantiles = self._dataset.objective, self._dataset.panel.settings.quantiles
-        said = {each.label: each.forecasts for each in self.trained.values()}
+        forecasts = {each.label: each.forecasts for each in self.trained.values()}
         windows = self._backtest.windows
-        forecasts = judge(windows, said, objective, quantiles)
-        candidate.validation = self._backtest.measure(forecasts)
-        weights = weigh(windows, said, objective, quantiles)
+        judged = judge(windows, forecasts, objective, quantiles)
+        candidate.validation = self._backtest.measure(judged)
+        weights = weigh(windows, forecasts, objective, quantiles)
         replaced = sum(each.replaced for each in self.trained.values() if each.label in weights)
-        return self._publish(candidate, _Trained(ENSEMBLE, weights, forecasts, replaced))
+        return self._publish(candidate, ENSEMBLE, weights, judged, replaced)
 
-    def explain(self, candidate: Candidate, trained: _Trained) -> Files | None:
+    def explain(self, candidate: Candidate, trained: Results) -> Files | None:
         """Explain additional columns and holidays; ``None`` if there are none."""
         if not self._dataset.panel.features:
             return None
         seconds = self._course.for_report(EXPLAIN_SECONDS, 0.3)
         return explain(self._dataset, candidate.name, self._model(trained).of, seconds)
 
-    def insights(self, candidate: Candidate, trained: _Trained) -> Files:
-        """Make the insights, and put the series that the report draws into the backtest results."""
-        dataset, backtest = self._dataset, self._backtest
-        summary = self._summary(trained)
+    def insights(self, candidate: Candidate, trained: Results) -> Files:
+        """Make the insights, and add the series that the report draws to the backtest results."""
+        panel, facts, summary = self._dataset.panel, dict(self._dataset.facts), trained.summary()
         log.info("%s", verdict(summary))
-        by_key = {series.key: series for series in dataset.panel.series}
-        chosen = dataset.panel.of(by_key[key] for key in results.choose(backtest, trained.forecasts))
-        ahead = self._model(trained).of(chosen)
-        drawn = {
-            "examples": results.examples(dataset.panel, backtest, trained.forecasts, ahead, chosen),
-            "items": results.largest(backtest, trained.forecasts),
-            "data": dict(dataset.facts),
-        }
-        self._write(candidate, summary | drawn, trained)
-        return insights(candidate.name, summary, dataset.facts)
+        by_key = {series.key: series for series in panel.series}
+        chosen = panel.of(by_key[key] for key in trained.shown())
+        examples = trained.examples(chosen, self._model(trained).of(chosen))
+        self._write(candidate, trained.files(examples=examples, items=trained.largest(), data=facts))
+        return insights(candidate.name, summary, facts)
 
-    def _model(self, trained: _Trained) -> ForecastModel:
+    def _model(self, trained: Results) -> ForecastModel:
         """Return a candidate as it is served."""
         dataset = self._dataset
         return ForecastModel(
@@ -174,21 +156,18 @@ class _Training:
             dataset.escaped,
         )
 
-    def _summary(self, trained: _Trained) -> dict[str, Any]:
-        return results.summary(
-            trained.label,
-            self._dataset.objective,
-            self._backtest,
-            trained.forecasts,
-            trained.weights,
-            trained.replaced,
-        )
-
-    def _write(self, candidate: Candidate, summary: Mapping[str, Any], trained: _Trained) -> None:
-        files = results.files(summary, self._backtest, trained.forecasts)
+    def _write(self, candidate: Candidate, files: Files) -> None:
         candidate.backtest = self._course.write(f"backtest-results/{candidate.name}", files)
 
-    def _publish(self, candidate: Candidate, trained: _Trained) -> dict[str, str]:
+    def _publish(
+        self,
+        candidate: Candidate,
+        label: str,
+        weights: Mapping[str, float],
+        forecasts: Sequence[np.ndarray],
+        replaced: int,
+    ) -> dict[str, str]:
+        trained = Results(label, self._dataset.objective, self._backtest, weights, forecasts, replaced)
         panel, dataset = self._dataset.panel, self._dataset
         model = self._model(trained)
         candidate.parameters = {"algorithm": trained.label, "weights": dict(trained.weights)}
@@ -199,8 +178,8 @@ class _Training:
         names = [*panel.settings.reserved, *(codec.name for codec in dataset.columns)]
         metadata = {
             "engine": "timeseries",
-            "algorithm": trained.label,
-            "weights": dict(trained.weights),
+            "algorithm": label,
+            "weights": dict(weights),
             "settings": panel.settings.as_json(),
             "calendar": panel.calendar.as_json(),
             "related": dataset.related.as_json(),
@@ -213,14 +192,14 @@ class _Training:
         }
 
         def save(folder: Path) -> None:
-            for name in trained.weights:
+            for name in weights:
                 (folder / name).mkdir()
                 self._members[name].save(folder / name)
 
         name = candidate.steps[1]["CandidateStepName"]
         uri, digest = self._course.publish(f"training/{name}/output/model.tar.gz", metadata, save)
         candidate.containers = [{"Image": image("forecasting"), "ModelDataUrl": uri, "Environment": {}}]
-        self._write(candidate, self._summary(trained), trained)
+        self._write(candidate, trained.files())
         self.trained[candidate.name] = trained
         return {uri: digest}
 
@@ -233,7 +212,7 @@ def _named(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
 
 
 def _usable(run: Run, names: tuple[str, ...] | None) -> list[str]:
-    """The algorithms to train; those that were asked for and can't be trained here are told about (R57, R58)."""
+    """Return the algorithms to train; those that were asked for and can't be trained here are told about (R57, R58)."""
     usable, missing = available(names or ALGORITHMS)
     for name, package in missing.items():
         log.warning("%s is not trained: the package %s is not installed", name, package)

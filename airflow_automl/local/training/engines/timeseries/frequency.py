@@ -1,15 +1,21 @@
-"""The time grid: timestamps as whole numbers of steps since an anchor, and back (R73)."""
+"""Frequencies, timestamps, and the time grid: timestamps as numbers of steps since an anchor, and back (R73)."""
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from airflow_automl.local.errors import JobFailure
+from airflow_automl.local.training.data import moments
+from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS
+from airflow_automl.local.training.data.columns import trimmed
 
 _PATTERN = re.compile(r"(?P<multiple>[0-9]*)(?P<unit>min|H|D|W|M|Y)")
 _SECONDS = {"min": 60, "H": 3600, "D": 86_400, "W": 604_800}
@@ -58,12 +64,12 @@ class Frequency:
 
     @property
     def by_calendar(self) -> bool:
-        """Whether a step is made of whole days: then the day that was written down counts, not the instant."""
+        """Return whether a step is made of whole days: then the day that was written down counts, not the instant."""
         return self.unit in ("D", "W", "M", "Y")
 
     @property
     def seasons(self) -> tuple[int, ...]:
-        """Lengths of the cycles that fit into whole steps, in steps, the shortest first."""
+        """Return lengths of the cycles that fit into whole steps, in steps, the shortest first."""
         if self.unit == "M":
             size = self.multiple
         else:
@@ -72,7 +78,7 @@ class Frequency:
         return tuple(period for period in periods if period > 1)
 
     def season(self, length: int, longest: int | None = None) -> int:
-        """The longest cycle that a series of some length has seen twice; 1 for none.
+        """Return the longest cycle that a series of some length has seen twice; 1 for none.
 
         :param length: of the series, in steps.
         :param longest: cycles above this are not looked at.
@@ -82,7 +88,7 @@ class Frequency:
 
     @property
     def main_season(self) -> int:
-        """The cycle that a naive forecast repeats: the day for minutes and hours, the week for days, else the year."""
+        """The cycle of the seasonal naive forecast: the day for minutes and hours, the week for days, else the year."""
         day = 86_400 // (self.multiple * _SECONDS.get(self.unit, 86_400))
         return day if day in self.seasons else min(self.seasons, default=1)
 
@@ -100,7 +106,7 @@ class Calendar:
 
     @classmethod
     def over(cls, frequency: Frequency, moments: Moments) -> Calendar:
-        """The grid that fits some data.
+        """Return the grid that fits some data.
 
         Minutes, hours and days are counted from the first day's midnight. Weeks start on the weekday that all
         timestamps share, else on Monday; months and years on their first day.
@@ -122,34 +128,135 @@ class Calendar:
         return cls(frequency, day.astype("datetime64[s]"))
 
     def steps(self, moments: Moments) -> np.ndarray:
-        """The step that each moment lies in."""
+        """Return the step that each moment lies in."""
         if self.frequency.unit in ("M", "Y"):
             return (_months(moments) - _months(self.anchor)) // self._size  # type: ignore[no-any-return]
         return (moments.astype("datetime64[s]") - self.anchor).astype("int64") // self._size  # type: ignore[no-any-return]
 
     def stamps(self, steps: np.ndarray | Sequence[int]) -> Moments:
-        """The start of each step."""
+        """Return the start of each step."""
         steps = np.asarray(steps, dtype="int64")
         if self.frequency.unit in ("M", "Y"):
             months = _months(self.anchor) + steps * self._size
             return months.astype("datetime64[M]").astype("datetime64[s]")  # type: ignore[no-any-return]
         return self.anchor + (steps * self._size).astype("timedelta64[s]")  # type: ignore[no-any-return]
 
+    def texts(self, steps: np.ndarray | Sequence[int]) -> list[str]:
+        """Return the start of each step, such as ``2024-01-31 00:00:00``."""
+        return [str(stamp).replace("T", " ") for stamp in self.stamps(steps)]
+
     @property
     def _size(self) -> int:
-        """A step in seconds, or in months."""
+        """Return a step in seconds, or in months."""
         unit, multiple = self.frequency.unit, self.frequency.multiple
         return multiple * {"M": 1, "Y": 12}.get(unit, 0) or multiple * _SECONDS[unit]
 
     def as_json(self) -> dict[str, str]:
-        """The grid as an artefact keeps it."""
+        """Return the grid as an artefact keeps it."""
         return {"frequency": str(self.frequency), "anchor": str(self.anchor)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Calendar:
-        """The grid that :meth:`as_json` wrote."""
+        """Return the grid that :meth:`as_json` wrote."""
         return cls(Frequency.parse(document["frequency"]), np.datetime64(document["anchor"], "s"))
 
 
 def _months(moments: Any) -> Any:
     return moments.astype("datetime64[M]").astype("int64")
+
+
+_EPOCH_SECONDS, _EPOCH_MILLISECONDS = "seconds", "milliseconds"
+_PARTIAL = re.compile(r"(\d{4})-(\d{1,2})", re.ASCII)
+_COMPACT = re.compile(r"(\d{4})(\d{2})?(\d{2})?(?:T?(\d{2})(\d{2})(\d{2})?)?", re.ASCII)
+_ADVICE = "write timestamps as 2024-01-31 or 2024-01-31 13:00:00"
+
+
+def decide_form(column: pa.ChunkedArray, name: str) -> str:
+    """Decide how a column of timestamps is read, from all of its values.
+
+    :param column: text, numbers, dates or timestamps.
+    :return: ``seconds`` or ``milliseconds`` since 1970, or the order of day, month and year.
+    :raises JobFailure: a value is no timestamp, or could be two.
+    """
+    texts = [text for text in _distinct(column, name)[0] if text is not None]
+    digits = {len(text) if text.isdigit() else 0 for text in texts}
+    if digits in ({10}, {13}):
+        return _EPOCH_SECONDS if digits == {10} else _EPOCH_MILLISECONDS
+    dates = [text for text in texts if _other(text) is None]
+    order = moments.order_of(dates) if dates else "ymd"
+    if order is None:
+        order = moments.most_readable(dates)
+        unread = next(text for text in dates if moments.read(text, order) is None)
+        raise JobFailure(f"The timestamp column '{name}' has the value '{unread[:60]}'; {_ADVICE}.")
+    if order != "ymd" and "." not in dates[0] and moments.ambiguous(dates):
+        raise JobFailure(
+            f"In the timestamp column '{name}' day and month can't be told apart ('{dates[0]}'): {_ADVICE}."
+        )
+    return order
+
+
+def parse_timestamps(column: pa.ChunkedArray, name: str, frequency: Frequency, form: str) -> np.ndarray:
+    """Read a column of timestamps.
+
+    Text may be ISO 8601 (a year, a month, a day, or with a time), a date with slashes, dots or dashes, or seconds or
+    milliseconds since 1970. With time zones, the day that was written down counts if a step is a day or longer; below
+    that all instants are brought to UTC, so that no hour of a change of clocks is lost or counted twice.
+
+    :param column: text, numbers, dates or timestamps.
+    :param form: what :func:`decide_form` found in the training data.
+    :return: ``datetime64[s]``, ``NaT`` where a value is missing.
+    :raises JobFailure: a value is no timestamp.
+    """
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        if kind.tz is not None and frequency.by_calendar:
+            column = pc.local_timestamp(column)
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.timestamp("us"))
+        return column.to_numpy().astype("datetime64[s]")  # type: ignore[no-any-return]
+    if pa.types.is_date(kind):
+        return column.cast(pa.timestamp("s")).to_numpy().astype("datetime64[s]")  # type: ignore[no-any-return]
+    texts, codes = _distinct(column, name)
+    found = []
+    for text in texts:
+        moment = None if text is None else _read(text, form, frequency.by_calendar)
+        if text is not None and moment is None:
+            raise JobFailure(f"The timestamp column '{name}' has the value '{text[:60]}'; {_ADVICE}.")
+        found.append(moment)
+    return np.array(found, dtype="datetime64[us]").astype("datetime64[s]")[codes]  # type: ignore[no-any-return]
+
+
+def _distinct(column: pa.ChunkedArray, name: str) -> tuple[Sequence[str | None], np.ndarray]:
+    """Return the distinct texts, trimmed and ``None`` if they mark a missing value, and the position of each row's."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return [], np.empty(0, dtype=int)
+    if pa.types.is_dictionary(kind):
+        return _distinct(column.cast(kind.value_type), name)
+    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise JobFailure(f"The timestamp column '{name}' has the type {kind}; {_ADVICE}.")
+    encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
+    texts: list[str | None] = []
+    for text in encoded.dictionary.to_pylist():
+        text = trimmed(text)
+        texts.append(None if text in NULLS or text in NUMERIC_NULLS else text)
+    codes = encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
+    return [*texts, None], codes
+
+
+def _read(text: str, form: str, local: bool) -> dt.datetime | None:
+    if form in (_EPOCH_SECONDS, _EPOCH_MILLISECONDS) and text.isdigit():
+        return dt.datetime(1970, 1, 1) + dt.timedelta(**{form: int(text)})
+    other = _other(text)
+    return moments.read(text, form, local=local) if other is None else other
+
+
+def _other(text: str) -> dt.datetime | None:
+    """Return a year, a month, or a moment without separators."""
+    found = _PARTIAL.fullmatch(text) or _COMPACT.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute, second = [int(part or 0) for part in (*found.groups(), *[0] * 4)][:6]
+    try:
+        return dt.datetime(year, month or 1, day or 1, hour, minute, second)
+    except ValueError:
+        return None

@@ -1,4 +1,4 @@
-"""The metrics of forecasts, as Amazon publishes them for its forecasting algorithms.
+"""The metrics of forecasts, as Amazon publishes them for its forecasting algorithms, and the seasonal naive forecast.
 
 Point metrics judge the mean forecast, quantile losses the quantiles. Forecasts are arrays of shape
 (series, horizon, 1 + quantiles): the mean first, then the quantiles in ascending order.
@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from airflow_automl.local.training.engines.timeseries.algorithms.base import normal_quantiles
+from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 
 Array = np.ndarray
 
@@ -28,13 +31,9 @@ class Window:
 
 
 def measure(window: Window, forecast: Array, quantiles: Sequence[int]) -> dict[str, float]:
-    """All metrics over a window; those that are undefined are left out.
+    """Return all metrics over a window; those that are undefined are left out.
 
     MAPE leaves out the steps at which nothing happened (a truth of zero), MASE the series that never changed.
-
-    :param window: what happened.
-    :param forecast: what was said.
-    :param quantiles: in percent.
     """
     error = np.abs(window.truth - forecast[..., 0])
     total = float(np.abs(window.truth).sum())
@@ -51,28 +50,29 @@ def measure(window: Window, forecast: Array, quantiles: Sequence[int]) -> dict[s
 
 
 def quantile_losses(window: Window, forecast: Array, quantiles: Sequence[int]) -> dict[str, float]:
-    """The weighted quantile loss wQL of each quantile: twice the pinball loss over the sum of absolute values."""
+    """Return the weighted quantile loss of each quantile: twice the pinball loss over the sum of absolute values."""
     total = float(np.abs(window.truth).sum())
     return {
-        f"p{percent}": _ratio(2 * float(_pinball(window.truth, forecast[..., place], percent / 100).sum()), total)
+        f"p{percent}": _ratio(2 * float(pinball(window.truth, forecast[..., place], percent / 100).sum()), total)
         for place, percent in enumerate(quantiles, 1)
     }
 
 
-def _pinball(truth: Array, predicted: Array, share: float) -> Array:
+def pinball(truth: Array, predicted: Array, share: float | Array) -> Array:
+    """Return the pinball loss of predicted quantiles; ``share`` is the quantile, from 0 to 1."""
     difference = truth - predicted
     return np.maximum(share * difference, (share - 1) * difference)  # type: ignore[no-any-return]
 
 
 def _ratio(loss: float, total: float) -> float:
-    """A loss relative to the values; without values only a perfect forecast has one."""
+    """Return a loss relative to the values; without values only a perfect forecast has one."""
     if total > 0:
         return loss / total
     return 0.0 if loss == 0 else float("nan")
 
 
 def measure_items(window: Window, forecast: Array, quantiles: Sequence[int]) -> list[dict[str, float]]:
-    """The metrics of each series by itself."""
+    """Return the metrics of each series by itself."""
     return [
         measure(Window(window.truth[i : i + 1], window.scale[i : i + 1]), forecast[i : i + 1], quantiles)
         for i in range(len(window.truth))
@@ -80,7 +80,7 @@ def measure_items(window: Window, forecast: Array, quantiles: Sequence[int]) -> 
 
 
 def coverage(windows: Sequence[Window], forecasts: Sequence[Array], quantiles: Sequence[int]) -> dict[str, float]:
-    """For each quantile the share of the true values that were not above it; ideally the quantile itself."""
+    """Return for each quantile the share of the true values that were not above it; ideally the quantile itself."""
     return {
         f"p{percent}": float(
             np.mean(
@@ -89,3 +89,56 @@ def coverage(windows: Sequence[Window], forecasts: Sequence[Array], quantiles: S
         )
         for place, percent in enumerate(quantiles, 1)
     }
+
+
+def naive_forecast(panel: Panel) -> Array:
+    """Repeat the last season of each series; the quantiles are those of a normal distribution around it.
+
+    :return: shape (series, horizon, 1 + quantiles).
+    """
+    shape = (len(panel), panel.horizon, 1 + len(panel.settings.quantiles))
+    found = np.empty(shape)
+    for place, series in enumerate(panel.series):
+        found[place] = _naive(series, panel)
+    return found
+
+
+def _naive(series: Series, panel: Panel) -> Array:
+    season = panel.settings.frequency.main_season
+    season = season if season < len(series) else 1
+    ahead = np.arange(panel.horizon)
+    target = series.target
+    mean = target[len(target) - season + ahead % season]
+    errors = target[season:] - target[:-season]
+    spread = float(np.sqrt(np.mean(errors**2))) if len(errors) else 0.0
+    # Each season ahead adds the error of one more.
+    return normal_quantiles(mean, spread * np.sqrt(ahead // season + 1), panel.settings.quantiles)
+
+
+def naive_scale(panel: Panel) -> Array:
+    """Return the mean absolute error of each series' seasonal naive forecast (MASE's denominator).
+
+    :return: one number for each series, ``NaN`` where the history is no longer than a season.
+    """
+    season = panel.settings.frequency.main_season
+    return np.array(
+        [
+            float(np.mean(np.abs(s.target[season:] - s.target[:-season]))) if len(s) > season else np.nan
+            for s in panel.series
+        ]
+    )
+
+
+def tidy(panel: Panel, found: Array) -> tuple[Array, int]:
+    """Make a forecast fit to be told: quantiles in order, nothing below zero where nothing ever was, no gaps.
+
+    :param found: what an algorithm said.
+    :return: the forecast, and for how many series it is the seasonal naive one, because the algorithm had none.
+    """
+    failed = ~np.isfinite(found).all(axis=(1, 2))
+    if failed.any():
+        found = found.copy()
+        found[failed] = naive_forecast(panel.of(s for s, bad in zip(panel.series, failed, strict=True) if bad))
+    lowest = np.array([0.0 if series.target.min() >= 0 else -np.inf for series in panel.series])
+    found = np.maximum(found, lowest[:, None, None])
+    return np.concatenate([found[..., :1], np.sort(found[..., 1:], axis=-1)], axis=-1), int(failed.sum())

@@ -16,8 +16,7 @@ import pandas as pd
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
-from airflow_automl.local.training.engines.timeseries.grid import Gridded, Rows, fill, spread
-from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
+from airflow_automl.local.training.engines.timeseries.panel import Gridded, Panel, Rows, Series, fill, spread
 from airflow_automl.local.training.engines.timeseries.settings import Fill, Settings, is_number
 
 MAX_CATEGORIES = 12
@@ -47,7 +46,7 @@ class Column:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the features it becomes."""
+        """Return names of the features it becomes."""
         return tuple(f"{self.name}={value}" for value in self.categories) if self.kind == "category" else (self.name,)
 
     def encode(self, values: Array) -> Array:
@@ -75,19 +74,18 @@ class Related:
         :param rows: the training data.
         :param series: its targets on the grid.
         :param features: the columns, with the kinds that they were given or seem to have.
-        :param settings: what was asked for.
         """
         return cls(tuple(_learn(rows, series, f, settings) for f in features), settings.countries)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the features."""
+        """Return names of the features."""
         holidays = [f"holidays:{country}" for country in self.countries]
         return tuple([name for column in self.columns for name in column.features] + holidays)
 
     @property
     def known(self) -> tuple[bool, ...]:
-        """For each feature whether its future is known."""
+        """Return for each feature whether its future is known."""
         return tuple([c.known for c in self.columns for _ in c.features] + [True] * len(self.countries))
 
     def panel(self, rows: Rows, series: Sequence[Gridded], settings: Settings, calendar: Calendar) -> Panel:
@@ -95,8 +93,6 @@ class Related:
 
         :param rows: where the series come from; their additional columns have the kinds of :attr:`columns`.
         :param series: the targets on the grid.
-        :param settings: what was asked for.
-        :param calendar: the grid.
         """
         spans = [(s.code, s.start, len(s.target) + settings.horizon) for s in series]
         encoded: list[list[Array]] = [[] for _ in series]
@@ -126,12 +122,12 @@ class Related:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """What was learned, for an artefact."""
+        """Return what was learned, for an artefact."""
         return {"columns": [asdict(column) for column in self.columns], "countries": list(self.countries)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Related:
-        """What :meth:`as_json` wrote."""
+        """Return what :meth:`as_json` wrote."""
         columns = [Column(**{**entry, "categories": tuple(entry["categories"])}) for entry in document["columns"]]
         return cls(tuple(columns), tuple(document["countries"]))
 
@@ -154,7 +150,7 @@ def _learn(rows: Rows, series: Sequence[Gridded], feature: Codec, settings: Sett
 
 
 def _known_ahead(rows: Rows, series: Sequence[Gridded], name: str, settings: Settings) -> bool:
-    """Whether the data has the column's values in the horizon, for at least half of it, or it never changes."""
+    """Return whether the data has the column's values in the horizon, for at least half of it, or it never changes."""
     values = rows.related[name]
     last = max(s.start + len(s.target) for s in series)
     ahead = (rows.steps >= last) & (rows.steps < last + settings.horizon) & values.notna().to_numpy()
@@ -189,7 +185,7 @@ def _complete(values: Array, length: int, fills: Mapping[str, Fill]) -> Array:
 
 
 def holiday_dates(country: str, first: int, last: int) -> dict[np.datetime64, str]:
-    """The holidays of a country, from one year to another: date → name."""
+    """Return the holidays of a country, from one year to another: date → name."""
     import holidays
 
     found = holidays.country_holidays(country, years=range(first, last + 1))
@@ -197,7 +193,7 @@ def holiday_dates(country: str, first: int, last: int) -> dict[np.datetime64, st
 
 
 def _holidays(country: str, spans: Sequence[tuple[int, int, int]], calendar: Calendar) -> list[Array]:
-    """For each step the share of its days that are holidays."""
+    """Return for each step the share of its days that are holidays."""
     if not spans:
         return []
     begin = min(start for _, start, _ in spans)

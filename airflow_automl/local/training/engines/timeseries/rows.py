@@ -14,9 +14,9 @@ from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data import codec as codecs
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.data.values import Unusable
-from airflow_automl.local.training.engines.timeseries import timestamps
+from airflow_automl.local.training.engines.timeseries import frequency
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
-from airflow_automl.local.training.engines.timeseries.grid import Rows
+from airflow_automl.local.training.engines.timeseries.panel import Rows
 from airflow_automl.local.training.engines.timeseries.settings import Settings
 
 Array = np.ndarray
@@ -28,7 +28,7 @@ _SEPARATOR = "\x1f"
 class RowReader:
     """How the columns of TimeSeriesConfig are read, decided by the training data.
 
-    :param form: of the timestamps; see :mod:`airflow_automl.local.training.engines.timeseries.timestamps`.
+    :param form: of the timestamps; see :mod:`airflow_automl.local.training.engines.timeseries.frequency`.
     :param keys: the item identifier and the grouping columns.
     """
 
@@ -41,7 +41,7 @@ class RowReader:
 
         :raises JobFailure: a timestamp can't be read, or could be two; or a key is of a type that is no text.
         """
-        form = timestamps.decide(table.column(settings.timestamp), settings.timestamp)
+        form = frequency.decide_form(table.column(settings.timestamp), settings.timestamp)
         keys = []
         for name in settings.key:
             try:
@@ -51,19 +51,18 @@ class RowReader:
         return cls(form, tuple(keys))
 
     def as_json(self) -> dict[str, Any]:
-        """What was decided, for an artefact."""
+        """Return what was decided, for an artefact."""
         return {"form": self.form, "keys": [key.as_json() for key in self.keys]}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> RowReader:
-        """What :meth:`as_json` wrote."""
+        """Return what :meth:`as_json` wrote."""
         return cls(document["form"], tuple(Codec.from_json(key) for key in document["keys"]))
 
 
 def require_columns(table: pa.Table, settings: Settings, others: Sequence[str], where: str) -> None:
     """Check that all columns are there (R26).
 
-    :param table: the data.
     :param settings: names the columns of TimeSeriesConfig.
     :param others: further columns that must be there.
     :param where: what the data is, for the message.
@@ -92,23 +91,23 @@ def assemble(
     """Make rows of a table.
 
     :param table: holds the columns of TimeSeriesConfig; from CSV they are text.
-    :param settings: what was asked for.
     :param reader: how they are read.
     :param related: the additional columns, in the same rows.
     :param calendar: the grid; ``None`` to lay it over these rows.
     :param warn: is told about rows that are left out.
     :raises JobFailure: a value can't be read; the message names the column.
     """
-    moments = timestamps.parse(table.column(settings.timestamp), settings.timestamp, settings.frequency, reader.form)
+    column = table.column(settings.timestamp)
+    moments = frequency.parse_timestamps(column, settings.timestamp, settings.frequency, reader.form)
     target = numbers(table.column(settings.target), settings.target)
     keys = [pd.Series(key.read(table.column(key.name)).values, dtype=object) for key in reader.keys]
     there = ~np.isnat(moments)
-    for column in keys:
-        there &= column.notna().to_numpy()
+    for key in keys:
+        there &= key.notna().to_numpy()
     if not there.all():
         warn(f"{int((~there).sum())} rows have no timestamp or no item identifier and are left out")
         moments, target = moments[there], target[there]
-        keys = [column[there] for column in keys]
+        keys = [key[there] for key in keys]
         related = related[there]
     if not len(moments):
         raise JobFailure("No row has both a timestamp and an item identifier.")
@@ -131,7 +130,7 @@ def assemble(
 
 
 def numbers(column: pa.ChunkedArray, name: str) -> Array:
-    """The target's values, ``NaN`` where one is missing (R83).
+    """Return the target's values, ``NaN`` where one is missing (R83).
 
     :raises JobFailure: a value is no finite number.
     """
@@ -152,7 +151,7 @@ def numbers(column: pa.ChunkedArray, name: str) -> Array:
 
 
 def _codes(columns: Sequence[pd.Series]) -> tuple[Array, list[tuple[str, ...]]]:
-    """A number for each series, in the order in which the series first appear."""
+    """Return a number for each series, in the order in which the series first appear."""
     if len(columns) == 1:
         codes, names = pd.factorize(columns[0])
         return codes, [(str(name),) for name in names]

@@ -20,14 +20,12 @@ from airflow_automl.local.training.data import values as arrow_values
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.columns import locate, names_of
 from airflow_automl.local.training.data.values import Notes, Refused
-from airflow_automl.local.training.engines.timeseries import naive
-from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster
-from airflow_automl.local.training.engines.timeseries.algorithms.catalog import forecaster
+from airflow_automl.local.training.engines.timeseries import metrics
+from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster, forecaster
+from airflow_automl.local.training.engines.timeseries.backtest import blend
 from airflow_automl.local.training.engines.timeseries.dataset import read_related
-from airflow_automl.local.training.engines.timeseries.ensemble import blend
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
-from airflow_automl.local.training.engines.timeseries.grid import grid
-from airflow_automl.local.training.engines.timeseries.panel import Panel
+from airflow_automl.local.training.engines.timeseries.panel import Panel, grid
 from airflow_automl.local.training.engines.timeseries.related import Related
 from airflow_automl.local.training.engines.timeseries.rows import RowReader, assemble, require_columns
 from airflow_automl.local.training.engines.timeseries.settings import Settings
@@ -136,16 +134,15 @@ class ForecastModel:
         return self.related.panel(rows, series, self.settings, calendar)
 
     def of(self, panel: Panel) -> np.ndarray:
-        """The forecast of a panel: shape (series, horizon, 1 + quantiles)."""
+        """Return the forecast of a panel: shape (series, horizon, 1 + quantiles)."""
         context = Context(self.threads)
-        found = {name: naive.tidy(panel, self.members[name].forecast(panel, context))[0] for name in self.weights}
+        found = {name: metrics.tidy(panel, self.members[name].forecast(panel, context))[0] for name in self.weights}
         return blend(found, self.weights)
 
 
 def tabulate(panel: Panel, forecast: np.ndarray) -> pd.DataFrame:
-    """A forecast as a table.
+    """Return a forecast as a table.
 
-    :param panel: what was forecast.
     :param forecast: shape (series, horizon, 1 + quantiles).
     :return: a row for each series and step.
     """
@@ -155,8 +152,7 @@ def tabulate(panel: Panel, forecast: np.ndarray) -> pd.DataFrame:
         for place, name in enumerate(settings.key)
     }
     steps = np.concatenate([np.arange(series.end, series.end + horizon) for series in panel.series])
-    moments = np.datetime_as_string(panel.calendar.stamps(steps))
-    columns[settings.timestamp] = np.char.replace(moments, "T", " ")
+    columns[settings.timestamp] = panel.calendar.texts(steps)
     flat = forecast.reshape(-1, forecast.shape[-1])
     for place, name in enumerate(settings.names, 1):
         columns[name] = flat[:, place]
@@ -167,13 +163,7 @@ def tabulate(panel: Panel, forecast: np.ndarray) -> pd.DataFrame:
 def load_model(
     folder: Path, metadata: Mapping[str, Any], environment: Mapping[str, str], threads: int
 ) -> ForecastModel:
-    """Open the files of an artefact; there is no code in them.
-
-    :param folder: the files.
-    :param metadata: of the artefact.
-    :param environment: of the container; nothing in it matters here.
-    :param threads: how many threads a forecast may use.
-    """
+    """Open the files of an artefact; there is no code in them."""
     settings = Settings.read(metadata["settings"])
     weights = {str(name): float(weight) for name, weight in metadata["weights"].items()}
     return ForecastModel(
@@ -185,7 +175,7 @@ def load_model(
         weights,
         {name: forecaster(name).load(folder / name, dict(metadata)) for name in weights},
         threads,
-        bool(metadata["escaped"]),
+        bool(metadata.get("escaped", metadata["reader"].get("escaped", False))),
     )
 
 

@@ -91,7 +91,7 @@ class Settings:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The columns that tell series apart."""
+        """Return the columns that tell series apart."""
         return (self.item, *self.grouping)
 
     @property
@@ -105,11 +105,11 @@ class Settings:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the quantiles, ``p10``."""
+        """Return names of the quantiles, ``p10``."""
         return tuple(f"p{percent}" for percent in self.quantiles)
 
     def as_json(self) -> dict[str, Any]:
-        """The settings in the shape of the request, which :meth:`read` takes."""
+        """Return the settings in the shape of the request, which :meth:`read` takes."""
         filling = {
             column: {
                 name: text
@@ -153,7 +153,7 @@ def _fills(column: str, given: Mapping[str, str], target: bool) -> dict[str, Fil
 
 
 def is_number(text: str | None) -> bool:
-    """Whether a fill value is a finite number."""
+    """Return whether a fill value is a finite number."""
     try:
         return math.isfinite(float(text or ""))
     except ValueError:
@@ -168,7 +168,7 @@ def _aggregation(given: Mapping[str, str], target: str) -> str:
 
 
 def _country(code: str) -> str:
-    """The code of a country that has a calendar (R85)."""
+    """Return the code of a country that has a calendar (R85)."""
     import holidays
 
     wanted = {"UK": "GB"}.get(code.upper(), code.upper())

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_automl.local.models import artifacts, weights
 from airflow_automl.local.training.data.codec import Codec, Kind
-from airflow_automl.local.training.engines.classification.samples import Samples
+from airflow_automl.local.training.engines.classification.approach import Samples
 from airflow_automl.local.training.engines.course import Clock
 
 needed = ("minilm-int8", "minilm-tokenizer", "efficientnet-lite0")

@@ -14,7 +14,7 @@ import pytest
 from airflow_automl import __version__
 from airflow_automl.contract import check
 from airflow_automl.local.training import main as trainer
-from airflow_automl.local.training.engines.notebooks import cells
+from airflow_automl.local.training.engines.tabular.notebooks import value as literal
 from tests.local_s3 import BUCKET, Bucket
 from tests.unit.local.training import running as training
 
@@ -138,4 +138,4 @@ def test_the_definitions_submit_what_is_selected(bucket, tmp_path, environment, 
 
 def test_values_survive_as_python_source():
     nasty = {"a": "\"'\\\n{}", "b": [None, True, 1.5]}
-    assert eval(cells.value(nasty), {"json": json}) == nasty
+    assert eval(literal(nasty), {"json": json}) == nasty

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from airflow_automl.local.training.engines.reports import html, insights, shapley
+from airflow_automl.local.training.engines import reports
+from airflow_automl.local.training.engines.tabular import reports as shapley
 from airflow_automl.report.insights import _explainability, _model_insights
 
 RANDOM = np.random.default_rng(2)
@@ -39,7 +40,7 @@ def test_binary_insights_hold_matrix_and_curves():
     scores = np.column_stack([1 - positive, positive])
     document = json.loads(
         json.dumps(
-            insights.statistics(
+            reports.statistics(
                 "BinaryClassification", truth, scores, ("no", "yes"), 0.5, {"F1": 0.5, "BalancedAccuracy": 0.6}
             )
         )
@@ -53,22 +54,24 @@ def test_binary_insights_hold_matrix_and_curves():
     found = {}
     _model_insights(document, found)
     assert set(found) >= {"confusion_matrix", "roc"}
-    assert "<svg" in insights.page("c", document)
+    assert "<svg" in reports.insights_page("c", document)
 
 
 def test_multiclass_and_regression_insights():
     scores = RANDOM.dirichlet([1, 1, 1], 100)
-    multi = insights.statistics("MulticlassClassification", np.array([1, 2, 3, 1] * 25), scores, (1, 2, 3), 0.5, {})
+    multi = reports.statistics("MulticlassClassification", np.array([1, 2, 3, 1] * 25), scores, (1, 2, 3), 0.5, {})
     assert list(multi["multiclass_classification_metrics"]["confusion_matrix"]) == ["1", "2", "3"]
     truth = RANDOM.normal(size=700)
-    regression = insights.statistics("Regression", truth, truth + 1, (), 0.5, {"MSE": 1.0})["regression_metrics"]
+    regression = reports.statistics("Regression", truth, truth + 1, (), 0.5, {"MSE": 1.0})["regression_metrics"]
     assert regression["residuals"]["mean"] == pytest.approx(-1)
-    assert len(regression["residuals"]["actual"]) == insights.RESIDUALS
+    assert len(regression["residuals"]["actual"]) == reports.RESIDUALS
     json.dumps(regression)
 
 
 def test_pages_escape_what_they_show():
-    text = html.page("<script>", [("<b>", html.bars({"<img>": 1.0}) + html.table([["<td>"]], ["<th onload>"]))])
+    text = reports.page(
+        "<script>", [("<b>", reports.bars({"<img>": 1.0}) + reports.table([["<td>"]], ["<th onload>"]))]
+    )
     for raw in ("<script>", "<img>", "<td><td>", "<th onload>"):
         assert raw not in text
     assert "default-src 'none'" in text

@@ -1,28 +1,67 @@
-"""Trains ENSEMBLING jobs with AutoGluon, which Autopilot's ensembling mode itself uses."""
+"""Trains ENSEMBLING jobs with AutoGluon, which Autopilot's ensembling mode uses too."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from airflow_automl.local.errors import listing
 from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.data.target import BINARY, MULTICLASS, REGRESSION
+from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.candidates import Candidate
-from airflow_automl.local.training.engines.course import OUT_OF_TIME, PER_CANDIDATE, Course
+from airflow_automl.local.training.engines.course import OUT_OF_TIME, PER_CANDIDATE, Clock, Course, median_seconds
 from airflow_automl.local.training.engines.course import completion_criteria as criteria_with
-from airflow_automl.local.training.engines.reports import tabular as reports
-from airflow_automl.local.training.engines.tabular import crossing
-from airflow_automl.local.training.engines.tabular.ensembling import measure
+from airflow_automl.local.training.engines.tabular import modes
+from airflow_automl.local.training.engines.tabular import reports as reports
 from airflow_automl.local.training.engines.tabular.ensembling import plan as planning
-from airflow_automl.local.training.engines.tabular.ensembling.model import TARGET, WEIGHT, prepare
+from airflow_automl.local.training.engines.tabular.ensembling.model import TARGET, WEIGHT, answers, prepare
 
 log = logging.getLogger(__name__)
 
 _PROBLEMS = {BINARY: "binary", MULTICLASS: "multiclass", REGRESSION: "regression"}
+
+TRAIN_SAMPLE = 5000
+"""Rows of the training data that the Train metrics are measured on."""
+
+
+def measure(
+    course: Course, dataset: TabularDataset, predictor: Any, candidates: Mapping[str, Candidate], best: Candidate
+) -> None:
+    """Complete the candidates' metrics: Train, and InferenceLatency in seconds for one row.
+
+    :param course: of the job; what does not fit into its time is left out.
+    :param candidates: AutoGluon's name of a model → its candidate.
+    :param best: the best candidate, which comes first.
+    """
+    from autogluon.common.utils.log_utils import set_logger_verbosity
+
+    set_logger_verbosity(0)
+    sample = dataset.train.iloc[metrics.sample(len(dataset.train), TRAIN_SAMPLE)]
+    rows = prepare(sample, dataset.features)
+    transformed = predictor.transform_features(rows)
+    truth, weights = sample[dataset.target].to_numpy(), dataset.weights(sample)
+    clock = Clock(course.for_report(60.0))
+    for name, candidate in sorted(candidates.items(), key=lambda entry: entry[1] is not best):
+        if clock.passed:
+            log.warning("No time left to measure %s on the training data", name)
+            break
+        # One at a time: all of them may be more than fits into memory, and take longer to load than there is time.
+        # AutoGluon's own check of the memory would take longer than the measurement.
+        predictor.persist(models=[name], max_memory=None)
+        predicted = answers(predictor, transformed, name, dataset.labels, transformed=True)
+        candidate.train = metrics.scores(
+            dataset.problem_type, truth, predicted, dataset.labels, weights, candidate.threshold
+        )
+        candidate.validation["InferenceLatency"] = median_seconds(partial(predictor.predict, rows.iloc[:1], model=name))
+        predictor.unpersist()
+        course.run.events.candidate(candidate.document())
 
 
 def completion_criteria(given: dict[str, int]) -> dict[str, int]:
@@ -33,25 +72,25 @@ def completion_criteria(given: dict[str, int]) -> dict[str, int]:
 def run(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | None) -> str:
     """Train the candidates of a job and report on the best one.
 
-    :param course: of the job.
-    :param dataset: what to train on.
-    :param algorithms: what the request names, ``None`` for all.
     :return: the secondary status that the job ends with.
     :raises JobFailure: no candidate could be trained.
     """
     course.run.events.phase("PreTraining")
     seconds = course.for_training()
     enough = seconds is None or seconds >= planning.CROSSING_SECONDS
-    if enough and crossing.may_cross(course.run.spec.request, dataset, crossing.FOLDS):
-        dataset = crossing.join(dataset)
-    predictor, candidates, answers = train(course, dataset, algorithms)
+    if enough and modes.may_cross(course.run.spec.request, dataset, modes.FOLDS):
+        dataset = modes.join(dataset)
+    predictor, candidates, known = train(course, dataset, algorithms)
     if not candidates or not course.time_for_report():
         return OUT_OF_TIME
     best = course.best()
-    measure.measure(course, dataset, predictor, candidates, best)
+    measure(course, dataset, predictor, candidates, best)
     name = next(name for name, entry in candidates.items() if entry is best)
-    scores = measure.scores(dataset, predictor, name)
-    return reports.report(course, dataset, best, scores, answers[name], "Completed")
+
+    def scores(rows: pd.DataFrame) -> np.ndarray:
+        return answers(predictor, prepare(rows, dataset.features), name, dataset.labels)
+
+    return reports.report(course, dataset, best, scores, known[name], "Completed")
 
 
 def train(
@@ -59,9 +98,7 @@ def train(
 ) -> tuple[Any, dict[str, Candidate], dict[str, np.ndarray]]:
     """Train and report the candidates; their artefacts are in S3 when this returns.
 
-    :param course: of the job.
     :param dataset: what to train on; the same rows to learn from and to measure on are cross-validated.
-    :param algorithms: what the request names, ``None`` for all.
     :return: AutoGluon's predictor, its name of a model → the completed candidate (none if the time was over first), and
         its name → the answers for the validation rows, given by models that had not seen the row.
     :raises JobFailure: no candidate could be trained.
@@ -109,7 +146,6 @@ def train(
 def fit(dataset: TabularDataset, plan: planning.Plan, path: str, callbacks: list[Any] | None = None) -> Any:
     """Run AutoGluon as planned.
 
-    :param dataset: what to train on.
     :param plan: models and limits.
     :param path: where AutoGluon keeps its files.
     :param callbacks: AutoGluon's.

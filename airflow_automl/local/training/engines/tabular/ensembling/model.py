@@ -27,7 +27,7 @@ _ALWAYS = ("autogluon.tabular", "numpy", "pandas", "scikit-learn")
 
 
 def distributions(models: Sequence[str]) -> list[str]:
-    """What the files of some models depend on.
+    """Return what the files of some models depend on.
 
     :param models: AutoGluon's names, such as ``LightGBMXT``.
     """
@@ -38,10 +38,9 @@ def distributions(models: Sequence[str]) -> list[str]:
 
 
 def prepare(frame: pd.DataFrame, features: Sequence[Codec], others: Sequence[str | None] = ()) -> pd.DataFrame:
-    """Rows as AutoGluon takes them: with names that every algorithm takes, and categories typed as such.
+    """Return rows as AutoGluon takes them: with names that every algorithm takes, and categories typed as such.
 
     :param frame: the features as their codecs read them, and the other columns.
-    :param features: what they are.
     :param others: names of the target and of the weights, if they are to be in it.
     """
     columns = {feature.name: f"c{place}" for place, feature in enumerate(features)}
@@ -49,6 +48,18 @@ def prepare(frame: pd.DataFrame, features: Sequence[Codec], others: Sequence[str
     rows = frame[list(columns)].rename(columns=columns)
     roles = [columns[feature.name] for feature in features if feature.role == "categorical"]
     return rows.astype(dict.fromkeys(roles, "category")) if roles else rows
+
+
+def answers(
+    predictor: Any, rows: pd.DataFrame, model: str, labels: Sequence[int | str], transformed: bool = False
+) -> np.ndarray:
+    """Return the predictions of a model for rows, or probabilities in the order of the labels.
+
+    :param transformed: whether the rows are as ``transform_features`` returns them.
+    """
+    options = {"model": model, "as_pandas": True, "transform_features": not transformed}
+    found = predictor.predict_proba(rows, **options)[list(labels)] if labels else predictor.predict(rows, **options)
+    return np.asarray(found, dtype="float64")
 
 
 class AutoGluonStage:
@@ -71,16 +82,12 @@ class AutoGluonStage:
 
     def __call__(self, value: pd.DataFrame) -> dict[str, Any]:
         """See :class:`airflow_automl.local.models.artifacts.Stage`."""
-        frame = prepare(value, self._features)
         try:
-            if not self._labels:
-                scores = self._predictor.predict(frame, model=self._model, as_pandas=False)
-            else:
-                scores = self._predictor.predict_proba(frame, model=self._model)[self._labels].to_numpy()
+            scores = answers(self._predictor, prepare(value, self._features), self._model, self._labels)
         finally:
             for shared in self._shared:
                 shared.forget()
-        return answer_of(np.asarray(scores, dtype="float64"), self._labels, self._threshold)
+        return answer_of(scores, self._labels, self._threshold)
 
 
 def load_stage(

@@ -10,7 +10,7 @@ from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data.target import BINARY, REGRESSION
 from airflow_automl.local.training.engines.metrics import THRESHOLD_METRICS
 from airflow_automl.local.training.engines.registry import missing
-from airflow_automl.local.training.engines.tabular.crossing import FOLDS
+from airflow_automl.local.training.engines.tabular.modes import FOLDS
 
 DEFAULT_CANDIDATES = 10
 
@@ -45,15 +45,12 @@ ALGORITHMS = {
 
 
 def metric_for(objective: str, problem_type: str) -> str:
-    """What AutoGluon optimizes for an objective.
+    """Return what AutoGluon optimizes for an objective.
 
     For objectives that depend on a threshold this is the log loss: the threshold is chosen afterwards, for each
     candidate, so that models need not be fitted to F1 at 0.5. Held-out F1 over nine splits (churn, attrition and
     lending club, three each): .423 fitted to F1, .440 to the log loss, which was ahead in five of the nine; the area
     under the ROC curve (.447) could not be told from it.
-
-    :param objective: the API's name.
-    :param problem_type: the API's name.
     """
     if problem_type == BINARY and objective in THRESHOLD_METRICS:
         return "log_loss"
@@ -113,7 +110,6 @@ def make(
     is of a second level, and each level has its ensemble.
 
     :param rows: of the training data.
-    :param problem_type: the API's name.
     :param algorithms: what the request names; ``None`` or empty for all (R57).
     :param max_candidates: MaxCandidates; by default 10.
     :param seconds: time for the training, ``None`` for no limit.
@@ -185,7 +181,7 @@ def _configurations(models: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, l
 
 
 def _portfolio(usable: Sequence[str], problem_type: str, rows: int, count: int) -> list[tuple[str, dict[str, Any]]]:
-    """The first ``count`` configurations: one of each algorithm, then variants, then AutoGluon's own portfolio."""
+    """Return ``count`` configurations: one of each algorithm, then variants, then AutoGluon's own portfolio."""
     forest: dict[str, Any] = {"n_estimators": 100, "min_samples_leaf": 5} if rows > _LARGE else {}
     variants: list[tuple[str, dict[str, Any]]] = [
         ("GBM", {}),

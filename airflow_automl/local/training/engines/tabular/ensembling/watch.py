@@ -1,8 +1,12 @@
-"""Turns AutoGluon's progress into candidates, one by one, while it trains."""
+"""Reports every model that AutoGluon trains as a candidate, and publishes its artefact, while training continues."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +20,64 @@ from airflow_automl.local.training.data.target import BINARY, REGRESSION
 from airflow_automl.local.training.engines import isolation, metrics
 from airflow_automl.local.training.engines.candidates import Candidate, image, step
 from airflow_automl.local.training.engines.course import PER_CANDIDATE, Course, Stopped
-from airflow_automl.local.training.engines.tabular.ensembling.export import Snapshot
 from airflow_automl.local.training.engines.tabular.ensembling.model import distributions
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What AutoGluon knew when a model was done.
+
+    :param folder: copies of the predictor's small files, in AutoGluon's layout.
+    :param models: folders of the models that this one needs, itself included.
+    :param name: AutoGluon's name of the model.
+    """
+
+    folder: Path
+    models: dict[str, Path]
+    name: str
+
+    @classmethod
+    def take(cls, trainer: Any, name: str, folder: Path) -> Snapshot:
+        """Freeze the state of a trainer in the middle of its fit; quick, the training waits for it.
+
+        :param trainer: AutoGluon's trainer.
+        :param name: the model that is done.
+        """
+        root = Path(trainer.path).parent
+        (folder / "models").mkdir(parents=True)
+        callbacks, trainer.callbacks = trainer.callbacks, []
+        try:
+            trainer.save()
+        finally:
+            trainer.callbacks = callbacks
+        for path in root.iterdir():
+            if path.is_file():
+                shutil.copy2(path, folder / path.name)
+        shutil.copy2(Path(trainer.path) / trainer.trainer_file_name, folder / "models")
+        models = {
+            needed: Path(trainer.path) / trainer.get_model_attribute(needed, "path")[-1]
+            if isinstance(trainer.get_model_attribute(needed, "path"), tuple | list)
+            else Path(trainer.path) / needed
+            for needed in trainer.get_minimum_model_set(name)
+        }
+        return cls(folder, models, name)
+
+    def strip(self) -> None:
+        """Keep one model and what it needs, so that the artefact is small and opens fast."""
+        from autogluon.tabular import TabularPredictor
+
+        for name, path in self.models.items():
+            # Links, not copies: the files of a finished model never change.
+            shutil.copytree(path, self.folder / "models" / name, copy_function=os.link)
+        predictor = TabularPredictor.load(str(self.folder))
+        predictor.delete_models(models_to_keep=[self.name], delete_from_disk=False)
+        predictor.set_model_best(self.name, save_trainer=True)
+
+
 def containers(uri: str, model: str, problem_type: str) -> list[dict[str, Any]]:
-    """The one container of an ensembling candidate, with the environment that Autopilot gives it.
+    """Return the one container of an ensembling candidate, with the environment that Autopilot gives it.
 
     :param uri: address of the ``model.tar.gz``.
-    :param model: AutoGluon's name of the model.
     :param problem_type: a regression has no probabilities to answer.
     """
     keys = "predicted_label" if problem_type == REGRESSION else "predicted_label,probability,probabilities,labels"

@@ -10,7 +10,7 @@ import numpy as np
 import xgboost
 
 from airflow_automl.local.training.engines.tabular.tuning.features import Matrix
-from airflow_automl.local.training.engines.tabular.tuning.learners import Assignment, Stop
+from airflow_automl.local.training.engines.tabular.tuning.learners import Assignment, Learner
 from airflow_automl.local.training.engines.tabular.tuning.table import MAX_BIN
 
 MODEL = "booster.json"
@@ -21,7 +21,7 @@ class BoostedTrees:
     """The first rounds of a booster.
 
     :param booster: XGBoost's.
-    :param rounds: how many of its rounds count; 0 for all.
+    :param rounds: number of its rounds that count; 0 for all.
     :param classes: of the target; 0 for regression.
     """
 
@@ -30,26 +30,31 @@ class BoostedTrees:
     classes: int
 
     def answer(self, matrix: Matrix) -> np.ndarray:
-        """See :class:`airflow_automl.local.training.engines.tabular.tuning.learners.Estimator`."""
+        """Return probabilities of the classes, or scaled values."""
         found = np.asarray(self.booster.inplace_predict(matrix, iteration_range=(0, self.rounds)), dtype="float64")
         if self.classes == 2:
             return np.column_stack([1 - found, found])
         return found.reshape(-1, self.classes) if self.classes else found
 
     def save(self, folder: Path) -> None:
-        """See :class:`airflow_automl.local.training.engines.tabular.tuning.learners.Estimator`."""
+        """Write the rounds that count."""
         booster = self.booster[: self.rounds] if self.rounds else self.booster
         booster.save_model(folder / MODEL)
 
+    @classmethod
+    def load(cls, folder: Path, classes: int, threads: int) -> BoostedTrees:
+        """Read what :meth:`save` wrote."""
+        booster = xgboost.Booster(model_file=str(folder / MODEL))
+        booster.set_param({"nthread": threads})
+        return cls(booster, 0, classes)
 
-class Learner:
+
+class BoostingLearner(Learner):
     """Trains a booster round by round."""
 
     def __init__(self, assignment: Assignment) -> None:
-        options = dict(assignment.choice.options)
-        self.total: int = options.pop("rounds")
-        self.done = 0
-        self._classes = assignment.target.classes
+        super().__init__(assignment)
+        self.total = self.options.pop("rounds")
         self._data = assignment.part.binned(assignment.threads)
         # The bins are shared with the trials before; the target's scale and the weights are this one's.
         weights = assignment.weights
@@ -58,8 +63,8 @@ class Learner:
         )
         self._booster = xgboost.Booster(
             {
-                **options,
-                **_task(self._classes, assignment.objective),
+                **self.options,
+                **_task(self.classes, assignment.objective),
                 "tree_method": "hist",
                 "max_bin": MAX_BIN,
                 "nthread": assignment.threads,
@@ -71,15 +76,14 @@ class Learner:
             [self._data],
         )
 
-    def advance(self, units: int, stop: Stop) -> None:
-        """See :class:`airflow_automl.local.training.engines.tabular.tuning.learners.Learner`."""
-        while self.done < units and not stop():
-            self._booster.update(self._data, self.done)
-            self.done += 1
+    def step(self, most: int) -> int:
+        """Train one round."""
+        self._booster.update(self._data, self.done)
+        return 1
 
     def snapshot(self) -> BoostedTrees:
-        """See :class:`airflow_automl.local.training.engines.tabular.tuning.learners.Learner`."""
-        return BoostedTrees(self._booster, self.done, self._classes)
+        """Return the booster up to this round."""
+        return BoostedTrees(self._booster, self.done, self.classes)
 
 
 def _task(classes: int, objective: str) -> dict[str, Any]:
@@ -88,10 +92,3 @@ def _task(classes: int, objective: str) -> dict[str, Any]:
     if classes:
         return {"objective": "multi:softprob", "num_class": classes}
     return {"objective": "reg:absoluteerror" if objective == "MAE" else "reg:squarederror"}
-
-
-def load(folder: Path, classes: int, threads: int) -> BoostedTrees:
-    """The trees that :meth:`BoostedTrees.save` wrote."""
-    booster = xgboost.Booster(model_file=str(folder / MODEL))
-    booster.set_param({"nthread": threads})
-    return BoostedTrees(booster, 0, classes)

@@ -57,11 +57,7 @@ class Column:
 
     @classmethod
     def judge(cls, feature: Codec, values: pd.Series) -> Column:
-        """Settle the role of a feature that was given none.
-
-        :param feature: the feature.
-        :param values: its training values.
-        """
+        """Settle the role of a feature that was given none."""
         if feature.role == SEQUENCE and not _is_numeric_sequence(values):
             # A sequence of words is learned from like any other text.
             return cls(feature, TEXT)
@@ -75,16 +71,16 @@ class Column:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of the numbers that :func:`numbers` yields."""
+        """Return names of the numbers that :func:`numbers` yields."""
         return tuple(f"{self.feature.name}.{part}" for part in _PARTS[self.role])
 
     def as_json(self) -> dict[str, Any]:
-        """The column as a model artefact keeps it."""
+        """Return the column as a model artefact keeps it."""
         return {"feature": self.feature.as_json(), "role": self.role}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Column:
-        """The column that :meth:`as_json` wrote."""
+        """Return the column that :meth:`as_json` wrote."""
         return cls(Codec.from_json(document["feature"]), document["role"])
 
 
@@ -104,7 +100,7 @@ def _is_numeric_sequence(values: pd.Series) -> bool:
 
 
 def strings(values: pd.Series) -> pd.Series:
-    """Values as strings, missing ones as ``None``."""
+    """Return values as strings, missing ones as ``None``."""
     plain = values.astype("object").where(values.notna(), None)
     if pd.api.types.infer_dtype(plain, skipna=True) in {"string", "empty"}:
         return plain
@@ -112,9 +108,8 @@ def strings(values: pd.Series) -> pd.Series:
 
 
 def numbers(column: Column, values: pd.Series) -> np.ndarray:
-    """The numbers that a column yields, missing ones as NaN.
+    """Return the numbers that a column yields, missing ones as NaN.
 
-    :param column: the column.
     :param values: its values; what can't be read in its role counts as missing.
     :return: an array of shape (rows, parts), 32-bit floats.
     """
@@ -155,7 +150,7 @@ def _moments(moments: pd.Series) -> np.ndarray:
 
 
 def _sequence(text: str | None) -> np.ndarray | None:
-    """The numbers in ``"1, 2.5, 3"``; brackets and any of the usual separators are fine, other words are not."""
+    """Return the numbers in ``"1, 2.5, 3"``; brackets and any of the usual separators are fine, other words are not."""
     if text is None:
         return None
     parts = [part for part in _SEPARATOR.split(text.strip().strip("[](){}")) if part]

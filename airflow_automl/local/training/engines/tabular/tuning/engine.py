@@ -1,39 +1,45 @@
-"""Trains HYPERPARAMETER_TUNING jobs: candidate after candidate, until there are enough of them or the time is over."""
+"""Trains HYPERPARAMETER_TUNING jobs: candidate after candidate, up to MaxCandidates or the time limit."""
 
 from __future__ import annotations
 
+import json
 import logging
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from airflow_automl.local.errors import JobFailure
+from airflow_automl.local.models import artifacts
 from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.base import Run
-from airflow_automl.local.training.engines.candidates import Candidate
-from airflow_automl.local.training.engines.course import (
-    OUT_OF_TIME,
-    PER_CANDIDATE,
-    Clock,
-    Course,
-    Stopped,
-    median_seconds,
-)
-from airflow_automl.local.training.engines.reports import tabular as reports
-from airflow_automl.local.training.engines.tabular import crossing
-from airflow_automl.local.training.engines.tabular.tuning import plan
-from airflow_automl.local.training.engines.tabular.tuning.export import Exporter
+from airflow_automl.local.training.engines.candidates import Candidate, image, step
+from airflow_automl.local.training.engines.course import OUT_OF_TIME, PER_CANDIDATE, Clock, Course, median_seconds
+from airflow_automl.local.training.engines.tabular import modes, reports
+from airflow_automl.local.training.engines.tabular.tuning import table
 from airflow_automl.local.training.engines.tabular.tuning.features import FeatureTransformer
-from airflow_automl.local.training.engines.tabular.tuning.learners import TrainedAlgorithm
-from airflow_automl.local.training.engines.tabular.tuning.search import Proposal, Search
-from airflow_automl.local.training.engines.tabular.tuning.space import SearchSpace, algorithms_for
-from airflow_automl.local.training.engines.tabular.tuning.table import Part, Table
-from airflow_automl.local.training.engines.tabular.tuning.targets import may_be_logarithmic
+from airflow_automl.local.training.engines.tabular.tuning.learners import TrainedAlgorithm, may_be_logarithmic
+from airflow_automl.local.training.engines.tabular.tuning.search import (
+    Choice,
+    Proposal,
+    Search,
+    SearchSpace,
+    algorithms_for,
+)
+from airflow_automl.local.training.engines.tabular.tuning.serving import (
+    ALGORITHM,
+    DECODE,
+    ENCODE,
+    LABELS,
+    MODE,
+    PROCESSOR,
+)
 from airflow_automl.local.training.engines.tabular.tuning.trial import Result, Workbench
 
 log = logging.getLogger(__name__)
@@ -44,7 +50,11 @@ TRAIN_SAMPLE = 5000
 """Rows of the training data that the Train metrics are measured on."""
 
 _MAX_FAILURES = 10
-"""Candidates that may fail in a row before the search is given up: the next ones would too."""
+"""Candidates that may fail in a row before the search ends: the next ones would fail too."""
+
+_KEYS = "predicted_label,probability,probabilities"
+_ACCEPT = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
+_SCRIPT = {"SAGEMAKER_PROGRAM": "sagemaker_serve", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
 
 
 def completion_criteria(given: Mapping[str, int]) -> dict[str, int]:
@@ -55,9 +65,6 @@ def completion_criteria(given: Mapping[str, int]) -> dict[str, int]:
 def run(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | None) -> str:
     """Train the candidates of a job and report on the best one.
 
-    :param course: of the job.
-    :param dataset: what to train on.
-    :param algorithms: what the request names, ``None`` for all.
     :return: the secondary status that the job ends with.
     :raises JobFailure: no candidate could be trained.
     """
@@ -71,10 +78,7 @@ def run(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | N
 def train(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | None) -> Tuning:
     """Search, and report every candidate; the artefacts of the completed ones are in S3 when this returns.
 
-    :param course: of the job.
-    :param dataset: what to train on.
-    :param algorithms: what the request names, ``None`` for all.
-    :raises JobFailure: no candidate could be trained, or the request asks for what this mode does not have (R65).
+    :raises JobFailure: no candidate could be trained, or the request asks for what this mode does not support (R65).
     """
     run = course.run
     chosen = algorithms_for(algorithms)
@@ -84,8 +88,8 @@ def train(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] |
             "ENSEMBLING, or leave the weights out."
         )
     run.events.phase("FeatureEngineering")
-    if crossing.may_cross(run.spec.request, dataset, least=2):
-        dataset = crossing.join(dataset)
+    if modes.may_cross(run.spec.request, dataset, least=2):
+        dataset = modes.join(dataset)
     began = time.monotonic()
     transformer = FeatureTransformer.fit(dataset.train[dataset.columns], dataset.features)
     bench = _workbench(run, dataset, transformer)
@@ -110,30 +114,28 @@ def train(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] |
 
 
 def _workbench(run: Run, dataset: TabularDataset, transformer: FeatureTransformer) -> Workbench:
-    classes = len(dataset.labels)
-    train = Table(transformer, dataset.train[dataset.columns], _values(dataset, dataset.train))
+    def of(rows: pd.DataFrame) -> table.Table:
+        values = rows[dataset.target]
+        if dataset.classification:
+            values = values.map({label: code for code, label in enumerate(dataset.labels)})
+        numbers = np.asarray(values, dtype="int64" if dataset.classification else "float64")
+        return table.Table(transformer, rows[dataset.columns], numbers)
+
+    classes, train = len(dataset.labels), of(dataset.train)
     if dataset.train is dataset.validation:
-        measuring = plan.Measuring.crossing(train, classes)
+        measuring = table.Measuring.crossing(train, classes)
     else:
-        validation = Table(transformer, dataset.validation[dataset.columns], _values(dataset, dataset.validation))
         size = int(dataset.train[dataset.columns].memory_usage(index=False).sum())
-        measuring = plan.Measuring.holdout(train, validation, classes, sampled=size >= plan.FIDELITY_BYTES)
+        sampled = size >= table.FIDELITY_BYTES
+        measuring = table.Measuring.holdout(train, of(dataset.validation), classes, sampled)
     return Workbench(
         measuring=measuring,
         problem_type=dataset.problem_type,
         objective=dataset.objective,
         classes=classes,
         threads=run.spec.threads,
-        sample=Part(train, metrics.sample(len(train), TRAIN_SAMPLE)),
+        sample=table.Part(train, metrics.sample(len(train), TRAIN_SAMPLE)),
     )
-
-
-def _values(dataset: TabularDataset, rows: pd.DataFrame) -> np.ndarray:
-    values = rows[dataset.target]
-    if not dataset.classification:
-        return np.asarray(values, dtype="float64")
-    codes = {label: code for code, label in enumerate(dataset.labels)}
-    return np.asarray(values.map(codes), dtype="int64")
 
 
 @dataclass
@@ -145,7 +147,7 @@ class Tuning:
     :param transformer: of the features.
     :param bench: trains candidates.
     :param search: proposes them.
-    :param best: the best candidate, and what it is made of; ``None`` if the time was over before the first was done.
+    :param best: the best candidate and its model; ``None`` if the time limit was reached before the first one.
     :param secondary: the secondary status that the search ended with.
     """
 
@@ -157,13 +159,10 @@ class Tuning:
     best: tuple[Candidate, Result] | None = None
     secondary: str = "MaxCandidatesReached"
     _reading: dict[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._exporter = Exporter(self.course, self.dataset, self.transformer)
-        self._row = self.dataset.train[self.dataset.columns].iloc[:1]
+    _processors: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Make candidates until there are enough of them or the time is over.
+        """Train candidates up to MaxCandidates or the time limit.
 
         :raises JobFailure: no candidate could be trained.
         """
@@ -172,7 +171,7 @@ class Tuning:
         took: list[float] = []
         failures = 0
         for _ in range(course.criteria["MaxCandidates"]):
-            # Half of a usual candidate's time is not enough to learn anything from beginning it.
+            # With less than half of a usual candidate's time, beginning another one is useless.
             usual = statistics.median(took) if took else 0.0
             if end.left is not None and end.left <= 0.5 * usual:
                 self.secondary = OUT_OF_TIME
@@ -182,7 +181,7 @@ class Tuning:
             took.append(time.monotonic() - began)
             failures = failures + 1 if candidate.status == "Failed" else 0
             if failures >= _MAX_FAILURES:
-                log.error("the search is given up after %d failed candidates in a row", failures)
+                log.error("Search ended after %d failed candidates in a row", failures)
                 self.secondary = "Completed"
                 break
         log.info("%d candidates in %.1f s, %d of them completed", len(took), sum(took), len(course.completed))
@@ -190,29 +189,26 @@ class Tuning:
 
     def _one(self, proposal: Proposal, end: Clock) -> Candidate:
         """Train one candidate and report it."""
-        number, choice, course = proposal.number + 1, proposal.choice, self.course
+        number, choice, course, spec = proposal.number + 1, proposal.choice, self.course, self.course.run.spec
+        steps = [
+            step(spec, "processing-job", "db-1"),
+            step(spec, "training-job", f"dpp-{choice.view}"),
+            step(spec, "training-job", f"t{number}-{choice.algorithm}"),
+        ]
+        results: list[Result] = []
 
         def work(candidate: Candidate) -> Mapping[str, str]:
             candidate.parameters = {"features": choice.view, "balanced": choice.balanced, **choice.options}
-            try:
-                result = self._train(proposal, end)
-                candidate.threshold = result.measured.threshold
-                candidate.validation = {**result.measured.metrics, "InferenceLatency": self._latency(result.model)}
-                candidate.train = result.train
-                candidate.containers, digests = self._exporter.export(number, choice, result.model, candidate.threshold)
-            except Stopped:
-                # Too slow counts as bad: the search must not propose it again and again.
-                self.search.pruned(proposal)
-                raise
-            except Exception:
-                self.search.failed(proposal)
-                raise
-            self.search.completed(proposal, result.measured.value)
+            result = self._train(proposal, end)
+            candidate.threshold = result.measured.threshold
+            candidate.validation = {**result.measured.metrics, "InferenceLatency": self._latency(result.model)}
+            candidate.train = result.train
+            digests = self._export(candidate, choice, result.model)
             results.append(result)
             return digests
 
-        results: list[Result] = []
-        candidate = course.make(f"trial-{number:03d}-{choice.algorithm}", self._exporter.steps(number, choice), work)
+        candidate = course.make(f"trial-{number:03d}-{choice.algorithm}", steps, work)
+        self.search.tell(proposal, candidate.status, results[0].measured.value if results else None)
         if results and course.best() is candidate:
             self.best = candidate, results[0]
         return candidate
@@ -221,7 +217,7 @@ class Tuning:
         limit = self.course.criteria.get(PER_CANDIDATE)
         clock = end if limit is None else end.within(limit)
         if limit is not None:
-            # Made here and not in the copy, what candidates share is there for the next ones too.
+            # Made here and not in the copy of the process, what candidates share is there for the next ones too.
             self.bench.prepare(proposal.choice)
         return self.course.limited(
             lambda ask: self.bench.run(proposal.choice, clock, lambda step, value: bool(ask((step, value)))),
@@ -236,8 +232,86 @@ class Tuning:
         return model.scores(self.transformer.transform(rows[self.dataset.columns], model.view))
 
     def _latency(self, model: TrainedAlgorithm) -> float:
-        """Seconds from one row to its prediction."""
+        """Return the seconds from one row to its prediction."""
+        row = self.dataset.train[self.dataset.columns].iloc[:1]
         if model.view not in self._reading:
-            self._reading[model.view] = median_seconds(lambda: self.transformer.transform(self._row, model.view))
-        matrix = self.transformer.transform(self._row, model.view)
+            self._reading[model.view] = median_seconds(lambda: self.transformer.transform(row, model.view))
+        matrix = self.transformer.transform(row, model.view)
         return self._reading[model.view] + median_seconds(lambda: model.scores(matrix))
+
+    def _export(self, candidate: Candidate, choice: Choice, model: TrainedAlgorithm) -> dict[str, str]:
+        """Put what a candidate needs into S3, and set its InferenceContainers.
+
+        :return: the SHA-256 of each artefact by its address.
+        """
+        _, processing, training = (entry["CandidateStepName"] for entry in candidate.steps)
+        processor = self._processor(choice.view, processing)
+        algorithm = self._algorithm(choice, model, candidate.threshold, training)
+        classification = self.dataset.classification
+        containers = [
+            (
+                "sklearn-automl",
+                processor[0],
+                {MODE: ENCODE, _ACCEPT: "application/x-recordio-protobuf", **_SCRIPT},
+            ),
+            (
+                choice.algorithm,
+                algorithm[0],
+                {
+                    "MAX_CONTENT_LENGTH": "20971520",
+                    _ACCEPT: "text/csv",
+                    "SAGEMAKER_INFERENCE_OUTPUT": "predicted_label",
+                    "SAGEMAKER_INFERENCE_SUPPORTED": _KEYS if classification else "predicted_label",
+                },
+            ),
+        ]
+        if classification:
+            environment = {
+                MODE: DECODE,
+                _ACCEPT: "text/csv",
+                "SAGEMAKER_INFERENCE_INPUT": "predicted_label",
+                "SAGEMAKER_INFERENCE_OUTPUT": "predicted_label",
+                "SAGEMAKER_INFERENCE_SUPPORTED": f"{_KEYS},labels",
+                **_SCRIPT,
+            }
+            containers.append(("sklearn-automl", processor[0], environment))
+        candidate.containers = [
+            {"Image": image(name), "ModelDataUrl": uri, "Environment": environment}
+            for name, uri, environment in containers
+        ]
+        return dict([processor, algorithm])
+
+    def _processor(self, view: str, name: str) -> tuple[str, str]:
+        """Publish the feature transformer, once for all candidates of a view."""
+
+        def save(folder: Path) -> None:
+            self.transformer.save(folder, [view])
+            (folder / LABELS).write_text(json.dumps(list(self.dataset.labels)))
+
+        if view not in self._processors:
+            document = {"role": PROCESSOR, "view": view}
+            key = f"data-processor-models/{name}/output/model.tar.gz"
+            self._processors[view] = self._publish(key, document, save)
+        return self._processors[view]
+
+    def _algorithm(self, choice: Choice, model: TrainedAlgorithm, threshold: float, name: str) -> tuple[str, str]:
+        options = {"hyperparameters": dict(choice.options), "balanced": choice.balanced}
+        document = {"role": ALGORITHM, "algorithm": choice.algorithm, "threshold": threshold, **options}
+        tuner = step(self.course.run.spec, "training-job", "tuning")["CandidateStepName"]
+        key = f"tuning/{tuner}/{name}/output/model.tar.gz"
+        return self._publish(key, document, lambda folder: model.save(folder, options))
+
+    def _publish(self, key: str, document: Mapping[str, Any], save: Callable[[Path], None]) -> tuple[str, str]:
+        data = self.dataset
+        metadata = {
+            "engine": "tuning",
+            **document,
+            "containers": 3 if data.classification else 2,
+            "target": data.target,
+            "features": [feature.as_json() for feature in data.features],
+            "escaped": data.escaped,
+            "labels": list(data.labels),
+            # The files are data, and other versions open them too; these are recorded for comparison.
+            "written_with": artifacts.versions(["numpy", "scipy", "pandas", "scikit-learn", "xgboost"]),
+        }
+        return self.course.publish(key, metadata, save)

@@ -1,12 +1,12 @@
 """The feature transformer: rows of a table → the matrices that the algorithms learn from.
 
-There are three views of the same rows, and the search chooses among those that fit the algorithm:
+There are three views of the same rows; the search chooses among those that fit the algorithm:
 
-- ``trees``: numbers as they are, missing ones too; categories as codes; texts as topics.
-- ``standard``: numbers centred and divided by their deviation; categories and words as columns of their own.
-- ``ranks``: the same, but numbers by their rank, mapped to a normal distribution.
+- ``trees``: numbers unchanged, missing ones too; categories as codes; texts as topics.
+- ``standard``: numbers standardized; categories and words one-hot encoded.
+- ``ranks``: as ``standard``, with numbers mapped to a normal distribution by rank.
 
-Nothing here looks at the target, so the folds of a cross-validation can share one transformer.
+The target is not used, so the folds of a cross-validation share one transformer.
 """
 
 from __future__ import annotations
@@ -25,9 +25,167 @@ from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.engines.tabular.tuning import columns
-from airflow_automl.local.training.engines.tabular.tuning.columns import Column
-from airflow_automl.local.training.engines.tabular.tuning.scaling import Scaler
-from airflow_automl.local.training.engines.tabular.tuning.words import Words
+from airflow_automl.local.training.engines.tabular.tuning.columns import Column, strings
+
+_CLIP = 8.0
+_REFERENCES = 129
+
+_CHUNK = 100_000
+"""Rows that are scaled at a time: the work in between takes several times the memory of the rows."""
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Scales columns of numbers and marks what was missing.
+
+    :param quantiles: ``None``: columns get mean 0 and deviation 1; else the reference points that map each column's
+        ranks to a normal distribution, shape (references, columns).
+    :param centre: per column: its mean.
+    :param spread: per column: its deviation.
+    :param fill: per column: what stands for a missing value, before scaling.
+    :param marked: positions of the columns that had missing values in training; each gets a 0/1 column.
+    """
+
+    quantiles: np.ndarray | None
+    centre: np.ndarray
+    spread: np.ndarray
+    fill: np.ndarray
+    marked: np.ndarray
+
+    @classmethod
+    def fit(cls, numbers: np.ndarray, ranks: bool) -> Scaler:
+        """Learn the scale of some columns.
+
+        :param numbers: shape (rows, columns), NaN where missing; no column without any value.
+        :param ranks: whether to map ranks to a normal distribution; else columns are only centred and divided.
+        """
+        values = numbers.astype("float64")
+        marked = np.flatnonzero(np.isnan(values).any(axis=0))
+        fill = np.nanmedian(values, axis=0) if values.shape[1] else np.empty(0)
+        filled = np.where(np.isnan(values), fill, values)
+        centre = filled.mean(axis=0)
+        spread = filled.std(axis=0)
+        spread = np.where(spread > 0, spread, 1.0)
+        quantiles = np.nanquantile(values, np.linspace(0, 1, _REFERENCES), axis=0) if ranks else None
+        return cls(quantiles, centre, spread, fill, marked)
+
+    @property
+    def width(self) -> int:
+        """Return how many columns :meth:`apply` gives."""
+        return len(self.centre) + len(self.marked)
+
+    def apply(self, numbers: np.ndarray) -> np.ndarray:
+        """Scaled columns, then the marks of missing values.
+
+        :param numbers: shape (rows, columns), NaN where missing.
+        :return: 32-bit floats without NaN.
+        """
+        found = np.empty((len(numbers), self.width), dtype="float32")
+        for begin in range(0, len(numbers), _CHUNK):
+            found[begin : begin + _CHUNK] = self._apply(numbers[begin : begin + _CHUNK])
+        return found
+
+    def _apply(self, numbers: np.ndarray) -> np.ndarray:
+        missing = np.isnan(numbers)
+        filled = np.where(missing, self.fill, numbers).astype("float64")
+        if self.quantiles is None:
+            scaled = (filled - self.centre) / self.spread
+        else:
+            scaled = self._ranked(filled)
+        scaled = np.clip(scaled, -_CLIP, _CLIP)
+        return np.hstack([scaled, missing[:, self.marked]])
+
+    def _ranked(self, filled: np.ndarray) -> np.ndarray:
+        from scipy.special import ndtri
+
+        assert self.quantiles is not None  # noqa: S101
+        levels = np.linspace(0, 1, len(self.quantiles))
+        scaled = np.empty_like(filled)
+        for position in range(filled.shape[1]):
+            reference = self.quantiles[:, position]
+            # Both directions, so that a value which makes up many ranks lands in their middle.
+            upper = np.interp(filled[:, position], reference, levels)
+            lower = 1 - np.interp(-filled[:, position], -reference[::-1], levels)
+            scaled[:, position] = (upper + lower) / 2
+        return np.asarray(ndtri(np.clip(scaled, 1e-3, 1 - 1e-3)))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the arrays that an artefact keeps."""
+        found = {"centre": self.centre, "spread": self.spread, "fill": self.fill, "marked": self.marked}
+        return found if self.quantiles is None else found | {"quantiles": self.quantiles}
+
+    @classmethod
+    def restore(cls, state: dict[str, Any]) -> Scaler:
+        """Return the scaler that :meth:`state` described."""
+        return cls(state.get("quantiles"), state["centre"], state["spread"], state["fill"], state["marked"])
+
+
+MAX_TERMS = 3000
+"""Words and pairs of words that are kept of a column."""
+
+TOPICS = 24
+"""Numbers that summarize a text for decision trees, which do not learn well from thousands of rare words."""
+
+
+@dataclass
+class Words:
+    """The vocabulary of one text column.
+
+    :param terms: words and pairs of words.
+    :param idf: inverse document frequency of each term.
+    :param topics: directions in which the texts differ most, shape (topics, terms).
+    """
+
+    terms: list[str]
+    idf: np.ndarray
+    topics: np.ndarray
+
+    def __post_init__(self) -> None:
+        self._vectorizer: Any = _vectorizer(vocabulary={term: index for index, term in enumerate(self.terms)})
+        self._vectorizer.idf_ = self.idf
+
+    @classmethod
+    def fit(cls, values: pd.Series) -> Words | None:
+        """Learn the vocabulary of a column; ``None`` if there is no word in at least two of its rows."""
+        texts = strings(values).fillna("")
+        vectorizer = _vectorizer(max_features=MAX_TERMS, min_df=2)
+        try:
+            weighted = vectorizer.fit_transform(texts)
+        except ValueError:
+            return None
+        terms = [str(term) for term in vectorizer.get_feature_names_out()]
+        return cls(terms, np.asarray(vectorizer.idf_), _topics(weighted))
+
+    @property
+    def width(self) -> int:
+        """Return how many columns :meth:`weights` gives."""
+        return len(self.terms)
+
+    def weights(self, values: pd.Series) -> sparse.csr_matrix:
+        """Return the weight of each term in each text, shape (rows, terms)."""
+        return sparse.csr_matrix(self._vectorizer.transform(strings(values).fillna("")), dtype="float32")
+
+    def summary(self, weights: sparse.csr_matrix) -> np.ndarray:
+        """Return the topics of weighted texts, shape (rows, topics)."""
+        return np.asarray(weights @ self.topics.T, dtype="float32")
+
+
+def _vectorizer(**options: Any) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, strip_accents="unicode", dtype=np.float32, **options)
+
+
+def _topics(weighted: Any) -> np.ndarray:
+    from sklearn.decomposition import TruncatedSVD
+
+    count = min(TOPICS, weighted.shape[1] - 1, weighted.shape[0] - 1)
+    if count < 1:
+        return np.ones((1, weighted.shape[1]), dtype="float32")
+    reducer = TruncatedSVD(n_components=count, random_state=SEED)
+    reducer.fit(weighted)
+    return np.asarray(reducer.components_, dtype="float32")
+
 
 TREES, STANDARD, RANKS = "trees", "standard", "ranks"
 VIEWS = (TREES, STANDARD, RANKS)
@@ -82,8 +240,6 @@ class FeatureTransformer:
     def fit(cls, frame: pd.DataFrame, features: Sequence[Codec]) -> FeatureTransformer:
         """Learn from training rows.
 
-        :param frame: has the features.
-        :param features: what they are.
         :raises JobFailure: no column varies, so there is nothing to learn from.
         """
         if len(frame) > FIT_ROWS:
@@ -122,9 +278,8 @@ class FeatureTransformer:
         )
 
     def view(self, extract: Extract, view: str) -> Matrix:
-        """One view of extracted rows.
+        """Return one view of extracted rows.
 
-        :param extract: from :meth:`extract`.
         :param view: ``trees``, ``standard`` or ``ranks``.
         :return: 32-bit floats; dense, or sparse where most of it would be zeros.
         """
@@ -140,12 +295,12 @@ class FeatureTransformer:
         return np.hstack([part.toarray() if sparse.issparse(part) else part for part in parts]).astype("float32")
 
     def transform(self, frame: pd.DataFrame, view: str) -> Matrix:
-        """One view of some rows."""
+        """Return one view of some rows."""
         return self.view(self.extract(frame), view)
 
     @property
     def is_sparse(self) -> bool:
-        """Whether the views for linear models and networks are sparse."""
+        """Return whether the views for linear models and networks are sparse."""
         return sum(self._widths()) + sum(words.width for words in self.words.values()) > SPARSE_WIDTH
 
     @property
@@ -160,7 +315,6 @@ class FeatureTransformer:
     def save(self, folder: Path, views: Sequence[str] = VIEWS) -> None:
         """Write what was learned as JSON and plain arrays.
 
-        :param folder: where to.
         :param views: the views that will be asked for.
         """
         arrays: dict[str, np.ndarray] = {"kept": self.kept}
@@ -180,7 +334,7 @@ class FeatureTransformer:
 
     @classmethod
     def load(cls, folder: Path) -> FeatureTransformer:
-        """The transformer that :meth:`save` wrote."""
+        """Return the transformer that :meth:`save` wrote."""
         document = json.loads((folder / DOCUMENT).read_text())
         with np.load(folder / ARRAYS, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -209,7 +363,7 @@ def _varies(numbers: np.ndarray) -> bool:
 
 
 def _categories(values: pd.Series) -> list[str]:
-    """The categories worth telling apart; none if the column is always the same or different in every row."""
+    """Return the categories worth telling apart; none if the column is always the same or different in every row."""
     counts = columns.strings(values).value_counts()
     counts = counts[counts >= (1 if len(counts) <= 20 else 2)]
     # Equal counts in the order of the names: the same data always gives the same codes.

@@ -87,13 +87,7 @@ class Algorithm:
 def load_stage(
     folder: Path, metadata: Mapping[str, Any], environment: Mapping[str, str], threads: int
 ) -> Processor | Algorithm:
-    """Open the files of an artefact; there is no code in them.
-
-    :param folder: the files.
-    :param metadata: of the artefact.
-    :param environment: of the container.
-    :param threads: how many threads a prediction may use.
-    """
+    """Open the files of an artefact; there is no code in them."""
     if metadata["role"] == ALGORITHM:
         return Algorithm(TrainedAlgorithm.load(folder, threads), float(metadata["threshold"]))
     labels = tuple(json.loads((folder / LABELS).read_text()))

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,15 +16,13 @@ from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.course import Clock, Stopped, TimeIsUp
 from airflow_automl.local.training.engines.tabular.tuning.learners import (
     Assignment,
-    Estimator,
     Learner,
+    Target,
     TrainedAlgorithm,
     start,
 )
-from airflow_automl.local.training.engines.tabular.tuning.plan import RESOURCE, Measuring
-from airflow_automl.local.training.engines.tabular.tuning.space import Choice
-from airflow_automl.local.training.engines.tabular.tuning.table import Part
-from airflow_automl.local.training.engines.tabular.tuning.targets import Target
+from airflow_automl.local.training.engines.tabular.tuning.search import Choice
+from airflow_automl.local.training.engines.tabular.tuning.table import RESOURCE, Measuring, Part
 
 PATIENCE = 3
 """Ninths of the training without any gain after which a candidate is done."""
@@ -105,32 +102,30 @@ class Workbench:
     def run(self, choice: Choice, clock: Clock, report: Callable[[int, float], bool]) -> Result:
         """Train a candidate and measure it.
 
-        Where the time is over during a sample, what was learned from it is the candidate: it may be the job's only one.
+        If the time limit is reached during a sample, the model of the sample is the candidate: it may be the only one.
 
-        :param choice: what it is made of.
-        :param clock: its time limits.
-        :param report: told the objective after so many ninths; answers whether to give up.
-        :raises Pruned: it gave up.
-        :raises TimeIsUp: there was no time for anything.
+        :param report: gets the number of ninths that are done and the objective; returns whether to prune.
+        :raises Pruned: ``report`` returned true.
+        :raises TimeIsUp: the time limit was reached before there was anything to measure.
         """
         from threadpoolctl import threadpool_limits
 
         inner = 1 if self.measuring.crossed else self.threads
         with threadpool_limits(limits=inner, user_api="blas"), warnings.catch_warnings():
-            # Iterations are counted out on purpose: each solver is stopped before it is content. Set here and not where
-            # it is called, because filters belong to the process and not to the threads of the folds.
+            # Each solver is stopped before it converges, on purpose. Set here and not where it is called, because
+            # filters belong to the process and not to the threads of the folds.
             warnings.simplefilter("ignore")
             for ninths, sample in self.measuring.samples:
-                estimators, measured, _, _ = self._train(choice, [sample], clock, lambda *_: False)
+                models, measured, _, _ = self._train(choice, [sample], clock, lambda *_: False)
                 if clock.passed:
-                    return self._result(choice, estimators[0], measured, cut=True)
+                    return self._result(models[0], measured, cut=True)
                 if report(ninths, measured.value):
                     raise Pruned(measured.value, ninths)
             silent = bool(self.measuring.samples)
             parts = [fold.train for fold in self.measuring.folds]
             # The final model of a cross-validation is trained once more, on all rows: about a fifth of the work.
             measuring = clock.part(0.75) if self.measuring.crossed else clock
-            estimators, measured, share, cut = self._train(
+            models, measured, share, cut = self._train(
                 choice, parts, measuring, (lambda *_: False) if silent else report
             )
             if self.measuring.crossed:
@@ -139,21 +134,18 @@ class Workbench:
                 learner.advance(goal, lambda: clock.passed)
                 if not learner.done:
                     raise TimeIsUp
-                final, cut = learner.snapshot(), cut or learner.done < goal
-            else:
-                final = estimators[0]
-            return self._result(choice, final, measured, cut)
+                models, cut = [self._model(choice, learner)], cut or learner.done < goal
+            return self._result(models[0], measured, cut)
 
-    def _result(self, choice: Choice, final: Estimator, measured: Measured, cut: bool) -> Result:
-        model = TrainedAlgorithm(choice.algorithm, choice.view, self._target(choice), final)
-        train = self._metrics(self.sample.values, model.scores(self.sample.matrix(choice.view)), measured.threshold)
+    def _result(self, model: TrainedAlgorithm, measured: Measured, cut: bool) -> Result:
+        train = self._metrics(self.sample.values, model.scores(self.sample.matrix(model.view)), measured.threshold)
         return Result(model, measured, train, cut)
 
-    def prepare(self, choice: Choice) -> None:
-        """Bring the rows into the form that a candidate takes, unless one before it had them so.
+    def _model(self, choice: Choice, learner: Learner) -> TrainedAlgorithm:
+        return TrainedAlgorithm(choice.algorithm, choice.view, self._target(choice), learner.snapshot())
 
-        :param choice: what the candidate is made of.
-        """
+    def prepare(self, choice: Choice) -> None:
+        """Compute the form of the rows that a candidate takes, unless an earlier candidate needed it."""
         folds = self.measuring.folds
         for part in (*(fold.validation for fold in folds), self.measuring.everything, self.sample):
             part.table.matrix(choice.view)
@@ -165,16 +157,16 @@ class Workbench:
 
     def _train(
         self, choice: Choice, parts: list[Part], clock: Clock, report: Callable[[int, float], bool]
-    ) -> tuple[list[Estimator], Measured, float, bool]:
+    ) -> tuple[list[TrainedAlgorithm], Measured, float, bool]:
         """Train one learner for each fold, all in step, and keep the step at which they were best together.
 
-        :return: what was learned by then, what it is worth, which part of the training that took, and whether a time
-            limit ended it.
+        :return: the models of that step, their metrics, the share of the training that was done by then, and whether a
+            time limit ended the training.
         """
         threads = 1 if len(parts) > 1 else self.threads
         workers = min(self.threads, len(parts))
         waves = -(-len(parts) // workers)
-        best: tuple[list[Estimator], Measured, float, int] | None = None
+        best: tuple[list[TrainedAlgorithm], Measured, float, int] | None = None
         cut = False
         with ThreadPoolExecutor(workers, "fold") as pool:
             learners = list(pool.map(lambda part: start(self._assignment(choice, part, threads)), parts))
@@ -182,15 +174,18 @@ class Workbench:
                 units = [-(-learner.total * step // RESOURCE) for learner in learners]
                 # Folds that begin late must not find the time used up by the first ones: nothing would be measured.
                 shares = [(number // workers + 1) / waves if best is None else 1.0 for number in range(len(parts))]
-                stops = [_stop(clock, share) for share in shares]
-                list(pool.map(lambda learner, goal, stop: learner.advance(goal, stop), learners, units, stops))
+                clocks = [clock.part(share) for share in shares]
+                jobs = zip(learners, units, clocks, strict=True)
+                list(pool.map(lambda job: job[0].advance(job[1], lambda: job[2].passed), jobs))
                 cut = any(learner.done < goal for learner, goal in zip(learners, units, strict=True))
                 if cut and (best is not None or not all(learner.done for learner in learners)):
                     break
-                estimators = list(pool.map(_snapshot, learners))
-                measured = self._measure(choice, list(pool.map(self._answer(choice), range(len(parts)), estimators)))
+                models = list(pool.map(lambda learner: self._model(choice, learner), learners))
+                validation = [fold.validation for fold in self.measuring.folds]
+                answers = pool.map(lambda model, rows: model.scores(rows.matrix(choice.view)), models, validation)
+                measured = self._measure(list(answers))
                 if best is None or self._better(measured.value, best[1].value):
-                    best = (estimators, measured, min(learner.done / learner.total for learner in learners), step)
+                    best = (models, measured, min(learner.done / learner.total for learner in learners), step)
                 done = cut or step == RESOURCE or all(learner.done >= learner.total for learner in learners)
                 if report(step, best[1].value) and not done:
                     raise Pruned(best[1].value, step)
@@ -200,16 +195,7 @@ class Workbench:
             raise TimeIsUp
         return best[0], best[1], best[2], cut
 
-    def _answer(self, choice: Choice) -> Callable[[int, Estimator], np.ndarray]:
-        target = self._target(choice)
-
-        def answer(number: int, estimator: Estimator) -> np.ndarray:
-            matrix = self.measuring.folds[number].validation.matrix(choice.view)
-            return np.asarray(target.decode(estimator.answer(matrix)), dtype="float64")
-
-        return answer
-
-    def _measure(self, choice: Choice, answers: list[np.ndarray]) -> Measured:
+    def _measure(self, answers: list[np.ndarray]) -> Measured:
         truth = self.measuring.truth
         scores = np.empty((len(truth), self.classes) if self.classes else len(truth))
         for fold, answer in zip(self.measuring.folds, answers, strict=True):
@@ -235,13 +221,3 @@ class Workbench:
 
     def _assignment(self, choice: Choice, part: Part, threads: int) -> Assignment:
         return Assignment(part, choice, self._target(choice), self.objective, SEED % 2**31, threads)
-
-
-def _snapshot(learner: Learner) -> Any:
-    return learner.snapshot()
-
-
-def _stop(clock: Clock, share: float) -> Callable[[], bool]:
-    """Return what tells when a share of the time that is left is over."""
-    mine = clock.part(share)
-    return lambda: mine.passed

@@ -7,12 +7,12 @@ import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
-from airflow_automl.local.training.engines.timeseries.algorithms.base import SEED, Context, usable
+from airflow_automl.local.training.engines.timeseries.algorithms.base import SEED, Context, Forecaster, usable
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 from airflow_automl.local.training.engines.timeseries.related import holiday_dates
 
@@ -24,10 +24,10 @@ _STEPS = 3000
 
 
 @dataclass(frozen=True)
-class Additive:
-    """Prophet has nothing to learn beforehand: it is fitted to the history that a forecast is made from."""
+class Additive(Forecaster):
+    """Prophet is fitted to the history that a forecast is made from; nothing is trained beforehand."""
 
-    name: ClassVar[str] = "prophet"
+    name = "prophet"
 
     @classmethod
     def fit(cls, panel: Panel, context: Context) -> Self:
@@ -35,12 +35,12 @@ class Additive:
         return cls()
 
     def forecast(self, panel: Panel, context: Context) -> np.ndarray:
-        """See :class:`~airflow_automl.local.training.engines.timeseries.algorithms.base.Forecaster`."""
+        """Fit Prophet to each series and forecast its horizon."""
         holidays = _holidays(panel)
         return np.array(context.each(lambda series: _one(series, panel, holidays), panel.series))
 
     def save(self, folder: Path) -> None:
-        """Write no file: there is nothing that was learned beforehand."""
+        """Write no file."""
 
     @classmethod
     def load(cls, folder: Path, document: dict[str, Any]) -> Self:
@@ -104,7 +104,7 @@ def _fitted(series: Series, panel: Panel, holidays: pd.DataFrame | None) -> np.n
 
 
 def _holidays(panel: Panel) -> pd.DataFrame | None:
-    """The holidays as Prophet takes them; only days and shorter steps can show them."""
+    """Return the holidays as Prophet takes them; only days and shorter steps can show them."""
     if not panel.settings.countries or panel.settings.frequency.unit not in ("min", "H", "D") or not len(panel):
         return None
     edges = panel.calendar.stamps(

@@ -1,13 +1,16 @@
-"""What an algorithm is given, and what it must do."""
+"""The interface of the forecasting algorithms, and which of them are installed."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import time
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -64,48 +67,46 @@ class Context:
                 raise
 
 
-class Forecaster(Protocol):
+class Forecaster(ABC):
     """A trained algorithm."""
 
     name: ClassVar[str]
     """As AutoMLAlgorithms calls it."""
 
     @classmethod
+    @abstractmethod
     def fit(cls, panel: Panel, context: Context) -> Self:
-        """Learn from series.
+        """Train on series.
 
         :raises TimeIsUp: there was not enough time.
         """
-        ...
 
+    @abstractmethod
     def forecast(self, panel: Panel, context: Context) -> np.ndarray:
-        """Forecast the horizon after the end of each series, whether it was learned from or not.
+        """Forecast the horizon after the end of each series, whether it was trained on or not.
 
         :return: shape (series, horizon, 1 + quantiles): the mean, then the quantiles in ascending order. Values that
             are not finite mean that the series can't be forecast this way.
         """
-        ...
 
+    @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write what was learned, as data."""
-        ...
+        """Write what was trained, as data without code."""
 
     @classmethod
+    @abstractmethod
     def load(cls, folder: Path, document: dict[str, Any]) -> Self:
         """Read what :meth:`save` wrote.
 
-        :param folder: where it lies.
         :param document: the artefact's metadata.
         """
-        ...
 
 
 def normal_quantiles(mean: np.ndarray, deviation: np.ndarray, quantiles: Sequence[int]) -> np.ndarray:
-    """Mean and quantiles of normal distributions, side by side.
+    """Return mean and quantiles of normal distributions, side by side.
 
     :param mean: one for each step.
     :param deviation: one for each step.
-    :param quantiles: in percent.
     """
     from statistics import NormalDist
 
@@ -114,5 +115,48 @@ def normal_quantiles(mean: np.ndarray, deviation: np.ndarray, quantiles: Sequenc
 
 
 def usable(series: Series) -> bool:
-    """Whether there is anything to learn from a series: enough values, and not always the same."""
+    """Return whether there is anything to learn from a series: enough values, and not always the same."""
     return len(series) >= 4 and bool(np.ptp(series.target) > 0)
+
+
+_PACKAGE = "airflow_automl.local.training.engines.timeseries.algorithms"
+
+
+class _Entry(NamedTuple):
+    module: str
+    name: str
+    needs: str | None = None
+
+
+#: Name in AutoMLAlgorithms → its class; the quick ones first, so that there is something when time is short.
+ALGORITHMS = {
+    "npts": _Entry("npts", "Npts"),
+    "ets": _Entry("statistical", "Ets"),
+    "prophet": _Entry("additive", "Additive"),
+    "cnn-qr": _Entry("neural", "CnnQr", "torch"),
+    "deepar": _Entry("neural", "DeepAr", "torch"),
+    "arima": _Entry("statistical", "Arima"),
+}
+
+
+def available(names: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    """Tell which algorithms can be used.
+
+    :param names: those that are wanted.
+    :return: the usable ones in the order in which they are trained, and those that are not → the missing package.
+    """
+    wanted = set(names)
+    missing = {
+        name: entry.needs
+        for name, entry in ALGORITHMS.items()
+        if name in wanted and entry.needs and importlib.util.find_spec(entry.needs) is None
+    }
+    return [name for name in ALGORITHMS if name in wanted and name not in missing], missing
+
+
+def forecaster(name: str) -> type[Forecaster]:
+    """Return the class of an algorithm; importing it may take seconds."""
+    entry = ALGORITHMS[name]
+    found: Any = getattr(importlib.import_module(f"{_PACKAGE}.{entry.module}"), entry.name)
+    kind: type[Forecaster] = found
+    return kind

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
-from airflow_automl.local.training.engines.timeseries.algorithms.base import Context
+from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster
+from airflow_automl.local.training.engines.timeseries.metrics import pinball
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 
 _FILE = "npts.json"
@@ -23,14 +24,14 @@ _MEMORY = 100
 
 
 @dataclass(frozen=True)
-class Npts:
+class Npts(Forecaster):
     """The Non-Parametric Time Series forecaster.
 
     :param season: only values this many steps apart are drawn from; 1 draws from all.
     :param half_life: after so many such values the chance of being drawn has halved.
     """
 
-    name: ClassVar[str] = "npts"
+    name = "npts"
     season: int
     half_life: float
 
@@ -50,11 +51,10 @@ class Npts:
     def _loss(self, past: Panel, truth: np.ndarray, context: Context) -> float:
         found = self.forecast(past, context)
         shares = np.array(past.settings.quantiles) / 100
-        difference = truth[..., None] - found[..., 1:]
-        return float(np.maximum(shares * difference, (shares - 1) * difference).sum())
+        return float(pinball(truth[..., None], found[..., 1:], shares).sum())
 
     def forecast(self, panel: Panel, context: Context) -> np.ndarray:
-        """See :class:`~airflow_automl.local.training.engines.timeseries.algorithms.base.Forecaster`."""
+        """Forecast the horizon of each series from weighted values of its own past."""
         shares = np.array(panel.settings.quantiles) / 100
         return np.array(context.each(lambda series: self._one(series, panel.horizon, shares), panel.series))
 

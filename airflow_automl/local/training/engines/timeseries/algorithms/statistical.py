@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ import numpy as np
 from airflow_automl.local.training.engines.course import TimeIsUp
 from airflow_automl.local.training.engines.timeseries.algorithms.base import (
     Context,
+    Forecaster,
     normal_quantiles,
     usable,
 )
@@ -34,14 +35,13 @@ Choice = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class _Statistical(ABC):
+class _Statistical(Forecaster):
     """A family of models for one series at a time.
 
     :param choices: key of a series → its model.
     :param common: the model of series that none was chosen for.
     """
 
-    name: ClassVar[str]
     longest_season: ClassVar[int]
     """Longer seasons are taken out as an average profile before the model sees the series."""
     chosen: ClassVar[int]
@@ -75,7 +75,7 @@ class _Statistical(ABC):
             return None
 
     def forecast(self, panel: Panel, context: Context) -> np.ndarray:
-        """See :class:`~airflow_automl.local.training.engines.timeseries.algorithms.base.Forecaster`."""
+        """Forecast the horizon of each series with the model that was chosen for it."""
         return np.array(context.each(lambda series: self._one(series, panel), panel.series))
 
     def _one(self, series: Series, panel: Panel) -> np.ndarray:
@@ -93,7 +93,7 @@ class _Statistical(ABC):
 
     @classmethod
     def _prepare(cls, series: Series, panel: Panel) -> tuple[np.ndarray, np.ndarray, int]:
-        """The values that a model sees, what must be added to its forecast, and the season left for it."""
+        """Return the values that a model sees, what must be added to its forecast, and the season left for it."""
         values = series.target[-_STEPS:].astype("float64")
         season = panel.settings.frequency.season(len(values))
         if season <= cls.longest_season:
@@ -105,12 +105,12 @@ class _Statistical(ABC):
     @classmethod
     @abstractmethod
     def choose(cls, values: np.ndarray, season: int) -> Choice:
-        """The model that fits best."""
+        """Return the model that fits best."""
 
     @classmethod
     @abstractmethod
     def simplest(cls) -> Choice:
-        """A model that fits everything somehow."""
+        """Return a model that fits everything somehow."""
 
     @classmethod
     @abstractmethod
@@ -139,13 +139,12 @@ _ONE_DEVIATION = 68.26894921370859
 class Ets(_Statistical):
     """Exponential smoothing; a choice is error, trend, season, and whether the trend is damped."""
 
-    name: ClassVar[str] = "ets"
-    longest_season: ClassVar[int] = 24
-    chosen: ClassVar[int] = 500
+    name = "ets"
+    longest_season = 24
+    chosen = 500
 
     @classmethod
     def choose(cls, values: np.ndarray, season: int) -> Choice:
-        """Return the parameters that fit a series best."""
         from statsforecast.ets import ets_f
 
         components = ets_f(values, m=season)["components"]
@@ -158,7 +157,6 @@ class Ets(_Statistical):
 
     @classmethod
     def apply(cls, values: np.ndarray, season: int, choice: Choice, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and deviation of each step of the horizon, with parameters chosen before."""
         from statsforecast.ets import ets_f, forecast_ets
 
         model = ets_f(values, m=season, model=choice[0], damped=choice[1])
@@ -170,13 +168,12 @@ class Ets(_Statistical):
 class Arima(_Statistical):
     """Seasonal ARIMA; a choice is p, d, q, P, D, Q, and whether there are a mean and a drift."""
 
-    name: ClassVar[str] = "arima"
-    longest_season: ClassVar[int] = 12
-    chosen: ClassVar[int] = 100
+    name = "arima"
+    longest_season = 12
+    chosen = 100
 
     @classmethod
     def choose(cls, values: np.ndarray, season: int) -> Choice:
-        """Return the parameters that fit a series best."""
         from statsforecast.arima import auto_arima_f
 
         model = auto_arima_f(values, period=season, approximation=True, max_p=3, max_q=3, allowmean=True)
@@ -191,7 +188,6 @@ class Arima(_Statistical):
 
     @classmethod
     def apply(cls, values: np.ndarray, season: int, choice: Choice, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and deviation of each step of the horizon, with parameters chosen before."""
         from statsforecast import arima as library
 
         p, d, q, seasonal_p, seasonal_d, seasonal_q, mean, drift = choice

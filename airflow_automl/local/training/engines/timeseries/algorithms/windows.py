@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from airflow_automl.local.training.engines.course import TimeIsUp
-from airflow_automl.local.training.engines.timeseries.algorithms.base import SEED, Context, usable
+from airflow_automl.local.training.engines.timeseries.algorithms.base import SEED, Context
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 
@@ -75,7 +75,7 @@ class Windows:
 
     @classmethod
     def over(cls, panel: Panel) -> Windows:
-        """Sizes that fit a panel."""
+        """Return sizes that fit a panel."""
         frequency = panel.settings.frequency
         season = frequency.season(panel.longest, longest=_MAX_CONTEXT)
         context = min(_MAX_CONTEXT, max(2 * panel.horizon, 2 * season, 16), max(4, panel.longest - panel.horizon))
@@ -90,7 +90,7 @@ class Windows:
         return 4 * len(self.cycles) + self.extra
 
     def random(self, panel: Panel, random: np.random.Generator) -> Batch:
-        """A batch of windows for training; long series are drawn from more often."""
+        """Return a batch of windows for training; long series are drawn from more often."""
         ready = [s for s in panel.series if len(s) > self.horizon] or list(panel.series)
         weights = np.sqrt([len(s) for s in ready])
         drawn = random.choice(len(ready), _BATCH, p=weights / weights.sum())
@@ -102,7 +102,7 @@ class Windows:
         return self._batch(pairs, panel.calendar)
 
     def last(self, panel: Panel) -> Batch:
-        """The windows before the time to forecast."""
+        """Return the windows before the time to forecast."""
         return self._batch([(series, len(series)) for series in panel.series], panel.calendar)
 
     def _batch(self, pairs: list[tuple[Series, int]], calendar: Calendar) -> Batch:
@@ -162,9 +162,7 @@ def train(
 
     :param network: to train; is in evaluation mode afterwards.
     :param windows: cuts the batches.
-    :param panel: what to learn from.
     :param loss: of a batch.
-    :param context: what may be used.
     :raises TimeIsUp: there was not even time to begin.
     """
     torch.set_num_threads(context.threads)
@@ -191,12 +189,6 @@ def train(
     if step < _WARM_UP:
         raise TimeIsUp
     network.eval()
-
-
-def only_usable(panel: Panel, found: np.ndarray) -> np.ndarray:
-    """Take back what was said about series that say nothing: never changing, or hardly begun."""
-    nothing = [not usable(series) for series in panel.series]
-    return np.where(np.array(nothing)[:, None, None], np.nan, found)
 
 
 def save_weights(network: torch.nn.Module, folder: Path, windows: Windows, more: dict[str, Any]) -> None:

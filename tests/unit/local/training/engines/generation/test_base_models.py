@@ -10,7 +10,7 @@ import pytest
 
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models import weights
-from airflow_automl.local.training.engines.generation import base_models, conversion
+from airflow_automl.local.training.engines.generation import base_models
 
 
 @pytest.fixture
@@ -128,26 +128,26 @@ def gguf(tmp_path, monkeypatch):
         manifest = {"model.safetensors": hashlib.sha256(b"ggufgguf").hexdigest()}
         (target / "manifest.json").write_text(json.dumps(manifest))
 
-    monkeypatch.setattr(conversion, "_make", make)
+    monkeypatch.setattr(base_models, "_make", make)
     return path, made
 
 
 def test_a_conversion_is_done_once(gguf):
     path, made = gguf
-    threads = [threading.Thread(target=conversion.converted, args=(path, "a" * 64)) for _ in range(4)]
+    threads = [threading.Thread(target=base_models.converted, args=(path, "a" * 64)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(made) == 1
-    assert conversion.converted(path, "a" * 64).name == "small-" + "a" * 16
+    assert base_models.converted(path, "a" * 64).name == "small-" + "a" * 16
 
 
 def test_a_damaged_conversion_is_done_again(gguf):
     path, made = gguf
-    folder = conversion.converted(path, "a" * 64)
+    folder = base_models.converted(path, "a" * 64)
     (folder / "model.safetensors").write_bytes(b"cut")
-    assert (conversion.converted(path, "a" * 64) / "model.safetensors").read_bytes() == b"ggufgguf"
+    assert (base_models.converted(path, "a" * 64) / "model.safetensors").read_bytes() == b"ggufgguf"
     assert len(made) == 2
 
 
@@ -155,7 +155,7 @@ def test_what_a_killed_conversion_left_behind_is_removed(gguf, tmp_path):
     path, _ = gguf
     left = tmp_path / "cache" / f".small-{'a' * 16}-x7f"
     left.mkdir(parents=True)
-    conversion.converted(path, "a" * 64)
+    base_models.converted(path, "a" * 64)
     assert not left.exists()
 
 
@@ -163,4 +163,4 @@ def test_a_cache_that_cannot_be_written_is_told(gguf, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv(weights.CACHE_DIR, str(tmp_path / "file"))
     with pytest.raises(JobFailure, match=r"can't be kept in .*AUTOML_CACHE_DIR"):
-        conversion.converted(gguf[0], "a" * 64)
+        base_models.converted(gguf[0], "a" * 64)

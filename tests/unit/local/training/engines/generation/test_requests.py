@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_automl.local.models.payloads import PayloadError
-from airflow_automl.local.training.engines.generation.requests import read
+from airflow_automl.local.training.engines.generation.serving import read
 
 
 def test_one_prompt_and_several():
@@ -14,17 +14,16 @@ def test_one_prompt_and_several():
 
 
 def test_without_parameters_the_most_probable_text_is_generated():
-    how = read({"inputs": "Hello", "parameters": None}).sampling(None)
-    assert (how.sample, how.max_new_tokens) == (False, 100)
+    assert read({"inputs": "Hello", "parameters": None}).options == {"do_sample": False, "max_new_tokens": 100}
 
 
 @pytest.mark.parametrize("parameter", [{"temperature": 0.7}, {"top_p": 0.9}, {"top_k": 5}, {"do_sample": True}])
 def test_parameters_of_the_draw_ask_for_one(parameter):
-    assert read({"inputs": "Hello", "parameters": parameter}).sampling(None).sample
+    assert read({"inputs": "Hello", "parameters": parameter}).options["do_sample"]
 
 
 def test_an_explicit_refusal_of_the_draw_wins():
-    assert not read({"inputs": "Hello", "parameters": {"temperature": 0.7, "do_sample": False}}).sampling(None).sample
+    assert not read({"inputs": "Hello", "parameters": {"temperature": 0.7, "do_sample": False}}).options["do_sample"]
 
 
 def test_a_text_ends_before_the_first_stop():

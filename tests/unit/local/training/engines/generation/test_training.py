@@ -7,10 +7,10 @@ import math
 import pytest
 
 from airflow_automl.local.errors import JobFailure
-from airflow_automl.local.training.engines.generation import losses, training
+from airflow_automl.local.training.engines.generation import training
 from airflow_automl.local.training.engines.generation.data import Example
-from airflow_automl.local.training.engines.generation.hyperparameters import HyperParameters
-from airflow_automl.local.training.engines.generation.language_model import LanguageModel, Sampling
+from airflow_automl.local.training.engines.generation.language_model import LanguageModel
+from airflow_automl.local.training.engines.generation.training import HyperParameters
 from tests import tiny_language_model as tiny
 
 torch = pytest.importorskip("torch", reason="the extra 'llm' is not installed")
@@ -44,12 +44,12 @@ def plain_loss(model, example):
 
 def test_the_loss_is_the_cross_entropy_of_the_answers_tokens(model, encoded):
     expected = sum(plain_loss(model, example) for example in encoded) / sum(example.answer for example in encoded)
-    assert losses.mean_loss(model, encoded) == pytest.approx(expected, rel=1e-4)
+    assert training.mean_loss(model, encoded) == pytest.approx(expected, rel=1e-4)
 
 
 def test_what_goes_through_the_network_at_once_is_bounded(encoded, monkeypatch):
-    monkeypatch.setattr(losses, "TOKENS_AT_ONCE", 60)
-    parts = list(losses.slices(encoded))
+    monkeypatch.setattr(training, "TOKENS_AT_ONCE", 60)
+    parts = list(training.slices(encoded))
     assert [example for part in parts for example in part] == encoded
     assert len(parts) > 5
     assert all(len(part) == 1 or max(len(entry.ids) for entry in part) * len(part) <= 60 for part in parts)
@@ -58,7 +58,7 @@ def test_what_goes_through_the_network_at_once_is_bounded(encoded, monkeypatch):
 def test_a_step_is_the_same_however_it_is_divided(folder, encoded, monkeypatch):
     after = []
     for at_once in (4096, 60):
-        monkeypatch.setattr(losses, "TOKENS_AT_ONCE", at_once)
+        monkeypatch.setattr(training, "TOKENS_AT_ONCE", at_once)
         model = LanguageModel.load(folder, threads=1)
         training.add_adapter(model)
         options = HyperParameters(epochs=1, batch_size=24, learning_rate=0.01, warmup_steps=0)
@@ -136,17 +136,16 @@ def test_a_loss_that_is_no_number_fails_with_what_to_change(model, encoded):
 
 def test_drawing_with_a_seed_can_be_repeated(model):
     prompts = [model.prompt(example.prompt) for example in EXAMPLES[:2]]
-    how = Sampling(max_new_tokens=8, sample=True, temperature=1.5, seed=3)
-    first, again = model.generate(prompts, how), model.generate(prompts, how)
-    other = model.generate(prompts, Sampling(max_new_tokens=8, sample=True, temperature=1.5, seed=4))
+    how = {"do_sample": True, "temperature": 1.5}
+    first, again = (model.generate(prompts, 8, seed=3, **how) for _ in range(2))
+    other = model.generate(prompts, 8, seed=4, **how)
     assert first == again != other
     assert all(len(tokens) <= 8 for tokens in first)
 
 
 def test_a_prompt_is_answered_alike_alone_and_in_company(model):
     prompts = [model.prompt("France"), model.prompt("What is the capital of Norway, and of Japan?")]
-    how = Sampling(max_new_tokens=6)
-    assert model.generate(prompts, how)[0] == model.generate(prompts[:1], how)[0]
+    assert model.generate(prompts, 6)[0] == model.generate(prompts[:1], 6)[0]
 
 
 def test_a_folder_that_is_no_language_model_is_told(folder, tmp_path):

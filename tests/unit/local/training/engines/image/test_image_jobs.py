@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from airflow_automl.local.models import artifacts, weights
-from airflow_automl.local.training.engines.classification import reports
+from airflow_automl.local.training.engines.classification import engine as classification
 from airflow_automl.local.training.engines.image import cnn, network
 from tests.unit.local.training import running as training
 from tests.unit.local.training.engines.classifying import (
@@ -56,7 +56,7 @@ def jobs(bucket, tmp_path, monkeypatch):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    monkeypatch.setattr(reports, "EXPLAINED", 2)
+    monkeypatch.setattr(classification, "EXPLAINED", 2)
     monkeypatch.setattr(cnn, "EPOCHS", 8)
     return Jobs(bucket, tmp_path)
 

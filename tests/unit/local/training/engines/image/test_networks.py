@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from airflow_automl.local.models import weights
-from airflow_automl.local.training.engines.classification.head import Head
-from airflow_automl.local.training.engines.classification.onnx_session import open_session
-from airflow_automl.local.training.engines.image import checkpoint, efficientnet, network
+from airflow_automl.local.training.engines.classification.approach import Head, open_session
+from airflow_automl.local.training.engines.image import backbone, network
 
 needs_weights = pytest.mark.skipif(not weights.available("efficientnet-lite0"), reason="needs EfficientNet's weights")
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs PyTorch")
@@ -26,10 +25,10 @@ def photo():
 
 @needs_weights
 def test_the_backbone_knows_a_palace_when_it_sees_one():
-    state = checkpoint.read_state(weights.locate("efficientnet-lite0"))
+    state = backbone.read_state(weights.locate("efficientnet-lite0"))
     head = Head(state["_fc.weight"].T, state["_fc.bias"])
 
-    found = network.run(open_session(efficientnet.build(state, head), 1), [photo()])
+    found = network.run(open_session(backbone.build(state, head), 1), [photo()])
 
     assert found.shape == (1, 1000)
     assert found.sum() == pytest.approx(1, abs=1e-4)
@@ -42,7 +41,7 @@ def test_the_checkpoint_is_read_as_pytorch_reads_it():
     import torch
 
     path = weights.locate("efficientnet-lite0")
-    ours, theirs = checkpoint.read_state(path), torch.load(path, weights_only=True, map_location="cpu")
+    ours, theirs = backbone.read_state(path), torch.load(path, weights_only=True, map_location="cpu")
 
     assert set(ours) == set(theirs)
     assert all(np.array_equal(ours[name], theirs[name].numpy()) for name in theirs)
@@ -62,7 +61,7 @@ def test_a_checkpoint_that_wants_to_run_something_is_refused(tmp_path, monkeypat
     path.write_bytes(b"".join(parts))
 
     with pytest.raises(ValueError, match=r"asks for posix.mkdir, which is not allowed"):
-        checkpoint.read_state(path)
+        backbone.read_state(path)
     assert not (tmp_path / "harm-was-done").exists()
 
 

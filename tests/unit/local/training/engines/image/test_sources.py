@@ -5,12 +5,12 @@ import json
 import pytest
 
 from airflow_automl.local.errors import JobFailure
-from airflow_automl.local.training.engines.image import sources
+from airflow_automl.local.training.engines.image import data
 from tests.unit.local.training.engines.classifying import channel
 
 
 def found(bucket, uri, data_type="S3Prefix"):
-    return {(each.object.uri, each.label) for each in sources.find(bucket.store, channel(uri, data_type=data_type))}
+    return {(each.object.uri, each.label) for each in data.find(bucket.store, channel(uri, data_type=data_type))}
 
 
 def test_every_folder_is_a_class(bucket):

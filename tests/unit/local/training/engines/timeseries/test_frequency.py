@@ -7,8 +7,12 @@ import pyarrow as pa
 import pytest
 
 from airflow_automl.local.errors import JobFailure
-from airflow_automl.local.training.engines.timeseries.frequency import Calendar, Frequency
-from airflow_automl.local.training.engines.timeseries.timestamps import decide, parse
+from airflow_automl.local.training.engines.timeseries.frequency import (
+    Calendar,
+    Frequency,
+    decide_form,
+    parse_timestamps,
+)
 
 
 def moments(*texts: str) -> np.ndarray:
@@ -87,7 +91,10 @@ def test_moments_fall_into_steps_and_steps_have_a_start(
 
 def read(values: list[object] | pa.Array, frequency: str = "1H") -> list[str]:
     column = pa.chunked_array([values])
-    return [str(moment) for moment in parse(column, "when", Frequency.parse(frequency), decide(column, "when"))]
+    return [
+        str(moment)
+        for moment in parse_timestamps(column, "when", Frequency.parse(frequency), decide_form(column, "when"))
+    ]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from airflow_automl.contract.metrics import best, candidate_metrics
 from airflow_automl.local.models import artifacts
 from airflow_automl.local.models.payloads import PayloadError
 from airflow_automl.local.models.wire import Payload
-from airflow_automl.local.training.engines.timeseries.algorithms import catalog
+from airflow_automl.local.training.engines.timeseries.algorithms import base
 from airflow_automl.report import build, render
 from airflow_automl.report.insights import read as read_insights
 from tests.local_s3 import BUCKET, Bucket
@@ -338,7 +338,7 @@ def test_an_empty_list_of_features_leaves_all_columns_out(jobs: Jobs, bucket: Bu
 def test_algorithms_that_need_torch_are_left_out_aloud_where_they_were_asked_for(
     jobs: Jobs, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog.importlib.util, "find_spec", lambda name: None if name == "torch" else object())
+    monkeypatch.setattr(base.importlib.util, "find_spec", lambda name: None if name == "torch" else object())
     uri = bucket.put("in/d.csv", weekly(1))
     events = jobs.train(problem("npts", "deepar"), [channel(uri)])
     assert set(labels(events)) == {"npts"}
@@ -407,7 +407,7 @@ def test_a_series_that_never_ends_is_killed_at_the_limit(
 def test_every_algorithm_comes_back_from_the_process_that_trained_it(jobs: Jobs, bucket: Bucket) -> None:
     uri = bucket.put("in/d.csv", weekly(2))
     limits = {"CompletionCriteria": {"MaxRuntimePerTrainingJobInSeconds": 120}}
-    events = jobs.train(problem(*catalog.available(catalog.ALGORITHMS)[0], **limits), [channel(uri)])
+    events = jobs.train(problem(*base.available(base.ALGORITHMS)[0], **limits), [channel(uri)])
     assert {entry["CandidateStatus"] for entry in labels(events).values()} == {"Completed"}
     assert events[-1]["secondary"] == "Completed"
 

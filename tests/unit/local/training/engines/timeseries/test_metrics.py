@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from airflow_automl.local.training.engines.timeseries import metrics
-from airflow_automl.local.training.engines.timeseries.ensemble import blend, judge, weigh
+from airflow_automl.local.training.engines.timeseries.backtest import blend, judge, weigh
 from airflow_automl.local.training.engines.timeseries.metrics import Window
 
 WINDOW = Window(truth=np.array([[10.0, 20.0], [0.0, 40.0]]), scale=np.array([5.0, np.nan]))

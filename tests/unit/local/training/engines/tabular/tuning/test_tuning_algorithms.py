@@ -9,14 +9,18 @@ from airflow_automl.contract.metrics import OBJECTIVES, direction
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.course import Clock, TimeIsUp
-from airflow_automl.local.training.engines.tabular.tuning.batches import BLOCK, Blocks
 from airflow_automl.local.training.engines.tabular.tuning.features import RANKS, STANDARD, TREES, FeatureTransformer
-from airflow_automl.local.training.engines.tabular.tuning.learners import Assignment, TrainedAlgorithm, start
-from airflow_automl.local.training.engines.tabular.tuning.plan import Measuring, folds
-from airflow_automl.local.training.engines.tabular.tuning.search import Search
-from airflow_automl.local.training.engines.tabular.tuning.space import Choice, SearchSpace, algorithms_for
-from airflow_automl.local.training.engines.tabular.tuning.table import Part, Table
-from airflow_automl.local.training.engines.tabular.tuning.targets import Target, balanced_weights, may_be_logarithmic
+from airflow_automl.local.training.engines.tabular.tuning.learners import (
+    Assignment,
+    Target,
+    TrainedAlgorithm,
+    balanced_weights,
+    may_be_logarithmic,
+    start,
+)
+from airflow_automl.local.training.engines.tabular.tuning.scikit import BLOCK, Blocks
+from airflow_automl.local.training.engines.tabular.tuning.search import Choice, Search, SearchSpace, algorithms_for
+from airflow_automl.local.training.engines.tabular.tuning.table import Measuring, Part, Table, folds
 from airflow_automl.local.training.engines.tabular.tuning.trial import Pruned, Workbench
 
 BOOSTING = Choice("xgboost", TREES, {"rounds": 60, "eta": 0.1, "max_depth": 3})
@@ -236,7 +240,7 @@ def test_every_objective_of_the_api_can_be_searched_for(tables, data, objective)
     for _ in range(2):
         proposal = search.propose()
         result = workbench.run(proposal.choice, Clock(None), lambda *_: False)
-        search.completed(proposal, result.measured.value)
+        search.tell(proposal, "Completed", result.measured.value)
         assert result.measured.value == result.measured.metrics[objective]
         values.append(result.measured.value)
     assert np.isfinite(values).all()

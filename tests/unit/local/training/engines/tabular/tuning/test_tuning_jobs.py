@@ -19,7 +19,7 @@ from airflow_automl.local.models import artifacts
 from airflow_automl.local.training import main as trainer
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.course import Clock
-from airflow_automl.local.training.engines.tabular.tuning import plan
+from airflow_automl.local.training.engines.tabular.tuning import table
 from tests.unit.local.hosted import Hosted
 from tests.unit.local.training import running as training
 
@@ -334,7 +334,7 @@ def test_sequences_are_learned_from(train, bucket):
 
 
 def test_large_tables_are_tried_on_samples_first(train, monkeypatch, caplog):
-    monkeypatch.setattr(plan, "FIDELITY_BYTES", 1)
+    monkeypatch.setattr(table, "FIDELITY_BYTES", 1)
     config = tabular("churn", "linear-learner", limits={"MaxCandidates": 8})
     with caplog.at_level("INFO"):
         found = train(churn(3000), config, request={"DataSplitConfig": {"ValidationFraction": 0.3}})
