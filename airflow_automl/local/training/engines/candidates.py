@@ -36,7 +36,7 @@ def step(spec: JobSpec, kind: str, name: str) -> dict[str, str]:
     As on AWS, a child keeps only the first 10 characters of the job's name.
 
     :param kind: ``processing-job``, ``training-job`` or ``transform-job``.
-    :param name: what tells the step from the job's other ones.
+    :param name: unique among the job's steps.
     """
     digest = hashlib.sha256(f"{spec.arn}/{kind}/{name}".encode()).hexdigest()[:16]
     full = re.sub(r"-+", "-", re.sub(r"[^A-Za-z0-9-]", "-", f"{spec.name[:10]}-{name}"))[:46] + "-" + digest
@@ -49,7 +49,7 @@ def step(spec: JobSpec, kind: str, name: str) -> dict[str, str]:
 
 @dataclass
 class Candidate:
-    """A candidate as it comes to be; :meth:`document` is what the API answers.
+    """A candidate; :meth:`document` is what the API answers.
 
     :param name: CandidateName, unique in the job.
     :param problem_type: of the job.
@@ -93,11 +93,11 @@ class Candidate:
         self.status, self.ended = "Completed", time.time()
 
     def fail(self, reason: str) -> None:
-        """It could not be trained or kept."""
+        """Mark it failed: it could not be trained or stored."""
         self.status, self.failure, self.ended = "Failed", reason[:1024], time.time()
 
     def stop(self, reason: str) -> None:
-        """It was ended early: pruned, or out of time."""
+        """Mark it stopped: pruned, or out of time."""
         self.fail(reason)
         self.status = "Stopped"
 

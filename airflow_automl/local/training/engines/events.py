@@ -1,4 +1,4 @@
-"""What a trainer says to the service that started it: JSON lines in a file, readable after any crash."""
+"""The events that a trainer reports to the service: JSON lines in a file, readable after any crash."""
 
 from __future__ import annotations
 
@@ -35,10 +35,7 @@ class EventLog:
         self._cut = False
 
     def phase(self, secondary: str) -> None:
-        """The job entered a phase.
-
-        :param secondary: the AutoMLJobSecondaryStatus.
-        """
+        """Report that the job entered a phase, by its AutoMLJobSecondaryStatus."""
         self._write({"event": "phase", "secondary": secondary})
 
     def resolved(
@@ -49,7 +46,7 @@ class EventLog:
         completion_criteria: Mapping[str, int],
         base_model: str | None = None,
     ) -> None:
-        """What the request left open was decided (R47)."""
+        """Report what the request left open (R47)."""
         self._write(
             {
                 "event": "resolved",
@@ -62,7 +59,7 @@ class EventLog:
         )
 
     def candidate(self, candidate: Mapping[str, Any], digests: Mapping[str, str] | None = None) -> None:
-        """A candidate appeared or changed.
+        """Report a new or changed candidate.
 
         :param candidate: the AutoMLCandidate; timestamps are epoch seconds.
         :param digests: artefact address → SHA-256 of its bytes; given once the artefact lies in S3.
@@ -70,14 +67,11 @@ class EventLog:
         self._write({"event": "candidate", "candidate": _finite(candidate), "digests": dict(digests or {})})
 
     def artifacts(self, artifacts: Mapping[str, str]) -> None:
-        """The notebooks lie in S3.
-
-        :param artifacts: the AutoMLJobArtifacts.
-        """
+        """Report the AutoMLJobArtifacts: where the notebooks are in S3."""
         self._write({"event": "artifacts", "artifacts": dict(artifacts)})
 
     def partial_failure(self, message: str, kind: str) -> None:
-        """Something failed that the job survives; said once, and no more than five times.
+        """Report a failure that does not fail the job; equal ones once, and five at most.
 
         :param message: what failed and why, at most 1,024 characters.
         :param kind: ``Data``, ``Candidate``, ``ExplainabilityError`` or ``ModelInsightsError``.
@@ -89,22 +83,16 @@ class EventLog:
         self._write({"event": "partial_failure", "message": message, "kind": kind})
 
     def data_failures(self, messages: Iterable[str]) -> None:
-        """A part of the data could not be used; each as a partial failure."""
+        """Report parts of the data that could not be used, each as a partial failure."""
         for message in messages:
             self.partial_failure(message, "Data")
 
     def failed(self, reason: str) -> None:
-        """The job failed; nothing comes after this.
-
-        :param reason: the FailureReason.
-        """
+        """Report the FailureReason of the job; events after this are ignored."""
         self._write({"event": "failed", "reason": reason[:1024]}, final=True)
 
     def completed(self, secondary: str) -> None:
-        """The job is complete; nothing comes after this.
-
-        :param secondary: the secondary status it ends with.
-        """
+        """Report the secondary status that the job completed with; events after this are ignored."""
         self._write({"event": "completed", "secondary": secondary}, final=True)
 
     def _write(self, event: dict[str, Any], final: bool = False) -> None:
@@ -123,7 +111,7 @@ class EventLog:
 
 
 def _finite(value: Any) -> Any:
-    """JSON and the API know no NaN: a metric that is none is left out."""
+    """Remove metrics that are not finite: JSON and the API have no NaN."""
     if isinstance(value, Mapping):
         if "Value" in value and isinstance(value["Value"], float) and not math.isfinite(value["Value"]):
             return None

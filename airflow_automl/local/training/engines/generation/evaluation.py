@@ -49,7 +49,7 @@ def rouge_scores(pairs: Iterable[tuple[str, str]]) -> dict[str, float]:
     """Return the mean scores of several texts.
 
     :param pairs: of reference and candidate.
-    :return: as :func:`rouge`; empty where there are no pairs.
+    :return: as :func:`rouge`; empty without pairs.
     """
     scores = [rouge(reference, candidate) for reference, candidate in pairs]
     return {name: sum(score[name] for score in scores) / len(scores) for name in METRICS} if scores else {}

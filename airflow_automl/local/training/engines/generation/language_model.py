@@ -110,7 +110,7 @@ class LanguageModel:
         """Return the tokens of a prompt, in the form in which the base model was taught to read one.
 
         :param text: what the user says.
-        :param room: at most so many tokens; the end of the text gives way.
+        :param room: maximum number of tokens; a longer text is cut at its end.
         """
         ids = self._formatted(text)
         if room is not None and len(ids) > room:

@@ -28,7 +28,7 @@ _SIGNATURES = ((b"\x89PNG\r\n\x1a\n", "PNG"), (b"\xff\xd8\xff", "JPEG"))
 
 
 class PictureError(AutoMLTerminalError):
-    """Bytes that are no picture which can be used; the message says why."""
+    """Bytes that can't be used as a picture; the message says why."""
 
 
 def sniff(content: bytes) -> str | None:

@@ -55,7 +55,7 @@ def train(run: Run) -> str:
     except Exception:
         if only_definitions:
             raise
-        # Columns can hold anything; notebooks about them are no reason to train nothing.
+        # Columns can hold anything: a notebook that fails must not fail the training.
         log.exception("The notebooks could not be made")
     if only_definitions:
         return "CandidateDefinitionsGenerated"

@@ -51,7 +51,7 @@ class Gridded:
 def grid(rows: Rows, settings: Settings) -> list[Gridded]:
     """Put the target on the grid.
 
-    Values of one step are aggregated (R82). A series begins with its first value (frontfill is none) and goes on until
+    Values of one step are aggregated (R82). A series begins with its first value (frontfill is none) and ends with
     the last step that any series has a value for; what is missing is filled in (R78), with zero where the request says
     nothing.
 

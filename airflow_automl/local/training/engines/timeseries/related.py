@@ -20,7 +20,7 @@ from airflow_automl.local.training.engines.timeseries.panel import Gridded, Pane
 from airflow_automl.local.training.engines.timeseries.settings import Fill, Settings, is_number
 
 MAX_CATEGORIES = 12
-"""More values of a column than this are told apart only as 'another'."""
+"""Most frequent values of a column that become features; rarer ones are all zeros."""
 
 Array = np.ndarray
 

@@ -39,7 +39,7 @@ class RowReader:
     def learn(cls, table: pa.Table, settings: Settings) -> RowReader:
         """Decide it from all rows.
 
-        :raises JobFailure: a timestamp can't be read, or could be two; or a key is of a type that is no text.
+        :raises JobFailure: a timestamp can't be read, or is ambiguous; or a key is not text.
         """
         form = frequency.decide_form(table.column(settings.timestamp), settings.timestamp)
         keys = []

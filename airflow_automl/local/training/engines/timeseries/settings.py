@@ -96,7 +96,7 @@ class Settings:
 
     @property
     def reserved(self) -> dict[str, str]:
-        """Columns that are no features → what they are."""
+        """Columns that are not features → what they are."""
         return {
             self.target: "target",
             self.timestamp: "timestamp column",

@@ -14,7 +14,7 @@ from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.engines.tabular.ensembling.folds import shared_inputs
 
 TARGET, WEIGHT = "target", "weight"
-"""The columns that are no features, as AutoGluon knows them."""
+"""AutoGluon's names of the columns that are not features."""
 
 _LIBRARIES = {
     "LightGBM": "lightgbm",

@@ -25,20 +25,8 @@ _PARTS = {
     TEXT: ("characters", "words"),
     DATETIME: ("day_number", "year", "month_sin", "month_cos", "day", "weekday", "weekend", "hour_sin", "hour_cos"),
     SEQUENCE: (
-        "length",
-        "mean",
-        "deviation",
-        "minimum",
-        "quartile",
-        "median",
-        "upper_quartile",
-        "maximum",
-        "first",
-        "last",
-        "slope",
-        "mean_change",
-        "autocorrelation",
-        "position_of_maximum",
+        *("length", "mean", "deviation", "minimum", "quartile", "median", "upper_quartile", "maximum", "first", "last"),
+        *("slope", "mean_change", "autocorrelation", "position_of_maximum"),
     ),
 }
 """Numbers that a column of each role yields."""
@@ -135,17 +123,9 @@ def _moments(moments: pd.Series) -> np.ndarray:
     seconds = parts.hour * 3600 + parts.minute * 60 + parts.second
     day_number = (moments - pd.Timestamp(0)).dt.total_seconds() / _DAY
     month, hour = (parts.month - 1) / 12 * 2 * np.pi, seconds / _DAY * 2 * np.pi
-    columns = [
-        day_number,
-        parts.year,
-        np.sin(month),
-        np.cos(month),
-        parts.day,
-        parts.dayofweek,
-        (parts.dayofweek >= 5).where(moments.notna()),
-        np.sin(hour),
-        np.cos(hour),
-    ]
+    weekend = (parts.dayofweek >= 5).where(moments.notna())
+    date = [day_number, parts.year, np.sin(month), np.cos(month), parts.day, parts.dayofweek, weekend]
+    columns = [*date, np.sin(hour), np.cos(hour)]
     return np.column_stack([np.asarray(part, dtype="float64") for part in columns]).astype("float32")
 
 
@@ -166,27 +146,14 @@ def _statistics(found: np.ndarray | None) -> list[float]:
     if found is None:
         return [np.nan] * len(_PARTS[SEQUENCE])
     count = len(found)
-    mean, deviation = float(found.mean()), float(found.std())
-    low, quartile, median, upper, high = np.quantile(found, [0, 0.25, 0.5, 0.75, 1])
+    mean = found.mean()
     centred, steps = found - mean, np.arange(count) - (count - 1) / 2
-    slope = float(steps @ centred / (steps @ steps)) if count > 1 else 0.0
-    spread = float(centred @ centred)
-    autocorrelation = float(centred[1:] @ centred[:-1] / spread) if count > 1 and spread > 0 else 0.0
-    change = float(np.abs(np.diff(found)).mean()) if count > 1 else 0.0
-    position = float(found.argmax()) / max(count - 1, 1)
-    return [
-        count,
-        mean,
-        deviation,
-        float(low),
-        float(quartile),
-        float(median),
-        float(upper),
-        float(high),
-        float(found[0]),
-        float(found[-1]),
-        slope,
-        change,
-        autocorrelation,
-        position,
-    ]
+    spread = centred @ centred
+    several = count > 1
+    slope = steps @ centred / (steps @ steps) if several else 0.0
+    change = np.abs(np.diff(found)).mean() if several else 0.0
+    autocorrelation = centred[1:] @ centred[:-1] / spread if several and spread > 0 else 0.0
+    quantiles = np.quantile(found, [0, 0.25, 0.5, 0.75, 1])
+    position = found.argmax() / max(count - 1, 1)
+    edges = found[0], found[-1]
+    return [count, mean, found.std(), *quantiles, *edges, slope, change, autocorrelation, position]

@@ -197,7 +197,7 @@ FIT_ROWS = 200_000
 """Rows from which scales and vocabularies are learned; more change nothing."""
 
 MAX_CATEGORIES = 200
-"""Categories that are told apart; the rarer ones of a column are one category together."""
+"""Most frequent categories of a column; the rarer ones are one category together."""
 
 SPARSE_WIDTH = 300
 """From this many columns on, matrices of categories and words are kept sparse."""

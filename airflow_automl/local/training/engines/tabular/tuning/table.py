@@ -121,7 +121,7 @@ class Measuring:
 
     @property
     def crossed(self) -> bool:
-        """Return whether this is a cross-validation: then the final model is trained anew, on all rows."""
+        """Return whether this is a cross-validation: then the final model is trained again, on all rows."""
         return len(self.folds) > 1
 
     @classmethod

@@ -24,22 +24,20 @@ from airflow_automl.local.training.engines.tabular.tuning.learners import (
 from airflow_automl.local.training.engines.tabular.tuning.search import Choice
 from airflow_automl.local.training.engines.tabular.tuning.table import RESOURCE, Measuring, Part
 
-PATIENCE = 3
-"""Ninths of the training without any gain after which a candidate is done."""
+NO_GAIN = 3
+"""Ninths of the training without any gain after which the training of a candidate ends."""
 
 
 class Pruned(Stopped):
-    """The pruner gave the candidate up.
+    """The candidate was pruned.
 
     :param value: the objective it had reached.
     :param step: after how many ninths.
     """
 
     def __init__(self, value: float, step: int) -> None:
-        # Given as they are, so that it can be pickled.
         super().__init__(value, step)
-        self.value = value
-        self.step = step
+        self.value, self.step = value, step
 
     def __str__(self) -> str:
         return (
@@ -189,7 +187,7 @@ class Workbench:
                 done = cut or step == RESOURCE or all(learner.done >= learner.total for learner in learners)
                 if report(step, best[1].value) and not done:
                     raise Pruned(best[1].value, step)
-                if done or step - best[3] >= PATIENCE:
+                if done or step - best[3] >= NO_GAIN:
                     break
         if best is None:
             raise TimeIsUp

@@ -1,6 +1,6 @@
 """ets and arima, by statsforecast.
 
-Which model of the family fits a series is chosen once, in training; its parameters are estimated anew on the history
+Which model of the family fits a series is chosen once, in training; its parameters are estimated again on the history
 that a forecast is made from. So an artefact is a list of choices, and forecasts follow what happened since.
 """
 
