@@ -99,7 +99,6 @@ class JobSpec:
 class Run:
     """One run of a job.
 
-    :param spec: the job.
     :param events: what the service is told.
     :param store: the objects in S3.
     :param folder: scratch space of this run, empty at its start.

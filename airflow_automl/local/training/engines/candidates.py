@@ -53,8 +53,6 @@ class Candidate:
 
     :param name: CandidateName, unique in the job.
     :param problem_type: of the job.
-    :param objective: the metric to optimize.
-    :param steps: CandidateSteps.
     :param label: names the candidate within the job.
     :param created: epoch seconds.
     :param parameters: hyperparameters that its last step trains with, for DescribeTrainingJob.

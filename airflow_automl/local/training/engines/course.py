@@ -109,8 +109,6 @@ class Course:
 
     :param run: the job and its surroundings.
     :param problem_type: of all candidates.
-    :param objective: the metric to optimize.
-    :param criteria: the resolved CompletionCriteria.
     """
 
     def __init__(self, run: Run, problem_type: str, objective: str, criteria: Mapping[str, int]) -> None:

@@ -21,7 +21,6 @@ class EventLog:
 
     Every event is one ``write`` to a file opened for appending, so that a killed trainer leaves at most one cut line.
 
-    :param path: the file.
     :param attempt: number of this run of the job; written into every event.
     """
 

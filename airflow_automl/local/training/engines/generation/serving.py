@@ -168,7 +168,6 @@ class TextGenerator:
     """A base model with its adapter.
 
     :param model: both, merged.
-    :param metadata: of the artefact.
     :param max_input: tokens of a prompt.
     :param max_total: tokens of prompt and answer together.
     """

@@ -60,7 +60,6 @@ def _value(name: str, shape: Sequence[int | str]) -> bytes:
 class Graph:
     """A network under construction; every method adds a node and returns the name of its output.
 
-    :param name: of the input.
     :param shape: of the input; text stands for any size.
     """
 
@@ -160,7 +159,6 @@ class Network(Trained):
     """A trained candidate: one ONNX model from pictures to probabilities.
 
     :param model: the ONNX model.
-    :param threads: threads that a prediction may use.
     """
 
     model: bytes

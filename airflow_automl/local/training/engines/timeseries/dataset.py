@@ -35,7 +35,6 @@ PROBLEM_TYPE = "TimeSeriesForecasting"
 class Dataset:
     """What a job trains on.
 
-    :param panel: the series.
     :param related: how additional columns become features.
     :param columns: the additional columns, and how they are read.
     :param reader: how the other columns are read.

@@ -170,8 +170,6 @@ class Series:
 class Panel:
     """All series of a job, or some of them, up to some time.
 
-    :param settings: what was asked for.
-    :param calendar: the grid.
     :param features: names of the columns of :attr:`Series.features`.
     :param known: for each of them whether its values after the last step are known, not just carried forward.
     :param series: the series.

@@ -29,7 +29,6 @@ Array = np.ndarray
 class Column:
     """An additional column.
 
-    :param name: of the column.
     :param kind: ``number``, ``moment`` or ``category``.
     :param known: whether its values in the horizon are known when a forecast is made.
     :param categories: of a category, the most frequent first.

@@ -156,8 +156,6 @@ class Results:
     """A candidate with its backtests.
 
     :param label: of the candidate.
-    :param objective: the job's.
-    :param backtest: the windows.
     :param weights: algorithm → its share in the forecast.
     :param forecasts: the candidate's forecast of each window.
     :param replaced: number of forecasts that are the seasonal naive one because the algorithm had none.

@@ -45,13 +45,11 @@ class ForecastModel:
     """A candidate, ready to forecast.
 
     :param settings: what the job was asked for.
-    :param calendar: the grid.
     :param related: how additional columns become features.
     :param columns: the additional columns, and how they are read.
     :param reader: how the other columns are read.
     :param weights: algorithm → its share in the forecast.
     :param members: algorithm → the trained one.
-    :param threads: how many threads a forecast may use.
     :param escaped: whether the training data had quotes escaped by backslashes.
     """
 

@@ -66,7 +66,6 @@ class AutoGluonStage:
     """A predictor that was cut down to one model and what that model needs.
 
     :param folder: the predictor's files.
-    :param metadata: of the artefact.
     """
 
     def __init__(self, folder: Path, metadata: Mapping[str, Any]) -> None:

@@ -101,9 +101,6 @@ class CandidateWatch(AbstractCallback):
     """Reports every model as a candidate: in progress, then completed once its artefact is in S3.
 
     Artefacts are packed and uploaded one after the other in a thread of their own, while the next model trains.
-
-    :param course: of the job.
-    :param dataset: what is trained on.
     """
 
     def __init__(self, course: Course, dataset: TabularDataset) -> None:

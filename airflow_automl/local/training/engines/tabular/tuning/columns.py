@@ -36,7 +36,6 @@ _PARTS = {
 class Column:
     """A feature, and what it is taken for.
 
-    :param feature: the feature.
     :param role: ``numeric``, ``categorical``, ``text``, ``datetime`` or ``sequence`` (never ``auto``).
     """
 

@@ -142,7 +142,6 @@ def _workbench(run: Run, dataset: TabularDataset, transformer: FeatureTransforme
 class Tuning:
     """A search.
 
-    :param course: of the job.
     :param dataset: what is trained on; the validation rows are those that candidates are measured on.
     :param transformer: of the features.
     :param bench: trains candidates.

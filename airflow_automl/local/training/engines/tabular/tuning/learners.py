@@ -104,9 +104,7 @@ class Assignment:
     """What a learner is given.
 
     :param part: the rows.
-    :param choice: algorithm and hyperparameters.
     :param target: the scale of the target.
-    :param objective: the metric to optimize.
     :param seed: makes training repeatable.
     :param threads: threads that training may use.
     """

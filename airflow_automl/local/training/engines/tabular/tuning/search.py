@@ -86,7 +86,6 @@ class SearchSpace:
     :param algorithms: to choose from.
     :param classes: of the target; 0 for regression.
     :param rows: number of rows that are trained on.
-    :param objective: the metric to optimize.
     :param logarithmic: whether to try the logarithm of the target.
     """
 
@@ -172,7 +171,6 @@ class Proposal:
     """A candidate that the search proposes.
 
     :param number: from 0.
-    :param choice: algorithm and hyperparameters.
     :param trial: Optuna's.
     """
 
@@ -185,7 +183,6 @@ class Search:
     """Proposes candidates one after the other; equal results lead to equal proposals.
 
     :param space: the search space.
-    :param name: of the study.
     """
 
     def __init__(self, space: SearchSpace, name: str) -> None:

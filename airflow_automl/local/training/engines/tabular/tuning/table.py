@@ -94,8 +94,6 @@ RESOURCE = 9
 class Fold:
     """Rows to learn from and rows to measure on.
 
-    :param train: to learn from.
-    :param validation: to measure on.
     :param positions: where the answers for the validation rows go among all answers.
     """
 

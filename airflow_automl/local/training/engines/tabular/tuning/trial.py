@@ -84,7 +84,6 @@ class Workbench:
 
     :param measuring: the rows.
     :param problem_type: of the job.
-    :param objective: the metric to optimize.
     :param classes: of the target; 0 for regression.
     :param threads: that training may use.
     :param sample: training rows on which the Train metrics are measured.

@@ -100,7 +100,6 @@ class _Neural(Forecaster):
 
     :param windows: its sizes.
     :param quantiles: in percent: the job's, and the deciles, which the mean of cnn-qr is made of.
-    :param network: the network.
     """
 
     rows: ClassVar[int]
