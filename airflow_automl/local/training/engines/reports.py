@@ -184,11 +184,6 @@ def statistics(
     return document
 
 
-def insights_page(name: str, document: Mapping[str, Any]) -> str:
-    """Return the insights as a person reads them."""
-    return page(f"Model insights: {name}", sections(document))
-
-
 def sections(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the parts of the page: heading and content, for :func:`page`."""
     section = next(value for key, value in document.items() if key.endswith("_metrics"))

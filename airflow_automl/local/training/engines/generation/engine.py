@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -133,10 +132,6 @@ def train(run: Run) -> str:
     return _FineTuning(course, base, options, examples).run()
 
 
-def _encoded(model: LanguageModel, examples: Sequence[data.Example]) -> list[Encoded]:
-    return [model.encode(example) for example in examples]
-
-
 def _require_short(train: Sequence[Encoded], validation: Sequence[Encoded], context: int) -> None:
     both = [*train, *validation]
     cut = sum(example.cut for example in both)
@@ -202,7 +197,8 @@ class _FineTuning:
         spec = self.course.run.spec
         model = LanguageModel.load(self.base.open(), spec.threads)
         log.info("%s is loaded: %s, %d threads", self.base.name, model.device, spec.threads)
-        train, validation = (_encoded(model, part) for part in (self.examples.train, self.examples.validation))
+        parts = self.examples.train, self.examples.validation
+        train, validation = ([model.encode(example) for example in part] for part in parts)
         _require_short(train, validation, model.context)
         evaluator = Evaluator(self.examples.validation, validation)
         before = evaluator.evaluate(model, None if clock.left is None else clock.left * _TEXT_SHARE)
@@ -215,7 +211,7 @@ class _FineTuning:
             train,
             self.options,
             lambda: evaluator.loss(model),
-            lambda pace: _left(clock) > pace + afterwards,
+            lambda pace: clock.left is None or clock.left > pace + afterwards,
         )
         if not fit.steps:
             raise TimeIsUp("The time was over before the first step of training.")
@@ -242,11 +238,6 @@ class _FineTuning:
             "steps_per_epoch": fit.planned // self.options.epochs,
             "samples": evaluator.samples(before, after),
         }
-
-
-def _left(clock: Clock) -> float:
-    """Return seconds until training and the evaluation after it must be done."""
-    return math.inf if clock.left is None else clock.left
 
 
 def _shown(measured: Evaluation) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from airflow_automl.local.training.engines.generation.data import Example
 from airflow_automl.local.training.engines.generation.language_model import Encoded, LanguageModel
 from airflow_automl.local.training.engines.generation.training import mean_loss
+from airflow_automl.local.training.engines.reports import spread
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ class Evaluator:
     """
 
     def __init__(self, examples: Sequence[Example], encoded: Sequence[Encoded]) -> None:
-        chosen = _spread(len(examples), MEASURED)
+        chosen = spread(len(examples), MEASURED).tolist()
         self._encoded = [encoded[row] for row in chosen]
         self._shown = [examples[row] for row in chosen[:: max(len(chosen) // GENERATED, 1)][:GENERATED]]
         if len(chosen) < len(examples):
@@ -196,11 +197,6 @@ class Evaluator:
             {"input": example.prompt, "expected": example.answer, "before": first, "after": second}
             for example, first, second in zip(self._shown, before.texts, after.texts, strict=False)
         ][:limit]
-
-
-def _spread(count: int, limit: int) -> list[int]:
-    """At most so many positions, evenly over all."""
-    return [count * at // min(count, limit) for at in range(min(count, limit))]
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:

@@ -220,13 +220,14 @@ def fit(
     learning = [parameter for parameter in model.network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=options.learning_rate, weight_decay=0.0)
     random = np.random.default_rng(SEED)
-    progress = _Progress(course)
     best: list[Any] = []
+    started = logged = time.monotonic()
     for epoch in range(options.epochs):
         order = random.permutation(len(train))
-        began = course.steps
+        before = course.steps
         for start in range(0, len(train), options.batch_size):
-            if not may_go_on(progress.seconds_per_step):
+            pace = (time.monotonic() - started) / course.steps if course.steps else 0.0
+            if not may_go_on(pace):
                 break
             batch = [train[row] for row in order[start : start + options.batch_size]]
             for group in optimizer.param_groups:
@@ -242,17 +243,21 @@ def fit(
                 )
             course.steps += 1
             course.train.append(loss)
-            progress.tell(loss)
-        if course.steps == began:
+            if time.monotonic() - logged >= _LOG_EVERY or course.steps in (1, course.planned):
+                logged = time.monotonic()
+                pace, done = (logged - started) / course.steps, f"{course.steps} of {course.planned}"
+                left = pace * (course.planned - course.steps)
+                log.info("Step %s: loss %.4f, %.2f s a step, about %.0f s left", done, loss, pace, left)
+        if course.steps == before:
             break
         measured = validate()
-        passed = epoch + (course.steps - began) / per_epoch
+        passed = epoch + (course.steps - before) / per_epoch
         course.validation.append((round(passed, 4), measured))
         log.info("%.2f epochs: validation loss %.4f", passed, measured)
         if math.isfinite(measured) and measured < course.best:
             course.best = measured
             best = [parameter.detach().clone() for parameter in learning]
-        if course.steps - began < per_epoch:
+        if course.steps - before < per_epoch:
             break
     if best:
         with torch.no_grad():
@@ -287,31 +292,3 @@ def _step(model: LanguageModel, batch: Sequence[Encoded], optimizer: Any, learni
     finally:
         model.network.eval()
     return total
-
-
-class _Progress:
-    """Logs now and then how far the training is."""
-
-    def __init__(self, course: Fit) -> None:
-        self._course = course
-        self._began = self._told = time.monotonic()
-
-    @property
-    def seconds_per_step(self) -> float:
-        steps = self._course.steps
-        return (time.monotonic() - self._began) / steps if steps else 0.0
-
-    def tell(self, loss: float) -> None:
-        course, now = self._course, time.monotonic()
-        if now - self._told < _LOG_EVERY and course.steps not in (1, course.planned):
-            return
-        self._told = now
-        left = self.seconds_per_step * (course.planned - course.steps)
-        log.info(
-            "Step %d of %d: loss %.4f, %.2f s a step, about %.0f s left",
-            course.steps,
-            course.planned,
-            loss,
-            self.seconds_per_step,
-            left,
-        )

@@ -115,10 +115,14 @@ def report(
 
 
 def _explain(dataset: TabularDataset, name: str, scores: Scores, seconds: float) -> Files:
-    rows = dataset.validation[dataset.columns]
-    result = contributions(rows, _outputs(dataset, scores), seconds)
+    # Binary problems are explained by the positive class alone: the other one moves by the opposite.
+    first = 1 if len(dataset.labels) == 2 else 0
+    outputs = [str(label) for label in dataset.labels[first:]] or [dataset.target]
+    result = contributions(
+        dataset.validation[dataset.columns], lambda rows: scores(rows).reshape(len(rows), -1)[:, first:], seconds
+    )
     method = f"Shapley values by sampling: {result.rows} validation rows, {result.rounds} feature orders each"
-    names = [f"label{index}" for index in range(len(result.values))]
+    names = [f"label{index}" for index in range(len(outputs))]
     explained = {
         label: {
             "global_shap_values": dict(zip(dataset.columns, values.tolist(), strict=True)),
@@ -126,13 +130,12 @@ def _explain(dataset: TabularDataset, name: str, scores: Scores, seconds: float)
         }
         for label, values, expected in zip(names, result.values, result.expected, strict=True)
     }
-    overall = dict(zip(dataset.columns, result.values.mean(axis=0).tolist(), strict=True))
     return reports.explanation(
         name,
         "Mean absolute contribution to the prediction",
-        overall,
+        dict(zip(dataset.columns, result.values.mean(axis=0).tolist(), strict=True)),
         method,
-        labels=dict(zip(names, _output_names(dataset), strict=True)),
+        labels=dict(zip(names, outputs, strict=True)),
         explanations={"kernel_shap": explained},
     )
 
@@ -143,23 +146,5 @@ def _insights(dataset: TabularDataset, candidate: Candidate, scores: np.ndarray)
     document = reports.statistics(
         dataset.problem_type, truth[some], scores[some], dataset.labels, candidate.threshold, candidate.validation
     )
-    page = reports.insights_page(candidate.name, document)
+    page = reports.page(f"Model insights: {candidate.name}", reports.sections(document))
     return {"statistics.json": json.dumps(document, indent=1), "report.html": page}
-
-
-def _outputs(dataset: TabularDataset, scores: Scores) -> Scores:
-    """Binary problems are explained by the positive class alone: the other one moves by the opposite."""
-
-    def outputs(rows: pd.DataFrame) -> np.ndarray:
-        found = scores(rows)
-        if found.ndim == 1:
-            return found[:, None]
-        return found[:, 1:] if len(dataset.labels) == 2 else found
-
-    return outputs
-
-
-def _output_names(dataset: TabularDataset) -> list[str]:
-    if not dataset.labels:
-        return [dataset.target]
-    return [str(label) for label in (dataset.labels[1:] if len(dataset.labels) == 2 else dataset.labels)]

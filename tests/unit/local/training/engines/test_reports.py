@@ -54,7 +54,7 @@ def test_binary_insights_hold_matrix_and_curves():
     found = {}
     _model_insights(document, found)
     assert set(found) >= {"confusion_matrix", "roc"}
-    assert "<svg" in reports.insights_page("c", document)
+    assert "<svg" in reports.page("c", reports.sections(document))
 
 
 def test_multiclass_and_regression_insights():
