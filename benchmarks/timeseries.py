@@ -123,9 +123,9 @@ def _panel(rows: Any, frequency: str, horizon: int) -> Any:
     import pandas as pd
     import pyarrow as pa
 
+    from airflow_automl.local.training.engines.timeseries.dataset import assemble
     from airflow_automl.local.training.engines.timeseries.panel import grid
     from airflow_automl.local.training.engines.timeseries.related import Related
-    from airflow_automl.local.training.engines.timeseries.rows import assemble
     from airflow_automl.local.training.engines.timeseries.settings import Settings
 
     settings = Settings.read(_config(frequency, horizon))

@@ -23,11 +23,10 @@ from airflow_automl.local.training.data.values import Notes, Refused
 from airflow_automl.local.training.engines.timeseries import metrics
 from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster, forecaster
 from airflow_automl.local.training.engines.timeseries.backtest import blend
-from airflow_automl.local.training.engines.timeseries.dataset import read_related
+from airflow_automl.local.training.engines.timeseries.dataset import RowReader, assemble, read_related, require_columns
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
 from airflow_automl.local.training.engines.timeseries.panel import Panel, grid
 from airflow_automl.local.training.engines.timeseries.related import Related
-from airflow_automl.local.training.engines.timeseries.rows import RowReader, assemble, require_columns
 from airflow_automl.local.training.engines.timeseries.settings import Settings
 
 MIN_HISTORY = 4

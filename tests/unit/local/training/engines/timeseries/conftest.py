@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from airflow_automl.local.training.engines.timeseries.dataset import RowReader, assemble
 from airflow_automl.local.training.engines.timeseries.panel import Panel, grid
 from airflow_automl.local.training.engines.timeseries.related import Related
-from airflow_automl.local.training.engines.timeseries.rows import RowReader, assemble
 from airflow_automl.local.training.engines.timeseries.settings import Settings
 
 

@@ -19,11 +19,10 @@ from airflow_automl.local.models.payloads import PayloadError
 from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.training.data import channels
 from airflow_automl.local.training.data.codec import Codec
-from airflow_automl.local.training.engines.timeseries.dataset import Dataset, load
+from airflow_automl.local.training.engines.timeseries.dataset import Dataset, RowReader, load
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
 from airflow_automl.local.training.engines.timeseries.panel import Panel
 from airflow_automl.local.training.engines.timeseries.related import Related
-from airflow_automl.local.training.engines.timeseries.rows import RowReader
 from airflow_automl.local.training.engines.timeseries.serving import ForecastModel, _of_frame, _table
 from airflow_automl.local.training.engines.timeseries.settings import Settings
 from tests.local_s3 import BUCKET, Bucket, bucket, s3_endpoint
