@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -211,7 +212,7 @@ class _FineTuning:
             train,
             self.options,
             lambda: evaluator.loss(model),
-            lambda pace: clock.left is None or clock.left > pace + afterwards,
+            lambda pace: _left(clock) > pace + afterwards,
         )
         if not fit.steps:
             raise TimeIsUp("The time was over before the first step of training.")
@@ -238,6 +239,10 @@ class _FineTuning:
             "steps_per_epoch": fit.planned // self.options.epochs,
             "samples": evaluator.samples(before, after),
         }
+
+
+def _left(clock: Clock) -> float:
+    return math.inf if clock.left is None else clock.left
 
 
 def _shown(measured: Evaluation) -> str:
