@@ -175,7 +175,7 @@ def _known(command: str) -> None:
         for path in re.findall(r"file://(\S+)", command):
             assert (ROOT / path).exists() or not path.startswith("docs/"), path
     else:
-        known = {"python3.11", "docker", "set", "git", "pre-commit", "curl", "cd", "uv", "export"}
+        known = {"python3.11", "docker", "set", "git", "pre-commit", "curl", "cd", "uv", "export", "zip"}
         assert program in known, f"what is {program!r}?"
 
 
