@@ -69,6 +69,7 @@ lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> prose"
 	@$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs airflow_automl dags tools benchmarks
+	@$(BIN)/python tools/prose.py
 
 types: setup
 	@echo "==> mypy"

@@ -49,7 +49,7 @@ def judge(describe: Mapping[str, Any], accept: Acceptance) -> None:
         if not accept.stopped:
             at_limit = " at its runtime limit" if states.runtime_limit_reached(describe) else ""
             raise AutoMLJobStopped(
-                f"AutoML job {name} was stopped{at_limit}; set accept_stopped=True to go on with what it had by then"
+                f"AutoML job {name} was stopped{at_limit}; set accept_stopped=True to continue with what it had by then"
             )
         return
     if outcome is Outcome.COMPLETED_WITHOUT_CANDIDATE and not states.definitions_only(describe):
@@ -113,7 +113,7 @@ def _moment(describe: Mapping[str, Any]) -> str:
 class TransitionLog:
     """Logs every change of a job's status once, however often it is polled, and remembers when it was.
 
-    :param timeline: what an earlier watch remembered; it goes on from there.
+    :param timeline: what an earlier watch remembered; it continues from there.
     """
 
     def __init__(self, log: Logger, timeline: Iterable[Transition] = ()) -> None:

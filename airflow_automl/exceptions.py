@@ -97,7 +97,7 @@ class AutoMLDeploymentFailed(AutoMLTerminalError):
 
 
 class NoBestCandidate(AutoMLTerminalError):
-    """The job has no best candidate to hand on."""
+    """The job has no best candidate to pass to other tasks."""
 
 
 class CandidateRejected(AutoMLTerminalError):

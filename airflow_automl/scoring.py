@@ -1,4 +1,4 @@
-"""Metrics of predictions, computed from what an endpoint answers: for a champion that is scored anew.
+"""Metrics of predictions, computed from what an endpoint answers: for a champion that is scored again.
 
 Plain Python, because an Airflow worker need not have any library for it. Definitions are the API's (R102 to R106); of
 two classes, the one that sorts last is the positive one (``No`` < ``Yes``, ``0`` < ``1``).

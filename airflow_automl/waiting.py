@@ -184,7 +184,7 @@ async def wait_until_ended(
 ) -> dict[str, Any] | None:
     """Poll until a resource has a final status, and return the last answer; ``None`` if there is no such resource.
 
-    Transient errors don't end the wait: what runs at AWS goes on whether or not it can be described.
+    Transient errors don't end the wait: what runs at AWS continues whether or not it can be described.
 
     :param interval: seconds between two polls.
     :param deadline: epoch seconds of the last poll; ``None`` waits on.

@@ -1,7 +1,7 @@
 """What travels between tasks: the best candidate and the job, as plain JSON documents.
 
-Both are made from answers of DescribeAutoMLJob or DescribeAutoMLJobV2, and bear members that are missing, unknown or
-``None``: real answers differ from the service model.
+Both are made from answers of DescribeAutoMLJob or DescribeAutoMLJobV2, and tolerate members that are missing, unknown
+or ``None``: real answers differ from the service model.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class SecondaryStatus(StrEnum):
 
 
 class Use(StrEnum):
-    """Who meets a pair: the embedded service emits it, or clients have to bear it from AWS."""
+    """Who meets a pair: the embedded service emits it, or clients have to accept it from AWS."""
 
     EMIT = "emit"
     TOLERATE = "tolerate"
@@ -107,7 +107,7 @@ class Phase(NamedTuple):
 
 
 class Outcome(Enum):
-    """How a job stands, told apart as far as a task's fate depends on it."""
+    """How a job ended or that it runs, as far as the result of a task depends on it."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -280,7 +280,7 @@ def phases(kind: str, resolved_mode: str | None = None) -> tuple[Phase, ...]:
 def outcome(describe: Mapping[str, Any]) -> Outcome:
     """Tell how a described job stands, V1 or V2.
 
-    A job that completed without a best candidate is told apart further by :func:`definitions_only` and
+    A job that completed without a best candidate is distinguished further by :func:`definitions_only` and
     :func:`runtime_limit_reached`; a deployment that did not happen by :func:`deployment_failed`.
 
     :param describe: an answer of DescribeAutoMLJob or DescribeAutoMLJobV2.

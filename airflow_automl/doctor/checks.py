@@ -75,7 +75,7 @@ def _connection(
     from airflow_automl.operators._job_request import api_of, complete
 
     try:
-        # The hook itself would go on with boto3's own chain of credentials.
+        # The hook itself would continue with boto3's own chain of credentials.
         hook.get_connection(conn_id)
         defaults = hook.defaults
     except AutoMLError as error:
@@ -155,7 +155,7 @@ def _service(findings: Findings, hook: SageMakerAutoMLHook) -> bool:
             f"ListAutoMLJobs answered {code_of(error)}: {error.response['Error'].get('Message', '')}",
             "allow the actions of docs/policies/airflow.json to the caller",
         )
-        # A caller who may not list may still create: go on.
+        # A caller who may not list may still create: continue.
         return True
     except BotoCoreError as error:
         findings.problem("service", str(error), _unreachable(hook))

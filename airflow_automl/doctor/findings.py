@@ -26,7 +26,7 @@ class Finding(NamedTuple):
     :param check: what was looked at, such as ``role``.
     :param status: how it ended.
     :param message: what was found.
-    :param advice: what to mend; empty where nothing is wrong.
+    :param advice: what to fix; empty where nothing is wrong.
     """
 
     check: str
@@ -59,7 +59,7 @@ class Findings(list[Finding]):
         self.append(Finding(check, Status.OK, message))
 
     def problem(self, check: str, message: str, advice: str) -> None:
-        """Note what to mend."""
+        """Note what to fix."""
         self.append(Finding(check, Status.PROBLEM, message, advice))
 
     def unknown(self, check: str, message: str, advice: str = "") -> None:

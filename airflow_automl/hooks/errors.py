@@ -124,7 +124,7 @@ class ConnectionHealth:
         self._useless_since = None
 
     def is_stale(self, error: BaseException) -> bool:
-        """Return whether a client with credentials that are read anew may succeed."""
+        """Return whether a client with credentials that are read again may succeed."""
         return bool(_STALE.search(error_code(error)))
 
     def refused(self, error: ClientError | BotoCoreError | ResponseParserError, client: Any = None) -> AutoMLError:

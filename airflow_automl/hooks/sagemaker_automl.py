@@ -117,7 +117,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         """The Airflow connection.
 
         The provider takes one that it can't find for an empty one, so that boto3 would look for credentials elsewhere:
-        a call would go on under another identity. A connection that was there before must be there again.
+        a call would continue under another identity. A connection that was there before must be there again.
         """
         found = super().conn_config
         if found.login or found.extra_config:
@@ -266,7 +266,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         try:
             self.call("add_tags", ResourceArn=arn, Tags=[{"Key": key, "Value": tags[key]} for key in tags])
         except AutoMLAccessDenied as error:
-            self.log.warning("This account does not allow tags, going on without them: %s", error)
+            self.log.warning("This account does not allow tags, continuing without them: %s", error)
 
     def mark_adopted(self, arn: str, try_number: int) -> None:
         """AddTags to a job: this try waits on it, and no older one may stop it.

@@ -86,7 +86,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
         except AutoMLAccessDenied as error:
             if "AddTags" not in str(error) or "Tags" not in request:
                 raise
-            self.log.warning("This account does not allow tags, going on without them: %s", error)
+            self.log.warning("This account does not allow tags, continuing without them: %s", error)
             return self.call(operation, **{key: value for key, value in request.items() if key != "Tags"})
 
     def _describe(self, operation: str, **names: str) -> dict[str, Any] | None:

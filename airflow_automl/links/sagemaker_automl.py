@@ -1,7 +1,7 @@
 """Where AWS's console shows what an AutoML job does.
 
 The console has no page for one AutoML job outside of SageMaker Studio; the jobs that it starts are listed there, and
-bear the first ten characters of its name.
+carry the first ten characters of its name.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def unknown_operation(message: str) -> ServiceError:
 
 
 class JobFailure(AutoMLTerminalError):
-    """The job can't go on; the message is its FailureReason and names the column or object that is at fault.
+    """The job can't continue; the message is its FailureReason and names the column or object that is at fault.
 
     :param reason: one or more sentences for the person who started the job; cut to 1,024 characters.
     """

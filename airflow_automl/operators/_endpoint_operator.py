@@ -19,7 +19,7 @@ _SCALING_KEY = "airflow_automl.scaling"
 class EndpointOperator(WaitingOperator):
     """An operator that changes what an endpoint serves, and waits until it does.
 
-    Its ``timeout`` is 3 hours by default; what was begun goes on at AWS.
+    Its ``timeout`` is 3 hours by default; what was started continues at AWS.
 
     :param endpoint_name: the endpoint.
     :param deployment_config: AWS's ``DeploymentConfig``.

@@ -182,7 +182,7 @@ def _number(text: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise _wrong(f"{text[:60]!r} is no number, but the metric is one of a regression")
+        raise _wrong(f"{text[:60]!r} is not a number, but the metric is one of a regression")
     return number
 
 

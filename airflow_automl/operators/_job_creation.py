@@ -201,7 +201,7 @@ def describe_new_job(hook: SageMakerAutoMLHook, name: str, api: Api) -> dict[str
         except (AutoMLJobNotFound, AutoMLTransientError) as error:
             if read == _READS - 1:
                 raise AutoMLTransientError(
-                    f"AutoML job {name} was created, but can't be described; a retry goes on with it: {error}"
+                    f"AutoML job {name} was created, but can't be described; a retry continues with it: {error}"
                 ) from error
             time.sleep(0.25 * 2**read)
     raise AssertionError("unreachable")
@@ -231,7 +231,7 @@ def _create(
     except AutoMLAccessDenied as error:
         if "AddTags" not in str(error) or not ours:
             raise
-        log.warning("This account does not let jobs be tagged with their origin; going on without: %s", error)
+        log.warning("This account does not let jobs be tagged with their origin; continuing without: %s", error)
         hook.create_job(api, request)
         return users
     return tags

@@ -43,7 +43,7 @@ def read_config(text: str, folders: Iterable[str | Path]) -> Any:
     path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None:
         looked = ", ".join(str(candidate) for candidate in candidates)
-        raise _problem(f"there is no file {text!r}; looked for {looked}")
+        raise _problem(f"{text!r} does not exist; looked for {looked}")
     content = path.read_text(encoding="utf-8")
     try:
         return parse_json(content) if path.suffix == ".json" else parse_yaml(content)
@@ -55,7 +55,7 @@ def api_of(request: Any, wanted: Api | None) -> Api:
     """Tell which operation a request is for, and that it is a request at all.
 
     :param wanted: the version that the operator says outright, or ``None``.
-    :raises AutoMLValidationError: the request is no mapping, or of the other version.
+    :raises AutoMLValidationError: the request is not a mapping, or of the other version.
     """
     if not isinstance(request, Mapping):
         raise _problem(f"expected the request as a dict, received {type(request).__name__}: {request!r:.80}")

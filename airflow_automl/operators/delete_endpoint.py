@@ -27,7 +27,7 @@ class SageMakerAutoMLDeleteEndpointOperator(EndpointOperator):
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
     :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. ``None`` waits on. What was
-        begun goes on at AWS. ``execution_timeout`` ends the wait too, and counts from the start of the task.
+        started continues at AWS. ``execution_timeout`` ends the wait too, and counts from the start of the task.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -44,7 +44,7 @@ class SageMakerAutoMLDeleteEndpointOperator(EndpointOperator):
         self.delete_versions = delete_versions
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Delete, or go on where an earlier try of this task stopped."""
+        """Delete, or continue where an earlier try of this task stopped."""
         return self._advance(context, {"submitted": False})
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:

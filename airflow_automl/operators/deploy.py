@@ -32,7 +32,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
     """Put a candidate behind an endpoint, which is created or updated, and wait until it serves it.
 
     The names of model and endpoint config are derived from the endpoint, the run and everything that they contain, so
-    a retry at any point finds what an earlier try made. If the new version does not come up, the endpoint goes on
+    a retry at any point finds what an earlier try made. If the new version does not come up, the endpoint continues
     serving the old one, what was made is removed, and the task fails with AWS's reason. An endpoint that went back to
     its old config by itself counts as failed too, although AWS says ``InService``.
 
@@ -75,7 +75,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
     :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. ``None`` waits on. What was
-        begun goes on at AWS. ``execution_timeout`` ends the wait too, and counts from the start of the task.
+        started continues at AWS. ``execution_timeout`` ends the wait too, and counts from the start of the task.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -126,7 +126,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         self.keep_versions = keep_versions
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Deploy, or go on where an earlier try of this task stopped."""
+        """Deploy, or continue where an earlier try of this task stopped."""
         deployment, about = self._plan(context, warn=True)
         return self._advance(context, deployment, {**about, "model": deployment.model_name})
 

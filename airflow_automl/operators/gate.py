@@ -90,7 +90,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         self.on_reject = on_reject
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Decide, say why in one sentence, and let the run go on, skip, branch or fail."""
+        """Decide, say why in one sentence, and let the run continue, skip, branch or fail."""
         from airflow_automl.operators._metric_bounds import Bound, compare, judge
 
         if self.on_reject not in ("skip", "fail"):

@@ -1,4 +1,4 @@
-"""Submit an AutoML job, wait until it has ended, and hand on its best candidate."""
+"""Submit an AutoML job, wait until it has ended, and pass on its best candidate."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _RUNS_ON = "it runs on, because stop_on_kill is False"
 class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
     """Submit an Amazon SageMaker AutoML job of either API version, and wait until it has ended.
 
-    One run of this task makes one job: a retry after a crash goes on with the job that is there, a retry after a job
+    One run of this task makes one job: a retry after a crash continues with the job that is there, a retry after a job
     that failed or was stopped, and a clear, submit a new one. The whole request is checked before any call.
 
     Operations: CreateAutoMLJob or CreateAutoMLJobV2, DescribeAutoMLJob or DescribeAutoMLJobV2, ListTags, StopAutoMLJob;

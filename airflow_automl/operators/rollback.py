@@ -18,7 +18,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
     """Let an endpoint serve the config again that it served before, and wait until it does.
 
     Which config that is, is decided once for a run of the task and remembered, so that a retry does not go back one
-    step further; a clear decides anew. A deployment that is under way is waited for.
+    step further; a clear decides again. A deployment that is under way is waited for.
 
     Operations: DescribeEndpoint, DescribeEndpointConfig, ListTags, UpdateEndpoint; on an autoscaled endpoint whose
     instance type changes DescribeScalableTargets, DescribeScalingPolicies, DeregisterScalableTarget,
@@ -33,7 +33,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
     :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. ``None`` waits on. What was
-        begun goes on at AWS. ``execution_timeout`` ends the wait too, and counts from the start of the task.
+        started continues at AWS. ``execution_timeout`` ends the wait too, and counts from the start of the task.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -54,7 +54,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         self.endpoint_config = endpoint_config
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Go back, or go on where an earlier try of this task stopped."""
+        """Go back, or continue where an earlier try of this task stopped."""
         return self._advance(context, {})
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
             return self.endpoint_config
         # After UpdateEndpoint the tags would name the step before the one that was just taken back.
         store = context.get("task_state_store")
-        # A clear, which alone raises max_tries, begins anew; the store outlives it.
+        # A clear, which alone raises max_tries, starts again; the store outlives it.
         generation = getattr(context["ti"], "max_tries", 0)
         remembered = store.get(_TARGET) if store is not None else None
         if isinstance(remembered, dict) and remembered["generation"] == generation:

@@ -44,11 +44,11 @@ _RUNNING = frozenset({"InProgress", "Completed"})
 class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
     """Score everything under an S3 prefix, and wait until the predictions lie in S3.
 
-    A transform job of a derived name belongs to one run of the task: a retry goes on waiting for the job of an earlier
-    try, begins anew where that failed, and a clear scores again. The model that it needs is made for it and removed
+    A transform job of a derived name belongs to one run of the task: a retry waits for the job of an earlier try,
+    starts another one if that failed, and a clear scores again. The model that it needs is made for it and removed
     when the job has ended. A killed task stops its job.
 
-    Operations: CreateModel, CreateTransformJob, DescribeTransformJob, DeleteModel; AddTags where a retry goes on with a
+    Operations: CreateModel, CreateTransformJob, DescribeTransformJob, DeleteModel; AddTags where a retry takes over a
     job; ListTags and StopTransformJob where one is stopped.
 
     :param candidate: the candidate's document in AWS's keys, such as ``train.best_candidate`` (templated). ``None``, of
@@ -130,7 +130,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         self.tags = tags
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Begin, or go on with the job of an earlier try."""
+        """Begin, or continue with the job of an earlier try."""
         self._try_number = context["ti"].try_number
         model, transform, readable = self._plan(context)
         for attempt in range(1, 100):

@@ -40,7 +40,7 @@ class Answers:
 
     :param workers: how many calls run at the same time.
     :param size: how many answers are kept; the ones that were used last.
-    :param patience: seconds after which :meth:`get` gives up; the call goes on, and its answer is kept.
+    :param patience: seconds after which :meth:`get` gives up; the call continues, and its answer is kept.
     """
 
     def __init__(self, workers: int = 8, size: int = 256, patience: float = PATIENCE) -> None:

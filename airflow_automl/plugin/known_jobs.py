@@ -133,7 +133,7 @@ def _document(value: Any) -> Mapping[str, Any] | None:
 
 
 class KnownJobs:
-    """All jobs that tasks of this Airflow saw, by ARN; read anew every few seconds at most."""
+    """All jobs that tasks of this Airflow saw, by ARN; read again every few seconds at most."""
 
     def __init__(self) -> None:
         self._by_arn: dict[str, JobRecord] = {}

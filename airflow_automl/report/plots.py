@@ -165,7 +165,7 @@ def metric_strips(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Ma
 def features(importance: Mapping[str, float], limit: int = 15) -> Markup:
     """Draw the most important features as bars.
 
-    :param importance: feature → mean contribution; the sign is left away.
+    :param importance: feature → mean contribution; the sign is omitted.
     :param limit: how many to show.
     """
     ranked = sorted(((abs(value), name) for name, value in importance.items()), reverse=True)[:limit]

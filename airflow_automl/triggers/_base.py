@@ -70,7 +70,7 @@ class AwsTrigger:
         )
 
     def _event(self, payload: dict[str, Any]) -> TriggerEvent:
-        """Return an event that also says whether the connection was there, for the task that goes on with it."""
+        """Return an event that also says whether the connection was there, for the task that continues with it."""
         from airflow_automl.triggers._watcher import watcher_for
 
         existed = self.connection_exists or watcher_for(self._aws).client.connection_exists

@@ -46,9 +46,9 @@ class SageMakerAutoMLEventTrigger(AwsTrigger, BaseEventTrigger):
     :func:`airflow_automl.xcom.documents_of` reads it, and the events of operators' outlets alike.
 
     The first time, jobs that end from then on count. How far it has come is kept in the asset's state store, and saved
-    when Airflow has stored the events: a triggerer that restarts goes on from there and leaves nothing out, however
+    when Airflow has stored the events: a triggerer that restarts continues from there and leaves nothing out, however
     long it was away. One that is killed in the seconds between the two tells of a job once more. A watcher with another
-    prefix, other statuses or another connection than before is a new one, and begins anew.
+    prefix, other statuses or another connection than before is a new one, and starts from the beginning.
 
     All such triggers of a triggerer that reach AWS in the same way share one stream of lists.
 

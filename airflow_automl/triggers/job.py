@@ -55,7 +55,7 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
     :param connection_exists: the connection was there when the task began, and is never replaced by boto3's own
         credentials.
     :param wait_for_creation: for so many seconds, a job that is not there is waited for; a triggerer that restarts
-        begins anew.
+        starts from the beginning.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ def list_configs(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]
 
 
 def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
-    """DeleteEndpointConfig; endpoints that were made of it go on."""
+    """DeleteEndpointConfig; endpoints that were made of it continue."""
     backend.resources.remove(KIND, existing(backend, KIND, request["EndpointConfigName"]).name)
     return {}
 

@@ -57,7 +57,7 @@ def list_models(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
 
 
 def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
-    """DeleteModel; endpoints that serve it go on."""
+    """DeleteModel; endpoints that serve it continue."""
     backend.resources.remove(KIND, existing(backend, KIND, request["ModelName"]).name)
     return {}
 

@@ -19,7 +19,7 @@ _INTERVAL = 0.3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("name", metavar="NAME", help="the job's name")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until the job has ended")
+    parser.add_argument("-f", "--follow", action="store_true", help="continue until the job has ended")
     add_data_dir(parser)
 
 

@@ -1,4 +1,4 @@
-"""SigV4 signatures of requests, computed anew with botocore's own signer and compared."""
+"""SigV4 signatures of requests, computed again with botocore's own signer and compared."""
 
 from __future__ import annotations
 

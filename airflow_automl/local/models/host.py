@@ -136,7 +136,7 @@ def _keys(environments: Sequence[Mapping[str, str]], predictor: artifacts.Predic
         lacking = [key for key in keys if key != "labels" and key not in inner]
         if lacking:
             raise PayloadError(
-                f"The last container is to answer {', '.join(lacking)}, which the one before it does not hand on: add "
+                f"The last container is to answer {', '.join(lacking)}, which the one before it does not answer: add "
                 "it to SAGEMAKER_INFERENCE_OUTPUT there and to SAGEMAKER_INFERENCE_INPUT of the last one."
             )
     return keys

@@ -121,7 +121,7 @@ def csv_table(
     :param names: the columns that the model takes, if their number is known.
     :param target: the target's name, for messages.
     :param escaped: whether the training data had quotes escaped by backslashes.
-    :raises PayloadError: the body is no text, is empty, or is not a table.
+    :raises PayloadError: the body is not text, is empty, or is not a table.
     """
     _text(body)
     body = csv_text.body(body, content_type, escaped)

@@ -79,7 +79,7 @@ CREATE TABLE resources (
 """
 
 #: What lists are read from (``lists.py``): index → what it is on. Each index of an order holds all columns that filters
-#: look at. Made anew where it is missing or another one; earlier releases keep it up to date without
+#: look at. Made again where it is missing or another one; earlier releases keep it up to date without
 #: knowing of it. Row ids are those of the tables: a VACUUM may change them.
 _INDEXES = {
     "jobs_by_name": "jobs (name, status, created, modified)",
@@ -123,7 +123,7 @@ END;
 class Database:
     """One connection to ``state.db``.
 
-    An acknowledged write is on disk (WAL, ``synchronous=FULL``) before its caller goes on.
+    An acknowledged write is on disk (WAL, ``synchronous=FULL``) before its caller continues.
 
     :param path: the file; it is made where it is missing.
     :param read_only: for commands that look at the state of a service.

@@ -53,7 +53,7 @@ class ServiceInfo:
 
     @property
     def role_arn(self) -> str:
-        """A role to name in requests; the embedded service asks nobody's permission."""
+        """A role to name in requests; the embedded service checks no permissions."""
         return f"arn:aws:iam::{self.account}:role/AutoMLExecutionRole"
 
 

@@ -261,7 +261,7 @@ class JobStore:
             self._touch(name, "partial = ?", dump(ordered[:_MAX_PARTIAL]))
 
     def put_candidate(self, job: str, candidate: dict[str, Any], digests: Mapping[str, str], attempt: int) -> None:
-        """Add or replace a candidate, and choose the best one anew.
+        """Add or replace a candidate, and choose the best one again.
 
         A candidate that was completed by an earlier attempt stays until it is completed again.
         """

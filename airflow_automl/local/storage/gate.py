@@ -30,7 +30,7 @@ from airflow_automl.local.storage.signing import Signer
 log = logging.getLogger(__name__)
 
 _BLOCK = 256 * 1024
-#: Bodies that are read before they are handed on: DeleteObjects names 1,000 keys of 1,024 bytes at most.
+#: Bodies that are read before they are passed on: DeleteObjects names 1,000 keys of 1,024 bytes at most.
 _READ = 8 * 1024 * 1024
 _NAMESPACE = b' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 _KEY = re.compile(rb"<Key>(.*?)</Key>", re.DOTALL)
@@ -58,7 +58,7 @@ _HELP_DSSE = "The embedded store encrypts once. Use ServerSideEncryption aws:kms
 
 
 class _Refusal(Exception):
-    """A request that is not handed on: an HTTP status, S3's code and a message."""
+    """A request that is not passed on: an HTTP status, S3's code and a message."""
 
 
 class _Answer(Exception):

@@ -57,7 +57,7 @@ class SeaweedFS:
     """A SeaweedFS server of one data folder.
 
     The S3 port is kept across restarts, so that clients find their objects again. All other ports and the election
-    state of its single master are made anew: an old one costs 13 seconds of waiting for votes of nobody.
+    state of its single master are made again: an old one costs 13 seconds of waiting for votes that never come.
 
     :param folder: where its files lie.
     :param credentials: the only identity that it knows.

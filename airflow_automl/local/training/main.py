@@ -100,7 +100,7 @@ def _share_cores(threads: int) -> None:
 def _unexpected(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         place = f" ({error.filename})" if error.filename else ""
-        return f"The trainer could not go on: {os.strerror(error.errno)}{place}."
+        return f"The trainer could not continue: {os.strerror(error.errno)}{place}."
     return f"The trainer failed: {cause(error)}. Submit the job again, or with fewer columns if it fails again."
 
 

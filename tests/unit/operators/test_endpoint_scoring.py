@@ -120,7 +120,7 @@ def test_regressions(champion: HostingStandIn, context: dict[str, Any], tmp_path
     settings = {"candidate": rival, "champion": "churn", "champion_data": str(tmp_path), "target": "price"}
     assert decide(context, **settings)["champion"]["gain"] == 0.75
     (tmp_path / "rows.csv").write_text("x,price\n1,dear\n")
-    with pytest.raises(AutoMLValidationError, match="'dear' is no number, but the metric is one of a regression"):
+    with pytest.raises(AutoMLValidationError, match="'dear' is not a number, but the metric is one of a regression"):
         decide(context, **settings)
 
 

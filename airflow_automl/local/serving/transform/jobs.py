@@ -1,8 +1,8 @@
 """Batch transform: sends objects of S3 through a model and stores its answers, in the background.
 
 Objects are worked on side by side, and the payloads of each too; what is in memory at once is bounded by their number
-and size, whatever the objects have. Each output names the job that wrote it: a job that goes on after a restart leaves
-out the objects that have theirs.
+and size, whatever the objects have. Each output names the job that wrote it: a job that continues after a restart
+leaves out the objects that have theirs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _WRITER = "transform-job"
 
 
 class Transforms:
-    """Runs transform jobs, one task each; after a restart, those that were unfinished go on with what is left.
+    """Runs transform jobs, one task each; after a restart, those that were unfinished continue with what is left.
 
     :param resources: the jobs and their models.
     :param deployments: knows the containers of models.
@@ -89,7 +89,7 @@ class Transforms:
             self.cancel(job)
 
     async def stop(self) -> None:
-        """Cancel what is unfinished; the next service goes on with it."""
+        """Cancel what is unfinished; the next service continues with it."""
         await self._tasks.stop()
 
     def begin(self, name: str) -> None:
@@ -122,7 +122,7 @@ class Transforms:
         from botocore.exceptions import BotoCoreError, ClientError
 
         found = self._resources.find(TRANSFORM_JOB, name)
-        # A job that began before goes on with the objects that are left.
+        # A job that began before continues with the objects that are left.
         resumed = found is not None and "TransformStartTime" in found.document
         job: Resource = await self._background.until_done(
             f"transform job {name}",

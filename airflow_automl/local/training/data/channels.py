@@ -201,7 +201,7 @@ def manifest(store: Store, uri: str) -> tuple[str, list[str]]:
     :raises JobFailure: the file is missing or has another content.
     """
     entries = store.read_json(uri, "manifest")
-    shape = 'a list that starts with {"prefix": "s3://bucket/folder/"} and goes on with keys below it'
+    shape = 'a list that starts with {"prefix": "s3://bucket/folder/"} and continues with keys below it'
     if not isinstance(entries, list) or not entries:
         raise JobFailure(f"The manifest {uri} must be {shape}.")
     head, keys = entries[0], entries[1:]

@@ -248,7 +248,7 @@ class Codec:
         return text
 
     def _spell(self, value: Any) -> Any:
-        """A value that is no text, written as the training data writes it."""
+        """A value that is not text, written as the training data writes it."""
         if isinstance(value, bool):
             return spelled(float(value)) if self.kind is Kind.NUMBER else self._truth(value)
         if isinstance(value, dt.datetime):

@@ -25,7 +25,7 @@ _CHUNK = 1 << 19
 _HEADER_HINT = (" The first row must name the columns.", "")
 _COLUMN_NUMBER = re.compile(r"CSV column #(\d+)")
 
-# Header cells are read by Python's parser, whose limit of 128 KiB for a value is no rule of CSV.
+# Header cells are read by Python's parser, whose limit of 128 KiB for a value is not a rule of CSV.
 csv.field_size_limit(sys.maxsize)
 
 

@@ -228,7 +228,7 @@ class _Reader:
         return pd.Series(reading.values, name=name)
 
     def weights(self, name: str) -> np.ndarray:
-        """The sample weights; what is no number is missing."""
+        """The sample weights; what is not a number is missing."""
         codec, values = self._decided(name, "numeric")
         return codec.read(values).values
 

@@ -54,7 +54,7 @@ def prepare(target: pd.Series, problem_type: str | None) -> tuple[pd.Series, str
     distinct = target.nunique()
     if distinct < 2:
         raise JobFailure(
-            f"The target '{name}' has only one class, '{target.iloc[0]}': there is nothing to tell apart."
+            f"The target '{name}' has only one class, '{target.iloc[0]}': there is nothing to predict."
             if problem_type != REGRESSION
             else f"The target '{name}' is always {target.iloc[0]}: there is nothing to predict."
         )

@@ -155,7 +155,7 @@ def _doubtful(parts: Sequence[pa.ChunkedArray]) -> bool:
 
 
 def _with_codes(file: CsvFile, suspects: list[str]) -> list[str]:
-    """Which of some columns have a value that starts with a zero and goes on with a digit, as codes do."""
+    """Which of some columns have a value that starts with a zero followed by a digit, as codes do."""
     if not suspects:
         return []
     found: set[int] = set()
@@ -178,7 +178,7 @@ def _with_codes(file: CsvFile, suspects: list[str]) -> list[str]:
 
 def _code_starts(block: np.ndarray) -> np.ndarray:
     """Positions of zeros that begin a value and are followed by a digit; the block begins with a line."""
-    # Most zeros are told apart without a look at each: whatever separates values comes before the digits in ASCII, and
+    # Most zeros are classified without a look at each: whatever separates values comes before the digits in ASCII, and
     # so does a plus; a minus is common within dates.
     found = block[:-1] == _ZERO
     found &= (block[1:] - np.uint8(_ZERO)) < 10

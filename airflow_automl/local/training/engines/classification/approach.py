@@ -77,7 +77,7 @@ def arrange(
     labels = tuple(sorted(counts))
     if len(labels) < 2:
         shown = f", '{labels[0]}'" if labels else ""
-        raise JobFailure(f"The {what} at {training.uri} have only one class{shown}: there is nothing to tell apart.")
+        raise JobFailure(f"The {what} at {training.uri} have only one class{shown}: there is nothing to predict.")
     if len(labels) > MAX_CLASSES or (len(labels) > MAX_INTEGER_CLASSES and len(labels) * 2 > len(training.labels)):
         raise JobFailure(
             f"{len(training.labels)} {what} at {training.uri} have {len(labels)} different labels: too many to be "

@@ -40,7 +40,7 @@ class HyperParameters:
         """Those that a request gives, and defaults for the others.
 
         :param config: TextGenerationJobConfig; the values are numbers in strings.
-        :raises JobFailure: one is no number, or out of its range.
+        :raises JobFailure: one is not a number, or out of its range.
         """
         given = config.get("TextGenerationHyperParameters") or {}
         values = {}

@@ -197,7 +197,7 @@ def candidate_definitions(
     what = (
         "Each row is a model; the last candidate is their weighted ensemble."
         if mode == modes.ENSEMBLING
-        else "Each row is where the search begins with an algorithm; the search goes on from what does best."
+        else "Each row is where the search begins with an algorithm; the search continues from what does best."
     )
     rows = [[entry["algorithm"], json.dumps(entry["settings"])] for entry in defined]
     names = sorted({entry["algorithm"] for entry in defined})
@@ -209,7 +209,7 @@ def candidate_definitions(
             ),
             text("## Candidates\n\n" + table(["algorithm", "settings"], rows)),
             text(
-                "## Train again\n\nThe cells submit the job anew, with the algorithms that are left in `SELECTED`, and "
+                "## Train again\n\nThe cells submit the job again, with the algorithms left in `SELECTED`, and "
                 "wait for it. They run against the service that the environment names: the embedded Autopilot "
                 "(`airflow-automl env` prints what to set) or AWS."
             ),

@@ -190,7 +190,7 @@ def decide_form(column: pa.ChunkedArray, name: str) -> str:
         raise JobFailure(f"The timestamp column '{name}' has the value '{unread[:60]}'; {_ADVICE}.")
     if order != "ymd" and "." not in dates[0] and moments.ambiguous(dates):
         raise JobFailure(
-            f"In the timestamp column '{name}' day and month can't be told apart ('{dates[0]}'): {_ADVICE}."
+            f"In the timestamp column '{name}' day and month can't be distinguished ('{dates[0]}'): {_ADVICE}."
         )
     return order
 

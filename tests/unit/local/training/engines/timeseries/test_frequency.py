@@ -149,7 +149,7 @@ def test_typed_columns_are_read_too() -> None:
     [
         (["2024-01-31", "yesterday"], "has the value 'yesterday'; write timestamps as 2024-01-31"),
         (["2024-02-30"], "'2024-02-30'"),
-        (["01/02/2024", "03/04/2024"], "day and month can't be told apart"),
+        (["01/02/2024", "03/04/2024"], "day and month can't be distinguished"),
         ([1.5], "has the type double"),
     ],
 )
