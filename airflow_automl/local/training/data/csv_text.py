@@ -31,7 +31,8 @@ _CHUNK = 1 << 20
 
 def needs_care(data: Any) -> bool:
     """Whether a text has what plain CSV would read otherwise: a backslash before a quote, or a byte order mark."""
-    return b'\\"' in data or _MARK in data
+    # Bytes that most texts lack are looked for first: that takes a fraction of the time.
+    return (b'"' in data and b'\\"' in data) or (_MARK[:1] in data and _MARK in data)
 
 
 def escapes(data: Any) -> bool | None:
