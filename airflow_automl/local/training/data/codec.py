@@ -85,6 +85,7 @@ class Codec:
     :param truths: how false and true are written; ``None`` if the training data has neither.
     :param digits: how many digits a code has: 0 if that differs, -1 if no number can stand for one because zeros lead
         codes of different lengths, ``None`` if the texts are not codes.
+    :param single: numbers are 32-bit floats: those of texts, which are shorter, and of 64 bits become the same.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Codec:
     order: str = "ymd"
     truths: tuple[str, str] | None = None
     digits: int | None = None
+    single: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The codec as a model artefact keeps it: what differs from the defaults."""
@@ -123,6 +125,14 @@ class Codec:
         :raises Refused: a value can't be read, and the feature specification did not ask for this kind: then the
             training data has no such value.
         """
+        reading = self._read(values)
+        if self.single and self.numeric:
+            with np.errstate(over="ignore"):
+                rounded = reading.values.astype("float32").astype("float64")
+            return Reading(np.where(np.isinf(rounded), np.nan, rounded), reading.lost)
+        return reading
+
+    def _read(self, values: pa.ChunkedArray) -> Reading:
         values = plain(values)
         if self.numeric and (pa.types.is_primitive(values.type) and not pa.types.is_timestamp(values.type)):
             return self._floats(values.cast(pa.float64(), safe=False))
@@ -298,6 +308,7 @@ def decide(
     :param warn: is told what a person should know about the column.
     :raises Unusable: the column is nested, binary or of another type that can't be learned from.
     """
+    single = pa.types.is_float32(values.type)
     values = plain(values)
     kind = values.type
     if is_text(kind):
@@ -310,7 +321,7 @@ def decide(
     elif pa.types.is_integer(kind) and _exceeds(values):
         codec = Codec(name, Kind.TEXT, digits=0)
     else:
-        codec = Codec(name, Kind.NUMBER)
+        codec = Codec(name, Kind.NUMBER, single=single)
     if role == "auto":
         return codec
     if role == IDENTIFIER:

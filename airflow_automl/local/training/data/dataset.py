@@ -225,6 +225,7 @@ class _Reader:
         self._notes.unread(codec.name, codec.kind, values, reading.lost)
         if arrow_values.is_text(values.type) and not codec.numeric:
             self._notes.extend(target.alike(name, pc.unique(values.cast(pa.string())).to_pylist()))
+            self._notes.extend(target.twins(text for text in set(reading.values) if text is not None))
         return pd.Series(reading.values, name=name)
 
     def weights(self, name: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import pandas as pd
@@ -96,6 +97,16 @@ def alike(name: str, texts: Iterable[str | None]) -> list[str]:
     if not same:
         return []
     return [f"The labels {listing(same, 5)} of '{name}' count as the ones without blanks around them."]
+
+
+def twins(labels: Iterable[str]) -> list[str]:
+    """Say which labels differ from others by case or blanks only, and count as classes of their own."""
+    known = set(labels)
+    count = Counter(trimmed(label).casefold() for label in known)
+    same = sorted(label for label in known if count[trimmed(label).casefold()] > 1)
+    if not same:
+        return []
+    return [f"The labels {listing(same, 6)} differ by case or blanks only, and count as different classes."]
 
 
 def labels_of(target: pd.Series) -> tuple[int | str, ...]:

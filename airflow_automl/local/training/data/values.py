@@ -139,6 +139,9 @@ def arrow(values: Iterable[Any]) -> pa.ChunkedArray:
         found = pa.array(values, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, pa.ArrowNotImplementedError):
         found = pa.array([_text(value, row) for row, value in enumerate(values)], pa.string())
+    except UnicodeEncodeError as error:
+        row = next(row for row, value in enumerate(values) if value is not None and error.object == value)
+        raise Refused(row, "not half of a character (a lone surrogate)") from error
     if pa.types.is_nested(found.type) and not pa.types.is_dictionary(found.type):
         row = next(row for row, value in enumerate(values) if isinstance(value, Mapping | Sequence | np.ndarray))
         raise Refused(row, "not a list or an object")

@@ -34,17 +34,28 @@ def page(title: str, sections: Sequence[tuple[str, str]]) -> str:
     )
 
 
+def notes(sentences: Sequence[str]) -> list[tuple[str, str]]:
+    """The section on what a person should know about the data; none without a sentence."""
+    return [("Notes", table([[sentence] for sentence in sentences], ["on the data"]))] if sentences else []
+
+
 def explanation(
-    name: str, heading: str, contributions: Mapping[str, float], method: str, **document: Any
+    name: str,
+    heading: str,
+    contributions: Mapping[str, float],
+    method: str,
+    sentences: Sequence[str] = (),
+    **document: Any,
 ) -> dict[str, str]:
     """Return the files of an explainability report: ``analysis.json`` in Clarify's layout, and a page.
 
     :param heading: of the page's chart.
     :param contributions: feature → its contribution, for the chart.
     :param method: how they were measured, in a sentence.
+    :param sentences: what a person should know about the data.
     :param document: the rest of ``analysis.json``.
     """
-    parts = [(heading, bars(contributions)), ("Method", f"<p>{escape(method)}</p>")]
+    parts = [(heading, bars(contributions)), ("Method", f"<p>{escape(method)}</p>"), *notes(sentences)]
     return {
         "analysis.json": json.dumps({"version": "1.0", "method": method, **document}, indent=1),
         "report.html": page(f"Explainability: {name}", parts),

@@ -18,9 +18,11 @@ from airflow_automl.local.models.artifacts import Predictor
 from airflow_automl.local.models.payloads import PayloadError
 from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.serving.transform.records import Processing, answers, batches, header_of, split
+from airflow_automl.local.storage.client import parse_uri
 from airflow_automl.local.training.data import channels, csv_text, dataset
 from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS, Codec, Kind
 from airflow_automl.local.training.data.dataset import TabularDataset
+from airflow_automl.local.training.data.store import S3Object
 from airflow_automl.local.training.engines.classification.approach import Samples
 from airflow_automl.local.training.engines.text import engine as text_engine
 from tests.local_s3 import BUCKET, Bucket
@@ -43,6 +45,35 @@ Row = Sequence[str]
 MARKS = NULLS | NUMERIC_NULLS
 
 
+class Memory:
+    """Objects in memory, where a test reads too many files for a real S3: a part of :class:`Bucket`."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.store: Any = self
+        self.client: Any = self
+
+    def put(self, key: str, body: Any) -> str:
+        self.files[key] = body.encode() if isinstance(body, str) else body
+        return f"s3://{BUCKET}/{key}"
+
+    def keys(self, prefix: str = "") -> list[str]:
+        return [key for key in self.files if key.startswith(prefix)]
+
+    def delete_object(self, Bucket: str, Key: str) -> None:  # noqa: N803 - boto3's names
+        del self.files[Key]
+
+    def objects(self, uri: str) -> Iterator[S3Object]:
+        for key in sorted(self.keys(parse_uri(uri).key)):
+            yield S3Object(BUCKET, key, len(self.files[key]))
+
+    def download(self, source: S3Object, path: Path) -> None:
+        path.write_bytes(self.files[source.key])
+
+    def read_json(self, uri: str, what: str) -> Any:
+        return json.loads(self.files[parse_uri(uri).key])
+
+
 def remember(frame: pd.DataFrame) -> dict[str, Any]:
     """The scripted learner: its prediction is a number that only the very same row has."""
     rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None)
@@ -56,7 +87,7 @@ def channel(uri: str, kind: str = "training", **more: Any) -> dict[str, Any]:
 
 
 def load(
-    bucket: Bucket,
+    bucket: Bucket | Memory,
     folder: Path,
     files: Mapping[str, bytes],
     mode: str = "ENSEMBLING",
@@ -89,7 +120,7 @@ def load(
 
 
 def load_texts(
-    bucket: Bucket, folder: Path, files: Mapping[str, bytes], validation: bytes | None = None, **config: Any
+    bucket: Bucket | Memory, folder: Path, files: Mapping[str, bytes], validation: bytes | None = None, **config: Any
 ) -> Samples:
     """Read files as a text classification does."""
     for name, body in files.items():

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from airflow_automl.local.errors import JobFailure, cause
+from airflow_automl.local.models.payloads import PayloadError
 from airflow_automl.local.training.data import channels
 from airflow_automl.local.training.engines import metrics
 from tests.local_s3 import Bucket, bucket, s3_endpoint
@@ -198,12 +199,27 @@ def test_parquet_is_served_as_it_was_trained(bucket: Bucket, tmp_path: Path) -> 
     served = reading.Served(data)
     again = pd.read_parquet(io.BytesIO(parquet(table)))
     assert sorted(served.predictor.predict(again)) == served.expected
-    text = again.drop(columns=["y"]).astype({"small": float})
+    text = again.drop(columns=["y"])
     assert sorted(served.invoke(text.to_csv(index=False))) == served.expected
     plain = [[None if pd.isna(value) else value for value in row] for row in text.astype(object).to_numpy().tolist()]
     numbers: Any = lambda value: float(value) if isinstance(value, decimal.Decimal) else str(value)  # noqa: E731
     body = json.dumps({"columns": list(text), "data": plain}, default=numbers)
     assert sorted(served.invoke(body, "application/json")) == served.expected
+
+
+def test_numbers_of_32_bits_are_the_same_in_their_short_and_long_spelling(bucket: Bucket, tmp_path: Path) -> None:
+    table = frame()[["small", "y"]].iloc[:600]
+    data = reading.load(bucket, tmp_path, {"a.parquet": parquet(table)}, channel={"ContentType": channels.PARQUET})
+    served = reading.Served(data)
+    short, long = (
+        [{"small": str(value)} for value in table["small"].to_numpy()],
+        [{"small": float(value)} for value in table["small"]],
+    )
+    assert short[0] != {"small": str(long[0]["small"])}
+    for body in (short, long):
+        assert sorted(served.invoke(json.dumps(body), "application/json")) == served.expected
+    with pytest.raises(PayloadError, match="Row 2: the column 'small' takes a number, not half of a character"):
+        served.invoke('[{"small": 1}, {"small": "\\ud800"}]', "application/json")
 
 
 @pytest.mark.parametrize("values", [[[1, 2]], [b"\x00"], [dt.time(1, 2)], [{"a": 1}]])
@@ -232,6 +248,15 @@ def test_labels_that_differ_by_blanks_are_one_class_and_said(bucket: Bucket, tmp
     data = checked(bucket, tmp_path, table)
     assert data.labels == ("no", "yes")
     assert "The labels ' yes', 'yes ' of 'y' count as the ones without blanks around them." in data.notes
+
+
+def test_labels_that_differ_by_case_are_classes_of_their_own_and_said(bucket: Bucket, tmp_path: Path) -> None:
+    labels = ("Yes", "yes", "yes ", "no")
+    table = [[a, b, labels[row % 4]] for row, (a, b, _) in enumerate(rows())]
+    data = checked(bucket, tmp_path, table)
+    assert data.labels == ("Yes", "no", "yes")
+    assert "The labels 'yes ' of 'y' count as the ones without blanks around them." in data.notes
+    assert "The labels 'Yes', 'yes' differ by case or blanks only, and count as different classes." in data.notes
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.local_s3 import Bucket, bucket, s3_endpoint
 from tests.unit.local.training import reading
 
-__all__ = ["bucket", "s3_endpoint"]
+
+@pytest.fixture
+def bucket() -> reading.Memory:
+    return reading.Memory()
+
 
 Make = Callable[[random.Random], str]
 
@@ -130,7 +134,7 @@ def tables(draw: st.DrawFn, rows: int = 520) -> dict[str, Any]:
     return {"names": [*names, "y"], "columns": [*columns, target], "roles": roles, "quoting": quoting}
 
 
-def run(bucket: Bucket, folder: Path, table: dict[str, Any], mode: str, parts: int = 1) -> None:
+def run(bucket: reading.Memory, folder: Path, table: dict[str, Any], mode: str, parts: int = 1) -> None:
     header, rows = table["names"], [list(row) for row in zip(*table["columns"], strict=True)]
     step = -(-len(rows) // parts)
     files = {
@@ -171,7 +175,7 @@ FAST = settings(
 
 
 @pytest.mark.parametrize("mode", ["ENSEMBLING", "HYPERPARAMETER_TUNING"])
-def test_every_way_gives_the_same_predictions(bucket: Bucket, tmp_path: Path, mode: str) -> None:
+def test_every_way_gives_the_same_predictions(bucket: reading.Memory, tmp_path: Path, mode: str) -> None:
     @FAST
     @given(tables(), st.integers(1, 3))
     def everything(table: dict[str, Any], parts: int) -> None:
@@ -181,17 +185,64 @@ def test_every_way_gives_the_same_predictions(bucket: Bucket, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("shape", sorted(SHAPES))
-def test_a_column_of_each_shape_is_read_alike(bucket: Bucket, tmp_path: Path, shape: str) -> None:
+def test_a_column_of_each_shape_is_read_alike(bucket: reading.Memory, tmp_path: Path, shape: str) -> None:
     source = random.Random(shape)
     columns = [[SHAPES[shape](source) for _ in range(520)], [str(number) for number in range(520)]]
     run(bucket, tmp_path, {"names": ["a", "y"], "columns": columns, "roles": {}, "quoting": 0}, "ENSEMBLING")
 
 
 @pytest.mark.slow
-def test_values_that_come_beyond_the_sniffed_part_are_read_alike(bucket: Bucket, tmp_path: Path) -> None:
+def test_values_that_come_beyond_the_sniffed_part_are_read_alike(bucket: reading.Memory, tmp_path: Path) -> None:
     @settings(FAST, max_examples=30)
     @given(tables(rows=20_000), st.integers(1, 2))
     def everything(table: dict[str, Any], parts: int) -> None:
         run(bucket, tmp_path, table, "ENSEMBLING", parts)
+
+    everything()
+
+
+def spark(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as Spark writes them: a quote inside a value is escaped by a backslash."""
+    quoted = lambda cell: re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + (found[2] and "\\" + found[2]), cell)  # noqa: E731
+    cells = [[f'"{quoted(cell)}"' if set(cell) & set(',"\n') else cell for cell in row] for row in rows]
+    return "".join(",".join(row) + "\n" for row in cells)
+
+
+@st.composite
+def texts(draw: st.DrawFn, rows: int = 60) -> dict[str, Any]:
+    """A file of a text classification: texts of several shapes, with marks, escapes and blanks."""
+    source = random.Random(draw(st.integers(0, 2**32)))
+    shapes = draw(st.lists(st.sampled_from(sorted(SHAPES)), min_size=1, max_size=4))
+    values = [SHAPES[source.choice(shapes)](source) for _ in range(rows)]
+    for row in source.sample(range(rows), draw(st.sampled_from([0, 1, 9]))):
+        values[row] = source.choice(MARKS)
+    labels = draw(st.sampled_from([("a", "b"), ("Yes", "no", " Yes"), ("1", "2.0"), ("x, y", 'z"', "NA")]))
+    header = [draw(st.sampled_from(NAMES[:3] + NAMES[4:7])), draw(st.sampled_from(["label", "e,f", "l\nm", "ünï"]))]
+    found = [[value, labels[row % len(labels)]] for row, value in enumerate(values)]
+    others = draw(st.permutations([0, 1, 2]))
+    found = [[(*row, str(number))[place] for place in others] for number, row in enumerate(found)]
+    names = [(*header, "other")[place] for place in others]
+    writers = st.sampled_from([reading.written, lambda given: reading.written(given, csv.QUOTE_ALL), spark])
+    return {"header": header, "names": names, "rows": found, "write": draw(writers), "check": draw(writers)}
+
+
+def test_texts_are_the_same_in_every_way(bucket: reading.Memory, tmp_path: Path) -> None:
+    @settings(FAST, max_examples=25)
+    @given(texts(), st.sampled_from(["one file", "two files", "validation"]))
+    def everything(table: dict[str, Any], how: str) -> None:
+        names, rows = table["names"], table["rows"]
+        cut = len(rows) if how == "one file" else 40
+        parts = [table["write"]([names, *rows[:cut]]), table["check"]([names, *rows[cut:]])]
+        files = {f"{number}.csv": part.encode() for number, part in enumerate(parts[: 1 + (how == "two files")])}
+        validation = parts[1].encode() if how == "validation" else None
+        content, label = (name.strip() for name in table["header"])
+        config = {"ContentColumn": content, "TargetLabelColumn": label}
+        samples = reading.load_texts(bucket, tmp_path, files, validation, **config)
+        served = reading.Served.of_texts(samples, content, label)
+        place, target = (names.index(name) for name in table["header"])
+        there = [row for row in rows if not {row[place].strip(), row[target].strip()} & reading.NULLS]
+        reading.check(served, names, there, ["pandas"])
+        body = table["write"]([names, *there]).encode()
+        assert sorted(served.invoke(body)) == sorted(served.transform(body)) == served.expected
 
     everything()

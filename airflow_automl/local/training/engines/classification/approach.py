@@ -17,7 +17,7 @@ from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.models import weights
 from airflow_automl.local.training.data import split
 from airflow_automl.local.training.data.dataset import DEFAULT_VALIDATION_FRACTION
-from airflow_automl.local.training.data.target import MAX_CLASSES, MAX_INTEGER_CLASSES
+from airflow_automl.local.training.data.target import MAX_CLASSES, MAX_INTEGER_CLASSES, twins
 from airflow_automl.local.training.engines.course import Clock, TimeIsUp
 
 
@@ -113,10 +113,7 @@ def _notes(counts: Counter[str], what: str) -> list[str]:
     rare = sorted(label for label, count in counts.items() if count < 10)
     if rare:
         notes.append(f"Fewer than 10 {what} have the label {listing(rare, 5)}: hardly enough to learn from.")
-    alike = Counter(label.strip().casefold() for label in counts)
-    twins = sorted(label for label in counts if alike[label.strip().casefold()] > 1)
-    if twins:
-        notes.append(f"The labels {listing(twins, 6)} differ by case or blanks only, and count as different classes.")
+    notes += twins(counts)
     label, most = counts.most_common(1)[0]
     if most > 0.8 * counts.total():
         notes.append(f"{most / counts.total():.0%} of the {what} have the label '{label}': Accuracy says little here.")

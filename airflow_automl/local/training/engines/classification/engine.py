@@ -201,7 +201,9 @@ def explain(problem: Problem, name: str, trained: Trained, samples: Samples, sec
     top = dict(sorted(importance.items(), key=lambda entry: -entry[1])[:200])
     method = f"{problem.method} {count} validation samples."
     explanations = {"occlusion": {"global_importance": top}}
-    return reports.explanation(name, "Contribution to the predicted class", top, method, explanations=explanations)
+    return reports.explanation(
+        name, "Contribution to the predicted class", top, method, samples.notes, explanations=explanations
+    )
 
 
 def insights(problem: Problem, candidate: Candidate, trained: Trained, samples: Samples) -> Files:
@@ -218,7 +220,7 @@ def insights(problem: Problem, candidate: Candidate, trained: Trained, samples: 
         for each in examples
     ]
     parts = [
-        *([("Notes", reports.table([[note] for note in notes], ["on the data and the training"]))] if notes else []),
+        *reports.notes(notes),
         *reports.sections(document),
         ("Samples", reports.table(rows, ["sample", "actual", "predicted", "probability"])),
     ]

@@ -135,6 +135,7 @@ def _explain(dataset: TabularDataset, name: str, scores: Scores, seconds: float)
         "Mean absolute contribution to the prediction",
         dict(zip(dataset.columns, result.values.mean(axis=0).tolist(), strict=True)),
         method,
+        dataset.notes,
         labels=dict(zip(names, outputs, strict=True)),
         explanations={"kernel_shap": explained},
     )
@@ -146,5 +147,7 @@ def _insights(dataset: TabularDataset, candidate: Candidate, scores: np.ndarray)
     document = reports.statistics(
         dataset.problem_type, truth[some], scores[some], dataset.labels, candidate.threshold, candidate.validation
     )
-    page = reports.page(f"Model insights: {candidate.name}", reports.sections(document))
+    page = reports.page(
+        f"Model insights: {candidate.name}", [*reports.notes(dataset.notes), *reports.sections(document)]
+    )
     return {"statistics.json": json.dumps(document, indent=1), "report.html": page}

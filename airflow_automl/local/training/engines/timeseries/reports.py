@@ -73,11 +73,7 @@ def insights(name: str, summary: Mapping[str, Any], facts: Mapping[str, Any]) ->
                     [[key, value] for key, value in facts.items() if type(value) is not list], ["what", "value"]
                 ),
             ),
-            *(
-                [("Notes", reports.table([[note] for note in facts["notes"]], ["on the data"]))]
-                if facts["notes"]
-                else []
-            ),
+            *reports.notes(facts["notes"]),
         ],
     )
     return {"statistics.json": json.dumps(document, indent=1), "report.html": page}
@@ -101,6 +97,7 @@ def explain(dataset: Dataset, name: str, forecast: Callable[[Panel], np.ndarray]
         "Mean absolute contribution to the forecast",
         values,
         method,
+        dataset.facts["notes"],
         labels={"label0": panel.settings.target},
         explanations={"kernel_shap": {"label0": {"global_shap_values": values}}},
     )

@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from airflow_automl.local.training.data.codec import Codec, Kind
+from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.engines import reports
+from airflow_automl.local.training.engines.candidates import Candidate
 from airflow_automl.local.training.engines.tabular import reports as shapley
 from airflow_automl.report.insights import _explainability, _model_insights
 
@@ -83,3 +86,19 @@ def test_clarifys_layout_is_what_readers_expect():
         {"explanations": {"kernel_shap": {"label0": {"global_shap_values": {"a": 0.5}, "expected_value": 1}}}}, found
     )
     assert found == {"feature_importance": {"a": 0.5}}
+
+
+def test_what_could_not_be_read_is_on_both_pages_of_a_tabular_job():
+    rows = pd.DataFrame({"a": RANDOM.normal(size=60)}).assign(y=lambda frame: frame["a"] * 2)
+    note = "12 of 600 values of the column 'a' can't be read as numbers and count as missing: '<many>' in 12 rows."
+    data = TabularDataset(
+        rows, rows, (Codec("a", Kind.NUMBER),), "y", None, "Regression", "MSE", (), notes=(note,), failures=(note,)
+    )
+    candidate = Candidate.__new__(Candidate)
+    candidate.name, candidate.threshold, candidate.validation = "c", 0.5, {"MSE": 0.1}
+    scores = lambda frame: frame["a"].to_numpy()  # noqa: E731
+    for files in (
+        shapley._explain(data, "c", scores, 0),
+        shapley._insights(data, candidate, rows["y"].to_numpy()),
+    ):
+        assert "&lt;many&gt;&#x27; in 12 rows." in files["report.html"]
