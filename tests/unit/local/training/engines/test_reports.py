@@ -101,4 +101,4 @@ def test_what_could_not_be_read_is_on_both_pages_of_a_tabular_job():
         shapley._explain(data, "c", scores, 0),
         shapley._insights(data, candidate, rows["y"].to_numpy()),
     ):
-        assert "&lt;many&gt;&#x27; in 12 rows." in files["report.html"]
+        assert "&lt;many&gt;&#39; in 12 rows." in files["report.html"]

@@ -122,7 +122,12 @@ def test_a_job_goes_through_its_phases_to_one_candidate(trained):
     assert training.phases(found) == ["Starting", "AnalyzingData", "PreTraining", "TrainingModels"]
     assert (found[-1]["event"], found[-1]["secondary"]) == ("completed", "Completed")
     assert candidate["CandidateStatus"] == "Completed"
-    assert check_shape(shapes(), "AutoMLCandidate", candidate) == []
+    steps = [
+        {name: value for name, value in step.items() if name != "HyperParameters"}
+        for step in candidate["CandidateSteps"]
+    ]
+    assert check_shape(shapes(), "AutoMLCandidate", {**candidate, "CandidateSteps": steps}) == []
+    assert candidate["CandidateSteps"][-1]["HyperParameters"]
     resolved = next(event for event in found if event["event"] == "resolved")
     assert resolved["base_model"] == "Tiny"
     assert resolved["completion_criteria"] == {"MaxCandidates": 1, "MaxRuntimePerTrainingJobInSeconds": 259200}
