@@ -23,7 +23,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 PRETENDED = {
     "batch": lambda c: c.describe_job_queues(),
-    "cloudwatch": lambda c: c.list_metrics(),
     "dynamodb": lambda c: c.list_tables(),
     "ec2": lambda c: c.describe_vpcs(),
     "ecr": lambda c: c.describe_repositories(),
@@ -60,6 +59,8 @@ def test_a_service_that_is_not_offered_is_refused(service: RunningService, name:
 
 
 OFFERED = {
+    "applicationautoscaling": lambda c: c.describe_scalable_targets(ServiceNamespace="sagemaker"),
+    "cloudwatch": lambda c: c.describe_alarms(),
     "iam": lambda c: c.get_role(RoleName="AutoMLExecutionRole"),
     "kms": lambda c: c.describe_key(KeyId=c.create_key()["KeyMetadata"]["KeyId"]),
     "logs": lambda c: c.describe_log_groups(),

@@ -172,6 +172,18 @@ class ModelHost:
             ],
             "threads": threads,
         }
+        try:
+            return await self._loaded(document)
+        except (OSError, EOFError) as error:
+            # If the host has died, the process ended with it: a new host is tried once.
+            if not await asyncio.to_thread(self._died):
+                raise HostingError("the model's process ended while it loaded the model") from error
+        try:
+            return await self._loaded(document)
+        except (OSError, EOFError) as error:
+            raise HostingError(f"the model host ended while it loaded the model; its log is {self._log}") from error
+
+    async def _loaded(self, document: Mapping[str, Any]) -> ModelProcess:
         await self._ready()
         process = ModelProcess(*await asyncio.open_unix_connection(str(self._socket)))
         try:
@@ -180,10 +192,22 @@ class ModelHost:
         except TimeoutError:
             process.kill()
             raise HostingError(f"the model was not loaded within {_LOAD_TIMEOUT:.0f} seconds") from None
+        except (OSError, EOFError):
+            process.kill()
+            if process.ended is not None:
+                raise HostingError(process.ended) from None
+            raise
         except BaseException:
             process.kill()
             raise
         return process
+
+    def _died(self) -> bool:
+        """Whether the host has ended; a process that was killed a moment ago may not have been collected yet."""
+        try:
+            return self._child is None or self._child.wait(timeout=1) is not None
+        except subprocess.TimeoutExpired:
+            return False
 
     def _running(self) -> bool:
         return self._child is not None and self._child.poll() is None

@@ -48,14 +48,13 @@ class ModelProcess:
         """Load the model.
 
         :raises HostingError: it can't be loaded.
+        :raises EOFError: the process ended.
+        :raises OSError: likewise.
         """
-        try:
-            self._writer.write(pack(document))
-            hello, _ = await self._receive()
-            self._process = processes.holder(hello["pid"])
-            answer, _ = await self._receive()
-        except (OSError, EOFError) as error:
-            raise HostingError(self.ended or "the model's process ended while it loaded the model") from error
+        self._writer.write(pack(document))
+        hello, _ = await self._receive()
+        self._process = processes.holder(hello["pid"])
+        answer, _ = await self._receive()
         if answer["status"] != 200:
             raise HostingError(answer["error"])
         self.loaded = await asyncio.to_thread(self.memory)

@@ -254,8 +254,8 @@ async def test_more_requests_than_may_wait_for_a_model_are_refused(ask: Asked, m
 
 
 async def test_a_host_that_dies_costs_no_request(ask: Asked) -> None:
-    holding, file = await ask.held(FIRST, "a")
-    waiting = [asyncio.create_task(ask(FIRST, "")) for _ in range(3)]
+    holding, file = await ask.held(FIRST, "a", limit=120)
+    waiting = [asyncio.create_task(ask(FIRST, "", limit=120)) for _ in range(3)]
     await asyncio.sleep(0)
     file.unlink()
     ask.host._child.kill()
