@@ -380,8 +380,8 @@ def test_every_end(ran: tuple[str, Run], name: str) -> None:
     if kind == "operator":
         assert job["timeline"][-1]["status"] == end.status
         assert [each["at"] for each in job["timeline"]] == sorted(each["at"] for each in job["timeline"])
-        assert job["tags"]["airflow:task_id"] == name
     if name != "missing_members":
+        assert kind != "operator" or job["tags"]["airflow:task_id"] == name
         assert job["arn"].startswith("arn:aws:sagemaker:")
         assert job["created"] <= job["ended"]
 
