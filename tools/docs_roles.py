@@ -50,9 +50,14 @@ def _complete(cls: griffe.Class, docstring: griffe.Docstring) -> None:
     init, execute = cls.members.get("__init__"), cls.members.get("execute")
     if isinstance(execute, griffe.Function) and execute.returns is not None:
         docstring.value = docstring.value.replace("\n:return:", f"\n:rtype: {execute.returns}\n:return:")
-    if not isinstance(init, griffe.Function) or (real := pydoc.locate(cls.path)) is None:
-        return
     documented = re.findall(r"^:param (\w+):", docstring.value, re.MULTILINE)
+    if (real := pydoc.locate(cls.path)) is None:
+        return
+    if init is None and documented and "__init__" not in vars(real):
+        init = griffe.Function("__init__", parameters=griffe.Parameters(griffe.Parameter("self")))
+        cls.set_member("__init__", init)
+    if not isinstance(init, griffe.Function):
+        return
     for base in inspect.getmro(real)[1:]:  # type: ignore[arg-type]
         theirs = inspect.signature(base.__init__).parameters if "__init__" in vars(base) else {}
         for name in documented:

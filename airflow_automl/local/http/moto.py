@@ -126,7 +126,8 @@ class OtherServices:
                     {"Name": kind, "Value": value}
                     for kind, value in zip(("EndpointName", "VariantName"), owner.split("/"), strict=True)
                 ],
-                "Timestamp": datetime.fromtimestamp(minute, UTC),
+                # As moto reads the times of requests: in UTC, without saying so.
+                "Timestamp": datetime.fromtimestamp(minute, UTC).replace(tzinfo=None),
                 "Unit": _UNITS.get(name, "None"),
                 "StatisticValues": {
                     "SampleCount": sums.samples,

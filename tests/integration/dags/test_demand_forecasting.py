@@ -15,6 +15,7 @@ pytest.importorskip("statsforecast", reason="the extra 'timeseries' is not insta
 pytest.importorskip("prophet", reason="the extra 'timeseries' is not installed")
 
 
+@pytest.mark.slow
 def test_demand_is_forecast_for_all_items_and_served_for_one(world: World) -> None:
     flights = daily_flights(carriers=3)
     s3 = world.client("s3")

@@ -33,6 +33,7 @@ def outputs(world: World, prefix: str) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_tickets_are_routed(world: World) -> None:
     dataset.upload(world.client("s3"), corpora.tickets(rows=100, waiting=12))
 
