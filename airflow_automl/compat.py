@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowFailException,
+        AirflowNotFoundException,
         AirflowSensorTimeout,
         AirflowSkipException,
         DownstreamTasksSkipped,
@@ -42,6 +43,7 @@ __all__ = [
     "AdvanceItem",
     "AirflowException",
     "AirflowFailException",
+    "AirflowNotFoundException",
     "AirflowPlugin",
     "AirflowSensorTimeout",
     "AirflowSkipException",
@@ -79,8 +81,8 @@ _MOVED: Final[dict[str, tuple[tuple[int, int], str, str]]] = {
     "SkipMixin": ((3, 2), "airflow.sdk.bases.skipmixin", "airflow.providers.standard.utils.skipmixin"),
     **dict.fromkeys(
         (
-            *("AirflowException", "AirflowFailException", "AirflowSensorTimeout", "AirflowSkipException"),
-            *("DownstreamTasksSkipped", "TaskDeferred", "XComNotFound"),
+            *("AirflowException", "AirflowFailException", "AirflowNotFoundException", "AirflowSensorTimeout"),
+            *("AirflowSkipException", "DownstreamTasksSkipped", "TaskDeferred", "XComNotFound"),
         ),
         ((3, 2), "airflow.sdk.exceptions", "airflow.exceptions"),
     ),

@@ -243,8 +243,7 @@ class Account:
     @staticmethod
     def _renewed(source: Source, known: _Known | None) -> _Known:
         """Look whether the connection is still the same; a new client takes half a second of a processor."""
-        from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]
-
+        from airflow_automl.compat import AirflowNotFoundException
         from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
         try:
