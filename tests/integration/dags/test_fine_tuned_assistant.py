@@ -14,6 +14,7 @@ pytest.importorskip("torch", reason="the extra 'llm' is not installed")
 pytest.importorskip("peft", reason="the extra 'llm' is not installed")
 
 
+@pytest.mark.slow
 def test_the_assistant_learns_and_answers(world: World) -> None:
     models = world.stack.folder / "models"
     tiny.write_model(models / "Tiny")

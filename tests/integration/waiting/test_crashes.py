@@ -20,6 +20,7 @@ from tests.standin import connection
 STORMS, RUNS = 5, 10
 
 
+@pytest.mark.slow
 def test_runs_survive_the_crash_of_every_part(airflow: FullAirflow, service: Autopilot) -> None:
     storm = Storm(airflow, service, seed=4)
     storm.pass_over(4, [victim for victim in VICTIMS if victim != "supervisor"], pause=6.0)
