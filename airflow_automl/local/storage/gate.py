@@ -170,7 +170,7 @@ class Gate:
                     writer.write(_error(asked.method, *refusal.args))
                     await writer.drain()
                     return
-                if asked.method in ("PUT", "POST") and "delete" not in asked.query:
+                if asked.method not in ("GET", "HEAD"):
                     self._lists.forget()
                 store.write(head)
                 if body is None:

@@ -405,6 +405,17 @@ def test_pages_say_how_they_are_cut(client: Any, tree: str) -> None:
     assert code_of(client.list_object_versions, Bucket="no-such-bucket") == "NoSuchBucket"
 
 
+@pytest.mark.parametrize("change", ["delete_object", "delete_objects", "put_object"])
+def test_the_next_page_of_a_list_knows_what_changed_meanwhile(client: Any, bucket: str, change: str) -> None:
+    for key in "abc":
+        client.put_object(Bucket=bucket, Key=key, Body=b"")
+    first = client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+    given = {"Delete": {"Objects": [{"Key": "b"}]}} if change == "delete_objects" else {"Key": "b"}
+    getattr(client, change)(Bucket=bucket, **(given if "delete" in change else {"Key": "d", "Body": b""}))
+    rest = client.list_objects_v2(Bucket=bucket, ContinuationToken=first["NextContinuationToken"])
+    assert [entry["Key"] for entry in rest["Contents"]] == (["c"] if "delete" in change else ["b", "c", "d"])
+
+
 def test_a_list_needs_the_key_of_the_store(running: Running, tree: str) -> None:
     stranger = s3.client(running.server.endpoint_url, Credentials(CREDENTIALS.access_key_id, "guess"), "us-east-1")
     assert code_of(stranger.list_objects_v2, Bucket=tree) == "SignatureDoesNotMatch"
