@@ -89,8 +89,7 @@ class Tables:
             kind, rows = each
             end = start + len(rows)
             part = {key: value if key == "labels" else value[start:end] for key, value in answer.items()}
-            encoded = payloads.encode(part, self._keys, kind)
-            found.append((encoded, f"{kind}; charset=utf-8" if kind == payloads.CSV else kind))
+            found.append(payloads.encode(part, self._keys, kind))
             start = end
         return found
 

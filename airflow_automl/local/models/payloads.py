@@ -154,8 +154,8 @@ def _text(body: bytes) -> str:
     return text
 
 
-def encode(answer: Mapping[str, Any], keys: Sequence[str], kind: str) -> bytes:
-    """Write a response.
+def encode(answer: Mapping[str, Any], keys: Sequence[str], kind: str) -> tuple[bytes, str]:
+    """Return a response and its content type.
 
     :param answer: what the model says (see :meth:`airflow_automl.local.models.artifacts.Predictor.answer`).
     :param keys: what the response holds, in this order.
@@ -174,12 +174,12 @@ def encode(answer: Mapping[str, Any], keys: Sequence[str], kind: str) -> bytes:
             columns[key] = np.asarray(answer[key], dtype="float64").tolist()
     rows = [dict(zip(keys, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     if kind == JSON:
-        return json.dumps({"predictions": rows}).encode()
+        return json.dumps({"predictions": rows}).encode(), kind
     if kind == JSON_LINES:
-        return "".join(json.dumps(row) + "\n" for row in rows).encode()
+        return "".join(json.dumps(row) + "\n" for row in rows).encode(), kind
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(row.values() for row in rows)
-    return text.getvalue().encode()
+    return text.getvalue().encode(), f"{kind}; charset=utf-8"
 
 
 def media_type(kind: str) -> str:

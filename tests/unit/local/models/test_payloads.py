@@ -125,14 +125,15 @@ SCORES = np.array([[0.9, 0.1], [0.3, 0.7]])
 
 
 def test_csv_has_lists_in_autopilots_form():
-    body = payloads.encode(answer_of(SCORES, ("no", "yes")), payloads.KEYS, "text/csv")
+    body, kind = payloads.encode(answer_of(SCORES, ("no", "yes")), payloads.KEYS, "text/csv")
+    assert kind == "text/csv; charset=utf-8"
     assert body.decode() == "no,0.9,\"[0.9, 0.1]\",\"['no', 'yes']\"\nyes,0.7,\"[0.3, 0.7]\",\"['no', 'yes']\"\n"
 
 
 def test_probability_is_of_the_predicted_or_of_the_positive_class():
     keys = ("probability",)
-    assert payloads.encode(answer_of(SCORES, (0, 1)), keys, "text/csv") == b"0.9\n0.7\n"
-    assert payloads.encode(answer_of(SCORES, (0, 1), positive_probability=True), keys, "text/csv") == b"0.1\n0.7\n"
+    assert payloads.encode(answer_of(SCORES, (0, 1)), keys, "text/csv")[0] == b"0.9\n0.7\n"
+    assert payloads.encode(answer_of(SCORES, (0, 1), positive_probability=True), keys, "text/csv")[0] == b"0.1\n0.7\n"
 
 
 def test_the_threshold_decides():
@@ -141,11 +142,11 @@ def test_the_threshold_decides():
 
 def test_json_and_json_lines():
     answer = answer_of(SCORES, (0, 1))
-    document = json.loads(payloads.encode(answer, ("predicted_label", "labels"), "application/json"))
+    document = json.loads(payloads.encode(answer, ("predicted_label", "labels"), "application/json")[0])
     assert document == {
         "predictions": [{"predicted_label": "0", "labels": ["0", "1"]}, {"predicted_label": "1", "labels": ["0", "1"]}]
     }
-    lines = payloads.encode(answer_of(np.array([1.5, 2.0]), ()), ("predicted_label",), "application/jsonlines")
+    lines = payloads.encode(answer_of(np.array([1.5, 2.0]), ()), ("predicted_label",), "application/jsonlines")[0]
     assert lines == b'{"predicted_label": 1.5}\n{"predicted_label": 2.0}\n'
 
 

@@ -75,8 +75,7 @@ class ImagePredictor:
         return [self._encoded(next(rows), each) if isinstance(each, str) else each for each in found]
 
     def _encoded(self, probabilities: np.ndarray, kind: str) -> tuple[bytes, str]:
-        encoded = payloads.encode(answer_of(probabilities[np.newaxis], self.labels), self._keys, kind)
-        return encoded, f"{kind}; charset=utf-8" if kind == payloads.CSV else kind
+        return payloads.encode(answer_of(probabilities[np.newaxis], self.labels), self._keys, kind)
 
     def _probabilities(self, images: Sequence[bytes | Path]) -> np.ndarray:
         found = network.run(self._session, [pictures.read(image) for image in images])
