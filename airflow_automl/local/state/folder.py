@@ -83,7 +83,7 @@ class DataFolder:
 
         :raises StartupError: if that isn't allowed.
         """
-        with self._writing():
+        with self._using():
             for path in (self.root, self.models, self.jobs, self.s3):
                 path.mkdir(parents=True, exist_ok=True, mode=0o700)
             probe = self.root / f".probe-{os.getpid()}"
@@ -91,12 +91,12 @@ class DataFolder:
             probe.unlink()
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _using(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise StartupError(
-                f"the data folder {self.root} can't be written ({error.strerror}); see to its disk and permissions, "
+                f"the data folder {self.root} can't be used ({error.strerror}); see to its disk and permissions, "
                 "or name another one with --data-dir"
             ) from error
 
@@ -105,7 +105,7 @@ class DataFolder:
 
         :raises StartupError: if another service has it, or the folder can't be written.
         """
-        with self._writing():
+        with self._using():
             handle = (self.root / "lock").open("a+")
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,7 +128,7 @@ class DataFolder:
 
         :raises StartupError: if the folder can't be written.
         """
-        with self._writing():
+        with self._using():
             write_private(self._info, asdict(info))
 
     def read_info(self) -> ServiceInfo | None:
@@ -145,13 +145,18 @@ class DataFolder:
         self._info.unlink(missing_ok=True)
 
     def own_credentials(self) -> tuple[str, str]:
-        """Access key and secret of this folder's S3 store, made at random once."""
+        """Access key and secret of this folder's S3 store, made at random once.
+
+        :raises StartupError: the file can't be read or written. One that is damaged is replaced.
+        """
+        with self._using():
+            text = self._secrets.read_text() if self._secrets.exists() else ""
         try:
-            document = json.loads(self._secrets.read_text())
+            document = json.loads(text)
             return document["access_key_id"], document["secret_access_key"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             pair = ("AUTOML" + secrets.token_hex(7).upper(), secrets.token_hex(20))
-        with self._writing():
+        with self._using():
             write_private(self._secrets, {"access_key_id": pair[0], "secret_access_key": pair[1]})
         return pair
 

@@ -45,7 +45,7 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    refused(run("local", "--port", "0", "--data-dir", str(tmp_path / "file" / "d")), "can't be written", "--data-dir")
+    refused(run("local", "--port", "0", "--data-dir", str(tmp_path / "file" / "d")), "can't be used", "--data-dir")
 
 
 @pytest.mark.parametrize("package", ["uvicorn", "httptools", "uvloop"])

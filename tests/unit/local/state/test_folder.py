@@ -57,7 +57,7 @@ def test_what_a_dead_service_published_is_not_believed(folder: DataFolder) -> No
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StartupError, match=r"file/data can't be written .*--data-dir"):
+    with pytest.raises(StartupError, match=r"file/data can't be used .*--data-dir"):
         DataFolder(tmp_path / "file" / "data").prepare()
 
 
@@ -66,8 +66,14 @@ def test_a_full_disk_is_named_whatever_is_written_first(folder: DataFolder) -> N
     for name in ("service", "credentials"):
         (folder.root / f".{name}.json.{os.getpid()}").symlink_to("/dev/full")
     for write in (folder.lock, folder.own_credentials, lambda: folder.write_info(info())):
-        with pytest.raises(StartupError, match="can't be written"):
+        with pytest.raises(StartupError, match="can't be used"):
             write()
+
+
+def test_keys_that_cannot_be_read_are_not_replaced(folder: DataFolder) -> None:
+    (folder.root / "credentials.json").mkdir()
+    with pytest.raises(StartupError, match="can't be used"):
+        folder.own_credentials()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "7", "{}", '{"pid": 1}', '{"pid": "x"'])
