@@ -111,4 +111,4 @@ build: setup ## a wheel and an sdist in dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist .
 
 clean: ## remove what the other targets made
-	@rm -rf $(VENV) .venv-compat-* .demo .automl dist site
+	@rm -rf $(VENV) .venv-compat-* .venv-clients-* .demo .automl dist site

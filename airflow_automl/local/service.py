@@ -117,7 +117,7 @@ class Service:
         )
         self.runtime = Runtime(self.resources, self.host, self.metrics)
         self.supervisor: Supervisor
-        self._counting: asyncio.Task[None]
+        self._counting: asyncio.Task[None] | None = None
         self._client_of_thread = threading.local()
 
     async def start(self) -> None:
@@ -148,7 +148,7 @@ class Service:
         await self.transforms.stop()
         await self.deployments.stop()
         await self.host.stop()
-        if hasattr(self, "_counting"):
+        if self._counting is not None:
             self._counting.cancel()
             with contextlib.suppress(OSError):
                 await self.metrics.write()

@@ -17,6 +17,14 @@ from tests.standin import ENDLESS, StandIn, connection, serve
 Browser = Callable[[str | None], TestClient]
 
 SECRET = "not-for-anybodys-eyes"
+CONFIG = tabular(
+    "s3://data/train/",
+    target="y",
+    output="s3://out/",
+    role="arn:aws:iam::123456789012:role/automl",
+    mode="ENSEMBLING",
+    max_runtime=3600,
+)
 
 
 @pytest.fixture(scope="session")
@@ -36,19 +44,11 @@ class World:
 
     def __init__(self, sagemaker: StandIn, run_dag: Any) -> None:
         self.sagemaker = sagemaker
-        config = tabular(
-            "s3://data/train/",
-            target="y",
-            output="s3://out/",
-            role="arn:aws:iam::123456789012:role/automl",
-            mode="ENSEMBLING",
-            max_runtime=3600,
-        )
         settings: dict[str, Any] = {"task_id": "train", "poll_interval": 1, "deferrable": False}
         with DAG("churn", schedule=None) as churn:
-            SageMakerAutoMLJobOperator(config=config, wait_for_completion=False, **settings)
+            SageMakerAutoMLJobOperator(config=CONFIG, wait_for_completion=False, **settings)
         with DAG("countries", schedule=None) as countries:
-            SageMakerAutoMLJobOperator.partial(**settings).expand(config=[config, config])
+            SageMakerAutoMLJobOperator.partial(**settings).expand(config=[CONFIG, CONFIG])
         sagemaker.plan = lambda request: ENDLESS
         self.churn = str(run_dag(churn).run_id)
         self.running = self._newest()

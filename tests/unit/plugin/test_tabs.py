@@ -12,7 +12,6 @@ import boto3
 import pytest
 from airflow.sdk import DAG, task
 
-from airflow_automl.contract import tabular
 from airflow_automl.operators import (
     SageMakerAutoMLGateOperator,
     SageMakerAutoMLJobOperator,
@@ -20,16 +19,7 @@ from airflow_automl.operators import (
 )
 from tests.local_s3 import s3_endpoint  # noqa: F401
 from tests.standin import ENDLESS, candidate, connection, ends
-from tests.unit.plugin.conftest import Browser, World, page
-
-CONFIG = tabular(
-    "s3://data/train/",
-    target="y",
-    output="s3://out/",
-    role="arn:aws:iam::123456789012:role/automl",
-    mode="ENSEMBLING",
-    max_runtime=3600,
-)
+from tests.unit.plugin.conftest import CONFIG, Browser, World, page
 
 
 def tab(dag_id: str, run_id: str, task_id: str) -> str:
