@@ -46,26 +46,32 @@ def result_of(task: Owner) -> Result | None:
     of_task = (XComModel.task_id == task.task_id, XComModel.map_index == task.map_index)
     keys = (JOB_KEY, SUMMARY_KEY, BEST_CANDIDATE_KEY)
     of_run = select(XComModel.value).where(XComModel.dag_id == task.dag_id, XComModel.run_id == task.run_id)
-    trigger = select(Trigger.classpath).join(TaskInstance, TaskInstance.trigger_id == Trigger.id)
+    # The gate of another map index says nothing of this one.
+    decisions = of_run.where(
+        XComModel.map_index.in_((task.map_index, -1)), cast(XComModel.value, Text).like('%"passed"%"reason"%')
+    )
+    instance = (
+        select(TaskInstance.state, Trigger.classpath)
+        .outerjoin(Trigger, TaskInstance.trigger_id == Trigger.id)
+        .where(
+            TaskInstance.dag_id == task.dag_id,
+            TaskInstance.run_id == task.run_id,
+            TaskInstance.task_id == task.task_id,
+            TaskInstance.map_index == task.map_index,
+        )
+    )
     with create_session(scoped=False) as session:
         said = session.scalars(of_run.where(*of_task, XComModel.key.in_(keys))).all()
-        decided = session.scalars(of_run.where(cast(XComModel.value, Text).like('%"passed"%"reason"%'))).all()
-        waits = session.scalar(
-            trigger.where(
-                TaskInstance.dag_id == task.dag_id,
-                TaskInstance.run_id == task.run_id,
-                TaskInstance.task_id == task.task_id,
-                TaskInstance.map_index == task.map_index,
-            )
-        )
+        decided = session.scalars(decisions).all()
+        state, trigger = session.execute(instance).one_or_none() or (None, None)
     rejected = next((each for each in map(_mapping, decided) if each.get("passed") is False), None)
     for document in map(_mapping, said):
         kind = next((kind for key, kind in _KINDS.items() if key in document), "")
         if kind:
             return Result(kind, document, rejected if kind != "decision" else None)
-    if waits and waits.startswith(_SLOT_TRIGGER):
+    if (trigger or "").startswith(_SLOT_TRIGGER):
         return Result("waiting", {})
-    return Result("", {}, rejected) if rejected else None
+    return Result("", {}, rejected) if rejected and state == "skipped" else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -51,6 +51,11 @@ def after_training(world: World, run_dag: Any) -> dict[str, str]:
                     return result
 
                 gate >> done(result)
+
+            @task
+            def aside() -> None: ...
+
+            aside()
         runs[name] = str(run_dag(dag).run_id)
     return runs
 
@@ -72,6 +77,8 @@ def test_a_task_that_a_gate_skipped_says_that_the_candidate_was_rejected(
     assert "Candidate rejected" in text
     assert "0.99" in text
     assert "No AutoML jobs yet" not in text
+    beside = browser("admin").get(tab("after_rejected", after_training["rejected"], "aside")).text
+    assert "Candidate rejected" not in beside
 
 
 @pytest.mark.parametrize(
