@@ -253,16 +253,16 @@ class SageMakerAutoMLHook(AwsBaseHook):
         """Return the best candidate's document of a job (DescribeAutoMLJobV2), or ``None`` if it has none."""
         return documents.best_candidate(self.describe_job(name))
 
-    def job_tags(self, arn: str) -> dict[str, str] | None:
-        """ListTags of a job or any other resource; ``None`` where the account does not let us read them."""
+    def read_tags(self, arn: str) -> dict[str, str] | None:
+        """ListTags of a resource; ``None`` where the account does not let us read them."""
         try:
             return in_worker(read_tags(WorkerCalls(self), arn))
         except AutoMLAccessDenied as error:
             self.log.info("Tags of %s can't be read: %s", arn, error)
             return None
 
-    def tag_job(self, arn: str, tags: Mapping[str, str]) -> None:
-        """AddTags to a job or any other resource; a warning says if the account forbids it."""
+    def write_tags(self, arn: str, tags: Mapping[str, str]) -> None:
+        """AddTags to a resource; a warning says if the account forbids it."""
         try:
             self.call("add_tags", ResourceArn=arn, Tags=[{"Key": key, "Value": tags[key]} for key in tags])
         except AutoMLAccessDenied as error:
@@ -274,7 +274,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         If that fails, as for a job that has as many tags as it can have, a warning says so.
         """
         try:
-            self.tag_job(arn, {TRY_TAG: str(try_number)})
+            self.write_tags(arn, {TRY_TAG: str(try_number)})
         except AutoMLError as error:
             self.log.warning("%s can't be marked as this try's; an older one may stop it: %s", arn, error)
 

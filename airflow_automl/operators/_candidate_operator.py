@@ -76,4 +76,4 @@ class CandidateOperator(JobReader):
 
         answer = self.hook.describe_job(name)
         arn = answer["AutoMLJobArn"]
-        return dict(documents.job(answer, arn=arn, tags=self.hook.job_tags(arn) or {}))
+        return dict(documents.job(answer, arn=arn, tags=self.hook.read_tags(arn) or {}))

@@ -37,7 +37,7 @@ def named_configs(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str) -> se
     serving = str(endpoint["EndpointConfigName"])
     pending = (endpoint.get("PendingDeploymentSummary") or {}).get("EndpointConfigName")
     config = hook.describe_endpoint_config(serving)
-    tags = hook.job_tags(config["EndpointConfigArn"]) if config else None
+    tags = hook.read_tags(config["EndpointConfigArn"]) if config else None
     return {serving, str(pending), str((tags or {}).get(TAG_PREVIOUS))}
 
 
@@ -56,7 +56,7 @@ def take_back(
     """
     config = hook.describe_endpoint_config(config_name)
     if config is not None:
-        tags = None if config_name in made else hook.job_tags(config["EndpointConfigArn"])
+        tags = None if config_name in made else hook.read_tags(config["EndpointConfigArn"])
         untouched = config_name in made or (tags or {}).get(TAG_STATE) == "deploying"
         if not untouched or config_name in named_configs(hook, endpoint_name):
             log.info("Endpoint config %s and model %s are kept", config_name, model_name)
@@ -125,7 +125,7 @@ def remove_stray_models(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str)
 def _is_own(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str, name: str, arn: str) -> bool:
     if not derived_pattern(endpoint_name).fullmatch(name):
         return False
-    tags = hook.job_tags(arn)
+    tags = hook.read_tags(arn)
     return tags is None or tags.get(TAG_ENDPOINT) == endpoint_name
 
 

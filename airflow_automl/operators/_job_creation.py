@@ -171,7 +171,7 @@ def stop_older_jobs(
         if name in own or status not in {JobStatus.IN_PROGRESS, JobStatus.COMPLETED}:
             continue
         try:
-            tags = retrying_in_worker(hook, partial(hook.job_tags, arn), _STOP) or {}
+            tags = retrying_in_worker(hook, partial(hook.read_tags, arn), _STOP) or {}
             difference = generation.difference(tags, wanted) if tags else "its name says that run or request differ"
             if status == JobStatus.COMPLETED or not stop:
                 log.info("AutoML job %s of this task is %s and not adopted: %s", name, status, difference)
@@ -209,7 +209,7 @@ def describe_new_job(hook: SageMakerAutoMLHook, name: str, api: Api) -> dict[str
 
 def _tags_of(hook: SageMakerAutoMLHook, arn: str, *, needed: bool, log: Logger) -> dict[str, str]:
     try:
-        return hook.job_tags(arn) or {}
+        return hook.read_tags(arn) or {}
     except AutoMLTransientError as error:
         if needed:
             raise

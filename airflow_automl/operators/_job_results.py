@@ -150,7 +150,7 @@ class JobResultsMixin(_Operator):
         if not arn:
             return {}
         try:
-            return self.hook.job_tags(str(arn)) or {}
+            return self.hook.read_tags(str(arn)) or {}
         except AutoMLError as error:
             self.log.warning("The job's tags can't be read: %s", error)
             return {}

@@ -294,13 +294,13 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         self.log.info("Endpoint config %s exists already", deployment.config_name)
         if serving and serving != deployment.config_name:
             described = self.hook.describe_endpoint_config(deployment.config_name) or {}
-            self.hook.tag_job(described["EndpointConfigArn"], {TAG_PREVIOUS: serving})
+            self.hook.write_tags(described["EndpointConfigArn"], {TAG_PREVIOUS: serving})
 
     def _remove_failed_endpoint(self, endpoint: Mapping[str, Any]) -> None:
         from airflow_automl.operators._version_tags import TAG_ENDPOINT
 
         reason = endpoint.get("FailureReason") or "AWS gives no reason"
-        tags = self.hook.job_tags(endpoint["EndpointArn"])
+        tags = self.hook.read_tags(endpoint["EndpointArn"])
         if (tags or {}).get(TAG_ENDPOINT) != self.endpoint_name:
             doubt = "its tags can't be read" if tags is None else "was not made by this operator"
             raise AutoMLDeploymentFailed(
@@ -368,9 +368,9 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         from airflow_automl.operators._version_tags import TAG_PREVIOUS, TAG_STATE
 
         described = self.hook.describe_endpoint_config(state["config"]) or {}
-        tags = self.hook.job_tags(described["EndpointConfigArn"]) if described else None
+        tags = self.hook.read_tags(described["EndpointConfigArn"]) if described else None
         if (tags or {}).get(TAG_STATE) == "deploying":
-            self.hook.tag_job(described["EndpointConfigArn"], {TAG_STATE: "deployed"})
+            self.hook.write_tags(described["EndpointConfigArn"], {TAG_STATE: "deployed"})
         return {
             "endpoint_name": self.endpoint_name,
             "endpoint_arn": endpoint.get("EndpointArn"),

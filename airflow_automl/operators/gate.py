@@ -234,7 +234,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         tags: dict[str, str] = {}
         # The config's tags tell of what is served now, also after a rollback; the endpoint's may be set by hand.
         for arn in (endpoint["EndpointArn"], config.get("EndpointConfigArn")):
-            tags.update((self.hook.job_tags(arn) if arn else None) or {})
+            tags.update((self.hook.read_tags(arn) if arn else None) or {})
         shown = f"endpoint {name} ({tags.get(TAG_CANDIDATE, 'unknown candidate')})"
         if not self.champion_data:
             return {"name": shown, "metrics": tag_metrics(tags)}

@@ -74,7 +74,7 @@ class SageMakerAutoMLReportOperator(JobReader):
         report = build(
             describe,
             self._candidates(name),
-            tags=self.hook.job_tags(describe["AutoMLJobArn"]) or job.get("tags"),
+            tags=self.hook.read_tags(describe["AutoMLJobArn"]) or job.get("tags"),
             insights=read(
                 documents.best_candidate(describe),
                 storage.find,

@@ -120,7 +120,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         if isinstance(remembered, dict) and remembered["generation"] == generation:
             return str(remembered["config"])
         config = self.hook.describe_endpoint_config(serving)
-        tags = self.hook.job_tags(config["EndpointConfigArn"]) if config else None
+        tags = self.hook.read_tags(config["EndpointConfigArn"]) if config else None
         target = (tags or {}).get(TAG_PREVIOUS)
         if not target:
             raise AutoMLDeploymentFailed(

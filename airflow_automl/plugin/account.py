@@ -167,7 +167,7 @@ class Account:
 
     async def tags(self, source: Source, arn: str) -> dict[str, str] | None:
         """ListTags; ``None`` where the account does not let us read them."""
-        return await self._ask(source, "tags", arn, lambda hook: hook.job_tags(arn), lambda _: _TAGS)
+        return await self._ask(source, "tags", arn, lambda hook: hook.read_tags(arn), lambda _: _TAGS)
 
     async def call(self, source: Source, operation: str, **request: str) -> dict[str, Any]:
         """Call one describe operation by its boto3 name."""

@@ -441,7 +441,7 @@ def test_throttling_and_failures_end_no_wait(standin: StandIn, task: TaskRun, en
             return answer
 
         patch.setattr(SageMakerAutoMLHook, "describe_job", describe)
-        patch.setattr(SageMakerAutoMLHook, "job_tags", lambda self, arn: {})
+        patch.setattr(SageMakerAutoMLHook, "read_tags", lambda self, arn: {})
         assert operator.execute(task.context())
 
 
