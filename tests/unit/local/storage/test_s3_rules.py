@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -69,8 +70,8 @@ def client(running: Running) -> Any:
 
 
 @pytest.fixture
-def bucket(client: Any, request: pytest.FixtureRequest) -> str:
-    name = "rules-" + str(abs(hash(request.node.name)) % 10**12)
+def bucket(client: Any) -> str:
+    name = f"rules-{secrets.token_hex(8)}"  # new at every run of a test: a second run finds the store of the first
     client.create_bucket(Bucket=name)
     return name
 
