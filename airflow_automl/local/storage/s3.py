@@ -260,10 +260,19 @@ class SeaweedFS:
         while time.monotonic() < deadline and not self._ending.is_set():
             if self._process is None or not self._running():
                 return False
-            if _healthy(self.direct_url) and self._bucket_is_there():
+            if _healthy(self.direct_url) and self._files_are_known() and self._bucket_is_there():
                 return True
             time.sleep(0.1)
         return False
+
+    def _files_are_known(self) -> bool:
+        # The S3 port opens before the volume server has told the master what it holds: no object can be read until then.
+        master = self._known()["ports"][4]
+        try:
+            with urlopen(f"http://127.0.0.1:{master}/vol/status", timeout=2) as answer:  # noqa: S310
+                return bool(json.load(answer)["Volumes"]["DataCenters"])
+        except (URLError, OSError):
+            return False
 
     def _bucket_is_there(self) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError
