@@ -138,6 +138,9 @@ class Gate:
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
             # One side has gone, or the client does not speak HTTP: the connection is closed.
             pass
+        except asyncio.CancelledError:
+            # By `stop`. CPython 3.11 logs a connection's task that ends as cancelled as an error.
+            pass
         finally:
             self._connections.discard(task)
             writer.close()

@@ -266,10 +266,10 @@ class SeaweedFS:
         return False
 
     def _files_are_known(self) -> bool:
-        # The S3 port opens before the volume server has told the master what it holds: no object can be read until then.
+        # The S3 port opens before the volume server has told the master what it holds: no object can be read before.
         master = self._known()["ports"][4]
         try:
-            with urlopen(f"http://127.0.0.1:{master}/vol/status", timeout=2) as answer:  # noqa: S310
+            with urlopen(f"http://127.0.0.1:{master}/vol/status", timeout=2) as answer:
                 return bool(json.load(answer)["Volumes"]["DataCenters"])
         except (URLError, OSError):
             return False
