@@ -128,6 +128,6 @@ class TransitionLog:
             return
         self._seen = (status, secondary)
         self.timeline = watched(self.timeline, describe)
-        self._log.info("AutoML job %s: %s/%s", describe.get("AutoMLJobName"), status, secondary)
+        self._log.info("AutoML job %s: %s", describe.get("AutoMLJobName"), states.status_text(describe))
         if (status, secondary) not in states.PAIRS:
             self._log.info("This pair of statuses is not known to this version; the job's status alone decides")

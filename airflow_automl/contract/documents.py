@@ -15,6 +15,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal, TypedDict, cast
 
+from airflow_automl.contract import states
 from airflow_automl.contract.metrics import objective_value, standard_name
 
 __all__ = [
@@ -124,6 +125,7 @@ class JobDocument(TypedDict):
     problem_type: str | None
     status: str | None
     secondary_status: str | None
+    end: dict[str, str]
     objective: str | None
     score: float | None
     target: str | None
@@ -178,6 +180,7 @@ def job(
         "problem_type": problem_type(describe),
         "status": _text(describe, "AutoMLJobStatus"),
         "secondary_status": _text(describe, "AutoMLJobSecondaryStatus"),
+        "end": states.end(describe)._asdict(),
         "objective": _objective(describe),
         "score": objective_value(_mapping(describe, "BestCandidate")),
         "target": _target(describe),

@@ -7,6 +7,7 @@ and a secondary status that is not listed here is never an error.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import Enum, StrEnum
 from types import MappingProxyType
@@ -16,6 +17,7 @@ __all__ = [
     "FINAL_PRECEDENCE",
     "ORDER",
     "PAIRS",
+    "QUEUED",
     "End",
     "Expectation",
     "JobStatus",
@@ -30,8 +32,11 @@ __all__ = [
     "is_terminal",
     "outcome",
     "phases",
+    "queued",
     "runtime_limit_reached",
     "secondary_status",
+    "status_text",
+    "words",
 ]
 
 
@@ -132,6 +137,9 @@ class End(NamedTuple):
     title: str
     tone: str
 
+
+#: A job of the embedded Autopilot that waits for a free slot; AWS queues no jobs.
+QUEUED = End("Waiting for its turn", "running")
 
 _S, _J = SecondaryStatus, JobStatus
 
@@ -330,7 +338,7 @@ def deployment_failed(describe: Mapping[str, Any]) -> bool:
 
 
 def end(describe: Mapping[str, Any]) -> End:
-    """Name a job's end, or that it still runs: the one vocabulary of list, page, tab, report, log and terminal.
+    """Name a job's end, or that it still runs: the one vocabulary of pages, report, log, terminal and notifications.
 
     :param describe: an answer of DescribeAutoMLJob or DescribeAutoMLJobV2.
     """
@@ -346,7 +354,7 @@ def end(describe: Mapping[str, Any]) -> End:
     if stands is Outcome.COMPLETED_WITHOUT_CANDIDATE:
         if definitions_only(describe):
             return End("Candidate definitions only", "good")
-        return End("Runtime limit before any model" if at_limit else "Completed without a model", "bad")
+        return End("Runtime limit before any candidate" if at_limit else "Completed without a candidate", "bad")
     if stands is Outcome.COMPLETED_WITH_WARNINGS:
         return End("Completed with warnings", "warning")
     if at_limit:
@@ -354,3 +362,24 @@ def end(describe: Mapping[str, Any]) -> End:
     if describe.get("AutoMLJobSecondaryStatus") == SecondaryStatus.MAX_CANDIDATES_REACHED:
         return End("Completed at MaxCandidates", "good")
     return End("Completed", "good")
+
+
+def queued(answer: Mapping[str, Any]) -> bool:
+    """Tell whether a job of the embedded Autopilot waits for a free slot: nothing has happened since its creation.
+
+    :param answer: an answer of a describe, or a summary of a list. AWS queues no jobs.
+    """
+    pair = answer.get("AutoMLJobStatus"), answer.get("AutoMLJobSecondaryStatus")
+    unchanged = answer.get("LastModifiedTime") == answer.get("CreationTime")
+    return bool(unchanged) and pair == (JobStatus.IN_PROGRESS, SecondaryStatus.STARTING)
+
+
+def status_text(describe: Mapping[str, Any]) -> str:
+    """Return how a job stands with AWS's own statuses, for logs: ``In progress (InProgress/TrainingModels)``."""
+    return f"{end(describe).title} ({describe.get('AutoMLJobStatus')}/{describe.get('AutoMLJobSecondaryStatus')})"
+
+
+def words(name: str | None) -> str:
+    """Return a status of AWS's in words: ``GeneratingModelInsightsReport`` → ``Generating model insights report``."""
+    text = " ".join(re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]*|[a-z]+|\d+", name or ""))
+    return (text[:1] + text[1:].lower()).replace("auto ml", "AutoML") or "\N{EN DASH}"

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from airflow_automl.contract.metrics import candidate_metrics, objective_value, standard_name
+from airflow_automl.contract.states import QUEUED, end, queued, words
 
 REFRESH = 1.0
 _INDENT, _GAP = 4, 2
@@ -57,7 +58,10 @@ class Progress:
             return Text(f"    Airflow is starting … {seconds:.0f} s", style="dim")
         job = self._sagemaker.describe_auto_ml_job_v2(AutoMLJobName=self.job_name)
         candidates = self._sagemaker.list_candidates_for_auto_ml_job(AutoMLJobName=self.job_name)["Candidates"]
-        status = f"{job['AutoMLJobStatus']} / {job['AutoMLJobSecondaryStatus']}"
+        stands = QUEUED if queued(job) else end(job)
+        status = stands.title
+        if status == "In progress":
+            status += f", {words(job['AutoMLJobSecondaryStatus']).lower()}"
         self._once(f"    {self.job_name}: {status}")
         for candidate in candidates:
             value = objective_value(candidate)

@@ -28,22 +28,16 @@ def summarize(
     :param report: where its report lies.
     :return: ``{"title", "text", "markdown", "html", "facts", "job", "candidate"}``; ``facts`` are the lines as pairs.
     """
-    name = job["name"] if job else None
-    status = (job or {}).get("status")
-    failed = error is not None or status in {"Failed", "Stopped"}
-    if job is None:
-        title = f"{dag_id}: no AutoML job was submitted"
-    elif failed:
-        title = f"{dag_id}: AutoML job {name} {'was stopped' if status == 'Stopped' else 'failed'}"
-    elif candidate:
-        title = f"{dag_id}: AutoML job {name} found {candidate['CandidateName']}"
-    else:
-        title = f"{dag_id}: AutoML job {name} is {status}"
+    end = (job.get("end") or {}).get("title", job["status"]) if job else ""
+    title = f"{dag_id}: AutoML job {job['name']}: {end}" if job else f"{dag_id}: no AutoML job was submitted"
+    if job and error is not None:
+        # It may run on, or have ended well, and its task fails all the same.
+        title += f"; task {task_id} failed"
     facts: list[tuple[str, str]] = []
     if error is not None:
         facts.append(("Reason", str(error)))
     if job:
-        facts.append(("Status", " / ".join(filter(None, (status, job.get("secondary_status"))))))
+        facts.append(("Status", f"{end} ({job['status']}/{job['secondary_status']})"))
         facts.append(("Problem type", str(job.get("problem_type") or "unknown")))
     if candidate:
         facts.append(("Best candidate", str(candidate["CandidateName"])))

@@ -9,7 +9,7 @@ from airflow.sdk import Asset
 from airflow.sdk.definitions.asset import AssetRef
 
 from airflow_automl import xcom
-from airflow_automl.contract import documents
+from airflow_automl.contract import documents, states
 from airflow_automl.ends import Acceptance, duration, judge, watched
 from airflow_automl.exceptions import AutoMLError, AutoMLJobFailed
 from airflow_automl.links.sagemaker_automl import AutoMLJobConsoleLink, AutoMLJobLogsLink, console_url, logs_url
@@ -110,11 +110,7 @@ class JobResultsMixin(_Operator):
         job = self._push(context, describe, self.tags_of(describe) if tags is None else tags)
         ran = duration(describe)
         self.log.info(
-            "AutoML job %s ended %s/%s%s",
-            job["name"],
-            job["status"],
-            job["secondary_status"],
-            f" after {ran}" if ran else "",
+            "AutoML job %s ended: %s%s", job["name"], states.status_text(describe), f" after {ran}" if ran else ""
         )
         for failure in job["partial_failures"]:
             self.log.warning("Partial failure: %s", failure)

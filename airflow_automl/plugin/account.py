@@ -9,12 +9,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from airflow_automl.contract import documents
-from airflow_automl.contract.states import End, end, is_terminal
+from airflow_automl.contract.states import is_terminal, queued
 from airflow_automl.ends import watched
 from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
 from airflow_automl.plugin.answers import Answers, NotAnswered
@@ -65,13 +65,6 @@ class _Known(NamedTuple):
     checked: float
 
 
-class Seen(NamedTuple):
-    """What a page saw of a job: its document, with the statuses in which it was seen, and how it stands."""
-
-    job: documents.JobDocument
-    end: End
-
-
 @dataclass(frozen=True, slots=True)
 class Jobs:
     """The jobs of an account.
@@ -79,18 +72,24 @@ class Jobs:
     :param rows: summaries of ListAutoMLJobs, newest first.
     :param whole: whether all that were asked for are there already.
     :param more: whether the account has more than :data:`MOST_JOBS`.
+    :param on_aws: whether AWS itself lists them, which queues no jobs.
     """
 
-    rows: tuple[Mapping[str, Any], ...]
-    whole: bool
-    more: bool
+    rows: tuple[Mapping[str, Any], ...] = ()
+    whole: bool = True
+    more: bool = False
+    on_aws: bool = True
+
+    def waits(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether a job of the list waits for a slot of the embedded Autopilot."""
+        return not self.on_aws and queued(row)
 
 
 class _Listing:
     """The jobs that one source lists: read once, then kept up with what changed."""
 
     def __init__(self) -> None:
-        self.jobs = Jobs((), whole=False, more=False)
+        self.jobs = Jobs(whole=False)
         self._read_at = 0.0
 
     def refresh(self, hook: Any, contains: str | None) -> Jobs:
@@ -99,15 +98,15 @@ class _Listing:
             newest = max((row["LastModifiedTime"] for row in self.jobs.rows), default=None)
             changed = self._list(hook, contains, newest - _OVERLAP if isinstance(newest, datetime) else None)
             rows = {row["AutoMLJobArn"]: row for row in (*self.jobs.rows, *changed)}
-            self.jobs = Jobs(_newest_first(rows.values()), whole=True, more=self.jobs.more)
+            self.jobs = replace(self.jobs, rows=_newest_first(rows.values()))
             return self.jobs
         began = time.monotonic()
         for row in self._list(hook, contains, None):
             rows[row["AutoMLJobArn"]] = row
             if len(rows) % 100 == 0 and not self.jobs.whole:
                 # A page that can't wait for the rest shows these.
-                self.jobs = Jobs(tuple(rows.values()), whole=False, more=False)
-        self.jobs = Jobs(_newest_first(rows.values()), whole=True, more=len(rows) >= MOST_JOBS)
+                self.jobs = Jobs(tuple(rows.values()), whole=False, on_aws=hook.is_aws)
+        self.jobs = Jobs(_newest_first(rows.values()), more=len(rows) >= MOST_JOBS, on_aws=hook.is_aws)
         self._read_at = began
         return self.jobs
 
@@ -129,7 +128,7 @@ class Account:
     def __init__(self, answers: Answers | None = None) -> None:
         self.answers = answers or Answers()
         self._hooks: OrderedDict[Source, _Known] = OrderedDict()
-        self._seen: OrderedDict[str, Seen] = OrderedDict()
+        self._seen: OrderedDict[str, documents.JobDocument] = OrderedDict()
         self._listings: dict[tuple[Source, str | None], _Listing] = {}
         self._making = [threading.Lock() for _ in range(8)]
         self._lock = threading.Lock()
@@ -144,15 +143,13 @@ class Account:
         with self._lock:
             arn = answer["AutoMLJobArn"]
             before = self._seen.pop(arn, None)
-            self._seen[arn] = Seen(
-                documents.job(answer, timeline=watched(before.job["timeline"] if before else (), answer)), end(answer)
-            )
+            self._seen[arn] = documents.job(answer, timeline=watched(before["timeline"] if before else (), answer))
             while len(self._seen) > MOST_JOBS:
                 self._seen.popitem(last=False)
         return answer
 
-    def seen(self) -> Mapping[str, Seen]:
-        """Return what the pages have seen of jobs, by ARN."""
+    def seen(self) -> Mapping[str, documents.JobDocument]:
+        """Return the documents of the jobs that the pages have seen, by ARN."""
         with self._lock:
             return dict(self._seen)
 
@@ -211,7 +208,7 @@ class Account:
             )
         except NotAnswered:
             if listing.jobs.rows:
-                return Jobs(listing.jobs.rows, whole=False, more=listing.jobs.more)
+                return replace(listing.jobs, whole=False)
             raise
 
     async def stop(self, source: Source, name: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from airflow_automl.contract import documents
-from airflow_automl.plugin.phases import words
+from airflow_automl.contract.states import words
 from airflow_automl.report.document import build, details
 from airflow_automl.report.leaderboard import board
 from airflow_automl.times import duration_text

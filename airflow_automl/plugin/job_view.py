@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from airflow_automl.contract.states import JobStatus, SecondaryStatus
+from airflow_automl.contract.states import QUEUED, JobStatus, SecondaryStatus, queued, words
 from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.known_jobs import Owner
 from airflow_automl.plugin.links import console_links
-from airflow_automl.plugin.phases import steps, words
+from airflow_automl.plugin.phases import steps
 from airflow_automl.report import build, page, plots
 
 #: Seconds after which the page of a running job asks again.
@@ -17,19 +17,9 @@ REFRESH = 5
 _PROBLEMS = 20
 
 
-def is_queued(answer: Mapping[str, Any]) -> bool:
-    """Tell whether a job of the embedded Autopilot waits for a free slot: nothing has happened since its creation.
-
-    :param answer: an answer of a describe, or a summary of a list. AWS queues no jobs.
-    """
-    pair = answer.get("AutoMLJobStatus"), answer.get("AutoMLJobSecondaryStatus")
-    unchanged = answer.get("LastModifiedTime") == answer.get("CreationTime")
-    return bool(unchanged) and pair == (JobStatus.IN_PROGRESS, SecondaryStatus.STARTING)
-
-
 def place_in_line(describe: Mapping[str, Any], listed: Iterable[Mapping[str, Any]]) -> int:
     """Return how many jobs of a list start before this one starts, and this one."""
-    return 1 + sum(1 for each in listed if is_queued(each) and each["CreationTime"] < describe["CreationTime"])
+    return 1 + sum(1 for each in listed if queued(each) and each["CreationTime"] < describe["CreationTime"])
 
 
 def job_view(
@@ -65,6 +55,7 @@ def job_view(
     reached = worked[-1] if worked else None
     if reached in (None, SecondaryStatus.STARTING) and rows:
         reached = "ModelTuning" if any("ModelTuning" in str(each) for each in worked) else "TrainingModels"
+    waits = not on_aws and not rows and queued(describe)
     return page.parts(report) | {
         "job": job,
         "source": source,
@@ -72,12 +63,12 @@ def job_view(
         "written": written,
         "console": console_links(str(job["arn"] or ""), str(job["name"])) if on_aws else {},
         "report": report,
-        "verdict": report["verdict"],
+        "verdict": report["verdict"] | (QUEUED._asdict() if waits else {}),
         "summary": summary | _leader(rows, summary["objective"], summary),
         "steps": steps(describe, reached),
         "status_line": _status_line(report, rows, summary["objective"]),
         "running": running,
-        "queue": {"place": place} if not on_aws and not rows and is_queued(describe) else None,
+        "queue": {"place": place} if waits else None,
         "refresh": REFRESH if running or insights is None else None,
         "problems": problems[:_PROBLEMS],
         "hidden_problems": max(0, len(problems) - _PROBLEMS),

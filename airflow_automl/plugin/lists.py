@@ -16,7 +16,7 @@ from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
 from airflow_automl.plugin import known_jobs, metadata, results, rows
 from airflow_automl.plugin.account import MOST_JOBS, Jobs, Source
 from airflow_automl.plugin.errors import explained
-from airflow_automl.plugin.job_view import REFRESH, is_queued
+from airflow_automl.plugin.job_view import REFRESH
 from airflow_automl.plugin.known_jobs import JobRecord, Owner
 from airflow_automl.plugin.links import Links
 from airflow_automl.plugin.pages import Text, account_of, html, job_page, known_of, look, source_of, view_of
@@ -47,15 +47,13 @@ async def jobs(
     source = source_of(connection.strip(), region.strip())
     filters = rows.Filters(search.strip(), status, problem_type)
     error: Exception | None = None
-    on_aws = True
-    found = Jobs((), whole=True, more=False)
+    found = Jobs()
     if not await asyncio.to_thread(lambda: rights.may_ask(source.connection, known.by_arn().values())):
         raise Denied(f"You may see neither the connection {source.connection!r} nor a DAG that used it for a job.")
     try:
         found = await account.jobs(source)
         if found.more and filters.search:
             found = await account.jobs(source, filters.search)
-        on_aws = await account.is_aws(source)
     except AutoMLError as failure:
         error = failure
 
@@ -67,7 +65,7 @@ async def jobs(
                 source,
                 by_arn.get(each["AutoMLJobArn"]),
                 seen.get(each["AutoMLJobArn"]),
-                not on_aws and is_queued(each),
+                found.waits(each),
             )
             for each in found.rows
         ]
@@ -231,6 +229,7 @@ async def _listed(
     found, of = await asyncio.to_thread(gather)
     unfinished = [each for each in found if not is_terminal(each.job.get("status"))]
     live: dict[str, Mapping[str, Any]] = {}
+    waiting: set[str] = set()
     if error is None:
         answers = await asyncio.gather(
             *(account_of(request).jobs(source) for source in {of[each] for each in unfinished}), return_exceptions=True
@@ -238,6 +237,7 @@ async def _listed(
         for answer in answers:
             if isinstance(answer, Jobs):
                 live |= {row["AutoMLJobArn"]: row for row in answer.rows}
+                waiting |= {row["AutoMLJobArn"] for row in answer.rows if answer.waits(row)}
             elif isinstance(answer, AutoMLError):
                 error = answer
             else:
@@ -246,8 +246,11 @@ async def _listed(
     def cut() -> rows.Page:
         # A document that a task did not get from its own job may name any job.
         seen = {source: rights.may_see_connection(source.connection) for source in {of[each] for each in unfinished}}
+        shown = {each.arn for each in found if each.submitted or seen.get(of[each])}
         listed = [
-            rows.from_record(each, of[each], live.get(each.arn) if each.submitted or seen.get(of[each]) else None)
+            rows.from_record(each, of[each], live.get(each.arn), each.arn in waiting)
+            if each.arn in shown
+            else rows.from_record(each, of[each], None)
             for each in found
         ]
         return rows.Page.of(_visible(rights, listed, None), number)

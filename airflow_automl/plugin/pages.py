@@ -12,12 +12,12 @@ from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 
-from airflow_automl.contract.states import is_terminal
+from airflow_automl.contract.states import is_terminal, queued
 from airflow_automl.exceptions import AutoMLError
 from airflow_automl.plugin import known_jobs, metadata
 from airflow_automl.plugin.account import Account, Source
 from airflow_automl.plugin.comparison import compare
-from airflow_automl.plugin.job_view import is_queued, job_view, place_in_line
+from airflow_automl.plugin.job_view import job_view, place_in_line
 from airflow_automl.plugin.known_jobs import KnownJobs, Owner
 from airflow_automl.plugin.links import Links
 from airflow_automl.plugin.render import render
@@ -152,7 +152,7 @@ async def view_of(request: Request, rights: Rights, looked: Looked) -> dict[str,
     on_aws, insights, place = False, None, None
     with suppress(AutoMLError):
         on_aws = await account.is_aws(source)
-        if is_queued(looked.describe):
+        if queued(looked.describe):
             place = place_in_line(looked.describe, (await account.jobs(source)).rows)
         insights = await account.insights(source, looked.describe) if looked.ended else {}
 
@@ -167,7 +167,7 @@ async def view_of(request: Request, rights: Rights, looked: Looked) -> dict[str,
             on_aws=on_aws,
             notes=notes,
             insights=insights,
-            timeline=max(looked.timeline, account.seen()[looked.describe["AutoMLJobArn"]].job["timeline"], key=len),
+            timeline=max(looked.timeline, account.seen()[looked.describe["AutoMLJobArn"]]["timeline"], key=len),
             place=place,
         )
         stoppable = view["running"] and looked.describe.get("AutoMLJobStatus") != "Stopping"

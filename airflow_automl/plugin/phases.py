@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from airflow_automl.contract import documents, states
-from airflow_automl.contract.states import Outcome, SecondaryStatus
+from airflow_automl.contract.states import Outcome, SecondaryStatus, words
 
 _TABULAR = frozenset({"BinaryClassification", "MulticlassClassification", "Regression", "Tabular"})
 
@@ -17,12 +16,6 @@ class Step(NamedTuple):
 
     label: str
     state: str
-
-
-def words(name: str | None) -> str:
-    """Say a status of AWS's in words: ``GeneratingModelInsightsReport`` → ``Generating model insights report``."""
-    text = " ".join(re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]*|[a-z]+|\d+", name or ""))
-    return (text[:1] + text[1:].lower()).replace("auto ml", "AutoML") or "\N{EN DASH}"
 
 
 def steps(describe: Mapping[str, Any], reached: str | None = None) -> list[Step]:

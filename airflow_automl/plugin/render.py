@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from airflow_automl.plugin.phases import words
+from airflow_automl.contract.states import words
 from airflow_automl.report.page import environment
 from airflow_automl.times import moment
 

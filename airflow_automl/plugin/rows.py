@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_automl.contract.states import End, end, is_terminal
-from airflow_automl.plugin.account import Seen, Source
+from airflow_automl.contract.states import QUEUED, End, end, is_terminal
+from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.known_jobs import JobRecord, Owner
 from airflow_automl.times import moment
 
@@ -26,7 +26,6 @@ class Row:
     """One job in a list.
 
     :param end: how the job stands, in the words of all pages.
-    :param queued: whether it waits for a slot of the embedded Autopilot.
     :param job: its document, as far as a task or a page saw it.
     """
 
@@ -40,7 +39,6 @@ class Row:
     end: End
     job: Mapping[str, Any]
     reason: str = ""
-    queued: bool = False
 
     @property
     def problem_type(self) -> str | None:
@@ -55,7 +53,7 @@ class Row:
     @property
     def seconds(self) -> float | None:
         """How long the job ran, or has been running."""
-        if self.created is None or self.queued:
+        if self.created is None or self.end == QUEUED:
             return None
         return max(0.0, ((self.ended or datetime.now(UTC)) - self.created).total_seconds())
 
@@ -119,68 +117,49 @@ class Page:
 
 
 def from_summary(
-    summary: Mapping[str, Any], source: Source, known: JobRecord | None, seen: Seen | None = None, queued: bool = False
+    summary: Mapping[str, Any],
+    source: Source,
+    known: JobRecord | None,
+    seen: Mapping[str, Any] | None = None,
+    queued: bool = False,
 ) -> Row:
     """Make a row of what ListAutoMLJobs says, what Airflow knows of the job, and what a page saw of it.
 
     It has an owner only if the job's name proves that: rows show each user the jobs of their DAGs.
     """
-    partial = [
-        str(each.get("PartialFailureMessage", ""))
-        for each in summary.get("PartialFailureReasons") or ()
-        if isinstance(each, Mapping)
-    ]
-    job = _newer(known.job if known else {}, seen.job if seen else {})
+    reasons = (each for each in summary.get("PartialFailureReasons") or () if isinstance(each, Mapping))
+    partial = [str(each.get("PartialFailureMessage", "")) for each in reasons]
+    noted = known.job if known else {}
+    job = seen if seen and not is_terminal(noted.get("status")) else noted
     status = str(summary.get("AutoMLJobStatus") or "")
-    same = seen is not None and seen.job["status"] == status
+    # A list does not tell a job's best candidate; its document does, if that is as new.
+    told = job.get("end") if job.get("status") == status else None
     return Row(
         str(summary["AutoMLJobName"]),
         source,
         known.task if known and known.submitted else None,
         status,
-        str(summary.get("AutoMLJobSecondaryStatus") or ""),
+        "" if queued else str(summary.get("AutoMLJobSecondaryStatus") or ""),
         summary.get("CreationTime"),
         summary.get("EndTime"),
-        seen.end if seen and same else _end(summary, job),
+        QUEUED if queued else End(**told) if told else end({**summary, "BestCandidate": summary}),
         job,
         str(summary.get("FailureReason") or "") or " ".join(filter(None, partial)),
-        queued,
     )
 
 
-def _newer(known: Mapping[str, Any], seen: Mapping[str, Any]) -> Mapping[str, Any]:
-    return seen if seen and (not known or not is_terminal(known.get("status"))) else known
-
-
-def _end(summary: Mapping[str, Any], job: Mapping[str, Any]) -> End:
-    """Name a job's end without its description: a completed one has a candidate unless its document denies it."""
-    denied = job.get("status") == "Completed" and "score" in job and job["score"] is None
-    return end({**summary, "BestCandidate": None if denied else summary})
-
-
-def from_record(record: JobRecord, source: Source, live: Mapping[str, Any] | None, seen: Seen | None = None) -> Row:
+def from_record(record: JobRecord, source: Source, live: Mapping[str, Any] | None, queued: bool = False) -> Row:
     """Make a row of what Airflow knows of a job.
 
     :param live: what ListAutoMLJobs says of it now, if that is known and the user may see it.
     """
-    if live is not None:
-        return replace(from_summary(live, source, record, seen), owner=record.owner)
     job = record.job
-    partial = [str(each) for each in job.get("partial_failures") or ()]
-    summary = {
+    noted = {
+        "AutoMLJobName": record.name,
         "AutoMLJobStatus": job.get("status"),
         "AutoMLJobSecondaryStatus": job.get("secondary_status"),
-        "PartialFailureReasons": partial,
+        "CreationTime": moment(job.get("created")),
+        "EndTime": moment(job.get("ended")),
+        "PartialFailureReasons": [{"PartialFailureMessage": each} for each in job.get("partial_failures") or ()],
     }
-    return Row(
-        record.name,
-        source,
-        record.owner,
-        str(job.get("status") or ""),
-        str(job.get("secondary_status") or ""),
-        moment(job.get("created")),
-        moment(job.get("ended")),
-        _end(summary, job),
-        job,
-        " ".join(partial),
-    )
+    return replace(from_summary(live or noted, source, record, queued=queued), owner=record.owner)

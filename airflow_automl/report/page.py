@@ -16,6 +16,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from airflow_automl import __version__
+from airflow_automl.contract.states import words
 from airflow_automl.report import leaderboard, plots
 from airflow_automl.report.sections import Card, section_of
 from airflow_automl.times import duration_text, moment, seconds_between
@@ -91,12 +92,12 @@ def _steps(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         seen.append({"at": job["ended"], "status": job["status"], "secondary_status": job["secondary_status"]})
     steps: list[dict[str, Any]] = [{"what": "Created", "at": job["created"]}]
     for each in seen:
-        # While a job is in progress, and where both say the same, the second status tells more.
-        plain = each["status"] in {"InProgress", each["secondary_status"]}
-        what = each["secondary_status"] if plain else f"{each['status']} · {each['secondary_status']}"
-        steps.append({"what": what or each["status"], "at": each["at"]})
+        ended = each["status"] == job["status"] and job["ended"]
+        # While a job is in progress, the second status tells more.
+        what = report["verdict"]["title"] if ended else words(each["secondary_status"] or each["status"])
+        steps.append({"what": what, "at": each["at"]})
     if not job["ended"]:
-        steps.append({"what": "Now" if seen else f"Now {job['status']}", "at": report["generated"]})
+        steps.append({"what": "Now" if seen else f"Now: {report['verdict']['title']}", "at": report["generated"]})
     for step, after in zip(steps, [*steps[1:], None], strict=True):
         step["lasted"] = seconds_between(step["at"], after["at"]) if after and step is not steps[0] else None
     return steps

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from airflow_automl.contract import documents
+from airflow_automl.contract import documents, states
 from airflow_automl.contract.documents import Transition
 from airflow_automl.contract.states import JobStatus
 from airflow_automl.exceptions import (
@@ -92,7 +92,7 @@ def end_event(describe: Mapping[str, Any], timeline: Iterable[Transition] = ()) 
     """
     status = JobStatus(describe["AutoMLJobStatus"])
     name = str(describe.get("AutoMLJobName", ""))
-    message = f"AutoML job {name} is {status}/{describe.get('AutoMLJobSecondaryStatus')}"
+    message = f"AutoML job {name}: {states.status_text(describe)}"
     return JobEvent(_ENDS[status], name, message, documents.json_safe(describe), tuple(timeline))
 
 

@@ -110,9 +110,9 @@ class TestEnds:
         for secondary in ("Starting", "Starting", "Odd", "Odd", "Starting"):
             notice({"AutoMLJobName": "j", "AutoMLJobStatus": "InProgress", "AutoMLJobSecondaryStatus": secondary})
         assert [line for line in lines if line.startswith("AutoML job")] == [
-            "AutoML job j: InProgress/Starting",
-            "AutoML job j: InProgress/Odd",
-            "AutoML job j: InProgress/Starting",
+            "AutoML job j: In progress (InProgress/Starting)",
+            "AutoML job j: In progress (InProgress/Odd)",
+            "AutoML job j: In progress (InProgress/Starting)",
         ]
 
     def test_the_timeline_says_when_each_change_was(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from airflow_automl.contract.metrics import objective_name, objective_value
-from airflow_automl.contract.states import JobStatus
+from airflow_automl.contract.states import QUEUED, End, JobStatus, end
 from airflow_automl.local.errors import StartupError
 from airflow_automl.local.serving.metrics import read
 from airflow_automl.local.state.database import reading
@@ -175,6 +175,7 @@ def _document(store: JobStore, job: Job) -> dict[str, Any]:
         "name": job.name,
         "status": job.status,
         "secondary_status": job.secondary,
+        "end": _end(job).title,
         "created": _iso(job.created),
         "ended": None if job.ended is None else _iso(job.ended),
         "runtime_seconds": 0.0 if job.started is None else max(0.0, (job.ended or time.time()) - job.started),
@@ -187,6 +188,18 @@ def _document(store: JobStore, job: Job) -> dict[str, Any]:
     }
 
 
+def _end(job: Job) -> End:
+    answer = {
+        **job.request,
+        "AutoMLJobStatus": job.status,
+        "AutoMLJobSecondaryStatus": job.secondary,
+        "BestCandidate": job.best,
+        "PartialFailureReasons": job.partial,
+        "ModelDeployResult": {"EndpointName": job.endpoint},
+    }
+    return QUEUED if job.stage == "queued" else end(answer)
+
+
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
@@ -195,7 +208,7 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
     """Return the text of each column."""
     return {
         "NAME": document["name"],
-        "STATUS": document["status"],
+        "STATUS": document["end"],
         "SECONDARY": document["secondary_status"],
         "CREATED": datetime.fromisoformat(document["created"]).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
         "RUNTIME": _duration(document["runtime_seconds"]),

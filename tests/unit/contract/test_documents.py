@@ -127,6 +127,7 @@ class TestJob:
             "problem_type": "BinaryClassification",
             "status": "Completed",
             "secondary_status": "ExplainabilityError",
+            "end": {"title": "Completed with warnings", "tone": "warning"},
             "objective": "AUC",
             "score": 0.9,
             "target": "y",

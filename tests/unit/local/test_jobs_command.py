@@ -87,7 +87,8 @@ def test_the_table_fits_the_terminal_and_cuts_no_number(
     assert {"NAME", "STATUS", "BEST", "RUNTIME"} <= set(header.split())
     cells = row.split()
     assert cells[0] == LONG
-    assert {"InProgress", "0.123456"} < set(cells)
+    assert "In progress" in row
+    assert "0.123456" in cells
     assert ("AverageWeightedQuantileLoss" in cells) == ("METRIC" in header)
     assert ("GeneratingModelInsightsReport" in cells) == ("SECONDARY" in header)
 
@@ -141,6 +142,37 @@ def test_what_endpoints_did_fits_the_terminal_and_is_there_as_json(
     assert main(["jobs", "--endpoints", "--json", "--data-dir", str(tmp_path)]) == 0
     (variant,) = json.loads(capsys.readouterr().out)["endpoints"]
     assert variant == {"variant": f"{'e' * 60}/AllTraffic", **totals}
+
+
+@pytest.mark.parametrize(
+    ("status", "secondary", "request_", "said"),
+    [
+        ("Completed", "MaxCandidatesReached", {}, "Completed at MaxCandidates"),
+        ("Completed", "MaxAutoMLJobRuntimeReached", {}, "Completed at the runtime limit"),
+        ("Completed", "Completed", {"ModelDeployConfig": {"EndpointName": "e"}}, "Completed, not deployed"),
+        ("Stopped", "Stopped", {}, "Stopped"),
+    ],
+)
+def test_a_jobs_end_has_the_words_of_the_pages(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    status: str,
+    secondary: str,
+    request_: dict[str, object],
+    said: str,
+) -> None:
+    write_measured_job(tmp_path)
+    database = Database(tmp_path / "state.db")
+    database.execute(
+        "UPDATE jobs SET status = ?, secondary = ?, stage = 'ended', best = 'c', request = ?",
+        (status, secondary, json.dumps(request_)),
+    )
+    database.close()
+    assert main(["jobs", "--data-dir", str(tmp_path)]) == 0
+    assert f"  {said}  " in capsys.readouterr().out
+    assert main(["jobs", "--json", "--data-dir", str(tmp_path)]) == 0
+    (job,) = json.loads(capsys.readouterr().out)["jobs"]
+    assert (job["status"], job["secondary_status"], job["end"]) == (status, secondary, said)
 
 
 @contextmanager

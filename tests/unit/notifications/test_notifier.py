@@ -16,7 +16,8 @@ from tests.fakes import fake
 JOB = {
     "name": "churn-5a8e",
     "status": "Completed",
-    "secondary_status": "Completed",
+    "secondary_status": "MaxAutoMLJobRuntimeReached",
+    "end": {"title": "Completed at the runtime limit", "tone": "good"},
     "problem_type": "BinaryClassification",
     "created": "2026-11-21T04:00:00+00:00",
     "ended": "2026-11-21T04:02:00+00:00",
@@ -56,7 +57,9 @@ def test_a_channels_templates_see_the_summary() -> None:
     there = {("train", "job"): JOB, ("train", "return_value"): CANDIDATE}
     SageMakerAutoMLNotifier(channel)(context(there))
     ((subject, body),) = channel.sent
-    assert subject == "churn: AutoML job churn-5a8e found churn-Weighted"
+    assert subject == "churn: AutoML job churn-5a8e: Completed at the runtime limit"
+    assert "Completed at the runtime limit (Completed/MaxAutoMLJobRuntimeReached)" in body
+    assert "churn-Weighted" in body
     assert "AUC 0.85" in body
     assert "2 min 0 s" in body
     assert "no &lt;b&gt;insights&lt;/b&gt;" in body
@@ -64,10 +67,10 @@ def test_a_channels_templates_see_the_summary() -> None:
 
 def test_a_function_gets_the_summary_of_another_task() -> None:
     sent: list[dict[str, Any]] = []
-    there = {("other", "job"): {**JOB, "status": "Failed"}}
+    there = {("other", "job"): {**JOB, "status": "Failed", "end": {"title": "Failed", "tone": "bad"}}}
     SageMakerAutoMLNotifier(sent.append, task_ids="other")(context(there, exception=ValueError("No column `churn`")))
     (summary,) = sent
-    assert summary["title"] == "churn: AutoML job churn-5a8e failed"
+    assert summary["title"] == "churn: AutoML job churn-5a8e: Failed; task train failed"
     assert "Reason: No column `churn`" in summary["text"]
     assert "- Reason: `No column 'churn'`" in summary["markdown"]
 
@@ -95,18 +98,18 @@ async def test_a_deadline_alert_sends_the_summary_of_the_runs_job(monkeypatch: p
 
     def get_one(*, key: str, dag_id: str, task_id: str, run_id: str, map_index: int) -> Any:
         assert (dag_id, run_id, map_index) == ("churn", "manual__1", -1)
-        return {("train", "job"): {**JOB, "status": "InProgress"}}.get((task_id, key))
+        return {("train", "job"): {**JOB, "end": {"title": "In progress", "tone": "running"}}}.get((task_id, key))
 
     monkeypatch.setattr(XCom, "get_one", get_one)
     channel = AsyncChannel("{{ automl.title }}", "")
     run = {"dag_id": "churn", "dag_run_id": "manual__1"}
     notifier = SageMakerAutoMLNotifier(channel, task_ids="train", context={"dag_run": run, "deadline": {}})
     await notifier
-    assert channel.sent == [("churn: AutoML job churn-5a8e is InProgress", "")]
+    assert channel.sent == [("churn: AutoML job churn-5a8e: In progress", "")]
     sent: list[Any] = []
 
     async def send(summary: Any) -> None:
         sent.append(summary["title"])
 
     await SageMakerAutoMLNotifier(send, task_ids="train", context={"dag_run": run})
-    assert sent == ["churn: AutoML job churn-5a8e is InProgress"]
+    assert sent == ["churn: AutoML job churn-5a8e: In progress"]

@@ -53,7 +53,7 @@ def test_progress_is_in_the_order_of_finishing() -> None:
         (
             {"AutoMLJobSecondaryStatus": "MaxAutoMLJobRuntimeReached"},
             "bad",
-            "Runtime limit before any model",
+            "Runtime limit before any candidate",
             "The job's runtime limit ended it before any candidate was finished.",
         ),
         (

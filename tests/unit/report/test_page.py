@@ -171,12 +171,12 @@ def test_the_timeline_says_how_long_each_step_lasted() -> None:
     steps = re.findall(r"<li><b>(.*?)</b> <span>(.*?)</span></li>", page)
     assert [(re.sub("<.*?>", "", what), at) for what, at in steps] == [
         ("Created", "2026-11-21 04:00:00 UTC"),
-        ("AnalyzingData 1 min 30 s", "2026-11-21 04:00:05 UTC"),
-        ("GeneratingModelInsightsReport 25 s", "2026-11-21 04:01:35 UTC"),
-        ("Completed", "2026-11-21 04:02:00 UTC"),
+        ("Analyzing data 1 min 30 s", "2026-11-21 04:00:05 UTC"),
+        ("Generating model insights report 25 s", "2026-11-21 04:01:35 UTC"),
+        ("Completed without a candidate", "2026-11-21 04:02:00 UTC"),
     ]
     ended = [*seen, {"at": "2026-11-21T04:02:00+00:00", "status": "Completed", "secondary_status": "Completed"}]
-    assert render(build(describe(), [], timeline=ended)).count("Completed</b>") == 1
+    assert render(build(describe(), [], timeline=ended)).count("Completed without a candidate</b>") == 1
 
 
 def test_a_running_job_is_timed_until_now() -> None:
@@ -184,6 +184,6 @@ def test_a_running_job_is_timed_until_now() -> None:
     running = describe(AutoMLJobStatus="InProgress", AutoMLJobSecondaryStatus="TrainingModels", EndTime=None)
     seen = [{"at": "2026-11-21T04:00:05+00:00", "status": "InProgress", "secondary_status": "TrainingModels"}]
     page = render(build(running, [], timeline=seen, now=now))
-    assert "<wbr>Models <small>45 s</small></b>" in page
+    assert "Training models <small>45 s</small></b>" in page
     assert "<li><b>Now</b> <span>2026-11-21 04:00:50 UTC</span></li>" in page
-    assert "Now In<wbr>Progress</b>" in render(build(running, [], now=now))
+    assert "Now: In progress</b>" in render(build(running, [], now=now))

@@ -310,7 +310,10 @@ async def test_every_change_of_status_is_logged_once(standin: StandIn, monkeypat
     await until(lambda: standin.calls.total() >= looks + 2)
     job.script = (*job.script, (time.time() - job.created, "Completed", "Completed"))
     await wait
-    assert lines == ["AutoML job job: InProgress/Starting", "AutoML job job: Completed/Completed"]
+    assert lines == [
+        "AutoML job job: In progress (InProgress/Starting)",
+        "AutoML job job: Completed (Completed/Completed)",
+    ]
 
 
 async def test_region_and_botocore_config_reach_the_client(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
