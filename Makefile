@@ -16,6 +16,8 @@ UV_COMPILE := $(BIN)/uv pip compile -q --python-version 3.11 --python-platform x
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_LINK_MODE ?= copy
+# Every process would compile all of Airflow anew: seconds of each start, and half of the time of the tests.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup models demo ui test test-all lint types unit integration compat platforms bench docs lock build clean
 
