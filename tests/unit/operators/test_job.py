@@ -121,44 +121,45 @@ def ran_tasks(run_tasks: Callable[..., Ran], tmp_path_factory: pytest.TempPathFa
         "subnets": ["subnet-1"],
         "tags": {"team": "ml"},
     }
-    with pytest.MonkeyPatch.context() as patch, new_dag("tasks", str(folder)) as dag:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW_CONN_DEFAULTS", connection(stand_in.url, automl=extra))
         patch.setenv("AIRFLOW__AUTOML__MAX_RUNTIME", "600")
-        job, sensor, stop = SageMakerAutoMLJobOperator, SageMakerAutoMLJobSensor, SageMakerAutoMLStopOperator
-        quick = {"poll_interval": 0.1}
-        job(task_id="from_json", config="request.json", **quick)
-        SageMakerAutoMLJobV1Operator(task_id="from_yaml", config="request.yaml", **quick)
-        SageMakerAutoMLJobV2Operator(task_id="v2_said_outright", config=V2, **quick)
-        SageMakerAutoMLJobV1Operator(task_id="v1_said_wrongly", config=V2, **quick)
-        job(task_id="defaults", config=lean, aws_conn_id="defaults", **quick)
-        trained = job(task_id="not_waited", config=V2, wait_for_completion=False, deferrable=True)
-        job(task_id="timed_out", config=V2, timeout=timedelta(seconds=0.1), deferrable=True, **quick)
-        watch = {"poke_interval": 0.2, "timeout": 600}
-        found = sensor(task_id="finds_ended", job_name="done", outlets=[Asset("found")], **watch)
-        sensor(task_id="finds_ended_deferrable", job_name="done-v1", deferrable=True, **watch)
-        sensor(task_id="pokes", job_name="{{ 'soon' }}", **watch)
-        sensor(task_id="defers", job_name="soon-v1", deferrable=True, **watch)
-        sensor(task_id="waits_for_task", job=trained.job, **watch)
-        sensor(task_id="sees_failure", job_name="bad", **watch)
-        sensor(task_id="skips_failure", job_name="bad", soft_fail=True, **watch)
-        sensor(task_id="skips_failure_deferred", job_name="bad", soft_fail=True, deferrable=True, **watch)
-        sensor(task_id="times_out", job_name="endless", poke_interval=0.05, timeout=0.1)
-        sensor(task_id="times_out_deferred", job_name="endless", poke_interval=0.05, timeout=0.1, deferrable=True)
-        sensor(task_id="skips_timeout", job_name="endless", poke_interval=0.05, timeout=0.1, soft_fail=True)
-        sensor(
-            task_id="skips_timeout_deferred",
-            job_name="endless",
-            poke_interval=0.05,
-            timeout=0.1,
-            soft_fail=True,
-            deferrable=True,
-        )
-        sensor(task_id="finds_none", job_name="nobody", **watch)
-        stop(task_id="stops", job_name="doomed", **quick)
-        stop(task_id="stops_deferred", job_name="doomed-too", deferrable=True, **quick)
-        stop(task_id="stops_ended", job_name="done")
-        stop(task_id="stops_nothing", job=None, job_name="{{ '' }}")
-        stop(task_id="stops_by_document", job=found.job)
+        with new_dag("tasks", str(folder)) as dag:
+            job, sensor, stop = SageMakerAutoMLJobOperator, SageMakerAutoMLJobSensor, SageMakerAutoMLStopOperator
+            quick = {"poll_interval": 0.1}
+            job(task_id="from_json", config="request.json", **quick)
+            SageMakerAutoMLJobV1Operator(task_id="from_yaml", config="request.yaml", **quick)
+            SageMakerAutoMLJobV2Operator(task_id="v2_said_outright", config=V2, **quick)
+            SageMakerAutoMLJobV1Operator(task_id="v1_said_wrongly", config=V2, **quick)
+            job(task_id="defaults", config=lean, aws_conn_id="defaults", **quick)
+            trained = job(task_id="not_waited", config=V2, wait_for_completion=False, deferrable=True)
+            job(task_id="timed_out", config=V2, timeout=timedelta(seconds=0.1), deferrable=True, **quick)
+            watch = {"poke_interval": 0.2, "timeout": 600}
+            found = sensor(task_id="finds_ended", job_name="done", outlets=[Asset("found")], **watch)
+            sensor(task_id="finds_ended_deferrable", job_name="done-v1", deferrable=True, **watch)
+            sensor(task_id="pokes", job_name="{{ 'soon' }}", **watch)
+            sensor(task_id="defers", job_name="soon-v1", deferrable=True, **watch)
+            sensor(task_id="waits_for_task", job=trained.job, **watch)
+            sensor(task_id="sees_failure", job_name="bad", **watch)
+            sensor(task_id="skips_failure", job_name="bad", soft_fail=True, **watch)
+            sensor(task_id="skips_failure_deferred", job_name="bad", soft_fail=True, deferrable=True, **watch)
+            sensor(task_id="times_out", job_name="endless", poke_interval=0.05, timeout=0.1)
+            sensor(task_id="times_out_deferred", job_name="endless", poke_interval=0.05, timeout=0.1, deferrable=True)
+            sensor(task_id="skips_timeout", job_name="endless", poke_interval=0.05, timeout=0.1, soft_fail=True)
+            sensor(
+                task_id="skips_timeout_deferred",
+                job_name="endless",
+                poke_interval=0.05,
+                timeout=0.1,
+                soft_fail=True,
+                deferrable=True,
+            )
+            sensor(task_id="finds_none", job_name="nobody", **watch)
+            stop(task_id="stops", job_name="doomed", **quick)
+            stop(task_id="stops_deferred", job_name="doomed-too", deferrable=True, **quick)
+            stop(task_id="stops_ended", job_name="done")
+            stop(task_id="stops_nothing", job=None, job_name="{{ '' }}")
+            stop(task_id="stops_by_document", job=found.job)
         return run_tasks(dag)
 
 

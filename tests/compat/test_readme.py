@@ -1,0 +1,66 @@
+"""The README's DAG on what Amazon MWAA installs for Airflow 3.2.1, against `airflow-automl local`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import boto3
+import pytest
+
+from airflow_automl.demo import dataset
+from airflow_automl.demo.stack import Stack
+from tests.docs.pages import blocks
+from tests.integration.waiting.stack import full_airflow
+from tools import compat
+
+
+@pytest.mark.slow
+def test_the_readmes_dag_runs_deferred_on_what_mwaa_installs(tmp_path: Path) -> None:
+    try:
+        programs = compat.environment(compat.cells()["3.2"])
+    except compat.Missing as error:
+        pytest.skip(str(error))
+    (dag,) = (block for block in blocks("python") if block.page == "README.md" and "with DAG(" in block.text)
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    (dags / "pasted.py").write_text(dag.text)
+    with Stack(tmp_path / "autopilot") as stack:
+        stack.environment = {name: text for name, text in os.environ.items() if not name.startswith(("AIRFLOW", "AWS"))}
+        stack.start_autopilot()
+        printed = stack.environment
+        aws = boto3.session.Session(
+            printed["AWS_ACCESS_KEY_ID"],
+            printed["AWS_SECRET_ACCESS_KEY"],
+            region_name=printed["AWS_DEFAULT_REGION"],
+        )
+        s3 = aws.client("s3", endpoint_url=printed["AWS_ENDPOINT_URL_S3"])
+        s3.create_bucket(Bucket=dataset.BUCKET)
+        body = dataset.to_csv(dataset.load().train, header=True)
+        s3.put_object(Bucket=dataset.BUCKET, Key="churn/train/customers.csv", Body=body)
+        with full_airflow(
+            tmp_path / "airflow",
+            {"aws_default": printed["AIRFLOW_CONN_AWS_DEFAULT"]},
+            python=programs / "python",
+            dags=dags,
+            overrides={
+                "PYTHONPATH": "",  # the wheel, and nothing of the checkout
+                "AIRFLOW__AUTOML__MAX_RUNTIME": "240",
+                "AIRFLOW__AUTOML__POLL_INTERVAL": "1",
+            },
+        ) as airflow:
+            airflow.api.patch("/dags/churn_retraining", json={"is_paused": False}).raise_for_status()
+            run = airflow.trigger("churn_retraining", "readme")
+            deferred = set()
+
+            def ended() -> bool:
+                deferred.update(name for name, state in airflow.states(run).items() if state == "deferred")
+                return airflow.run_state(run) in {"success", "failed"}
+
+            airflow.until(ended, f"{run} has ended")
+            assert airflow.states(run) == dict.fromkeys(("train", "gate", "deploy", "report"), "success")
+            assert "train" in deferred
+        sagemaker = aws.client("sagemaker", endpoint_url=printed["AWS_ENDPOINT_URL"])
+        assert sagemaker.describe_endpoint(EndpointName="churn")["EndpointStatus"] == "InService"
+        reports = s3.list_objects_v2(Bucket=dataset.BUCKET, Prefix="reports/").get("Contents", [])
+        assert any(item["Key"].endswith(".html") for item in reports)
