@@ -54,7 +54,7 @@ def airflow_home() -> Path:
     return home
 
 
-def _register(dag: Any) -> None:
+def register(dag: Any) -> None:
     """Write a DAG that is in no file to the database, as the DAG processor does."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.collection import update_dag_parsing_results_in_db
@@ -90,7 +90,7 @@ def run_dag(airflow_home: Path) -> Callable[..., Any]:
     """Return a function that runs a DAG to its end in this process, as ``dag.test()`` does, and returns its run."""
 
     def run(dag: Any, **kwargs: Any) -> Any:
-        _register(dag)
+        register(dag)
         return dag.test(**kwargs)
 
     return run

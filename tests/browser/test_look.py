@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 
+from airflow_automl.operators import SageMakerAutoMLJobOperator
 from airflow_automl.report import build, render
 from tests.browser.conftest import Live, add_tuned, page
-from tests.browser.stack import CHROMIUM
+from tests.browser.stack import CHROMIUM, EXAMPLES
+from tests.conftest import register
 from tests.standin import ENDLESS, ends
+from tests.unit.plugin.conftest import CONFIG
+from tests.unit.plugin.test_tabs import after_training, tab  # noqa: F401
 from tests.unit.report.samples import candidate, describe
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
@@ -57,8 +62,18 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def shown(live: Live) -> dict[str, str]:
-    """The addresses of all kinds of pages, with jobs of every end."""
+def shown(
+    live: Live,
+    after_training: dict[str, str],  # noqa: F811
+    run_dag: Any,
+) -> dict[str, str]:
+    """The addresses of all kinds of pages, with jobs of every end, and tabs of tasks of every kind."""
+    with DAG("refused", schedule=None) as refused:
+        SageMakerAutoMLJobOperator(task_id="train", config={**CONFIG, "RoleArn": "nobody", "AutoMLJobObjective": {}})
+    refused_id = str(run_dag(refused).run_id)
+    from airflow.dag_processing.dagbag import DagBag
+
+    register(DagBag(dag_folder=str(EXAMPLES / "manual_automl.py")).dags["manual_automl"])
     service = live.service
     add_tuned(service, "tuned", 120, given_up=37)
     service.add_job("broken", ends("Failed", "Failed"), age=300, FailureReason="The column 'y' is not in the data.")
@@ -73,6 +88,13 @@ def shown(live: Live) -> dict[str, str]:
         "compare": f"{page('candidates', name='tuned')}&{chosen}",
         "error": page("job", name="nobody"),
         "nowhere": "/automl/nowhere",
+        "tab-refused": tab("refused", refused_id, "train"),
+        "tab-gate-rejected": tab("after_rejected", after_training["rejected"], "gate"),
+        "tab-skipped": tab("after_rejected", after_training["rejected"], "deploy"),
+        **{
+            f"tab-{task_id}": tab("after_accepted", after_training["accepted"], task_id)
+            for task_id in ("gate", "deploy", "transform", "register", "aside")
+        },
     }
 
 
