@@ -6,14 +6,10 @@ becomes a note, never an error.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from airflow_automl.report.sections import Lister, Reader, section_of
-
-_LIMIT = 5_000_000
+from airflow_automl.report.sections import Lister, Reader, finite, json_objects, numbers, section_of
 
 
 def read(
@@ -41,7 +37,7 @@ def read(
         if not prefix:
             continue
         try:
-            for content in _documents(prefix, list_objects, read_object):
+            for content in json_objects(prefix, ".json", list_objects, read_object):
                 take(content, found)
         except Exception as error:  # whatever storage raises, the rest of the report is worth having
             notes.append(f"{key} at {prefix} could not be read: {error}")
@@ -57,31 +53,6 @@ def read(
     return found
 
 
-def _documents(prefix: str, list_objects: Lister, read_object: Reader) -> Iterable[Mapping[str, Any]]:
-    for address in sorted(list_objects(prefix)):
-        if not address.endswith(".json"):
-            continue
-        raw = read_object(address)
-        if len(raw) > _LIMIT:
-            continue
-        try:
-            content = json.loads(raw)
-        except ValueError:
-            continue
-        if isinstance(content, Mapping):
-            yield content
-
-
-def _numbers(value: Any) -> dict[str, float]:
-    if not isinstance(value, Mapping):
-        return {}
-    return {
-        str(key): float(item)
-        for key, item in value.items()
-        if isinstance(item, int | float) and not isinstance(item, bool) and math.isfinite(item)
-    }
-
-
 def _explainability(content: Mapping[str, Any], found: dict[str, Any]) -> None:
     """Take the global SHAP values of Clarify's ``analysis.json``; several labels are averaged."""
     explanations = content.get("explanations")
@@ -91,7 +62,7 @@ def _explainability(content: Mapping[str, Any], found: dict[str, Any]) -> None:
     by_label = [
         values
         for label in shap.values()
-        if isinstance(label, Mapping) and (values := _numbers(label.get("global_shap_values")))
+        if isinstance(label, Mapping) and (values := numbers(label.get("global_shap_values")))
     ]
     if by_label:
         names = {name for values in by_label for name in values}
@@ -111,7 +82,7 @@ def _model_insights(content: Mapping[str, Any], found: dict[str, Any]) -> None:
             labels = sorted({str(label) for label in matrix} | {str(label) for row in matrix.values() for label in row})
             found["confusion_matrix"] = {
                 "labels": labels,
-                "rows": [[_numbers(matrix.get(actual)).get(guess, 0.0) for guess in labels] for actual in labels],
+                "rows": [[numbers(matrix.get(actual)).get(guess, 0.0) for guess in labels] for actual in labels],
             }
         roc = _series(section, "receiver_operating_characteristic_curve", "false_positive_rates", "true_positive_rates")
         if roc:
@@ -132,10 +103,7 @@ def _model_insights(content: Mapping[str, Any], found: dict[str, Any]) -> None:
 
 def _list(value: Any) -> list[float]:
     """Return a list of finite numbers; empty if it is anything else."""
-    if not isinstance(value, list):
-        return []
-    numbers = [float(each) for each in value if isinstance(each, int | float) and math.isfinite(each)]
-    return numbers if len(numbers) == len(value) else []
+    return [float(each) for each in value] if isinstance(value, list) and all(map(finite, value)) else []
 
 
 def _series(section: Any, name: str, first: str, second: str) -> tuple[list[float], list[float]] | None:

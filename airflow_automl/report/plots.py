@@ -34,31 +34,37 @@ def number(value: Any) -> str:
     return f"{value:.4g}"
 
 
-def _tag(name: str, content: Markup | str = "", **attributes: Any) -> Markup:
-    parts = [f'{key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items()]
-    return Markup(f"<{name} {' '.join(parts)}>{escape(content)}</{name}>")  # noqa: S704  # every part is escaped above
+def tag(name: str, content: Markup | str = "", **attributes: Any) -> Markup:
+    """Return an SVG element, its content and attributes escaped; ``class_`` is ``class``, lengths are rounded."""
+    parts = [
+        f'{key.rstrip("_").replace("_", "-")}="{_round(value) if isinstance(value, float) else escape(value)}"'
+        for key, value in attributes.items()
+    ]
+    opened = " ".join([name, *parts])
+    return Markup(f"<{opened}>{escape(content)}</{name}>")  # noqa: S704  # every part is escaped above
 
 
 def _text(x: float, y: float, content: str, kind: str = "label", anchor: str = "start") -> Markup:
-    return _tag("text", content, x=_round(x), y=_round(y), class_=kind, text_anchor=anchor)
+    return tag("text", content, x=x, y=y, class_=kind, text_anchor=anchor)
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
-    return _tag("line", x1=_round(x1), y1=_round(y1), x2=_round(x2), y2=_round(y2), class_=kind)
+    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=kind)
 
 
 def _dot(x: float, y: float, title: str, best: bool, *, faint: bool = False) -> Markup:
     size, kind = (6.0, "dot best") if best else (2.5, "point") if faint else (4.0, "dot")
-    return _tag("circle", _tag("title", title), cx=_round(x), cy=_round(y), r=_round(size), class_=kind)
+    return tag("circle", tag("title", title), cx=x, cy=y, r=size, class_=kind)
 
 
 def _round(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def _svg(height: float, title: str, parts: Iterable[Markup]) -> Markup:
-    content = Markup("").join([_tag("title", title), *parts])
-    return _tag("svg", content, viewBox=f"0 0 {WIDTH} {_round(height)}", role="img", xmlns="http://www.w3.org/2000/svg")
+def svg(height: float, title: str, parts: Iterable[Markup]) -> Markup:
+    """Return a drawing of the plots' width."""
+    content = Markup("").join([tag("title", title), *parts])
+    return tag("svg", content, viewBox=f"0 0 {WIDTH} {_round(height)}", role="img", xmlns="http://www.w3.org/2000/svg")
 
 
 def _cut(text: str, length: int) -> str:
@@ -82,47 +88,101 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
     return low - room, high + room
 
 
+class Axes:
+    """The scales of a plot, and what is drawn on them.
+
+    :param across: the lowest and the highest value from left to right.
+    :param up: those from bottom to top.
+    :param height: of the whole drawing.
+    :param left: where the plot begins; the numbers stand left of it.
+    :param width: of the plot.
+    """
+
+    def __init__(
+        self,
+        across: tuple[float, float],
+        up: tuple[float, float],
+        height: float = 260.0,
+        left: float = _LEFT,
+        width: float = WIDTH - _LEFT - _RIGHT,
+    ) -> None:
+        self.height, self.left, self.width, self.bottom = height, left, width, height - _BOTTOM
+        self.across, self.up = across, up
+
+    def x(self, value: float) -> float:
+        """Return where a value is from left to right."""
+        low, high = self.across
+        return self.left + (value - low) / ((high - low) or 1.0) * self.width
+
+    def y(self, value: float) -> float:
+        """Return where a value is from top to bottom."""
+        low, high = self.up
+        return _TOP + (high - value) / ((high - low) or 1.0) * (self.bottom - _TOP)
+
+    def line(self, points: Iterable[tuple[float, float]], kind: str = "line", shape: str = "polyline") -> Markup:
+        """Draw a line through points, or fill what it surrounds as a ``polygon``."""
+        text = " ".join(f"{_round(self.x(a))},{_round(self.y(b))}" for a, b in points)
+        return tag(shape, points=text, class_=kind)
+
+    def dot(self, a: float, b: float, title: str, best: bool, *, faint: bool = False) -> Markup:
+        """Draw a point that tells its values."""
+        return _dot(self.x(a), self.y(b), title, best, faint=faint)
+
+    def frame(self, below: str, ticks: Mapping[float, str] | None = None, beside: str = "") -> list[Markup]:
+        """Draw the grid and the numbers.
+
+        :param below: what goes from left to right.
+        :param ticks: value → label from left to right; round numbers by default.
+        :param beside: what goes from bottom to top.
+        """
+        right = self.left + self.width
+        parts = [_line(self.left, self.bottom, right, self.bottom, "axis")]
+        for tick in _ticks(*self.up):
+            parts += [
+                _line(self.left, self.y(tick), right, self.y(tick), "grid"),
+                _text(self.left - 7, self.y(tick) + 4, number(tick), "tick", "end"),
+            ]
+        for value, label in ({tick: number(tick) for tick in _ticks(*self.across)} if ticks is None else ticks).items():
+            # A long label stays within the plot.
+            anchor = "middle" if len(label) < 8 else "start" if value == self.across[0] else "end"
+            parts.append(_text(self.x(value), self.bottom + 18, label, "tick", anchor))
+        if below:
+            parts.append(_text(self.left + self.width / 2, self.height - 5, below, "tick", "middle"))
+        if beside:
+            turned = f"translate({_round(self.left - 64)} {_round((_TOP + self.bottom) / 2)}) rotate(-90)"
+            parts.append(tag("text", beside, transform=turned, class_="tick", text_anchor="middle"))
+        return parts
+
+
+def _square(low: float, high: float) -> Axes:
+    """Return axes of the same scale."""
+    return Axes((low, high), (low, high), 354.0, 120.0, 300.0)
+
+
 def progress(points: Sequence[Mapping[str, Any]], objective: str) -> Markup:
     """Draw each candidate's score over the time since the job began, and the best score until then.
 
     :param points: the document's ``progress``.
     :param objective: the name of the score.
     """
-    height = 260
-    low, high = _span([each["value"] for each in points])
     longest = max(each["seconds"] for each in points) or 1.0
     unit, divisor = ("seconds", 1.0) if longest < 300 else ("minutes", 60.0) if longest < 18000 else ("hours", 3600.0)
-
-    def x(seconds: float) -> float:
-        return _LEFT + seconds / longest * (WIDTH - _LEFT - _RIGHT - 6)
-
-    def y(value: float) -> float:
-        return _TOP + (high - value) / (high - low) * (height - _TOP - _BOTTOM)
-
-    parts = []
-    for tick in _ticks(low, high):
-        parts += [
-            _line(_LEFT, y(tick), WIDTH - _RIGHT, y(tick), "grid"),
-            _text(_LEFT - 7, y(tick) + 4, number(tick), "tick", "end"),
-        ]
-    for tick in _ticks(0, longest / divisor):
-        parts.append(_text(x(tick * divisor), height - _BOTTOM + 18, f"{tick:g}", "tick", "middle"))
-    parts.append(_line(_LEFT, height - _BOTTOM, WIDTH - _RIGHT, height - _BOTTOM, "axis"))
-    parts.append(_text((_LEFT + WIDTH - _RIGHT) / 2, height - 5, f"{unit} since the job began", "tick", "middle"))
-    path, level = "", None
-    for each in points:
-        here, best = _round(x(each["seconds"])), _round(y(each["running_best"]))
-        path += f"M{here} {best}" if level is None else f"H{here}V{best}"
-        level = best
+    # The last dot needs room.
+    axes = Axes((0.0, longest * 1.015), _span([each["value"] for each in points]))
+    ticks = {tick * divisor: f"{tick:g}" for tick in _ticks(0, longest / divisor)}
+    course = [(points[0]["seconds"], points[0]["running_best"])]
+    for each in points[1:]:
+        course += [(each["seconds"], course[-1][1]), (each["seconds"], each["running_best"])]
+    line = axes.line([*course, (axes.across[1], course[-1][1])])
     many = len(points) > _MANY
-    line = _tag("path", d=f"{path}H{WIDTH - _RIGHT}", class_="line")
     dots = []
     for each in sorted(points, key=lambda point: bool(point["best"])):
         title = f"{each['name']}: {objective} {number(each['value'])} after {duration_text(each['seconds'])}"
-        dots.append(_dot(x(each["seconds"]), y(each["value"]), title, each["best"], faint=many))
+        dots.append(axes.dot(each["seconds"], each["value"], title, each["best"], faint=many))
     # Hundreds of points would bury the line.
-    parts += [*dots[:-1], line, dots[-1]] if many else [line, *dots]
-    return _svg(height, f"{objective} of the candidates over time", parts)
+    drawn = [*dots[:-1], line, dots[-1]] if many else [line, *dots]
+    frame = axes.frame(f"{unit} since the job began", ticks)
+    return svg(axes.height, f"{objective} of the candidates over time", [*frame, *drawn])
 
 
 def unit(metric: str) -> tuple[str, float]:
@@ -148,8 +208,8 @@ def metric_strips(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Ma
         low, high = min(value for _, value in values), max(value for _, value in values)
         mine = next((value for row, value in values if row["best"]), None)
         y = top + 32
-        hint = Markup("").join([label, _tag("tspan", " lower is better" if lower(name) else "", class_="tick")])
-        parts.append(_tag("text", hint, x=0, y=_round(top + 15), class_="label strong"))
+        hint = Markup("").join([label, tag("tspan", " lower is better" if lower(name) else "", class_="tick")])
+        parts.append(tag("text", hint, x=0, y=top + 15, class_="label strong"))
         parts.append(_text(WIDTH, top + 15, number(mine), "label best", "end"))
         parts.append(_line(62, y, WIDTH - 62, y, "axis"))
         parts.append(_text(54, y + 4, number(low), "tick", "end"))
@@ -159,7 +219,7 @@ def metric_strips(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Ma
             title = f"{row['name']}: {name} {number(value)}"
             parts.append(_dot(70 + share * (WIDTH - 140), y, title, row["best"], faint=len(values) > _MANY))
         top += 50
-    return _svg(top, "Metrics of all candidates", parts)
+    return svg(top, "Metrics of all candidates", parts)
 
 
 def features(importance: Mapping[str, float], limit: int = 15) -> Markup:
@@ -172,14 +232,14 @@ def features(importance: Mapping[str, float], limit: int = 15) -> Markup:
     longest = ranked[0][0] or 1.0
     parts, top = [], 0.0
     for value, name in ranked:
-        shown = Markup("").join([_tag("title", name), escape(_cut(name, 46))])
-        parts.append(_tag("text", shown, x=0, y=_round(top + 13), class_="label"))
+        shown = Markup("").join([tag("title", name), escape(_cut(name, 46))])
+        parts.append(tag("text", shown, x=0, y=top + 13, class_="label"))
         parts.append(_text(WIDTH, top + 13, number(value), "tick", "end"))
-        length = _round(max(3, value / longest * WIDTH))
-        parts.append(_tag("rect", x=0, y=_round(top + 19), width=WIDTH, height=7, rx=3, class_="track"))
-        parts.append(_tag("rect", x=0, y=_round(top + 19), width=length, height=7, rx=3, class_="bar"))
+        length = max(3.0, value / longest * WIDTH)
+        parts.append(tag("rect", x=0, y=top + 19, width=WIDTH, height=7, rx=3, class_="track"))
+        parts.append(tag("rect", x=0, y=top + 19, width=length, height=7, rx=3, class_="bar"))
         top += 35
-    return _svg(top, "Feature importance", parts)
+    return svg(top, "Feature importance", parts)
 
 
 def shared(names: Sequence[str]) -> int:
@@ -215,9 +275,9 @@ def gantt(rows: Sequence[Mapping[str, Any]], created: str | None, ended: str | N
         top = 22 * index
         title = f"{row['name']}: {duration_text(row['seconds'])}, {row['status']}"
         parts.append(
-            _tag(
+            tag(
                 "text",
-                Markup("").join([_tag("title", row["name"]), escape(_cut(row["name"][cut:], 20))]),
+                Markup("").join([tag("title", row["name"]), escape(_cut(row["name"][cut:], 20))]),
                 x=left - 8,
                 y=top + 15,
                 class_="tick",
@@ -225,12 +285,12 @@ def gantt(rows: Sequence[Mapping[str, Any]], created: str | None, ended: str | N
             )
         )
         parts.append(
-            _tag(
+            tag(
                 "rect",
-                _tag("title", title),
-                x=_round(x(begin)),
+                tag("title", title),
+                x=x(begin),
                 y=top + 5,
-                width=_round(max(3, row["seconds"] / total * (WIDTH - left))),
+                width=max(3.0, row["seconds"] / total * (WIDTH - left)),
                 height=13,
                 rx=3,
                 class_="bar best" if row["best"] else "bar failed" if row["status"] == "Failed" else "bar",
@@ -240,7 +300,7 @@ def gantt(rows: Sequence[Mapping[str, Any]], created: str | None, ended: str | N
     for tick in _ticks(0, total, 4):
         anchor = "start" if tick == 0 else "end" if x(tick) > WIDTH - 20 else "middle"
         parts.append(_text(x(tick), height + 18, duration_text(tick), "tick", anchor))
-    return _svg(height + 26, "When the candidates were trained", parts)
+    return svg(height + 26, "When the candidates were trained", parts)
 
 
 def curve(x: Sequence[float], y: Sequence[float], labels: tuple[str, str, str], *, chance: bool = False) -> Markup:
@@ -250,11 +310,10 @@ def curve(x: Sequence[float], y: Sequence[float], labels: tuple[str, str, str], 
     :param chance: draw the diagonal that guessing would give.
     """
     title, across, up = labels
-    square = _Square(0.0, 1.0, across, up)
-    points = " ".join(f"{_round(square.x(a))},{_round(square.y(b))}" for a, b in zip(x, y, strict=False))
-    parts = [square.diagonal()] if chance else []
-    parts.append(_tag("polyline", points=points, class_="line"))
-    return _svg(square.height, title, [*square.frame(), *parts])
+    axes = _square(0.0, 1.0)
+    parts = [axes.line([(0.0, 0.0), (1.0, 1.0)], "chance")] if chance else []
+    parts.append(axes.line(zip(x, y, strict=False)))
+    return svg(axes.height, title, [*axes.frame(across, beside=up), *parts])
 
 
 def scatter(actual: Sequence[float], predicted: Sequence[float], limit: int = 500) -> Markup:
@@ -264,12 +323,10 @@ def scatter(actual: Sequence[float], predicted: Sequence[float], limit: int = 50
     """
     step = max(1, math.ceil(len(actual) / limit))
     pairs = list(zip(actual, predicted, strict=False))[::step]
-    square = _Square(*_span([value for pair in pairs for value in pair]), "actual", "predicted")
-    dots = [
-        _tag("circle", cx=_round(square.x(real)), cy=_round(square.y(guess)), r=2.5, class_="point")
-        for real, guess in pairs
-    ]
-    return _svg(square.height, "Predicted and actual", [*square.frame(), square.diagonal(), *dots])
+    axes = _square(*_span([value for pair in pairs for value in pair]))
+    parts = [axes.line(zip(axes.across, axes.up, strict=True), "chance")]
+    parts += [tag("circle", cx=axes.x(real), cy=axes.y(guess), r=2.5, class_="point") for real, guess in pairs]
+    return svg(axes.height, "Predicted and actual", [*axes.frame("actual", beside="predicted"), *parts])
 
 
 def histogram(counts: Sequence[float], edges: Sequence[float]) -> Markup:
@@ -278,66 +335,17 @@ def histogram(counts: Sequence[float], edges: Sequence[float]) -> Markup:
     :param counts: rows in each bin.
     :param edges: the bins' edges, one more than there are bins.
     """
-    height, highest = 260, max(counts) or 1.0
-    low, high = edges[0], edges[-1] if edges[-1] > edges[0] else edges[0] + 1.0
-
-    def x(value: float) -> float:
-        return _LEFT + (value - low) / (high - low) * (WIDTH - _LEFT - _RIGHT)
-
-    def y(count: float) -> float:
-        return height - _BOTTOM - count / highest * (height - _TOP - _BOTTOM)
-
-    parts = []
-    for tick in _ticks(0, highest, 4):
-        parts += [
-            _line(_LEFT, y(tick), WIDTH - _RIGHT, y(tick), "grid"),
-            _text(_LEFT - 7, y(tick) + 4, number(tick), "tick", "end"),
-        ]
-    for count, left, right in zip(counts, edges, edges[1:], strict=False):
-        parts.append(
-            _tag(
-                "rect",
-                _tag("title", f"{number(left)} to {number(right)}: {number(count)} rows"),
-                x=_round(x(left) + 0.5),
-                y=_round(y(count)),
-                width=_round(max(1, x(right) - x(left) - 1)),
-                height=_round(height - _BOTTOM - y(count)),
-                class_="bar",
-            )
+    axes = Axes((edges[0], max(edges[-1], edges[0])), (0.0, max(counts) or 1.0))
+    bars = [
+        tag(
+            "rect",
+            tag("title", f"{number(left)} to {number(right)}: {number(count)} rows"),
+            x=axes.x(left) + 0.5,
+            y=axes.y(count),
+            width=max(1.0, axes.x(right) - axes.x(left) - 1),
+            height=axes.bottom - axes.y(count),
+            class_="bar",
         )
-    parts += [_text(x(tick), height - _BOTTOM + 18, number(tick), "tick", "middle") for tick in _ticks(low, high)]
-    parts.append(_line(_LEFT, height - _BOTTOM, WIDTH - _RIGHT, height - _BOTTOM, "axis"))
-    parts.append(_text((_LEFT + WIDTH - _RIGHT) / 2, height - 5, "actual minus predicted", "tick", "middle"))
-    return _svg(height, "Residuals", parts)
-
-
-class _Square:
-    """A square plot whose axes have the same scale."""
-
-    side, left, top = 300.0, 120.0, 10.0
-    height = 356.0
-
-    def __init__(self, low: float, high: float, across: str, up: str) -> None:
-        self.low, self.high, self.across, self.up = low, high, across, up
-
-    def x(self, value: float) -> float:
-        return self.left + (value - self.low) / (self.high - self.low) * self.side
-
-    def y(self, value: float) -> float:
-        return self.top + (self.high - value) / (self.high - self.low) * self.side
-
-    def diagonal(self) -> Markup:
-        return _line(self.x(self.low), self.y(self.low), self.x(self.high), self.y(self.high), "chance")
-
-    def frame(self) -> list[Markup]:
-        bottom, parts = self.top + self.side, []
-        for tick in _ticks(self.low, self.high):
-            parts += [
-                _line(self.left, self.y(tick), self.left + self.side, self.y(tick), "grid"),
-                _text(self.left - 7, self.y(tick) + 4, number(tick), "tick", "end"),
-                _text(self.x(tick), bottom + 18, number(tick), "tick", "middle"),
-            ]
-        parts.append(_text(self.left + self.side / 2, bottom + 38, self.across, "tick", "middle"))
-        turned = f"translate({_round(self.left - 64)} {_round(self.top + self.side / 2)}) rotate(-90)"
-        parts.append(_tag("text", self.up, transform=turned, class_="tick", text_anchor="middle"))
-        return parts
+        for count, left, right in zip(counts, edges, edges[1:], strict=False)
+    ]
+    return svg(axes.height, "Residuals", [*axes.frame("actual minus predicted"), *bars])

@@ -10,6 +10,7 @@ import importlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, cast
 
 from markupsafe import Markup
@@ -76,16 +77,47 @@ def section_of(problem_type: str | None) -> tuple[str, Section] | None:
 
 
 def json_objects(
-    prefix: str | None, name: str, list_objects: Lister, read_object: Reader
+    prefix: str | None, ending: str, list_objects: Lister, read_object: Reader
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield the JSON objects in the files of a name below a prefix; nothing if there is no prefix."""
+    """Yield the JSON objects below a prefix whose addresses end like this; nothing if there is no prefix."""
     for address in sorted(list_objects(prefix)) if prefix else ():
-        if address.endswith(f"/{name}") and len(raw := read_object(address)) <= _LIMIT:
-            content = json.loads(raw)
-            if isinstance(content, Mapping):
-                yield content
+        if address.endswith(ending) and len(raw := read_object(address)) <= _LIMIT:
+            with suppress(ValueError):
+                content = json.loads(raw)
+                if isinstance(content, Mapping):
+                    yield content
 
 
 def finite(value: Any) -> bool:
     """Return whether a value is a number that can be shown."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def numbers(values: Any) -> dict[str, float]:
+    """Return the members of an object that are numbers; nothing if it is no object."""
+    found = values.items() if isinstance(values, Mapping) else ()
+    return {str(key): float(value) for key, value in found if finite(value)}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str | tuple[str, str]]], *, text: bool = False) -> Markup:
+    """Return a table that scrolls on a narrow screen; every cell is escaped.
+
+    :param head: the columns' titles.
+    :param rows: texts, each alone or with a class such as ``better``.
+    :param text: the columns hold texts; by default all but the first hold numbers.
+    """
+
+    def cells(name: str, row: Sequence[str | tuple[str, str]], scope: Markup) -> Markup:
+        made = []
+        for at, cell in enumerate(row):
+            content, tone = cell if isinstance(cell, tuple) else (cell, "")
+            kind = " ".join(filter(None, ("n" if at and not text else "", tone)))
+            opened = Markup(' class="{}"').format(kind) if kind else ""
+            made.append(Markup("<{0}{1}{2}>{3}</{0}>").format(name, scope, opened, content))
+        return Markup("<tr>{}</tr>").format(Markup("").join(made))
+
+    body = Markup("").join(cells("td", row, Markup("")) for row in rows)
+    return Markup(
+        '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table><thead>{}</thead><tbody>{}</tbody>'
+        "</table></div>"
+    ).format(cells("th", head, Markup(' scope="col"')), body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from airflow_automl.report import plots
-from airflow_automl.report.sections import Card, Lister, Reader, json_objects
+from airflow_automl.report.sections import Card, Lister, Reader, finite, json_objects, numbers, table
 
 _SAMPLES = 24
 _TEXT = 500
@@ -28,11 +27,7 @@ def read(candidate: Mapping[str, Any], list_objects: Lister, read_object: Reader
     found: dict[str, Any] = {}
     for content in json_objects(locations.get("Explainability"), "analysis.json", list_objects, read_object):
         occlusion = (content.get("explanations") or {}).get("occlusion") or {}
-        importance = {
-            str(name): float(value)
-            for name, value in (occlusion.get("global_importance") or {}).items()
-            if isinstance(value, int | float) and math.isfinite(value)
-        }
+        importance = numbers(occlusion.get("global_importance"))
         if importance:
             found |= {"importance": importance, "method": str(content.get("method") or "")}
     for content in json_objects(locations.get("ModelInsights"), "samples.json", list_objects, read_object):
@@ -48,8 +43,7 @@ def _sample(given: Any) -> dict[str, Any] | None:
         return None
     sample: dict[str, Any] = {key: str(given.get(key, "")) for key in ("actual", "predicted")}
     probability = given.get("probability")
-    known = isinstance(probability, int | float) and math.isfinite(probability)
-    sample["probability"] = probability if known else None
+    sample["probability"] = probability if finite(probability) else None
     image, text = given.get("image"), given.get("text")
     if isinstance(image, str) and len(image) <= _PICTURE_LIMIT and _PICTURE.fullmatch(image):
         return {"image": image, **sample}
@@ -69,7 +63,7 @@ def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]
         shown.append(Card("What the best candidate looks at", body, str(found.get("method", ""))))
     samples = found.get("samples") or []
     if samples:
-        body = _pictures(samples) if "image" in samples[0] else _texts(samples)
+        body = _pictures(samples) if "image" in samples[0] else table(("Text", "Predicted"), _texts(samples), text=True)
         note = "Of the validation data; where there are mistakes, the surest ones come first."
         shown.append(Card("Samples and what the best candidate says", body, note, wide=True))
     return shown
@@ -94,13 +88,5 @@ def _pictures(samples: Sequence[Mapping[str, Any]]) -> Markup:
     return Markup('<div class="pictures">{}</div>').format(figures)
 
 
-def _texts(samples: Sequence[Mapping[str, Any]]) -> Markup:
-    rows = Markup("").join(
-        Markup('<tr><td class="name">{}</td><td>{}</td></tr>').format(sample["text"], _verdict(sample))
-        for sample in samples
-        if "text" in sample
-    )
-    return Markup(
-        '<div class="scroll"><table><thead><tr><th scope="col">Text</th><th scope="col">Predicted</th></tr></thead>'
-        "<tbody>{}</tbody></table></div>"
-    ).format(rows)
+def _texts(samples: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
+    return [(sample["text"], _verdict(sample)) for sample in samples if "text" in sample]

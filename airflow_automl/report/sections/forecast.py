@@ -7,12 +7,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from airflow_automl.report.plots import WIDTH, number
-from airflow_automl.report.sections import Card, Lister, Reader, finite, json_objects
+from airflow_automl.report.plots import Axes, number, svg
+from airflow_automl.report.sections import Card, Lister, Reader, finite, json_objects, numbers, table
 
 _SHOWN = 6
 _ITEMS = 20
-_HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 220.0, 54.0, 8.0, 10.0, 26.0
 
 
 def read(candidate: Mapping[str, Any], list_objects: Lister, read_object: Reader) -> dict[str, Any]:
@@ -37,7 +36,7 @@ def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]
         shown.append(Card("Coverage, measured", _coverage(found), note))
     if found.get("weights"):
         rows = [(name, number(weight)) for name, weight in sorted(found["weights"].items(), key=lambda pair: -pair[1])]
-        shown.append(Card("Algorithms in the best candidate", _table(("Algorithm", "Weight"), rows)))
+        shown.append(Card("Algorithms in the best candidate", table(("Algorithm", "Weight"), rows)))
     for example in found.get("examples") or ():
         drawn = _plot(example)
         if drawn is not None:
@@ -48,7 +47,7 @@ def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]
             (" / ".join(item["key"]), *(number(item["metrics"].get(name)) for name in names)) for item in found["items"]
         ]
         note = "The largest items; item-metrics.csv in the backtest results has all that were measured."
-        shown.append(Card("Backtests by item", _table(("Item", *names), lines), note, wide=True))
+        shown.append(Card("Backtests by item", table(("Item", *names), lines), note, wide=True))
     return shown
 
 
@@ -58,7 +57,7 @@ def _understood(content: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("metrics", "seasonal_naive", "coverage", "weights"):
         values = content.get(name)
         if isinstance(values, Mapping):
-            result[name] = {str(key): float(value) for key, value in values.items() if finite(value)}
+            result[name] = numbers(values)
     for name in ("objective", "frequency"):
         if isinstance(content.get(name), str):
             result[name] = content[name]
@@ -75,10 +74,7 @@ def _understood(content: Mapping[str, Any]) -> dict[str, Any]:
         result["examples"] = [entry for entry in examples[:_SHOWN] if _is_example(entry)]
     if isinstance(items, list):
         result["items"] = [
-            {
-                "key": [str(part) for part in entry["key"]],
-                "metrics": {str(key): float(value) for key, value in entry["metrics"].items() if finite(value)},
-            }
+            {"key": [str(part) for part in entry["key"]], "metrics": numbers(entry["metrics"])}
             for entry in items[:_ITEMS]
             if isinstance(entry, Mapping)
             and isinstance(entry.get("key"), list)
@@ -125,10 +121,8 @@ def _comparison(found: Mapping[str, Any]) -> Markup:
     for name, value in found["metrics"].items():
         bar = bars.get(name)
         tone = "" if bar is None or bar == value else "better" if value < bar else "worse"
-        cells = Markup('<td class="n {}">{}</td><td class="n">{}</td>').format(tone, number(value), number(bar))
-        rows.append(Markup("<tr><td>{}</td>{}</tr>").format(name, cells))
-    head = Markup('<tr><th>Metric</th><th class="n">Best candidate</th><th class="n">Seasonal naive</th></tr>')
-    return Markup("<table><thead>{}</thead><tbody>{}</tbody></table>").format(head, Markup("").join(rows))
+        rows.append((name, (number(value), tone), number(bar)))
+    return table(("Metric", "Best candidate", "Seasonal naive"), rows)
 
 
 def _coverage(found: Mapping[str, Any]) -> Markup:
@@ -137,23 +131,7 @@ def _coverage(found: Mapping[str, Any]) -> Markup:
         (f"{each['lower']} to {each['upper']}", f"{100 * each['nominal']:.0f} %", f"{100 * each['measured']:.0f} %")
         for each in found["intervals"]
     ]
-    return _table(("Quantile", "Should be", "Was"), rows)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    first, *others = head
-    columns = Markup("<th>{}</th>").format(first) + Markup("").join(
-        Markup('<th class="n">{}</th>').format(name) for name in others
-    )
-    lines = [
-        Markup("<tr><td>{}</td>{}</tr>").format(
-            row[0], Markup("").join(Markup('<td class="n">{}</td>').format(value) for value in row[1:])
-        )
-        for row in rows
-    ]
-    return Markup('<div class="scroll"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>').format(
-        columns, Markup("").join(lines)
-    )
+    return table(("Quantile", "Should be", "Was"), rows)
 
 
 def _edges(band: Mapping[str, Any]) -> tuple[str | None, str | None, str]:
@@ -183,44 +161,20 @@ def _plot(example: Mapping[str, Any]) -> Markup | None:
         return None
     low, high = min(values), max(values)
     room = (high - low) * 0.06 or abs(high) * 0.05 or 0.5
-    low, high = low - room if low < 0 or low - room > 0 else 0.0, high + room
+    up = (low - room if low < 0 or low - room > 0 else 0.0, high + room)
+    axes = Axes((0.0, len(places) - 1.0), up, height=234.0)
 
-    def x(stamp: str) -> str:
-        return f"{_LEFT + places[stamp] / (len(places) - 1) * (WIDTH - _LEFT - _RIGHT):.1f}"
+    def points(stamps: Sequence[str], numbers: Sequence[float]) -> list[tuple[float, float]]:
+        return [(places[stamp], value) for stamp, value in zip(stamps, numbers, strict=True)]
 
-    def y(value: float) -> str:
-        return f"{_TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM):.1f}"
-
-    def line(stamps: Sequence[str], numbers: Sequence[float]) -> str:
-        return " ".join(f"{x(stamp)},{y(value)}" for stamp, value in zip(stamps, numbers, strict=True))
-
-    parts = [Markup("<title>{}</title>").format("Forecast of " + " / ".join(map(str, example["key"])))]
-    for share in range(4):
-        tick = low + (high - low) * share / 3
-        parts.append(
-            Markup('<line class="grid" x1="{0}" y1="{2}" x2="{1}" y2="{2}"/>').format(_LEFT, WIDTH - _RIGHT, y(tick))
-        )
-        parts.append(
-            Markup('<text class="tick" text-anchor="end" x="{}" y="{}">{}</text>').format(
-                _LEFT - 6, f"{float(y(tick)) + 4:.1f}", number(float(f"{tick:.3g}"))
-            )
-        )
+    ends = (example["timestamps"][0], bands[-1]["timestamps"][-1])
+    parts = axes.frame("", {float(places[each]): each.removesuffix(" 00:00:00").removesuffix(":00") for each in ends})
     for band in bands:
         lower, upper, middle = _edges(band)
         stamps = band["timestamps"]
         if lower and upper:
-            outline = line(stamps, band[upper]) + " " + line(stamps[::-1], band[lower][::-1])
-            parts.append(Markup('<polygon class="band" points="{}"/>').format(outline))
-        parts.append(Markup('<polyline class="line" points="{}"/>').format(line(stamps, band[middle])))
-    parts.append(
-        Markup('<polyline class="actual" points="{}"/>').format(line(example["timestamps"], example["actual"]))
-    )
-    for anchor, stamp in (("start", example["timestamps"][0]), ("end", bands[-1]["timestamps"][-1])):
-        parts.append(
-            Markup('<text class="tick" text-anchor="{}" x="{}" y="{}">{}</text>').format(
-                anchor, x(stamp), _HEIGHT - 8, stamp.removesuffix(" 00:00:00").removesuffix(":00")
-            )
-        )
-    return Markup('<svg viewBox="0 0 {} {}" role="img" xmlns="http://www.w3.org/2000/svg">{}</svg>').format(
-        WIDTH, _HEIGHT, Markup("").join(parts)
-    )
+            outline = points(stamps, band[upper]) + points(stamps, band[lower])[::-1]
+            parts.append(axes.line(outline, "band", "polygon"))
+        parts.append(axes.line(points(stamps, band[middle])))
+    parts.append(axes.line(points(example["timestamps"], example["actual"]), "actual"))
+    return svg(axes.height, "Forecast of " + " / ".join(map(str, example["key"])), parts)

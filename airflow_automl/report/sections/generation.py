@@ -9,12 +9,12 @@ from typing import Any
 from markupsafe import Markup
 
 from airflow_automl.contract.metrics import direction
-from airflow_automl.report.plots import WIDTH, number
-from airflow_automl.report.sections import Card, Lister, Reader, finite, json_objects
+from airflow_automl.report.plots import Axes, number, svg
+from airflow_automl.report.sections import Card, Lister, Reader, finite, json_objects, numbers, table
 
 _SAMPLES = 8
 _TEXT = 2_000
-_HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 260.0, 54.0, 14.0, 14.0, 40.0
+_SAMPLE = ("input", "expected", "before", "after")
 
 
 def read(candidate: Mapping[str, Any], list_objects: Lister, read_object: Reader) -> dict[str, Any]:
@@ -44,7 +44,9 @@ def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]
         note = "Nats per token of the answers. Line: training data; dots: held-out data, 0 is before fine-tuning."
         shown.append(Card("Loss", _course(training, validation), note))
     if found.get("samples"):
-        shown.append(Card("Sample generations", _samples(found["samples"]), "Held-out prompts.", wide=True))
+        head = ("Prompt", "Expected", "Base model", "Fine-tuned")
+        lines = ([each[key] for key in _SAMPLE] for each in found["samples"])
+        shown.append(Card("Sample generations", table(head, lines, text=True), "Held-out prompts.", wide=True))
     return shown
 
 
@@ -63,7 +65,7 @@ def _understood(content: Mapping[str, Any]) -> dict[str, Any]:
         entry = content.get(name)
         values = entry.get("metrics") if isinstance(entry, Mapping) else None
         if isinstance(values, Mapping):
-            result[name] = {str(key): float(value) for key, value in values.items() if finite(value)}
+            result[name] = numbers(values)
     steps: Any = content.get("steps_per_epoch")
     per_epoch = float(steps) if finite(steps) and steps > 0 else 1.0
     for name, divisor in (("training_loss", per_epoch), ("validation_loss", 1.0)):
@@ -77,7 +79,7 @@ def _understood(content: Mapping[str, Any]) -> dict[str, Any]:
     samples = content.get("samples")
     if isinstance(samples, list):
         result["samples"] = [
-            {key: str(sample.get(key, ""))[:_TEXT] for key in ("input", "expected", "before", "after")}
+            {key: str(sample.get(key, ""))[:_TEXT] for key in _SAMPLE}
             for sample in samples[:_SAMPLES]
             if isinstance(sample, Mapping)
         ]
@@ -91,50 +93,16 @@ def _gains(before: Mapping[str, float], after: Mapping[str, float]) -> Markup:
         tone = ""
         if first is not None and second is not None and first != second:
             tone = "better" if (second < first) == (direction(name) == "Minimize") else "worse"
-        rows.append(
-            Markup('<tr><td>{}</td><td class="n">{}</td><td class="n {}">{}</td></tr>').format(
-                name, number(first), tone, number(second)
-            )
-        )
-    head = Markup('<tr><th>Metric</th><th class="n">Base model</th><th class="n">Fine-tuned</th></tr>')
-    return Markup("<table><thead>{}</thead><tbody>{}</tbody></table>").format(head, Markup("").join(rows))
+        rows.append((name, number(first), (number(second), tone)))
+    return table(("Metric", "Base model", "Fine-tuned"), rows)
 
 
 def _course(training: Sequence[Sequence[float]], validation: Sequence[Sequence[float]]) -> Markup:
     points = [*training, *validation]
     far = max(at for at, _ in points) or 1.0
-    highest = max(loss for _, loss in points) or 1.0
-    magnitude = 10.0 ** math.floor(math.log10(highest / 4))
-    spacing = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= highest / 4)
-    high = math.ceil(highest / spacing) * spacing
-
-    def x(at: float) -> str:
-        return f"{_LEFT + at / far * (WIDTH - _LEFT - _RIGHT):.1f}"
-
-    def y(loss: float) -> str:
-        return f"{_TOP + (high - loss) / high * (_HEIGHT - _TOP - _BOTTOM):.1f}"
-
-    parts = [Markup("<title>Loss by epoch</title>")]
-    line = Markup('<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>')
-    text = Markup('<text class="tick" text-anchor="{}" x="{}" y="{}">{}</text>')
-    for tick in (spacing * part for part in range(round(high / spacing) + 1)):
-        parts += [line.format(x(0), y(tick), x(far), y(tick)), text.format("end", _LEFT - 7, y(tick), number(tick))]
-    below = f"{_HEIGHT - _BOTTOM + 18:.0f}"
+    axes = Axes((0.0, far), (0.0, max(loss for _, loss in points) * 1.05 or 1.0))
     epochs = range(0, math.floor(far + 1e-9) + 1, max(math.ceil(far / 10), 1))
-    parts += [text.format("middle", x(epoch), below, epoch) for epoch in epochs]
-    parts.append(text.format("middle", x(far / 2), _HEIGHT - 5, "epochs"))
-    course = " ".join(f"{x(at)},{y(loss)}" for at, loss in training)
-    parts.append(Markup('<polyline class="axis" fill="none" points="{}"/>').format(course))
-    for at, loss in validation:
-        dot = Markup('<circle class="dot best" cx="{}" cy="{}" r="5"><title>{} epochs: {}</title></circle>')
-        parts.append(dot.format(x(at), y(loss), number(at), number(loss)))
-    return Markup('<svg viewBox="0 0 {} {}" role="img" xmlns="http://www.w3.org/2000/svg">{}</svg>').format(
-        WIDTH, f"{_HEIGHT:.0f}", Markup("").join(parts)
-    )
-
-
-def _samples(samples: Sequence[Mapping[str, str]]) -> Markup:
-    row = Markup("<tr><td>{input}</td><td>{expected}</td><td>{before}</td><td>{after}</td></tr>")
-    rows = Markup("").join(row.format(**sample) for sample in samples)
-    head = Markup("<tr><th>Prompt</th><th>Expected</th><th>Base model</th><th>Fine-tuned</th></tr>")
-    return Markup('<div class="scroll"><table><thead>{}</thead><tbody>{}</tbody></table></div>').format(head, rows)
+    parts = axes.frame("epochs", {float(epoch): str(epoch) for epoch in epochs})
+    parts.append(axes.line(((at, loss) for at, loss in training), "actual"))
+    parts += [axes.dot(at, loss, f"{number(at)} epochs: {number(loss)}", True) for at, loss in validation]
+    return svg(axes.height, "Loss by epoch", parts)
