@@ -147,7 +147,10 @@ class Predictor:
 
     def _read(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The features of a frame, each value read as in training."""
-        order, missing = locate(list(rows.columns), self.columns)
+        try:
+            order, missing = locate(list(rows.columns), self.columns)
+        except ValueError as error:
+            raise ArtifactError(str(error)) from error
         if missing:
             raise ArtifactError(f"The rows lack {listing(missing)}; the model takes {listing(self.columns, 30)}.")
         found = {}

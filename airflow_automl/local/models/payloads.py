@@ -76,20 +76,27 @@ def decode(
     names = [feature.name for feature in features]
     if kind == CSV:
         table = csv_table(body, content_type, names, target, escaped)
-        cells = [column[0].as_py() for column in table.columns]
+        single = table.num_columns == 1
+        top = next((row for row, text in enumerate(table[0].to_pylist()) if text.strip()), 0) if single else 0
+        cells = [column[top].as_py() for column in table.columns]
         try:
             order = header_order(cells, names, content_type, table.num_rows)
         except ValueError as error:
             raise PayloadError(str(error)) from error
         if order is None:
             _require_width(table.column_names, 1, names, target)
-        if order is not None:
-            table = without_headers(table.slice(1), cells).select(order)
+        else:
+            table = table.slice(top + 1)
+            # The only text of a row may be the name of its column.
+            table = (table if single else without_headers(table, cells)).select(order)
         columns = table.columns
     else:
         text = _text(body)
-        documents = _json_lines(text) if kind == JSON_LINES else _json_rows(text, names)
-        rows = [_json_row(entry, number, names, target) for number, entry in enumerate(documents, 1)]
+        try:
+            documents = _json_lines(text) if kind == JSON_LINES else _json_rows(text, names)
+            rows = [_json_row(entry, number, names, target) for number, entry in enumerate(documents, 1)]
+        except ValueError as error:
+            raise PayloadError(str(error)) from error
         columns = list(zip(*rows, strict=True))
     if not columns or not len(columns[0]):
         raise PayloadError("The body has no rows.")
@@ -125,14 +132,19 @@ def csv_table(
     """
     _text(body)
     body = csv_text.body(body, content_type, escaped)
-    # Lines of blanks before the header are no rows.
-    data = pa.py_buffer(body).slice(csv_text.start(body))
+    # Lines of blanks before the header are no rows; in a single column, each is a missing value.
+    begin = csv_text.start(body)
+    skipped = 0 if len(names) == 1 else begin
     width = len(names) or 1 + body.partition(b"\n")[0].count(b",")
     while True:
         columns = [str(place) for place in range(width)]
+        data = pa.py_buffer(body).slice(skipped)
         try:
             return parse(data, dict.fromkeys(columns, pa.string()), columns, block=max(len(body) + 1, 1 << 16))
         except Ragged as error:
+            if skipped < begin:
+                skipped = begin
+                continue
             if error.row == 1:
                 # The first row says how many columns there are; a header may have more than the model takes.
                 width = error.found
@@ -205,7 +217,7 @@ def _wrong_width(found: int, number: int, names: Sequence[str], target: str | No
 def _json_rows(text: str, names: list[str]) -> Iterable[Any]:
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PayloadError(f"The body is not JSON: {error}.") from error
     if len(names) == 1 and isinstance(document, str):
         return [document]
@@ -243,7 +255,7 @@ def _json_lines(text: str) -> Iterable[Any]:
         if line.strip():
             try:
                 rows.append(json.loads(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise PayloadError(f"Line {number} is not JSON: {error}.") from error
     return rows
 

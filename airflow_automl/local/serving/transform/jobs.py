@@ -27,7 +27,7 @@ from airflow_automl.local.retry import TIMEOUT, unreachable
 from airflow_automl.local.serving.endpoints import MODEL, Deployments
 from airflow_automl.local.serving.model_host_client import Container, ModelHost
 from airflow_automl.local.serving.model_pool import HostingError
-from airflow_automl.local.serving.transform.records import Processing, RecordError, answers, batches, header_of, split
+from airflow_automl.local.serving.transform.records import Processing, RecordError, answers, batches, begin, split
 from airflow_automl.local.state.resources import Resource, ResourceStore
 from airflow_automl.local.storage.client import Location, parse_uri
 from airflow_automl.local.training.data import csv_text, sniff
@@ -230,9 +230,7 @@ class Transforms:
     ) -> None:
         lines = job.request["TransformOutput"].get("AssembleWith", "None") == "Line"
         records = split(handle, processing, job.limit)
-        top: bytes | None = await asyncio.to_thread(next, records, b"")
-        if not header_of(top or b"", names, processing):
-            records, top = itertools.chain((top or b"",), records), None
+        top, records = await asyncio.to_thread(begin, records, names, processing)
         headers = processing.headers(top is not None)
         cut = batches(records, job.limit, single=job.single, top=top, processing=processing)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,14 +67,15 @@ class Processing:
         """Return whether an object's first line names the columns."""
         return "header=present" in self.content_type.replace(" ", "").lower()
 
-    def headers(self, named: bool = False) -> dict[str, str]:
+    def headers(self, named: bool | None = None) -> dict[str, str]:
         """Return the headers of a request to the model.
 
-        :param named: whether its first row names the columns.
+        :param named: whether its first row names the columns; ``None`` to leave that to the model.
         """
         kind = self.content_type
         if self.csv:
-            kind = f"{kind.partition(';')[0]};header=present" if named else kind
+            if named is not None:
+                kind = f"{kind.partition(';')[0]};header={'present' if named else 'absent'}"
             kind = f"{kind};{csv_text.PLAIN}"
         return {"content-type": kind, "accept": self.accept}
 
@@ -147,11 +149,13 @@ def batches(
     :return: the records as they were, and the payload.
     """
     head = b"" if top is None else processing.payload(top) + b"\n"
+    # The only text of a row may be the name of its column.
+    again = top if top and b"," in top else None
     records: list[bytes] = []
     payload: list[bytes] = []
     size = len(head)
     for record in found:
-        if record == top:
+        if record == again:
             continue
         filtered = processing.payload(record) + b"\n"
         if limit and len(head) + len(filtered) > limit:
@@ -166,14 +170,29 @@ def batches(
         yield records, head + b"".join(payload)
 
 
-def header_of(first: bytes, names: Sequence[str], processing: Processing) -> bool:
-    """Return whether the first record of an object names the model's columns.
+def begin(found: Iterator[bytes], names: Sequence[str], processing: Processing) -> tuple[bytes | None, Iterator[bytes]]:
+    """Take the header from the records of an object.
 
-    :param first: the record.
+    :param found: the records.
     :param names: the columns that the model takes; empty if it takes no rows of a table.
     :param processing: knows the content type and the input's filter.
-    :raises RecordError: it is a header that lacks columns of the model.
+    :return: the header, or ``None`` without one, and the records after it.
+    :raises RecordError: the header lacks columns of the model.
     """
+    blank: list[bytes] = []
+    for first in found:
+        if first.strip() or not processing.csv:
+            if _is_header(first, names, processing):
+                return first, found
+            break
+        blank.append(first)
+    else:
+        return None, iter(blank or [b""])
+    # In a single column, a line of blanks is a missing value.
+    return None, itertools.chain(blank if len(names) == 1 else (), (first,), found)
+
+
+def _is_header(first: bytes, names: Sequence[str], processing: Processing) -> bool:
     if not processing.csv:
         return False
     if not names:
@@ -213,7 +232,7 @@ def _read(record: bytes, content_type: str) -> Any:
     try:
         text = record.decode("utf-8-sig")
         return next(csv.reader(io.StringIO(text, newline="")), []) if _is_csv(content_type) else json.loads(text)
-    except (ValueError, csv.Error) as error:
+    except (ValueError, RecursionError, csv.Error) as error:
         raise RecordError(f"the record {record[:80]!r} can't be read as {content_type}: {error}") from None
 
 

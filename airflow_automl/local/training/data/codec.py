@@ -31,7 +31,8 @@ NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "null", "N
 knows, but for ``None``."""
 
 _EXCEL_ERRORS = ("#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "#NULL!")
-NUMERIC_NULLS = frozenset(("None", "none", "NONE", "Null", "?", "-", "\u2013", "\u2014", ".", "\\N", *_EXCEL_ERRORS))
+_WORDS = ("None", "none", "NONE", "Null", "Nan", "\\N")
+NUMERIC_NULLS = frozenset((*_WORDS, "?", "-", "\u2013", "\u2014", ".", *_EXCEL_ERRORS))
 """Marks of a missing value in columns of numbers and of moments; in a text column these are values like any other."""
 
 IDENTIFIER = "identifier"
@@ -47,7 +48,12 @@ _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _GROUPED = re.compile(r"[+\-\u2212]?\d{1,3}([,' \u00a0\u2009\u202f\u2019])\d{3}(\1\d{3})*(\.\d*)?", re.ASCII)
 _FORMATTED = re.compile(r"[+\-\u2212(]?[$€£¥]?\s?\d+([,.'\s\u2019]\d{3})*([.,]\d+)?\s?[%€$£¥)]?")
 _LEADING_ZERO = re.compile(r"[+\-\u2212]?0\d", re.ASCII)
-_NAMED_MONTH = re.compile(r"(?=.*[A-Za-z]{3})(?=.*\d{4}).*")
+_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*+"
+# Names of zones are not the same everywhere: a date with one is not read.
+_NAMED_MONTH = re.compile(
+    rf"(?=.*\d{{4}})(?=.*{_MONTH})(?:[^a-z]|{_MONTH}|(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*+|[ap]m|utc|gmt|z|t)+",
+    re.IGNORECASE,
+)
 _FIRST, _LAST = (np.datetime64(day, "us") for day in ("1677-09-22", "2262-04-11"))
 
 
@@ -240,27 +246,34 @@ class Codec:
             return _JUNK
         return value if _FIRST <= np.datetime64(value, "us") <= _LAST else _OUT_OF_RANGE
 
-    def _name(self, text: str) -> str | None:
+    def _name(self, text: str) -> Any:
         """A text as the name of a category, or as a text to learn from."""
         text = trimmed(text)
         if not text or (text in NULLS and self.role != IDENTIFIER):
             return None
-        if self.kind is Kind.BOOLEAN and text.lower() in _TRUTHS:
-            return self._truth(text.lower() == "true")
+        if self.kind is Kind.BOOLEAN and text.lower() in (*_TRUTHS, "0", "1"):
+            return self._truth(text.lower() in ("true", "1"))
         if self.kind is Kind.NUMBER:
             value = self._number(text)
-            return text if value is _JUNK else None if value is None or value is _OUT_OF_RANGE else spelled(value)
+            return text if value is _JUNK else None if value is None or value is _OUT_OF_RANGE else self._spelled(value)
         if self.kind is Kind.MOMENT:
             if text in NUMERIC_NULLS:
                 return None
             moment = moments.read(text, self.order)
             return text if moment is None else moments.as_written(moment)
+        if self.digits is not None and self.digits >= 0 and _NUMBER.fullmatch(text) and not text.lstrip("-").isdigit():
+            # What pandas makes of whole numbers beside a gap.
+            name = self._spell(float(text.replace(_MINUS, "-")))
+            return text if name is _JUNK and self.role == IDENTIFIER else name
         return text
+
+    def _spelled(self, value: float) -> str:
+        return spelled(float(str(np.float32(value))) if self.single else value)
 
     def _spell(self, value: Any) -> Any:
         """A value that is not text, written as the training data writes it."""
         if isinstance(value, bool):
-            return spelled(float(value)) if self.kind is Kind.NUMBER else self._truth(value)
+            return self._spelled(float(value)) if self.kind is Kind.NUMBER else self._truth(value)
         if isinstance(value, dt.datetime):
             return moments.as_written(value)
         if isinstance(value, dt.date):
@@ -272,7 +285,7 @@ class Codec:
         if self.kind is Kind.BOOLEAN and value in (0, 1):
             return self._truth(bool(value))
         if self.kind is Kind.NUMBER:
-            return spelled(float(value))
+            return self._spelled(float(value))
         if self.digits is None:
             return str(value)
         if self.digits < 0 or (isinstance(value, float) and not (value.is_integer() and abs(value) < EXACT)):

@@ -46,6 +46,7 @@ def locate(given: Sequence[object], wanted: Sequence[str]) -> tuple[list[int], l
     :param given: the names as they are written; others than those that are wanted may be among them.
     :param wanted: names of columns, as training has them.
     :return: the position of each wanted column, and those that are not there.
+    :raises ValueError: all are there, and one of them twice.
     """
     cells = [trimmed(str(cell)) for cell in given]
     found = {name: position for position, name in reversed(list(enumerate(cells))) if name}
@@ -61,6 +62,10 @@ def locate(given: Sequence[object], wanted: Sequence[str]) -> tuple[list[int], l
             missing.append(name)
         else:
             positions.append(position)
+    if not missing and len(cells) > len(wanted):
+        twice = next((name for name in wanted if name and cells.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"The rows have the column '{twice}' more than once.")
     return positions, missing
 
 
@@ -74,7 +79,7 @@ def header_order(
     :param content_type: with ``header=present`` the row is a header, and with ``header=absent`` it is none.
     :param rows: how many rows there are.
     :return: the position of each of the model's columns; ``None`` if the row is no header.
-    :raises ValueError: the row is a header that lacks columns.
+    :raises ValueError: the row is a header that lacks columns, or has one twice.
     """
     said = (content_type or "").replace(" ", "").lower()
     if "header=absent" in said:

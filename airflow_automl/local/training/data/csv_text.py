@@ -126,20 +126,18 @@ def rewrite(path: Path, escaped: bool) -> None:
 def records(handle: IO[bytes], longest: int) -> Iterator[bytes]:
     """The rows of plain CSV as they are written, without the ends of their lines.
 
-    Empty lines, and those of blanks before the first row, are left out.
+    Empty lines are left out.
 
     :param handle: the text.
     :param longest: bytes that a row may have; 0 for no limit. Of a longer one only the beginning is read and returned.
     """
-    rest, size, begun = b"", _CHUNK, False
+    rest, size = b"", _CHUNK
     while chunk := handle.read(min(size, longest + 2 - len(rest)) if longest else size):
         rest += chunk
         place = 0
         # The end of the text read so far may cut the end of a line in two.
         while (found := _ROW.match(rest, place)) and found.end() < len(rest):
-            row = rest[place : found.start(1)]
-            begun = begun or bool(row.strip())
-            if row and begun:
+            if row := rest[place : found.start(1)]:
                 yield row
             place = found.end()
         # A row that is longer than a chunk is looked at again: each time with twice as much of it.

@@ -113,16 +113,14 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
         found[weight] = reader.weights(weight)
     frame = pd.DataFrame(found, copy=False)
     del found, tables
-    validating = np.arange(len(frame)) >= rows
     if not usable.all():
-        frame, validating = frame[usable], validating[usable]
-    frame["__validation__"] = validating
+        frame = frame[usable]
     if weight:
         frame = _drop_invalid_weights(frame, weight, notes)
     prepared, problem_type = target.prepare(frame[name], config.get("ProblemType"))
     frame[name] = prepared
     objective = target.resolve_objective(problem_type, (request.get("AutoMLJobObjective") or {}).get("MetricName"))
-    train, validation = _split(frame, request, name, problem_type != target.REGRESSION)
+    train, validation = _split(frame, rows, request, name, problem_type != target.REGRESSION)
     for rows_of, part in (("training", train), ("validation", validation)):
         if weight and not (part[weight] > 0).any():
             raise JobFailure(f"The sample weight column '{weight}' has no positive number in the {rows_of} data.")
@@ -178,10 +176,10 @@ class _Reader:
         self._tables, self._parquet, self._notes = tables, parquet, notes
         self.escaped = any(map(typed.escaped, tables))
 
-    def _decided(self, name: str, role: str = "auto") -> tuple[Codec, pa.ChunkedArray]:
+    def _decided(self, name: str, role: str = "auto", quiet: bool = False) -> tuple[Codec, pa.ChunkedArray]:
         try:
             values = arrow_values.encoded(codecs.unite([table.column(name) for table in self._tables]))
-            codec = codecs.decide(name, values, role, self._notes.append)
+            codec = codecs.decide(name, values, role, self._notes.append if not quiet else lambda note: None)
         except Unusable as error:
             raise JobFailure(
                 f"The column '{name}' can't be used: {error}. Leave it out with a feature specification "
@@ -198,14 +196,14 @@ class _Reader:
         if role != "auto" and len(reading.lost) and pd.isna(reading.values).all():
             raise JobFailure(
                 f"The feature specification calls the column '{name}' {codec.role}, but none of its values can be read "
-                f"that way (for example '{values[int(reading.lost[0])].as_py()}')."
+                f"that way (for example '{arrow_values.shown(values[int(reading.lost[0])].as_py())}')."
             )
         self._notes.unread(codec.name, codec.kind, values, reading.lost)
         return codec, reading.values
 
     def target(self, name: str, problem_type: str | None) -> pd.Series:
         """The target's values: numbers, or names of classes."""
-        codec, values = self._decided(name)
+        codec, values = self._decided(name, quiet=problem_type == target.REGRESSION)
         if problem_type == target.REGRESSION and not codec.numeric:
             if codec.digits is not None:
                 raise JobFailure(
@@ -215,9 +213,10 @@ class _Reader:
             codec, _ = self._decided(name, "numeric")
             reading = codec.read(values)
             if len(reading.lost):
+                few = len(reading.lost) < 0.5 * len(values)
+                advice = "Leave these rows out, or clear their target" if few else "Write plain numbers, such as 1234.5"
                 raise JobFailure(
-                    f"The target '{name}' of a Regression must be numeric; {places(values, reading.lost)}. "
-                    "Leave these rows out, or clear their target."
+                    f"The target '{name}' of a Regression must be numeric; {places(values, reading.lost)}. {advice}."
                 )
         elif codec.moment:
             codec = dataclasses.replace(codec, spelled=True)
@@ -248,9 +247,10 @@ def _drop_invalid_weights(frame: pd.DataFrame, weight: str, notes: list[str]) ->
 
 
 def _split(
-    frame: pd.DataFrame, request: Mapping[str, Any], name: str, classes: bool
+    frame: pd.DataFrame, rows: int, request: Mapping[str, Any], name: str, classes: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    marked = frame.pop("__validation__").to_numpy()
+    # Rows that were left out did not renumber the others.
+    marked = frame.index.to_numpy() >= rows
     if marked.any():
         # A channel of its own wins over DataSplitConfig (R70).
         training, validation = np.flatnonzero(~marked), np.flatnonzero(marked)

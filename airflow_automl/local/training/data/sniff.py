@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import zlib
 from pathlib import Path
 
 from airflow_automl.local.errors import JobFailure
@@ -53,7 +54,7 @@ def decompress(path: Path, uri: str, limit: int) -> Path:
                     most = f"the channel's limit of {limit} bytes" if limit <= room else "what the disk has room for"
                     raise JobFailure(f"{uri} unpacks to more than {most}: use less data.")
                 file.write(chunk)
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise JobFailure(f"{uri} is a damaged gzip file: {error}.") from error
     except OSError as error:
         raise JobFailure(f"{uri} could not be unpacked: {error.strerror or error}.") from error

@@ -36,7 +36,8 @@ def read_parquet(files: Sequence[tuple[Path, str]], header: list[str] | None = N
         except (pa.ArrowInvalid, OSError) as error:
             raise JobFailure(f"{uri} is a damaged Parquet file: write it again.") from error
         # Row labels that pandas wrote along are no data.
-        table = table.select([name for name in table.column_names if not _PANDAS_INDEX.fullmatch(name)])
+        kept = [place for place, name in enumerate(table.column_names) if not _PANDAS_INDEX.fullmatch(name)]
+        table = table.select(kept)
         table = table.rename_columns(names_of(table.column_names))
         names = table.column_names
         twice = sorted({name for name in names if names.count(name) > 1})

@@ -11,6 +11,7 @@ from airflow_automl.contract.metrics import DEFAULT_OBJECTIVE, OBJECTIVES
 from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data.codec import EXACT, spelled
 from airflow_automl.local.training.data.columns import trimmed
+from airflow_automl.local.training.data.values import shown
 
 BINARY = "BinaryClassification"
 MULTICLASS = "MulticlassClassification"
@@ -55,9 +56,9 @@ def prepare(target: pd.Series, problem_type: str | None) -> tuple[pd.Series, str
     distinct = target.nunique()
     if distinct < 2:
         raise JobFailure(
-            f"The target '{name}' has only one class, '{target.iloc[0]}': there is nothing to predict."
+            f"The target '{name}' has only one class, '{shown(target.iloc[0])}': there is nothing to predict."
             if problem_type != REGRESSION
-            else f"The target '{name}' is always {target.iloc[0]}: there is nothing to predict."
+            else f"The target '{name}' is always {shown(target.iloc[0])}: there is nothing to predict."
         )
     problem = problem_type or infer_problem_type(target)
     if problem == REGRESSION:

@@ -72,11 +72,17 @@ class Notes(list[str]):
 
 def places(values: pa.ChunkedArray, lost: np.ndarray) -> str:
     """Values that can't be read, and in which rows they are."""
-    found = pd.Series([str(values[int(row)].as_py())[:60] for row in lost[:1000]])
+    found = pd.Series([shown(values[int(row)].as_py()) for row in lost[:1000]])
     parts = []
     for text, rows in list(found.groupby(found, sort=False).groups.items())[:3]:
         parts.append(f"'{text}' in {len(rows)} rows (first in row {int(lost[rows[0]]) + 1})")
     return ", ".join(parts)
+
+
+def shown(value: object) -> str:
+    """A value in a message, as people write it."""
+    text = str(value).removesuffix(" 00:00:00")[:60]
+    return text.removesuffix(".0") if isinstance(value, float) else text
 
 
 def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -105,7 +111,7 @@ def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
 def is_text(kind: pa.DataType) -> bool:
     """Whether a type is a string, encoded or not."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def encoded(values: pa.ChunkedArray) -> pa.ChunkedArray:

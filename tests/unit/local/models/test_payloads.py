@@ -64,6 +64,13 @@ def test_missing_values_are_missing():
         (b"1,2,3,tomorrow", "text/csv", "Row 1: the column 'joined' takes a date, not 'tomorrow'"),
         (b'1,"2', "text/csv", "Row 1 has 2 values"),
         (b"{", "application/json", "not JSON"),
+        (b"[" * 100_000, "application/json", "not JSON: maximum recursion depth"),
+        (b"age,zip,income,joined,age\n1,2,3,,5\n", "text/csv", "have the column 'age' more than once"),
+        (
+            b'{"columns": ["age", "zip", "income", "joined", "age"], "data": [[1, "2", 3, null, 5]]}',
+            "application/json",
+            "have the column 'age' more than once",
+        ),
         (b"7", "application/json", "must be a row"),
         (b"[]", "application/json", "has no rows"),
         (b'[{"age": 1}]', "application/json", "Row 1 lacks 'zip', 'income', 'joined'; use null"),

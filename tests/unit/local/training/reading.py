@@ -17,7 +17,7 @@ from airflow_automl.local.models import host
 from airflow_automl.local.models.artifacts import Predictor
 from airflow_automl.local.models.payloads import PayloadError
 from airflow_automl.local.models.wire import Payload
-from airflow_automl.local.serving.transform.records import Processing, answers, batches, header_of, split
+from airflow_automl.local.serving.transform.records import Processing, answers, batches, begin, split
 from airflow_automl.local.storage.client import parse_uri
 from airflow_automl.local.training.data import channels, csv_text, dataset
 from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS, Codec, Kind
@@ -200,14 +200,7 @@ class Served:
         )
         if processing.csv:
             body = csv_text.body(body, None, self.predictor.metadata["escaped"])
-        records: Iterator[bytes] = split(io.BytesIO(body), processing)
-        top: bytes | None = None
-        if processing.csv:
-            first = next(records)
-            if header_of(first, self.names, processing):
-                top = first
-            else:
-                records = iter([first, *records])
+        top, records = begin(split(io.BytesIO(body), processing), self.names, processing)
         content_type = processing.headers(top is not None)["content-type"]
         longest = max(len(line) for line in body.split(b"\n")) + 200
         found: list[float] = []

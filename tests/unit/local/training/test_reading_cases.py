@@ -458,6 +458,21 @@ def test_blank_lines_before_the_header_are_no_rows(bucket: Bucket, tmp_path: Pat
         assert sorted(served.invoke(given)) == sorted(served.transform(given)) == served.expected
 
 
+@pytest.mark.parametrize("values", [(" ", "7", " "), ("b", "a", " a ")])
+def test_rows_of_a_single_column_may_be_blank_or_its_name(
+    bucket: Bucket, tmp_path: Path, values: tuple[str, ...]
+) -> None:
+    table = [[values[row % len(values)], str(row / 7)] for row in range(600)]
+    data = reading.load(bucket, tmp_path, {"a.csv": csv(table, ["a", "y"])})
+    reading.check(reading.Served(data), ["a", "y"], table)
+
+
+@pytest.mark.parametrize("name", ["__validation__", "target", "index"])
+def test_no_name_of_a_column_is_taken(bucket: Bucket, tmp_path: Path, name: str) -> None:
+    data = checked(bucket, tmp_path, rows(), [name, "b", "y"])
+    assert data.columns == [name, "b"]
+
+
 @pytest.mark.parametrize("header", [["a", "b", "y"], ["", " b", "y"]])
 def test_a_header_that_is_repeated_in_a_body_is_no_row(bucket: Bucket, tmp_path: Path, header: list[str]) -> None:
     body = csv(rows(300), header) + b"\xef\xbb\xbf" + csv(rows(300), header)

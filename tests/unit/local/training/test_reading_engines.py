@@ -21,7 +21,7 @@ from tests.unit.local.training import running as training
 
 __all__ = ["bucket", "s3_endpoint"]
 
-HEADER = ["a\nb", 'k["l"]: {m}, <n>', " ünï ", "", "when", "note", "y\nz"]
+HEADER = ["a\nb", 'k["l"]: {m}, <n>', " ünï ", "", "when", "note", "at", "y\nz"]
 
 
 def table(rows: int, classes: bool, seed: int = 0) -> list[list[str]]:
@@ -32,7 +32,8 @@ def table(rows: int, classes: bool, seed: int = 0) -> list[list[str]]:
         signal = whole / 100 + real + (word == "red")
         target = ("1.0" if signal > 1.5 else "0.0") if classes else f"{signal:.3f}"
         day = f"{random.integers(1, 29):02d}/{random.integers(1, 13):02d}/{random.integers(20, 25)}"
-        found.append([str(whole), f"{real:.4f}", str(word), str(row), day, random.choice(["9.90", "1.0", "2"]), target])
+        note, time = random.choice(["9.90", "1.0", "2"]), f"{random.integers(24):02d}:{random.integers(60):02d}"
+        found.append([str(whole), f"{real:.4f}", str(word), str(row), day, str(note), time, target])
     return found
 
 
@@ -42,6 +43,7 @@ def table(rows: int, classes: bool, seed: int = 0) -> list[list[str]]:
     [
         ("ENSEMBLING", ["lightgbm", "catboost", "xgboost", "linear-learner", "randomforest", "extra-trees"]),
         ("HYPERPARAMETER_TUNING", ["xgboost", "linear-learner", "mlp"]),
+        pytest.param("ENSEMBLING", ["nn-torch", "fastai"], marks=pytest.mark.slow),
     ],
 )
 def test_every_algorithm_answers_as_it_was_measured(
@@ -82,6 +84,10 @@ def test_every_algorithm_answers_as_it_was_measured(
             artifacts.unpack(archive, folders[-1])
             environments.append({**container["Environment"], "SAGEMAKER_INFERENCE_OUTPUT": keys})
         predictor = artifacts.load_folders(folders, environments)
+        if mode == "ENSEMBLING":
+            # A time of day would be one of today, and tomorrow another.
+            known = predictor._stages[0]._predictor.feature_metadata_in
+            assert not known.get_features(required_special_types=["datetime_as_object"])
         model = host.Tables(predictor, payloads.response_keys(environments[-1], not classes))
         body = reading.written([HEADER, *held]).encode()
         (answer,) = host.answer(model, [Payload(body, "text/csv;header=present", "application/json")])
@@ -100,7 +106,7 @@ def test_every_algorithm_answers_as_it_was_measured(
             assert measured[metric] == pytest.approx(candidate_metrics(candidate)[metric], rel=1e-4), (name, metric)
         if "linear" in name.lower() and not classes:
             # A gap and a fraction in a column that had only whole numbers are no zero and no whole number.
-            values = [[value, "0.1", "red", "3", "01/02/23", "1.0"] for value in ("150", "150.7", "", "0")]
+            values = [[value, "0.1", "red", "3", "01/02/23", "1.0", "10:05"] for value in ("150", "150.7", "", "0")]
             whole, half, none, zero = predictor.predict(pd.DataFrame(values, columns=HEADER[:-1]))
             assert whole != half
             assert none != zero

@@ -193,7 +193,7 @@ def test_a_column_of_each_shape_is_read_alike(bucket: reading.Memory, tmp_path: 
 
 @pytest.mark.slow
 def test_values_that_come_beyond_the_sniffed_part_are_read_alike(bucket: reading.Memory, tmp_path: Path) -> None:
-    @settings(FAST, max_examples=30)
+    @settings(FAST, max_examples=30, phases=[Phase.generate])
     @given(tables(rows=20_000), st.integers(1, 2))
     def everything(table: dict[str, Any], parts: int) -> None:
         run(bucket, tmp_path, table, "ENSEMBLING", parts)

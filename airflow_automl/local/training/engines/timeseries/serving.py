@@ -112,7 +112,10 @@ class ForecastModel:
         """
         others = [codec.name for codec in self.columns]
         wanted = [*self.settings.reserved, *others]
-        order, missing = locate(table.column_names, wanted)
+        try:
+            order, missing = locate(table.column_names, wanted)
+        except ValueError as error:
+            raise JobFailure(str(error)) from error
         if not missing:
             table = pa.table([table.column(place) for place in order], names=wanted)
         require_columns(table, self.settings, others, "the request")
@@ -188,11 +191,7 @@ def _require_csv(content_type: str | None, accept: str | None) -> None:
 def _table(body: bytes, content_type: str | None, escaped: bool = False) -> pa.Table:
     """Read CSV with a header; all columns are text."""
     table = payloads.csv_table(body, content_type, escaped=escaped)
-    names = names_of([column[0].as_py() for column in table.columns])
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise PayloadError(f"The header has the column '{twice[0]}' more than once.")
-    return table.slice(1).rename_columns(names)
+    return table.slice(1).rename_columns(names_of([column[0].as_py() for column in table.columns]))
 
 
 def _of_frame(frame: pd.DataFrame) -> pa.Table:

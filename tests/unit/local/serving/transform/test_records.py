@@ -15,7 +15,7 @@ from airflow_automl.local.serving.transform.records import (
     RecordError,
     answers,
     batches,
-    header_of,
+    begin,
     split,
 )
 
@@ -88,12 +88,20 @@ def test_a_value_in_quotes_may_span_lines() -> None:
 
 
 def test_the_first_record_is_a_header_if_it_names_the_models_columns() -> None:
-    assert header_of(b" b,a,target", ["a", "b"], processing())
-    assert not header_of(b"1,2", ["a", "b"], processing())
-    assert not header_of(b"a,b", ["a", "b"], processing("text/csv;header=absent"))
-    assert header_of(b"id,a,b", ["a", "b"], processing(InputFilter="$[1:]"))
+    def begun(text: bytes, names: list[str], how: Processing) -> tuple[bytes | None, list[bytes]]:
+        top, records = begin(iter(text.splitlines()), names, how)
+        return top, list(records)
+
+    assert begun(b" b,a,target\n1,2,3", ["a", "b"], processing()) == (b" b,a,target", [b"1,2,3"])
+    assert begun(b"1,2\n3,4", ["a", "b"], processing()) == (None, [b"1,2", b"3,4"])
+    assert begun(b"a,b", ["a", "b"], processing("text/csv;header=absent")) == (None, [b"a,b"])
+    assert begun(b"id,a,b", ["a", "b"], processing(InputFilter="$[1:]")) == (b"id,a,b", [])
+    assert begun(b" \na,b\n1,2", ["a", "b"], processing()) == (b"a,b", [b"1,2"])
+    # In a single column, a line of blanks is a missing value.
+    assert begun(b" \n1\n ", ["a"], processing()) == (None, [b" ", b"1", b" "])
+    assert begun(b" \na\n1\n ", ["a"], processing()) == (b"a", [b"1", b" "])
     with pytest.raises(RecordError, match="The header lacks 'b'"):
-        header_of(b"a,c", ["a", "b"], processing("text/csv;header=present"))
+        begun(b"a,c", ["a", "b"], processing("text/csv;header=present"))
 
 
 def test_an_input_filter_takes_columns_away() -> None:

@@ -93,9 +93,9 @@ def test_versions_are_not_dates():
             ("2024-01-05", "2024-02-01"),
             ([dt.date(2024, 1, 5), dt.date(2024, 2, 1)], ["2024-01-05 00:00", "2024-02-01"]),
         ),
-        (("true", "false"), ([True, False], ["TRUE", "false"], [1, 0])),
-        (("00501", "90210"), ([501, 90210], ["00501", "90210"], [501.0, 90210.0])),
-        (("1234567890123456789", "7"), ([1234567890123456789, 7],)),
+        (("true", "false"), ([True, False], ["TRUE", "false"], [1, 0], ["1", "0"])),
+        (("00501", "90210"), ([501, 90210], ["00501", "90210"], [501.0, 90210.0], ["501.0", "90210.0"])),
+        (("1234567890123456789", "7"), ([1234567890123456789, 7], ["1234567890123456789", "7.0"])),
         (("abc", "1.10"), (["abc", "1.10"], [" abc", "1.10 "])),
     ],
 )
@@ -132,6 +132,20 @@ def test_what_training_cannot_have_is_refused_and_what_it_may_have_is_missing():
 def test_parquet_columns_keep_the_type_their_writer_chose(values, role, kind, expected):
     codec = decide("c", pa.chunked_array([values]), role)
     assert (codec.kind, codec.read(pa.chunked_array([values])).values.tolist()) == (kind, expected)
+
+
+def test_names_of_32_bit_floats_are_the_same_in_their_short_and_long_spelling():
+    values = pa.chunked_array([pa.array([0.1, 2], pa.float32())])
+    codec = decide("c", values, "categorical")
+    for carrier in (values, column("0.1", "2.0"), arrow([0.10000000149011612, 2])):
+        assert codec.read(carrier).values.tolist() == ["0.1", "2"]
+
+
+def test_a_date_with_a_zone_whose_name_only_some_machines_know_is_not_read():
+    texts = column("Wed Jan 01 10:00:00 UTC 2020", "Wed Jan 01 10:00:00 CET 2020", "Monday 2020")
+    reading = decide("c", texts, "datetime").read(texts)
+    assert reading.lost.tolist() == [1, 2]
+    assert str(reading.values[0]) == "2020-01-01T10:00:00.000000000"
 
 
 def test_nested_parquet_columns_are_not_usable():

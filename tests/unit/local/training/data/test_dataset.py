@@ -150,7 +150,7 @@ def test_a_validation_channel_with_another_header_or_class(bucket, tmp_path):
         (people(), {"target": "zip"}, "too many to be classes"),
         (people(), {"target": "zip", "ProblemType": "Regression"}, "'zip' of a Regression must be numeric"),
         (people(), {"target": "age", "ProblemType": "BinaryClassification"}, "must have two classes; it has"),
-        (people(income=1.0), {"target": "income", "ProblemType": "Regression"}, "'income' is always 1.0"),
+        (people(income=1.0), {"target": "income", "ProblemType": "Regression"}, "'income' is always 1:"),
         (people(), {"objective": "MSE"}, "objective MSE does not fit the problem type BinaryClassification"),
         (people(), {"SampleWeightAttributeName": "w"}, "sample weight column 'w' is not in the data"),
         (people(), {"SampleWeightAttributeName": "churn"}, "can't be both the target and the sample weight"),

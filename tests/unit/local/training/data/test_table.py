@@ -2,6 +2,8 @@ import gzip
 from types import SimpleNamespace
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from airflow_automl.local.errors import JobFailure
@@ -91,6 +93,12 @@ def test_what_is_not_parquet_is_refused(tmp_path, content):
         read_parquet([(write(tmp_path, content), URI)])
 
 
+def test_a_column_that_parquet_has_twice_is_named(tmp_path):
+    pa.parquet.write_table(pa.Table.from_arrays([pa.array([1])] * 2, names=["a", "a "]), tmp_path / "data.parquet")
+    with pytest.raises(JobFailure, match="has the column 'a' more than once"):
+        read_parquet([(tmp_path / "data.parquet", URI)])
+
+
 def test_parquet_files_of_different_types_are_text_if_no_other_type_holds_all_values(tmp_path):
     for name, values in (("1", [1]), ("2", ["x"]), ("3", [None])):
         pd.DataFrame({"a": values}).to_parquet(tmp_path / name)
@@ -102,8 +110,9 @@ def test_gzip_is_unpacked_and_damage_is_named(tmp_path):
     packed = gzip.compress(b"a,b\n1,2\n" * 1000)
     unpacked = sniff.decompress(write(tmp_path, packed), URI, 10_000)
     assert unpacked.read_bytes().startswith(b"a,b\n1,2\n")
-    with pytest.raises(JobFailure, match="damaged gzip"):
-        sniff.decompress(write(tmp_path, packed[:40]), URI, 10_000)
+    for damaged in (packed[:40], packed[:20] + b"\xff\xff\x00" + packed[23:]):
+        with pytest.raises(JobFailure, match="damaged gzip"):
+            sniff.decompress(write(tmp_path, damaged), URI, 10_000)
     with pytest.raises(JobFailure, match="not gzip-compressed, but the channel's CompressionType is Gzip"):
         sniff.decompress(write(tmp_path, b"a,b\n"), URI, 10_000)
 

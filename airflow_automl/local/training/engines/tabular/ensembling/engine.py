@@ -151,7 +151,8 @@ def fit(dataset: TabularDataset, plan: planning.Plan, path: str, callbacks: list
     :param callbacks: AutoGluon's.
     :return: the ``TabularPredictor``.
     """
-    from autogluon.tabular import TabularPredictor
+    from autogluon.common.features.infer_types import check_if_nlp_feature, get_type_map_raw
+    from autogluon.tabular import FeatureMetadata, TabularPredictor
 
     predictor = TabularPredictor(
         label=TARGET,
@@ -167,14 +168,16 @@ def fit(dataset: TabularDataset, plan: planning.Plan, path: str, callbacks: list
     )
     options = dict(plan.fit)
     crossed = dataset.train is dataset.validation
-    text = [f"c{place}" for place, feature in enumerate(dataset.features) if feature.role == "text"]
     others = (dataset.target, dataset.weight)
     train = prepare(dataset.train, dataset.features, others)
-    if text:
-        from autogluon.tabular import FeatureMetadata
-
-        inferred = FeatureMetadata.from_df(prepare(dataset.train, dataset.features))
-        options["feature_metadata"] = inferred.add_special_types({name: ["text"] for name in text})
+    rows = train.drop(columns=[TARGET, WEIGHT], errors="ignore")
+    text = [
+        name
+        for name, feature in zip(rows, dataset.features, strict=True)
+        if feature.role == "text" or (feature.role == "auto" and check_if_nlp_feature(rows[name]))
+    ]
+    # What codecs call text stays text: AutoGluon would guess dates in it, one by one, and take 10:05 for one of today.
+    options["feature_metadata"] = FeatureMetadata(get_type_map_raw(rows), {"text": text})
     return predictor.fit(
         train_data=train,
         tuning_data=None if crossed else prepare(dataset.validation, dataset.features, others),
