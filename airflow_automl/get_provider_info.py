@@ -23,8 +23,8 @@ def get_provider_info():  # type: ignore[no-untyped-def]
         ],
         "operators": modules(
             "operators",
-            *("approve", "candidates", "delete_endpoint", "deploy", "gate", "job", "register", "report", "rollback"),
-            *("stop", "transform"),
+            *("approve", "candidates", "delete_endpoint", "deploy", "evaluate", "gate", "job", "register", "report"),
+            *("retrain", "rollback", "stop", "transform"),
         ),
         "sensors": modules("sensors", "sagemaker_automl"),
         "hooks": modules("hooks", "sagemaker_automl", "sagemaker_deployment"),

@@ -73,20 +73,21 @@ def with_response_keys(containers: Sequence[Mapping[str, Any]], keys: Iterable[s
     container between two others never gets ``labels``: only the last one knows the labels' names.
 
     :param containers: from :func:`containers_of`.
-    :param keys: of :data:`RESPONSE_KEYS`, in the order wanted in the answer; empty leaves the containers' defaults.
+    :param keys: of :data:`RESPONSE_KEYS`, in the order wanted in the answer; ``["all"]`` is all that the last container
+        supports; empty leaves the containers' defaults.
     :raises AutoMLValidationError: a key that no container supports.
     """
     wanted = list(dict.fromkeys(keys))
     result = [copy.deepcopy(dict(container)) for container in containers]
+    if wanted == ["all"]:
+        last = _supported(result[-1])
+        wanted = [key for key in RESPONSE_KEYS if key in last]
     if not wanted:
         return result
     said: list[str] = []
     reachable: set[str] = set()
     for position, container in enumerate(result):
-        environment = container.setdefault("Environment", {})
-        supported = {
-            key.strip() for key in environment.get("SAGEMAKER_INFERENCE_SUPPORTED", "").split(",") if key.strip()
-        }
+        environment, supported = container.setdefault("Environment", {}), _supported(container)
         if 0 < position < len(result) - 1:
             supported.discard("labels")
         output = [key for key in wanted if key in supported]
@@ -106,6 +107,11 @@ def with_response_keys(containers: Sequence[Mapping[str, Any]], keys: Iterable[s
             "response", [f"response: {', '.join(missing)} is not supported by this candidate; it supports: {valid}"]
         )
     return result
+
+
+def _supported(container: Mapping[str, Any]) -> set[str]:
+    listed = (container.get("Environment") or {}).get("SAGEMAKER_INFERENCE_SUPPORTED", "")
+    return {key.strip() for key in listed.split(",") if key.strip()}
 
 
 def default_instance_type(candidate: Mapping[str, Any], problem_type: str | None) -> str:

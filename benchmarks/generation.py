@@ -134,7 +134,7 @@ def _nearest(train: Any, validation: Any) -> dict[str, float]:
     """ROUGE of the answers to the most similar prompts."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    from airflow_automl.local.training.engines.generation.evaluation import rouge_scores
+    from airflow_automl.contract.rouge import rouge_scores
 
     reader = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4))
     known = reader.fit_transform(train["input"])

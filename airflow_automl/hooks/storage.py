@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -30,11 +31,18 @@ class Storage:
             found = sorted(root.fs.find(root.path.rstrip("/"))) if root.exists() else []
             scheme = f"{root.protocol}://" if "://" in prefix else ""
             return {f"{scheme}{path}": root.fs.size(path) or 0 for path in found}
+        return {address: size for address, (size, _) in self.written(prefix).items()}
+
+    def written(self, prefix: str) -> dict[str, tuple[int, datetime]]:
+        """Return the objects at or below an S3 address, with their sizes and when they were written.
+
+        Operation: ListObjectsV2.
+        """
         bucket, key = _bucket_and_key(prefix.rstrip("/"))
         with self._hook.reaching_aws("s3") as s3:
             pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
             return {
-                f"s3://{bucket}/{each['Key']}": each["Size"]
+                f"s3://{bucket}/{each['Key']}": (each["Size"], each["LastModified"])
                 for page in pages
                 for each in page.get("Contents", ())
                 if not each["Key"].endswith("/") and (not key or f"{each['Key']}/".startswith(f"{key}/"))

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from airflow_automl.operators.candidates import SageMakerAutoMLCandidatesOperator
     from airflow_automl.operators.delete_endpoint import SageMakerAutoMLDeleteEndpointOperator
     from airflow_automl.operators.deploy import SageMakerAutoMLDeployOperator
+    from airflow_automl.operators.evaluate import SageMakerAutoMLEvaluateOperator
     from airflow_automl.operators.gate import SageMakerAutoMLGateOperator
     from airflow_automl.operators.job import (
         SageMakerAutoMLJobOperator,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     )
     from airflow_automl.operators.register import SageMakerAutoMLRegisterOperator
     from airflow_automl.operators.report import SageMakerAutoMLReportOperator
+    from airflow_automl.operators.retrain import SageMakerAutoMLRetrainOperator
     from airflow_automl.operators.rollback import SageMakerAutoMLRollbackOperator
     from airflow_automl.operators.stop import SageMakerAutoMLStopOperator
     from airflow_automl.operators.transform import SageMakerAutoMLTransformOperator
@@ -28,12 +30,14 @@ __all__ = [
     "SageMakerAutoMLCandidatesOperator",
     "SageMakerAutoMLDeleteEndpointOperator",
     "SageMakerAutoMLDeployOperator",
+    "SageMakerAutoMLEvaluateOperator",
     "SageMakerAutoMLGateOperator",
     "SageMakerAutoMLJobOperator",
     "SageMakerAutoMLJobV1Operator",
     "SageMakerAutoMLJobV2Operator",
     "SageMakerAutoMLRegisterOperator",
     "SageMakerAutoMLReportOperator",
+    "SageMakerAutoMLRetrainOperator",
     "SageMakerAutoMLRollbackOperator",
     "SageMakerAutoMLStopOperator",
     "SageMakerAutoMLTransformOperator",
@@ -46,12 +50,14 @@ __getattr__ = lazy_exports(
         "SageMakerAutoMLCandidatesOperator": "candidates",
         "SageMakerAutoMLDeleteEndpointOperator": "delete_endpoint",
         "SageMakerAutoMLDeployOperator": "deploy",
+        "SageMakerAutoMLEvaluateOperator": "evaluate",
         "SageMakerAutoMLGateOperator": "gate",
         "SageMakerAutoMLJobOperator": "job",
         "SageMakerAutoMLJobV1Operator": "job",
         "SageMakerAutoMLJobV2Operator": "job",
         "SageMakerAutoMLRegisterOperator": "register",
         "SageMakerAutoMLReportOperator": "report",
+        "SageMakerAutoMLRetrainOperator": "retrain",
         "SageMakerAutoMLRollbackOperator": "rollback",
         "SageMakerAutoMLStopOperator": "stop",
         "SageMakerAutoMLTransformOperator": "transform",

@@ -172,6 +172,12 @@ def document(value: Any, name: str, shape: str | None = None, service: str = "sa
     return coerce_shape(service_model(service)["shapes"], shape, value)
 
 
+def response_keys(value: Any) -> Sequence[str]:
+    """Return what ``response`` asks for, as :func:`airflow_automl.serving.with_response_keys` takes it."""
+    keys: Sequence[str] = [value] if value == "all" else document(value, "response") or ()
+    return keys
+
+
 def _numbers(operator: type, argument: str) -> tuple[type, ...]:
     """Return which of int, float and bool an operator's argument is annotated to take."""
     for each in operator.__mro__:

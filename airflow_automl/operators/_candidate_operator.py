@@ -21,12 +21,14 @@ class CandidateOperator(JobReader):
 
     template_fields = (*JobReader.template_fields, "candidate")
     job_is_required: ClassVar[bool] = False
+    candidate_is_required: ClassVar[bool] = True
 
     def __init__(self, *, candidate: Any = UNSET, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.candidate = None if candidate is UNSET else candidate
         self._candidate_given = candidate is not UNSET
-        if not self._candidate_given and self.job is None and self.job_name is None:
+        given = self._candidate_given or self.job is not None or self.job_name is not None
+        if self.candidate_is_required and not given:
             raise AutoMLValidationError(
                 type(self).__name__,
                 ["candidate, job, job_name: none is given; pass candidate=train.best_candidate, or job_name="],

@@ -12,6 +12,8 @@ from airflow_automl.contract.wording import unknown
 from airflow_automl.exceptions import AutoMLValidationError
 
 OBJECTIVE = "objective"
+#: What a candidate and an evaluation have in common.
+METRIC_KEYS = ("FinalAutoMLJobObjectiveMetric", "CandidateProperties")
 
 
 def _number(name: str, value: Any) -> float:
@@ -24,6 +26,11 @@ def _number(name: str, value: Any) -> float:
             "require", [f"{name}: is {value!r}; expected a number, or {{'min': number, 'max': number}}"]
         )
     return number
+
+
+def evaluated(evaluation: Mapping[str, Any]) -> str:
+    """Say on what an evaluation was made."""
+    return f"evaluated on {evaluation['rows']} {evaluation['unit']} of {evaluation['data']}"
 
 
 def metric_name(name: str, candidate: Mapping[str, Any]) -> str:

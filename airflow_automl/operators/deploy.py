@@ -14,7 +14,7 @@ from airflow_automl.exceptions import (
     AutoMLValidationError,
 )
 from airflow_automl.naming import TaskGeneration
-from airflow_automl.operators._base import document
+from airflow_automl.operators._base import document, response_keys
 from airflow_automl.operators._candidate_operator import CandidateOperator
 from airflow_automl.operators._endpoint_operator import EndpointOperator
 
@@ -55,7 +55,8 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         can serve the problem type. A GPU type takes the candidate's GPU containers where it has both.
     :param instance_count: instances to begin with.
     :param response: what a classifier answers, in this order: of ``predicted_label``, ``probability``,
-        ``probabilities``, ``labels``. Default: what the containers say by themselves.
+        ``probabilities``, ``labels``; ``"all"`` is all that the candidate supports, and nothing for other problems.
+        Default: what the containers say by themselves.
     :param serverless: AWS's ``ServerlessConfig`` (``MemorySizeInMB``, ``MaxConcurrency``) instead of instances.
     :param variants: AWS's ``ProductionVariants``; those without ``ModelName`` serve the candidate, and what they leave
         out is filled in. Default: one variant, ``AllTraffic``.
@@ -99,7 +100,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         *,
         instance_type: str | None = None,
         instance_count: int | str = 1,
-        response: Sequence[str] | None = None,
+        response: Sequence[str] | str | None = None,
         serverless: dict[str, Any] | None = None,
         variants: list[dict[str, Any]] | None = None,
         autoscaling: dict[str, Any] | None = None,
@@ -147,7 +148,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         except ValueError as error:
             problem = f"instance_count: is {self.instance_count!r}; a whole number is expected"
             raise AutoMLValidationError("deployment", [problem]) from error
-        response = document(self.response, "response") or ()
+        response = response_keys(self.response)
         scaling = self._autoscaling()
         if problems := [f"autoscaling.{key} {unknown(key, _SCALING)}" for key in scaling if key not in _SCALING]:
             raise AutoMLValidationError("autoscaling", problems)

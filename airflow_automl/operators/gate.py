@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
-from airflow_automl.compat import AirflowSkipException, DownstreamTasksSkipped, SkipMixin
+from airflow_automl.contract import metrics
 from airflow_automl.exceptions import AutoMLValidationError, CandidateRejected
 from airflow_automl.operators._base import document
+from airflow_automl.operators._branching import BranchingOperator
 from airflow_automl.operators._candidate_operator import CandidateOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_automl.evaluation.live import Live
 
-class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
+
+class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
     """Go on only if the candidate meets what is required, and beats the champion where there is one.
 
     Metrics are found by their standard names, whatever their spelling (``auc``, ``validation:f1``, ``AUC``), on the
@@ -37,13 +39,18 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator` wrote into the tags of the config that it
         serves; or ``{"ModelPackageGroupName": "…"}``, the newest approved version in the registry. Where there is none
         yet, the candidate passes.
+    :param evaluation: the candidate's evaluation by
+        :class:`~airflow_automl.operators.SageMakerAutoMLEvaluateOperator` (templated), whose metrics are judged instead
+        of those that it had when it was trained.
+    :param champion_evaluation: the champion's evaluation (templated), instead of ``champion_data``: give both if both
+        were evaluated on the same rows. ``None``, of an endpoint that does not exist, asks the endpoint.
     :param champion_data: score the champion now, through its endpoint, on these labelled rows (templated), instead of
         taking the metrics that it had when it was trained. Name the validation data of the candidate's job, so that
-        both are measured on the same rows: an S3 prefix or object of CSV with a header, the model's columns in their
-        order and the target, 200 MB at most. For tabular data and text classification. AUC and LogLoss need an endpoint
-        that answers ``probabilities`` and ``labels``.
-    :param target: the target's column in ``champion_data``; default: what the job learned, for which ``job`` or
-        ``job_name`` must be given (templated).
+        both are measured on the same rows; in the form that
+        :class:`~airflow_automl.operators.SageMakerAutoMLEvaluateOperator` takes, with its sample size and time limit.
+        AUC and LogLoss need an endpoint that answers ``probabilities`` and ``labels``.
+    :param target: the target's column in ``champion_data`` (templated); default: what the job learned, which is asked
+        for by ``job``, ``job_name`` or the endpoint's tags.
     :param metric: the metric that is compared with the champion's; default: the candidate's objective.
     :param min_gain: by how much the candidate must be better; ``0`` lets an equal one pass.
     :param on_reject: ``skip`` (the default) skips the tasks directly downstream, except teardowns; ``fail`` raises; the
@@ -63,10 +70,12 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
 
     template_fields = (
         *CandidateOperator.template_fields,
-        *("require", "champion", "champion_data", "target", "metric", "min_gain", "on_reject"),
+        *("require", "evaluation", "champion", "champion_evaluation", "champion_data", "target", "metric"),
+        *("min_gain", "on_reject"),
     )
     ui_color = "#fff2cc"
-    inherits_from_skipmixin = True
+    branch_argument = "on_reject"
+    branch_words = ("skip", "fail")
 
     def __init__(
         self,
@@ -74,6 +83,8 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         require: dict[str, Any] | None = None,
         champion: str | dict[str, str] | None = None,
         champion_data: str | None = None,
+        evaluation: Any = None,
+        champion_evaluation: Any = None,
         target: str | None = None,
         metric: str | None = None,
         min_gain: float | str = 0.0,
@@ -84,6 +95,8 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
         self.require = require
         self.champion = champion
         self.champion_data = champion_data
+        self.evaluation = evaluation
+        self.champion_evaluation = champion_evaluation
         self.target = target
         self.metric = metric
         self.min_gain = min_gain
@@ -91,11 +104,12 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide, say why in one sentence, and let the run continue, skip, branch or fail."""
-        from airflow_automl.operators._metric_bounds import Bound, compare, judge
+        from airflow_automl.operators._metric_bounds import METRIC_KEYS, Bound, compare, judge
 
-        if self.on_reject not in ("skip", "fail"):
-            self._branch()
+        self.check_branch()
         candidate, job = self.resolve()
+        if given := document(self.evaluation, "evaluation"):
+            candidate = {**candidate, **{key: given[key] for key in METRIC_KEYS if key in given}}
         bounds = [
             Bound.parse(name, bound, candidate) for name, bound in (document(self.require, "require") or {}).items()
         ]
@@ -117,87 +131,12 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
             "champion": comparison,
         }
         self.log.info("%s", decision["reason"])
-        self._act(context, decision)
-        return decision
-
-    def _act(self, context: Context, decision: Mapping[str, Any]) -> None:
-        ti = context["ti"]
-        skipped = self._skipped(decision["passed"])
-        if decision["passed"] and not skipped:
-            return
-        # Skipping and failing leave execute by an exception, which would lose its return value.
-        ti.xcom_push(key="return_value", value=dict(decision))
         if not decision["passed"] and self.on_reject == "fail":
+            # Failing leaves execute by an exception, which would lose its return value.
+            context["ti"].xcom_push(key="return_value", value=dict(decision))
             raise CandidateRejected(decision["reason"])
-        if not skipped:
-            return
-        self.log.info("Skipping %s", ", ".join(task.task_id for task in skipped))
-        self._let_downstream_ask()
-        self.skip(ti, skipped)
-        # That was all for a task that is not mapped. For a mapped one, Airflow leaves the tasks after it to the
-        # scheduler, which does not find this decision if it was made in a mapped task group (apache/airflow#67265).
-        # Task instances that do not exist yet skip themselves when they begin.
-        group = self.get_closest_mapped_task_group()
-        inside = [
-            (task.task_id, ti.map_index)
-            for task in skipped
-            if group and group.group_id in {each.group_id for each in task.iter_mapped_task_groups()}
-        ]
-        if inside:
-            raise DownstreamTasksSkipped(tasks=inside)  # type: ignore[no-untyped-call]
-
-    def _skipped(self, passed: bool) -> list[Any]:
-        """Return the tasks directly downstream that a decision skips; teardowns never are."""
-        if self.on_reject == "fail":
-            return []
-        if self.on_reject == "skip":
-            skipped = set() if passed else set(self.downstream_task_ids)
-        else:
-            branch = self._branch()
-            followed = self.downstream_task_ids - branch if passed else branch
-            # A task that also comes after a followed one runs, as with Airflow's own branch operators.
-            joins = [self.dag.get_task(each).get_flat_relative_ids(upstream=False) for each in followed]
-            skipped = self.downstream_task_ids - followed.union(*joins)
-        return [task for task in map(self.dag.get_task, sorted(skipped)) if not task.is_teardown]
-
-    def _branch(self) -> set[str]:
-        """Return the ids of the tasks that a rejection follows: those named, and the first ones of groups named.
-
-        :raises AutoMLValidationError: a name of no task or group directly downstream.
-        """
-        groups, branch, problems = self.dag.task_group_dict, set(), []
-        for name in [self.on_reject] if isinstance(self.on_reject, str) else self.on_reject:
-            group = groups.get(name)
-            found = {root.task_id for root in group.roots} if group else {name}
-            if not found <= self.downstream_task_ids:
-                valid = ", ".join(sorted(self.downstream_task_ids)) or "none"
-                problems.append(
-                    f"on_reject: {name!r} is neither skip, fail, nor a task or task group directly downstream of "
-                    f"{self.task_id}, with its whole id; directly downstream are: {valid}"
-                )
-            branch |= found
-        if problems:
-            raise AutoMLValidationError("on_reject", problems)
-        return branch
-
-    def get_direct_relative_ids(self, upstream: bool = False) -> set[str]:
-        """Return the ids of the tasks directly upstream or downstream.
-
-        Airflow calls this for every task of a DAG that it has parsed, to find cycles; so it is here that a wrong name
-        in ``on_reject`` becomes an import error, and that tasks in a mapped group learn to ask for the decision.
-        """
-        if not upstream:
-            if self.on_reject not in ("skip", "fail") and "{{" not in str(self.on_reject):
-                self._branch()
-            self._let_downstream_ask()
-        return super().get_direct_relative_ids(upstream)
-
-    def _let_downstream_ask(self) -> None:
-        if self.get_closest_mapped_task_group() is None:
-            return
-        for task in map(self.dag.get_task, self.downstream_task_ids):
-            if isinstance(task, BaseOperator) and not task.is_teardown and not _AsksGate.is_in(task, self.task_id):
-                task._pre_execute_hook = _AsksGate(task, self.task_id)
+        self.follow(context, decision, decision["passed"])
+        return decision
 
     def _champion_name(self) -> str:
         champion = document_or_name(self.champion)
@@ -224,43 +163,46 @@ class SageMakerAutoMLGateOperator(CandidateOperator, SkipMixin):
     def _deployed_champion(
         self, name: str, candidate: Mapping[str, Any], job: Mapping[str, Any] | None
     ) -> dict[str, Any] | None:
-        from airflow_automl.operators._endpoint_scoring import UnscorableChampion
-        from airflow_automl.operators._version_tags import TAG_CANDIDATE, tag_metrics
+        from airflow_automl.evaluation.live import Live, UnscorableChampion
+        from airflow_automl.operators._metric_bounds import evaluated
 
-        endpoint = self.hook.describe_endpoint(name)
-        if endpoint is None or endpoint["EndpointStatus"] in {"Failed", "Deleting", "Creating"}:
+        if given := document(self.champion_evaluation, "champion_evaluation"):
+            shown = f"endpoint {name} ({given['CandidateName']}), {evaluated(given)}"
+            return {"name": shown, "metrics": metrics.candidate_metrics(given), "hint": "these rows don't yield it"}
+        live = Live.read(self.hook, name)
+        if live is None:
             return None
-        config = self.hook.describe_endpoint_config(endpoint["EndpointConfigName"]) or {}
-        tags: dict[str, str] = {}
-        # The config's tags tell of what is served now, also after a rollback; the endpoint's may be set by hand.
-        for arn in (endpoint["EndpointArn"], config.get("EndpointConfigArn")):
-            tags.update((self.hook.read_tags(arn) if arn else None) or {})
-        shown = f"endpoint {name} ({tags.get(TAG_CANDIDATE, 'unknown candidate')})"
+        shown = f"endpoint {name} ({live.candidate})"
         if not self.champion_data:
-            return {"name": shown, "metrics": tag_metrics(tags)}
+            return {"name": shown, "metrics": live.metrics}
         try:
-            values, rows = self._score_champion(name, config, candidate, job)
+            found = self._score_champion(live, candidate, job)
         except UnscorableChampion as error:
             # A rejection would keep out just the deployment that makes the next comparison possible.
             self.log.warning("The candidate is not compared with %s: %s", shown, error)
             return {"name": shown, "uncompared": "; ".join(map(str, error.violations))}
-        self.log.info("%s, scored on %d rows of %s: %s", shown, rows, self.champion_data, values)
-        return {"name": f"{shown}, scored now on {rows} rows", "metrics": values, "hint": "these rows don't yield it"}
+        values = metrics.candidate_metrics(found)
+        self.log.info("%s, scored on %d %s of %s: %s", shown, found["rows"], found["unit"], self.champion_data, values)
+        scored = f"{shown}, scored now on {found['rows']} {found['unit']}"
+        return {"name": scored, "metrics": values, "hint": "these rows don't yield it"}
 
     def _score_champion(
-        self, name: str, config: Mapping[str, Any], candidate: Mapping[str, Any], job: Mapping[str, Any] | None
-    ) -> tuple[dict[str, float], int]:
-        from airflow_automl.operators._endpoint_scoring import Columns, columns_of, score_champion
+        self, live: Live, candidate: Mapping[str, Any], job: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        from airflow_automl.evaluation.data import LabelledData
+        from airflow_automl.evaluation.live import Bounds, evaluate_endpoint
+        from airflow_automl.evaluation.subject import Subject, subject_of
+        from airflow_automl.hooks.storage import Storage
         from airflow_automl.operators._metric_bounds import OBJECTIVE, metric_name
 
-        if self.target:
-            columns = Columns(self.target)
-        elif job:
-            columns = columns_of(self.hook.describe_job(str(job["name"])))
-        else:
-            raise AutoMLValidationError("target", ["target: is not given, and neither is job= or job_name= to ask"])
         metric = metric_name(self.metric or OBJECTIVE, candidate)
-        return score_champion(self.hook, name, config, str(self.champion_data), columns, metric)
+        described = self.hook.describe_job(str(job["name"])) if job else live.describe_job(self.hook)
+        if described is None and not self.target:
+            raise AutoMLValidationError("target", ["target: is not given, and neither is job= or job_name= to ask"])
+        subject = subject_of(described, self.target) if described else Subject(target=self.target)
+        data = LabelledData(Storage(self.hook), str(self.champion_data), argument="champion_data")
+        subject = replace(subject, objective=metric)
+        return evaluate_endpoint(self.hook, live, data, subject, Bounds(resamples=0), needed=metric)
 
     def _registered_champion(self, group: str) -> dict[str, Any] | None:
         from airflow_automl.operators._version_tags import tag_metrics
@@ -281,32 +223,3 @@ def document_or_name(champion: Any) -> Any:
     if isinstance(champion, str) and champion.lstrip().startswith("{"):
         return document(champion, "champion")
     return champion
-
-
-class _AsksGate:
-    """Runs before a task directly after a gate in a mapped task group, and skips it if the gate decided so.
-
-    :param task: the task; what was to run before it, runs after this.
-    :param gate: the gate's task id.
-    """
-
-    def __init__(self, task: Any, gate: str) -> None:
-        self.task_id, self.gate, self.before = task.task_id, gate, getattr(task, "_pre_execute_hook", None)
-
-    @classmethod
-    def is_in(cls, task: Any, gate: str) -> bool:
-        """Return whether a task asks a gate already."""
-        hook = getattr(task, "_pre_execute_hook", None)
-        while isinstance(hook, cls):
-            if hook.gate == gate:
-                return True
-            hook = hook.before
-        return False
-
-    def __call__(self, context: Context) -> None:
-        ti = context["ti"]
-        decision = ti.xcom_pull(task_ids=self.gate, key="skipmixin_key", map_indexes=ti.map_index)
-        if self.task_id in (decision or {}).get("skipped", ()):
-            raise AirflowSkipException(f"Skipped by the decision of {self.gate}")
-        if self.before is not None:
-            self.before(context)

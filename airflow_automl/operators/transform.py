@@ -19,7 +19,7 @@ from airflow_automl.exceptions import (
     restored,
 )
 from airflow_automl.naming import TaskGeneration
-from airflow_automl.operators._base import document, told_to_end
+from airflow_automl.operators._base import document, response_keys, told_to_end
 from airflow_automl.operators._candidate_operator import CandidateOperator
 from airflow_automl.operators._waiting_operator import WaitingOperator
 
@@ -106,7 +106,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         content_type: str | None = None,
         accept: str | None = None,
         join: bool = False,
-        response: Sequence[str] | None = None,
+        response: Sequence[str] | str | None = None,
         instance_type: str | None = None,
         instance_count: int | str = 1,
         transform: dict[str, Any] | None = None,
@@ -212,7 +212,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
             job,
             self.hook.defaults,
             self.instance_type,
-            document(self.response, "response") or (),
+            response_keys(self.response),
             self.role_arn,
             document(self.model, "model", "CreateModelInput") or {},
             document(self.tags, "tags") or {},

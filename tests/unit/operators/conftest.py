@@ -77,6 +77,36 @@ def context() -> dict[str, Any]:
     return {"ti": ti, "task_instance": ti, "dag_run": dag_run}
 
 
+def put_live(hosting: HostingStandIn, job: str = "churn-5a8e", response: str = "") -> None:
+    """Let the endpoint ``churn`` serve :func:`make_candidate`, as its deployment leaves it, without deploying."""
+    from airflow_automl.operators._version_tags import version_tags
+    from tests.hosting import ARN
+
+    name, candidate = "churn-1", make_candidate()
+    environment = {"SAGEMAKER_INFERENCE_OUTPUT": response} if response else {}
+    hosting.models[name] = {
+        "ModelName": name,
+        "PrimaryContainer": {**candidate["InferenceContainers"][0], "Environment": environment},
+    }
+    variant = {"VariantName": "AllTraffic", "ModelName": name, "InitialVariantWeight": 1.0}
+    arn = f"{ARN}:endpoint-config/{name}"
+    now = datetime.now(UTC).timestamp()
+    hosting.configs[name] = {
+        "EndpointConfigName": name,
+        "EndpointConfigArn": arn,
+        "CreationTime": now,
+        "ProductionVariants": [variant],
+    }
+    hosting.tags[arn] = version_tags(candidate, {"name": job}, {})
+    hosting.endpoints["churn"] = {
+        "EndpointName": "churn",
+        "EndpointArn": f"{ARN}:endpoint/churn",
+        "EndpointConfigName": name,
+        "EndpointStatus": "InService",
+        "CreationTime": now,
+    }
+
+
 @pytest.fixture
 def candidate() -> dict[str, Any]:
     return make_candidate()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_automl.local.training.engines.generation.evaluation import METRICS, rouge, rouge_scores
+from airflow_automl.contract.rouge import METRICS, rouge, rouge_scores
 
 REFERENCE = "police killed the gunman"
 

@@ -1,0 +1,1 @@
+"""Score a model on labelled rows: one way for endpoints and batch transforms, and for every problem type."""

@@ -1,0 +1,108 @@
+"""Labelled data in S3: rows of CSV and Parquet, and files, of which a sample is drawn that is the same every time."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_automl.exceptions import AutoMLValidationError
+
+if TYPE_CHECKING:
+    from airflow_automl.hooks.storage import Storage
+
+_Item = TypeVar("_Item")
+
+#: What is read of a prefix at most; it is held in memory.
+MOST_BYTES = 200_000_000
+
+
+def draw(items: Iterable[_Item], most: int, seed: int) -> list[_Item]:
+    """Return at most so many of the items, in random order, the same ones for the same seed."""
+    chance, kept = random.Random(seed), list[_Item]()  # noqa: S311  # a sample, no secret
+    for number, item in enumerate(items):
+        if number < most:
+            kept.append(item)
+        elif (place := chance.randrange(number + 1)) < most:
+            kept[place] = item
+    chance.shuffle(kept)
+    return kept
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """The objects at an address.
+
+    :param storage: reads them.
+    :param address: an S3 prefix or object.
+    :param seed: of the sample.
+    :param argument: the operator's argument that names the address, for messages.
+    """
+
+    storage: Storage
+    address: str
+    seed: int = 0
+    argument: str = "data"
+
+    def wrong(self, problem: str) -> AutoMLValidationError:
+        """Return the error of data that can't be used."""
+        return AutoMLValidationError(self.argument, [f"{self.argument}: {problem}"])
+
+    def files(self) -> dict[str, int]:
+        """Return the objects with their sizes in bytes, in the order of their names, without empty and hidden ones."""
+        found = sorted(self.storage.find(self.address).items())
+        if not found:
+            raise self.wrong(f"there is nothing at {self.address}")
+        return {each: size for each, size in found if size and each.rpartition("/")[2][:1] not in {"_", "."}}
+
+    def rows(self) -> Iterator[tuple[str, list[str], list[str]]]:
+        """Yield each row as where it is, the names of its columns, and its values as CSV has them.
+
+        Of data that has more than 200 MB, whole objects are drawn.
+        """
+        sizes, room, fitting = self.files(), MOST_BYTES, list[str]()
+        for address in draw(sizes, len(sizes), self.seed):
+            if sizes[address] <= room:
+                room -= sizes[address]
+                fitting.append(address)
+        if sizes and not fitting:
+            most = MOST_BYTES // 1_000_000
+            raise self.wrong(f"each object at {self.address} has more than {most} MB; split them, or name a sample")
+        for address in sorted(fitting):
+            raw = self.storage.read(address)
+            yield from self._parquet(address, raw) if raw[:4] == b"PAR1" else self._csv(address, raw)
+
+    def _csv(self, address: str, raw: bytes) -> Iterator[tuple[str, list[str], list[str]]]:
+        try:
+            text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
+        except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+            raise self.wrong(f"{address} is neither Parquet nor CSV in UTF-8: {error}") from error
+        reader = csv.reader(io.StringIO(text, newline=""))
+        header = next(reader, [])
+        for number, row in enumerate(reader, start=2):
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise self.wrong(f"line {number} of {address} has {len(row)} values, its header {len(header)}")
+            yield address, header, row
+
+    def _parquet(self, address: str, raw: bytes) -> Iterator[tuple[str, list[str], list[str]]]:
+        try:
+            import pyarrow.parquet as parquet
+        except ImportError as error:
+            raise self.wrong(
+                f"{address} is Parquet, which needs pyarrow: run pip install pyarrow on the workers, or give CSV"
+            ) from error
+        table = parquet.ParquetFile(io.BytesIO(raw))
+        for batch in table.iter_batches():
+            for row in batch.to_pylist():
+                yield address, table.schema_arrow.names, [_text(value) for value in row.values()]
+
+
+def _text(value: Any) -> str:
+    """Return a value as CSV has it: an empty text for null and NaN, which alone differs from itself."""
+    return "" if value is None or value != value else str(value)
