@@ -45,7 +45,7 @@ def vocabulary() -> dict[str, Any]:
 
 
 def running_example(names: dict[str, Any]) -> dict[str, Any]:
-    """``train``, ``gate``, ``deploy`` and ``report``, of which the pages go on."""
+    """The tasks of which the pages go on."""
     train = names["SageMakerAutoMLJobOperator"](
         task_id="example_train", config=contract.tabular("s3://acme-ml/churn/train/", target="churn", max_runtime=60)
     )
@@ -54,7 +54,12 @@ def running_example(names: dict[str, Any]) -> dict[str, Any]:
         task_id="example_deploy", candidate=train.best_candidate, job=train.job, endpoint_name="churn"
     )
     report = names["SageMakerAutoMLReportOperator"](task_id="example_report", job=train.job, path="s3://acme-ml/r/")
-    return {"train": train, "gate": gate, "deploy": deploy, "report": report}
+    evaluate, challenger = (
+        names["SageMakerAutoMLEvaluateOperator"](task_id=f"example_{name}", data="s3://acme-ml/new/", **what)
+        for name, what in {"evaluate": {"endpoint_name": "churn"}, "challenger": {"job": train.job}}.items()
+    )
+    steps = {"train": train, "gate": gate, "deploy": deploy, "report": report}
+    return {**steps, "evaluate": evaluate, "challenger": challenger}
 
 
 def test_there_is_code_to_test() -> None:
