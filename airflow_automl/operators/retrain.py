@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class SageMakerAutoMLRetrainOperator(BranchingOperator):
     """Let the training that follows run only if the deployed model needs to be replaced.
 
-    It is needed if nothing is deployed yet, or if one of the conditions that are given holds. Without any condition, the
-    model is replaced if it has become worse than it was at its deployment by more than chance explains.
+    It is needed if nothing is deployed yet, or if one of the conditions that are given holds. Without any condition,
+    the model is replaced if it has become worse than it was at its deployment by more than chance explains.
 
     Operations: DescribeEndpoint, DescribeEndpointConfig, ListTags and DescribeAutoMLJobV2 (V1 as fallback); ListBucket
     with ``min_new_data``.
