@@ -40,7 +40,7 @@ def files(split: Split) -> dict[str, bytes]:
 
     :param split: what :func:`load` returned.
     """
-    parts = {"train": split.train, "validation": split.validation}
+    parts = {"train": split.train, "validation": split.validation, "labelled": split.test}
     return {f"churn/{channel}/part-0.csv": to_csv(part, header=True) for channel, part in parts.items()}
 
 

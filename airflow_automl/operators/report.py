@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import posixpath
 from collections.abc import Mapping
 from html import escape
@@ -29,6 +30,8 @@ class SageMakerAutoMLReportOperator(JobReader):
 
     :param job: the job's document, such as ``train.job`` (templated).
     :param job_name: the name of an AutoML job (V1 or V2), instead of ``job`` (templated).
+    :param decision: what :class:`~airflow_automl.operators.SageMakerAutoMLRetrainOperator` decided (templated). If
+        there is no job because the model is kept, the page says why.
     :param path: a folder or a file ending in ``.html``, in S3, on disk, or wherever Airflow's object storage reaches
         (templated). In a folder the page is called ``report.html``; the JSON lies beside it.
     :param path_conn_id: the connection for ``path``; default: ``aws_conn_id`` for S3.
@@ -42,7 +45,7 @@ class SageMakerAutoMLReportOperator(JobReader):
     :raises AutoMLValidationError: neither ``job`` nor ``job_name`` names a job.
     """
 
-    template_fields = (*JobReader.template_fields, "path", "path_conn_id")
+    template_fields = (*JobReader.template_fields, "decision", "path", "path_conn_id")
     ui_color = "#e1d5e7"
     operator_extra_links = (AutoMLReportLink(),)
     report_url: str | None = None
@@ -51,11 +54,13 @@ class SageMakerAutoMLReportOperator(JobReader):
         self,
         *,
         path: str,
+        decision: Any = None,
         path_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.path = path
+        self.decision = decision
         self.path_conn_id = path_conn_id
 
     def execute(self, context: Context) -> str:
@@ -96,14 +101,17 @@ class SageMakerAutoMLReportOperator(JobReader):
 
     def _report_no_job(self, context: Context, refusal: Mapping[str, Any]) -> str:
         """Write a page that says why there is no job."""
-        title = "No AutoML job was submitted"
+        decision = document(self.decision, "decision") or {}
+        kept = decision.get("train") is False
+        title = "The deployed model is kept" if kept else "No AutoML job was submitted"
+        refusal = {"reason": decision["reason"]} if kept else refusal
         reason = refusal.get("reason") or "The task that should have submitted it ended early: see its log."
         shown = refusal.get("violations") or [reason]
         items = "".join(f"<li><code>{escape(str(each))}</code></li>" for each in shown)
         html, beside = self._addresses()
         self._write(html, f"<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1><ul>{items}</ul>")
         self._write(beside, json.dumps({"schema_version": 1, "job": None, "run": _run(context), **refusal}, indent=2))
-        self.log.warning("%s: %s", title, reason)
+        self.log.log(logging.INFO if kept else logging.WARNING, "%s: %s", title, reason)
         return html
 
     def _previous(self, context: Context) -> dict[str, Any] | None:
