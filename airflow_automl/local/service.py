@@ -84,7 +84,7 @@ class Service:
         self.background = Background()
         self.store: SeaweedFS | ExternalStore
         if settings.s3_endpoint is None:
-            self.store = SeaweedFS(self.folder.s3, self.credentials, settings.region, self.background)
+            self.store = SeaweedFS(self.folder.s3, self.credentials, settings.region, self.background, settings.account)
         else:
             self.store = ExternalStore(settings.s3_endpoint, self.credentials, settings.region)
         self.metrics = Metrics(self.folder.metrics)

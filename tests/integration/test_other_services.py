@@ -58,14 +58,43 @@ def test_a_service_that_is_not_offered_is_refused(service: RunningService, name:
     assert "embedded Autopilot" in str(refused.value)
 
 
+PRETENDED_OPERATIONS = {
+    "iam": lambda c: c.create_access_key(UserName="nobody"),
+    "ssm": lambda c: c.send_command(InstanceIds=["i-1"], DocumentName="AWS-RunShellScript"),
+    "sts": lambda c: c.get_federation_token(Name="nobody"),
+    "logs": lambda c: c.start_query(logGroupName="g", startTime=0, endTime=1, queryString="fields @message"),
+    "secretsmanager": lambda c: c.rotate_secret(SecretId="none"),
+    "cloudwatch": lambda c: c.put_dashboard(DashboardName="d", DashboardBody="{}"),
+    "application-autoscaling": lambda c: c.describe_scheduled_actions(ServiceNamespace="sagemaker"),
+    "sagemaker-runtime": lambda c: c.invoke_endpoint_with_response_stream(EndpointName="none", Body=b"1"),
+}
+
+
+@pytest.mark.parametrize("name", PRETENDED_OPERATIONS)
+def test_an_operation_that_is_not_offered_is_refused(service: RunningService, name: str) -> None:
+    with pytest.raises(ClientError, match=r"UnknownOperation.*embedded Autopilot"):
+        PRETENDED_OPERATIONS[name](service.client(name))
+
+
+def _kept_parameter(client: Any) -> bool:
+    client.put_parameter(Name="/airflow/a b", Value="=&?", Type="String", Overwrite=True)
+    return bool(client.get_parameter(Name="/airflow/a b")["Parameter"]["Value"] == "=&?")
+
+
+def _opened(client: Any) -> bool:
+    key = client.create_key()["KeyMetadata"]["KeyId"]
+    sealed = client.encrypt(KeyId=key, Plaintext=b"\0small")["CiphertextBlob"]
+    return bool(client.decrypt(CiphertextBlob=sealed)["Plaintext"] == b"\0small")
+
+
 OFFERED = {
     "applicationautoscaling": lambda c: c.describe_scalable_targets(ServiceNamespace="sagemaker"),
     "cloudwatch": lambda c: c.describe_alarms(),
     "iam": lambda c: c.get_role(RoleName="AutoMLExecutionRole"),
-    "kms": lambda c: c.describe_key(KeyId=c.create_key()["KeyMetadata"]["KeyId"]),
+    "kms": _opened,
     "logs": lambda c: c.describe_log_groups(),
     "secretsmanager": lambda c: c.list_secrets(),
-    "ssm": lambda c: c.describe_parameters(),
+    "ssm": _kept_parameter,
     "sts": lambda c: c.get_caller_identity(),
 }
 
@@ -73,7 +102,9 @@ OFFERED = {
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_that_is_offered_answers(service: RunningService, name: str) -> None:
     # moto writes its name without the hyphen.
-    assert OFFERED[name](service.client(name.replace("applicationa", "application-a")))
+    client = service.client(name.replace("applicationa", "application-a"))
+    assert OFFERED[name](client)
+    assert set(" ".join(SERVICES[name].values()).split()) <= set(client.meta.service_model.operation_names)
 
 
 def test_iam_knows_the_role_that_the_environment_names(service: RunningService) -> None:

@@ -1,23 +1,20 @@
 """Requests for other AWS services: a few are answered by moto, which is loaded when the first one comes.
 
 moto accepts nearly every call of AWS and does nothing of it: a training job on an image that does not exist completes.
-So only the services in :data:`SERVICES` reach it, and no operation of SageMaker does.
+So only the operations in :data:`SERVICES` reach it, whose effect is that something is kept; none of SageMaker's does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import logging
 import re
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
-from urllib.parse import unquote_to_bytes
 from xml.sax.saxutils import escape
 
 from airflow_automl.local.errors import ServiceError, unknown_operation
@@ -35,17 +32,49 @@ _SCALING = "AnyScaleFrontendService."
 _UNITS = {"ModelLatency": "Microseconds"}
 _GRANTED = re.compile(r"<(AccessKeyId|SecretAccessKey|SessionToken)>[^<]*</\1>")
 
-SERVICES = {
-    "applicationautoscaling": "a deployment registers the bounds between which its variants scale",
-    "cloudwatch": "what endpoints did is asked for, and alarms of a deployment are described",
-    "iam": "the SageMaker SDK looks up the execution role (GetRole)",
-    "kms": "keys and aliases that requests name are created and described",
-    "logs": "Airflow's remote logging writes task logs to groups of its own",
-    "secretsmanager": "Airflow's secrets backend reads connections and variables",
-    "ssm": "Airflow's secrets backend reads connections and variables",
-    "sts": "clients ask who they are and assume the role of a connection",
+SERVICES: dict[str, dict[str, str]] = {
+    "applicationautoscaling": {
+        "a deployment registers the bounds between which its variants scale": (
+            "DeregisterScalableTarget DescribeScalableTargets RegisterScalableTarget"
+        ),
+        "a deployment keeps its policies": "DeleteScalingPolicy DescribeScalingPolicies PutScalingPolicy",
+    },
+    "cloudwatch": {
+        "what endpoints did is asked for": "GetMetricData GetMetricStatistics ListMetrics PutMetricData",
+        "a deployment names alarms": "DeleteAlarms DescribeAlarms DescribeAlarmsForMetric PutMetricAlarm",
+    },
+    "iam": {
+        "the SageMaker SDK and the doctor look up roles": "GetRole ListRoles",
+        "a DAG runs with a role of its own": "CreateRole DeleteRole",
+    },
+    "kms": {
+        "requests name keys and aliases": (
+            "CreateAlias CreateKey DeleteAlias DescribeKey ListAliases ListKeys ScheduleKeyDeletion"
+        ),
+        "Airflow and DAGs encrypt small values": "Decrypt Encrypt GenerateDataKey",
+    },
+    "logs": {
+        "Airflow's remote logging writes task logs to groups of its own and reads them": (
+            "CreateLogGroup CreateLogStream DeleteLogGroup DeleteLogStream DescribeLogGroups DescribeLogStreams "
+            "FilterLogEvents GetLogEvents PutLogEvents PutRetentionPolicy"
+        ),
+    },
+    "secretsmanager": {
+        "Airflow's secrets backend reads connections and variables": (
+            "CreateSecret DeleteSecret DescribeSecret GetSecretValue ListSecrets PutSecretValue UpdateSecret"
+        ),
+    },
+    "ssm": {
+        "Airflow's secrets backend reads connections and variables": (
+            "DeleteParameter DeleteParameters DescribeParameters GetParameter GetParameters GetParametersByPath "
+            "PutParameter"
+        ),
+    },
+    "sts": {"clients ask who they are and assume a role": "AssumeRole GetCallerIdentity GetSessionToken"},
 }
-"""The services that moto answers, and what clients of AutoML jobs need them for."""
+"""The services that moto answers; what clients of AutoML jobs need them for, and the operations that this takes."""
+
+_OPERATION = "automl.operation"
 
 ROLE = "AutoMLExecutionRole"
 """The role that ``airflow-automl env`` names; IAM knows it from the start."""
@@ -88,8 +117,7 @@ class OtherServices:
         service = _service_of(request)
         if service == "s3":
             return self._wrong_endpoint()
-        action = _ACTION.search(request.body)
-        grants = action is not None and action[1] in (b"AssumeRole", b"GetSessionToken")
+        grants = _operation_of(request) in ("AssumeRole", "GetSessionToken")
         if grants:
             Signatures(self._credentials).check(request)
         target = request.headers.get("x-amz-target", "").removeprefix(_SCALING)
@@ -165,8 +193,9 @@ class OtherServices:
             def infer_service_region_host(self, environ: dict[str, Any], path: str) -> str:
                 # moto takes whatever it can't place for a call of S3, and answers with an empty bucket list.
                 host: str | None = super().infer_service_region_host(environ, path)
-                if host is None or self.get_backend_for_host(host) not in SERVICES:
-                    raise LookupError(f"{host or 'the service'} is not one of {', '.join(SERVICES)}")
+                offered = SERVICES.get(self.get_backend_for_host(host), {}) if host else {}
+                if host is None or environ[_OPERATION] not in " ".join(offered.values()).split():
+                    raise LookupError(f"{environ[_OPERATION]} of {host or 'this service'}")
                 return host
 
         trust = {
@@ -179,13 +208,12 @@ class OtherServices:
         return Dispatcher(create_backend_app)
 
     def _ask_moto(self, request: Request) -> Response:
-        action = _ACTION.search(request.body)
-        called = action[1].decode() if action else f"{request.method} {request.path}"
-        subject = request.headers.get("x-amz-target", called)
+        operation = _operation_of(request)
+        subject = operation or f"{request.method} {request.path}"
         try:
             if _service_of(request) == "monitoring":
                 self._tell_cloudwatch()
-            status, headers, body = _call(self._moto, request, self._account)
+            status, headers, body = _call(self._moto, request, operation, self._account)
         except ModuleNotFoundError as error:
             raise unknown_operation(
                 f"{subject} needs the Python package {error.name}: pip install 'airflow-automl[local]'"
@@ -218,49 +246,29 @@ def _service_of(request: Request) -> str:
     return "s3" if by_hand and not form else ""
 
 
-def _call(application: Any, request: Request, account: str) -> tuple[int, dict[str, str], bytes]:
-    started: dict[str, Any] = {}
+def _operation_of(request: Request) -> str:
+    """Return the operation that is asked for in AWS JSON, Query or RPC v2; it may be empty."""
+    if target := request.headers.get("x-amz-target", ""):
+        return target.rpartition(".")[2]
+    if "/operation/" in request.path:
+        return request.path.rpartition("/")[2]
+    action = _ACTION.search(request.body or request.query.encode())
+    return action[1].decode() if action else ""
 
-    def start_response(status: str, headers: list[tuple[str, str]], _error: Any = None) -> Callable[[bytes], None]:
-        started["status"] = int(status.split(" ", 1)[0])
-        started["headers"] = {key.lower(): value for key, value in headers}
-        return lambda _: None
 
-    result: Iterable[bytes] = application({**_environ(request), "HTTP_X_MOTO_ACCOUNT_ID": account}, start_response)
-    try:
-        body = b"".join(result)
-    finally:
-        if callable(close := getattr(result, "close", None)):
-            close()
+def _call(application: Any, request: Request, operation: str, account: str) -> tuple[int, dict[str, str], bytes]:
+    from werkzeug.test import EnvironBuilder, run_wsgi_app
+
+    environ = EnvironBuilder(
+        request.raw_path,
+        f"http://{request.headers.get('host', 'localhost')}",
+        request.query,
+        request.method,
+        headers=[*request.headers.items(), ("x-moto-account-id", account)],
+        data=request.body,
+        environ_overrides={_OPERATION: operation},
+    ).get_environ()
+    body, status, headers = run_wsgi_app(application, environ, buffered=True)
     dropped = {"content-length", "transfer-encoding", "connection", "date", "server", "x-amzn-requestid"}
-    return started["status"], {k: v for k, v in started["headers"].items() if k not in dropped}, body
-
-
-def _environ(request: Request) -> dict[str, Any]:
-    host = request.headers.get("host", "localhost")
-    raw_uri = request.raw_path + (f"?{request.query}" if request.query else "")
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": request.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": unquote_to_bytes(request.raw_path).decode("latin-1"),
-        "QUERY_STRING": request.query,
-        "RAW_URI": raw_uri,
-        "REQUEST_URI": raw_uri,
-        "SERVER_NAME": host.partition(":")[0],
-        "SERVER_PORT": host.partition(":")[2] or "80",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "CONTENT_LENGTH": str(len(request.body)),
-        "CONTENT_TYPE": request.headers.get("content-type", ""),
-        "REMOTE_ADDR": "127.0.0.1",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(request.body),
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": False,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-    }
-    for name, value in request.headers.items():
-        if name not in ("content-length", "content-type"):
-            environ["HTTP_" + name.upper().replace("-", "_")] = value
-    return environ
+    kept = {name.lower(): value for name, value in headers.items() if name.lower() not in dropped}
+    return int(status.split(" ", 1)[0]), kept, b"".join(body)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from airflow_automl.local.errors import ServiceError
 from airflow_automl.local.http.messages import Request
+from airflow_automl.local.storage.signing import AUTHORIZATION, signature_of
 
 if TYPE_CHECKING:
     from airflow_automl.local.storage.client import Credentials
 
-_AUTHORIZATION = re.compile(
-    r"^AWS4-HMAC-SHA256 Credential=([^/,\s]+)/(\d{8})/([^/,\s]+)/([^/,\s]+)/aws4_request,\s*"
-    r"SignedHeaders=([^,\s]+),\s*Signature=([0-9a-f]{64})$"
-)
 _MAX_SKEW = timedelta(minutes=15)
 
 
@@ -31,16 +27,16 @@ class Signatures:
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
 
-    def check_headers(self, headers: Mapping[str, str]) -> tuple[str, str, str, str, str]:
+    def check_headers(self, headers: Mapping[str, str]) -> tuple[str, str, str, str]:
         """Check all of a signature that takes no body.
 
-        :return: its timestamp, region, service, the names of the signed headers, and the signature itself.
+        :return: its region, service, the names of the signed headers, and the signature itself.
         :raises ServiceError: with the error that AWS answers, HTTP 403.
         """
         authorization = headers.get("authorization")
         if not authorization:
             raise _refused("MissingAuthenticationTokenException", "the request is not signed (no Authorization header)")
-        match = _AUTHORIZATION.match(authorization)
+        match = AUTHORIZATION.fullmatch(authorization)
         if match is None:
             raise _refused("IncompleteSignatureException", "the Authorization header is no AWS Signature Version 4")
         key, day, region, service, signed_headers, signature = match.groups()
@@ -49,44 +45,27 @@ class Signatures:
         timestamp = headers.get("x-amz-date", "")
         if not _fresh(timestamp, day):
             raise _refused("InvalidSignatureException", f"the signature's time {timestamp!r} is missing or expired")
-        return timestamp, region, service, signed_headers, signature
+        return region, service, signed_headers, signature
 
     def check(self, request: Request) -> None:
         """Check a request's signature.
 
         :raises ServiceError: with the error that AWS answers, HTTP 403.
         """
-        timestamp, region, service, signed_headers, signature = self.check_headers(request.headers)
+        region, service, signed_headers, signature = self.check_headers(request.headers)
         # The signature covers this header as it is: it must be the hash of the body that came.
         claimed = request.headers.get("x-amz-content-sha256")
         if claimed is not None and claimed != hashlib.sha256(request.body).hexdigest():
             raise _refused("InvalidSignatureException", "x-amz-content-sha256 is not the SHA-256 of the body")
-        expected = self._signature(request, timestamp, region, service, signed_headers.split(";"))
+        target = request.raw_path + (f"?{request.query}" if request.query else "")
+        scope = self._credentials, service, region
+        expected = signature_of(request.method, target, request.headers, signed_headers, scope, request.body)
         if not hmac.compare_digest(signature, expected):
             raise _refused(
                 "InvalidSignatureException",
                 "the request signature we calculated does not match the signature you provided; "
                 "check your secret access key",
             )
-
-    def _signature(self, request: Request, timestamp: str, region: str, service: str, names: list[str]) -> str:
-        from botocore.auth import SigV4Auth
-        from botocore.awsrequest import AWSRequest
-        from botocore.credentials import Credentials
-
-        query = f"?{request.query}" if request.query else ""
-        rebuilt = AWSRequest(
-            method=request.method,
-            url=f"http://{request.headers.get('host', '')}{request.raw_path}{query}",
-            headers={name: request.headers.get(name, "") for name in names},
-            data=request.body,
-        )
-        rebuilt.context["timestamp"] = timestamp
-        signer = SigV4Auth(
-            Credentials(self._credentials.access_key_id, self._credentials.secret_access_key), service, region
-        )
-        string_to_sign = signer.string_to_sign(rebuilt, signer.canonical_request(rebuilt))
-        return str(signer.signature(string_to_sign, rebuilt))
 
 
 def _fresh(timestamp: str, day: str) -> bool:

@@ -54,26 +54,31 @@ def parse_uri(uri: str) -> Location:
 
 
 KEYS = (
-    "the embedded store keeps no keys with an empty part ('//', or '/' at the start), with '\\\\', or with '.' or '..' "
-    "as a part. Use a key without them, or a store of your own (--s3-endpoint)."
+    "the embedded store keeps no keys with an empty part ('//', or '/' at the start), with '\\\\' or a control "
+    "character, with '.', '..' or '.uploads' as a part, or with a part that ends with '.versions'. "
+    "Use a key without them, or a store of your own (--s3-endpoint)."
 )
 """What :func:`keeps` asks of a key, for messages."""
+
+_ALTERED = re.compile(r"\\|[\0-\x08\x0b\x0c\x0e-\x1f\ufffd-\uffff]|^/|//|(^|/)\.(\.|uploads)?(/|$)|\.versions(/|$)")
 
 PLAIN_KEYS = "AUTOML_S3_PLAIN_KEYS"
 """The environment variable that tells a trainer that its store is the embedded one."""
 
 
-def keeps(key: str) -> bool:
-    """Return whether the embedded store keeps a key as it is given; it would alter others."""
-    parts = key.split("/")
-    return "\\" not in key and "\0" not in key and "" not in parts[:-1] and not {".", ".."} & set(parts)
+def keeps(key: str, *, prefix: bool = False) -> bool:
+    """Return whether the embedded store keeps a key as it is given; it would alter or hide others.
+
+    :param prefix: ``key`` is the beginning of one.
+    """
+    return _ALTERED.search(f"{key}-" if prefix else key) is None
 
 
 def _refuse_altered(params: dict[str, Any], **_: Any) -> None:
     source = params.get("CopySource")
     copied = source["Key"] if isinstance(source, dict) else (source or "").partition("/")[2]
-    for key in (params.get("Key", ""), params.get("Prefix", ""), copied):
-        if not keeps(key):
+    for key, prefix in ((params.get("Key", ""), False), (params.get("Prefix", ""), True), (copied, False)):
+        if not keeps(key, prefix=prefix):
             raise JobFailure(f"'{key}' is not valid for a key in S3: {KEYS}")
 
 

@@ -1,7 +1,8 @@
 """The address of the embedded store: hands requests on to it, except those that it would carry out wrongly.
 
-SeaweedFS keeps ``a//b`` and ``a\\b`` as ``a/b``, deletes a bucket that holds only older versions, and answers
-``aws:kms:dsse`` with HTTP 500. Such requests are refused before they reach it, with an S3 error that says what to do.
+SeaweedFS keeps ``a//b`` and ``a\\b`` as ``a/b``, takes any folder for an object, loses ``a`` or ``a/`` if it is given
+both, deletes a bucket that holds only older versions, and answers ``aws:kms:dsse`` with HTTP 500. Such requests are
+refused before they reach it, with an S3 error that says what to do.
 Lists are answered here, in S3's order, and ``aws:kms`` without a key gets the account's.
 The store's own requests for the keys of ``aws:kms`` come here too: of its addresses this one stays.
 """
@@ -14,6 +15,7 @@ import logging
 import re
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from html import unescape
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -24,7 +26,7 @@ from xml.sax.saxutils import escape
 
 from airflow_automl.local.storage.client import KEYS, keeps
 from airflow_automl.local.storage.keys import DataKeys
-from airflow_automl.local.storage.listing import PARAMETERS, Lists, holds_versions
+from airflow_automl.local.storage.listing import PARAMETERS, Ask, Lists, holds, holds_versions
 from airflow_automl.local.storage.signing import Signer
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,14 @@ _UNSET = {"logging", "notification", "website"}
 """What the store answers that nothing is set."""
 _ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
 _HELP_STORE = "Use a store of your own (--s3-endpoint), or AWS."
+_HEADERS = {"x-amz-write-offset-bytes", "x-amz-website-redirect-location"}
+"""What the store would ignore."""
+_OWNERS = ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner")
+_SIGNED = {"x-id", "AWSAccessKeyId", "Expires", "Signature"}
+_HELP_FOLDER = (
+    "the embedded store keeps only empty objects under keys that end with '/', uploads none in parts and copies none. "
+    "Use a key without '/' at its end, or a store of your own (--s3-endpoint)."
+)
 _HELP_DSSE = "The embedded store encrypts once. Use ServerSideEncryption aws:kms or AES256."
 
 
@@ -88,8 +98,19 @@ class _Asked(NamedTuple):
     @property
     def lists(self) -> bool:
         """Whether it asks for a list of objects or versions."""
-        names = {name for name in self.query if not name.lower().startswith("x-amz-")}
-        return self.method == "GET" and bool(self.bucket) and not self.key and names <= PARAMETERS
+        return self.method == "GET" and bool(self.bucket) and not self.key and self.names <= PARAMETERS
+
+    @property
+    def names(self) -> set[str]:
+        """The parameters of its query that do not belong to its signature."""
+        return {name for name in self.query if not name.lower().startswith("x-amz-")} - _SIGNED
+
+    @property
+    def makes(self) -> bool:
+        """Whether it asks for a new object, or for an upload of one in parts."""
+        return bool(self.key) and (
+            (self.method == "PUT" and not self.names) or (self.method == "POST" and "uploads" in self.names)
+        )
 
 
 class Gate:
@@ -98,9 +119,11 @@ class Gate:
     :param store: returns the port of the store itself.
     :param signer: signs as the store demands it.
     :param keys: answers the store's requests for the keys of ``aws:kms``.
+    :param account: the AWS account that all buckets belong to.
     """
 
-    def __init__(self, store: Callable[[], int], signer: Signer, keys: DataKeys) -> None:
+    def __init__(self, store: Callable[[], int], signer: Signer, keys: DataKeys, account: str) -> None:
+        self._account = account
         self._store = store
         self._signer = signer
         self._keys = keys
@@ -192,18 +215,28 @@ class Gate:
         """
         headers, query = asked.headers, asked.query
         source = unquote(headers.get("x-amz-copy-source", "").partition("?")[0]).removeprefix("/").partition("/")[2]
-        for name in (asked.key, source, *query.get("prefix", ())):
+        for name in (asked.key, source):
             _check_key(name)
+        for name in query.get("prefix", ()):
+            _check_key(name, prefix=True)
         offered = _OFFERED | _UNSET if asked.method == "GET" else _OFFERED
         for name in query:
             if name not in offered and not name.lower().startswith(("x-amz-", "response-")):
                 raise _Refusal(501, "NotImplemented", f"'{name}' is not offered by the embedded store. {_HELP_STORE}")
+        for name in _HEADERS & set(headers):
+            raise _Refusal(501, "NotImplemented", f"'{name}' is not offered by the embedded store. {_HELP_STORE}")
+        for owner in (headers.get(name) or query.get(name, [None])[0] for name in _OWNERS):
+            if owner not in (None, self._account):
+                raise _Refusal(403, "AccessDenied", f"Access Denied. The bucket belongs to account {self._account}.")
+        if asked.method == "POST" and asked.bucket and not asked.key and "delete" not in query:
+            raise _Refusal(501, "NotImplemented", f"The embedded store takes no uploads from forms. {_HELP_STORE}")
+        await self._check_folder(asked, source)
         if headers.get("x-amz-storage-class") in _ARCHIVES:
             raise _Refusal(501, "NotImplemented", f"The embedded store archives nothing. {_HELP_STORE}")
         if headers.get(_SSE) == _DSSE:
             raise _Refusal(501, "NotImplemented", _HELP_DSSE)
         if asked.method == "DELETE" and asked.bucket and not asked.key and not set(query) - {"x-id"}:
-            if await asyncio.to_thread(self._holds_versions, asked.bucket):
+            if await asyncio.to_thread(self._told, asked.bucket, holds_versions):
                 raise _Refusal(409, "BucketNotEmpty", "The bucket you tried to delete is not empty.")
             return None
         if asked.key or not ({"delete", "encryption"} & set(query)) or "expect" in headers:
@@ -260,17 +293,39 @@ class Gate:
 
         return ask
 
-    def _holds_versions(self, bucket: str) -> bool:
+    async def _check_folder(self, asked: _Asked, source: str) -> None:
+        """Refuse what the store does wrongly to a key that ends with '/', or to one beside it.
+
+        :param source: the key that is copied.
+        """
+        folder = asked.key.endswith("/")
+        if asked.makes:
+            size = asked.headers.get("x-amz-decoded-content-length") or asked.headers.get("content-length", "0")
+            if source.endswith("/") or (folder and (source or "uploads" in asked.names or size != "0")):
+                raise _Refusal(501, "NotImplemented", f"'{asked.key}' is not valid for Key: {_HELP_FOLDER}")
+            other = asked.key.removesuffix("/") if folder else f"{asked.key}/"
+            if await asyncio.to_thread(self._told, asked.bucket, partial(holds, key=other)):
+                help_text = f"the embedded store holds '{other}', and keeps one of the two. Delete that first."
+                raise _Refusal(400, "InvalidArgument", f"'{asked.key}' is not valid for Key: {help_text}")
+        elif (
+            (folder or {"attributes", "tagging"} & asked.names)
+            and asked.method != "DELETE"
+            and "versionId" not in asked.query
+            and not await asyncio.to_thread(self._told, asked.bucket, partial(holds, key=asked.key))
+        ):
+            raise _Refusal(404, "NoSuchKey", "The specified key does not exist.")
+
+    def _told(self, bucket: str, question: Callable[[Ask], bool]) -> bool:
         with contextlib.closing(HTTPConnection("127.0.0.1", self._store(), timeout=60)) as connection:
             try:
-                return holds_versions(self._asker(connection, bucket))
+                return question(self._asker(connection, bucket))
             except _Answer:
                 return False  # the store's own answer says why
 
 
-def _check_key(key: str) -> None:
-    if not keeps(key):
-        raise _Refusal(400, "InvalidArgument", f"'{key}' is not valid for Key: {KEYS}")
+def _check_key(key: str, *, prefix: bool = False) -> None:
+    if not keeps(key, prefix=prefix):
+        raise _Refusal(400, "InvalidArgument", f"{key!r} is not valid for Key: {KEYS}")
 
 
 def _size(headers: Mapping[str, str]) -> int:

@@ -85,6 +85,11 @@ def holds_versions(ask: Ask) -> bool:
     return any(True for _ in _entries(ask(_query("", True, 1)), "", ask))
 
 
+def holds(ask: Ask, key: str) -> bool:
+    """Return whether a bucket holds an object of this key."""
+    return any(entry.key == key for entry in _entries(ask(_query(key, False, 2)), key, ask))
+
+
 def _position(asked: Mapping[str, str]) -> tuple[str, str]:
     if "continuation-token" in asked:
         return base64.b64decode(asked["continuation-token"], altchars=b"-_", validate=True).decode(), ""
@@ -224,4 +229,5 @@ def _document(bucket: str, asked: Mapping[str, str], page: list[_Entry], more: b
         if second and owner is not None and asked.get("fetch-owner") != "true":
             element.remove(owner)
         root.append(element)
-    return bytes(ET.tostring(root, "UTF-8", xml_declaration=True))
+    # A parser reads a carriage return as a line feed.
+    return bytes(ET.tostring(root, "UTF-8", xml_declaration=True)).replace(b"\r", b"&#13;")

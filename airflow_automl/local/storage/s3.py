@@ -63,9 +63,17 @@ class SeaweedFS:
     :param credentials: the only identity that it knows.
     :param region: the AWS region of its clients.
     :param background: restarts the server when it ends.
+    :param account: the AWS account that its buckets belong to.
     """
 
-    def __init__(self, folder: Path, credentials: Credentials, region: str, background: Background) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        credentials: Credentials,
+        region: str,
+        background: Background,
+        account: str = "123456789012",
+    ) -> None:
         self._background = background
         self._folder = folder
         self._credentials = credentials
@@ -79,7 +87,7 @@ class SeaweedFS:
         self._ending = threading.Event()
         self.port = self._store_port = 0
         self._keys = DataKeys(folder)
-        self._gate = Gate(lambda: self._store_port, Signer(credentials, region), self._keys)
+        self._gate = Gate(lambda: self._store_port, Signer(credentials, region), self._keys, account)
 
     @property
     def endpoint_url(self) -> str:

@@ -9,10 +9,43 @@ from typing import Any
 
 from airflow_automl.local.storage.client import Credentials
 
-_AUTHORIZATION = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/\d{8}/([^/,\s]+)/s3/aws4_request,\s*"
+AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/(\d{8})/([^/,\s]+)/([^/,\s]+)/aws4_request,\s*"
     r"SignedHeaders=([^,\s]+),\s*Signature=([0-9a-f]{64})"
 )
+"""The access key, day, region, service, signed headers and signature of an Authorization header."""
+
+
+def signature_of(
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    names: str,
+    scope: tuple[Credentials, str, str],
+    body: bytes = b"",
+) -> str:
+    """Compute the signature of a client's request again.
+
+    :param target: path and query, as they came.
+    :param headers: by lower-case name.
+    :param names: of the signed headers, separated by semicolons.
+    :param scope: credentials, service and region.
+    """
+    from botocore.awsrequest import AWSRequest
+
+    url = f"http://{headers.get('host', '')}{target}"
+    request = AWSRequest(method, url, {name: headers.get(name, "") for name in names.split(";")}, body)
+    request.context["timestamp"] = headers.get("x-amz-date", "")
+    auth = _auth(*scope)
+    return str(auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request))
+
+
+def _auth(credentials: Credentials, service: str, region: str) -> Any:
+    from botocore.auth import S3SigV4Auth, SigV4Auth
+    from botocore.credentials import Credentials as Keys
+
+    keys = Keys(credentials.access_key_id, credentials.secret_access_key)
+    return (S3SigV4Auth if service == "s3" else SigV4Auth)(keys, service, region)
 
 
 class Signer:
@@ -26,18 +59,12 @@ class Signer:
         self._credentials = credentials
         self._region = region
 
-    def _auth(self, region: str) -> Any:
-        from botocore.auth import S3SigV4Auth
-        from botocore.credentials import Credentials as Keys
-
-        return S3SigV4Auth(Keys(self._credentials.access_key_id, self._credentials.secret_access_key), "s3", region)
-
     def get(self, url: str) -> dict[str, str]:
         """Return the headers of a signed GET request."""
         from botocore.awsrequest import AWSRequest
 
         request = AWSRequest("GET", url)
-        self._auth(self._region).add_auth(request)
+        _auth(self._credentials, "s3", self._region).add_auth(request)
         return dict(request.headers.items())
 
     def authorization(self, method: str, target: str, headers: Mapping[str, str], name: str, value: str) -> str | None:
@@ -46,22 +73,14 @@ class Signer:
         :param headers: by lower-case name.
         :return: unchanged if the client's own signature is not right; ``None`` if it is not in this header alone.
         """
-        found = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
+        found = AUTHORIZATION.fullmatch(headers.get("authorization", ""))
         if found is None or headers.get("x-amz-content-sha256", "").startswith("STREAMING-AWS4-HMAC"):
             return None
-        key, region, names, signature = found.groups()
+        key, _, region, service, names, signature = found.groups()
+        scope = self._credentials, service, region
         known = hmac.compare_digest(key.encode(), self._credentials.access_key_id.encode())
-        if not known or not hmac.compare_digest(signature, self._signature(method, target, headers, names, region)):
+        if not known or not hmac.compare_digest(signature, signature_of(method, target, headers, names, scope)):
             return headers["authorization"]
         more = ";".join(sorted([*names.split(";"), name]))
-        signed = self._signature(method, target, {**headers, name: value}, more, region)
+        signed = signature_of(method, target, {**headers, name: value}, more, scope)
         return headers["authorization"].replace(f"={names},", f"={more},").replace(signature, signed)
-
-    def _signature(self, method: str, target: str, headers: Mapping[str, str], names: str, region: str) -> str:
-        from botocore.awsrequest import AWSRequest
-
-        url = f"http://{headers.get('host', '')}{target}"
-        request = AWSRequest(method, url, headers={name: headers.get(name, "") for name in names.split(";")})
-        request.context["timestamp"] = headers.get("x-amz-date", "")
-        auth = self._auth(region)
-        return str(auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request))

@@ -13,8 +13,12 @@ from http.client import HTTPConnection
 from itertools import product
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
+import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from airflow_automl.local.background import Background
@@ -211,8 +215,6 @@ def test_double_encryption_is_refused(client: Any, bucket: str) -> None:
 
 
 def test_only_the_store_is_given_keys(running: Running) -> None:
-    import boto3
-
     for access_key in ("none", CREDENTIALS.access_key_id):
         kms = boto3.client(
             "kms",
@@ -268,8 +270,24 @@ def test_what_the_store_does_not_offer_is_refused_and_changes_nothing(client: An
     assert keys(client, tree) == expected(TREE)
 
 
-ALTERED = ["a//b", "/a", "a\\b", "a//", "//", "a/./b", "a/../b", ".."]
-KEPT = ["a b+c%2Fd", "ü/ñ", "a?b#c", "a\tb", "-/.x", "a.b/..c", "&<>'\""]
+ALTERED = [
+    *("a//b", "/a", "a\\b", "a//", "//", "a/./b", "a/../b", "..", "a\x01b", "a\ufffe"),
+    *(".uploads", "a/.uploads/b", ".versions/a", "a/b.versions", "a.versions/b"),
+]
+KEPT = [
+    "a b+c%2Fd",
+    "ü/ñ",
+    "a?b#c",
+    "a\tb",
+    "-/.x",
+    "a.b/..c",
+    "&<>'\"",
+    "e\u0301",
+    "a\r\nb",
+    "a/.uploads2/b",
+    "versions",
+    "n" * 255 + "/" + "ü" * 127,
+]
 
 
 @pytest.mark.parametrize("key", ALTERED)
@@ -284,7 +302,7 @@ def test_a_key_that_the_store_would_alter_is_refused(client: Any, bucket: str, k
         (client.delete_object, at),
         (client.delete_objects, deleted),
         (client.create_multipart_upload, at),
-        (client.list_objects_v2, {"Bucket": bucket, "Prefix": key}),
+        (client.list_objects_v2, {"Bucket": bucket, "Prefix": f"{key}/"}),
         (client.copy_object, {**at, "CopySource": {"Bucket": bucket, "Key": "a/b"}}),
         (client.copy_object, {"Bucket": bucket, "Key": "copy", "CopySource": {"Bucket": bucket, "Key": key}}),
     ]
@@ -314,6 +332,154 @@ def test_a_key_is_kept_as_it_was_given(client: Any, bucket: str, key: str) -> No
     assert client.get_object(Bucket=bucket, Key=f"copy/{key}")["Body"].read() == b"this"
     client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key}]})
     assert sorted(keys(client, bucket)) == sorted(["a/b", f"copy/{key}"])
+
+
+@pytest.mark.parametrize("prefix", [".", "..", "a/.", ".uploads", "a.versions", ""])
+def test_a_prefix_may_end_anywhere_in_a_key(client: Any, bucket: str, prefix: str) -> None:
+    given = [".x", "..x", "a/.x", "a/..x", ".uploads2", "a.versions2"]
+    for key in given:
+        client.put_object(Bucket=bucket, Key=key, Body=b"")
+    assert keys(client, bucket, Prefix=prefix) == expected(given, prefix)
+
+
+def test_keys_that_are_longer_than_the_store_keeps_are_refused(client: Any, bucket: str) -> None:
+    for key in ("k" * 256, "ü" * 128, "a/" * 512 + "b"):
+        assert code_of(client.put_object, Bucket=bucket, Key=key, Body=b"") == "KeyTooLongError"
+    client.put_object(Bucket=bucket, Key="a/" * 511 + "bc", Body=b"")
+    assert keys(client, bucket) == ["a/" * 511 + "bc"]
+
+
+def test_a_folder_is_an_object_only_once_it_was_put(client: Any, bucket: str) -> None:
+    client.put_object(Bucket=bucket, Key="a/b", Body=b"")
+    at = {"Bucket": bucket, "Key": "a/"}
+    assert code_of(client.get_object, **at) == "NoSuchKey"
+    assert code_of(client.head_object, **at) == "404"
+    for key in ("a", "a/"):
+        assert code_of(client.get_object_tagging, Bucket=bucket, Key=key) == "NoSuchKey"
+    client.put_object(**at, Body=b"", ContentType="x/y")
+    assert client.get_object(**at)["Body"].read() == b""
+    assert client.head_object(**at)["ContentType"] == "x/y"
+    client.delete_object(**at)
+    assert code_of(client.head_object, **at) == "404"
+    assert keys(client, bucket) == ["a/b"]
+
+
+def test_a_key_that_ends_with_a_slash_holds_nothing(client: Any, bucket: str) -> None:
+    client.put_object(Bucket=bucket, Key="full", Body=b"1")
+    client.put_object(Bucket=bucket, Key="empty/", Body=b"")
+    at, full, empty = {"Bucket": bucket, "Key": "a/"}, {"Bucket": bucket, "Key": "full"}, f"{bucket}/empty/"
+    for call, asked in (
+        (client.put_object, {**at, "Body": b"1"}),
+        (client.put_object, {**at, "Body": b"1", "ChecksumAlgorithm": "SHA256"}),
+        (client.create_multipart_upload, at),
+        (client.copy_object, {**at, "CopySource": full}),
+        (client.copy_object, {**full, "CopySource": empty}),
+    ):
+        assert code_of(call, **asked) == "NotImplemented", asked
+    assert keys(client, bucket) == ["empty/", "full"]
+    assert client.get_object(**full)["Body"].read() == b"1"
+
+
+@pytest.mark.parametrize("child", [[], ["a/b"]])
+def test_of_an_object_and_the_folder_beside_it_neither_is_lost(client: Any, bucket: str, child: list[str]) -> None:
+    for key in ("a", *child):
+        client.put_object(Bucket=bucket, Key=key, Body=b"kept")
+    client.put_object(Bucket=bucket, Key="b/", Body=b"")
+    assert code_of(client.put_object, Bucket=bucket, Key="a/", Body=b"") == "InvalidArgument"
+    for call in (client.put_object, client.create_multipart_upload):
+        assert code_of(call, Bucket=bucket, Key="b") == "InvalidArgument"
+    copied = {"CopySource": {"Bucket": bucket, "Key": "a"}}
+    assert code_of(client.copy_object, Bucket=bucket, Key="b", **copied) == "InvalidArgument"
+    client.delete_object(Bucket=bucket, Key="a/")
+    assert keys(client, bucket) == ["a", *child, "b/"]
+    assert client.get_object(Bucket=bucket, Key="a")["Body"].read() == b"kept"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("x-amz-write-offset-bytes", "1"), ("x-amz-website-redirect-location", "/x")]
+)
+def test_what_the_store_would_ignore_in_a_put_is_refused(client: Any, bucket: str, name: str, value: str) -> None:
+    client.put_object(Bucket=bucket, Key="a", Body=b"0")
+    client.meta.events.register("before-call.s3.PutObject", lambda params, **_: params["headers"].update({name: value}))
+    assert code_of(client.put_object, Bucket=bucket, Key="a", Body=b"1") == "NotImplemented"
+    assert client.get_object(Bucket=bucket, Key="a")["Body"].read() == b"0"
+
+
+def test_the_expected_owner_of_a_bucket_is_the_account(client: Any, bucket: str) -> None:
+    owner, other = {"ExpectedBucketOwner": "123456789012"}, {"ExpectedBucketOwner": "999999999999"}
+    client.put_object(Bucket=bucket, Key="a", Body=b"1", **owner)
+    for call in (client.get_object, client.put_object, client.delete_object):
+        assert code_of(call, Bucket=bucket, Key="a", **other) == "AccessDenied"
+    source = {"CopySource": f"{bucket}/a", "ExpectedSourceBucketOwner": "999999999999"}
+    assert code_of(client.copy_object, Bucket=bucket, Key="b", **source) == "AccessDenied"
+    assert code_of(client.list_objects_v2, Bucket=bucket, **other) == "AccessDenied"
+    url = client.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "a", **other})
+    with pytest.raises(HTTPError, match="403"):
+        urlopen(url, timeout=30)
+    assert keys(client, bucket) == ["a"]
+
+
+def test_presigned_addresses_work_until_they_expire(running: Running, bucket: str) -> None:
+    given = {"aws_access_key_id": CREDENTIALS.access_key_id, "aws_secret_access_key": CREDENTIALS.secret_access_key}
+    for version in ("s3", "s3v4"):
+        config = Config(signature_version=version, s3={"addressing_style": "path"})
+        client = boto3.client("s3", "us-east-1", endpoint_url=running.server.endpoint_url, config=config, **given)
+        at = {"Bucket": bucket, "Key": f"a {version}+ü"}
+        put = client.generate_presigned_url("put_object", at)
+        connection = HTTPConnection("127.0.0.1", running.server.port, timeout=30)
+        connection.request("PUT", put.partition(str(running.server.port))[2], b"sent")
+        assert connection.getresponse().status == 200
+        connection.close()
+        with urlopen(client.generate_presigned_url("get_object", at), timeout=30) as answer:
+            assert answer.read() == b"sent"
+        other = client.generate_presigned_url("get_object", at).replace("/a%20", "/b%20")
+        past = client.generate_presigned_url("get_object", at, ExpiresIn=-10)
+        for refused in (other, past):
+            with pytest.raises(HTTPError, match=r"40[03]"):
+                urlopen(refused, timeout=30)
+
+
+def test_uploads_from_forms_are_refused(client: Any, bucket: str) -> None:
+    post = client.generate_presigned_post(bucket, "a//b")
+    with pytest.raises(HTTPError, match="501"):
+        urlopen(post["url"], b"form", timeout=30)
+
+
+def test_a_part_of_a_wrong_size_or_order_or_content_makes_no_object(client: Any, bucket: str) -> None:
+    for sizes, change, refused in (
+        ((9, 9), lambda parts: parts, "EntityTooSmall"),
+        ((5 * 1024 * 1024, 9), lambda parts: parts[::-1], "InvalidPartOrder"),
+        ((9,), lambda parts: [{**parts[0], "ETag": f'"{"0" * 32}"'}], "InvalidPart"),
+    ):
+        upload = {"Bucket": bucket, "Key": "a"}
+        upload["UploadId"] = client.create_multipart_upload(**upload)["UploadId"]
+        parts = [
+            {"PartNumber": number, "ETag": client.upload_part(**upload, PartNumber=number, Body=bytes(size))["ETag"]}
+            for number, size in enumerate(sizes, 1)
+        ]
+        done = {**upload, "MultipartUpload": {"Parts": change(parts)}}
+        assert code_of(client.complete_multipart_upload, **done) == refused
+        client.abort_multipart_upload(**upload)
+    assert keys(client, bucket) == []
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
+
+
+@pytest.mark.parametrize(
+    ("member", "right", "wrong"),
+    [
+        ("ChecksumCRC32", "NhCmhg==", "AAAAAA=="),
+        ("ChecksumSHA256", "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=", f"{'A' * 43}="),
+        ("ChecksumCRC64NVME", "M3eFcAZSQlc=", f"{'A' * 11}="),
+    ],
+)
+def test_what_does_not_have_its_checksum_is_not_kept(
+    client: Any, bucket: str, member: str, right: str, wrong: str
+) -> None:
+    at = {"Bucket": bucket, "Key": "a"}
+    assert code_of(client.put_object, **at, Body=b"hello", **{member: wrong}) == "BadDigest"
+    assert keys(client, bucket) == []
+    client.put_object(**at, Body=b"hello", **{member: right})
+    assert client.head_object(**at, ChecksumMode="ENABLED")[member] == right
 
 
 TREE = [
@@ -448,6 +614,23 @@ def test_lists_of_thousands_hold_every_key_once_and_in_order(running: Running, b
                 assert found == expected(given, prefix, delimiter), (operation, prefix, delimiter)
 
 
+@pytest.mark.slow
+def test_lists_of_thousands_of_versions_hold_each_once(running: Running, bucket: str) -> None:
+    client = running.client
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    given = ["a/one"] * 1050 + [f"a/{number % 400:03}" for number in range(1200)]
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda key: (key, client.put_object(Bucket=bucket, Key=key)["VersionId"]), given))
+    for size in (300, 1000):
+        pages = client.get_paginator("list_object_versions").paginate(
+            Bucket=bucket, PaginationConfig={"PageSize": size}
+        )
+        found = [each for page in pages for each in page["Versions"]]
+        assert sorted((each["Key"], each["VersionId"]) for each in found) == sorted(made)
+        assert [each["Key"] for each in found] == sorted(given)
+        assert sum(each["IsLatest"] for each in found) == 401
+
+
 def test_versions_come_newest_first_on_every_page(client: Any, bucket: str) -> None:
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     made: list[tuple[str, str]] = []
@@ -493,8 +676,19 @@ def test_prefixes_and_objects_are_told_apart_by_the_delimiter(client: Any, bucke
 
 
 def test_conditional_writes_and_ranges(client: Any, bucket: str) -> None:
-    client.put_object(Bucket=bucket, Key="a", Body=b"0123456789", IfNoneMatch="*")
-    assert code_of(client.put_object, Bucket=bucket, Key="a", Body=b"", IfNoneMatch="*") == "PreconditionFailed"
+    at = {"Bucket": bucket, "Key": "a"}
+    tag = client.put_object(**at, Body=b"0123456789", IfNoneMatch="*")["ETag"]
+    for call, condition in (
+        (client.put_object, {"IfNoneMatch": "*"}),
+        (client.put_object, {"IfMatch": '"other"'}),
+        (client.delete_object, {"IfMatch": '"other"'}),
+        (client.get_object, {"IfMatch": '"other"'}),
+        (client.copy_object, {"CopySource": f"{bucket}/a", "Key": "b", "CopySourceIfMatch": '"other"'}),
+    ):
+        assert code_of(call, **{**at, **condition}) == "PreconditionFailed", (call, condition)
+    assert code_of(client.get_object, **at, IfNoneMatch=tag) == "304"
+    for given, answer in (("bytes=2-4", b"234"), ("bytes=9-99", b"9"), ("bytes=-99", b"0123456789")):
+        assert client.get_object(**at, Range=given)["Body"].read() == answer
     assert client.get_object(Bucket=bucket, Key="a", Range="bytes=-3")["Body"].read() == b"789"
     assert code_of(client.get_object, Bucket=bucket, Key="a", Range="bytes=99-") == "InvalidRange"
 
@@ -509,9 +703,15 @@ def test_metadata_tags_and_checksums_come_back(client: Any, bucket: str) -> None
         Tagging="x=1",
         ChecksumAlgorithm="SHA256",
     )
-    answer = client.get_object(Bucket=bucket, Key="a", ChecksumMode="ENABLED")
-    assert (answer["Metadata"], answer["ContentType"]) == ({"k": "v"}, "text/csv")
-    assert client.get_object_tagging(Bucket=bucket, Key="a")["TagSet"] == [{"Key": "x", "Value": "1"}]
+    client.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "a"})
+    for key in ("a", "copy"):
+        answer = client.get_object(Bucket=bucket, Key=key)
+        assert (answer["Metadata"], answer["ContentType"]) == ({"k": "v"}, "text/csv")
+        assert client.get_object_tagging(Bucket=bucket, Key=key)["TagSet"] == [{"Key": "x", "Value": "1"}]
+    replaced = {"MetadataDirective": "REPLACE", "Metadata": {"n": "1"}, "TaggingDirective": "REPLACE", "Tagging": "z=9"}
+    client.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "a"}, **replaced)
+    assert client.head_object(Bucket=bucket, Key="copy")["Metadata"] == {"n": "1"}
+    assert client.get_object_tagging(Bucket=bucket, Key="copy")["TagSet"] == [{"Key": "z", "Value": "9"}]
 
 
 def test_missing_things_are_named(client: Any, bucket: str) -> None:
