@@ -70,6 +70,53 @@ def test_the_steps_before_are_done_when_the_candidate_begins(jobs: JobStore, ste
     assert data["ProcessingInputs"][0]["S3Input"]["S3Uri"] == "s3://automl/script/x"
 
 
+DEFINED = {"CPU": [{"Image": "model", "ModelDataUrl": "s3://automl/model.tar.gz"}]}
+
+
+@pytest.mark.parametrize("version", ["V1", "V2"])
+@pytest.mark.parametrize(
+    ("problem", "end", "containers", "kinds"),
+    [
+        (
+            "BinaryClassification",
+            "Completed",
+            {"InferenceContainers": DEFINED["CPU"] * 3},
+            ["processing", "training", "training"],
+        ),
+        ("Regression", "Completed", {"InferenceContainers": DEFINED["CPU"]}, ["processing", "training"]),
+        ("TimeSeriesForecasting", "Stopped", {"InferenceContainers": DEFINED["CPU"]}, ["processing", "training"]),
+        ("TextClassification", "Completed", {"InferenceContainerDefinitions": DEFINED}, ["processing", "training"]),
+        ("ImageClassification", "Failed", {"InferenceContainerDefinitions": DEFINED}, ["processing", "training"]),
+        ("TextGeneration", "Completed", {"InferenceContainerDefinitions": DEFINED}, ["training"]),
+        ("None yet", "Failed", {}, ["training"]),
+    ],
+)
+def test_every_step_of_every_kind_of_candidate_is_described(
+    jobs: JobStore, version: str, problem: str, end: str, containers: dict[str, Any], kinds: list[str]
+) -> None:
+    asked_for = request(NAME, "x")
+    channels = asked_for.pop("AutoMLJobInputDataConfig")
+    if version == "V1":
+        asked_for["InputDataConfig"] = [
+            {"DataSource": each["DataSource"], "TargetAttributeName": "y"} for each in channels
+        ]
+    else:
+        asked_for["AutoMLJobInputDataConfig"] = channels
+    jobs.add(NAME, f"arn:aws:sagemaker:us-east-1:123456789012:automl-job/{NAME}", version, asked_for)
+    spec: Any = SimpleNamespace(name=NAME, arn="arn", region="us-east-1", account="123456789012")
+    steps = [step(spec, f"{kind}-job", f"{number}") for number, kind in enumerate(kinds)]
+    for number, status in enumerate(("InProgress", end)):
+        candidate = Candidate("c", problem, "AUC", steps).document() | containers | {"CandidateStatus": status}
+        event = {"event": "candidate", "candidate": candidate, "attempt": 0}
+        told = ([event], number + 1)
+        events.apply(jobs, jobs.get(NAME), lambda at, told=told: told if at < told[1] else ([], at))  # type: ignore[misc]
+        for kind, each in zip(kinds, steps, strict=True):
+            answer = asked(jobs, kind.title(), each["CandidateStepName"])
+            assert answer[f"{kind.title()}JobStatus"] == (status if each is steps[-1] else "Completed")
+            if kind == "training":
+                assert answer["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"] == "s3://automl/script/x"
+
+
 def test_other_names_are_not_found(jobs: JobStore, steps: list[dict[str, str]]) -> None:
     for kind, name in (
         ("Training", "other"),
