@@ -9,20 +9,19 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.plugin import forms, manual, metadata
 from airflow_automl.plugin.links import Links
-from airflow_automl.plugin.pages import Looked, html, look, source_of
+from airflow_automl.plugin.pages import Looked, Text, html, look, source_of
 from airflow_automl.plugin.rights import Denied, Rights
 
 log = logging.getLogger(__name__)
 
 router = APIRouter(default_response_class=HTMLResponse)
 
-Text = Annotated[str, Query(max_length=250)]
 FormText = Annotated[str, Form(max_length=4000)]
 
 

@@ -29,14 +29,9 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_STATIC = {
-    "pages.css": ("airflow_automl.plugin", "static/pages.css"),
-    "pages.js": ("airflow_automl.plugin", "static/pages.js"),
-    "board.js": ("airflow_automl.plugin", "static/board.js"),
-    "icon.svg": ("airflow_automl.plugin", "static/icon.svg"),
-    "icon-dark.svg": ("airflow_automl.plugin", "static/icon-dark.svg"),
-    "report.css": ("airflow_automl.report", "templates/report.css"),
-}
+_PAGES, _REPORT = resources.files("airflow_automl.plugin"), resources.files("airflow_automl.report")
+_OURS = ("pages.css", "pages.js", "board.js", "icon.svg", "icon-dark.svg")
+_STATIC = {name: _PAGES / "static" / name for name in _OURS} | {"report.css": _REPORT / "templates" / "report.css"}
 
 
 def create_app(account: Account | None = None) -> FastAPI:
@@ -74,10 +69,8 @@ async def _with_headers(request: Request, call_next: Callable[[Request], Awaitab
 def _static(name: str) -> Response:
     if name not in _STATIC:
         raise HTTPException(404, "There is no such file.")
-    package, path = _STATIC[name]
-    content = resources.files(package).joinpath(path).read_bytes()
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return Response(content, media_type=kind, headers={"Cache-Control": "max-age=300"})
+    return Response(_STATIC[name].read_bytes(), media_type=kind, headers={"Cache-Control": "max-age=300"})
 
 
 async def _failed(request: Request, error: Exception) -> HTMLResponse:

@@ -112,24 +112,22 @@ def job_records(
             query = query.where(getattr(XComModel, column) == value)
     with create_session(scoped=False) as session:
         rows = session.execute(query.order_by(XComModel.timestamp.desc()).limit(limit)).all()
-    found = []
-    for row in rows:
-        job = _document(row.value)
-        if job is not None:
-            found.append(JobRecord(row.dag_id, row.run_id, row.task_id, row.map_index, job, row.timestamp))
-    return found
+    found = [
+        JobRecord(row.dag_id, row.run_id, row.task_id, row.map_index, read_xcom(row.value), row.timestamp)
+        for row in rows
+    ]
+    # Other tasks may push something else under the same key.
+    return [each for each in found if isinstance(each.job.get("name"), str) and "schema_version" in each.job]
 
 
-def _document(value: Any) -> Mapping[str, Any] | None:
-    """Read an XCom's value; other tasks may push something else under the same key."""
+def read_xcom(value: Any) -> Mapping[str, Any]:
+    """Read the value of an XCom; empty if it is no JSON object."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError:
-            return None
-    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str) or "schema_version" not in value:
-        return None
-    return value
+            return {}
+    return value if isinstance(value, Mapping) else {}
 
 
 class KnownJobs:

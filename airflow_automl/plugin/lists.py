@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 
 from airflow_automl.contract.states import is_terminal
 from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
-from airflow_automl.plugin import known_jobs, metadata, results, rows
+from airflow_automl.plugin import known_jobs, metadata, rows
 from airflow_automl.plugin.account import MOST_JOBS, Jobs, Source
 from airflow_automl.plugin.errors import explained
 from airflow_automl.plugin.job_view import REFRESH
@@ -102,30 +102,20 @@ def _visible(rights: Rights, found: Iterable[rows.Row], source: Source | None) -
 
 
 @router.get("/dag")
-async def dag(
-    request: Request, user: GetUserDep, dag_id: Text, page: Annotated[int, Query(ge=1, le=100_000)] = 1
-) -> HTMLResponse:
-    """Show the jobs of a DAG, newest first."""
-    return await _listed(request, Rights(user), dag_id, lambda: known_jobs.job_records(dag_id), page, "this DAG")
-
-
 @router.get("/run")
-async def run(
-    request: Request, user: GetUserDep, dag_id: Text, run_id: Text, page: Annotated[int, Query(ge=1, le=100_000)] = 1
-) -> HTMLResponse:
-    """Show the jobs of a run."""
-    return await _listed(
-        request, Rights(user), dag_id, lambda: known_jobs.job_records(dag_id, run_id), page, "this run"
-    )
-
-
 @router.get("/task")
-async def task(
-    request: Request, user: GetUserDep, dag_id: Text, task_id: Text, page: Annotated[int, Query(ge=1, le=100_000)] = 1
+async def listed(
+    request: Request,
+    user: GetUserDep,
+    dag_id: Text,
+    run_id: Text = "",
+    task_id: Text = "",
+    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> HTMLResponse:
-    """Show the jobs of all runs of a task."""
-    find = lambda: known_jobs.job_records(dag_id, None, task_id)  # noqa: E731
-    return await _listed(request, Rights(user), dag_id, find, page, "this task")
+    """Show the jobs of a DAG, of a run, or of all runs of a task, newest first."""
+    what = "this task" if task_id else "this run" if run_id else "this DAG"
+    find = lambda: known_jobs.job_records(dag_id, run_id or None, task_id or None)  # noqa: E731
+    return await _listed(request, Rights(user), dag_id, find, page, what)
 
 
 @router.get("/task-instance")
@@ -150,7 +140,7 @@ async def task_instance(
     if not found:
         task = Owner(dag_id, run_id, task_id, -1 if index is None else index)
         if await asyncio.to_thread(rights.may_see_xcoms, dag_id) and (
-            result := await asyncio.to_thread(results.result_of, task)
+            result := await asyncio.to_thread(metadata.result_of, task)
         ):
             return await _result(request, rights, task, result)
     if len(found) != 1:
@@ -168,7 +158,7 @@ async def task_instance(
     return await job_page(request, earlier=await _earlier(request, source, record), **view)
 
 
-async def _result(request: Request, rights: Rights, task: Owner, result: results.Result) -> HTMLResponse:
+async def _result(request: Request, rights: Rights, task: Owner, result: metadata.Result) -> HTMLResponse:
     """Show what a task says of itself, and how its endpoint is now."""
     noted = JobRecord(task.dag_id, str(task.run_id), str(task.task_id), task.map_index, {"name": ""})
     source = (await asyncio.to_thread(metadata.sources, [noted]))[noted]
@@ -266,5 +256,4 @@ async def _listed(
         address=request.url.path.rpartition("/")[2],
         query=query,
         refresh=REFRESH if unfinished else _LIVE,
-        several_runs=what in ("this DAG", "this task"),
     )

@@ -1,20 +1,46 @@
-"""What the pages ask Airflow's metadata database, apart from the jobs themselves."""
+"""What the pages ask Airflow's metadata database about tasks: how they reached their jobs, and what they returned."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow.models.dag import DagModel
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.trigger import Trigger
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
-from sqlalchemy import func, select
+from sqlalchemy import Text, cast, func, select
 
 from airflow_automl.plugin.account import Source
-from airflow_automl.plugin.known_jobs import JobRecord, Owner
-from airflow_automl.xcom import SUMMARY_KEY
+from airflow_automl.plugin.known_jobs import JobRecord, Owner, read_xcom
+from airflow_automl.xcom import BEST_CANDIDATE_KEY, JOB_KEY, SUMMARY_KEY
+
+#: What only the result of one kind of task has → the kind, as the template names it.
+_KINDS = {
+    "passed": "decision",
+    "endpoint_name": "endpoint",
+    "transform_job_name": "predictions",
+    "model_package_arn": "package",
+    "html": "report",
+    "violations": "refused",
+}
+_SLOT_TRIGGER = "airflow_automl.triggers.slot."
+
+
+class Result(NamedTuple):
+    """What a task says.
+
+    :param kind: ``decision``, ``endpoint``, ``predictions``, ``package``, ``report``, ``refused`` or ``waiting``; empty
+        for none of these.
+    :param document: the XCom.
+    :param rejected: the decision of the gate that rejected the candidate in the same run, if one did.
+    """
+
+    kind: str
+    document: Mapping[str, Any]
+    rejected: Mapping[str, Any] | None = None
 
 
 def sources(of: Iterable[JobRecord]) -> dict[JobRecord, Source]:
@@ -62,8 +88,40 @@ def report_of(owner: Owner, name: str) -> Mapping[str, Any]:
     )
     with create_session(scoped=False) as session:
         values = session.scalars(query).all()
-    found = (json.loads(value) if isinstance(value, str) else value for value in values)
-    return next((each for each in found if isinstance(each, Mapping) and each.get("job_name") == name), {})
+    return next((each for each in map(read_xcom, values) if each.get("job_name") == name), {})
+
+
+def result_of(task: Owner) -> Result | None:
+    """Return what a task instance says of itself; ``None`` if it has nothing to say."""
+    of_task = (XComModel.task_id == task.task_id, XComModel.map_index == task.map_index)
+    keys = (JOB_KEY, SUMMARY_KEY, BEST_CANDIDATE_KEY)
+    of_run = select(XComModel.value).where(XComModel.dag_id == task.dag_id, XComModel.run_id == task.run_id)
+    # The gate of another map index says nothing of this one.
+    decisions = of_run.where(
+        XComModel.map_index.in_((task.map_index, -1)), cast(XComModel.value, Text).like('%"passed"%"reason"%')
+    )
+    instance = (
+        select(TaskInstance.state, Trigger.classpath)
+        .outerjoin(Trigger, TaskInstance.trigger_id == Trigger.id)
+        .where(
+            TaskInstance.dag_id == task.dag_id,
+            TaskInstance.run_id == task.run_id,
+            TaskInstance.task_id == task.task_id,
+            TaskInstance.map_index == task.map_index,
+        )
+    )
+    with create_session(scoped=False) as session:
+        said = session.scalars(of_run.where(*of_task, XComModel.key.in_(keys))).all()
+        decided = session.scalars(decisions).all()
+        state, trigger = session.execute(instance).one_or_none() or (None, None)
+    rejected = next((each for each in map(read_xcom, decided) if each.get("passed") is False), None)
+    for document in map(read_xcom, said):
+        kind = next((kind for key, kind in _KINDS.items() if key in document), "")
+        if kind:
+            return Result(kind, document, rejected if kind != "decision" else None)
+    if (trigger or "").startswith(_SLOT_TRIGGER):
+        return Result("waiting", {})
+    return Result("", {}, rejected) if rejected and state == "skipped" else None
 
 
 def dag_exists(dag_id: str) -> bool:

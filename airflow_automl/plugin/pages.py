@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
 
@@ -27,8 +28,6 @@ from airflow_automl.report.page import pictured
 router = APIRouter(default_response_class=HTMLResponse)
 
 Text = Annotated[str, Query(max_length=250)]
-#: Airflow leaves the placeholder in the address of a task that is not mapped.
-MapIndex = Annotated[str, Query(pattern=r"^(-?[0-9]{1,9}|\{MAP_INDEX\}|)$")]
 #: Nothing but our own style sheet, script and images; no form to elsewhere; shown in Airflow's own frames only.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -81,19 +80,15 @@ def known_of(request: Request) -> KnownJobs:
 # One job
 
 
+@dataclass(frozen=True, slots=True)
 class Looked:
     """A job that the user may see."""
 
-    def __init__(
-        self,
-        describe: Mapping[str, Any],
-        source: Source,
-        owner: Owner | None,
-        tags: Mapping[str, str] | None,
-        timeline: Sequence[Mapping[str, Any]] = (),
-    ) -> None:
-        self.describe, self.source, self.owner, self.tags = describe, source, owner, tags or {}
-        self.timeline = timeline
+    describe: Mapping[str, Any]
+    source: Source
+    owner: Owner | None
+    tags: Mapping[str, str]
+    timeline: Sequence[Mapping[str, Any]]
 
     @property
     def proven_owner(self) -> Owner | None:
@@ -138,7 +133,7 @@ async def look(request: Request, rights: Rights, source: Source, name: str) -> L
     if not await asyncio.to_thread(rights.may_see_job, owner, source.connection):
         raise Denied("You may not see this job: it belongs to a DAG or a connection that you may not see.")
     timeline = record.job.get("timeline") or () if record else ()
-    return Looked(describe, source, owner, tags, timeline)
+    return Looked(describe, source, owner, tags or {}, timeline)
 
 
 async def view_of(request: Request, rights: Rights, looked: Looked) -> dict[str, Any]:
