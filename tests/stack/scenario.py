@@ -135,9 +135,10 @@ def main(folder: Path) -> None:
     assert not airflow.get("/importErrors")["import_errors"]
     run_id, state, seen = airflow.run()
     assert state == "success", json.dumps({task: sorted(states) for task, states in seen.items()})
-    assert "deferred" in seen["train"], seen
-    assert all("success" in seen[task] for task in ("train", "good_enough", "deploy", "report")), seen
-    assert "InProgress" in airflow.task_log(run_id, "train")
+    assert "deferred" in seen["automl.train"], seen
+    steps = ("evaluate", "decide", "train", "gate", "deploy", "report")
+    assert all("success" in seen[f"automl.{step}"] for step in steps), seen
+    assert "InProgress" in airflow.task_log(run_id, "automl.train")
     print("the retraining DAG ran end to end", flush=True)
 
     described = sagemaker.describe_endpoint(EndpointName=ENDPOINT)
