@@ -52,6 +52,21 @@ def existing(backend: Backend, kind: str, name: str) -> Resource:
     return found
 
 
+def described(resource: Resource, noun: str) -> dict[str, Any]:
+    """Return what Describe and List answer of a resource; the members that their shapes do not have are left out there.
+
+    :param noun: what the names of its own members begin with.
+    """
+    return {
+        **resource.document,
+        f"{noun}Name": resource.name,
+        f"{noun}Arn": resource.arn,
+        f"{noun}Status": resource.status,
+        "CreationTime": resource.created,
+        "LastModifiedTime": resource.modified,
+    }
+
+
 def create_named(
     backend: Backend,
     kind: str,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.api import models
-from airflow_automl.local.api.backend import create_named, existing
+from airflow_automl.local.api.backend import create_named, described, existing
 from airflow_automl.local.api.paging import list_resources
 from airflow_automl.local.errors import invalid
 
@@ -52,22 +52,15 @@ def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     variants = [{"InitialVariantWeight": 1.0, **variant} for variant in config.document["ProductionVariants"]]
     return {
         "EnableNetworkIsolation": False,
-        **config.document,
+        **described(config, "EndpointConfig"),
         "ProductionVariants": variants,
-        "EndpointConfigName": config.name,
-        "EndpointConfigArn": config.arn,
-        "CreationTime": config.created,
     }
 
 
 def list_configs(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListEndpointConfigs."""
     configs, token = list_resources(backend, request, KIND)
-    summaries = [
-        {"EndpointConfigName": config.name, "EndpointConfigArn": config.arn, "CreationTime": config.created}
-        for config in configs
-    ]
-    return {"EndpointConfigs": summaries, "NextToken": token}
+    return {"EndpointConfigs": [described(each, "EndpointConfig") for each in configs], "NextToken": token}
 
 
 def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:

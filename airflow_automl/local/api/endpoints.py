@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.api import endpoint_configs
-from airflow_automl.local.api.backend import create_named, existing
+from airflow_automl.local.api.backend import create_named, described, existing
 from airflow_automl.local.api.paging import list_resources
 from airflow_automl.local.errors import invalid
 from airflow_automl.local.serving.endpoints import variant_named
@@ -38,21 +38,11 @@ def _settled(backend: Backend, name: str) -> Resource:
 def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DescribeEndpoint."""
     endpoint = existing(backend, KIND, request["EndpointName"])
-    document = endpoint.document
-    answer = {
-        "EndpointName": endpoint.name,
-        "EndpointArn": endpoint.arn,
-        "EndpointConfigName": document["EndpointConfigName"],
-        "EndpointStatus": endpoint.status,
-        "FailureReason": document.get("FailureReason"),
-        "CreationTime": endpoint.created,
-        "LastModifiedTime": endpoint.modified,
-        "LastDeploymentConfig": document.get("LastDeploymentConfig"),
-        "ProductionVariants": [_variant(variant) for variant in document.get("Variants", ())] or None,
-    }
+    variants = [_variant(variant) for variant in endpoint.document.get("Variants", ())]
+    answer = {**described(endpoint, "Endpoint"), "ProductionVariants": variants or None}
     if endpoint.status == "Updating":
         answer["PendingDeploymentSummary"] = {
-            "EndpointConfigName": document["Wanted"],
+            "EndpointConfigName": endpoint.document["Wanted"],
             "StartTime": endpoint.modified,
         }
     return answer
@@ -79,17 +69,7 @@ def _variant(variant: Mapping[str, Any]) -> dict[str, Any]:
 def list_endpoints(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListEndpoints."""
     endpoints, token = list_resources(backend, request, KIND)
-    summaries = [
-        {
-            "EndpointName": endpoint.name,
-            "EndpointArn": endpoint.arn,
-            "CreationTime": endpoint.created,
-            "LastModifiedTime": endpoint.modified,
-            "EndpointStatus": endpoint.status,
-        }
-        for endpoint in endpoints
-    ]
-    return {"Endpoints": summaries, "NextToken": token}
+    return {"Endpoints": [described(each, "Endpoint") for each in endpoints], "NextToken": token}
 
 
 def update(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.local.api.backend import create_named, existing
+from airflow_automl.local.api.backend import create_named, described, existing
 from airflow_automl.local.api.paging import list_resources
 from airflow_automl.local.errors import invalid
 
@@ -39,21 +39,13 @@ def create(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
 
 def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DescribeModel."""
-    model = existing(backend, KIND, request["ModelName"])
-    return {
-        "EnableNetworkIsolation": False,
-        **model.document,
-        "ModelName": model.name,
-        "ModelArn": model.arn,
-        "CreationTime": model.created,
-    }
+    return {"EnableNetworkIsolation": False, **described(existing(backend, KIND, request["ModelName"]), "Model")}
 
 
 def list_models(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListModels."""
     models, token = list_resources(backend, request, KIND)
-    summaries = [{"ModelName": model.name, "ModelArn": model.arn, "CreationTime": model.created} for model in models]
-    return {"Models": summaries, "NextToken": token}
+    return {"Models": [described(each, "Model") for each in models], "NextToken": token}
 
 
 def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:

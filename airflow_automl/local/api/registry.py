@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_automl.local.api.backend import described
 from airflow_automl.local.api.paging import list_resources
 from airflow_automl.local.errors import ServiceError, invalid
 
@@ -47,24 +48,14 @@ def _group(backend: Backend, name_or_arn: str) -> Resource:
 
 def describe_group(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DescribeModelPackageGroup."""
-    group = _group(backend, request["ModelPackageGroupName"])
-    return {**group.document, **_group_summary(group), "CreatedBy": {}}
-
-
-def _group_summary(group: Resource) -> dict[str, Any]:
-    return {
-        "ModelPackageGroupName": group.name,
-        "ModelPackageGroupArn": group.arn,
-        "ModelPackageGroupDescription": group.document.get("ModelPackageGroupDescription"),
-        "CreationTime": group.created,
-        "ModelPackageGroupStatus": group.status,
-    }
+    return {**described(_group(backend, request["ModelPackageGroupName"]), "ModelPackageGroup"), "CreatedBy": {}}
 
 
 def list_groups(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListModelPackageGroups."""
     groups, token = list_resources(backend, request, GROUP, order="Ascending")
-    return {"ModelPackageGroupSummaryList": [_group_summary(group) for group in groups], "NextToken": token}
+    summaries = [described(group, "ModelPackageGroup") for group in groups]
+    return {"ModelPackageGroupSummaryList": summaries, "NextToken": token}
 
 
 def delete_group(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
@@ -116,27 +107,13 @@ def describe_package(backend: Backend, request: dict[str, Any]) -> Mapping[str, 
     package = _package(backend, request["ModelPackageName"])
     statuses = [{"Name": package.name.replace("/", "-"), "Status": "Completed"}]
     return {
-        **package.document,
-        **_package_summary(package),
-        "LastModifiedTime": package.modified,
+        **_described(package),
         "ModelPackageStatusDetails": {"ValidationStatuses": statuses},
     }
 
 
-def _package_summary(package: Resource) -> dict[str, Any]:
-    document = package.document
-    return {
-        "ModelPackageName": package.parent or package.name,
-        "ModelPackageGroupName": package.parent,
-        "ModelPackageVersion": document.get("ModelPackageVersion"),
-        "ModelPackageArn": package.arn,
-        "ModelPackageDescription": document.get("ModelPackageDescription"),
-        "CreationTime": package.created,
-        "ModelPackageStatus": package.status,
-        "ModelApprovalStatus": document.get("ModelApprovalStatus"),
-        "ModelPackageRegistrationType": document.get("ModelPackageRegistrationType"),
-        "ModelLifeCycle": document.get("ModelLifeCycle"),
-    }
+def _described(package: Resource) -> dict[str, Any]:
+    return {**described(package, "ModelPackage"), "ModelPackageName": package.parent or package.name}
 
 
 def list_packages(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
@@ -154,7 +131,7 @@ def list_packages(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any
         equal.setdefault("parent", None)
         having = "parent ISNULL"
     chosen, token = list_resources(backend, request, PACKAGE, equal=equal, having=having, order="Ascending")
-    return {"ModelPackageSummaryList": [_package_summary(package) for package in chosen], "NextToken": token}
+    return {"ModelPackageSummaryList": [_described(package) for package in chosen], "NextToken": token}
 
 
 def update_package(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.api import models
-from airflow_automl.local.api.backend import existing
+from airflow_automl.local.api.backend import described, existing
 from airflow_automl.local.api.paging import list_resources
 from airflow_automl.local.errors import JobFailure, in_use, invalid
 from airflow_automl.local.serving.transform.jobs import TRANSFORM_JOB as KIND
@@ -59,32 +59,13 @@ def _existing(backend: Backend, request: Mapping[str, Any]) -> Resource:
 
 def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DescribeTransformJob."""
-    job = _existing(backend, request)
-    return {
-        **job.document,
-        "TransformJobName": job.name,
-        "TransformJobArn": job.arn,
-        "TransformJobStatus": job.status,
-        "CreationTime": job.created,
-    }
+    return described(_existing(backend, request), "TransformJob")
 
 
 def list_jobs(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """ListTransformJobs."""
     jobs, token = list_resources(backend, request, KIND)
-    summaries = [
-        {
-            "TransformJobName": job.name,
-            "TransformJobArn": job.arn,
-            "TransformJobStatus": job.status,
-            "CreationTime": job.created,
-            "LastModifiedTime": job.modified,
-            "TransformEndTime": job.document.get("TransformEndTime"),
-            "FailureReason": job.document.get("FailureReason"),
-        }
-        for job in jobs
-    ]
-    return {"TransformJobSummaries": summaries, "NextToken": token}
+    return {"TransformJobSummaries": [described(each, "TransformJob") for each in jobs], "NextToken": token}
 
 
 def stop(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:

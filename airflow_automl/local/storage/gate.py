@@ -235,12 +235,14 @@ class Gate:
             raise _Refusal(501, "NotImplemented", f"The embedded store archives nothing. {_HELP_STORE}")
         if headers.get(_SSE) == _DSSE:
             raise _Refusal(501, "NotImplemented", _HELP_DSSE)
-        if asked.method == "DELETE" and asked.bucket and not asked.key and not set(query) - {"x-id"}:
+        if asked.method == "DELETE" and asked.bucket and not asked.key and not asked.names:
             if await asyncio.to_thread(self._told, asked.bucket, holds_versions):
                 raise _Refusal(409, "BucketNotEmpty", "The bucket you tried to delete is not empty.")
             return None
-        if asked.key or not ({"delete", "encryption"} & set(query)) or "expect" in headers:
+        if asked.key or not {"delete", "encryption"} & asked.names:
             return None
+        if "expect" in headers:
+            raise _Refusal(417, "ExpectationFailed", "Send the body with the request, without the header Expect.")
         body = await reader.readexactly(_size(headers))
         headers["content-length"] = "0"  # nothing is left to read
         if "encryption" in query and _DSSE.encode() in body:
@@ -300,7 +302,8 @@ class Gate:
         """
         folder = asked.key.endswith("/")
         if asked.makes:
-            size = asked.headers.get("x-amz-decoded-content-length") or asked.headers.get("content-length", "0")
+            given = ("x-amz-decoded-content-length", "content-length", "transfer-encoding")
+            size = next((asked.headers[name] for name in given if name in asked.headers), "0")
             if source.endswith("/") or (folder and (source or "uploads" in asked.names or size != "0")):
                 raise _Refusal(501, "NotImplemented", f"'{asked.key}' is not valid for Key: {_HELP_FOLDER}")
             other = asked.key.removesuffix("/") if folder else f"{asked.key}/"
@@ -329,6 +332,8 @@ def _check_key(key: str, *, prefix: bool = False) -> None:
 
 
 def _size(headers: Mapping[str, str]) -> int:
+    if "transfer-encoding" in headers:
+        raise _Refusal(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
     size = int(headers.get("content-length", 0))
     if size > _READ:
         raise _Refusal(400, "MaxMessageLengthExceeded", f"The body has {size} bytes; at most {_READ} are read.")

@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import boto3
 import pytest
@@ -105,6 +105,9 @@ def test_a_bucket_that_holds_only_versions_is_not_deleted(client: Any, bucket: s
     version = client.put_object(Bucket=bucket, Key="a", Body=b"old")["VersionId"]
     marker = client.delete_object(Bucket=bucket, Key="a")["VersionId"]
     assert code_of(client.delete_bucket, Bucket=bucket) == "BucketNotEmpty"
+    signed = client.generate_presigned_url("delete_bucket", {"Bucket": bucket})
+    with pytest.raises(HTTPError, match="409"):
+        urlopen(Request(signed, method="DELETE"), timeout=30)
     assert client.get_object(Bucket=bucket, Key="a", VersionId=version)["Body"].read() == b"old"
     for kept in (version, marker):
         client.delete_object(Bucket=bucket, Key="a", VersionId=kept)
@@ -116,6 +119,22 @@ def test_a_bucket_is_deleted_once_all_its_objects_are(client: Any, bucket: str) 
         client.put_object(Bucket=bucket, Key=key, Body=b"1")
     for key in ("a", "b/c", "b/d/e"):
         client.delete_object(Bucket=bucket, Key=key)
+    client.delete_bucket(Bucket=bucket)
+    assert code_of(client.head_bucket, Bucket=bucket) == "404"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"), [({"Expect": "100-continue", "Content-Length": "9"}, 417), ({"Transfer-Encoding": "x"}, 411)]
+)
+def test_keys_to_delete_are_always_looked_at(running: Running, headers: dict[str, str], status: int) -> None:
+    connection = HTTPConnection("127.0.0.1", running.server.port, timeout=30)
+    connection.request("POST", "/automl?delete", headers=headers)
+    assert connection.getresponse().status == status
+    connection.close()
+
+
+def test_a_bucket_that_holds_only_an_unfinished_upload_is_deleted(client: Any, bucket: str) -> None:
+    client.create_multipart_upload(Bucket=bucket, Key="a")
     client.delete_bucket(Bucket=bucket)
     assert code_of(client.head_bucket, Bucket=bucket) == "404"
 
