@@ -13,6 +13,8 @@ from tools import compat
 UNIT = "tests/unit/"
 #: Not of the Airflow side, or the same code on every Airflow.
 ELSEWHERE = ("local", "report", "demo", "contract")
+#: What imports every module and parses every DAG file: `make test` has no time for more.
+QUICK = ("test_airflow_side.py", "test_example_dags.py")
 
 
 def run_tests(cell: compat.Cell, *arguments: str) -> None:
@@ -38,3 +40,7 @@ def run_tests(cell: compat.Cell, *arguments: str) -> None:
 @pytest.mark.parametrize("name", cell_parameters())
 def test_the_airflow_sides_unit_tests_pass(name: str) -> None:
     run_tests(compat.cells()[name], UNIT, *(f"--ignore={UNIT}{folder}" for folder in ELSEWHERE))
+
+
+def test_the_lowest_airflow_imports_the_package_and_parses_its_dags() -> None:
+    run_tests(compat.cells()["lowest"], *(f"{UNIT}{name}" for name in QUICK))
