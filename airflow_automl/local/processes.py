@@ -7,6 +7,7 @@ is identified by the leader's pid alone; therefore the boot is part of the ident
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -20,6 +21,8 @@ from typing import NamedTuple
 import psutil
 
 _TICKS = 100
+#: ``PR_SET_PDEATHSIG`` of ``prctl(2)``.
+_PARENT_DEATH = 1
 
 
 class Process(NamedTuple):
@@ -106,6 +109,17 @@ def kill_session(leader: Process) -> None:
     for pid in members(leader):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
+
+
+def end_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends, where it can.
+
+    :param parent: its pid; if it has ended already, this process ends at once.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(os.EX_UNAVAILABLE)
 
 
 def find(arguments: Sequence[str]) -> Process | None:

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from airflow_automl.local import one_click, processes
 from airflow_automl.local.background import Background
 from airflow_automl.local.http.moto import OtherServices
 from airflow_automl.local.http.signatures import Signatures
+from airflow_automl.local.jobs.executors.base import Executor
 from airflow_automl.local.jobs.executors.local import COMMAND, LocalExecutor
-from airflow_automl.local.jobs.specification import TrainerSettings
+from airflow_automl.local.jobs.executors.ray import RayExecutor
+from airflow_automl.local.jobs.specification import Share, TrainerSettings, read_shares
 from airflow_automl.local.jobs.supervisor import Supervisor
 from airflow_automl.local.models import weights
 from airflow_automl.local.serving.endpoints import Deployments
@@ -51,6 +54,9 @@ class Settings:
     :param account: the AWS account of all ARNs.
     :param model_dir: folder of weights and base models; by default the one that ``AUTOML_MODEL_DIR`` names, if any.
     :param trainer_command: starts a trainer; the job's folder is added.
+    :param ray: address of the Jobs API of a Ray cluster that runs the trainers; by default this machine runs them.
+    :param executor_file: says what jobs may use; see :func:`.read_shares`.
+    :param store_host: address on which the S3 store listens for trainers, if it is one of its own.
     """
 
     data_dir: Path
@@ -64,6 +70,9 @@ class Settings:
     account: str = "123456789012"
     model_dir: Path | None = None
     trainer_command: Sequence[str] = COMMAND
+    ray: str | None = None
+    executor_file: Path | None = None
+    store_host: str = "127.0.0.1"
 
 
 class Service:
@@ -74,6 +83,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._trainers = self._trainer_settings()
         self.region, self.account, self.quota = settings.region, settings.account, settings.quota
         self.folder = DataFolder(settings.data_dir)
         self.database = Database(self.folder.database)
@@ -84,7 +94,14 @@ class Service:
         self.background = Background()
         self.store: SeaweedFS | ExternalStore
         if settings.s3_endpoint is None:
-            self.store = SeaweedFS(self.folder.s3, self.credentials, settings.region, self.background, settings.account)
+            self.store = SeaweedFS(
+                self.folder.s3,
+                self.credentials,
+                settings.region,
+                self.background,
+                settings.account,
+                settings.store_host,
+            )
         else:
             self.store = ExternalStore(settings.s3_endpoint, self.credentials, settings.region)
         self.metrics = Metrics(self.folder.metrics)
@@ -117,6 +134,7 @@ class Service:
         )
         self.runtime = Runtime(self.resources, self.host, self.metrics)
         self.supervisor: Supervisor
+        self._talking: list[asyncio.Task[None]] = []
         self._counting: asyncio.Task[None] | None = None
         self._client_of_thread = threading.local()
 
@@ -132,8 +150,8 @@ class Service:
         await self.transforms.start()
         self.supervisor = Supervisor(
             self.jobs,
-            LocalExecutor(self.folder, self.settings.trainer_command, self._trainer_environment),
-            self._trainer_settings(),
+            self._executor(),
+            self._trainers,
             self.settings.max_jobs,
             lambda job: one_click.deploy(self, job),
             lambda job: one_click.abandon(self, job),
@@ -145,6 +163,8 @@ class Service:
         """End everything that was started, children too."""
         if hasattr(self, "supervisor"):
             await self.supervisor.stop()
+        for talking in self._talking:
+            talking.cancel()
         await self.transforms.stop()
         await self.deployments.stop()
         await self.host.stop()
@@ -211,24 +231,43 @@ class Service:
             environment[weights.MODEL_DIR] = str(models.expanduser().resolve())
         return environment
 
+    def _executor(self) -> Executor:
+        command = self.settings.trainer_command
+        if self.settings.ray is None:
+            return LocalExecutor(
+                self.folder, command, lambda: {**self._store_environment(), **self._weights_environment()}
+            )
+        # Weights lie elsewhere on a node: its own environment says where.
+        executor = RayExecutor(
+            self.folder,
+            self.settings.ray,
+            self.s3_client,
+            self._store_environment,
+            None if command == COMMAND else command,
+        )
+        self._talking = [
+            self.background.repeat("ray", partial(asyncio.to_thread, executor.ask)),
+            self.background.repeat("ray-reports", partial(asyncio.to_thread, executor.exchange)),
+        ]
+        return executor
+
     def _trainer_settings(self) -> TrainerSettings:
         at_once = max(1, self.settings.max_jobs)
         memory = self.settings.job_memory or int(processes.available_memory() * 0.9 / at_once)
-        return TrainerSettings(
-            self.settings.account,
-            self.settings.region,
-            max(1, processes.available_cores() // at_once),
-            memory,
-        )
+        share = Share(max(1, processes.available_cores() // at_once), memory)
+        if self.settings.ray is not None:
+            share = Share(2, self.settings.job_memory or 8 << 30)
+        file = self.settings.executor_file
+        share, shares = (share, {}) if file is None else read_shares(file, share)
+        return TrainerSettings(self.settings.account, self.settings.region, share, shares)
 
-    def _trainer_environment(self) -> dict[str, str]:
+    def _store_environment(self) -> dict[str, str]:
         environment = {
             "AWS_ENDPOINT_URL_S3": self.store.direct_url,
             s3.PLAIN_KEYS: "1" if isinstance(self.store, SeaweedFS) else "",
             "AWS_ACCESS_KEY_ID": self.credentials.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.credentials.secret_access_key,
             "AWS_DEFAULT_REGION": self.settings.region,
-            **self._weights_environment(),
         }
         if self.credentials.session_token:
             environment["AWS_SESSION_TOKEN"] = self.credentials.session_token

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httptools  # noqa: F401 - a missing extra is told before anything starts
 import uvicorn  # noqa: F401
@@ -16,21 +17,30 @@ import uvloop  # noqa: F401
 
 from airflow_automl.local import processes
 from airflow_automl.local.errors import StartupError
+from airflow_automl.local.jobs.specification import read_size
 from airflow_automl.local.server import check_exposure, serve
 from airflow_automl.local.service import Settings
 from airflow_automl.local.storage.client import Credentials
 from airflow_automl.local.storage.s3 import weed_binary
 
+#: Jobs at once by default on Ray, which itself lets those wait that don't fit.
+_ON_RAY = 100
+#: Hosts that mean every address of this machine.
+_ANY = ("0.0.0.0", "::")  # noqa: S104
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    cores = max(1, processes.available_cores() // 2)
+    cores = _at_once()
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s); others need credentials")
     add("--port", type=_port, default=4566, help="port to listen on (default: %(default)s); 0 takes a free one")
     add("--data-dir", type=Path, default=Path(".automl"), help="folder of all state (default: %(default)s)")
     add("--s3-endpoint", metavar="URL", help="an S3 store of your own, instead of the one that is started")
-    add("--max-jobs", type=_count, default=cores, metavar="N", help="jobs that train at once (default: %(default)s)")
+    add("--executor", choices=("local", "ray"), default="local", help="where jobs train (default: this machine)")
+    add("--ray-address", type=_address, metavar="URL", help="Jobs API of the Ray cluster, such as http://head:8265")
+    add("--executor-file", type=Path, metavar="FILE", help="TOML: cores, memory and GPUs of jobs by problem type")
+    add("--max-jobs", type=_count, metavar="N", help=f"jobs that train at once (default: {cores}; on Ray {_ON_RAY})")
     add("--quota", type=_count, metavar="N", help="answer ResourceLimitExceeded beyond N unfinished jobs")
     add("--job-memory", type=_size, metavar="SIZE", help="memory of one job, such as 8G (default: its share of 90%%)")
     add("--serving-memory", "--model-memory", type=_size, metavar="SIZE", help="of all models (default: half of all)")
@@ -41,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--secret-key", metavar="SECRET", help="its secret; other users of this machine can see it here")
     add("--credentials-file", type=Path, metavar="FILE", help="the same from the [default] part of an AWS file")
     add("--log-level", default="info", choices=("debug", "info", "warning", "error"), help="(default: %(default)s)")
+
+
+def _at_once() -> int:
+    return max(1, processes.available_cores() // 2)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,10 +72,21 @@ def run(args: argparse.Namespace) -> int:
     check_exposure(args.host, credentials is not None)
     if args.s3_endpoint is None:
         weed_binary()
+    ray = args.executor == "ray"
+    if ray != (args.ray_address is not None):
+        raise StartupError("--executor ray and --ray-address must be given together")
+    if ray and args.s3_endpoint is None and args.host in _ANY:
+        raise StartupError(
+            f"--host {args.host} is not valid for --executor ray: the nodes must know where the S3 store is. Name the "
+            "address of this machine, or a store of your own with --s3-endpoint"
+        )
     settings = Settings(
         data_dir=args.data_dir,
         s3_endpoint=args.s3_endpoint,
-        max_jobs=args.max_jobs,
+        ray=args.ray_address,
+        executor_file=args.executor_file,
+        store_host=args.host if ray else "127.0.0.1",
+        max_jobs=args.max_jobs if args.max_jobs is not None else _ON_RAY if ray else _at_once(),
         quota=args.quota,
         job_memory=args.job_memory,
         serving_memory=args.serving_memory,
@@ -91,6 +116,13 @@ def _credentials(args: argparse.Namespace) -> Credentials | None:
     return None if args.access_key is None else Credentials(args.access_key, args.secret_key)
 
 
+def _address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise argparse.ArgumentTypeError(f"received {text!r}; must be an address such as http://head:8265")
+    return text
+
+
 def _port(text: str) -> int:
     value = int(text)
     if not 0 <= value <= 65535:
@@ -112,12 +144,7 @@ def _account(text: str) -> str:
 
 
 def _size(text: str) -> int:
-    units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-    number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in units else (text, "")
     try:
-        value = int(float(number) * units.get(unit, 1))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"received {text!r}; must be a size such as 800M or 8G") from None
-    if value < 2**20:
-        raise argparse.ArgumentTypeError(f"received {text!r}; must be at least 1M")
-    return value
+        return read_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -94,6 +94,8 @@ class Supervisor:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+        for handle in self._trainers.values():
+            self._executor.stop(handle)
         for name, handle in list(self._trainers.items()):
             if await asyncio.to_thread(self._wait_stopped, handle):
                 job = self._store.get(name)
@@ -116,7 +118,7 @@ class Supervisor:
         handle = job.handle
         if handle is None:
             # The last service died between starting the trainer and writing that down.
-            handle = self._executor.find(job.name, job.attempt)
+            handle = self._executor.find(specification(self._settings, job))
             if handle is not None:
                 self._store.set_handle(job.name, handle)
         if handle is not None and self._executor.state(handle).running:
@@ -132,11 +134,16 @@ class Supervisor:
             self._forget(job.name)
         elif final is not None:
             self._finish(job.name, final)
-        elif job.crashes >= _MAX_CRASHES:
+        else:
+            self._start_over(job, "the trainer ended with the last service", crashed=handle is not None)
+
+    def _start_over(self, job: Job, why: str, *, crashed: bool) -> None:
+        if job.crashes >= _MAX_CRASHES:
             self._store.failed(job.name, f"the trainer died {job.crashes + 1} times; its log may say why")
         else:
-            log.info("the trainer ended with the last service; starting over job %s", job.name)
-            self._store.requeue(job.name, crashed=handle is not None)
+            log.info("%s; starting over job %s", why, job.name)
+            self._store.requeue(job.name, crashed=crashed)
+        self._forget(job.name)
 
     def _final(self, job: Job, handle: Handle) -> events.Final | None:
         """Apply the trainer's new events, and return the one that ended the training, now or earlier."""
@@ -219,10 +226,12 @@ class Supervisor:
             final = self._final(self._store.get(job.name), handle)
             if final is not None:
                 self._finish(job.name, final)
-                return
-            line = self._executor.last_words(handle)
-            self._store.failed(job.name, f"the trainer {state.ended} without a result; its log ends: {line}")
-            self._forget(job.name)
+            elif state.lost:
+                self._start_over(job, f"the trainer {state.ended}", crashed=state.seconds > 0)
+            else:
+                line = self._executor.last_words(handle)
+                self._store.failed(job.name, f"the trainer {state.ended} without a result; its log ends: {line}")
+                self._forget(job.name)
 
     def _finish(self, name: str, final: events.Final) -> None:
         if final.failure is not None:
@@ -280,7 +289,9 @@ class Supervisor:
                 self._store.completed(job.name, outcome)
 
     def _forget(self, name: str) -> None:
-        self._trainers.pop(name, None)
+        handle = self._trainers.pop(name, None)
+        if handle is not None:
+            self._executor.forget(handle)
         self._ended_at.pop(name, None)
         self._overruns.pop(name, None)
 
@@ -296,9 +307,9 @@ class Supervisor:
 
     async def _watch_memory(self) -> None:
         await asyncio.sleep(_MEMORY_INTERVAL)
-        limit = self._settings.memory_limit
-        for name, handle in list(self._trainers.items()) if limit else ():
-            used = await asyncio.to_thread(self._executor.usage, handle)
+        for name, handle in list(self._trainers.items()):
+            limit = self._settings.share_of(self._store.get(name)).memory
+            used = await asyncio.to_thread(self._executor.usage, handle) if limit else 0
             if limit and used > limit and name in self._trainers:
                 self._overruns[name] = (
                     f"the job used {used / 2**30:.1f} GiB of memory, its limit is {limit / 2**30:.1f} GiB; "

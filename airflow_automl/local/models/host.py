@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import gc
 import importlib
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,6 +24,7 @@ from typing import Any
 import pandas as pd
 
 from airflow_automl.exceptions import AutoMLError
+from airflow_automl.local import processes
 from airflow_automl.local.models import artifacts, payloads
 from airflow_automl.local.models.artifacts import Responder
 from airflow_automl.local.models.payloads import PayloadError
@@ -38,8 +37,6 @@ _LOOK = 1.0
 #: Rows of one prediction for more than one request.
 _ROWS = 1000
 _MODULES = {"scikit-learn": "sklearn"}
-#: ``PR_SET_PDEATHSIG`` of ``prctl(2)``.
-_PARENT_DEATH = 1
 
 
 class Tables:
@@ -185,14 +182,6 @@ def _prepare(document: Mapping[str, Any]) -> None:
                     importlib.import_module(module)
 
 
-def _die_with(parent: int) -> None:
-    """Let the kernel end this process with its parent, where it can."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(os.EX_UNAVAILABLE)
-
-
 def _serve(path: Path, parent: int) -> None:
     listener = _listen(path)
     listener.settimeout(_LOOK)
@@ -224,7 +213,7 @@ def _child(connection: socket.socket, document: Mapping[str, Any], parent: int) 
     code = os.EX_SOFTWARE
     try:
         os.setpgid(0, 0)
-        _die_with(parent)
+        processes.end_with(parent)
         # If the whole machine runs out of memory, the kernel takes a model and not the service.
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("500")
@@ -264,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--socket", type=Path, required=True, help="the unix socket to listen on")
     options = parser.parse_args(arguments)
     parent = os.getppid()
-    _die_with(parent)
+    processes.end_with(parent)
     form = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=form)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

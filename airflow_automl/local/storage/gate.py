@@ -116,13 +116,13 @@ class _Asked(NamedTuple):
 class Gate:
     """Listens where clients expect the store.
 
-    :param store: returns the port of the store itself.
+    :param store: returns the host and the port of the store itself.
     :param signer: signs as the store demands it.
     :param keys: answers the store's requests for the keys of ``aws:kms``.
     :param account: the AWS account that all buckets belong to.
     """
 
-    def __init__(self, store: Callable[[], int], signer: Signer, keys: DataKeys, account: str) -> None:
+    def __init__(self, store: Callable[[], tuple[str, int]], signer: Signer, keys: DataKeys, account: str) -> None:
         self._account = account
         self._store = store
         self._signer = signer
@@ -169,7 +169,7 @@ class Gate:
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answers, store = await asyncio.open_connection("127.0.0.1", self._store(), limit=_BLOCK)
+        answers, store = await asyncio.open_connection(*self._store(), limit=_BLOCK)
         answering = asyncio.create_task(_pump(answers, writer))
         try:
             while True:
@@ -263,7 +263,7 @@ class Gate:
     def _list(self, asked: _Asked, head: bytes) -> tuple[int, bytes]:
         """Answer a list that the store accepts, or as the store refuses it."""
         query = {name: values[0] for name, values in asked.query.items()}
-        with contextlib.closing(HTTPConnection("127.0.0.1", self._store(), timeout=60)) as connection:
+        with contextlib.closing(HTTPConnection(*self._store(), timeout=60)) as connection:
             try:
                 connection.connect()
                 connection.sock.sendall(head)
@@ -319,7 +319,7 @@ class Gate:
             raise _Refusal(404, "NoSuchKey", "The specified key does not exist.")
 
     def _told(self, bucket: str, question: Callable[[Ask], bool]) -> bool:
-        with contextlib.closing(HTTPConnection("127.0.0.1", self._store(), timeout=60)) as connection:
+        with contextlib.closing(HTTPConnection(*self._store(), timeout=60)) as connection:
             try:
                 return question(self._asker(connection, bucket))
             except _Answer:

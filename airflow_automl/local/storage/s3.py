@@ -64,6 +64,7 @@ class SeaweedFS:
     :param region: the AWS region of its clients.
     :param background: restarts the server when it ends.
     :param account: the AWS account that its buckets belong to.
+    :param host: address of this machine on which it listens for trainers.
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class SeaweedFS:
         region: str,
         background: Background,
         account: str = "123456789012",
+        host: str = "127.0.0.1",
     ) -> None:
+        self._host = host
         self._background = background
         self._folder = folder
         self._credentials = credentials
@@ -87,7 +90,7 @@ class SeaweedFS:
         self._ending = threading.Event()
         self.port = self._store_port = 0
         self._keys = DataKeys(folder)
-        self._gate = Gate(lambda: self._store_port, Signer(credentials, region), self._keys, account)
+        self._gate = Gate(lambda: (self._host, self._store_port), Signer(credentials, region), self._keys, account)
 
     @property
     def endpoint_url(self) -> str:
@@ -97,7 +100,7 @@ class SeaweedFS:
     @property
     def direct_url(self) -> str:
         """The address for trainers, which outlive the service as the store does."""
-        return f"http://127.0.0.1:{self._store_port}"
+        return f"http://{self._host}:{self._store_port}"
 
     async def start(self) -> None:
         """Adopt the server of an earlier service on this folder, or start one; then see that it stays.
@@ -141,7 +144,8 @@ class SeaweedFS:
             # The last service died between starting the server and writing that down.
             process = find(self._command("weed", known["ports"]))
         # A store knows its clients by the key that it was started with, and asks for keys at the address of then.
-        same = (known.get("access_key_id"), known.get("port")) == (self._credentials.access_key_id, self.port)
+        wanted = {"access_key_id": self._credentials.access_key_id, "port": self.port, "host": self._host}
+        same = {"host": self._host, **known}.items() >= wanted.items()
         if process is not None and alive(process) and same:
             self._process = process
             if self._wait_ready(10):
@@ -243,6 +247,7 @@ class SeaweedFS:
             "-filer.localSocket=filer.sock",
             "-filer.disableDirListing",
             "-s3",
+            f"-s3.ip.bind={self._host}",
             f"-s3.port={s3}",
             f"-s3.port.grpc={s3_rpc}",
             "-s3.port.iceberg=0",
@@ -258,6 +263,7 @@ class SeaweedFS:
         record = {
             **({} if process is None else {"pid": process.pid, "started": process.started}),
             "port": self.port,
+            "host": self._host,
             "ports": ports,
             "access_key_id": self._credentials.access_key_id,
         }

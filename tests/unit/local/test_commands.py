@@ -81,10 +81,31 @@ def test_other_machines_need_credentials(tmp_path: Path) -> None:
         ["--account", "12"],
         ["--job-memory", "much"],
         ["--quota", "x"],
+        ["--executor", "slurm"],
+        ["--ray-address", "head:8265"],
     ],
 )
 def test_wrong_usage_is_told_by_exit_code_2(arguments: list[str]) -> None:
     assert run("local", *arguments).returncode == 2
+
+
+ON_RAY = ["--executor", "ray", "--ray-address", "http://head:8265"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--executor", "ray"], "must be given together"),
+        (["--ray-address", "http://head:8265"], "must be given together"),
+        (
+            [*ON_RAY, "--host", "0.0.0.0", "--access-key", "a", "--secret-key", "b"],
+            "Name the address of this machine",
+        ),
+        (["--executor-file", "nowhere.toml", "--port", "0"], "nowhere.toml is not valid for --executor-file"),
+    ],
+)
+def test_an_executor_that_can_not_work_is_refused(tmp_path: Path, arguments: list[str], words: str) -> None:
+    refused(run("local", *arguments, "--data-dir", str(tmp_path / "d")), words)
 
 
 def test_half_of_the_credentials_is_not_enough(tmp_path: Path) -> None:

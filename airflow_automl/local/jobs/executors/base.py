@@ -15,11 +15,13 @@ class State(NamedTuple):
     :param running: whether it runs.
     :param seconds: time since its start, by a clock that nobody sets.
     :param ended: how it ended, such as ``was killed by signal 9``; meaningless while it runs.
+    :param lost: it ended because the place where it ran is gone: its job starts over elsewhere.
     """
 
     running: bool
     seconds: float
     ended: str
+    lost: bool = False
 
 
 class Executor(Protocol):
@@ -33,8 +35,8 @@ class Executor(Protocol):
         """
         ...
 
-    def find(self, job: str, attempt: int) -> Handle | None:
-        """Return the trainer of a job's attempt if it runs: its service died before it wrote the handle down."""
+    def find(self, specification: Mapping[str, Any]) -> Handle | None:
+        """Return the trainer of a specification if it runs: its service died before it wrote the handle down."""
         ...
 
     def state(self, handle: Handle) -> State:
@@ -46,6 +48,10 @@ class Executor(Protocol):
 
         :return: whether nothing remains; call again until then.
         """
+        ...
+
+    def forget(self, handle: Handle) -> None:
+        """Delete what was kept for :meth:`events`: nothing remains of the trainer, and its job does not need it."""
         ...
 
     def usage(self, handle: Handle) -> int:

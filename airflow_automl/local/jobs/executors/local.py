@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import psutil
@@ -37,15 +38,22 @@ class LocalExecutor:
 
     :param folder: where the files of jobs are: ``spec.json``, ``events.jsonl``, ``trainer.log`` and ``work/``.
     :param command: starts a trainer; the job's folder is appended.
-    :param environment: returns the variables to add to the service's own, such as the endpoint of S3.
+    :param environment: returns the variables to add to this process's own, such as the endpoint of S3.
+    :param ends_with_parent: kill trainers when this process ends, however it does; by default, they outlive it.
     """
 
     def __init__(
-        self, folder: DataFolder, command: Sequence[str], environment: Callable[[], Mapping[str, str]]
+        self,
+        folder: DataFolder,
+        command: Sequence[str],
+        environment: Callable[[], Mapping[str, str]],
+        *,
+        ends_with_parent: bool = False,
     ) -> None:
         self._folder = folder
         self._command = list(command)
         self._environment = environment
+        self._prepare = partial(processes.end_with, os.getpid()) if ends_with_parent else None
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, specification: Mapping[str, Any]) -> Handle:
@@ -75,12 +83,14 @@ class LocalExecutor:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env=environment,
+                preexec_fn=self._prepare,
             )
         self._children[child.pid] = child
         return _handle(specification["name"], processes.holder(child.pid), 0.0)
 
-    def find(self, job: str, attempt: int) -> Handle | None:
+    def find(self, specification: Mapping[str, Any]) -> Handle | None:
         """Return the process that has the job's folder as its argument; only one attempt runs at a time."""
+        job = specification["name"]
         process = processes.find([*self._command, str(self._folder.job(job))])
         if process is None:
             return None
@@ -113,6 +123,9 @@ class LocalExecutor:
         self._children.pop(handle["pid"], None)
         self._folder.remove_work(handle["job"])
         return True
+
+    def forget(self, handle: Handle) -> None:
+        """Keep the log; there is nothing else."""
 
     def usage(self, handle: Handle) -> int:
         """Return the memory of the trainer's session in bytes."""

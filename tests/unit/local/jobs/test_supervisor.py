@@ -15,7 +15,7 @@ import pytest
 
 from airflow_automl.local import processes
 from airflow_automl.local.jobs.executors.local import LocalExecutor
-from airflow_automl.local.jobs.specification import TrainerSettings, max_runtime, output_of, specification
+from airflow_automl.local.jobs.specification import Share, TrainerSettings, max_runtime, output_of, specification
 from airflow_automl.local.jobs.supervisor import Supervisor
 from airflow_automl.local.processes import Process
 from airflow_automl.local.state.folder import DataFolder
@@ -45,7 +45,7 @@ def added(jobs: JobStore) -> Callable[..., Job]:
 def supervisor(jobs: JobStore, tmp_path: Path) -> Supervisor:
     folder = DataFolder(tmp_path / "data")
     folder.prepare()
-    settings = TrainerSettings("123456789012", "us-east-1", 1, None)
+    settings = TrainerSettings("123456789012", "us-east-1", Share(1, None))
 
     async def unused(job: Job) -> Any:
         raise AssertionError(job.name)
@@ -207,14 +207,14 @@ async def test_a_queued_job_whose_start_fails_for_the_moment_is_started_later(
 
 
 def test_what_a_trainer_is_told_and_its_handle_are_json(supervisor: Supervisor, added: Callable[..., Job]) -> None:
-    settings = TrainerSettings("123456789012", "us-east-1", 1, None)
+    settings = TrainerSettings("123456789012", "us-east-1", Share(1, None))
     given = specification(settings, added(MaxAutoMLJobRuntimeInSeconds=60))
     assert json.loads(json.dumps(given)) == given
     executor = supervisor._executor
     handle = executor.start(given)
     assert json.loads(json.dumps(handle)) == handle
     # For a moment after its start, a process has no arguments yet.
-    while (found := executor.find("churn", 1)) is None:
+    while (found := executor.find(given)) is None:
         assert executor.state(handle).running
     assert {**found, "began": 0, "at": 0} == {**handle, "began": 0, "at": 0}
     assert found["began"] == pytest.approx(handle["began"], abs=2)
@@ -225,4 +225,4 @@ def test_what_a_trainer_is_told_and_its_handle_are_json(supervisor: Supervisor, 
     while not executor.stop(handle):
         time.sleep(0.01)
     assert executor.state(handle).running is False
-    assert executor.find("churn", 1) is None
+    assert executor.find(given) is None
