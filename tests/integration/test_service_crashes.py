@@ -25,8 +25,8 @@ from tests.service.running import (
 TRAINING = "phases,candidate-60,child,wait,candidate-70,completed"
 
 
-def test_a_trainer_outlives_the_service_and_is_adopted(tmp_path: Path) -> None:
-    with scripted_service(tmp_path / "data", max_jobs=1) as service:
+def test_a_trainer_outlives_the_service_and_is_adopted(tmp_path: Path, executor: dict[str, str]) -> None:
+    with scripted_service(tmp_path / "data", max_jobs=1, **executor) as service:
         service.client().create_auto_ml_job_v2(**request("adopted", TRAINING))
         service.client().create_auto_ml_job_v2(**request("waiting", "phases,candidate-50,completed"))
         pid = trainer_pid(service, "adopted")
@@ -48,8 +48,8 @@ def test_a_trainer_outlives_the_service_and_is_adopted(tmp_path: Path) -> None:
         assert service.client("s3").get_object(Bucket="automl", Key="kept")["Body"].read() == b"object"
 
 
-def test_a_trainer_that_finished_meanwhile_is_not_run_again(tmp_path: Path) -> None:
-    with scripted_service(tmp_path / "data", max_jobs=1) as service:
+def test_a_trainer_that_finished_meanwhile_is_not_run_again(tmp_path: Path, executor: dict[str, str]) -> None:
+    with scripted_service(tmp_path / "data", max_jobs=1, **executor) as service:
         service.client().create_auto_ml_job_v2(**request("meanwhile", TRAINING))
         pid = trainer_pid(service, "meanwhile")
         service.kill()
@@ -95,8 +95,8 @@ def test_half_a_line_of_a_killed_trainer_swallows_nothing(tmp_path: Path) -> Non
         assert job["ResolvedAttributes"]["AutoMLJobObjective"] == {"MetricName": "AUC"}
 
 
-def test_a_stop_is_remembered(tmp_path: Path) -> None:
-    with scripted_service(tmp_path / "data", max_jobs=1) as service:
+def test_a_stop_is_remembered(tmp_path: Path, executor: dict[str, str]) -> None:
+    with scripted_service(tmp_path / "data", max_jobs=1, **executor) as service:
         service.client().create_auto_ml_job_v2(**request("stopping", TRAINING))
         pid = trainer_pid(service, "stopping")
         # Stopped at the very moment of the stop: the service can't act on it any more.

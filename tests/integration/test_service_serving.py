@@ -26,8 +26,18 @@ VARIANT = {"VariantName": "all", "InstanceType": "ml.m5.large", "InitialInstance
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    with real_service(tmp_path_factory.mktemp("serving") / "data", "--max-jobs", "1") as running:
+def service(tmp_path_factory: pytest.TempPathFactory, executor: dict[str, str]) -> Iterator[RunningService]:
+    arguments = ["--max-jobs", "1"]
+    if executor:
+        arguments += [
+            "--executor",
+            "ray",
+            "--ray-address",
+            executor["ray"],
+            "--executor-file",
+            executor["executor_file"],
+        ]
+    with real_service(tmp_path_factory.mktemp("serving") / "data", *arguments) as running:
         yield running
 
 

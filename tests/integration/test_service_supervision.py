@@ -17,8 +17,9 @@ DEPLOY = {"ModelDeployConfig": {"AutoGenerateEndpointName": True}}
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    with scripted_service(tmp_path_factory.mktemp("supervision") / "data", max_jobs=4, job_memory=200 << 20) as running:
+def service(tmp_path_factory: pytest.TempPathFactory, executor: dict[str, str]) -> Iterator[RunningService]:
+    folder = tmp_path_factory.mktemp("supervision") / "data"
+    with scripted_service(folder, max_jobs=4, job_memory=200 << 20, **executor) as running:
         yield running
 
 

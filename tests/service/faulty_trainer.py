@@ -22,7 +22,7 @@ import xgboost
 from airflow_automl.local import retry
 from airflow_automl.local.training.main import main
 
-folder = Path(sys.argv[1])
+folder = Path(sys.argv[-1])
 
 
 def never(*args: Any, **kwargs: Any) -> None:

@@ -128,7 +128,7 @@ def request(name: str, script: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def until(what: Callable[[], Any], seconds: float = 15.0) -> Any:
+def until(what: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Ask until the answer is truthy."""
     deadline = time.monotonic() + seconds
     while not (answer := what()):
@@ -137,7 +137,7 @@ def until(what: Callable[[], Any], seconds: float = 15.0) -> Any:
     return answer
 
 
-def ended(client: Any, name: str, seconds: float = 15.0) -> dict[str, Any]:
+def ended(client: Any, name: str, seconds: float = 60.0) -> dict[str, Any]:
     """Describe a job once it has ended."""
 
     def answer() -> dict[str, Any] | None:
@@ -152,14 +152,14 @@ def trainer_pid(service: RunningService, name: str) -> int:
     """The pid of a job's trainer, once it runs its script."""
     log = service.data_dir / "jobs" / name / "trainer.log"
     until(lambda: log.exists() and "runs" in log.read_text())
-    folder = str(service.data_dir.resolve() / "jobs" / name)
+    folder = str(service.data_dir.resolve())
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and identify(int(entry.name)):
             try:
                 line = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 continue
-            if folder in line:
+            if any(folder in part for part in line) and any(part.endswith(f"/jobs/{name}") for part in line):
                 return int(entry.name)
     raise AssertionError(f"the job {name} has no trainer")
 

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-folder = Path(sys.argv[1])
+# On a node of a cluster, the trainer's own folder is not the one of the service, where a test puts its signals.
+folder = Path(sys.argv[-1])
 spec: dict[str, Any] = json.loads((folder / "spec.json").read_text())
 uri = spec["request"]["AutoMLJobInputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"]
 if "/script/" not in uri:
@@ -47,7 +48,7 @@ def candidate(status: str, value: float | None) -> None:
 
 
 def wait_for(name: str) -> None:
-    while not (folder / name).exists():
+    while not (Path(sys.argv[1]) / "jobs" / spec["name"] / name).exists():
         time.sleep(0.02)
 
 

@@ -49,6 +49,6 @@ def autopilot(data_dir: Path) -> Iterator[Autopilot]:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     trainer = Path(tests.service.__file__).with_name("scripted_trainer.py")
-    command = (sys.executable, str(trainer))
+    command = (sys.executable, str(trainer), str(Path(sys.argv[1]).resolve()))
     settings = Settings(Path(sys.argv[1]), max_jobs=MAX_JOBS, job_memory=2 << 30, trainer_command=command)
     serve(settings, "127.0.0.1", int(sys.argv[2]), lambda url: print(f"ready {url}", flush=True))
