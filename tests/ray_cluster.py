@@ -115,6 +115,9 @@ class Cluster:
                     f"--temp-dir={self._folder}",
                     "--object-store-memory=80000000",
                     "--include-log-monitor=false",
+                    # By default, the nodes of one address would give their workers the same ports.
+                    "--min-worker-port=0",
+                    "--max-worker-port=0",
                     *arguments,
                 ],
                 stdin=subprocess.DEVNULL,

@@ -52,48 +52,15 @@ def health(service: RunningService) -> Any:
         return json.load(answer)["tasks"]
 
 
-def test_ten_jobs_end_right_although_a_node_dies(tmp_path: Path) -> None:
-    names = [f"job-{number}" for number in range(10)]
-    with cluster(workers=2) as ray, service_on(ray.address, tmp_path) as service:
-        sagemaker = service.client()
-        for name in names:
-            sagemaker.create_auto_ml_job_v2(**request(name, SCRIPT))
-        until(lambda: len(running(service, names)) == 2, 120)
-        first = running(service, names)
-        ray.kill(ray.workers[0])
-        killed = time.monotonic()
-        let_go(service, *(name for name in names if name not in first))
-        again = until(lambda: [name for name in first if "attempt 2 runs" in log(service, name)] or None, 120)
-        print(f"started over {time.monotonic() - killed:.1f} s after the node died")
-        let_go(service, *first)
-        for name in names:
-            job = ended(sagemaker, name, 240)
-            assert job["AutoMLJobStatus"] == "Completed", job
-            assert job["BestCandidate"]["FinalAutoMLJobObjectiveMetric"]["Value"] == 0.7
-            assert log(service, name).count(" runs ") == 1 + (name in again)
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Cluster]:
+    with cluster(workers=2) as running:
+        yield running
 
 
-def test_jobs_survive_the_head(tmp_path: Path) -> None:
-    with cluster(workers=1) as ray, service_on(ray.address, tmp_path) as service:
-        sagemaker = service.client()
-        for name in ("runs", "waits"):
-            sagemaker.create_auto_ml_job_v2(**request(name, SCRIPT))
-        until(lambda: running(service, ["runs"]), 120)
-        for node in (ray.head, *ray.workers):
-            ray.kill(node)
-        until(lambda: health(service)["ray"]["state"] == "failing", 30)
-        let_go(service, "waits")
-        ray.start()
-        for name in ("runs", "waits"):
-            job = ended(sagemaker, name, 240)
-            assert job["AutoMLJobStatus"] == "Completed", job
-        assert "attempt 2 runs" in log(service, "runs")
-        until(lambda: health(service)["ray"]["state"] == "running", 30)
-
-
-def test_a_service_that_is_killed_at_any_moment_starts_nothing_twice(tmp_path: Path) -> None:
+def test_a_service_that_is_killed_at_any_moment_starts_nothing_twice(ray: Cluster, tmp_path: Path) -> None:
     names = [f"job-{number}" for number in range(4)]
-    with cluster() as ray, service_on(ray.address, tmp_path) as service:
+    with service_on(ray.address, tmp_path) as service:
         let_go(service, *names)
         for name, delay in zip(names, (0.0, 0.4, 1.0, 3.0), strict=True):
             service.client().create_auto_ml_job_v2(**request(name, SCRIPT))
@@ -134,26 +101,59 @@ class Proxy:
             target.shutdown(socket.SHUT_WR)
 
 
-def unreachable(ray: Cluster) -> Proxy:
-    return Proxy(int(ray.address.rpartition(":")[2]))
+def test_nothing_fails_while_ray_is_away_and_health_says_so(ray: Cluster, tmp_path: Path) -> None:
+    proxy = Proxy(int(ray.address.rpartition(":")[2]))
+    with service_on(proxy.address, tmp_path) as service:
+        sagemaker = service.client()
+        sagemaker.create_auto_ml_job_v2(**request("before", SCRIPT))
+        until(lambda: running(service, ["before"]), 120)
+        proxy.cut = True
+        sagemaker.create_auto_ml_job_v2(**request("during", "phases,candidate-70,completed"))
+        state = until(lambda: (now := health(service)["ray"])["state"] == "failing" and now, 60)
+        assert "can't be reached" in state["reason"]
+        let_go(service, "before")
+        # The node and the service still meet in the store.
+        assert ended(sagemaker, "before")["AutoMLJobStatus"] == "Completed"
+        job = sagemaker.describe_auto_ml_job_v2(AutoMLJobName="during")
+        assert (job["AutoMLJobStatus"], job["AutoMLJobSecondaryStatus"]) == ("InProgress", "Starting")
+        proxy.cut = False
+        assert ended(sagemaker, "during", 120)["AutoMLJobStatus"] == "Completed"
+        until(lambda: health(service)["ray"]["state"] == "running", 30)
 
 
-def test_nothing_fails_while_ray_is_away_and_health_says_so(tmp_path: Path) -> None:
-    with cluster() as ray:
-        proxy = unreachable(ray)
-        with service_on(proxy.address, tmp_path) as service:
-            sagemaker = service.client()
-            sagemaker.create_auto_ml_job_v2(**request("before", SCRIPT))
-            until(lambda: running(service, ["before"]), 120)
-            proxy.cut = True
-            sagemaker.create_auto_ml_job_v2(**request("during", "phases,candidate-70,completed"))
-            state = until(lambda: (now := health(service)["ray"])["state"] == "failing" and now, 60)
-            assert "can't be reached" in state["reason"]
-            let_go(service, "before")
-            # The node and the service still meet in the store.
-            assert ended(sagemaker, "before")["AutoMLJobStatus"] == "Completed"
-            job = sagemaker.describe_auto_ml_job_v2(AutoMLJobName="during")
-            assert (job["AutoMLJobStatus"], job["AutoMLJobSecondaryStatus"]) == ("InProgress", "Starting")
-            proxy.cut = False
-            assert ended(sagemaker, "during", 120)["AutoMLJobStatus"] == "Completed"
-            until(lambda: health(service)["ray"]["state"] == "running", 30)
+def test_ten_jobs_end_right_although_a_node_dies(ray: Cluster, tmp_path: Path) -> None:
+    names = [f"job-{number}" for number in range(10)]
+    with service_on(ray.address, tmp_path) as service:
+        sagemaker = service.client()
+        for name in names:
+            sagemaker.create_auto_ml_job_v2(**request(name, SCRIPT))
+        until(lambda: len(running(service, names)) == 2, 120)
+        first = running(service, names)
+        ray.kill(ray.workers.pop())
+        killed = time.monotonic()
+        let_go(service, *names)
+        again = until(lambda: [name for name in first if "attempt 2 runs" in log(service, name)] or None, 120)
+        print(f"started over {time.monotonic() - killed:.1f} s after the node died")
+        for name in names:
+            job = ended(sagemaker, name, 240)
+            assert job["AutoMLJobStatus"] == "Completed", job
+            assert job["BestCandidate"]["FinalAutoMLJobObjectiveMetric"]["Value"] == 0.7
+            assert log(service, name).count(" runs ") == 1 + (name in again)
+
+
+def test_jobs_survive_the_head(ray: Cluster, tmp_path: Path) -> None:
+    with service_on(ray.address, tmp_path) as service:
+        sagemaker = service.client()
+        for name in ("runs", "waits"):
+            sagemaker.create_auto_ml_job_v2(**request(name, SCRIPT))
+        until(lambda: running(service, ["runs"]), 120)
+        for node in (ray.head, *ray.workers):
+            ray.kill(node)
+        until(lambda: health(service)["ray"]["state"] == "failing", 30)
+        let_go(service, "waits")
+        ray.start()
+        for name in ("runs", "waits"):
+            job = ended(sagemaker, name, 240)
+            assert job["AutoMLJobStatus"] == "Completed", job
+        assert "attempt 2 runs" in log(service, "runs")
+        until(lambda: health(service)["ray"]["state"] == "running", 30)
