@@ -1,7 +1,8 @@
-"""``airflow-automl demo``: a model trained, judged, deployed and reported by Airflow, with no AWS account.
+"""``airflow-automl demo``: a model trained, judged, deployed and reported by Airflow, and then kept, without AWS.
 
 It starts the embedded Autopilot, uploads a real table, runs ``dags/scheduled_retraining.py`` with
-``airflow dags test``, shows what came out, and stops all that it started. ``--ui`` starts Airflow's web interface
+``airflow dags test``, shows what came out, runs the DAG once more, which decides not to train, and stops all that it
+started. ``--ui`` starts Airflow's web interface
 on the same folder instead, with a job that trains and one of each end, and stays until Ctrl-C.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import sys
 import time
@@ -53,7 +55,8 @@ def _seconds(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Run the demo.
 
-    :return: 0 when the model was deployed and answered, 1 when something failed, 130 after Ctrl-C.
+    :return: 0 when the model was deployed and answered and the second run kept it, 1 when something failed, 130 after
+        Ctrl-C.
     """
     # SIGINT too: a shell's background jobs are started with it ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -123,7 +126,7 @@ def _client(stack: Stack, service: str) -> Any:
 def _retrain(console: Console, stack: Stack, split: Split, max_runtime: int) -> None:
     from airflow_automl.demo.screen import Progress
 
-    console.print(f"[bold]==>[/] airflow dags test {DAG_ID}   (submit → wait deferred → gate → deploy → report)")
+    console.print(f"[bold]==>[/] airflow dags test {DAG_ID}   (evaluate → decide → train → gate → deploy → report)")
     sagemaker = _client(stack, "sagemaker")
     progress = Progress(console, sagemaker)
     dag_run = stack.airflow("airflow-dags-test", "dags", "test", DAG_ID, "--conf", _conf(max_runtime))
@@ -131,7 +134,19 @@ def _retrain(console: Console, stack: Stack, split: Split, max_runtime: int) -> 
     stack.finish(dag_run)
     if progress.job_name is None:
         raise DemoFailed(f"no AutoML job was submitted:\n{tail(dag_run.log)}")
+    again = stack.airflow("airflow-dags-test-again", "dags", "test", DAG_ID, "--conf", _conf(max_runtime))
     _show_result(console, stack, split, progress.job_name)
+    console.print(f"[bold]==>[/] airflow dags test {DAG_ID} again   (evaluate → decide: is training needed?)")
+    stack.finish(again)
+    console.print(f"    {_decision(again.log.read_text())}", highlight=False, markup=False)
+
+
+def _decision(log: str) -> str:
+    """Return the sentence of the task that decided not to train."""
+    found = re.findall(r"The model is kept, .*?\.(?=\s|$)", re.sub(r"\x1b\[[0-9;]*m", "", log), re.MULTILINE)
+    if not found:
+        raise DemoFailed("the second run did not keep the model; see airflow-dags-test-again.log")
+    return str(found[-1])
 
 
 def _conf(max_runtime: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -133,7 +133,11 @@ def evaluate_endpoint(
     """
     chosen = live.variant(variant)
     target = chosen["VariantName"] if len(live.config["ProductionVariants"]) > 1 else None
-    keys = answered(hook.describe_model(chosen["ModelName"]) or {})
+    model = hook.describe_model(chosen["ModelName"]) or {}
+    if target and (arn := model.get("ModelArn")):
+        # The config's tags tell of the candidate that came last, a model's own ones of what it is.
+        live = replace(live, tags=hook.read_tags(arn) or live.tags)
+    keys = answered(model)
     exam = exam_for(subject, keys)
     if missing := [key for key in _NEEDED if key not in keys and needed in PROBABILITY_METRICS]:
         problem = f"endpoint {live.name} answers {', '.join(keys)}; {needed} needs {', '.join(missing)} too"

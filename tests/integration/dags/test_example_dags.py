@@ -51,3 +51,40 @@ def test_the_next_run_keeps_a_model_that_is_as_good_as_it_was(world: World) -> N
     last = max((each for each in reports if each["Key"].endswith(".html")), key=lambda each: each["LastModified"])
     page = world.client("s3").get_object(Bucket=dataset.BUCKET, Key=last["Key"])["Body"].read().decode()
     assert "The deployed model is kept" in page
+
+
+@pytest.mark.slow
+def test_a_model_is_replaced_only_by_one_that_is_better_on_the_same_rows(world: World) -> None:
+    conf = {"max_runtime": 40, "endpoint_name": "churn-needed"}
+    outcome = world.dags_test("retrain_when_needed", conf)
+
+    assert outcome.code == 0, outcome.log
+    steps = ["evaluate", "decide", "train", "challenger", "better", "deploy"]
+    assert world.task_states("retrain_when_needed") == {**dict.fromkeys(steps, "success"), "tell": "skipped"}
+
+    outcome = world.dags_test("retrain_when_needed", {**conf, "max_drop": 1})
+
+    assert outcome.code == 0, outcome.log
+    assert world.task_states("retrain_when_needed") == {
+        **dict.fromkeys(["evaluate", "decide", "tell"], "success"),
+        **dict.fromkeys(["train", "challenger", "better", "deploy"], "skipped"),
+    }
+
+
+@pytest.mark.slow
+def test_a_challenger_gets_a_share_of_the_traffic_and_is_promoted_or_removed(world: World) -> None:
+    sagemaker = world.client("sagemaker")
+    if not any(each["EndpointName"] == "churn-needed" for each in sagemaker.list_endpoints()["Endpoints"]):
+        world.dags_test("retrain_when_needed", {"max_runtime": 40, "endpoint_name": "churn-needed"})
+    before = sagemaker.describe_endpoint(EndpointName="churn-needed")["EndpointConfigName"]
+
+    outcome = world.dags_test("ab_test", {"max_runtime": 40, "endpoint_name": "churn-needed", "hours": 0})
+
+    assert outcome.code == 0, outcome.log
+    states = world.task_states("ab_test")
+    assert {states["promote"], states["remove"]} == {"success", "skipped"}
+    assert all(states[task] == "success" for task in states if task not in {"promote", "remove"})
+    after = sagemaker.describe_endpoint(EndpointName="churn-needed")["EndpointConfigName"]
+    assert (after == before) is (states["remove"] == "success")
+    variants = sagemaker.describe_endpoint_config(EndpointConfigName=after)["ProductionVariants"]
+    assert len(variants) == 1
