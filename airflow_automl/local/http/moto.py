@@ -45,7 +45,10 @@ SERVICES: dict[str, dict[str, str]] = {
     },
     "iam": {
         "the SageMaker SDK and the doctor look up roles": "GetRole ListRoles",
-        "a DAG runs with a role of its own": "CreateRole DeleteRole",
+        "a set-up makes a role of its own, whose policies are kept and not enforced": (
+            "AttachRolePolicy CreateRole DeleteRole DeleteRolePolicy DetachRolePolicy ListAttachedRolePolicies "
+            "ListRolePolicies PutRolePolicy"
+        ),
     },
     "kms": {
         "requests name keys and aliases": (

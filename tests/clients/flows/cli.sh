@@ -6,6 +6,24 @@ aws s3 cp --sse aws:kms "$data" s3://cli-client/in/train.csv
 aws s3 ls s3://cli-client/ | grep -q "PRE in/"
 aws s3 sync s3://cli-client/in "$2/copy"
 cmp "$data" "$2/copy/train.csv"
+python -c "import sys, urllib.request as u; sys.stdout.buffer.write(u.urlopen(sys.argv[1]).read())" \
+  "$(aws s3 presign s3://cli-client/in/train.csv)" > "$2/presigned.csv"
+cmp "$data" "$2/presigned.csv"
+aws s3 sync "$2/copy" "s3://cli-client/a b/ü"
+aws s3 mv s3://cli-client/a\ b/ü/train.csv s3://cli-client/moved.csv
+[ "$(aws s3api list-objects-v2 --bucket cli-client --query 'Contents[].Key' --output text)" = "in/train.csv	moved.csv" ]
+aws s3api get-object --bucket cli-client --key moved.csv --range bytes=0-3 "$2/range"
+[ "$(cat "$2/range")" = "$(head -c 4 "$data")" ]
+if aws s3api head-object --bucket cli-client --key none 2> "$2/missing"; then exit 1; fi
+grep -q 404 "$2/missing"
+if aws s3api head-bucket --bucket cli-client --expected-bucket-owner 999999999999 2> "$2/owner"; then exit 1; fi
+grep -q 403 "$2/owner"
+aws s3 mb s3://cli-versions
+aws s3api put-bucket-versioning --bucket cli-versions --versioning-configuration Status=Enabled
+aws s3 cp "$data" s3://cli-versions/a
+if aws s3 rb --force s3://cli-versions 2> "$2/versions"; then exit 1; fi
+grep -q BucketNotEmpty "$2/versions"
+[ "$(aws s3api list-object-versions --bucket cli-versions --query 'DeleteMarkers[].Key' --output text)" = a ]
 aws sagemaker create-auto-ml-job-v2 --auto-ml-job-name cli-client \
   --auto-ml-job-input-data-config '[{"ChannelType":"training","ContentType":"text/csv;header=present","DataSource":{"S3DataSource":{"S3DataType":"S3Prefix","S3Uri":"s3://cli-client/in/"}}}]' \
   --output-data-config S3OutputPath=s3://cli-client/out/ \
