@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from airflow_automl.local.training.engines import metrics
 from tests.unit.local.training import reading
 
 
@@ -130,19 +132,28 @@ def tables(draw: st.DrawFn, rows: int = 520) -> dict[str, Any]:
         if role != "auto" and name.strip():
             roles[name] = role
     target = [f"{source.uniform(0, 9):.3f}" for _ in range(rows)]
+    held = draw(st.sampled_from([0, 0, rows - 500]))
     quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]))
-    return {"names": [*names, "y"], "columns": [*columns, target], "roles": roles, "quoting": quoting}
+    table = {"names": [*names, "y"], "columns": [*columns, target], "roles": roles, "quoting": quoting}
+    return table | {"held": held}
 
 
 def run(bucket: reading.Memory, folder: Path, table: dict[str, Any], mode: str, parts: int = 1) -> None:
     header, rows = table["names"], [list(row) for row in zip(*table["columns"], strict=True)]
-    step = -(-len(rows) // parts)
+    learned = len(rows) - table.get("held", 0)
+    step = -(-learned // parts)
     files = {
-        f"part-{part}.csv": reading.written([header, *rows[part * step : (part + 1) * step]], table["quoting"]).encode()
+        f"part-{part}.csv": reading.written(
+            [header, *rows[part * step : min((part + 1) * step, learned)]], table["quoting"]
+        ).encode()
         for part in range(parts)
     }
+    # The validation channel has another order and other quotes.
+    held = [row[::-1] for row in [header, *rows[learned:]]]
+    validation = reading.written(held, csv.QUOTE_ALL).encode() if learned < len(rows) else None
+    config = {"types": table["roles"] or None, "validation": validation, "ProblemType": "Regression"}
     try:
-        data = reading.load(bucket, folder, files, mode, types=table["roles"] or None, ProblemType="Regression")
+        data = reading.load(bucket, folder, files, mode, **config)
     except reading.JobFailure as failure:
         # A role that no value has, or nothing to learn from: said, and nothing is served.
         if "none of its values can be read" not in failure.reason:
@@ -150,6 +161,11 @@ def run(bucket: reading.Memory, folder: Path, table: dict[str, Any], mode: str, 
         return
     served = reading.Served(data)
     reading.check(served, header, rows, lost_by_pandas(served, table))
+    if validation is not None:
+        truth = np.array([float(row[-1]) for row in rows[learned:]])
+        said = metrics.scores("Regression", truth, np.array(served.invoke(validation)))
+        known = reading.remember(data.validation[data.columns])["predicted_label"]
+        assert said == metrics.scores("Regression", data.validation["y"].to_numpy(), np.array(known))
 
 
 def lost_by_pandas(served: reading.Served, table: dict[str, Any]) -> Sequence[str]:
@@ -166,7 +182,7 @@ def lost_by_pandas(served: reading.Served, table: dict[str, Any]) -> Sequence[st
 
 
 FAST = settings(
-    max_examples=60,
+    max_examples=45,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],

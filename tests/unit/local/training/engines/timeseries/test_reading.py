@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
+import random
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models.payloads import PayloadError
 from airflow_automl.local.models.wire import Payload
-from airflow_automl.local.training.data import channels
-from airflow_automl.local.training.data.codec import Codec
-from airflow_automl.local.training.engines.timeseries.dataset import Dataset, RowReader, load
-from airflow_automl.local.training.engines.timeseries.frequency import Calendar
+from airflow_automl.local.serving.transform.records import Processing
+from airflow_automl.local.training.data import channels, csv_text
+from airflow_automl.local.training.engines.timeseries import serving
+from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster
+from airflow_automl.local.training.engines.timeseries.backtest import Backtest
+from airflow_automl.local.training.engines.timeseries.dataset import Dataset, load
 from airflow_automl.local.training.engines.timeseries.panel import Panel
-from airflow_automl.local.training.engines.timeseries.related import Related
 from airflow_automl.local.training.engines.timeseries.serving import ForecastModel, _of_frame, _table
-from airflow_automl.local.training.engines.timeseries.settings import Settings
 from tests.local_s3 import BUCKET, Bucket, bucket, s3_endpoint
 from tests.unit.local.training import reading
 from tests.unit.local.training.engines.timeseries.conftest import config
+from tests.unit.local.training.test_reading_property import FAST, MARKS, SHAPES, spark
 
 __all__ = ["bucket", "s3_endpoint"]
 
@@ -35,12 +39,7 @@ CASES = Path(__file__).parents[5] / "data" / "reading"
 
 
 def trained(
-    bucket: Bucket,
-    folder: Path,
-    body: bytes | str,
-    key: str = "in/a.csv",
-    types: dict[str, str] | None = None,
-    **columns: str,
+    bucket: Bucket | reading.Memory, folder: Path, body: bytes | str, key: str = "in/a.csv", **columns: Any
 ) -> Dataset:
     """Read a file as a job does."""
     bucket.put(key, body)
@@ -59,30 +58,66 @@ def trained(
     return load(bucket.store, channels.resolve(bucket.store, inputs), request, folder / "download")
 
 
+class Remembered(Forecaster):
+    """A scripted algorithm: its forecast is a number that only the very same series has."""
+
+    name = "remembered"
+
+    @classmethod
+    def fit(cls, panel: Panel, context: Context) -> Remembered:
+        return cls()
+
+    def forecast(self, panel: Panel, context: Context) -> np.ndarray:
+        said = [
+            zlib.crc32(repr((one.key, one.start, one.target.tolist(), one.features.tolist())).encode())
+            for one in panel.series
+        ]
+        shape = (panel.horizon, 1 + len(panel.settings.quantiles))
+        return np.array([np.full(shape, float(number)) for number in said])
+
+    def save(self, folder: Path) -> None:
+        """Nothing was trained."""
+
+    @classmethod
+    def load(cls, folder: Path, document: dict[str, Any]) -> Remembered:
+        return cls()
+
+
+@pytest.fixture(autouse=True)
+def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "forecaster", lambda name: Remembered)
+
+
 def served(data: Dataset) -> ForecastModel:
-    """What serving knows: JSON in an artefact."""
-    document = json.loads(
-        json.dumps(
-            {
-                "settings": data.panel.settings.as_json(),
-                "calendar": data.panel.calendar.as_json(),
-                "related": data.related.as_json(),
-                "columns": [codec.as_json() for codec in data.columns],
-                "reader": data.reader.as_json(),
-                "escaped": data.escaped,
-            }
-        )
+    """The model that the artefact of a job holds."""
+    model: ForecastModel = reading.loaded(
+        {
+            "engine": "timeseries",
+            "weights": {"remembered": 1.0},
+            "settings": data.panel.settings.as_json(),
+            "calendar": data.panel.calendar.as_json(),
+            "related": data.related.as_json(),
+            "columns": [codec.as_json() for codec in data.columns],
+            "reader": data.reader.as_json(),
+            "escaped": data.escaped,
+        }
     )
-    return ForecastModel(
-        Settings.read(document["settings"]),
-        Calendar.from_json(document["calendar"]),
-        Related.from_json(document["related"]),
-        tuple(Codec.from_json(entry) for entry in document["columns"]),
-        RowReader.from_json(document["reader"]),
-        {},
-        {},
-        escaped=document["escaped"],
-    )
+    return model
+
+
+def answered(model: ForecastModel, body: bytes | str, content_type: str = "text/csv") -> str:
+    """The endpoint's answer."""
+    body = body.encode() if isinstance(body, str) else body
+    (found,) = model.respond([Payload(body, content_type, "text/csv")])
+    if isinstance(found, PayloadError):
+        raise found
+    return found[0].decode()
+
+
+def transformed(model: ForecastModel, body: bytes) -> str:
+    """The answer of a batch transform to an object, which is one payload."""
+    transform = Processing.of({"TransformInput": {}, "TransformOutput": {}})
+    return answered(model, csv_text.body(body, None, model.escaped), transform.headers()["content-type"])
 
 
 def same(one: Panel, two: Panel) -> None:
@@ -95,14 +130,21 @@ def same(one: Panel, two: Panel) -> None:
 
 def check(data: Dataset, text: str) -> None:
     """Send the file's rows in every way."""
+    check_rows(data, *reading.rows_of(text), text)
+
+
+def check_rows(data: Dataset, header: list[str], rows: list[list[str]], text: str | None = None) -> None:
+    """Send rows in every way: all give the forecasts that the series of training give."""
     model = served(data)
-    header, rows = reading.rows_of(text)
-    other = list(range(len(header)))[::-1]
-    turned = [[row[place] for place in other] for row in [header, *rows]]
-    same(data.panel, model.read(_table(text.encode(), "text/csv", model.escaped)))
-    same(data.panel, model.read(_table(reading.written([header, *rows], csv.QUOTE_ALL).encode(), "text/csv")))
-    same(data.panel, model.read(_table(reading.written(turned).encode(), "text/csv")))
-    same(data.panel, model.read(_of_frame(pd.DataFrame(rows, columns=header, dtype=object))))
+    turned = [row[::-1] for row in [header, *rows]]
+    quoted = reading.written([header, *rows], csv.QUOTE_ALL)
+    same(data.panel, model.read(_table(quoted.encode(), "text/csv")))
+    forecast = serving.tabulate(data.panel, model.of(data.panel)).to_csv(index=False, lineterminator="\n")
+    for body in (quoted, reading.written(turned), *([] if text is None else [text])):
+        assert answered(model, body) == forecast
+        assert transformed(model, body.encode()) == forecast
+    for frame in (pd.DataFrame(rows, columns=header), pd.DataFrame(turned[1:], columns=header[::-1])):
+        assert model.forecast(frame.astype(object)).to_csv(index=False, lineterminator="\n") == forecast
 
 
 @pytest.mark.parametrize(
@@ -219,3 +261,67 @@ def test_values_that_cannot_be_read_are_partial_failures_and_in_the_insights(buc
     )
     assert data.facts["notes"] == [note]
     check(data, reading.written([header, *rows]))
+
+
+def test_the_metric_of_the_leaderboard_is_that_of_the_endpoint(bucket: Bucket, tmp_path: Path) -> None:
+    header, rows = reading.rows_of(history(form="%d/%m/%Y", items=("01", "NA"), price="1.50", sold=""))
+    for number, row in enumerate(rows):
+        row[3:] = [str(number % 7), str(number % 5)]
+    data = trained(bucket, tmp_path, reading.written([header, *rows]))
+    test = Backtest.over(data.panel)
+    leaderboard = test.measure(test.run(Remembered, Context())[0])
+    model, asked = served(data), []
+    for steps in test.steps:
+        known = [row for number, row in enumerate(rows) if number % 30 < 30 - steps]
+        answer = pd.read_csv(io.StringIO(answered(model, reading.written([header, *known]))), dtype={"item": str})
+        said = answer[["mean", *data.panel.settings.names]].to_numpy()
+        asked.append(said.reshape(2, data.panel.horizon, -1))
+    assert test.measure(asked) == leaderboard
+    assert leaderboard["RMSE"] > 0
+
+
+NAMES = ('it\n"em"', " t,s", "[y] <é>", "", "k\\", "holidays:US", "x" * 300, "ds")
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> dict[str, Any]:
+    """A file of series: odd names, items, dates and columns of all shapes, in any order."""
+    source = random.Random(draw(st.integers(0, 2**32)))
+    names = draw(st.permutations(NAMES))[:5]
+    items = draw(
+        st.sampled_from([("NA", "nan"), ("007", "08"), ("1.0", "2.50"), (" a ", "b,c"), ("true",), ('q"', "7")])
+    )
+    form = draw(st.sampled_from(["%Y-%m-%d", "%d/%m/%Y", "%m/%d/%y", "%d.%m.%Y %H:%M", "%Y%m%d", "%Y-%m-%dT%H:%M:%SZ"]))
+    numbers = draw(st.sampled_from(["whole", "decimal", "scientific", "padded", "half written", "code"]))
+    days = pd.date_range("2024-01-01", periods=draw(st.integers(20, 40))).strftime(form)
+    columns = []
+    for shape in draw(st.lists(st.sampled_from(sorted(SHAPES)), min_size=2, max_size=2)):
+        columns.append([SHAPES[shape](source) for _ in range(len(items) * len(days))])
+    rows = [
+        [item, day, SHAPES[numbers](source), *(column[len(days) * place + step] for column in columns)]
+        for place, item in enumerate(items)
+        for step, day in enumerate(days)
+    ]
+    for row in source.sample(rows[2:], draw(st.sampled_from([0, 1, 8]))):
+        row[source.choice([2, 3, 4])] = source.choice(MARKS)
+    if draw(st.booleans()):
+        source.shuffle(rows)
+    order = draw(st.permutations(range(5)))
+    write = draw(st.sampled_from([reading.written, lambda given: reading.written(given, csv.QUOTE_ALL), spark]))
+    table = [[row[place] for place in order] for row in [names, *rows]]
+    return {"header": table[0], "rows": table[1:], "text": write(table), "names": names}
+
+
+def test_histories_are_the_same_in_every_way(tmp_path: Path) -> None:
+    @settings(FAST, max_examples=40)
+    @given(histories())
+    def everything(table: dict[str, Any]) -> None:
+        memory = reading.Memory()
+        place = [(name.strip() or f"Unnamed: {table['header'].index('')}") for name in table["names"]]
+        columns = dict(
+            zip(("ItemIdentifierAttributeName", "TimestampAttributeName", "TargetAttributeName"), place, strict=False)
+        )
+        data = trained(memory, tmp_path, table["text"], **columns)
+        check_rows(data, table["header"], table["rows"], table["text"])
+
+    everything()
