@@ -54,7 +54,8 @@ _NAMED_MONTH = re.compile(
     rf"(?=.*\d{{4}})(?=.*{_MONTH})(?:[^a-z]|{_MONTH}|(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*+|[ap]m|utc|gmt|z|t)+",
     re.IGNORECASE,
 )
-_FIRST, _LAST = (np.datetime64(day, "us") for day in ("1677-09-22", "2262-04-11"))
+FIRST, LAST = (np.datetime64(day, "us") for day in ("1677-09-22", "2262-04-11"))
+"""The days that ``datetime64[ns]`` holds."""
 
 
 class Kind(StrEnum):
@@ -199,7 +200,7 @@ class Codec:
 
     def _moments(self, values: pa.ChunkedArray) -> Reading:
         found: np.ndarray = values.cast(pa.timestamp("us"), safe=False).to_numpy()
-        outside = (found < _FIRST) | (found > _LAST)
+        outside = (found < FIRST) | (found > LAST)
         if outside.any():
             found = np.where(outside, np.datetime64("NaT", "us"), found)
         return Reading(found.astype("datetime64[ns]"), np.flatnonzero(outside))
@@ -244,7 +245,7 @@ class Codec:
             value = None if pd.isna(read) else read.tz_localize(None).to_pydatetime(warn=False)
         if value is None:
             return _JUNK
-        return value if _FIRST <= np.datetime64(value, "us") <= _LAST else _OUT_OF_RANGE
+        return value if FIRST <= np.datetime64(value, "us") <= LAST else _OUT_OF_RANGE
 
     def _name(self, text: str) -> Any:
         """A text as the name of a category, or as a text to learn from."""

@@ -16,22 +16,20 @@ def trimmed(text: str) -> str:
     return text.strip(_BLANKS)
 
 
-def require(columns: Sequence[str], uri: str, roles: Mapping[str, str]) -> None:
+def require(columns: Sequence[str], where: str, wanted: Mapping[str, str]) -> None:
     """Refuse data that lack a column.
 
     :param columns: what the data have.
-    :param uri: where they lie.
-    :param roles: what a column is for, such as ``target`` → its name.
+    :param where: what the data are, for the message.
+    :param wanted: column → what it is for, such as ``target column``.
     :raises JobFailure: a column is not there; the message names the ones that are, and what may have been meant.
     """
-    for role, column in roles.items():
+    for column, role in wanted.items():
         if column in columns:
             continue
         alike = [other for other in columns if other.lower() == trimmed(column).lower()]
         hint = f" Did you mean '{alike[0]}'?" if alike else separator_hint(columns)
-        raise JobFailure(
-            f"The {role} column '{column}' is not in the data at {uri}; its columns are {listing(columns)}.{hint}"
-        )
+        raise JobFailure(f"The {role} '{column}' is not in {where}; its columns are {listing(columns, 20)}.{hint}")
 
 
 def names_of(cells: Sequence[object]) -> list[str]:

@@ -87,8 +87,8 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
     notes = Notes(channels.notes)
     tables = read(store, channels.given, folder, notes)
     weight = weight and columns.trimmed(weight)
-    roles = {"target": name} | ({"sample weight": weight} if weight else {})
-    columns.require(tables[0].column_names, channels.training.uri, roles)
+    wanted = {name: "target column"} | ({weight: "sample weight column"} if weight else {})
+    columns.require(tables[0].column_names, f"the data at {channels.training.uri}", wanted)
     if weight == name:
         raise JobFailure(f"The column '{name}' can't be both the target and the sample weight.")
     rows = tables[0].num_rows

@@ -77,7 +77,8 @@ def load(store: Store, request: Mapping[str, Any], folder: Path) -> Samples:
     found = channelled.resolve(store, request["AutoMLJobInputDataConfig"])
     notes = Notes(found.notes)
     tables = channelled.read(store, found.given, folder, notes, strings=True)
-    columns.require(tables[0].column_names, found.training.uri, {"content": content, "label": label})
+    wanted = {content: "content column", label: "label column"}
+    columns.require(tables[0].column_names, f"the data at {found.training.uri}", wanted)
     if content == label:
         raise JobFailure(f"The column '{content}' can't be both the content and the label (R72).")
     labelled = [

@@ -16,6 +16,7 @@ from airflow_automl.contract.metrics import DEFAULT_OBJECTIVE, OBJECTIVES
 from airflow_automl.contract.values import MAX_FORECAST_HORIZON
 from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data import codec as codecs
+from airflow_automl.local.training.data import columns as columns_of
 from airflow_automl.local.training.data import specification, typed
 from airflow_automl.local.training.data.channels import Channels, read
 from airflow_automl.local.training.data.codec import Codec, Kind
@@ -68,26 +69,6 @@ class RowReader:
     def from_json(cls, document: Mapping[str, Any]) -> RowReader:
         """Return what :meth:`as_json` wrote."""
         return cls(document["form"], tuple(Codec.from_json(key) for key in document["keys"]))
-
-
-def require_columns(table: pa.Table, settings: Settings, others: Sequence[str], where: str) -> None:
-    """Check that all columns are there (R26).
-
-    :param settings: names the columns of TimeSeriesConfig.
-    :param others: further columns that must be there.
-    :param where: what the data is, for the message.
-    :raises JobFailure: some are not.
-    """
-    wanted = settings.reserved | {name: "column" for name in others if name not in settings.reserved}
-    for name, role in wanted.items():
-        if name in table.column_names:
-            continue
-        alike = [other for other in table.column_names if other.strip().lower() == name.strip().lower()]
-        hint = f" Did you mean '{alike[0]}'?" if alike else ""
-        what = "column" if role == "column" else f"{role} (column)"
-        raise JobFailure(
-            f"The {what} '{name}' is not in {where}; its columns are {listing(table.column_names, 20)}.{hint}"
-        )
 
 
 def assemble(
@@ -215,7 +196,8 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: P
     notes = Notes(channels.notes)
     [table] = read(store, [channel], folder, notes, strings=True)
     escaped = typed.escaped(table)
-    require_columns(table, settings, list(settings.fills), f"the data at {channel.uri}")
+    wanted = dict.fromkeys(settings.fills, "column") | settings.reserved
+    columns_of.require(table.column_names, f"the data at {channel.uri}", wanted)
     others = [name for name in table.column_names if name not in settings.reserved]
     if config.get("FeatureSpecificationS3Uri"):
         uri = str(config["FeatureSpecificationS3Uri"])

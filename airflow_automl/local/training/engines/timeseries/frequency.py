@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data import moments
-from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS
+from airflow_automl.local.training.data.codec import FIRST, LAST, NULLS, NUMERIC_NULLS
 from airflow_automl.local.training.data.columns import trimmed
 
 _PATTERN = re.compile(r"(?P<multiple>[0-9]*)(?P<unit>min|H|D|W|M|Y)")
@@ -168,7 +168,7 @@ def _months(moments: Any) -> Any:
 _EPOCH_SECONDS, _EPOCH_MILLISECONDS = "seconds", "milliseconds"
 _PARTIAL = re.compile(r"(\d{4})-(\d{1,2})", re.ASCII)
 _COMPACT = re.compile(r"(\d{4})(\d{2})?(\d{2})?(?:T?(\d{2})(\d{2})(\d{2})?)?", re.ASCII)
-_ADVICE = "write timestamps as 2024-01-31 or 2024-01-31 13:00:00"
+_ADVICE = "write timestamps as 2024-01-31 or 2024-01-31 13:00:00, between 1678 and 2262"
 
 
 def decide_form(column: pa.ChunkedArray, name: str) -> str:
@@ -211,18 +211,20 @@ def parse_timestamps(column: pa.ChunkedArray, name: str, frequency: Frequency, f
     if pa.types.is_timestamp(kind):
         if kind.tz is not None and frequency.by_calendar:
             column = pc.local_timestamp(column)
-        column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.timestamp("us"))
-        return column.to_numpy().astype("datetime64[s]")  # type: ignore[no-any-return]
-    if pa.types.is_date(kind):
-        return column.cast(pa.timestamp("s")).to_numpy().astype("datetime64[s]")  # type: ignore[no-any-return]
-    texts, codes = _distinct(column, name)
-    found = []
-    for text in texts:
-        moment = None if text is None else _read(text, form, frequency.by_calendar)
-        if text is not None and moment is None:
-            raise JobFailure(f"The timestamp column '{name}' has the value '{text[:60]}'; {_ADVICE}.")
-        found.append(moment)
-    return np.array(found, dtype="datetime64[us]").astype("datetime64[s]")[codes]  # type: ignore[no-any-return]
+        found = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.timestamp("us")).to_numpy()
+    elif pa.types.is_date(kind):
+        found = column.cast(pa.timestamp("us")).to_numpy()
+    else:
+        texts, codes = _distinct(column, name)
+        read = [None if text is None else _read(text, form, frequency.by_calendar) for text in texts]
+        for text, moment in zip(texts, read, strict=True):
+            if text is not None and moment is None:
+                raise JobFailure(f"The timestamp column '{name}' has the value '{text[:60]}'; {_ADVICE}.")
+        found = np.array(read, dtype="datetime64[us]")[codes]
+    outside = np.flatnonzero((found < FIRST) | (found > LAST))
+    if len(outside):
+        raise JobFailure(f"The timestamp column '{name}' has the value '{column[int(outside[0])].as_py()}'; {_ADVICE}.")
+    return found.astype("datetime64[s]")  # type: ignore[no-any-return]
 
 
 def _distinct(column: pa.ChunkedArray, name: str) -> tuple[Sequence[str | None], np.ndarray]:

@@ -18,12 +18,13 @@ from airflow_automl.local.models.payloads import PayloadError
 from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.training.data import values as arrow_values
 from airflow_automl.local.training.data.codec import Codec
-from airflow_automl.local.training.data.columns import locate, names_of
+from airflow_automl.local.training.data.columns import locate, names_of, require
+from airflow_automl.local.training.data.csv_file import without_headers
 from airflow_automl.local.training.data.values import Notes, Refused
 from airflow_automl.local.training.engines.timeseries import metrics
 from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster, forecaster
 from airflow_automl.local.training.engines.timeseries.backtest import blend
-from airflow_automl.local.training.engines.timeseries.dataset import RowReader, assemble, read_related, require_columns
+from airflow_automl.local.training.engines.timeseries.dataset import RowReader, assemble, read_related
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
 from airflow_automl.local.training.engines.timeseries.panel import Panel, grid
 from airflow_automl.local.training.engines.timeseries.related import Related
@@ -118,7 +119,7 @@ class ForecastModel:
             raise JobFailure(str(error)) from error
         if not missing:
             table = pa.table([table.column(place) for place in order], names=wanted)
-        require_columns(table, self.settings, others, "the request")
+        require(table.column_names, "the request", dict.fromkeys(others, "column") | self.settings.reserved)
         notes = Notes(level=logging.INFO)
         related = read_related(table, self.columns, notes)
         rows, calendar = assemble(table, self.settings, self.reader, related, self.calendar, notes.append)
@@ -191,7 +192,8 @@ def _require_csv(content_type: str | None, accept: str | None) -> None:
 def _table(body: bytes, content_type: str | None, escaped: bool = False) -> pa.Table:
     """Read CSV with a header; all columns are text."""
     table = payloads.csv_table(body, content_type, escaped=escaped)
-    return table.slice(1).rename_columns(names_of([column[0].as_py() for column in table.columns]))
+    cells = [column[0].as_py() for column in table.columns]
+    return without_headers(table.slice(1), cells).rename_columns(names_of(cells))
 
 
 def _of_frame(frame: pd.DataFrame) -> pa.Table:

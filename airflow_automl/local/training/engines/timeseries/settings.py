@@ -87,6 +87,9 @@ class Settings:
                 f"TimeSeriesConfig names the column '{twice[0]}' twice: target, timestamp, item and grouping "
                 "columns must differ from each other."
             )
+        taken = [name for name in (*found.key, found.timestamp) if name in (*found.names, "mean")]
+        if taken:
+            raise JobFailure(f"A forecast has a column '{taken[0]}' of its own: rename that column of the data.")
         return found
 
     @property
