@@ -16,7 +16,7 @@ from airflow_automl.exceptions import AutoMLTerminalError
 from airflow_automl.local.errors import listing
 from airflow_automl.local.training.data import csv_text
 from airflow_automl.local.training.data.codec import Codec
-from airflow_automl.local.training.data.columns import header_order, locate
+from airflow_automl.local.training.data.columns import UNNAMED, header_order, locate
 from airflow_automl.local.training.data.csv_file import Ragged, parse, without_headers
 from airflow_automl.local.training.data.values import Refused, Unusable
 
@@ -77,7 +77,9 @@ def decode(
     if kind == CSV:
         table = csv_table(body, content_type, names, target, escaped)
         single = table.num_columns == 1
-        top = next((row for row, text in enumerate(table[0].to_pylist()) if text.strip()), 0) if single else 0
+        top = 0
+        if single and not names[0].startswith(UNNAMED):
+            top = next((row for row, text in enumerate(table[0].to_pylist()) if text.strip()), 0)
         cells = [column[top].as_py() for column in table.columns]
         try:
             order = header_order(cells, names, content_type, table.num_rows)

@@ -14,7 +14,7 @@ from typing import IO, Any
 from airflow_automl.local.serving.transform import json_path
 from airflow_automl.local.serving.transform.json_path import Filter, PathError
 from airflow_automl.local.training.data import csv_text
-from airflow_automl.local.training.data.columns import header_order
+from airflow_automl.local.training.data.columns import UNNAMED, header_order
 
 # A text may be longer than 128 KiB.
 csv.field_size_limit(sys.maxsize)
@@ -181,7 +181,7 @@ def begin(found: Iterator[bytes], names: Sequence[str], processing: Processing) 
     """
     blank: list[bytes] = []
     for first in found:
-        if first.strip() or not processing.csv:
+        if first.strip() or not processing.csv or (len(names) == 1 and names[0].startswith(UNNAMED)):
             if _is_header(first, names, processing):
                 return first, found
             break

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from airflow_automl.local.errors import JobFailure, listing
 
-_UNNAMED = "Unnamed: "
+UNNAMED = "Unnamed: "
+"""What the name of a column begins with that has none; its position follows."""
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u2060\ufeff"
 """White space, and what is no wider than nothing: a zero width space, and a byte order mark."""
 
@@ -35,7 +36,7 @@ def require(columns: Sequence[str], where: str, wanted: Mapping[str, str]) -> No
 def names_of(cells: Sequence[object]) -> list[str]:
     """The names of columns: without blanks around them; a column without a name gets one from its position."""
     names = [trimmed(str(cell)) for cell in cells]
-    return [name or f"{_UNNAMED}{position}" for position, name in enumerate(names)]
+    return [name or f"{UNNAMED}{position}" for position, name in enumerate(names)]
 
 
 def locate(given: Sequence[object], wanted: Sequence[str]) -> tuple[list[int], list[str]]:
@@ -48,13 +49,13 @@ def locate(given: Sequence[object], wanted: Sequence[str]) -> tuple[list[int], l
     """
     cells = [trimmed(str(cell)) for cell in given]
     found = {name: position for position, name in reversed(list(enumerate(cells))) if name}
-    others = [name.removeprefix(_UNNAMED) if name not in wanted else name for name in cells]
+    others = [name.removeprefix(UNNAMED) if name not in wanted else name for name in cells]
     nameless = iter([position for position, name in enumerate(others) if not name or name != cells[position]])
     missing = []
     positions = []
     for name in wanted:
         position = found.get(name)
-        if position is None and name.startswith(_UNNAMED):
+        if position is None and name.startswith(UNNAMED):
             position = next(nameless, None)
         if position is None:
             missing.append(name)
