@@ -128,6 +128,7 @@ def _retrain(console: Console, stack: Stack, split: Split, max_runtime: int) -> 
 
     console.print(f"[bold]==>[/] airflow dags test {DAG_ID}   (evaluate → decide → train → gate → deploy → report)")
     sagemaker = _client(stack, "sagemaker")
+    stop_leftovers(sagemaker)
     progress = Progress(console, sagemaker)
     dag_run = stack.airflow("airflow-dags-test", "dags", "test", DAG_ID, "--conf", _conf(max_runtime))
     progress.follow(lambda: dag_run.popen.poll() is None)
@@ -147,6 +148,12 @@ def _decision(log: str) -> str:
     if not found:
         raise DemoFailed("the second run did not keep the model; see airflow-dags-test-again.log")
     return str(found[-1])
+
+
+def stop_leftovers(sagemaker: Any) -> None:
+    """Stop the jobs that an interrupted demo left running: they would take the slots of this one's."""
+    for left in sagemaker.list_auto_ml_jobs(StatusEquals="InProgress")["AutoMLJobSummaries"]:
+        sagemaker.stop_auto_ml_job(AutoMLJobName=left["AutoMLJobName"])
 
 
 def _conf(max_runtime: int) -> str:

@@ -47,14 +47,18 @@ _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_data_dir(parser)
-    parser.add_argument("--status", choices=tuple(JobStatus), help="only jobs with this AutoMLJobStatus")
+    parser.add_argument(
+        "--status", choices=[each.value for each in JobStatus], help="only jobs with this AutoMLJobStatus"
+    )
     parser.add_argument(
         "--name", default="", metavar="PART", help="only jobs with this part in their name, in any case"
     )
     parser.add_argument(
         "--since", type=_since, metavar="WHEN", help="only jobs created since, such as 12h, 7d or 2026-11-01T08:00"
     )
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="how many are shown (default: %(default)s)")
+    parser.add_argument(
+        "--limit", type=_count_of_jobs, default=50, metavar="N", help="how many are shown (default: %(default)s)"
+    )
     parser.add_argument("--before", metavar="NAME", help="only jobs that were created before this one")
     parser.add_argument("--endpoints", action="store_true", help="show what each endpoint's variants did instead")
     parser.add_argument("--json", action="store_true", help="print JSON, with times in UTC")
@@ -119,6 +123,12 @@ def age(text: str) -> float:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def _count_of_jobs(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: give a whole number, 1 or more")
+    return int(text)
+
+
 def _since(text: str) -> float:
     """Read an age or a time, local unless it names its zone, as epoch seconds."""
     with contextlib.suppress(argparse.ArgumentTypeError):
@@ -139,9 +149,7 @@ def run(args: argparse.Namespace) -> int:
             _print_endpoints(folder, args.json)
             return 0
         before = None if args.before is None else existing(store, args.before).created
-        jobs, more = store.newest(
-            max(1, args.limit), before=before, status=args.status, contains=args.name, since=args.since
-        )
+        jobs, more = store.newest(args.limit, before=before, status=args.status, contains=args.name, since=args.since)
         found = [_document(store, job) for job in jobs]
     if args.json:
         print(json.dumps({"jobs": found, "more": more}, indent=2))
@@ -197,7 +205,7 @@ def _end(job: Job) -> End:
         "PartialFailureReasons": job.partial,
         "ModelDeployResult": {"EndpointName": job.endpoint},
     }
-    return QUEUED if job.stage == "queued" else end(answer)
+    return QUEUED if job.stage == "queued" and job.started is None else end(answer)
 
 
 def _iso(seconds: float) -> str:

@@ -115,6 +115,22 @@ def test_a_time_that_is_none_is_refused(tmp_path: Path, since: str, capsys: pyte
     assert f"{since!r} is neither an age nor a time" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--limit", "-3"], "'-3' is not valid: give a whole number, 1 or more"),
+        (["--limit", "many"], "'many' is not valid: give a whole number, 1 or more"),
+        (["--status", "Ended"], "choose from 'InProgress', 'Stopping', 'Completed', 'Failed', 'Stopped'"),
+    ],
+)
+def test_an_option_that_is_not_valid_is_refused_in_plain_words(
+    tmp_path: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["jobs", "--data-dir", str(tmp_path), *options])
+    assert said in capsys.readouterr().err
+
+
 def test_json_has_every_job_of_the_page_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_measured_job(tmp_path)
     assert main(["jobs", "--json", "--data-dir", str(tmp_path)]) == 0
