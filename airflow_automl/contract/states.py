@@ -351,9 +351,9 @@ def end(describe: Mapping[str, Any]) -> End:
         return End("Failed", "bad")
     if stands is Outcome.STOPPED:
         return End("Stopped at the runtime limit" if at_limit else "Stopped", "warning")
+    if definitions_only(describe):
+        return End("Candidate definitions only", "good")
     if stands is Outcome.COMPLETED_WITHOUT_CANDIDATE:
-        if definitions_only(describe):
-            return End("Candidate definitions only", "good")
         return End("Runtime limit before any candidate" if at_limit else "Completed without a candidate", "bad")
     if stands is Outcome.COMPLETED_WITH_WARNINGS:
         return End("Completed with warnings", "warning")
@@ -382,4 +382,5 @@ def status_text(describe: Mapping[str, Any]) -> str:
 def words(name: str | None) -> str:
     """Return a status of AWS's in words: ``GeneratingModelInsightsReport`` → ``Generating model insights report``."""
     text = " ".join(re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]*|[a-z]+|\d+", name or ""))
-    return (text[:1] + text[1:].lower()).replace("auto ml", "AutoML") or "\N{EN DASH}"
+    said = text[:1] + text[1:].lower()
+    return said.replace("auto ml", "AutoML").replace("Pre training", "Pre-training") or "\N{EN DASH}"

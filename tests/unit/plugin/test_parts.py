@@ -71,7 +71,7 @@ def test_the_mode_that_auto_chose_shows_by_what_it_does() -> None:
     tuning = steps(describe(AutoMLJobStatus="InProgress", AutoMLJobSecondaryStatus="ModelTuning", **answer))
     training = steps(describe(AutoMLJobStatus="InProgress", AutoMLJobSecondaryStatus="TrainingModels", **answer))
     assert "Feature engineering" in [step.label for step in tuning]
-    assert "Pre training" in [step.label for step in training]
+    assert "Pre-training" in [step.label for step in training]
 
 
 # The page of a job
@@ -130,6 +130,17 @@ def test_a_partial_failure_shows_in_the_list() -> None:
     row = rows.from_summary(summary("a", PartialFailureReasons=partial), SOURCE, None)
     assert (row.reason, row.end.tone) == ("no fastai", "warning")
     assert rows.from_summary(summary("a"), SOURCE, None).end.tone == "good"
+
+
+def test_a_list_tells_a_job_of_definitions_only_from_one_that_trained() -> None:
+    row = rows.from_summary(summary("a", AutoMLJobSecondaryStatus="CandidateDefinitionsGenerated"), SOURCE, None)
+    assert row.end.title == "Candidate definitions only"
+
+
+def test_a_row_has_the_end_that_a_page_saw_and_not_what_a_list_leaves_open() -> None:
+    seen = {"status": "Completed", "end": {"title": "Completed, not deployed", "tone": "bad"}}
+    assert rows.from_summary(summary("a"), SOURCE, None, seen).end.title == "Completed, not deployed"
+    assert rows.from_summary(summary("a", AutoMLJobStatus="Failed"), SOURCE, None, seen).end.title == "Failed"
 
 
 # Owners and links
