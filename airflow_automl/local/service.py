@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow_automl.local import one_click, processes
 from airflow_automl.local.background import Background
+from airflow_automl.local.errors import StartupError
 from airflow_automl.local.http.moto import OtherServices
 from airflow_automl.local.http.signatures import Signatures
 from airflow_automl.local.jobs.executors.base import Executor
@@ -88,6 +89,7 @@ class Service:
         self.folder = DataFolder(settings.data_dir)
         self.database = Database(self.folder.database)
         self.jobs = JobStore(self.database)
+        self._check_executor()
         self.resources = ResourceStore(self.database)
         self.signatures = None if settings.credentials is None else Signatures(settings.credentials)
         self.credentials = self._store_credentials()
@@ -230,6 +232,17 @@ class Service:
             # Trainers run elsewhere: a relative path would mean another folder there.
             environment[weights.MODEL_DIR] = str(models.expanduser().resolve())
         return environment
+
+    def _check_executor(self) -> None:
+        """Refuse to run beside trainers that only the other executor can stop."""
+        for job in self.jobs.in_stage("training"):
+            local = "pid" in (job.handle or {})
+            if job.handle is not None and local == (self.settings.ray is not None):
+                raise StartupError(
+                    f"the job {job.name} trains {'on this machine' if local else 'on Ray'}, where an earlier service "
+                    f"left it. Start with --executor {'local' if local else 'ray'} until it has ended, or end that "
+                    "service with SIGTERM, which stops its trainers"
+                )
 
     def _executor(self) -> Executor:
         command = self.settings.trainer_command

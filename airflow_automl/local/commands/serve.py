@@ -18,7 +18,7 @@ import uvloop  # noqa: F401
 from airflow_automl.local import processes
 from airflow_automl.local.errors import StartupError
 from airflow_automl.local.jobs.specification import read_size
-from airflow_automl.local.server import check_exposure, serve
+from airflow_automl.local.server import check_exposure, is_loopback, serve
 from airflow_automl.local.service import Settings
 from airflow_automl.local.storage.client import Credentials
 from airflow_automl.local.storage.s3 import weed_binary
@@ -75,10 +75,10 @@ def run(args: argparse.Namespace) -> int:
     ray = args.executor == "ray"
     if ray != (args.ray_address is not None):
         raise StartupError("--executor ray and --ray-address must be given together")
-    if ray and args.s3_endpoint is None and args.host in _ANY:
+    if ray and args.s3_endpoint is None and not _reached(args.host, args.ray_address):
         raise StartupError(
-            f"--host {args.host} is not valid for --executor ray: the nodes must know where the S3 store is. Name the "
-            "address of this machine, or a store of your own with --s3-endpoint"
+            f"--host {args.host} is not valid for --executor ray: the nodes can't reach the S3 store there. Name the "
+            "address of this machine in the cluster's network, or a store of your own with --s3-endpoint"
         )
     settings = Settings(
         data_dir=args.data_dir,
@@ -97,6 +97,11 @@ def run(args: argparse.Namespace) -> int:
     )
     serve(settings, args.host, args.port, lambda url: print(f"ready {url}", flush=True))
     return 0
+
+
+def _reached(host: str, ray: str) -> bool:
+    """Return whether nodes can reach what listens on a host; a cluster on loopback may be this machine's own."""
+    return host not in _ANY and (not is_loopback(host) or is_loopback(urlsplit(ray).hostname or ""))
 
 
 def _credentials(args: argparse.Namespace) -> Credentials | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -14,8 +16,11 @@ from typing import Any
 import pytest
 
 from airflow_automl.local import processes
-from airflow_automl.local.commands import env
+from airflow_automl.local.commands import env, serve
+from airflow_automl.local.errors import StartupError
+from airflow_automl.local.state.database import Database
 from airflow_automl.local.state.folder import DataFolder
+from airflow_automl.local.state.jobs import JobStore
 from tests.service.running import clean_environment
 from tests.unit.local.state.test_folder import info
 
@@ -89,6 +94,14 @@ def test_wrong_usage_is_told_by_exit_code_2(arguments: list[str]) -> None:
     assert run("local", *arguments).returncode == 2
 
 
+def refused_at_once(arguments: list[str], words: str) -> None:
+    """Start the service in this process, which must not get far."""
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    with pytest.raises(StartupError, match=re.escape(words)):
+        serve.run(parser.parse_args(arguments))
+
+
 ON_RAY = ["--executor", "ray", "--ray-address", "http://head:8265"]
 
 
@@ -99,13 +112,34 @@ ON_RAY = ["--executor", "ray", "--ray-address", "http://head:8265"]
         (["--ray-address", "http://head:8265"], "must be given together"),
         (
             [*ON_RAY, "--host", "0.0.0.0", "--access-key", "a", "--secret-key", "b"],
-            "Name the address of this machine",
+            "--host 0.0.0.0 is not valid for --executor ray",
         ),
+        (ON_RAY, "--host 127.0.0.1 is not valid for --executor ray"),
         (["--executor-file", "nowhere.toml", "--port", "0"], "nowhere.toml is not valid for --executor-file"),
     ],
 )
 def test_an_executor_that_can_not_work_is_refused(tmp_path: Path, arguments: list[str], words: str) -> None:
-    refused(run("local", *arguments, "--data-dir", str(tmp_path / "d")), words)
+    refused_at_once([*arguments, "--data-dir", str(tmp_path / "d")], words)
+
+
+@pytest.mark.parametrize(
+    ("handle", "arguments", "where"),
+    [
+        ({"pid": 1, "started": 1}, [*ON_RAY, "--s3-endpoint", "http://s3"], "on this machine"),
+        ({"id": "churn-1"}, [], "on Ray"),
+    ],
+)
+def test_trainers_of_another_executor_are_not_forgotten(
+    tmp_path: Path, handle: dict[str, Any], arguments: list[str], where: str
+) -> None:
+    folder = DataFolder(tmp_path / "d")
+    folder.prepare()
+    store = JobStore(Database(folder.database))
+    store.add("churn", "arn:churn", "V2", {})
+    store.begin_attempt("churn", 1.0)
+    store.set_handle("churn", handle)
+    store.database.close()
+    refused_at_once([*arguments, "--port", "0", "--data-dir", str(folder.root)], f"the job churn trains {where}")
 
 
 def test_half_of_the_credentials_is_not_enough(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class _Attempt:
     :param specification: to submit; ``None`` once Ray has it.
     :param beat: the node's last beat; empty before the first.
     :param beat_seen: monotonic time at which the beat was new.
-    :param looked: whether the store was asked for a beat.
+    :param looked: monotonic time at which the store was asked for a beat.
     :param reports: fetched and not applied yet, by number.
     :param status: Ray's, or :data:`_UNKNOWN`; empty until it was asked.
     :param stopping: it is to end.
@@ -65,7 +65,7 @@ class _Attempt:
     specification: Mapping[str, Any] | None
     beat: dict[str, Any] = field(default_factory=dict)
     beat_seen: float = float("-inf")
-    looked: bool = False
+    looked: float = float("-inf")
     reports: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     position: int = 0
     status: str = ""
@@ -81,7 +81,7 @@ class _Attempt:
     @property
     def stale(self) -> bool:
         """Return whether the node has been silent for long, or has never said anything."""
-        return self.looked and time.monotonic() > self.beat_seen + _STALE
+        return self.looked > float("-inf") and time.monotonic() > self.beat_seen + _STALE
 
     @property
     def complete(self) -> bool:
@@ -180,7 +180,8 @@ class RayExecutor:
 
     def usage(self, handle: Handle) -> int:
         """Return the memory that the node measured last."""
-        return int(self._attempt(handle).beat.get("usage", 0))
+        attempt = self._attempts.get(handle["id"])
+        return 0 if attempt is None else int(attempt.beat.get("usage", 0))
 
     def events(self, handle: Handle, position: int) -> tuple[list[dict[str, Any]], int]:
         """Return the events of one report.
@@ -245,9 +246,11 @@ class RayExecutor:
                 log.warning("the store keeps the reports of %s", attempt.handle["id"], exc_info=True)
             self._attempts.pop(attempt.handle["id"], None)
             return
+        now, withdrawn = time.monotonic(), attempt.stopping
         if attempt.complete or attempt.refused:
             return
-        withdrawn = attempt.stopping
+        if not attempt.beat and not withdrawn and now < attempt.looked + 4 * _INTERVAL:
+            return  # many may wait in Ray's queue
         if withdrawn and not attempt.withdrawn:
             with attempt.lock:
                 place.delete(SPECIFICATION)
@@ -256,10 +259,10 @@ class RayExecutor:
             for number in range(attempt.position, beat["reports"]):
                 if number not in attempt.reports:
                     self._take(attempt, number, place.read(report_key(number)))
-            attempt.beat, attempt.beat_seen = beat, time.monotonic()
+            attempt.beat, attempt.beat_seen = beat, now
             if beat["seconds"]:
-                self._began[attempt.handle["id"]] = time.monotonic() - beat["seconds"]
-        attempt.looked, attempt.withdrawn = True, withdrawn
+                self._began[attempt.handle["id"]] = now - beat["seconds"]
+        attempt.looked, attempt.withdrawn = now, withdrawn
 
     def _take(self, attempt: _Attempt, number: int, report: dict[str, Any] | None) -> None:
         if report is None:
