@@ -11,6 +11,7 @@ import time
 import xml.etree.ElementTree as ET
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import NamedTuple
 from urllib.parse import quote, unquote_plus
 
@@ -38,6 +39,11 @@ class _Entry(NamedTuple):
     version: str
     element: ET.Element | None
 
+    def newness(self) -> tuple[bool, str]:
+        """Return what is greater for newer versions of a key."""
+        element = self.element if self.element is not None else ET.Element("CommonPrefixes")
+        return element.findtext("IsLatest") == "true", element.findtext("LastModified", "")
+
 
 class Lists:
     """Answers lists; keeps those that have a next page until it is asked for."""
@@ -61,8 +67,9 @@ class Lists:
         subject = (bucket, prefix, delimiter, str(versions))
         until, entries = self._kept.pop((*subject, after, version), (0.0, []))
         if until < time.monotonic():
-            # Strings have the order of their UTF-8 bytes. Versions of a key come newest first already.
-            entries = sorted(_read(ask, prefix, delimiter, versions), key=lambda entry: entry.key)
+            entries = list(_read(ask, prefix, delimiter, versions))
+            entries.sort(key=_Entry.newness, reverse=True)
+            entries.sort(key=lambda entry: entry.key)  # strings have the order of their UTF-8 bytes
         page: list[_Entry] = []
         more = False
         for entry in _after(entries, after, version) if size else ():
@@ -149,17 +156,40 @@ def _level(ask: Ask, prefix: str, versions: bool) -> Iterator[_Entry]:
     known = set()
     while True:
         page = ask(query)
-        for entry in _entries(page, prefix, ask):
+        more, new = page.findtext("IsTruncated") == "true", False
+        last = page.findtext("NextKeyMarker" if versions else "NextContinuationToken", "")
+        for entry in chain(_entries(page, prefix, ask), _passed_over(ask, prefix, last, versions) if more else ()):
             if entry[:2] not in known:
                 known.add(entry[:2])
+                new = True
                 yield entry
-        if page.findtext("IsTruncated") != "true":
+        if not more:
             return
         if versions:
-            query["key-marker"] = page.findtext("NextKeyMarker", "")
+            # After the folder 'b/' the store does not list 'b-': it looks for what is behind both names.
+            query["key-marker"] = last.removesuffix("/") if new else last
             query["version-id-marker"] = page.findtext("NextVersionIdMarker", "")
         else:
-            query["continuation-token"] = page.findtext("NextContinuationToken", "")
+            query["continuation-token"] = last
+
+
+def _passed_over(ask: Ask, prefix: str, last: str, versions: bool) -> Iterator[_Entry]:
+    """Yield what the store's next page does not list: it orders by ``<key>.versions``, and 'b-' is before 'b' there."""
+    last = last.removesuffix(".versions")
+    for end in range(max(len(prefix), last.rstrip("/").rfind("/") + 2), len(last)):
+        if last[end] <= "/":
+            key = last[:end]
+            for entry in _level(ask, f"{key}.versions", True):
+                if entry.key == key and entry.element is not None:
+                    if versions:
+                        yield entry
+                    elif entry.element.tag == "Version" and entry.element.findtext("IsLatest") == "true":
+                        entry.element.tag = "Contents"
+                        for each in [each for each in entry.element if each.tag in ("VersionId", "IsLatest")]:
+                            entry.element.remove(each)
+                        yield _Entry(key, "", entry.element)
+            if any(True for _ in _entries(ask(_query(f"{key}/", True, 1)), "", ask)):
+                yield _Entry(f"{key}/", "", None)
 
 
 def _query(prefix: str, versions: bool, size: int = _PAGE) -> dict[str, str]:

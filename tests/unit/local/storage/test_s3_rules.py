@@ -24,6 +24,7 @@ from botocore.exceptions import ClientError
 from airflow_automl.local.background import Background
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.storage import client as s3
+from airflow_automl.local.storage import listing
 from airflow_automl.local.storage.client import Credentials
 from airflow_automl.local.storage.s3 import SeaweedFS
 
@@ -545,21 +546,21 @@ def listed(client: Any, operation: str, **asked: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tree(running: Running) -> str:
-    running.client.create_bucket(Bucket="tree")
-    for key in TREE:
-        running.client.put_object(Bucket="tree", Key=key, Body=b"")
-    running.client.put_object(Bucket="tree", Key="a/empty/folder/x", Body=b"")
-    running.client.delete_object(Bucket="tree", Key="a/empty/folder/x")
+    client = running.client
+    client.create_bucket(Bucket="tree")
+    for key in [*TREE, "a/empty/folder/x"]:
+        client.put_object(Bucket="tree", Key=key, Body=b"")
+    client.delete_object(Bucket="tree", Key="a/empty/folder/x")
     return "tree"
 
 
 @pytest.mark.parametrize("operation", ["list_objects", "list_objects_v2", "list_object_versions"])
-def test_lists_are_in_the_order_of_bytes_on_every_page(running: Running, tree: str, operation: str) -> None:
+def test_lists_are_in_the_order_of_bytes_on_every_page(client: Any, tree: str, operation: str) -> None:
     for delimiter, size in product(("", "/", "y"), (1, 3, 1000)):
         more = {"Delimiter": delimiter} if delimiter else {}
         for prefix in ("", "a", "a/", "p/q", "é", "nothing"):
             asked = {"Bucket": tree, "Prefix": prefix, "PaginationConfig": {"PageSize": size}, **more}
-            assert listed(running.client, operation, **asked) == expected(TREE, prefix, delimiter), asked
+            assert listed(client, operation, **asked) == expected(TREE, prefix, delimiter), asked
 
 
 @pytest.mark.parametrize("delimiter", ["", "/"])
@@ -572,6 +573,28 @@ def test_a_list_starts_after_any_name(client: Any, tree: str, delimiter: str) ->
             given = [key for key in TREE if not (ends and key.startswith(after))]
             found = listed(client, operation, Bucket=tree, **{name: after}, **more)
             assert found == expected(given, "", delimiter, after), (operation, after)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+@pytest.mark.parametrize("versioning", ["Enabled", "Suspended"])
+def test_no_page_of_the_store_passes_over_a_key(
+    client: Any, bucket: str, monkeypatch: pytest.MonkeyPatch, versioning: str, size: int
+) -> None:
+    given = ["f/a", "f/a/x", "f/b", "f/b/x", "f/b-", "f/b--", "f/b-/x", "f/b.a", "f/b.z", "f/c+", "f/c/x", "f/c0", "f"]
+    client.put_object(Bucket=bucket, Key="f/b", Body=b"")
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": versioning})
+    for key in given:
+        client.put_object(Bucket=bucket, Key=key, Body=b"")
+    twice = given if versioning == "Suspended" else [*given, "f/b"]
+    monkeypatch.setattr(listing._query, "__defaults__", (size,))
+    for prefix, delimiter in product(("", "f/", "f/b"), ("", "/")):
+        asked = {"Bucket": bucket, "Prefix": prefix, **({"Delimiter": delimiter} if delimiter else {})}
+        assert listed(client, "list_objects_v2", **asked) == expected(given, prefix, delimiter), asked
+        found = client.list_object_versions(**asked)
+        wanted = [key for key in twice if key in expected(given, prefix, delimiter)]
+        assert [each["Key"] for each in found["Versions"]] == sorted(wanted, key=str.encode), asked
+        prefixes = [each["Prefix"] for each in found.get("CommonPrefixes", ())]
+        assert prefixes == [key for key in expected(given, prefix, delimiter) if key not in given], asked
 
 
 def test_pages_say_how_they_are_cut(client: Any, tree: str) -> None:
@@ -638,6 +661,7 @@ def test_lists_of_thousands_of_versions_hold_each_once(running: Running, bucket:
     client = running.client
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     given = ["a/one"] * 1050 + [f"a/{number % 400:03}" for number in range(1200)]
+    given += ["b", "b", "b/x"] + [f"b-{number:04}" for number in range(1050)]
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda key: (key, client.put_object(Bucket=bucket, Key=key)["VersionId"]), given))
     for size in (300, 1000):
@@ -647,7 +671,8 @@ def test_lists_of_thousands_of_versions_hold_each_once(running: Running, bucket:
         found = [each for page in pages for each in page["Versions"]]
         assert sorted((each["Key"], each["VersionId"]) for each in found) == sorted(made)
         assert [each["Key"] for each in found] == sorted(given)
-        assert sum(each["IsLatest"] for each in found) == 401
+        assert listed(client, "list_objects_v2", Bucket=bucket) == sorted(set(given))
+        assert sum(each["IsLatest"] for each in found) == 401 + 1052
 
 
 def test_versions_come_newest_first_on_every_page(client: Any, bucket: str) -> None:
