@@ -151,9 +151,11 @@ class _Tasks:
             settings = {**self.waits, **trained, "endpoint_name": endpoint_name, "response": "all"}
             self._add("deploy", SageMakerAutoMLDeployOperator, **settings)
         if report_path is not None:
-            decide = self.tasks.get("decide")
-            decision = xcom_arg(decide, "return_value") if decide is not None else None
-            settings = {"job": train.job, "decision": decision, "path": report_path}
+            said = {"evaluation": "evaluate", "decision": "decide", "gate": "gate", "deployment": "deploy"}
+            found = {
+                key: xcom_arg(self.tasks[name], "return_value") for key, name in said.items() if name in self.tasks
+            }
+            settings = {"job": train.job, **found, "path": report_path}
             # A teardown always runs, and does not decide whether the run succeeded: a failed training fails the run.
             self._add("report", SageMakerAutoMLReportOperator, **settings).as_teardown()
 

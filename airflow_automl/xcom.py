@@ -2,7 +2,8 @@
 
 ``return_value`` is the best candidate's document in AWS's own keys, or ``None``; ``job`` is the job's document
 (:class:`airflow_automl.contract.documents.JobDocument`), there from the moment of submission and renewed at every end;
-``summary`` is what a report task says in short of the job that it reported.
+``summary`` is what a report task says in short of the job that it reported, ``history`` what it knows of the runs of
+its DAG.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 BEST_CANDIDATE_KEY = "return_value"
 JOB_KEY = "job"
 SUMMARY_KEY = "summary"
+HISTORY_KEY = "history"
 
 
 def push_job(context: Context, job: Mapping[str, Any]) -> None:

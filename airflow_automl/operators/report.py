@@ -6,13 +6,12 @@ import json
 import logging
 import posixpath
 from collections.abc import Mapping
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import AutoMLError
 from airflow_automl.links.sagemaker_automl import JOB_PAGE, REPORT_PAGE, AutoMLReportLink, page_url
 from airflow_automl.operators._base import JobReader, document
-from airflow_automl.xcom import SUMMARY_KEY
+from airflow_automl.xcom import HISTORY_KEY, SUMMARY_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,6 +31,9 @@ class SageMakerAutoMLReportOperator(JobReader):
     :param job_name: the name of an AutoML job (V1 or V2), instead of ``job`` (templated).
     :param decision: what :class:`~airflow_automl.operators.SageMakerAutoMLRetrainOperator` decided (templated). If
         there is no job because the model is kept, the page says why.
+    :param evaluation: what the deployed model scored in this run, for the history (templated).
+    :param gate: the gate's decision, for the history (templated).
+    :param deployment: what the deploy operator returned, for the history (templated).
     :param path: a folder or a file ending in ``.html``, in S3, on disk, or wherever Airflow's object storage reaches
         (templated). In a folder the page is called ``report.html``; the JSON lies beside it.
     :param path_conn_id: the connection for ``path``; default: ``aws_conn_id`` for S3.
@@ -40,12 +42,13 @@ class SageMakerAutoMLReportOperator(JobReader):
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
     :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :return: the address of the page. XCom ``summary`` has the job's and its best candidate's names, the objective and
-        its value, all metrics, times, counts, and the addresses ``html`` and ``json``.
+        its value, all metrics, times, counts, and the addresses ``html`` and ``json``. XCom ``history`` has an entry
+        for each run of the DAG that had a report: its score, the deployed model's, and how it ended.
     :raises AutoMLJobNotFound: there is no such job.
     :raises AutoMLValidationError: neither ``job`` nor ``job_name`` names a job.
     """
 
-    template_fields = (*JobReader.template_fields, "decision", "path", "path_conn_id")
+    template_fields = (*JobReader.template_fields, "evaluation", "decision", "gate", "deployment", "path")
     ui_color = "#e1d5e7"
     operator_extra_links = (AutoMLReportLink(),)
     report_url: str | None = None
@@ -54,13 +57,19 @@ class SageMakerAutoMLReportOperator(JobReader):
         self,
         *,
         path: str,
+        evaluation: Any = None,
         decision: Any = None,
+        gate: Any = None,
+        deployment: Any = None,
         path_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.path = path
+        self.evaluation = evaluation
         self.decision = decision
+        self.gate = gate
+        self.deployment = deployment
         self.path_conn_id = path_conn_id
 
     def execute(self, context: Context) -> str:
@@ -90,6 +99,7 @@ class SageMakerAutoMLReportOperator(JobReader):
             previous=self._previous(context),
             timeline=job.get("timeline"),
         )
+        report["history"] = self._history(context, report["summary"])
         html, beside = self._addresses()
         self._write(html, render(report))
         self._write(beside, json.dumps(report, indent=2, ensure_ascii=False))
@@ -101,28 +111,43 @@ class SageMakerAutoMLReportOperator(JobReader):
 
     def _report_no_job(self, context: Context, refusal: Mapping[str, Any]) -> str:
         """Write a page that says why there is no job."""
+        from airflow_automl.report import history
+        from airflow_automl.report.page import render_note
+
         decision = document(self.decision, "decision") or {}
         kept = decision.get("train") is False
         title = "The deployed model is kept" if kept else "No AutoML job was submitted"
         refusal = {"reason": decision["reason"]} if kept else refusal
         reason = refusal.get("reason") or "The task that should have submitted it ended early: see its log."
         shown = refusal.get("violations") or [reason]
-        items = "".join(f"<li><code>{escape(str(each))}</code></li>" for each in shown)
+        over_time = history.section(self._history(context, {}))
         html, beside = self._addresses()
-        self._write(html, f"<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1><ul>{items}</ul>")
+        self._write(html, render_note(title, [str(each) for each in shown], over_time))
         self._write(beside, json.dumps({"schema_version": 1, "job": None, "run": _run(context), **refusal}, indent=2))
         self.log.log(logging.INFO if kept else logging.WARNING, "%s: %s", title, reason)
         return html
 
-    def _previous(self, context: Context) -> dict[str, Any] | None:
-        """Return the summary of this task's last run before this one."""
+    def _history(self, context: Context, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return and push the history with this run at its end."""
+        from datetime import UTC, datetime
+
+        from airflow_automl.report import history
+
+        said = {name: document(getattr(self, name), name) for name in ("evaluation", "decision", "gate", "deployment")}
+        run = _run(context)
+        this = history.entry(run, summary, datetime.now(UTC).isoformat(timespec="seconds"), **said)
+        before = self._previous(context, HISTORY_KEY)
+        listed = before if isinstance(before, list) else []
+        found = [*(each for each in listed if each["run_id"] != run["run_id"]), this][-history.MOST :]
+        context["ti"].xcom_push(key=HISTORY_KEY, value=found)
+        return found
+
+    def _previous(self, context: Context, key: str = SUMMARY_KEY) -> Any:
+        """Return an XCom of this task's last run before this one."""
         ti = context["ti"]
-        wanted: dict[str, Any] = {"task_ids": self.task_id, "key": SUMMARY_KEY, "include_prior_dates": True}
+        wanted: dict[str, Any] = {"task_ids": self.task_id, "key": key, "include_prior_dates": True}
         # Airflow logs an error when a single XCom is not there, as on every first run; a list may be empty.
-        if not ti.xcom_pull(**wanted):
-            return None
-        summary = ti.xcom_pull(**wanted, map_indexes=ti.map_index)
-        return summary if isinstance(summary, dict) else None
+        return ti.xcom_pull(**wanted, map_indexes=ti.map_index) if ti.xcom_pull(**wanted) else None
 
     def _candidates(self, name: str) -> list[dict[str, Any]]:
         try:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
+from markupsafe import Markup
 
 from airflow_automl.contract.states import is_terminal
 from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
@@ -21,6 +22,7 @@ from airflow_automl.plugin.known_jobs import JobRecord, Owner
 from airflow_automl.plugin.links import Links
 from airflow_automl.plugin.pages import Text, account_of, html, job_page, known_of, look, source_of, view_of
 from airflow_automl.plugin.rights import Denied, Rights
+from airflow_automl.report.history import section
 
 router = APIRouter(default_response_class=HTMLResponse)
 
@@ -115,7 +117,8 @@ async def listed(
     """Show the jobs of a DAG, of a run, or of all runs of a task, newest first."""
     what = "this task" if task_id else "this run" if run_id else "this DAG"
     find = lambda: known_jobs.job_records(dag_id, run_id or None, task_id or None)  # noqa: E731
-    return await _listed(request, Rights(user), dag_id, find, page, what)
+    rights = Rights(user)
+    return await _listed(request, rights, dag_id, find, page, what, history=not run_id and not task_id)
 
 
 @router.get("/task-instance")
@@ -209,14 +212,16 @@ async def _listed(
     number: int,
     what: str,
     error: Exception | None = None,
+    history: bool = False,
 ) -> HTMLResponse:
     await _demand_dag(rights, dag_id)
 
-    def gather() -> tuple[list[JobRecord], dict[JobRecord, Source]]:
+    def gather() -> tuple[list[JobRecord], dict[JobRecord, Source], list[Markup]]:
         found = find()
-        return found, metadata.sources(found)
+        shown = metadata.histories(dag_id) if history and rights.may_see_xcoms(dag_id) else []
+        return found, metadata.sources(found), [section(each) for each in shown]
 
-    found, of = await asyncio.to_thread(gather)
+    found, of, over_time = await asyncio.to_thread(gather)
     unfinished = [each for each in found if not is_terminal(each.job.get("status"))]
     live: dict[str, Mapping[str, Any]] = {}
     waiting: set[str] = set()
@@ -250,6 +255,7 @@ async def _listed(
     return await html(
         request,
         "listed.html.j2",
+        history=over_time,
         page=page,
         what=what,
         error=error and explained(error),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,11 +16,13 @@ from sqlalchemy import Text, cast, func, select
 
 from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.known_jobs import JobRecord, Owner, read_xcom
-from airflow_automl.xcom import BEST_CANDIDATE_KEY, JOB_KEY, SUMMARY_KEY
+from airflow_automl.xcom import BEST_CANDIDATE_KEY, HISTORY_KEY, JOB_KEY, SUMMARY_KEY
 
 #: What only the result of one kind of task has → the kind, as the template names it.
 _KINDS = {
     "passed": "decision",
+    "train": "retraining",
+    "confusion_matrix": "evaluation",
     "endpoint_name": "endpoint",
     "transform_job_name": "predictions",
     "model_package_arn": "package",
@@ -32,8 +35,8 @@ _SLOT_TRIGGER = "airflow_automl.triggers.slot."
 class Result(NamedTuple):
     """What a task says.
 
-    :param kind: ``decision``, ``endpoint``, ``predictions``, ``package``, ``report``, ``refused`` or ``waiting``; empty
-        for none of these.
+    :param kind: ``decision``, ``retraining``, ``evaluation``, ``endpoint``, ``predictions``, ``package``, ``report``,
+        ``refused`` or ``waiting``; empty for none of these.
     :param document: the XCom.
     :param rejected: the decision of the gate that rejected the candidate in the same run, if one did.
     """
@@ -122,6 +125,22 @@ def result_of(task: Owner) -> Result | None:
     if (trigger or "").startswith(_SLOT_TRIGGER):
         return Result("waiting", {})
     return Result("", {}, rejected) if rejected and state == "skipped" else None
+
+
+def histories(dag_id: str, most: int = 10) -> list[list[dict[str, Any]]]:
+    """Return the newest history of each task of a DAG that reports, mapped ones by themselves."""
+    query = (
+        select(XComModel.task_id, XComModel.map_index, XComModel.value)
+        .where(XComModel.dag_id == dag_id, XComModel.key == HISTORY_KEY)
+        .order_by(XComModel.timestamp.desc())
+        .limit(20 * most)
+    )
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    with create_session(scoped=False) as session:
+        for task_id, map_index, value in session.execute(query):
+            listed = json.loads(value) if isinstance(value, str) else value
+            found.setdefault((task_id, map_index), listed if isinstance(listed, list) else [])
+    return list(found.values())[:most]
 
 
 def dag_exists(dag_id: str) -> bool:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from airflow_automl import __version__
 from airflow_automl.contract.states import words
-from airflow_automl.report import leaderboard, plots
+from airflow_automl.report import history, leaderboard, plots
 from airflow_automl.report.sections import Card, section_of
 from airflow_automl.times import duration_text, moment, seconds_between
 
@@ -147,6 +147,19 @@ def pictured(cards: Iterable[Card]) -> str:
     return "data:" if any("<img " in card.body for card in cards) else ""
 
 
+def render_note(title: str, lines: Iterable[str], history: Markup) -> str:
+    """Render a page about a run that has no job.
+
+    :param lines: why.
+    :param history: of the DAG's runs.
+    """
+    items = Markup("").join(Markup("<li><code>{}</code></li>").format(each) for each in lines)
+    return Markup(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=color-scheme content='light dark'>"
+        "<title>{0}</title><style>{1}</style><main><h1>{0}</h1><ul>{2}</ul>{3}</main></html>"
+    ).format(title, Markup(_asset("report.css")), items, history)  # noqa: S704  # the style sheet is this package's
+
+
 def render(report: Mapping[str, Any]) -> str:
     """Render a report's document.
 
@@ -166,6 +179,7 @@ def render(report: Mapping[str, Any]) -> str:
         .render(
             **shown,
             report=report,
+            history=history.section(report.get("history") or ()),
             steps=_steps(report),
             limit=_ROWS,
             style=Markup(style),  # noqa: S704  # the style sheet is a file of this package

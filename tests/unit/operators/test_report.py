@@ -163,3 +163,26 @@ def test_the_link_leads_to_where_a_browser_finds_the_page(
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "")
     operator._link("/var/reports/report.html", "churn-5a8e")
     assert extra.get_link(operator, ti_key=None) == ""
+
+
+def test_a_run_that_kept_the_model_is_reported_and_the_history_goes_on(
+    completed: HostingStandIn, context: dict[str, Any], tmp_path: Path, job: dict[str, Any]
+) -> None:
+    report = SageMakerAutoMLReportOperator(
+        task_id="report", job=job, deployment={"endpoint_name": "churn"}, path=str(tmp_path)
+    )
+    report.execute(context)
+    (first,) = context["ti"].xcoms["history"]
+    assert (first["end"], first["value"], first["job_name"]) == ("deployed", pytest.approx(0.82), "churn-5a8e")
+    assert " over the runs" not in (tmp_path / "report.html").read_text()
+
+    context["ti"].prior["history"], context["ti"].run_id = [first], "manual__2"
+    decision = {"train": False, "reason": "The model is kept, because it is as good as it was."}
+    SageMakerAutoMLReportOperator(
+        task_id="report", job=None, job_name="", decision=decision, path=str(tmp_path)
+    ).execute(context)
+    assert [each["end"] for each in context["ti"].xcoms["history"]] == ["deployed", "kept"]
+    page = (tmp_path / "report.html").read_text()
+    assert "The deployed model is kept" in page
+    assert decision["reason"] in page
+    assert "AUC over the runs" in page

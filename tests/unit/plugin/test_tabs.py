@@ -10,16 +10,18 @@ from typing import Any
 
 import boto3
 import pytest
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, get_current_context, task
 
 from airflow_automl.operators import (
     SageMakerAutoMLGateOperator,
     SageMakerAutoMLJobOperator,
     SageMakerAutoMLReportOperator,
 )
+from airflow_automl.xcom import HISTORY_KEY
 from tests.local_s3 import s3_endpoint  # noqa: F401
 from tests.standin import ENDLESS, candidate, connection, ends
 from tests.unit.plugin.conftest import CONFIG, Browser, World, page
+from tests.unit.report.test_history import EVALUATION, note
 
 
 def tab(dag_id: str, run_id: str, task_id: str) -> str:
@@ -38,6 +40,15 @@ def after_training(world: World, run_dag: Any) -> dict[str, str]:
             "version": 3,
             "approval_status": "PendingManualApproval",
         },
+        "evaluate": {
+            **EVALUATION,
+            "confusion_matrix": None,
+            "CandidateName": "c-1",
+            "rows": 500,
+            "unit": "rows",
+            "endpoint_name": "churn",
+        },
+        "decide": {"train": False, "reason": "The model is kept, candidate c-1.", "endpoint_name": "churn"},
     }
     runs = {}
     for name, wanted in (("accepted", 0.5), ("rejected", 0.99)):
@@ -53,7 +64,8 @@ def after_training(world: World, run_dag: Any) -> dict[str, str]:
                 gate >> done(result)
 
             @task
-            def aside() -> None: ...
+            def aside() -> None:
+                get_current_context()["ti"].xcom_push(key=HISTORY_KEY, value=[note("run-1"), note("run-2")])
 
             aside()
         runs[name] = str(run_dag(dag).run_id)
@@ -68,6 +80,24 @@ def test_a_gates_tab_shows_the_decision_with_its_sentence(browser: Browser, afte
     rejected = admin.get(tab("after_rejected", after_training["rejected"], "gate")).text
     assert "Candidate rejected" in rejected
     assert "0.99" in rejected
+
+
+def test_the_tabs_of_an_evaluation_and_of_a_decision_to_keep_the_model(
+    browser: Browser, after_training: dict[str, str]
+) -> None:
+    admin, run = browser("admin"), after_training["accepted"]
+    evaluated = admin.get(tab("after_accepted", run, "evaluate")).text
+    assert "c-1 was evaluated on 500 rows" in evaluated
+    assert "0.78" in evaluated
+    kept = admin.get(tab("after_accepted", run, "decide")).text
+    assert "The model is kept, candidate c-1." in kept
+    assert "Deployed" not in kept
+
+
+def test_the_tab_of_a_dag_shows_its_history(browser: Browser, after_training: dict[str, str]) -> None:
+    shown = browser("admin").get(page("dag", dag_id="after_accepted")).text
+    assert shown.index("AUC over the runs") < shown.index("run-2") < shown.index("run-1")
+    assert "AUC over the runs" not in browser("admin").get(page("task", dag_id="after_accepted", task_id="gate")).text
 
 
 def test_a_task_that_a_gate_skipped_says_that_the_candidate_was_rejected(
