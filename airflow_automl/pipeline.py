@@ -146,6 +146,11 @@ class _Tasks:
                 settings["champion_evaluation"] = self.tasks["evaluate"].output
             elif endpoint_name is not None:
                 settings["champion_data"] = validation
+                if isinstance(config, Mapping) and "TextGenerationJobConfig" in (
+                    config.get("AutoMLProblemTypeConfig") or {}
+                ):
+                    # Such jobs have no objective that a request, or the gate, could name.
+                    settings["metric"] = "ValidationLoss"
             self._add("gate", SageMakerAutoMLGateOperator, **settings)
         if endpoint_name is not None:
             settings = {**self.waits, **trained, "endpoint_name": endpoint_name, "response": "all"}

@@ -46,8 +46,8 @@ class Exam(ABC):
     most: ClassVar[int] = 5000
     #: What one of them is called.
     unit: ClassVar[str] = "rows"
-    #: The metric that stands for all if the job has no objective that can be measured here.
-    fallback: ClassVar[str | None] = None
+    #: The metric that stands for all if the job's objective can't be measured here.
+    fallback: str
 
     def __init__(self, subject: Subject, keys: Sequence[str]) -> None:
         self.subject, self.keys = subject, keys
@@ -79,6 +79,7 @@ class _Predictions(Exam):
 
     def __init__(self, subject: Subject, keys: Sequence[str]) -> None:
         super().__init__(subject, keys)
+        self.fallback = "RMSE" if subject.is_regression else "Accuracy"
         self._seen: set[str] = set()
 
     def units(self, answer: bytes, truth: Sequence[Any]) -> list[Any]:

@@ -163,12 +163,15 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
     def _deployed_champion(
         self, name: str, candidate: Mapping[str, Any], job: Mapping[str, Any] | None
     ) -> dict[str, Any] | None:
-        from airflow_automl.evaluation.live import Live, UnscorableChampion
-        from airflow_automl.operators._metric_bounds import evaluated
+        from airflow_automl.evaluation.live import RESPONSE_HINT, Live, UnscorableChampion
+        from airflow_automl.operators._metric_bounds import OBJECTIVE, evaluated, metric_name
 
         if given := document(self.champion_evaluation, "champion_evaluation"):
             shown = f"endpoint {name} ({given['CandidateName']}), {evaluated(given)}"
-            return {"name": shown, "metrics": metrics.candidate_metrics(given), "hint": "these rows don't yield it"}
+            values, name = metrics.candidate_metrics(given), metric_name(self.metric or OBJECTIVE, candidate)
+            if name in values:
+                return {"name": shown, "metrics": values}
+            return {"name": shown, "uncompared": f"its evaluation has no {name}; {RESPONSE_HINT}"}
         live = Live.read(self.hook, name)
         if live is None:
             return None

@@ -65,6 +65,12 @@ def test_with_validation_data_the_gate_asks_the_endpoint_about_it() -> None:
     assert dag.get_task("automl.gate").champion_data == "s3://acme-ml/v/"  # type: ignore[union-attr]
 
 
+def test_models_without_an_objective_are_compared_by_their_loss() -> None:
+    dag = build(text_generation("s3://acme-ml/t/"), endpoint_name="assistant")
+    assert dag.get_task("automl.gate").metric == "ValidationLoss"  # type: ignore[union-attr]
+    assert build(endpoint_name="churn").get_task("automl.gate").metric is None  # type: ignore[union-attr]
+
+
 def test_tasks_are_chained_and_the_report_is_a_teardown() -> None:
     dag = build(**ALL)
     found = {each.task_id: each.downstream_task_ids for each in dag.tasks}

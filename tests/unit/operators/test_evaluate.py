@@ -22,6 +22,7 @@ from tests.hosting import HostingStandIn
 from tests.local_s3 import BUCKET, Bucket, bucket, s3_endpoint
 from tests.unit.operators.conftest import make_candidate, put_live
 from tests.unit.operators.test_endpoint_scoring import JOB
+from tests.unit.operators.test_gate import decide
 
 __all__ = ["bucket", "s3_endpoint"]
 
@@ -213,6 +214,23 @@ def test_generated_texts_are_compared_by_rouge(serve: Serve, context: dict[str, 
     assert json.loads(hosting.made("InvokeEndpoint")[0]["Body"])["inputs"] == "Who?"
     assert (metrics.objective_name(found), found["rows"]) == ("RougeL", 1)
     assert metrics.candidate_metrics(found)["Rouge1"] == pytest.approx(0.8)
+
+
+def test_without_probabilities_another_metric_stands_for_the_objective_and_a_gate_does_not_compare(
+    serve: Serve, context: dict[str, Any], churn: str
+) -> None:
+    hosting = serve(BINARY, "AUC")
+    hosting.predict = lambda body: "Yes\n" * len(body.splitlines())
+    found = evaluate(context, churn)
+    assert metrics.objective_name(found) == "Accuracy"
+    challenger = {**found, "FinalAutoMLJobObjectiveMetric": {"MetricName": "AUC", "Value": 0.6}}
+    decision = decide(context, champion="churn", evaluation=challenger, champion_evaluation=found)
+    assert decision["passed"]
+    assert "its evaluation has no AUC; deploy it with response=" in decision["reason"]
+    hosting.calls.clear()
+    decision = decide(context, champion="churn", champion_evaluation=found, evaluation=found, metric="Accuracy")
+    assert decision["champion"]["gain"] == 0
+    assert not hosting.calls
 
 
 def test_the_time_limit_ends_with_what_was_asked(
