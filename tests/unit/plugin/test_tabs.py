@@ -96,7 +96,7 @@ def test_the_tabs_of_an_evaluation_and_of_a_decision_to_keep_the_model(
 
 def test_the_tab_of_a_dag_shows_its_history(browser: Browser, after_training: dict[str, str]) -> None:
     shown = browser("admin").get(page("dag", dag_id="after_accepted")).text
-    assert shown.index("AUC over the runs") < shown.index("run-2") < shown.index("run-1")
+    assert shown.index("AUC over the runs") < shown.index("<td>run-2</td>") < shown.index("<td>run-1</td>")
     assert "AUC over the runs" not in browser("admin").get(page("task", dag_id="after_accepted", task_id="gate")).text
 
 
