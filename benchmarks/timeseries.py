@@ -123,14 +123,15 @@ def _panel(rows: Any, frequency: str, horizon: int) -> Any:
     import pandas as pd
     import pyarrow as pa
 
-    from airflow_automl.local.training.engines.timeseries.dataset import assemble
+    from airflow_automl.local.training.engines.timeseries.dataset import RowReader, assemble
     from airflow_automl.local.training.engines.timeseries.panel import grid
     from airflow_automl.local.training.engines.timeseries.related import Related
     from airflow_automl.local.training.engines.timeseries.settings import Settings
 
     settings = Settings.read(_config(frequency, horizon))
     table = pa.Table.from_pandas(rows, preserve_index=False)
-    gridded, calendar = assemble(table, settings, pd.DataFrame(index=range(len(rows))), None, print)
+    nothing = pd.DataFrame(index=range(len(rows)))
+    gridded, calendar = assemble(table, settings, RowReader.learn(table, settings), nothing, None, print)
     series = grid(gridded, settings)
     return Related((), ()).panel(gridded, series, settings, calendar)
 

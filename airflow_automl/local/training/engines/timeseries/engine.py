@@ -19,12 +19,14 @@ from airflow_automl.local.training.engines.candidates import Candidate, image, s
 from airflow_automl.local.training.engines.course import Course, Files, completion_criteria
 from airflow_automl.local.training.engines.timeseries.algorithms.base import (
     ALGORITHMS,
+    BASELINES,
     Context,
     Forecaster,
     available,
     forecaster,
 )
 from airflow_automl.local.training.engines.timeseries.backtest import Backtest, judge, weigh
+from airflow_automl.local.training.engines.timeseries.calibration import calibrate
 from airflow_automl.local.training.engines.timeseries.dataset import PROBLEM_TYPE, Dataset, load
 from airflow_automl.local.training.engines.timeseries.reports import Results, explain, insights, verdict
 from airflow_automl.local.training.engines.timeseries.serving import ForecastModel
@@ -85,6 +87,7 @@ class _Training:
         self._dataset = dataset
         self._backtest = backtest
         self._members: dict[str, Forecaster] = {}
+        self._forecasts: dict[str, list[np.ndarray]] = {}
         self.trained: dict[str, Results] = {}
 
     def steps(self, label: str) -> list[dict[str, str]]:
@@ -106,23 +109,30 @@ class _Training:
             forecasts, replaced = backtest.run(algorithm, measuring)
             return forecasts, replaced, algorithm.fit(panel, Context(threads, clock))
 
-        forecasts, replaced, self._members[name] = self._course.limited(work)
-        candidate.validation = _required(self._backtest.measure(forecasts), self._dataset.objective)
-        return self._publish(candidate, name, {name: 1.0}, forecasts, replaced)
+        self._forecasts[name], replaced, self._members[name] = self._course.limited(work)
+        return self._publish(candidate, name, {name: 1.0}, self._forecasts[name], replaced)
 
     def combine(self, candidate: Candidate) -> dict[str, str]:
-        """Combine the trained algorithms, weighted by their backtests.
+        """Combine the trained algorithms and the baselines, weighted by their backtests.
+
+        If one baseline alone was better than that, it is the ensemble.
 
         :return: the digest of its artefact.
         """
         objective, quantiles = self._dataset.objective, self._dataset.panel.settings.quantiles
-        forecasts = {each.label: each.forecasts for each in self.trained.values()}
+        forecasts = {each.label: self._forecasts[each.label] for each in self.trained.values()}
+        for name in BASELINES:
+            self._members[name] = forecaster(name).fit(self._dataset.panel, Context())
+            forecasts[name], _ = self._backtest.run(forecaster(name), Context())
         windows = self._backtest.windows
-        judged = judge(windows, forecasts, objective, quantiles)
-        candidate.validation = self._backtest.measure(judged)
-        weights = weigh(windows, forecasts, objective, quantiles)
+        choices = {name: forecasts[name] for name in BASELINES}
+        choices[ENSEMBLE] = judge(windows, forecasts, objective, quantiles)
+        chosen = min(choices, key=lambda name: self._backtest.measure(choices[name]).get(objective, np.inf))
+        weights = {chosen: 1.0}
+        if chosen == ENSEMBLE:
+            weights = weigh(windows, forecasts, objective, quantiles)
         replaced = sum(each.replaced for each in self.trained.values() if each.label in weights)
-        return self._publish(candidate, ENSEMBLE, weights, judged, replaced)
+        return self._publish(candidate, ENSEMBLE, weights, choices[chosen], replaced)
 
     def explain(self, candidate: Candidate, trained: Results) -> Files | None:
         """Explain additional columns and holidays; ``None`` if there are none."""
@@ -152,6 +162,7 @@ class _Training:
             dataset.reader,
             trained.weights,
             self._members,
+            trained.calibration,
             self._course.run.spec.threads,
             dataset.escaped,
         )
@@ -167,8 +178,10 @@ class _Training:
         forecasts: Sequence[np.ndarray],
         replaced: int,
     ) -> dict[str, str]:
-        trained = Results(label, self._dataset.objective, self._backtest, weights, forecasts, replaced)
         panel, dataset = self._dataset.panel, self._dataset
+        calibration, forecasts = calibrate(self._backtest, forecasts)
+        trained = Results(label, dataset.objective, self._backtest, weights, calibration, forecasts, replaced)
+        candidate.validation = _required(self._backtest.measure(forecasts), dataset.objective)
         model = self._model(trained)
         candidate.parameters = {"algorithm": trained.label, "weights": dict(trained.weights)}
         one = panel.of(panel.series[:1])
@@ -180,6 +193,7 @@ class _Training:
             "engine": "timeseries",
             "algorithm": label,
             "weights": dict(weights),
+            "calibration": list(calibration.moves),
             "settings": panel.settings.as_json(),
             "calendar": panel.calendar.as_json(),
             "related": dataset.related.as_json(),

@@ -91,28 +91,32 @@ def coverage(windows: Sequence[Window], forecasts: Sequence[Array], quantiles: S
     }
 
 
-def naive_forecast(panel: Panel) -> Array:
+def naive_forecast(panel: Panel, seasons: int = 1) -> Array:
     """Repeat the last season of each series; the quantiles are those of a normal distribution around it.
 
+    :param seasons: of so many last seasons, repeat the mean.
     :return: shape (series, horizon, 1 + quantiles).
     """
     shape = (len(panel), panel.horizon, 1 + len(panel.settings.quantiles))
     found = np.empty(shape)
     for place, series in enumerate(panel.series):
-        found[place] = _naive(series, panel)
+        found[place] = _naive(series, panel, seasons)
     return found
 
 
-def _naive(series: Series, panel: Panel) -> Array:
+def _naive(series: Series, panel: Panel, seasons: int) -> Array:
     season = panel.settings.frequency.main_season
     season = season if season < len(series) else 1
     ahead = np.arange(panel.horizon)
     target = series.target
-    mean = target[len(target) - season + ahead % season]
-    errors = target[season:] - target[:-season]
+    count = max(1, min(seasons, len(target) // season - 1))
+    # Row i is what is forecast for the step i steps after the first one that has `count` seasons before it.
+    said = np.mean([target[place * season : len(target) - (count - place) * season] for place in range(count)], axis=0)
+    mean = np.mean([target[len(target) - back * season + ahead % season] for back in range(1, count + 1)], axis=0)
+    errors = target[count * season :] - said
     spread = float(np.sqrt(np.mean(errors**2))) if len(errors) else 0.0
-    # Each season ahead adds the error of one more.
-    return normal_quantiles(mean, spread * np.sqrt(ahead // season + 1), panel.settings.quantiles)
+    # Each season ahead adds the error of one more; a mean of seasons does not go astray so.
+    return normal_quantiles(mean, spread * np.sqrt(ahead // season / count + 1), panel.settings.quantiles)
 
 
 def naive_scale(panel: Panel) -> Array:

@@ -15,6 +15,7 @@ from airflow_automl.local.training.engines.course import Clock, Files
 from airflow_automl.local.training.engines.timeseries import metrics
 from airflow_automl.local.training.engines.timeseries.algorithms.base import SEED
 from airflow_automl.local.training.engines.timeseries.backtest import Backtest, average
+from airflow_automl.local.training.engines.timeseries.calibration import Calibration
 from airflow_automl.local.training.engines.timeseries.dataset import Dataset
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 from airflow_automl.local.training.engines.timeseries.serving import tabulate
@@ -154,7 +155,8 @@ class Results:
 
     :param label: of the candidate.
     :param weights: algorithm → its share in the forecast.
-    :param forecasts: the candidate's forecast of each window.
+    :param calibration: of the quantiles.
+    :param forecasts: the candidate's forecast of each window, calibrated.
     :param replaced: number of forecasts that are the seasonal naive one because the algorithm had none.
     """
 
@@ -162,6 +164,7 @@ class Results:
     objective: str
     backtest: Backtest
     weights: Mapping[str, float]
+    calibration: Calibration
     forecasts: Sequence[Array]
     replaced: int
 

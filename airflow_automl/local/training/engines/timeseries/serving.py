@@ -24,6 +24,7 @@ from airflow_automl.local.training.data.values import Notes, Refused
 from airflow_automl.local.training.engines.timeseries import metrics
 from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster, forecaster
 from airflow_automl.local.training.engines.timeseries.backtest import blend
+from airflow_automl.local.training.engines.timeseries.calibration import Calibration
 from airflow_automl.local.training.engines.timeseries.dataset import RowReader, assemble, read_related
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
 from airflow_automl.local.training.engines.timeseries.panel import Panel, grid
@@ -50,6 +51,7 @@ class ForecastModel:
     :param reader: how the other columns are read.
     :param weights: algorithm → its share in the forecast.
     :param members: algorithm → the trained one.
+    :param calibration: how the quantiles of their mean are corrected.
     :param escaped: whether the training data had quotes escaped by backslashes.
     """
 
@@ -60,6 +62,7 @@ class ForecastModel:
     reader: RowReader
     weights: Mapping[str, float]
     members: Mapping[str, Forecaster]
+    calibration: Calibration
     threads: int = 1
     escaped: bool = False
 
@@ -138,7 +141,7 @@ class ForecastModel:
         """Return the forecast of a panel: shape (series, horizon, 1 + quantiles)."""
         context = Context(self.threads)
         found = {name: metrics.tidy(panel, self.members[name].forecast(panel, context))[0] for name in self.weights}
-        return blend(found, self.weights)
+        return self.calibration.apply(panel, blend(found, self.weights))
 
 
 def tabulate(panel: Panel, forecast: np.ndarray) -> pd.DataFrame:
@@ -175,6 +178,7 @@ def load_model(
         RowReader.from_json(metadata["reader"]),
         weights,
         {name: forecaster(name).load(folder / name, dict(metadata)) for name in weights},
+        Calibration(tuple(metadata.get("calibration", ()))),
         threads,
         bool(metadata.get("escaped", metadata["reader"].get("escaped", False))),
     )

@@ -138,6 +138,12 @@ ALGORITHMS = {
     "arima": _Entry("statistical", "Arima"),
 }
 
+#: What the ensemble may also hold; no one can ask for them.
+BASELINES = {
+    "seasonal-naive": _Entry("naive", "SeasonalNaive"),
+    "seasonal-mean": _Entry("naive", "SeasonalMean"),
+}
+
 
 def available(names: Iterable[str]) -> tuple[list[str], dict[str, str]]:
     """Tell which algorithms can be used.
@@ -156,7 +162,7 @@ def available(names: Iterable[str]) -> tuple[list[str], dict[str, str]]:
 
 def forecaster(name: str) -> type[Forecaster]:
     """Return the class of an algorithm; importing it may take seconds."""
-    entry = ALGORITHMS[name]
+    entry = (ALGORITHMS | BASELINES)[name]
     found: Any = getattr(importlib.import_module(f"{_PACKAGE}.{entry.module}"), entry.name)
     kind: type[Forecaster] = found
     return kind

@@ -443,6 +443,22 @@ def test_a_model_that_is_no_better_than_the_naive_one_is_told_so(jobs: Jobs, buc
     assert verdict.startswith("Not better than the seasonal naive forecast")
 
 
+def test_the_ensemble_is_never_worse_than_a_baseline(jobs: Jobs, bucket: Bucket) -> None:
+    # Walks without a pattern, and a week that repeats itself exactly.
+    random = np.random.default_rng(5)
+    walks = weekly(4, 70, noise=0)
+    walk = walks["item"].isin(["item 0", "item 1"])
+    walks.loc[walk, "y"] = 1000 + random.normal(size=(2, 70)).cumsum(axis=1).ravel()
+    uri = bucket.put("in/d.csv", walks)
+    events = jobs.train(problem(*QUICK), [channel(uri)])
+    ensemble = labels(events)["ensemble"]
+    location = ensemble["CandidateProperties"]["CandidateArtifactLocations"]["BacktestResults"]
+    summary = json.loads(bucket.read(f"{location}/summary.json"))
+    loss = "AverageWeightedQuantileLoss"
+    assert summary["metrics"][loss] <= summary["seasonal_naive"][loss]
+    assert set(summary["weights"]) & {"seasonal-naive", "seasonal-mean"}
+
+
 def test_thousands_of_items_are_trained_together(jobs: Jobs, bucket: Bucket) -> None:
     random = np.random.default_rng(0)
     items, days = 3000, 28

@@ -1,0 +1,83 @@
+"""Quantiles that hold what they promise: corrected by how often they were right in the backtests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from airflow_automl.local.training.engines.timeseries import metrics
+from airflow_automl.local.training.engines.timeseries.backtest import Backtest
+from airflow_automl.local.training.engines.timeseries.panel import Panel
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far to move each quantile, as in conformalized quantile regression (Romano, Patterson and Candès, 2019).
+
+    A move is told in units of the forecast's own width at that step and of the series' seasonal naive error, so that it
+    fits series of all sizes and grows with the horizon as the forecast's doubt does.
+
+    :param moves: one for each quantile; none leaves forecasts as they are.
+    """
+
+    moves: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, pasts: Sequence[Panel], truths: Sequence[Array], forecasts: Sequence[Array]) -> Calibration:
+        """Learn from what happened: afterwards the share of the truths below each quantile is the quantile itself.
+
+        :param pasts: what was known before each window.
+        """
+        units = [_units(past, said) for past, said in zip(pasts, forecasts, strict=True)]
+        moves = []
+        for place, percent in enumerate(pasts[0].settings.quantiles, 1):
+            missed = [
+                (truth - said[..., place])[unit > 0] / unit[unit > 0]
+                for truth, said, unit in zip(truths, forecasts, units, strict=True)
+            ]
+            all_missed = np.concatenate(missed)
+            found = np.quantile(all_missed, percent / 100, method="median_unbiased") if len(all_missed) else 0.0
+            moves.append(float(found))
+        return cls(tuple(moves))
+
+    def apply(self, panel: Panel, forecast: Array) -> Array:
+        """Return a forecast with its quantiles moved.
+
+        :param panel: the history that the forecast continues.
+        """
+        if not self.moves:
+            return forecast
+        moved = forecast.copy()
+        moved[..., 1:] += _units(panel, forecast)[..., None] * np.array(self.moves)
+        return metrics.tidy(panel, moved)[0]
+
+
+def _units(panel: Panel, forecast: Array) -> Array:
+    error = np.nan_to_num(metrics.naive_scale(panel))
+    return forecast[..., -1] - forecast[..., 1] + error[:, None]  # type: ignore[no-any-return]
+
+
+def calibrate(backtest: Backtest, forecasts: Sequence[Array]) -> tuple[Calibration, list[Array]]:
+    """Calibrate a candidate on its backtests, if that makes it better.
+
+    :param forecasts: the candidate's forecast of each window.
+    :return: the calibration, and the forecasts of the windows, each calibrated on the other windows alone, so that the
+        candidate is measured on what its calibration has not seen. With one window, or if the quantile loss is not
+        smaller so, nothing is calibrated.
+    """
+    pasts, truths = backtest.pasts, [window.truth for window in backtest.windows]
+    places = range(len(pasts))
+    if len(pasts) > 1:
+        moved = []
+        for place in places:
+            known = [([*each[:place], *each[place + 1 :]]) for each in (pasts, truths, forecasts)]
+            moved.append(Calibration.of(*known).apply(pasts[place], forecasts[place]))
+        loss = "AverageWeightedQuantileLoss"
+        before, after = (backtest.measure(each).get(loss, np.inf) for each in (forecasts, moved))
+        if after < before:
+            return Calibration.of(pasts, truths, forecasts), moved
+    return Calibration(), list(forecasts)

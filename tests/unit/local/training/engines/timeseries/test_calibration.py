@@ -1,0 +1,98 @@
+"""Quantiles are corrected by the backtests, and a forecast is never worse than a baseline."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from airflow_automl.local.training.engines.timeseries import metrics
+from airflow_automl.local.training.engines.timeseries.algorithms.base import BASELINES, Context, forecaster
+from airflow_automl.local.training.engines.timeseries.backtest import Backtest
+from airflow_automl.local.training.engines.timeseries.calibration import Calibration, calibrate
+from airflow_automl.local.training.engines.timeseries.panel import Panel
+from tests.unit.local.training.engines.timeseries.conftest import config, panel_of
+
+QUANTILES = (10, 50, 90)
+
+
+def noise(items: int = 60, days: int = 60, spread: float = 5.0) -> Panel:
+    """Series around levels of very different sizes, the noise in proportion."""
+    random = np.random.default_rng(3)
+    levels = np.repeat(10.0 ** random.integers(1, 5, items), days)
+    frame = pd.DataFrame(
+        {
+            "item": np.repeat([f"item {n:02}" for n in range(items)], days),
+            "ts": np.tile(pd.date_range("2024-01-01", periods=days).strftime("%Y-%m-%d"), items),
+            "y": levels * (1 + spread / 100 * random.normal(size=items * days)),
+        }
+    )
+    return panel_of(frame, config(7))
+
+
+def said(panel: Panel, width: float) -> np.ndarray:
+    """A forecast around each series' mean, with an interval of so many percent of it."""
+    mean = np.array([series.target.mean() for series in panel.series])
+    steps = 1 + np.array([0.0, -width, 0.0, width]) / 100
+    return np.repeat((mean[:, None] * steps)[:, None, :], panel.horizon, axis=1)
+
+
+@pytest.mark.parametrize("width", [0.0, 0.5, 40.0])
+def test_an_interval_that_is_too_narrow_or_too_wide_is_set_right(width: float) -> None:
+    backtest = Backtest.over(noise())
+    forecasts = [said(past, width) for past in backtest.pasts]
+    calibration, moved = calibrate(backtest, forecasts)
+    covered = metrics.coverage(backtest.windows, moved, QUANTILES)
+    assert covered["p90"] - covered["p10"] == pytest.approx(0.8, abs=0.05)
+    assert backtest.measure(moved)["RMSE"] == backtest.measure(forecasts)["RMSE"]
+    # What is served later is moved by the same amounts, relative to each series.
+    later = noise()
+    (first, *_, last) = calibration.apply(later, said(later, width))
+    assert np.all(np.diff(first[:, 1:]) >= 0)
+    assert np.all(np.diff(last[:, 1:]) >= 0)
+
+
+def test_a_forecast_that_is_right_is_left_alone() -> None:
+    backtest = Backtest.over(noise())
+    right = [said(past, 6.4) for past in backtest.pasts]  # 1.28 standard deviations
+    calibration, moved = calibrate(backtest, right)
+    covered = metrics.coverage(backtest.windows, moved, QUANTILES)
+    assert covered["p90"] - covered["p10"] == pytest.approx(0.8, abs=0.04)
+    assert all(abs(move) < 0.1 for move in calibration.moves)
+
+
+def test_one_window_is_not_enough_to_calibrate() -> None:
+    short = noise(days=14)
+    backtest = Backtest.over(short)
+    assert len(backtest.pasts) == 1
+    forecasts = [said(past, 0.5) for past in backtest.pasts]
+    calibration, moved = calibrate(backtest, forecasts)
+    assert calibration == Calibration()
+    np.testing.assert_array_equal(moved, forecasts)
+
+
+def test_values_that_are_never_negative_stay_so() -> None:
+    frame = pd.DataFrame({"item": "a", "ts": pd.date_range("2024-01-01", periods=60).strftime("%Y-%m-%d"), "y": 1.0})
+    panel = panel_of(frame.assign(y=np.arange(60) % 3), config(7))
+    moved = Calibration((-50.0, 0.0, 50.0)).apply(panel, said(panel, 10))
+    assert moved[..., 1].min() == 0
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_baseline_repeats_what_was(name: str) -> None:
+    week = [float(n) for n in range(7)]
+    frame = pd.DataFrame(
+        {"item": "a", "ts": pd.date_range("2024-01-01", periods=56).strftime("%Y-%m-%d"), "y": week * 8}
+    )
+    panel = panel_of(frame, config(10))
+    found = forecaster(name).fit(panel, Context()).forecast(panel, Context())
+    np.testing.assert_allclose(found[0, :, 0], (week * 2)[:10])
+    np.testing.assert_allclose(found[0, :, 1], found[0, :, 3])
+
+
+def test_the_mean_of_seasons_errs_less_than_the_last_one_where_there_is_only_noise() -> None:
+    backtest = Backtest.over(noise())
+    naive, mean = (backtest.run(forecaster(name), Context())[0] for name in BASELINES)
+    assert backtest.measure(mean)["RMSE"] < backtest.measure(naive)["RMSE"]
+    covered = metrics.coverage(backtest.windows, mean, QUANTILES)
+    assert covered["p90"] - covered["p10"] == pytest.approx(0.8, abs=0.06)
