@@ -339,26 +339,6 @@ def test_other_services_are_answered_and_s3_is_shown_the_way(service: RunningSer
     assert info.s3_endpoint_url in refused.value.response["Error"]["Message"]
 
 
-def test_prune_frees_what_no_model_uses(service: RunningService, job: dict[str, Any], tmp_path: Path) -> None:
-    from airflow_automl.cli import main
-
-    arguments = ["prune", "--artefacts", "--yes", "--older-than", "0m", "--data-dir", str(service.data_dir)]
-    time.sleep(0.01)
-    assert main(arguments) == 0
-    objects = service.client("s3")
-    assert objects.list_objects_v2(Bucket="automl", Prefix="out/cancer/")["KeyCount"] > 0
-    sagemaker = service.client()
-    for endpoint in sagemaker.list_endpoints()["Endpoints"]:
-        sagemaker.delete_endpoint(EndpointName=endpoint["EndpointName"])
-    for model in sagemaker.list_models()["Models"]:
-        sagemaker.delete_model(ModelName=model["ModelName"])
-    assert main(arguments) == 0
-    assert objects.list_objects_v2(Bucket="automl", Prefix="out/cancer/")["KeyCount"] == 0
-    assert not (service.data_dir / "jobs" / "cancer").exists()
-    assert sagemaker.describe_auto_ml_job_v2(AutoMLJobName="cancer")["AutoMLJobStatus"] == "Completed"
-    assert json.loads((service.data_dir / "service.json").read_text())["pid"] == service.process.pid
-
-
 def test_cloudwatch_and_autoscaling_know_the_endpoint(service: RunningService, model: str) -> None:
     sagemaker = service.client()
     sagemaker.create_endpoint_config(EndpointConfigName="seen", ProductionVariants=[{**VARIANT, "ModelName": model}])
@@ -401,3 +381,23 @@ def test_cloudwatch_and_autoscaling_know_the_endpoint(service: RunningService, m
         scaling.register_scalable_target(
             **{**target, "ResourceId": "endpoint/none/variant/all"}, MinCapacity=1, MaxCapacity=2
         )
+
+
+def test_prune_frees_what_no_model_uses(service: RunningService, job: dict[str, Any], tmp_path: Path) -> None:
+    from airflow_automl.cli import main
+
+    arguments = ["prune", "--artefacts", "--yes", "--older-than", "0m", "--data-dir", str(service.data_dir)]
+    time.sleep(0.01)
+    assert main(arguments) == 0
+    objects = service.client("s3")
+    assert objects.list_objects_v2(Bucket="automl", Prefix="out/cancer/")["KeyCount"] > 0
+    sagemaker = service.client()
+    for endpoint in sagemaker.list_endpoints()["Endpoints"]:
+        sagemaker.delete_endpoint(EndpointName=endpoint["EndpointName"])
+    for model in sagemaker.list_models()["Models"]:
+        sagemaker.delete_model(ModelName=model["ModelName"])
+    assert main(arguments) == 0
+    assert objects.list_objects_v2(Bucket="automl", Prefix="out/cancer/")["KeyCount"] == 0
+    assert not (service.data_dir / "jobs" / "cancer").exists()
+    assert sagemaker.describe_auto_ml_job_v2(AutoMLJobName="cancer")["AutoMLJobStatus"] == "Completed"
+    assert json.loads((service.data_dir / "service.json").read_text())["pid"] == service.process.pid

@@ -37,7 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--port", type=_port, default=4566, help="port to listen on (default: %(default)s); 0 takes a free one")
     add("--data-dir", type=Path, default=Path(".automl"), help="folder of all state (default: %(default)s)")
     add("--s3-endpoint", metavar="URL", help="an S3 store of your own, instead of the one that is started")
-    add("--executor", choices=("local", "ray"), default="local", help="where jobs train (default: this machine)")
+    add(
+        "--executor",
+        choices=("local", "ray"),
+        default="local",
+        help="where jobs train (default: this machine); ray is experimental",
+    )
     add("--ray-address", type=_address, metavar="URL", help="Jobs API of the Ray cluster, such as http://head:8265")
     add("--executor-file", type=Path, metavar="FILE", help="TOML: cores, memory and GPUs of jobs by problem type")
     add("--max-jobs", type=_count, metavar="N", help=f"jobs that train at once (default: {cores}; on Ray {_ON_RAY})")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_automl.local import processes
+from airflow_automl.local.jobs.executors.base import State
 from airflow_automl.local.jobs.executors.local import LocalExecutor
 from airflow_automl.local.jobs.specification import Share, TrainerSettings, max_runtime, output_of, specification
 from airflow_automl.local.jobs.supervisor import Supervisor
@@ -111,6 +112,26 @@ async def test_a_limit_beyond_all_numbers_is_no_limit(
     assert job.handle is not None
     assert (max_runtime(job) or 0) >= 10**9
     await supervisor.stop()
+
+
+@pytest.mark.parametrize(("seconds", "crashes"), [(0.0, 0), (5.0, 1)])
+def test_a_job_whose_place_is_gone_starts_over(
+    supervisor: Supervisor,
+    jobs: JobStore,
+    added: Callable[..., Job],
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    crashes: int,
+) -> None:
+    added()
+    supervisor._step()
+    handle = jobs.get("churn").handle or {}
+    while not supervisor._executor.stop(handle):
+        time.sleep(0.01)
+    monkeypatch.setattr(supervisor._executor, "state", lambda handle: State(False, seconds, "ended", lost=True))
+    supervisor._attend(jobs.get("churn"))
+    job = jobs.get("churn")
+    assert (job.stage, job.crashes, job.status) == ("queued", crashes, "InProgress")
 
 
 def test_a_job_that_cannot_be_started_fails_and_does_not_come_back(
