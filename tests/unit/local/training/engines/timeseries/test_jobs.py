@@ -408,11 +408,11 @@ def test_every_algorithm_takes_any_names_and_comes_back_from_the_process_that_tr
     jobs: Jobs, bucket: Bucket, tmp_path: Path
 ) -> None:
     names = {"item": 'it\n"em"', "ts": " t,s", "y": "[y] <é>"}
-    frame = weekly(2).rename(columns=names).assign(ds=1.5, **{"": "a\nb", "holidays:US": np.arange(120) % 7})
+    frame = weekly(1).rename(columns=names).assign(ds=1.5, **{"": "a\nb", "holidays:US": np.arange(60) % 7})
     uri = bucket.put("in/d.csv", frame)
     attributes = ("ItemIdentifierAttributeName", "TimestampAttributeName", "TargetAttributeName")
     columns = {"TimeSeriesConfig": dict(zip(attributes, names.values(), strict=True))}
-    limits = {"CompletionCriteria": {"MaxRuntimePerTrainingJobInSeconds": 120}}
+    limits = {"CompletionCriteria": {"MaxRuntimePerTrainingJobInSeconds": 900}}
     events = jobs.train(problem(*base.available(base.ALGORITHMS)[0], **columns, **limits), [channel(uri)])
     assert {entry["CandidateStatus"] for entry in labels(events).values()} == {"Completed"}
     assert events[-1]["secondary"] == "Completed"
