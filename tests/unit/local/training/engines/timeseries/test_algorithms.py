@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.engines import course
 from airflow_automl.local.training.engines.course import Clock, TimeIsUp
 from airflow_automl.local.training.engines.timeseries import metrics
@@ -38,8 +39,14 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_weekly_pattern_is_found_and_survives_being_stored(name: str, tmp_path: Path) -> None:
-    panel = panel_of(weekly(items=2, days=70), config(horizon=7))
+def test_a_weekly_pattern_is_found_and_survives_being_stored_whatever_the_columns_are_called(
+    name: str, tmp_path: Path
+) -> None:
+    attributes = ("ItemIdentifierAttributeName", "TimestampAttributeName", "TargetAttributeName")
+    names = ('it\n"em"', "t,s: {0}", "[y] <é>")
+    frame = weekly(items=2, days=70).set_axis(names, axis=1).assign(**{"ds\n]": 1.0})
+    settings = config(horizon=7, TimeSeriesConfig=dict(zip(attributes, names, strict=True)))
+    panel = panel_of(frame, settings, [Codec("ds\n]", Kind.NUMBER)])
     past = panel.before(7, shortest=4)
     truth = panel.truth([series.key for series in past.series], 7)
 
@@ -79,8 +86,6 @@ def test_series_that_say_nothing_do_no_harm(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["prophet", pytest.param("cnn-qr", marks=needs_torch)])
 def test_known_columns_and_holidays_are_used(name: str) -> None:
-    from airflow_automl.local.training.data.codec import Codec, Kind
-
     random = np.random.default_rng(2)
     days = pd.date_range("2024-01-01", periods=107)
     promo = random.integers(0, 2, 107).astype(float)
