@@ -45,4 +45,5 @@ with DAG(
         report_path="{{ params.data }}/reports/{{ run_id }}/",
         require={"AUC": "{{ params.min_auc }}"},
         options={"train": {"outlets": [Asset("churn_model")]}},
+        poll_interval=5,
     )
