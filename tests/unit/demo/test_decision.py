@@ -14,7 +14,7 @@ KEPT = (
 
 
 def test_the_sentence_of_the_decision_is_found_in_airflows_log() -> None:
-    log = f"2026-11-28T12:56:10Z [info     ] Starting\n2026-11-28T12:56:10Z [info     ] {KEPT} [airflow.task] loc=x.py:1\n"
+    log = f"2026-11-28T12:56:10Z [info     ] Starting\n2026-11-28T12:56:11Z [info     ] {KEPT} [airflow.task] loc=x:1\n"
     assert demo._decision(log) == KEPT
     assert demo._decision(f"\x1b[32m{KEPT}\x1b[0m\n") == KEPT
 
