@@ -104,7 +104,7 @@ def test_what_a_user_ends_while_deferred_stops_its_job(airflow: FullAirflow, job
         airflow.mark_run(run, "failed")
     else:
         airflow.mark_task(run, act.removeprefix("mark_"))
-    airflow.until(lambda: jobs.states(run) == ["Stopped"], f"the job of {run} is stopped", 60)
+    airflow.until(lambda: jobs.states(run) == ["Stopped"], f"the job of {run} is stopped")
 
 
 @pytest.mark.parametrize("dag_id", ["deferred", "in_worker"])
@@ -116,15 +116,15 @@ def test_a_clear_stops_the_old_job_and_trains_again(airflow: FullAirflow, jobs: 
     airflow.clear(run)
     if dag_id == "in_worker" and airflow.version < (3, 1):
         # Airflow 3.0 leaves a running task that was cleared in this state.
-        airflow.until(lambda: jobs.states(run) == ["Stopped"], f"the job of {run} is stopped", 120)
-        airflow.until(lambda: airflow.states(run)["train"] == "restarting", f"{run} is restarting", 60)
+        airflow.until(lambda: jobs.states(run) == ["Stopped"], f"the job of {run} is stopped")
+        airflow.until(lambda: airflow.states(run)["train"] == "restarting", f"{run} is restarting")
         airflow.mark_run(run, "failed")
         return
-    airflow.until(lambda: jobs.states(run) == ["Stopped", "InProgress"], f"{run} trains again", 180)
+    airflow.until(lambda: jobs.states(run) == ["Stopped", "InProgress"], f"{run} trains again")
     if dag_id == "deferred":
         airflow.until(lambda: airflow.watched(run, attempt=2), f"the triggerer watches {run} again")
     airflow.mark_run(run, "failed")
-    airflow.until(lambda: jobs.states(run) == ["Stopped", "Stopped"], f"the jobs of {run} are stopped", 120)
+    airflow.until(lambda: jobs.states(run) == ["Stopped", "Stopped"], f"the jobs of {run} are stopped")
 
 
 def test_a_triggerer_that_dies_or_restarts_stops_nothing(airflow: FullAirflow, jobs: Jobs) -> None:
@@ -137,7 +137,7 @@ def test_a_triggerer_that_dies_or_restarts_stops_nothing(airflow: FullAirflow, j
     assert jobs.states(run) == ["InProgress"]
     assert airflow.states(run)["train"] == "deferred"
     airflow.mark_task(run, "failed")
-    airflow.until(lambda: jobs.states(run) == ["Stopped"], f"the job of {run} is stopped", 60)
+    airflow.until(lambda: jobs.states(run) == ["Stopped"], f"the job of {run} is stopped")
 
 
 def test_an_error_that_would_come_again_is_not_tried_again(airflow: FullAirflow, jobs: Jobs) -> None:
@@ -191,17 +191,17 @@ def test_a_job_of_somebody_else_begins_a_dag_once_even_if_the_triggerer_restarts
         variables = airflow.api.get("/variables").raise_for_status().json()["variables"]
         return any(each["key"].startswith(PROGRESS_KEY) for each in variables)
 
-    airflow.until(watches, "Airflow watches for jobs that end", 240)
+    airflow.until(watches, "Airflow watches for jobs that end")
     # One at a time: Airflow may leave an event that comes right after another one to the run of the next event.
     prefix = f"watched-{secrets.token_hex(3)}-job-"
     submit(f"{prefix}1")
-    airflow.until(lambda: told(prefix) == [f"{prefix}1"], "the first job is told", 120)
+    airflow.until(lambda: told(prefix) == [f"{prefix}1"], "the first job is told")
     airflow.stop("triggerer")
     submit(f"{prefix}2")
     airflow.start("triggerer")
-    airflow.until(lambda: f"{prefix}2" in told(prefix), "the job that ended meanwhile is told", 120)
+    airflow.until(lambda: f"{prefix}2" in told(prefix), "the job that ended meanwhile is told")
     submit(f"{prefix}3")
-    airflow.until(lambda: f"{prefix}3" in told(prefix), "the third job is told", 120)
+    airflow.until(lambda: f"{prefix}3" in told(prefix), "the third job is told")
     assert told(prefix) == [f"{prefix}{number}" for number in (1, 2, 3)]
 
 

@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk import DAG
 from fastapi.testclient import TestClient
 
+from airflow_automl.compat import AIRFLOW
 from airflow_automl.contract import tabular
 from airflow_automl.operators import SageMakerAutoMLJobOperator
 from tests.standin import ENDLESS, StandIn, connection, serve
@@ -96,13 +97,21 @@ def application(airflow_home: Any) -> Iterator[Any]:
 
     from airflow_automl.plugin import AutoMLPlugin
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plugins_manager, "_get_plugins", lambda: ([AutoMLPlugin()], {}))
-        plugins_manager.get_fastapi_plugins.cache_clear()
+    def forget() -> None:
+        if AIRFLOW >= (3, 2):
+            plugins_manager.get_fastapi_plugins.cache_clear()
         purge_cached_app()
+
+    with pytest.MonkeyPatch.context() as patch:
+        if AIRFLOW >= (3, 2):
+            patch.setattr(plugins_manager, "_get_plugins", lambda: ([AutoMLPlugin()], {}))
+        else:
+            patch.setattr(plugins_manager, "plugins", [AutoMLPlugin()])
+            for name in ("fastapi_apps", "fastapi_root_middlewares"):
+                patch.setattr(plugins_manager, name, None)
+        forget()
         yield create_app("core")
-    plugins_manager.get_fastapi_plugins.cache_clear()
-    purge_cached_app()
+    forget()
 
 
 @pytest.fixture
