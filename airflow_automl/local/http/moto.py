@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 _SIGNED_FOR = re.compile(r"Credential=[^/,]*/[^/,]*/[^/,]*/([^/,]+)/aws4_request")
 _PRESIGNED_FOR = re.compile(r"X-Amz-Credential=[^&]*(?:/|%2F)([^/&%]+)(?:/|%2F)aws4_request", re.IGNORECASE)
 _ACTION = re.compile(rb"(?:^|&)Action=(\w+)")
-_SCALING = "AnyScaleFrontendService."
 _UNITS = {"ModelLatency": "Microseconds"}
 _GRANTED = re.compile(r"<(AccessKeyId|SecretAccessKey|SessionToken)>[^<]*</\1>")
 
@@ -120,14 +119,15 @@ class OtherServices:
         service = _service_of(request)
         if service == "s3":
             return self._wrong_endpoint()
-        grants = _operation_of(request) in ("AssumeRole", "GetSessionToken")
+        operation = _operation_of(request)
+        grants = operation in ("AssumeRole", "GetSessionToken")
         if grants:
             Signatures(self._credentials).check(request)
-        target = request.headers.get("x-amz-target", "").removeprefix(_SCALING)
-        scales = target in ("RegisterScalableTarget", "DeregisterScalableTarget")
-        if scales:
-            self._apply(target, parse(request.body))
-        response = await asyncio.get_running_loop().run_in_executor(self._executor, self._ask_moto, request)
+        if operation in ("RegisterScalableTarget", "DeregisterScalableTarget"):
+            self._apply(operation, parse(request.body))
+        response = await asyncio.get_running_loop().run_in_executor(
+            self._executor, self._ask_moto, request, service, operation
+        )
         return self._grant(response) if grants else response
 
     def _grant(self, response: Response) -> Response:
@@ -210,11 +210,10 @@ class OtherServices:
         iam_backends[self._account]["aws"].create_role(ROLE, json.dumps(trust), "/", None, "", [], None)
         return Dispatcher(create_backend_app)
 
-    def _ask_moto(self, request: Request) -> Response:
-        operation = _operation_of(request)
+    def _ask_moto(self, request: Request, service: str, operation: str) -> Response:
         subject = operation or f"{request.method} {request.path}"
         try:
-            if _service_of(request) == "monitoring":
+            if service == "monitoring":
                 self._tell_cloudwatch()
             status, headers, body = _call(self._moto, request, operation, self._account)
         except ModuleNotFoundError as error:
