@@ -161,7 +161,7 @@ class Codec:
             raise Refused(row, f"the column '{self.name}' takes {self.takes}, not '{str(found_values[junk[0]])[:60]}'")
         lost = np.array(sorted(junk + out_of_range), dtype="int64")
         if self.numeric:
-            result = np.array([math.nan if entry is None else entry for entry in found], dtype="float64")
+            result = np.array([math.nan if entry is None else entry for entry in found], dtype="float64") + 0.0
         elif self.moment:
             result = np.array(found, dtype="datetime64[us]").astype("datetime64[ns]")
         else:
@@ -196,7 +196,8 @@ class Codec:
         found: np.ndarray = values.to_numpy()
         infinite = np.isinf(found)
         lost = np.flatnonzero(infinite)
-        return Reading(np.where(infinite, np.nan, found) if len(lost) else found, lost)
+        # Whole numbers elsewhere have no zero with a minus.
+        return Reading((np.where(infinite, np.nan, found) if len(lost) else found) + 0.0, lost)
 
     def _moments(self, values: pa.ChunkedArray) -> Reading:
         found: np.ndarray = values.cast(pa.timestamp("us"), safe=False).to_numpy()

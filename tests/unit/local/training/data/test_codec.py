@@ -114,6 +114,8 @@ def test_what_training_cannot_have_is_refused_and_what_it_may_have_is_missing():
     assert reading.lost.tolist() == [1, 3]
     assert [str(value) for value in reading.values] == ["1.0", "nan", "1234.5", "nan"]
     assert numbers.read(column("1", "inf")).lost.tolist() == [1]
+    for zeros in (column("-0", "\u22120.0"), arrow([-0.0, 0.0])):
+        assert [str(value) for value in numbers.read(zeros).values] == ["0.0", "0.0"]
 
 
 @pytest.mark.parametrize(
