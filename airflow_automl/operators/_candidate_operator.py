@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, ClassVar
 
+from airflow_automl import xcom
 from airflow_automl.exceptions import AutoMLJobNotFound, AutoMLValidationError, NoBestCandidate
 from airflow_automl.operators._base import UNSET, JobReader, document
 
@@ -43,6 +44,10 @@ class CandidateOperator(JobReader):
         :raises AutoMLJobNotFound: there is no such job.
         """
         job = document(self.job, "job")
+        if isinstance(job, dict) and xcom.job_name(job) is None:
+            raise NoBestCandidate(
+                f"no job was submitted, so there is nothing for {self.task_id} to work with. {job.get('reason') or ''}"
+            )
         if self.job_name and job is None:
             job = self._describe_job(self.job_name)
         if self._candidate_given:

@@ -129,6 +129,8 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
         async with watcher_for(self._aws).in_use() as client:
             try:
                 answer = await retrying(client, lambda: describe(client, self._target), _LAST_POLL)
+            except AutoMLJobNotFound:
+                return StopResult("it does not exist")
             except AutoMLError as error:
                 self.log.warning("%s can't be described at the end of the wait: %s", self._target, error)
                 answer = None

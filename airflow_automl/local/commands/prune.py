@@ -68,9 +68,10 @@ def run(args: argparse.Namespace) -> int:
         ended = time.time() - args.older_than
         jobs = [job for job in store.in_stage("ended") if job.ended is not None and job.ended <= ended]
         named = _named(store)
-        freed = sum(_remove_working_files(folder, store, job, named, args.dry_run) for job in jobs)
+        freed = [_remove_working_files(folder, store, job, named, args.dry_run) for job in jobs]
         would = "would free" if args.dry_run else "freed"
-        print(f"{would} {_mebibytes(freed)} on disk: working files and logs of {counted(len(jobs), 'job')}")
+        having = counted(sum(map(bool, freed)), "job")
+        print(f"{would} {_mebibytes(sum(freed))} on disk: working files and logs of {having}")
         if not args.artefacts:
             return 0
         return _prune_artefacts(running_service(args.data_dir), jobs, named, args)
@@ -98,11 +99,14 @@ def _on_disk(path: Path) -> int:
 def _prune_artefacts(info: ServiceInfo, jobs: list[Job], named: set[str], args: argparse.Namespace) -> int:
     objects = client(info.s3_endpoint_url, Credentials(info.access_key_id, info.secret_access_key), info.region)
     doomed = list(_unnamed(objects, jobs, named))
+    if not doomed:
+        print(f"no artefacts to delete in the store {info.s3_endpoint_url}")
+        return 0
     print(f"artefacts in the store {info.s3_endpoint_url}:")
     for each in doomed:
         print(f"  {each}")
     total = f"{counted(sum(len(each.keys) for each in doomed), 'object')}, {_mebibytes(sum(e.size for e in doomed))}"
-    if not doomed or args.dry_run:
+    if args.dry_run:
         print(f"would delete {total}")
         return 0
     print("XComs and assets of Airflow, and registries elsewhere, may still name these objects.")

@@ -278,7 +278,9 @@ def unpack(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None
         raise ArtifactError(f"{path} is damaged or unsafe: {error}.") from error
 
 
-def load(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Mapping[str, Any]]) -> Any:
+def load(
+    source: str | os.PathLike[str] | Mapping[str, Any] | Sequence[str | os.PathLike[str] | Mapping[str, Any]],
+) -> Any:
     """Load a candidate.
 
     :param source: its ``model.tar.gz``, or the folder that was unpacked to; or its ``InferenceContainers`` as the
@@ -288,7 +290,7 @@ def load(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Mapp
     :raises ArtifactError: it is no artefact or can't be read, needs other versions of the libraries, or is one of
         several that make a candidate together.
     """
-    sources = [source] if isinstance(source, str | os.PathLike) else source
+    sources = [source] if isinstance(source, str | os.PathLike | Mapping) else source
     containers: list[Mapping[str, Any]] = [
         each if isinstance(each, Mapping) else {"ModelDataUrl": each} for each in sources
     ]

@@ -66,8 +66,10 @@ def test_working_files_and_logs_go_and_artefacts_stay(world: World, capsys: pyte
     assert world.objects_left() == ["out/churn/model.tar.gz"]
     assert not world.folder.job("churn").exists()
     assert "freed 0.1 MiB on disk: working files and logs of 1 job" in capsys.readouterr().out
-    assert world.prune() == 0
-    assert "freed 0.0 MiB" in capsys.readouterr().out
+    assert world.prune("--artefacts", "--yes") == 0
+    assert "freed 0.0 MiB on disk: working files and logs of 0 jobs" in capsys.readouterr().out
+    assert world.prune("--artefacts", "--yes") == 0
+    assert "no artefacts to delete in the store http://" in capsys.readouterr().out
 
 
 def test_a_dry_run_lists_and_removes_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:

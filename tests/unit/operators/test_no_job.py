@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from airflow.sdk import DAG
 
 from airflow_automl.contract import tabular
+from airflow_automl.exceptions import NoBestCandidate
 from airflow_automl.notifications import SageMakerAutoMLNotifier
 from airflow_automl.operators import (
+    SageMakerAutoMLDeployOperator,
     SageMakerAutoMLJobOperator,
     SageMakerAutoMLReportOperator,
     SageMakerAutoMLStopOperator,
@@ -52,3 +55,12 @@ def test_a_task_that_fails_before_it_has_a_request_breaks_nothing_downstream(
     assert states == {"train": "failed", "stop": "success", "report": "success"}
     assert "see its log" in (tmp_path / "report.html").read_text()
     assert said[0]["title"] == "refused: no AutoML job was submitted"
+
+
+@pytest.mark.parametrize("given", [{"candidate": None}, {}])
+def test_what_needs_a_candidate_says_that_there_was_no_job_and_why(standin: StandIn, given: dict[str, Any]) -> None:
+    refusal = {"schema_version": 1, "name": None, "reason": "RoleArn: no role", "violations": []}
+    task = SageMakerAutoMLDeployOperator(task_id="deploy", job=refusal, endpoint_name="churn", **given)
+    with pytest.raises(NoBestCandidate, match=r"no job was submitted, .* RoleArn: no role"):
+        task.resolve()
+    assert not standin.calls

@@ -38,6 +38,13 @@ def test_it_says_where_it_looked(standin: StandIn, context: dict[str, Any]) -> N
             make_sensor(**arguments).execute(context)
 
 
+async def test_a_missing_job_is_not_said_to_run_on(standin: StandIn) -> None:
+    event = (await fire(SageMakerAutoMLJobTrigger("later", poll_interval=0.1, stop_on_kill=False))).payload
+    assert event["status"] == "not_found"
+    assert not event["runs_on"]
+    assert "it does not exist" in event["message"]
+
+
 def test_it_counts_from_its_first_poke_where_it_is_rescheduled(standin: StandIn, context: dict[str, Any]) -> None:
     def rescheduled(ago: float) -> None:
         since = datetime.now(UTC) - timedelta(seconds=ago)

@@ -148,6 +148,8 @@ def test_the_containers_of_a_candidate_are_loaded_in_one_call(tmp_path, monkeypa
         assert opened == [(b"w" * 1000, number, told[number]) for number in range(2)]
     with pytest.raises(artifacts.ArtifactError, match="2 containers make this candidate, not 1"):
         artifacts.load(paths[0])
+    with pytest.raises(artifacts.ArtifactError, match="2 containers make this candidate, not 1"):
+        artifacts.load(found[0])
 
 
 @pytest.mark.parametrize("lacking", ["numpy", "pandas", "pyarrow"])
