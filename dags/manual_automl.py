@@ -46,18 +46,18 @@ with DAG(
         ),
         "target": Param("churn", type="string", minLength=1, title="Target", description="The column to predict"),
         "problem_type": Param(
-            "",
-            type="string",
-            enum=["", *PROBLEM_TYPES],
-            values_display={"": "Inferred from the target"},
+            None,
+            type=["null", "string"],
+            enum=[None, *PROBLEM_TYPES],
+            values_display={"null": "Inferred from the target"},
             title="Problem type",
             description="Set it together with the objective.",
         ),
         "objective": Param(
-            "",
-            type="string",
-            enum=["", *OBJECTIVES],
-            values_display={"": "The default of the problem type"},
+            None,
+            type=["null", "string"],
+            enum=[None, *OBJECTIVES],
+            values_display={"null": "The default of the problem type"},
             title="Objective",
             description="The metric to optimize",
         ),
@@ -69,8 +69,8 @@ with DAG(
             description="In the objective's metric. Leave it empty to accept any score.",
         ),
         "endpoint_name": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             pattern="^([a-zA-Z0-9](-*[a-zA-Z0-9]){0,62})?$",
             title="Endpoint",
             description="Deploy the best candidate to this endpoint. Leave it empty to train and report only.",
@@ -102,8 +102,8 @@ with DAG(
         ),
         "connection": Param("aws_default", type="string", minLength=1, title="AWS connection", section="Advanced"),
         "region": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             title="AWS region",
             description="Leave it empty for the connection's region.",
             section="Advanced",
@@ -164,7 +164,7 @@ with DAG(
     report = SageMakerAutoMLReportOperator(
         task_id="report",
         job=train.job,
-        path="{{ params.report_path }}{{ run_id }}/",
+        path="{{ params.report_path.rstrip('/') }}/{{ run_id }}/",
         **ACCOUNT,
     )
     # A teardown always runs, and does not decide whether the run succeeded: a failed training stays a failed run.

@@ -42,7 +42,7 @@ def conf_of(describe: Mapping[str, Any], source: Source) -> dict[str, Any]:
     else:
         request = {key: answer[key] for key in _REQUEST if answer.get(key) is not None}
     wanted = {key: value for key, value in request.items() if key not in _FROM_CONNECTION}
-    account = {"connection": source.connection or "aws_default", "region": source.region or ""}
+    account = {"connection": source.connection or "aws_default", "region": source.region}
     return account | (_simple(wanted) or {"request": request})
 
 
@@ -69,8 +69,8 @@ def _simple(request: Mapping[str, Any]) -> dict[str, Any] | None:
     return {
         "data": data,
         "target": tabular["TargetAttributeName"],
-        "problem_type": tabular.get("ProblemType") or "",
-        "objective": (request.get("AutoMLJobObjective") or {}).get("MetricName") or "",
+        "problem_type": tabular.get("ProblemType"),
+        "objective": (request.get("AutoMLJobObjective") or {}).get("MetricName"),
         "mode": tabular["Mode"],
         "max_candidates": criteria.get("MaxCandidates"),
         "max_runtime_minutes": seconds // 60,
@@ -155,8 +155,9 @@ def read(params: Mapping[str, Mapping[str, Any]], sent: Mapping[str, str]) -> di
 
 def _options(schema: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     labels = schema.get("values_display") or {}
-    values = ["" if option is None else str(option) for option in schema.get("enum") or ()]
-    return tuple((value, str(labels.get(value, value or "-"))) for value in values)
+    # Airflow's own form looks for the label of an empty choice under "null".
+    named = [("", "null") if option is None else (str(option), str(option)) for option in schema.get("enum") or ()]
+    return tuple((value, str(labels.get(name, value or "-"))) for value, name in named)
 
 
 def _types(schema: Mapping[str, Any]) -> list[str]:

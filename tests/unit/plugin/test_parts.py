@@ -233,8 +233,14 @@ def test_fields_that_a_whole_request_replaces_are_not_shown() -> None:
     assert manual.read(PARAMS, sent) == {"request": {}, "min_score": None, "deploy": False}
 
 
-def test_an_empty_choice_has_a_label() -> None:
-    schema = {"type": "string", "enum": ["", "AUC"], "values_display": {"": "The default"}, "default": ""}
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "enum": ["", "AUC"], "values_display": {"": "The default"}, "default": ""},
+        {"type": ["null", "string"], "enum": [None, "AUC"], "values_display": {"null": "The default"}, "default": None},
+    ],
+)
+def test_an_empty_choice_has_a_label(schema: dict[str, Any]) -> None:
     (field,) = manual.fields({"objective": schema}, {})
     assert (field.value, field.options, field.required) == ("", (("", "The default"), ("AUC", "AUC")), False)
 
