@@ -48,6 +48,13 @@ def after_training(world: World, run_dag: Any) -> dict[str, str]:
             "unit": "rows",
             "endpoint_name": "churn",
         },
+        "judge": {
+            "passed": True,
+            "reason": "Candidate c-1 passes.",
+            "metrics": {"AUC": 0.87, "F1": 0.61},
+            "require": {"AUC": {"min": 0.5, "max": None}},
+            "champion": None,
+        },
         "decide": {"train": False, "reason": "The model is kept, candidate c-1.", "endpoint_name": "churn"},
     }
     runs = {}
@@ -116,6 +123,7 @@ def test_a_task_that_a_gate_skipped_says_that_the_candidate_was_rejected(
     [
         ("deploy", ["Endpoint churn serves candidate c-1", "AllTraffic", "In service", "churn-v2"]),
         ("transform", ["The predictions are at s3://out/&lt;b&gt;predictions&lt;/b&gt;/"]),
+        ("judge", ["Candidate c-1 passes.", "F1", "0.61"]),
         ("register", ["churn version 3 is pending manual approval"]),
     ],
 )
