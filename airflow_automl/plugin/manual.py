@@ -25,7 +25,9 @@ _FROM_CONNECTION = frozenset({"OutputDataConfig", "RoleArn", "SecurityConfig"})
 
 
 #: The fields that a whole request replaces.
-_SAID = frozenset({"data", "target", "problem_type", "objective", "mode", "max_candidates", "max_runtime_minutes"})
+_SAID = frozenset(
+    {"data", "target", "problem_type", "objective", "mode", "max_candidates", "max_runtime_minutes", "api_version"}
+)
 
 
 def conf_of(describe: Mapping[str, Any], source: Source) -> dict[str, Any]:
