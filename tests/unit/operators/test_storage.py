@@ -53,7 +53,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         prefix = query.get("prefix", [""])[0]
         found = "".join(
-            f"<Contents><Key>{escape(name)}</Key><Size>{len(content)}</Size></Contents>"
+            f"<Contents><Key>{escape(name)}</Key><Size>{len(content)}</Size>"
+            "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
             for name, content in sorted(self.server.files.items())
             if name.startswith(prefix)
         )
