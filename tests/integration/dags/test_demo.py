@@ -25,7 +25,7 @@ def test_ctrl_c_in_the_middle_leaves_no_process_behind(tmp_path: Path) -> None:
             start_new_session=True,
         )
     try:
-        _wait_until(lambda: "InProgress / TrainingModels" in output.read_text() or demo.poll() is not None)
+        _wait_until(lambda: "In progress, training models" in output.read_text() or demo.poll() is not None)
         assert demo.poll() is None, output.read_text()
         assert _processes_of(folder), "the demo's children name its folder"
 
