@@ -49,4 +49,4 @@ match fault:
         setattr(lightgbm, "train", when_told)  # noqa: B010 - a name that a type checker may not see through
         if fault == "lost":
             retry.TIMEOUT = 1.0
-sys.exit(main(sys.argv[1:2]))
+sys.exit(main(sys.argv[-1:]))
