@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import random
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -79,28 +81,46 @@ class LabelledData:
     def _csv(self, address: str, raw: bytes) -> Iterator[tuple[str, list[str], list[str]]]:
         try:
             text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
-        except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise self.wrong(f"{address} is neither Parquet nor CSV in UTF-8: {error}") from error
+        # Texts may be longer than the 128 KiB that Python's reader takes by default.
+        csv.field_size_limit(MOST_BYTES)
         reader = csv.reader(io.StringIO(text, newline=""))
         header = next(reader, [])
-        for number, row in enumerate(reader, start=2):
+        for row in reader:
             if not row:
                 continue
             if len(row) != len(header):
-                raise self.wrong(f"line {number} of {address} has {len(row)} values, its header {len(header)}")
+                where = f"line {reader.line_num} of {address}"
+                raise self.wrong(f"{where} has {len(row)} values, its header {len(header)}")
             yield address, header, row
 
     def _parquet(self, address: str, raw: bytes) -> Iterator[tuple[str, list[str], list[str]]]:
         try:
+            import pyarrow as pa
             import pyarrow.parquet as parquet
         except ImportError as error:
             raise self.wrong(
                 f"{address} is Parquet, which needs pyarrow: run pip install pyarrow on the workers, or give CSV"
             ) from error
-        table = parquet.ParquetFile(io.BytesIO(raw))
-        for batch in table.iter_batches():
-            for row in batch.to_pylist():
-                yield address, table.schema_arrow.names, [_text(value) for value in row.values()]
+        try:
+            table = parquet.ParquetFile(io.BytesIO(raw))
+            for batch in table.iter_batches():
+                columns = [column.to_pylist() for column in batch.columns]
+                for row in zip(*columns, strict=True):
+                    yield address, table.schema_arrow.names, [_text(value) for value in row]
+        except pa.ArrowException as error:
+            raise self.wrong(f"{address} is damaged Parquet: {error}") from error
+
+    def entries(self, address: str) -> Iterator[dict[str, Any]]:
+        """Yield the entries of a manifest in JSON lines."""
+        for number, line in enumerate(self.storage.read(address).splitlines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                yield dict(json.loads(line))
+            except (ValueError, TypeError) as error:
+                raise self.wrong(f"line {number} of {address} is no JSON object: {error}") from error
 
 
 def _text(value: Any) -> str:

@@ -160,10 +160,11 @@ class ImageExam(_Predictions):
     def _images(self, data: LabelledData) -> Iterator[tuple[str, str]]:
         files = list(data.files())
         if len(files) == 1 and not files[0].lower().endswith(_IMAGES):
-            for line in data.storage.read(files[0]).decode().splitlines():
-                entry = json.loads(line) if line.strip() else {}
+            for entry in data.entries(files[0]):
                 named = (value for key, value in entry.items() if key.endswith("-metadata"))
                 for label in (each["class-name"] for each in named if "class-name" in each):
+                    if "source-ref" not in entry:
+                        raise data.wrong(f"an entry of {files[0]} has a class-name, but no source-ref")
                     yield label, entry["source-ref"]
             return
         root = data.address.rstrip("/")

@@ -13,8 +13,8 @@ from airflow_automl.evaluation.data import LabelledData
 from airflow_automl.evaluation.exams import Exam, Question, exam_for
 from airflow_automl.evaluation.subject import Subject
 from airflow_automl.exceptions import AutoMLJobNotFound, AutoMLValidationError
-from airflow_automl.operators._version_tags import TAG_CANDIDATE, TAG_JOB, tag_metrics
 from airflow_automl.scoring import PROBABILITY_METRICS, intervals
+from airflow_automl.version_tags import TAG_CANDIDATE, TAG_JOB, tag_metrics
 
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook

@@ -53,16 +53,17 @@ class SeriesExam(Exam):
     def questions(self, data: LabelledData, most: int) -> Iterator[Question]:
         header, series = self._series(data)
         place = header.index(self.target)
-        known = [row[0] for rows in series.values() for row in rows if row[1][place].strip()]
+        known = [row[0] for rows in series.values() for row in rows if _known(row[1][place])]
         if not known:
             raise data.wrong(f"there are no rows with a {self.target} at {data.address}")
-        begin = self._back(max(known))
+        last = max(known)
+        begin = self._back(last)
         buffer, truth = _sheet(header), list[Any]()
         for key in draw(series, most, data.seed):
             rows = sorted(series[key], key=lambda row: row[0])
             past = [row for row in rows if row[0] <= begin]
-            future = [(at, float(row[place])) for at, row in rows if begin < at <= max(known) and row[place].strip()]
-            values = self._per_step([(at, float(row[place])) for at, row in past if row[place].strip()])
+            future = [(at, float(row[place])) for at, row in rows if begin < at <= last and _known(row[place])]
+            values = self._per_step([(at, float(row[place])) for at, row in past if _known(row[place])])
             if not future or len(values) < 4:
                 continue
             sheet = csv.writer(buffer, lineterminator="\n")
@@ -87,7 +88,7 @@ class SeriesExam(Exam):
                 raise data.wrong(f"{address} has other columns than the first object, or in another order")
             try:
                 at = _moment(row[header.index(self.time)])
-                float(row[header.index(self.target)] or 0)
+                _known(row[header.index(self.target)])
             except ValueError as error:
                 raise data.wrong(f"a row of {address} can't be read: {error}") from error
             series.setdefault(tuple(row[header.index(name)] for name in self.key), []).append((at, row))
@@ -189,6 +190,14 @@ class SeriesExam(Exam):
 
 def _pinball(real: float, quantile: float, share: float) -> float:
     return max(share * (real - quantile), (share - 1) * (real - quantile))
+
+
+def _known(text: str) -> bool:
+    """Return whether there is a value: an empty text, blanks and NaN are none.
+
+    :raises ValueError: it is no number.
+    """
+    return bool(text.strip()) and not math.isnan(float(text))
 
 
 def _sheet(header: Sequence[str]) -> io.StringIO:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from airflow_automl.operators._version_tags import TAG_ENDPOINT, TAG_PREVIOUS, TAG_STATE
 from airflow_automl.serving import derived_pattern, derived_stem
+from airflow_automl.version_tags import TAG_ENDPOINT, TAG_PREVIOUS, TAG_STATE
 
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook

@@ -56,9 +56,6 @@ class Bound:
         """Read one entry of ``require``; a bare number bounds the metric's bad side."""
         metric = metric_name(name, candidate)
         if isinstance(bound, Mapping):
-            strays = [f"{name}.{key} {unknown(key, ('min', 'max'))}" for key in bound if key not in ("min", "max")]
-            if strays or not bound:
-                raise AutoMLValidationError("require", strays or [f"{name}: is {{}}; give min, max or both"])
             low, high = bound.get("min"), bound.get("max")
             return cls(
                 metric,
@@ -81,6 +78,30 @@ class Bound:
         parts = [f"at least {self.minimum:g}"] if self.minimum is not None else []
         parts += [f"at most {self.maximum:g}"] if self.maximum is not None else []
         return f"{self.name} {value:.6g} is {' and '.join(parts)}"
+
+
+def check_bounds(require: Mapping[str, Any]) -> None:
+    """Check what can be checked before there is a candidate.
+
+    :raises AutoMLValidationError: an entry of ``require`` has other keys than ``min`` and ``max``, or none.
+    """
+    problems = []
+    for name, bound in require.items():
+        if isinstance(bound, Mapping):
+            problems += [f"{name}.{key} {unknown(key, ('min', 'max'))}" for key in bound if key not in ("min", "max")]
+            if not bound:
+                problems.append(f"{name}: is {{}}; give min, max or both")
+    if problems:
+        raise AutoMLValidationError("require", problems)
+
+
+def read_bounds(require: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[Bound]:
+    """Read ``require``.
+
+    :raises AutoMLValidationError: it is not valid for the candidate.
+    """
+    check_bounds(require)
+    return [Bound.parse(name, bound, candidate) for name, bound in require.items()]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any
 
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.naming import tag_value
-from airflow_automl.operators._version_tags import TAG_ENDPOINT, origin_tags, version_tags
 from airflow_automl.serving import (
     containers_of,
     default_instance_type,
@@ -19,6 +18,7 @@ from airflow_automl.serving import (
     startup_timeouts,
     with_response_keys,
 )
+from airflow_automl.version_tags import TAG_ENDPOINT, origin_tags, version_tags
 
 _TAG_LIMIT = 50
 

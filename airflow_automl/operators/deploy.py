@@ -284,7 +284,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         return self.await_endpoint(context, state)
 
     def _make_config(self, deployment: Deployment, serving: str | None, made: list[str]) -> None:
-        from airflow_automl.operators._version_tags import TAG_PREVIOUS, TAG_STATE
+        from airflow_automl.version_tags import TAG_PREVIOUS, TAG_STATE
 
         config = dict(deployment.config)
         own = {TAG_STATE: "deploying", **({TAG_PREVIOUS: serving} if serving else {})}
@@ -298,7 +298,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
             self.hook.write_tags(described["EndpointConfigArn"], {TAG_PREVIOUS: serving})
 
     def _remove_failed_endpoint(self, endpoint: Mapping[str, Any]) -> None:
-        from airflow_automl.operators._version_tags import TAG_ENDPOINT
+        from airflow_automl.version_tags import TAG_ENDPOINT
 
         reason = endpoint.get("FailureReason") or "AWS gives no reason"
         tags = self.hook.read_tags(endpoint["EndpointArn"])
@@ -366,7 +366,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
             self.log.warning("Config %s and model %s were not removed: %s", config, model, error)
 
     def _result(self, endpoint: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
-        from airflow_automl.operators._version_tags import TAG_PREVIOUS, TAG_STATE
+        from airflow_automl.version_tags import TAG_PREVIOUS, TAG_STATE
 
         described = self.hook.describe_endpoint_config(state["config"]) or {}
         tags = self.hook.read_tags(described["EndpointConfigArn"]) if described else None

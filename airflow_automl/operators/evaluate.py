@@ -128,7 +128,7 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
         from dataclasses import replace
 
         from airflow_automl.evaluation.live import Live, evaluate_endpoint
-        from airflow_automl.operators._version_tags import TAG_OBJECTIVE
+        from airflow_automl.version_tags import TAG_OBJECTIVE
 
         live = Live.read(self.hook, self.endpoint_name)
         if live is None:

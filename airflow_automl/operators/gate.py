@@ -104,15 +104,13 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide, say why in one sentence, and let the run continue, skip, branch or fail."""
-        from airflow_automl.operators._metric_bounds import METRIC_KEYS, Bound, compare, judge
+        from airflow_automl.operators._metric_bounds import METRIC_KEYS, compare, judge, read_bounds
 
         self.check_branch()
         candidate, job = self.resolve()
         if given := document(self.evaluation, "evaluation"):
             candidate = {**candidate, **{key: given[key] for key in METRIC_KEYS if key in given}}
-        bounds = [
-            Bound.parse(name, bound, candidate) for name, bound in (document(self.require, "require") or {}).items()
-        ]
+        bounds = read_bounds(document(self.require, "require") or {}, candidate)
         verdict = judge(candidate, bounds)
         champion = self._champion(candidate, job)
         comparison = None
@@ -208,7 +206,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
         return evaluate_endpoint(self.hook, live, data, subject, Bounds(resamples=0), needed=metric)
 
     def _registered_champion(self, group: str) -> dict[str, Any] | None:
-        from airflow_automl.operators._version_tags import tag_metrics
+        from airflow_automl.version_tags import tag_metrics
 
         if self.hook.describe_model_package_group(group) is None:
             return None

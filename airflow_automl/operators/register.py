@@ -124,8 +124,8 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
         return tag_list({key: tag_value(value) for key, value in tags.items()})
 
     def _request(self, candidate: Mapping[str, Any], job: Mapping[str, Any] | None, context: Context) -> dict[str, Any]:
-        from airflow_automl.operators._version_tags import origin_tags, version_tags
         from airflow_automl.serving import containers_of, is_accelerated, with_response_keys
+        from airflow_automl.version_tags import origin_tags, version_tags
 
         accelerated = is_accelerated(self.instance_type) if self.instance_type else None
         containers = with_response_keys(

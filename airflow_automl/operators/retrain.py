@@ -92,8 +92,10 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide, say why in one sentence, and let the training run or skip it."""
         from airflow_automl.evaluation.live import Live
+        from airflow_automl.operators._metric_bounds import check_bounds
 
         self.check_branch()
+        check_bounds(document(self.require, "require") or {})
         live = Live.read(self.hook, self.endpoint_name)
         decision: dict[str, Any] = {
             "train": True,
@@ -148,12 +150,9 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
         kept: list[str],
         comparison: dict[str, Any],
     ) -> None:
-        from airflow_automl.operators._metric_bounds import OBJECTIVE, Bound, evaluated, judge, metric_name
+        from airflow_automl.operators._metric_bounds import OBJECTIVE, evaluated, judge, metric_name, read_bounds
 
-        bounds = [
-            Bound.parse(name, bound, evaluation) for name, bound in (document(self.require, "require") or {}).items()
-        ]
-        verdict = judge(evaluation, bounds)
+        verdict = judge(evaluation, read_bounds(document(self.require, "require") or {}, evaluation))
         needed += verdict.failures
         kept += verdict.grounds
         if not self._wants_drop:

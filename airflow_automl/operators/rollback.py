@@ -108,7 +108,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         return endpoint
 
     def _target(self, context: Context, serving: str) -> str:
-        from airflow_automl.operators._version_tags import TAG_PREVIOUS
+        from airflow_automl.version_tags import TAG_PREVIOUS
 
         if self.endpoint_config:
             return self.endpoint_config

@@ -202,8 +202,8 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
 
     def _plan(self, context: Context) -> tuple[dict[str, Any], dict[str, Any], str]:
         from airflow_automl.operators._model_request import ServedCandidate, problems_of_role
-        from airflow_automl.operators._version_tags import TAG_CANDIDATE, TAG_JOB
         from airflow_automl.serving import derived_name
+        from airflow_automl.version_tags import TAG_CANDIDATE, TAG_JOB
 
         candidate, found = self.resolve()
         job: Mapping[str, Any] = found or {}

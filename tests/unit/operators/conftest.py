@@ -79,7 +79,7 @@ def context() -> dict[str, Any]:
 
 def put_live(hosting: HostingStandIn, job: str = "churn-5a8e", response: str = "") -> None:
     """Let the endpoint ``churn`` serve :func:`make_candidate`, as its deployment leaves it, without deploying."""
-    from airflow_automl.operators._version_tags import version_tags
+    from airflow_automl.version_tags import version_tags
     from tests.hosting import ARN
 
     name, candidate = "churn-1", make_candidate()

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLQuotaExceeded, AutoMLTerminalError
 from airflow_automl.operators import SageMakerAutoMLDeployOperator, SageMakerAutoMLRollbackOperator
-from airflow_automl.operators._version_tags import TAG_PREVIOUS, TAG_STATE
+from airflow_automl.version_tags import TAG_PREVIOUS, TAG_STATE
 from tests.hosting import HostingStandIn
 from tests.unit.operators.conftest import Killed, make_candidate
 

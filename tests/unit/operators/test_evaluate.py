@@ -17,7 +17,7 @@ from airflow_automl.contract import metrics
 from airflow_automl.evaluation import live as live_module
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.operators import SageMakerAutoMLEvaluateOperator
-from airflow_automl.operators._version_tags import TAG_JOB
+from airflow_automl.version_tags import TAG_JOB
 from tests.hosting import HostingStandIn
 from tests.local_s3 import BUCKET, Bucket, bucket, s3_endpoint
 from tests.unit.operators.conftest import make_candidate, put_live
@@ -122,6 +122,31 @@ def test_parquet(serve: Serve, context: dict[str, Any], tmp_path: Path, monkeypa
         evaluate(context, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03garbage that is no deflate", "is neither Parquet nor CSV in UTF-8"),
+        (b"PAR1 no footer", "is damaged Parquet"),
+        (b"risk,churn\n\n0.1,Yes\n0.2,Yes,No\n", "line 4 of .* has 3 values, its header 2"),
+        (b"risk\n0.1\n", "has no column 'churn'; it has: risk"),
+    ],
+)
+def test_data_that_can_not_be_read_is_told_with_its_place(
+    serve: Serve, context: dict[str, Any], tmp_path: Path, content: bytes, reason: str
+) -> None:
+    serve(BINARY)
+    (tmp_path / "rows").write_bytes(content)
+    with pytest.raises(AutoMLValidationError, match=f"data: .*{reason}"):
+        evaluate(context, tmp_path)
+
+
+def test_a_manifest_that_is_none_is_told_with_its_line(serve: Serve, context: dict[str, Any], tmp_path: Path) -> None:
+    serve({"ImageClassificationJobConfig": {}})
+    (tmp_path / "train.manifest").write_text('{"label-metadata": {"class-name": "cat"}, "source-ref": "x"}\n{"a": \n')
+    with pytest.raises(AutoMLValidationError, match=r"line 2 of .*train.manifest is no JSON object"):
+        evaluate(context, tmp_path / "train.manifest")
+
+
 def test_regressions_and_several_classes(serve: Serve, context: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("x,y\n" + "".join(f"{n},{n + n % 3}\n" for n in range(30)))
     hosting = serve({"TabularJobConfig": {"TargetAttributeName": "y", "ProblemType": "Regression"}}, "RMSE")
@@ -133,6 +158,13 @@ def test_regressions_and_several_classes(serve: Serve, context: dict[str, Any], 
     hosting.jobs["churn-5a8e"] |= {"AutoMLProblemTypeConfig": kind, "AutoMLJobObjective": {"MetricName": "F1macro"}}
     (tmp_path / "rows.csv").write_text("x,y\na,a\nb,b\n")
     assert metrics.objective_name(evaluate(context, tmp_path)) == "F1macro"
+
+
+def test_texts_may_be_long(serve: Serve, context: dict[str, Any], tmp_path: Path) -> None:
+    hosting = serve({"TextClassificationJobConfig": {"ContentColumn": "text", "TargetLabelColumn": "label"}})
+    hosting.predict = lambda body: "good\n" * len(body.splitlines())
+    (tmp_path / "rows.csv").write_text(f"text,label\n{'x' * 200_000},good\nshort,bad\n")
+    assert metrics.candidate_metrics(evaluate(context, tmp_path))["Accuracy"] == 0.5
 
 
 def test_of_texts_only_the_text_is_sent(serve: Serve, context: dict[str, Any], tmp_path: Path) -> None:
@@ -182,6 +214,7 @@ def test_series_are_judged_by_the_values_that_have_come_since(
 ) -> None:
     sizes = {"a": 1, "b": 10}
     rows = [f"{item},2026-01-{day:02},{day * sizes[item]},{day % 2}" for item in sizes for day in range(1, 21)]
+    rows += ["a,2026-01-21,nan,0", "b,2026-01-21, ,0"]  # not known yet
     (tmp_path / "rows.csv").write_text("item,day,sold,promotion\n" + "\n".join(rows) + "\n")
     hosting = serve(SERIES, "MAPE")
 
@@ -195,8 +228,8 @@ def test_series_are_judged_by_the_values_that_have_come_since(
     found = evaluate(context, tmp_path)
     (call,) = hosting.made("InvokeEndpoint")
     asked = list(csv.DictReader(io.StringIO(call["Body"])))
-    assert len(asked) == 40
-    assert [row["sold"] for row in asked if row["day"] >= "2026-01-19"] == [""] * 4
+    assert len(asked) == 42
+    assert [row["sold"] for row in asked if row["day"] >= "2026-01-19"] == [""] * 6
     assert asked[-1]["promotion"] == "0"
     values = metrics.candidate_metrics(found)
     assert (found["rows"], found["unit"], metrics.objective_name(found)) == (2, "series", "MAPE")

@@ -14,7 +14,7 @@ from airflow_automl.operators import (
     SageMakerAutoMLDeployOperator,
     SageMakerAutoMLRollbackOperator,
 )
-from airflow_automl.operators._version_tags import TAG_PREVIOUS
+from airflow_automl.version_tags import TAG_PREVIOUS
 from tests.fakes import stands_for
 from tests.hosting import HostingStandIn
 from tests.unit.operators.conftest import Killed, make_candidate

@@ -74,7 +74,7 @@ def calibrate(backtest: Backtest, forecasts: Sequence[Array]) -> tuple[Calibrati
     if len(pasts) > 1:
         moved = []
         for place in places:
-            known = [([*each[:place], *each[place + 1 :]]) for each in (pasts, truths, forecasts)]
+            known = [[*each[:place], *each[place + 1 :]] for each in (pasts, truths, forecasts)]
             moved.append(Calibration.of(*known).apply(pasts[place], forecasts[place]))
         loss = "AverageWeightedQuantileLoss"
         before, after = (backtest.measure(each).get(loss, np.inf) for each in (forecasts, moved))
