@@ -24,7 +24,7 @@ def place_in_line(describe: Mapping[str, Any], listed: Iterable[Mapping[str, Any
 
 def job_view(
     describe: Mapping[str, Any],
-    candidates: Sequence[Mapping[str, Any]],
+    candidates: Sequence[Mapping[str, Any]] | None,
     *,
     source: Source,
     owner: Owner | None,
@@ -38,6 +38,7 @@ def job_view(
 ) -> dict[str, Any]:
     """Gather what the template needs.
 
+    :param candidates: all of them; ``None`` if they can't be listed: then only the best one is known.
     :param written: the summary of the report that a task wrote (:func:`airflow_automl.plugin.metadata.report_of`).
     :param on_aws: whether AWS's console knows the job.
     :param notes: what could not be found out.
@@ -47,8 +48,10 @@ def job_view(
     """
     # Who first looked when the job trained does not know when it began.
     whole = timeline if timeline and timeline[0]["secondary_status"] == SecondaryStatus.STARTING else ()
-    report = build(describe, candidates, tags=tags, insights=insights, timeline=whole)
+    report = build(describe, candidates or (), tags=tags, insights=insights, timeline=whole)
     summary, rows, job = report["summary"], report["leaderboard"], report["job"]
+    if candidates is None:
+        summary["candidates"] = None
     running = summary["outcome"] == "running"
     problems = _problems(report)
     worked = [each["secondary_status"] for each in timeline if each["status"] == JobStatus.IN_PROGRESS]

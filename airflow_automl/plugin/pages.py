@@ -139,10 +139,10 @@ async def look(request: Request, rights: Rights, source: Source, name: str) -> L
 async def view_of(request: Request, rights: Rights, looked: Looked) -> dict[str, Any]:
     """Gather what the page of a job shows."""
     account, source, notes = account_of(request), looked.source, []
+    candidates: Sequence[Mapping[str, Any]] | None = None
     try:
         candidates = await account.candidates(source, looked.name, looked.ended)
     except AutoMLError as error:
-        candidates = []
         notes.append(f"The candidates can't be listed: {error}")
     on_aws, insights, place = False, None, None
     with suppress(AutoMLError):
