@@ -125,4 +125,4 @@ def job_name(job: Any) -> str | None:
         return None
     if isinstance(job, Mapping) and isinstance(job.get("name"), str) and job["name"]:
         return str(job["name"])
-    raise AutoMLValidationError("job", [f"job: is no job's document with a name: {job!r:.80}; pass train.job"])
+    raise AutoMLValidationError("job", [f"job: is not the document of a job with a name: {job!r:.80}; pass train.job"])

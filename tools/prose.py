@@ -22,7 +22,7 @@ PATTERNS = (
     (r"comes? to rest", "stop"),
     (r"by choice", "the parameter that chooses it"),
     (r"as (it|they) stands?", "unchanged"),
-    (r"(is|are) no (document|number|text|success|rule|mapping|list|model|file)", "is not a …"),
+    (r"(?<!here )(is|are|was|were) no (?!longer|more|need|\w+er\b)\w+", "is not a …"),
     (r"leaves? (it|them) away|left away", "omit"),
     (r"stumbl(e|es|ed)", "fail"),
     (r"to mend|mends?", "fix"),

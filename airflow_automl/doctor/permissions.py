@@ -53,7 +53,7 @@ def check_role(findings: Findings, hook: SageMakerAutoMLHook, role: str | None, 
         return
     parts = role.split(":")
     if len(parts) != 6 or parts[2] != "iam" or not parts[5].startswith("role/"):
-        findings.problem("role", f"{role!r} is no role's ARN", "write arn:aws:iam::ACCOUNT:role/NAME")
+        findings.problem("role", f"{role!r} is not the ARN of a role", "write arn:aws:iam::ACCOUNT:role/NAME")
         return
     if parts[4] != caller.split(":")[4]:
         findings.problem(

@@ -120,7 +120,7 @@ class LabelledData:
             try:
                 yield dict(json.loads(line))
             except (ValueError, TypeError) as error:
-                raise self.wrong(f"line {number} of {address} is no JSON object: {error}") from error
+                raise self.wrong(f"line {number} of {address} is not a JSON object: {error}") from error
 
 
 def _text(value: Any) -> str:

@@ -24,7 +24,7 @@ class BranchingOperator(AutoMLBaseOperator, SkipMixin):
     inherits_from_skipmixin = True
     #: The argument that says what follows a decision against.
     branch_argument: ClassVar[str]
-    #: Its values that are no names of tasks.
+    #: Its values that are not names of tasks.
     branch_words: ClassVar[tuple[str, ...]] = ("skip",)
 
     @property

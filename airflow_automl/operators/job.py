@@ -310,7 +310,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
     ) -> BestCandidate | None:
         self._running = None
         if self._gives_up and describe.get("AutoMLJobStatus") == JobStatus.STOPPED:
-            # This task's own doing is no end to judge.
+            # This task stopped it: its status says nothing about the job.
             raise told_to_end(f"AutoML job {describe.get('AutoMLJobName')}")
         return self.conclude(context, describe, tags)
 

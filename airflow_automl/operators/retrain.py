@@ -180,7 +180,7 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
             elif drop > float(most):
                 kept.append(f"{said} is a drop that chance explains")
             else:
-                kept.append(f"{said} is no drop" if drop <= 0 else f"{said} is a drop of at most {float(most):g}")
+                kept.append(f"{said} is not a drop" if drop <= 0 else f"{said} is a drop of at most {float(most):g}")
 
     def _trained_at(self, live: Live) -> datetime:
         created: Any = (live.describe_job(self.hook) or {}).get("CreationTime") or live.config.get("CreationTime")

@@ -193,7 +193,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
             return self._result(found, state["model"])
         if status == "Stopped":
             if self._killed:
-                # This task's own doing is no end to judge.
+                # This task stopped it: its status says nothing about the job.
                 raise told_to_end(f"transform job {event['name']}")
             raise AutoMLJobStopped(f"transform job {event['name']} was stopped")
         self.show_logs(event["name"])

@@ -80,7 +80,7 @@ def job_view(
 
 
 def _problems(document: Mapping[str, Any]) -> list[Mapping[str, str]]:
-    """Pick what is more than the verdict says; a candidate that was given up for better ones is no problem."""
+    """Pick what is more than the verdict says; a candidate that was given up for better ones is not a problem."""
     given_up = {f"candidate {row['name']}" for row in document["leaderboard"] if row["status"] == "Stopped"}
     said = document["verdict"]["sentence"]
     return [each for each in document["problems"] if each["message"] != said and each["where"] not in given_up]

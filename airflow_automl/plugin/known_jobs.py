@@ -80,7 +80,7 @@ class Owner:
 
 
 def owner_of(tags: Mapping[str, str] | None) -> Owner | None:
-    """Read from a job's tags who submitted it; ``None`` if it was no task of this package."""
+    """Read from a job's tags who submitted it; ``None`` if it was not a task of this package."""
     if not tags or OWNER_TAG not in tags or "airflow:dag_id" not in tags:
         return None
     index = tags.get("airflow:map_index", "-1")
@@ -121,7 +121,7 @@ def job_records(
 
 
 def read_xcom(value: Any) -> Mapping[str, Any]:
-    """Read the value of an XCom; empty if it is no JSON object."""
+    """Read the value of an XCom; empty if it is not a JSON object."""
     if isinstance(value, str):
         try:
             value = json.loads(value)

@@ -166,7 +166,7 @@ async def _result(request: Request, rights: Rights, task: Owner, result: metadat
     noted = JobRecord(task.dag_id, str(task.run_id), str(task.task_id), task.map_index, {"name": ""})
     source = (await asyncio.to_thread(metadata.sources, [noted]))[noted]
     endpoint: Mapping[str, Any] = {}
-    # An XCom may name any endpoint, which is no right to see it.
+    # An XCom may name any endpoint, which gives no right to see it.
     if result.kind == "endpoint" and await asyncio.to_thread(rights.may_see_connection, source.connection):
         with suppress(AutoMLError):
             name = str(result.document["endpoint_name"])

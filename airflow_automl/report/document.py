@@ -13,7 +13,7 @@ from airflow_automl.times import duration_text, seconds_between
 #: Version of the report's document; raised when a key changes its meaning or goes away.
 SCHEMA_VERSION = 1
 
-#: Members of a describe answer that are no configuration: what the job became, not what was asked for.
+#: Members of a describe answer that are not configuration: what the job became, not what was asked for.
 _NOT_CONFIGURATION = frozenset(
     {
         *("AutoMLJobArn", "AutoMLJobName", "AutoMLJobStatus", "AutoMLJobSecondaryStatus", "BestCandidate"),

@@ -78,7 +78,7 @@ def _common(job: Job, best: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _objective(resolved: Mapping[str, Any]) -> dict[str, str] | None:
     name = resolved.get("objective")
-    # Text generation minimizes a loss that is no objective of the API (R44).
+    # Text generation minimizes a loss that is not an objective of the API (R44).
     return {"MetricName": name} if name and name in _OBJECTIVES else None
 
 

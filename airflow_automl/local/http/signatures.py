@@ -38,7 +38,7 @@ class Signatures:
             raise _refused("MissingAuthenticationTokenException", "the request is not signed (no Authorization header)")
         match = AUTHORIZATION.fullmatch(authorization)
         if match is None:
-            raise _refused("IncompleteSignatureException", "the Authorization header is no AWS Signature Version 4")
+            raise _refused("IncompleteSignatureException", "the Authorization header is not an AWS Signature Version 4")
         key, day, region, service, signed_headers, signature = match.groups()
         if not hmac.compare_digest(key.encode(), self._credentials.access_key_id.encode()):
             raise _refused("UnrecognizedClientException", "the security token included in the request is invalid")

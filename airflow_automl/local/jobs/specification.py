@@ -89,7 +89,7 @@ def _share(table: Mapping[str, Any], share: Share) -> Share:
 def read_size(text: str) -> int:
     """Return bytes of a size such as ``800M`` or ``8G``.
 
-    :raises ValueError: it is no size, or less than 1M.
+    :raises ValueError: the text is not a size, or is less than 1M.
     """
     units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
     number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in units else (text, "")

@@ -287,8 +287,8 @@ def load(
         service describes them, or the paths of their artefacts in the same order (HYPERPARAMETER_TUNING has several).
         What is in S3 is read with boto3, from the store and with the credentials that the environment names.
     :return: a :class:`Predictor`; for other problem types than tables what their engine's ``load_model`` returns.
-    :raises ArtifactError: it is no artefact or can't be read, needs other versions of the libraries, or is one of
-        several that make a candidate together.
+    :raises ArtifactError: the file is not an artefact or can't be read, needs other versions of the libraries, or is
+        one of several that make a candidate together.
     """
     sources = [source] if isinstance(source, str | os.PathLike | Mapping) else source
     containers: list[Mapping[str, Any]] = [

@@ -69,7 +69,7 @@ class Metrics:
         self._latencies[owner].append(seconds * 1e3)
 
     def batched(self, owner: str, size: int) -> None:
-        """Count a batch of requests that one prediction answered; transform jobs are no variants."""
+        """Count a batch of requests that one prediction answered; transform jobs are not variants."""
         if "/" not in owner:
             return
         self._add(owner, "BatchSize", size)

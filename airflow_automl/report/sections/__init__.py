@@ -94,7 +94,7 @@ def finite(value: Any) -> bool:
 
 
 def numbers(values: Any) -> dict[str, float]:
-    """Return the members of an object that are numbers; nothing if it is no object."""
+    """Return the members of an object that are numbers; an empty dict if it is not an object."""
     found = values.items() if isinstance(values, Mapping) else ()
     return {str(key): float(value) for key, value in found if finite(value)}
 

@@ -52,7 +52,7 @@ def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]
 
 
 def _understood(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts that have the expected shape; a file of another version is no reason for an error."""
+    """The parts that have the expected shape; a file of another version is not an error."""
     result: dict[str, Any] = {}
     for name in ("metrics", "seasonal_naive", "coverage", "weights"):
         values = content.get(name)

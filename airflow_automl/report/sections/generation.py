@@ -57,7 +57,7 @@ def _artifacts(candidate: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _understood(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts that have the expected shape; a file of another version is no reason for an error."""
+    """The parts that have the expected shape; a file of another version is not an error."""
     result: dict[str, Any] = {}
     if isinstance(content.get("base_model"), str):
         result["base_model"] = content["base_model"]

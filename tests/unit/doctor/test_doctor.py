@@ -153,7 +153,11 @@ def test_what_may_not_be_looked_at_is_no_problem(account: Account, doctor: Docto
         ({"autoML": {"role_arn": ROLE}}, "connection", "autoML is unknown; did you mean automl?"),
         ({"automl": {"output_path": "s3://acme-ml/"}}, "role", "neither the connection nor a request names the role"),
         ({"automl": {"role_arn": ROLE}}, "output", "neither the connection nor a request says where results go"),
-        ({"automl": {"role_arn": "AutoML", "output_path": "s3://acme-ml/"}}, "role", "'AutoML' is no role's ARN"),
+        (
+            {"automl": {"role_arn": "AutoML", "output_path": "s3://acme-ml/"}},
+            "role",
+            "'AutoML' is not the ARN of a role",
+        ),
         ({"region_name": None}, "connection", "region_name: is not set"),
     ],
 )

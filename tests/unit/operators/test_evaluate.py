@@ -143,7 +143,7 @@ def test_data_that_can_not_be_read_is_told_with_its_place(
 def test_a_manifest_that_is_none_is_told_with_its_line(serve: Serve, context: dict[str, Any], tmp_path: Path) -> None:
     serve({"ImageClassificationJobConfig": {}})
     (tmp_path / "train.manifest").write_text('{"label-metadata": {"class-name": "cat"}, "source-ref": "x"}\n{"a": \n')
-    with pytest.raises(AutoMLValidationError, match=r"line 2 of .*train.manifest is no JSON object"):
+    with pytest.raises(AutoMLValidationError, match=r"line 2 of .*train.manifest is not a JSON object"):
         evaluate(context, tmp_path / "train.manifest")
 
 

@@ -62,7 +62,7 @@ def test_a_misspelt_bound_is_told_before_anything_is_deployed(hosting: HostingSt
     [
         ({"evaluation": evaluation(0.80, 0.77, 0.83)}, True, "against 0.85 at deployment is a drop of 0.05."),
         ({"evaluation": evaluation(0.84, 0.81, 0.87)}, False, "is a drop that chance explains"),
-        ({"evaluation": evaluation(0.86, 0.855, 0.87)}, False, "is no drop"),
+        ({"evaluation": evaluation(0.86, 0.855, 0.87)}, False, "is not a drop"),
         ({"evaluation": evaluation(0.8, 0.7, 0.83), "max_drop": 0.06}, False, "is a drop of at most 0.06"),
         ({"evaluation": evaluation(0.8, 0.7, 0.83), "max_drop": "0.04"}, True, "a drop of 0.05 (at most 0.04)"),
         ({"evaluation": evaluation(0.85, 0.8, 0.9), "max_drop": {"log_loss": 0.1}}, True, "LogLoss 0.9 (0.8 to 1)"),

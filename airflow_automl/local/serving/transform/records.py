@@ -46,7 +46,7 @@ class Processing:
     def of(cls, request: Mapping[str, Any]) -> Processing:
         """Read it from a CreateTransformJob request.
 
-        :raises PathError: if a filter is no path.
+        :raises PathError: a filter is not a path.
         """
         given = request.get("DataProcessing", {})
         filters = [

@@ -48,7 +48,7 @@ def parse(
     """Read rows without a header.
 
     :param data: the rows.
-    :param types: the columns to read, with their types; only what is no string has marks of missing values.
+    :param types: the columns to read, with their types; only types other than strings have marks of missing values.
     :param names: of all columns.
     :param quoted: whether values may span lines; only then is the slower way of splitting the rows needed.
     :param block: bytes that are read at once; a row must fit into them.
@@ -155,7 +155,7 @@ class CsvFile:
     def first(self, size: int) -> pa.Table:
         """The rows in about the first ``size`` bytes, as strings.
 
-        :raises Ragged: the file is no table.
+        :raises Ragged: the file is not a table.
         """
         head = self.data[:size]
         if self.data.size > size:
@@ -168,7 +168,7 @@ class CsvFile:
 
         :param column_types: the columns to read, with their types.
         :raises pyarrow.ArrowInvalid: they are something else.
-        :raises Ragged: the file is no table.
+        :raises Ragged: the file is not a table.
         """
         if self.data.size == 0:
             return pa.table({name: pa.array([], kind) for name, kind in column_types.items()})
@@ -178,7 +178,7 @@ class CsvFile:
         """Columns as strings, without rows that repeat the header.
 
         :param columns: those to read; ``None`` for all.
-        :raises JobFailure: the file is no table, or no text.
+        :raises JobFailure: the file is not a table, or not text.
         """
         wanted = list(self.names if self.repeated else columns or self.names)
         try:

@@ -24,7 +24,7 @@ def read(text: str, order: str, *, local: bool = False) -> dt.datetime | None:
     :param text: without blanks around it.
     :param order: ``mdy``, ``dmy`` or ``ymd``; a date that begins with four digits is ``ymd`` whatever this says.
     :param local: keep the clock time that is written and ignore its zone; by default a time with a zone becomes UTC.
-    :return: the moment without a zone; ``None`` if the text is no moment.
+    :return: the moment without a zone; ``None`` if the text is not a moment.
     """
     found = _PATTERN.fullmatch(text)
     if found is None:

@@ -41,7 +41,7 @@ def parse(
     :param reserved: columns that can't be features, such as the target → what they are (R61, R64, R66).
     :param mode: ``ENSEMBLING``, ``HYPERPARAMETER_TUNING`` or ``TimeSeriesForecasting``: they know different types
         (R62, R64).
-    :raises JobFailure: the document has another shape, or names columns that are no features.
+    :raises JobFailure: the document has another shape, or names columns that are not features.
     """
     where = f"The feature specification {uri}"
     if not isinstance(document, dict) or not set(document) <= {_NAMES, _TYPES}:

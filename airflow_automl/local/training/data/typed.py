@@ -163,7 +163,7 @@ def _with_codes(file: CsvFile, suspects: list[str]) -> list[str]:
     while start < len(view):
         end = len(view) if start + _SCAN >= len(view) else start + bytes(view[start : start + _SCAN]).rfind(b"\n") + 1
         if end <= start:
-            # A line that is longer than a block is no usual table.
+            # A line that is longer than a block is unusual.
             return suspects
         block = np.frombuffer(view[start:end], dtype=np.uint8)
         hits = _code_starts(block)

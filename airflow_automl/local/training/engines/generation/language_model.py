@@ -74,7 +74,7 @@ class LanguageModel:
 
         :param folder: ``config.json``, ``*.safetensors``, ``tokenizer.json``.
         :param threads: how many threads PyTorch may use.
-        :raises JobFailure: it is no causal language model that the installed transformers knows.
+        :raises JobFailure: the installed transformers does not know such a causal language model.
         """
         quiet()
         import torch

@@ -44,7 +44,7 @@ def read(source: bytes | Path) -> np.ndarray:
 
     :param source: the content of a PNG or JPEG file, or the file.
     :return: 224 by 224 by 3, values from 0 to 255.
-    :raises PictureError: it is no such file, is damaged, or is too large.
+    :raises PictureError: the file is not a picture, is damaged, or is too large.
     """
     from PIL import Image, ImageOps
 

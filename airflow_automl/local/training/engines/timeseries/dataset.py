@@ -123,7 +123,7 @@ def assemble(
 def numbers(column: pa.ChunkedArray, name: str) -> Array:
     """Return the target's values, ``NaN`` where one is missing (R83).
 
-    :raises JobFailure: a value is no finite number.
+    :raises JobFailure: a value is not a finite number.
     """
     if pa.types.is_timestamp(column.type) or pa.types.is_boolean(column.type):
         raise JobFailure(f"The target '{name}' must be numeric; it has the value '{column[0].as_py()}'.")

@@ -176,7 +176,7 @@ def decide_form(column: pa.ChunkedArray, name: str) -> str:
 
     :param column: text, numbers, dates or timestamps.
     :return: ``seconds`` or ``milliseconds`` since 1970, or the order of day, month and year.
-    :raises JobFailure: a value is no timestamp, or could be two.
+    :raises JobFailure: a value is not a timestamp, or could be two.
     """
     texts = [text for text in _distinct(column, name)[0] if text is not None]
     digits = {len(text) if text.isdigit() else 0 for text in texts}
@@ -205,7 +205,7 @@ def parse_timestamps(column: pa.ChunkedArray, name: str, frequency: Frequency, f
     :param column: text, numbers, dates or timestamps.
     :param form: what :func:`decide_form` found in the training data.
     :return: ``datetime64[s]``, ``NaT`` where a value is missing.
-    :raises JobFailure: a value is no timestamp.
+    :raises JobFailure: a value is not a timestamp.
     """
     kind = column.type
     if pa.types.is_timestamp(kind):

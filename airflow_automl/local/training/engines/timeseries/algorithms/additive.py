@@ -56,7 +56,7 @@ def _one(series: Series, panel: Panel, holidays: pd.DataFrame | None) -> np.ndar
             warnings.simplefilter("ignore")
             return _fitted(series, panel, holidays)
     except Exception as error:
-        # Numerical trouble with one series is no reason to lose the others.
+        # Numerical trouble with one series must not cost the others.
         log.warning("prophet could not forecast %s: %s", series.key, error)
         return np.full((panel.horizon, 1 + len(panel.settings.quantiles)), np.nan)
 
@@ -72,7 +72,7 @@ def _fitted(series: Series, panel: Panel, holidays: pd.DataFrame | None) -> np.n
     model = Prophet(
         holidays=holidays,
         uncertainty_samples=_SAMPLES,
-        # A cycle that the steps can't show, or that was not seen twice, is no season.
+        # A cycle that the steps can't show, or that was not seen twice, is not a season.
         yearly_seasonality=bool(days >= 730 and unit != "Y"),
         weekly_seasonality=bool(days >= 14 and (unit in ("min", "H") or str(panel.settings.frequency) == "1D")),
         daily_seasonality=bool(days >= 2 and unit in ("min", "H")),

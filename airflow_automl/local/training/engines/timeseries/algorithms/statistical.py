@@ -71,7 +71,7 @@ class _Statistical(Forecaster):
         except TimeIsUp:
             raise
         except Exception:
-            # Numerical trouble with one series is no reason to lose the others.
+            # Numerical trouble with one series must not cost the others.
             return None
 
     def forecast(self, panel: Panel, context: Context) -> np.ndarray:
