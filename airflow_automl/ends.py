@@ -32,7 +32,7 @@ class Acceptance:
 
 
 def judge(describe: Mapping[str, Any], accept: Acceptance) -> None:
-    """Raise what the end of a job means for its task, or return where it is a success.
+    """Raise what the end of a job means for its task, or return if it is a success.
 
     :param describe: the answer of a describe, in a terminal status.
     :raises AutoMLJobFailed: the job failed; the message carries its FailureReason and partial failures.
@@ -73,7 +73,7 @@ def judge(describe: Mapping[str, Any], accept: Acceptance) -> None:
 
 
 def duration(describe: Mapping[str, Any]) -> timedelta | None:
-    """Return how long the job ran; ``None`` where the answer does not say."""
+    """Return how long the job ran; ``None`` if the answer does not say."""
     job = documents.job(describe)
     if not job["created"] or not job["ended"]:
         return None

@@ -40,7 +40,7 @@ def encrypts_itself(instance_type: str) -> bool:
 def containers_of(candidate: Mapping[str, Any], *, accelerated: bool | None = None) -> list[dict[str, Any]]:
     """Return the containers that serve a candidate, as CreateModel takes them.
 
-    ``InferenceContainers`` is taken where it is there, else ``InferenceContainerDefinitions`` (whatever the problem
+    ``InferenceContainers`` is taken if it is there, else ``InferenceContainerDefinitions`` (whatever the problem
     type: text generation answers with the latter, although the API page speaks of images and text only).
 
     :param candidate: the candidate's document, in AWS's keys.

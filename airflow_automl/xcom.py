@@ -84,7 +84,7 @@ def documents_of(event: Any) -> dict[str, Any]:
     :class:`~airflow_automl.triggers.SageMakerAutoMLEventTrigger` into ``extra["payload"]``.
 
     :param event: one of ``triggering_asset_events`` or ``inlet_events``.
-    :return: ``{"best_candidate", "job"}``; each is ``None`` where the event brings none.
+    :return: ``{"best_candidate", "job"}``; each is ``None`` if the event brings none.
     """
     extra = event.extra or {}
     found = extra.get("payload") or extra

@@ -146,7 +146,7 @@ def best_candidate(describe: Mapping[str, Any]) -> BestCandidate | None:
     """Take the best candidate out of a describe answer, JSON-safe.
 
     :param describe: an answer of DescribeAutoMLJob or DescribeAutoMLJobV2.
-    :return: the candidate in AWS's own keys, unknown members included, or ``None`` where the answer has none.
+    :return: the candidate in AWS's own keys, unknown members included, or ``None`` if the answer has none.
     """
     candidate = describe.get("BestCandidate")
     if not isinstance(candidate, Mapping) or not candidate:
@@ -223,7 +223,7 @@ def problem_type(describe: Mapping[str, Any]) -> str | None:
 
     :return: ``BinaryClassification``, ``MulticlassClassification``, ``Regression``, or ``Tabular`` while that is not
         resolved; else ``ImageClassification``, ``TextClassification``, ``TimeSeriesForecasting``, ``TextGeneration``,
-        or the name of a type that is newer than this package; ``None`` where nothing tells.
+        or the name of a type that is newer than this package; ``None`` if nothing tells.
     """
     resolved = _mapping(describe, "ResolvedAttributes")
     if api_version(describe) == "V1":

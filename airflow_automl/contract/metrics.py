@@ -155,13 +155,13 @@ def candidate_metrics(candidate: Mapping[str, Any]) -> dict[str, float]:
 
 
 def objective_name(candidate: Mapping[str, Any]) -> str | None:
-    """Name the metric that the candidate's job optimized, ``None`` where the answer does not say."""
+    """Name the metric that the candidate's job optimized, ``None`` if the answer does not say."""
     final = candidate.get("FinalAutoMLJobObjectiveMetric")
     return (standard_name(final) or None) if isinstance(final, Mapping) else None
 
 
 def objective_value(candidate: Mapping[str, Any]) -> float | None:
-    """Read ``FinalAutoMLJobObjectiveMetric.Value``, ``None`` where there is none yet."""
+    """Read ``FinalAutoMLJobObjectiveMetric.Value``, ``None`` if there is none yet."""
     final = candidate.get("FinalAutoMLJobObjectiveMetric")
     return _number(final.get("Value")) if isinstance(final, Mapping) else None
 

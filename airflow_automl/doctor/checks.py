@@ -71,7 +71,7 @@ def _without_patience(hook: SageMakerAutoMLHook) -> SageMakerAutoMLHook:
 def _connection(
     findings: Findings, hook: SageMakerAutoMLHook, conn_id: str, config: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Return what a job's request would be made of; ``None`` where the connection can't be used."""
+    """Return what a job's request would be made of; ``None`` if the connection can't be used."""
     from airflow_automl.operators._job_request import api_of, complete
 
     try:

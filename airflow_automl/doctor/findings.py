@@ -26,7 +26,7 @@ class Finding(NamedTuple):
     :param check: what was looked at, such as ``role``.
     :param status: how it ended.
     :param message: what was found.
-    :param advice: what to fix; empty where nothing is wrong.
+    :param advice: what to fix; empty if nothing is wrong.
     """
 
     check: str

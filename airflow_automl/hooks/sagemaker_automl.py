@@ -254,7 +254,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         return documents.best_candidate(self.describe_job(name))
 
     def read_tags(self, arn: str) -> dict[str, str] | None:
-        """ListTags of a resource; ``None`` where the account does not let us read them."""
+        """ListTags of a resource; ``None`` if the account does not let us read them."""
         try:
             return in_worker(read_tags(WorkerCalls(self), arn))
         except AutoMLAccessDenied as error:

@@ -139,7 +139,7 @@ def _failed_steps(candidates: Iterable[Mapping[str, Any]]) -> list[tuple[str, st
 
 
 def _streams(hook: SageMakerAutoMLHook, group: str, prefix: str) -> list[dict[str, Any]]:
-    """Return a group's first streams of this name; none where nothing has logged there yet."""
+    """Return a group's first streams of this name; none if nothing has logged there yet."""
     request: dict[str, Any] = {"logGroupName": group, "limit": 50}
     if prefix:
         request["logStreamNamePrefix"] = prefix

@@ -64,7 +64,7 @@ class _NotedLink(BaseOperatorLink):
     attribute: ClassVar[str]
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return what the task has noted; empty before, and where there is nothing to link to."""
+        """Return what the task has noted; empty before, and if there is nothing to link to."""
         return str(getattr(operator, self.attribute, None) or "")
 
 

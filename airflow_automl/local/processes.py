@@ -112,7 +112,7 @@ def kill_session(leader: Process) -> None:
 
 
 def end_with(parent: int) -> None:
-    """Let the kernel kill this process when its parent ends, where it can.
+    """Let the kernel kill this process when its parent ends, if it can.
 
     :param parent: its pid; if it has ended already, this process ends at once.
     """

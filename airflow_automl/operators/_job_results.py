@@ -89,7 +89,7 @@ class JobResultsMixin(_Operator):
         return job
 
     def link_job(self, describe: Mapping[str, Any]) -> None:
-        """Set the links; there are none where the endpoint is not AWS's own."""
+        """Set the links; there are none if the endpoint is not AWS's own."""
         arn = str(describe.get("AutoMLJobArn") or "").split(":")
         if len(arn) > 3 and self.hook.is_aws:
             self.console_url = console_url(arn[1], arn[3])
@@ -104,7 +104,7 @@ class JobResultsMixin(_Operator):
         """Push and return what a job that has ended yielded, or raise what its end means.
 
         :param describe: the describe answer, in a terminal status.
-        :param tags: the job's tags, where they are known.
+        :param tags: the job's tags, if they are known.
         :return: the best candidate's document, or ``None``.
         """
         job = self._push(context, describe, self.tags_of(describe) if tags is None else tags)

@@ -52,7 +52,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         Without ``candidate``, its best candidate is asked for.
     :param job_name: the name of an AutoML job (V1 or V2) to ask the service about, instead of ``job`` (templated).
     :param instance_type: such as ``ml.m5.2xlarge``; default: the connection's ``automl.instance_type``, else one that
-        can serve the problem type. A GPU type takes the candidate's GPU containers where it has both.
+        can serve the problem type. A GPU type takes the candidate's GPU containers if it has both.
     :param instance_count: instances to begin with.
     :param response: what a classifier answers, in this order: of ``predicted_label``, ``probability``,
         ``probabilities``, ``labels``; ``"all"`` is all that the candidate supports, and nothing for other problems.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
-    """Go on only if the candidate meets what is required, and beats the champion where there is one.
+    """Go on only if the candidate meets what is required, and beats the champion if there is one.
 
     Metrics are found by their standard names, whatever their spelling (``auc``, ``validation:f1``, ``AUC``), on the
     validation data. The key ``objective`` stands for the metric that the job optimised.
@@ -37,7 +37,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
         maximum for one that is minimised; ``{"AUC": {"min": 0.8, "max": 0.999}}`` says both outright.
     :param champion: what the candidate must beat (templated): the name of an endpoint, whose metrics
         :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator` wrote into the tags of the config that it
-        serves; or ``{"ModelPackageGroupName": "…"}``, the newest approved version in the registry. Where there is none
+        serves; or ``{"ModelPackageGroupName": "…"}``, the newest approved version in the registry. If there is none
         yet, the candidate passes.
     :param evaluation: the candidate's evaluation by
         :class:`~airflow_automl.operators.SageMakerAutoMLEvaluateOperator` (templated), whose metrics are judged instead
@@ -141,7 +141,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
         return champion if isinstance(champion, str) else str(champion.get("ModelPackageGroupName"))
 
     def _champion(self, candidate: Mapping[str, Any], job: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """Return the champion's ``{"name", "metrics"}``, or ``None`` where nothing serves or is approved yet."""
+        """Return the champion's ``{"name", "metrics"}``, or ``None`` if nothing serves or is approved yet."""
         if not self.champion:
             return None
         champion = document_or_name(self.champion)

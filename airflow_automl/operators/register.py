@@ -24,7 +24,7 @@ _REPORTS = {
 
 
 class SageMakerAutoMLRegisterOperator(CandidateOperator):
-    """Make a candidate a version of a model package group, which is created where there is none yet.
+    """Make a candidate a version of a model package group, which is created if there is none yet.
 
     The version has all containers of the candidate, its metrics and origin as customer metadata, and links to the
     job's own explainability report and model insights where these exist. A retry finds the version that an earlier try
@@ -43,7 +43,7 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
     :param metadata: further customer metadata; its values are made text.
     :param content_types: what the model takes.
     :param response_types: what the model answers.
-    :param instance_type: chooses between CPU and GPU containers where the candidate has both.
+    :param instance_type: chooses between CPU and GPU containers if the candidate has both.
     :param model_package: other members of CreateModelPackage in AWS's shape; they win.
     :param tags: tags for a group that is created, beside the job's own.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
@@ -108,7 +108,7 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
         }
 
     def _registered(self, request: Mapping[str, Any], context: Context) -> str | None:
-        """Return what an earlier try made, where the service does not honour its own client token."""
+        """Return what an earlier try made, if the service does not honour its own client token."""
         if getattr(context["ti"], "try_number", 1) <= 1:
             return None
         for summary, _ in zip(self.hook.list_model_packages(self.group), range(20), strict=False):
@@ -169,7 +169,7 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
         return found
 
     def _file(self, prefix: str, name: str) -> str | None:
-        """Return the address of a report's file; ``None`` where it is not there or S3 can't be asked."""
+        """Return the address of a report's file; ``None`` if it is not there or S3 can't be asked."""
         from airflow_automl.hooks.storage import Storage
 
         try:

@@ -163,7 +163,7 @@ class Account:
         return await self._ask(source, "candidates", about, lambda hook: hook.list_candidates(name), lambda _: lifetime)
 
     async def tags(self, source: Source, arn: str) -> dict[str, str] | None:
-        """ListTags; ``None`` where the account does not let us read them."""
+        """ListTags; ``None`` if the account does not let us read them."""
         return await self._ask(source, "tags", arn, lambda hook: hook.read_tags(arn), lambda _: _TAGS)
 
     async def call(self, source: Source, operation: str, **request: str) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class Account:
     async def jobs(self, source: Source, contains: str | None = None) -> Jobs:
         """ListAutoMLJobs: the newest jobs. Ten calls for a thousand jobs at first, then one at a time.
 
-        :param contains: only jobs whose names contain this text. It is asked for only where the account has more jobs
+        :param contains: only jobs whose names contain this text. It is asked for only if the account has more jobs
             than are known.
         """
         with self._lock:

@@ -20,7 +20,7 @@ _V1_REQUEST = (
     *("InputDataConfig", "OutputDataConfig", "ProblemType", "AutoMLJobObjective", "AutoMLJobConfig", "RoleArn"),
     *("GenerateCandidateDefinitionsOnly", "ModelDeployConfig"),
 )
-#: What the AWS connection brings where a request does not.
+#: What the AWS connection brings if a request does not.
 _FROM_CONNECTION = frozenset({"OutputDataConfig", "RoleArn", "SecurityConfig"})
 
 

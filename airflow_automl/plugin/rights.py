@@ -49,7 +49,7 @@ class Rights:
         }
 
     def may_stop(self, owner: Owner | None, source: Source) -> bool:
-        """Tell whether the user may stop a job: they may mark its task, or change the connection where it has none."""
+        """Tell whether the user may stop a job: they may mark its task, or change the connection if it has none."""
         if owner is None:
             return self._may_use(source.connection, "PUT")
         return self._dag(owner.dag_id, "PUT", DagAccessEntity.TASK_INSTANCE)
@@ -91,7 +91,7 @@ class Rights:
         )
 
     def may_see_job(self, owner: Owner | None, connection: str | None) -> bool:
-        """Tell whether the user may see a job: the right to its DAG, or to the connection where it has none."""
+        """Tell whether the user may see a job: the right to its DAG, or to the connection if it has none."""
         return self.may_see_connection(connection) if owner is None else self.may_see_dag(owner.dag_id)
 
     def connections(self) -> list[str]:

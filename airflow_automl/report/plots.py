@@ -22,7 +22,7 @@ _MANY = 80
 
 
 def number(value: Any) -> str:
-    """Return a number with four significant digits, in full where it is large."""
+    """Return a number with four significant digits, in full if it is large."""
     if value is None:
         return "\N{EN DASH}"
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

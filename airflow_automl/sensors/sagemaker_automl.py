@@ -197,7 +197,7 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
         return time.time() - self._first_poll < self.wait_for_creation
 
     def _known(self, context: Context) -> Mapping[str, Any]:
-        """Return what the pokes before remembered: each is a process of its own where the task is rescheduled."""
+        """Return what the pokes before remembered: each is a process of its own if the task is rescheduled."""
         store = context.get("task_state_store") if self.reschedule else None
         known: Any = store.get(TIMELINE_KEY) if store is not None else None
         # The state outlives a clear, after which the job may be another.

@@ -42,7 +42,7 @@ class SageMakerAutoMLEventTrigger(AwsTrigger, BaseEventTrigger):
     """Raise one asset event for each AutoML job that ends; for an ``AssetWatcher``.
 
     ``extra["payload"]`` of the asset event is ``{"schema_version": 1, "job": …, "best_candidate": …}``: the documents
-    that the operators push as XComs; the candidate is ``None`` where the job has none.
+    that the operators push as XComs; the candidate is ``None`` if the job has none.
     :func:`airflow_automl.xcom.documents_of` reads it, and the events of operators' outlets alike.
 
     The first time, jobs that end from then on count. How far it has come is kept in the asset's state store, and saved
@@ -90,7 +90,7 @@ class SageMakerAutoMLEventTrigger(AwsTrigger, BaseEventTrigger):
         return path, arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Watch alone, where Airflow does not share the stream."""
+        """Watch alone, if Airflow does not share the stream."""
         producer = self.create_shared_stream_producer(self.serialize()[1])
         saved: list[Snapshot] = []
         async for snapshot, _ in producer.open_stream():

@@ -36,8 +36,8 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
     only the job's end, the deadline, a job that does not exist or a terminal error does. Unless the job has ended, it
     is stopped then.
 
-    Operations: DescribeAutoMLJobV2, DescribeAutoMLJob, ListAutoMLJobs (where it is denied, each job is described
-    instead); StopAutoMLJob and ListTags where the job is to be stopped.
+    Operations: DescribeAutoMLJobV2, DescribeAutoMLJob, ListAutoMLJobs (if it is denied, each job is described
+    instead); StopAutoMLJob and ListTags if the job is to be stopped.
 
     Triggers outlive releases: parameters are only ever added, each with a default.
 

@@ -67,7 +67,7 @@ class Node:
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     def items(self, name: str) -> list[Any] | tuple[Any, ...]:
-        """Return a list, empty where there is none."""
+        """Return a list, empty if there is none."""
         value = self.body.get(name)
         return value if isinstance(value, list | tuple) else ()
 
@@ -127,11 +127,11 @@ class JobRequest:
         return (first, second) if types == {"training", "validation"} else None
 
     def channel_type(self, channel: Node) -> str | None:
-        """Return ChannelType, its default where it is not given (R9)."""
+        """Return ChannelType, its default if it is not given (R9)."""
         return channel.text("ChannelType") if channel.has("ChannelType") else DEFAULT_CHANNEL_TYPE
 
     def content_type(self, channel: Node) -> str | None:
-        """Return ContentType, the problem's default where it is not given."""
+        """Return ContentType, the problem's default if it is not given."""
         if channel.has("ContentType") or self.problem is None:
             return channel.text("ContentType")
         return default_content_type(self.problem)

@@ -49,7 +49,7 @@ def empty_algorithms_config(job: JobRequest) -> Findings:
 
 @reject("R55")
 def algorithms_of_mode(job: JobRequest) -> Findings:
-    """Every algorithm is one that the mode, or any mode where none is given, can train."""
+    """Every algorithm is one that the mode, or any mode if none is given, can train."""
     if job.problem != "Tabular":
         return
     mode = job.config.get("Mode")

@@ -145,7 +145,7 @@ class Application:
         return f":{region}:{account}:".encode(), f":{signed[1] if signed else region}:{account}:".encode()
 
     def _health(self) -> Response:
-        """Answer how the background tasks are; it takes no signature, and gives reasons only where none is demanded."""
+        """Answer how the background tasks are; it takes no signature, and gives reasons only if none is demanded."""
         tasks: dict[str, dict[str, Any]] = {}
         for name, state in self._backend.background.states().items():
             tasks[name] = {"state": "running" if state.reason is None else "failing"}

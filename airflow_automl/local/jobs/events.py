@@ -48,7 +48,7 @@ def apply(store: JobStore, job: Job, read: Callable[[int], tuple[list[dict[str, 
 def _shapes() -> dict[str, Any]:
     """The model's shapes, but for what the service itself does not keep to.
 
-    A forecast's candidate has backtest results where there is nothing to explain. A step keeps what DescribeTrainingJob
+    A forecast's candidate has backtest results if there is nothing to explain. A step keeps what DescribeTrainingJob
     answers of it.
     """
     found = shapes()

@@ -96,7 +96,7 @@ _lock = threading.Lock()
 
 
 def model_folder() -> Path | None:
-    """The folder that ``AUTOML_MODEL_DIR`` names, ``None`` where it is not set."""
+    """The folder that ``AUTOML_MODEL_DIR`` names, ``None`` if it is not set."""
     given = os.environ.get(MODEL_DIR, "").strip()
     return Path(given).expanduser() if given else None
 

@@ -79,7 +79,7 @@ CREATE TABLE resources (
 """
 
 #: What lists are read from (``lists.py``): index → what it is on. Each index of an order holds all columns that filters
-#: look at. Made again where it is missing or another one; earlier releases keep it up to date without
+#: look at. Made again if it is missing or another one; earlier releases keep it up to date without
 #: knowing of it. Row ids are those of the tables: a VACUUM may change them.
 _INDEXES = {
     "jobs_by_name": "jobs (name, status, created, modified)",
@@ -125,7 +125,7 @@ class Database:
 
     An acknowledged write is on disk (WAL, ``synchronous=FULL``) before its caller continues.
 
-    :param path: the file; it is made where it is missing.
+    :param path: the file; it is made if it is missing.
     :param read_only: for commands that look at the state of a service.
     """
 

@@ -379,5 +379,5 @@ class JobStore:
 
 
 def partial_failure_reasons(job: Job) -> Sequence[dict[str, str]]:
-    """PartialFailureReasons as the API tells them, empty where there are none."""
+    """PartialFailureReasons as the API tells them, empty if there are none."""
     return [{"PartialFailureMessage": entry["message"]} for entry in job.partial]

@@ -1,6 +1,6 @@
 """Lists of objects and of versions in S3's order. The store orders by folder and name, and lists folders without keys.
 
-A list is read whole, level by level where it has more than one page, and sorted. Its later pages come from memory.
+A list is read whole, level by level if it has more than one page, and sorted. Its later pages come from memory.
 """
 
 from __future__ import annotations

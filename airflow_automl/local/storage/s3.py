@@ -364,7 +364,7 @@ class ExternalStore:
 
 
 def ensure_bucket(store: Any) -> None:
-    """Make the default bucket where it is missing."""
+    """Make the default bucket if it is missing."""
     from botocore.exceptions import ClientError
 
     try:

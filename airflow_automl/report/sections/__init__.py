@@ -65,7 +65,7 @@ class Section(Protocol):
     def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]:
         """Show what :func:`read` found, which may be nothing.
 
-        :param found: what it returned; empty where it failed or was never called.
+        :param found: what it returned; empty if it failed or was never called.
         :param report: the report's document (:func:`airflow_automl.report.document.build`).
         """
 

@@ -64,13 +64,13 @@ def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]
     samples = found.get("samples") or []
     if samples:
         body = _pictures(samples) if "image" in samples[0] else table(("Text", "Predicted"), _texts(samples), text=True)
-        note = "Of the validation data; where there are mistakes, the surest ones come first."
+        note = "Of the validation data; if there are mistakes, the surest ones come first."
         shown.append(Card("Samples and what the best candidate says", body, note, wide=True))
     return shown
 
 
 def _verdict(sample: Mapping[str, Any]) -> Markup:
-    """Predicted and, where that is wrong, actual label."""
+    """Predicted and, if that is wrong, actual label."""
     sure = "" if sample["probability"] is None else f" {sample['probability']:.0%}"
     if sample["actual"] == sample["predicted"]:
         return Markup('<b class="better">{}</b>{}').format(sample["predicted"], sure)

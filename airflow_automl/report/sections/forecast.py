@@ -135,7 +135,7 @@ def _coverage(found: Mapping[str, Any]) -> Markup:
 
 
 def _edges(band: Mapping[str, Any]) -> tuple[str | None, str | None, str]:
-    """The outermost quantiles, and what the line shows: the median where there is one, else the mean."""
+    """The outermost quantiles, and what the line shows: the median if there is one, else the mean."""
     quantiles = sorted((name for name in band if name[:1] == "p" and name[1:].isdigit()), key=lambda n: int(n[1:]))
     middle = "p50" if "p50" in band else "mean"
     if len(quantiles) < 2:

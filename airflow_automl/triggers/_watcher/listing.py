@@ -141,7 +141,7 @@ class Listing:
 
     @staticmethod
     def server_time(answer: Mapping[str, Any]) -> datetime | None:
-        """When the service says it answered; ``None`` where a proxy has dropped that."""
+        """When the service says it answered; ``None`` if a proxy has dropped that."""
         headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         try:
             return parsedate_to_datetime(headers["date"])

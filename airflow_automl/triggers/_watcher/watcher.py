@@ -208,7 +208,7 @@ class Watcher:
         if _idle(self._sweeping) and (sweep_due or len(new) > pages or self.listing.incomplete):
             self._sweeping = self._start(self._list("sweep", self._sweep, watches))
         if _idle(self._following) and self.listing.begun:
-            # New jobs are few where no sweep is under way: they are described at once.
+            # New jobs are few if no sweep is under way: they are described at once.
             self._poll(new if _idle(self._sweeping) else ())
             self._following = self._start(self._list("follow", self._follow, watches))
 

@@ -32,7 +32,7 @@ DEFAULT_VALIDATION_FRACTION = 0.2
 class TabularDataset:
     """Rows to train on and rows to measure on.
 
-    :param train: features, target and, where there is one, the weight column.
+    :param train: features, target and, if there is one, the weight column.
     :param validation: the same columns.
     :param features: the columns to learn from, in the order in which a served model takes them.
     :param target: the target column.

@@ -24,7 +24,7 @@ class S3Object:
 
     :param bucket: the bucket's name.
     :param key: the object's key.
-    :param size: bytes; -1 where it was not asked for.
+    :param size: bytes; -1 if it was not asked for.
     """
 
     bucket: str

@@ -91,7 +91,7 @@ def escaped(table: pa.Table) -> bool:
 
 
 def _guess(file: CsvFile) -> dict[str, pa.DataType]:
-    """The type of each column by the first rows; strings where there is any doubt."""
+    """The type of each column by the first rows; strings if there is any doubt."""
     try:
         rows = file.first(_GLANCE)
     except (Ragged, pa.ArrowInvalid):

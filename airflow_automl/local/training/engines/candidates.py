@@ -142,7 +142,7 @@ class Candidate:
             )
         if self.explainability or self.backtest:
             # The API requires Explainability in this structure: without that report there is none (R98). Forecasts are
-            # the exception: the service answers their backtest results where there is nothing to explain.
+            # the exception: the service answers their backtest results if there is nothing to explain.
             locations = {
                 "Explainability": self.explainability,
                 "ModelInsights": self.insights,

@@ -33,7 +33,7 @@ class Evaluation:
 
     :param loss: cross-entropy, nats per token of the answers.
     :param texts: what it says to the first prompts.
-    :param rouge: mean F1 of these; empty where there was no time to generate any.
+    :param rouge: mean F1 of these; empty if there was no time to generate any.
     :param loss_seconds: what the loss took.
     :param text_seconds: what the texts took.
     """
@@ -77,7 +77,7 @@ class Evaluator:
 
         :param seconds: when no further texts are begun; ``None`` for no limit.
         :param texts: how many to generate at most.
-        :param loss: where it was measured already.
+        :param loss: if it was measured already.
         """
         found = Evaluation()
         began = time.monotonic()

@@ -65,7 +65,7 @@ def read(source: bytes | Path) -> np.ndarray:
                 # A large JPEG is decoded at a fraction of its size.
                 image.draft("RGB", (2 * SIZE, 2 * SIZE))
                 image.load()
-                # EXIF data can be damaged where the picture is not.
+                # EXIF data can be damaged although the picture is not.
                 with contextlib.suppress(Exception):
                     image = ImageOps.exif_transpose(image)
                 square = _colours(image).resize((SIZE, SIZE), Image.Resampling.BICUBIC, reducing_gap=3.0)

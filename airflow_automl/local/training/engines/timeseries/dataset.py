@@ -136,7 +136,7 @@ def numbers(column: pa.ChunkedArray, name: str) -> Array:
         row = int(reading.lost[0])
         raise JobFailure(
             f"The target '{name}' must be numeric; it has the value '{str(column[row].as_py())[:60]}' (row {row + 1}; "
-            f"{len(reading.lost)} rows have no number): leave the cell empty where no value is known."
+            f"{len(reading.lost)} rows have no number): leave the cell empty if no value is known."
         )
     return reading.values
 

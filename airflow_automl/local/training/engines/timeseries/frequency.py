@@ -204,7 +204,7 @@ def parse_timestamps(column: pa.ChunkedArray, name: str, frequency: Frequency, f
 
     :param column: text, numbers, dates or timestamps.
     :param form: what :func:`decide_form` found in the training data.
-    :return: ``datetime64[s]``, ``NaT`` where a value is missing.
+    :return: ``datetime64[s]``, ``NaT`` if a value is missing.
     :raises JobFailure: a value is not a timestamp.
     """
     kind = column.type

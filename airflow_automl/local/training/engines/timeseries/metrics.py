@@ -23,7 +23,7 @@ class Window:
 
     :param truth: shape (series, horizon).
     :param scale: for each series the mean absolute error of the seasonal naive forecast over its history, one season
-        back; ``NaN`` where the history is shorter than that.
+        back; ``NaN`` if the history is shorter than that.
     """
 
     truth: Array
@@ -122,7 +122,7 @@ def _naive(series: Series, panel: Panel, seasons: int) -> Array:
 def naive_scale(panel: Panel) -> Array:
     """Return the mean absolute error of each series' seasonal naive forecast (MASE's denominator).
 
-    :return: one number for each series, ``NaN`` where the history is no longer than a season.
+    :return: one number for each series, ``NaN`` if the history is no longer than a season.
     """
     season = panel.settings.frequency.main_season
     return np.array(

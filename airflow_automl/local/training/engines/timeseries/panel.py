@@ -27,7 +27,7 @@ class Rows:
     :param codes: number of the series that each row belongs to.
     :param keys: the series, by number.
     :param steps: the step that each row lies in.
-    :param target: ``NaN`` where a row has no value; such rows tell about the future.
+    :param target: ``NaN`` if a row has no value; such rows tell about the future.
     :param related: the additional columns.
     """
 
@@ -93,7 +93,7 @@ def spread(rows: Rows, column: str, spans: Sequence[tuple[int, int, int]]) -> li
 
     :param column: of the additional ones.
     :param spans: series number, first step and number of steps of each wanted series.
-    :return: for each series an array with ``NaN`` or ``None`` where there is no value.
+    :return: for each series an array with ``NaN`` or ``None`` if there is no value.
     """
     values = rows.related[column]
     numeric = values.dtype.kind in "iuf"
@@ -119,7 +119,7 @@ def spread(rows: Rows, column: str, spans: Sequence[tuple[int, int, int]]) -> li
 def fill(values: Array, how: Fill, where: Array, own: Array) -> None:
     """Fill gaps in place.
 
-    :param values: numbers, ``NaN`` where they are missing.
+    :param values: numbers, ``NaN`` if they are missing.
     :param how: the filling.
     :param where: which of the gaps to fill.
     :param own: the values that the series really has, for statistics.

@@ -40,7 +40,7 @@ class Batch(NamedTuple):
 
     :param past: scaled values of the context, shape (windows, context); 0 before a series begins.
     :param there: 1 where the context is inside the series.
-    :param lagged: scaled values one season before each step of context and horizon, where they are known.
+    :param lagged: scaled values one season before each step of context and horizon, if they are known.
     :param features: of time and of the panel, shape (windows, context + horizon, features).
     :param future: scaled values of the horizon.
     :param level: what was subtracted from the values.
