@@ -101,7 +101,7 @@ class NoBestCandidate(AutoMLTerminalError):
 
 
 class CandidateRejected(AutoMLTerminalError):
-    """A gate found the candidate not good enough, and was told to fail."""
+    """A gate with ``on_reject="fail"`` rejected the candidate."""
 
 
 class InvalidTriggerEvent(AutoMLTerminalError):

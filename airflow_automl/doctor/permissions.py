@@ -158,7 +158,7 @@ def _denied(
     resources: Iterable[str],
     context: Iterable[Mapping[str, Any]] = (),
 ) -> list[str] | None:
-    """Return the actions that a principal's policies do not allow; ``None`` if that can't be told."""
+    """Return the actions that a principal's policies do not allow; ``None`` if that is unknown."""
     with findings.allowed(check, "iam:SimulatePrincipalPolicy"):
         pages = (
             hook.client_of("iam")

@@ -1,4 +1,4 @@
-"""Serves a :class:`~airflow_automl.local.service.Service` on a socket until it is told to end."""
+"""Serves a :class:`~airflow_automl.local.service.Service` on a socket until it is stopped."""
 
 from __future__ import annotations
 

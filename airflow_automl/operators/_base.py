@@ -140,7 +140,7 @@ class JobReader(AutoMLBaseOperator):
 
 
 def no_job_given(operator: BaseOperator) -> AutoMLValidationError:
-    """Return the error of an operator that is told of no job."""
+    """Return the error of an operator that was given no job."""
     return AutoMLValidationError(
         type(operator).__name__, ["job, job_name: none is given; pass job=train.job, or job_name="]
     )

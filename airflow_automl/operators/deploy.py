@@ -202,7 +202,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         try:
             described = self.hook.describe_job(job["name"])
         except AutoMLError as error:
-            self.log.info("Whether job %s chose its mode itself can't be told: %s", job["name"], error)
+            self.log.info("Could not find out whether job %s chose its training mode itself: %s", job["name"], error)
             return
         config = described.get("AutoMLProblemTypeConfig", {}).get("TabularJobConfig") or described.get(
             "AutoMLJobConfig", {}

@@ -73,4 +73,4 @@ class SageMakerAutoMLStopOperator(JobReader, WaitingOperator):
 
 
 def _explained(error: AutoMLError, job_name: str) -> Exception:
-    return explained(error, f"AutoML job {job_name} was told to stop", "the wait for its end failed")
+    return explained(error, f"AutoML job {job_name} was asked to stop", "the wait for its end failed")

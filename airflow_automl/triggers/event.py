@@ -133,7 +133,7 @@ class SageMakerAutoMLEventTrigger(AwsTrigger, BaseEventTrigger):
                     jobs, _ = await ended_since(watcher.listing, progress.after - OVERLAP)
             except Exception as error:
                 # Whatever it is: a trigger of an asset that fails is started again at once, and fails again.
-                self.log.warning("AutoML jobs that have ended can't be told just now: %s", error)
+                self.log.warning("Could not find the AutoML jobs that have ended; trying again: %s", error)
                 return
             self._progress = progress
             untold = []
@@ -151,7 +151,9 @@ class SageMakerAutoMLEventTrigger(AwsTrigger, BaseEventTrigger):
                         self.log.warning("AutoML job %s is left out: %s", job["AutoMLJobName"], error)
                         progress.tell(job)
                         continue
-                    self.log.warning("AutoML job %s can't be told just now: %s", job["AutoMLJobName"], error)
+                    self.log.warning(
+                        "Could not report the end of AutoML job %s; trying again: %s", job["AutoMLJobName"], error
+                    )
                     untold.append(job)
                     continue
                 progress.tell(job)

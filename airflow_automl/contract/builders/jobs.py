@@ -22,7 +22,7 @@ __all__ = ["JobOptions", "JobV2Options", "job_v1", "job_v2"]
 
 
 class JobOptions(TypedDict, total=False):
-    """What jobs of both versions can be told.
+    """Options of jobs of both versions.
 
     ``name``, ``output`` and ``role`` must be in a request, but may be left to the operator, which derives the name and
     takes the others from the AWS connection.
@@ -48,7 +48,7 @@ class JobOptions(TypedDict, total=False):
 
 
 class JobV2Options(JobOptions, total=False):
-    """What jobs of V2 can be told besides.
+    """Further options of V2 jobs.
 
     :ivar compute: EMR Serverless for large data; see :func:`~airflow_automl.contract.builders.compute` (R37).
     """

@@ -34,7 +34,7 @@ _LIMITS = ("max_candidates", "max_runtime_per_training_job", "max_runtime")
 
 
 class TrainingOptions(JobV2Options, total=False):
-    """What all problems can be told besides; what belongs to the job and not to the problem needs ``train``.
+    """Options of all problems; what belongs to the job and not to the problem needs ``train``.
 
     :ivar validation: the validation data, as a prefix or a channel; a part of the training data by default (R68).
         Autopilot splits series itself, and AWS does not describe its use there (R86).
@@ -54,7 +54,7 @@ class TrainingOptions(JobV2Options, total=False):
 
 
 class ProblemOptions(TrainingOptions, total=False):
-    """What all problems but text generation can be told besides.
+    """Further options of all problems but text generation.
 
     :ivar objective: the metric to optimize: one of the table's problem type (R40), by default MSE (regression), F1
         (binary) or Accuracy (multiclass) (R45); RMSE, MASE, MAPE, WAPE or by default AverageWeightedQuantileLoss of

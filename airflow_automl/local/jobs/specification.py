@@ -1,4 +1,4 @@
-"""What a trainer is told about its job: plain data, so that it can be sent anywhere."""
+"""What a trainer knows about its job: plain data, so that it can be sent anywhere."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ _SHARE = 0.5
 
 @dataclass(frozen=True)
 class Plan:
-    """What AutoGluon is told.
+    """AutoGluon's settings.
 
     :param hyperparameters: AutoGluon's key → configurations, in the order of their priority; with stacking, level →
         such a mapping.
