@@ -82,6 +82,7 @@ def leaderboard(ti: Any, task_id: str, limit: int = 10, **select: Any) -> str:
     :param limit: how many rows at most.
     """
     from airflow_automl.contract import metrics
+    from airflow_automl.report.scores import Scores
 
     pulled = ti.xcom_pull(task_ids=task_id, **select)
     candidates: Sequence[Mapping[str, Any]] = [pulled] if isinstance(pulled, Mapping) else list(pulled or ())
@@ -90,11 +91,12 @@ def leaderboard(ti: Any, task_id: str, limit: int = 10, **select: Any) -> str:
     objective = next(filter(None, map(metrics.objective_name, shown)), None)
     known = [name for name in metrics.standard_metrics() if any(name in values for values in measured)]
     names = sorted(known, key=lambda name: name != objective)
-    rows = [["Candidate", *names], ["---", *("---:" for _ in names)]]
+    columns = [Scores(name, [values.get(name) for values in measured]) for name in names]
+    rows = [["Candidate", *(column.label for column in columns)], ["---", *("---:" for _ in columns)]]
     for candidate, values in zip(shown, measured, strict=True):
         # A name can't end the cell or the row that it stands in.
         label = " ".join(str(candidate.get("CandidateName", "(unnamed)")).replace("|", "/").split())
-        rows.append([f"`{label}`", *(f"{values[name]:.4g}" if name in values else "" for name in names)])
+        rows.append([f"`{label}`", *(column.text(values.get(column.name)) for column in columns)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

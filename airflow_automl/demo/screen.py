@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import takewhile
+from itertools import accumulate
 from typing import Any
 
 from rich.console import Console, Group
@@ -12,8 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from airflow_automl.contract.metrics import candidate_metrics, objective_value, standard_name
+from airflow_automl.contract.metrics import objective_value
 from airflow_automl.contract.states import QUEUED, end, queued, words
+from airflow_automl.report.leaderboard import board_of
 
 REFRESH = 1.0
 _INDENT, _GAP = 4, 2
@@ -83,51 +84,27 @@ def leaderboard(candidates: Sequence[Mapping[str, Any]], width: int, limit: int 
     :param width: columns of the terminal; a number is never cut, a long name is.
     :param limit: rows of measured candidates that are shown; ``None`` for all.
     """
-    scored = [(objective_value(candidate), candidate) for candidate in candidates]
-    measured = [(value, candidate) for value, candidate in scored if value is not None]
-    smaller_is_better = any(
-        (candidate.get("FinalAutoMLJobObjectiveMetric") or {}).get("Type") == "Minimize" for _, candidate in measured
-    )
-    measured.sort(key=lambda pair: pair[0], reverse=not smaller_is_better)
-    objective = standard_name(measured[0][1]["FinalAutoMLJobObjectiveMetric"]) if measured else "objective"
-    rows = []
-    for value, candidate in measured[:limit]:
-        metrics = candidate_metrics(candidate)
-        others = [name for name in ("AUC", "Accuracy", "F1", "LogLoss") if name != objective and name in metrics]
-        rows.append((candidate["CandidateName"], {objective: value} | {name: metrics[name] for name in others}))
-    names = _without_common_prefix([candidate["CandidateName"] for candidate in candidates])
-    columns = _fitting(rows, width - _INDENT - min(max(map(len, names.values()), default=0), _NAME_WIDTH))
+    board = board_of(candidates)
+    columns, rows = board["columns"], [row for row in board["rows"] if row["value"] is not None][:limit]
+    others = [f"{row['label']}: {words(row['status'])}" for row in board["rows"] if row["value"] is None]
+    others += [board["gone"]] if board["given_up"] else []
+    widths = [
+        max(len(text) for text in (column.label, *(row["cells"][at] for row in rows)))
+        for at, column in enumerate(columns)
+    ]
+    left = width - _INDENT - min(max(map(len, [*(row["label"] for row in rows), *others]), default=0), _NAME_WIDTH)
+    # The objective always fits: it comes first, and names are cut for it.
+    fitting = max(1, sum(taken <= left for taken in accumulate(each + _GAP for each in widths)))
     table = Table(box=None, padding=(0, _GAP, 0, 0), header_style="dim")
     table.add_column(" " * _INDENT + "candidate", no_wrap=True, overflow="ellipsis")
-    for column, cells in columns.items():
-        table.add_column(column, justify="right", no_wrap=True, min_width=max(map(len, (column, *cells))))
-    for rank, (name, _) in enumerate(rows):
-        cells = [column[rank] for column in columns.values()]
-        table.add_row(" " * _INDENT + names[name], *cells, style="bold green" if rank == 0 else None)
-    for unmeasured, candidate in scored:
-        if unmeasured is None:
-            text = f"{' ' * _INDENT}{names[candidate['CandidateName']]}: {candidate['CandidateStatus']}"
-            table.add_row(text, *[""] * len(columns), style="dim")
+    for column, least in zip(columns[:fitting], widths, strict=False):
+        table.add_column(column.label, justify="right", no_wrap=True, min_width=least)
+    for rank, row in enumerate(rows):
+        style = "bold green" if rank == 0 else None
+        table.add_row(" " * _INDENT + row["label"], *row["cells"][:fitting], style=style)
+    for text in others:
+        table.add_row(" " * _INDENT + text, style="dim")
     return table
-
-
-def _without_common_prefix(names: Sequence[str]) -> dict[str, str]:
-    """Return each name without the parts, set apart by hyphens, that all of them begin with."""
-    parts = [name.split("-") for name in names]
-    common = 0 if len(set(names)) < 2 else sum(1 for _ in takewhile(lambda same: len(set(same)) == 1, zip(*parts)))  # noqa: B905
-    return {name: "-".join(words[common:]) for name, words in zip(names, parts, strict=True)}
-
-
-def _fitting(rows: Sequence[tuple[str, Mapping[str, float]]], width: int) -> dict[str, list[str]]:
-    """Return the metric columns that fit, each with its cells; the objective, which comes first, always does."""
-    columns: dict[str, list[str]] = {}
-    for metric in dict.fromkeys(name for _, metrics in rows for name in metrics):
-        cells = [f"{metrics[metric]:.4f}" if metric in metrics else "" for _, metrics in rows]
-        width -= max(map(len, (metric, *cells))) + _GAP
-        if columns and width < 0:
-            break
-        columns[metric] = cells
-    return columns
 
 
 def comparison(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:

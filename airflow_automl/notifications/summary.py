@@ -7,6 +7,8 @@ from html import escape
 from typing import Any
 
 from airflow_automl.contract import metrics
+from airflow_automl.contract.states import words
+from airflow_automl.report.scores import Scores
 from airflow_automl.times import duration_text, seconds_between
 
 
@@ -38,13 +40,14 @@ def summarize(
         facts.append(("Reason", str(error)))
     if job:
         facts.append(("Status", f"{end} ({job['status']}/{job['secondary_status']})"))
-        facts.append(("Problem type", str(job.get("problem_type") or "unknown")))
+        facts.append(("Problem type", words(job.get("problem_type"))))
     if candidate:
         facts.append(("Best candidate", str(candidate["CandidateName"])))
         objective = metrics.objective_name(candidate)
         values = metrics.candidate_metrics(candidate)
         ordered = sorted(values, key=lambda each: (each != objective, each))
-        facts.append(("Metrics", ", ".join(f"{each} {values[each]:.4g}" for each in ordered[:6])))
+        scores = [Scores(each, [values[each]]) for each in ordered[:6]]
+        facts.append(("Metrics", ", ".join(f"{each.label} {each.text(values[each.name])}" for each in scores)))
     if job:
         seconds = seconds_between(job.get("created"), job.get("ended"))
         if seconds is not None:

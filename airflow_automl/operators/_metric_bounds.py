@@ -10,6 +10,7 @@ from typing import Any
 from airflow_automl.contract import metrics
 from airflow_automl.contract.wording import unknown
 from airflow_automl.exceptions import AutoMLValidationError
+from airflow_automl.report.scores import Scores
 
 OBJECTIVE = "objective"
 #: What a candidate and an evaluation have in common.
@@ -67,17 +68,19 @@ class Bound:
 
     def broken_by(self, value: float) -> str | None:
         """Say which bound a value breaks."""
+        scores = Scores(self.name)
         if self.minimum is not None and value < self.minimum:
-            return f"{self.name} {value:.6g} is below the required {self.minimum:g}"
+            return f"{scores.label} {scores.exact(value)} is below the required {scores.exact(self.minimum)}"
         if self.maximum is not None and value > self.maximum:
-            return f"{self.name} {value:.6g} is above the allowed {self.maximum:g}"
+            return f"{scores.label} {scores.exact(value)} is above the allowed {scores.exact(self.maximum)}"
         return None
 
     def met_by(self, value: float) -> str:
         """Say how a value meets the bound."""
-        parts = [f"at least {self.minimum:g}"] if self.minimum is not None else []
-        parts += [f"at most {self.maximum:g}"] if self.maximum is not None else []
-        return f"{self.name} {value:.6g} is {' and '.join(parts)}"
+        scores = Scores(self.name)
+        parts = [f"at least {scores.exact(self.minimum)}"] if self.minimum is not None else []
+        parts += [f"at most {scores.exact(self.maximum)}"] if self.maximum is not None else []
+        return f"{scores.label} {scores.exact(value)} is {' and '.join(parts)}"
 
 
 def check_bounds(require: Mapping[str, Any]) -> None:
@@ -180,8 +183,12 @@ def compare(
     mine, other = verdict.metrics[name], theirs[name]
     gain = (other - mine) if metrics.direction(name) == "Minimize" else (mine - other)
     comparison = {"name": champion["name"], "metric": name, "value": other, "candidate_value": mine, "gain": gain}
-    wanted = f" (at least {gain_wanted:g} is required)" if gain_wanted else ""
-    better = f"{name} {mine:.6g} against {other:.6g} of {champion['name']} is a gain of {gain:.6g}{wanted}"
+    scores = Scores(name)
+    wanted = f" (at least {scores.exact(gain_wanted)} is required)" if gain_wanted else ""
+    better = (
+        f"{scores.label} {scores.exact(mine)} against {scores.exact(other)} of {champion['name']} "
+        f"is a gain of {scores.exact(gain)}{wanted}"
+    )
     # A gain is a difference of two floats: what is equal to the last digits shown must not fail by rounding.
     enough = gain >= gain_wanted or math.isclose(gain, gain_wanted, rel_tol=1e-9, abs_tol=1e-12)
     return (verdict.also(better) if enough else verdict.against(better)), comparison

@@ -239,11 +239,14 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
     def _said(self, found: dict[str, Any]) -> dict[str, Any]:
         from airflow_automl.contract import metrics
         from airflow_automl.operators._metric_bounds import evaluated
+        from airflow_automl.report.scores import Scores
 
         shown = []
         for name, value in metrics.candidate_metrics(found).items():
             low, high = found["intervals"].get(name, (None, None))
-            shown.append(f"{name} {value:.6g}" + ("" if low is None else f" ({low:.6g} to {high:.6g})"))
+            scores = Scores(name)
+            interval = "" if low is None else f" ({scores.exact(low)} to {scores.exact(high)})"
+            shown.append(f"{scores.label} {scores.exact(value)}{interval}")
         self.log.info("%s, %s: %s", found["CandidateName"], evaluated(found), ", ".join(shown))
         if not found["complete"]:
             self.log.warning(

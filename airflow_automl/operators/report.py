@@ -149,13 +149,13 @@ class SageMakerAutoMLReportOperator(JobReader):
         # Airflow logs an error when a single XCom is not there, as on every first run; a list may be empty.
         return ti.xcom_pull(**wanted, map_indexes=ti.map_index) if ti.xcom_pull(**wanted) else None
 
-    def _candidates(self, name: str) -> list[dict[str, Any]]:
+    def _candidates(self, name: str) -> list[dict[str, Any]] | None:
         try:
             return list(self.hook.list_candidates(name))
         except AutoMLError as error:
             # A report with the best candidate alone is better than none.
             self.log.warning("The candidates of %s can't be listed: %s", name, error)
-            return []
+            return None
 
     def _addresses(self) -> tuple[str, str]:
         if self.path.endswith(".html"):

@@ -151,6 +151,7 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
         comparison: dict[str, Any],
     ) -> None:
         from airflow_automl.operators._metric_bounds import OBJECTIVE, evaluated, judge, metric_name, read_bounds
+        from airflow_automl.report.scores import Scores
 
         verdict = judge(evaluation, read_bounds(document(self.require, "require") or {}, evaluation))
         needed += verdict.failures
@@ -171,16 +172,18 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
             low, high = evaluation.get("intervals", {}).get(name) or (value, value)
             by_chance = low <= recorded <= high
             comparison[name] = {"recorded": recorded, "value": value, "interval": [low, high], "drop": drop}
+            scores, most = Scores(name), float(most)
             said = (
-                f"{name} {value:.6g} ({low:.6g} to {high:.6g}), {evaluated(evaluation)}, against {recorded:.6g} at "
-                f"deployment"
+                f"{scores.label} {scores.exact(value)} ({scores.exact(low)} to {scores.exact(high)}), "
+                f"{evaluated(evaluation)}, against {scores.exact(recorded)} at deployment"
             )
-            if drop > float(most) and not by_chance:
-                needed.append(f"{said} is a drop of {drop:.6g}" + (f" (at most {float(most):g})" if most else ""))
-            elif drop > float(most):
+            if drop > most and not by_chance:
+                allowed = f" (at most {scores.exact(most)})" if most else ""
+                needed.append(f"{said} is a drop of {scores.exact(drop)}{allowed}")
+            elif drop > most:
                 kept.append(f"{said} is a drop that chance explains")
             else:
-                kept.append(f"{said} is not a drop" if drop <= 0 else f"{said} is a drop of at most {float(most):g}")
+                kept.append(f"{said} is not a drop" if drop <= 0 else f"{said} is a drop of at most {scores.exact(most)}")
 
     def _trained_at(self, live: Live) -> datetime:
         created: Any = (live.describe_job(self.hook) or {}).get("CreationTime") or live.config.get("CreationTime")

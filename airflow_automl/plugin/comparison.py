@@ -45,7 +45,11 @@ def compare(
             Line(column.label, [row["cells"][at] for row in rows]) for at, column in enumerate(laid["columns"])
         ],
         "Metrics on the training data": _lines(
-            {name: f"{sets['Train']:.6g}" for name, sets in each["metrics"].items() if "Train" in sets}
+            {
+                column.label: column.text(each["metrics"][column.name]["Train"])
+                for column in laid["columns"]
+                if "Train" in each["metrics"].get(column.name, ())
+            }
             for each in about
         ),
         "Hyperparameters": _lines(parameters),

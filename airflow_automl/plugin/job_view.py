@@ -10,7 +10,8 @@ from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.known_jobs import Owner
 from airflow_automl.plugin.links import console_links
 from airflow_automl.plugin.phases import steps
-from airflow_automl.report import build, page, plots
+from airflow_automl.report import build, page
+from airflow_automl.report.scores import score
 
 #: Seconds after which the page of a running job asks again.
 REFRESH = 5
@@ -48,10 +49,8 @@ def job_view(
     """
     # Who first looked when the job trained does not know when it began.
     whole = timeline if timeline and timeline[0]["secondary_status"] == SecondaryStatus.STARTING else ()
-    report = build(describe, candidates or (), tags=tags, insights=insights, timeline=whole)
+    report = build(describe, candidates, tags=tags, insights=insights, timeline=whole)
     summary, rows, job = report["summary"], report["leaderboard"], report["job"]
-    if candidates is None:
-        summary["candidates"] = None
     running = summary["outcome"] == "running"
     problems = _problems(report)
     worked = [each["secondary_status"] for each in timeline if each["status"] == JobStatus.IN_PROGRESS]
@@ -101,4 +100,4 @@ def _status_line(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]],
     done = summary["candidates_completed"]
     text = f"{state}. {done} of {summary['candidates']} candidates completed" if summary["candidates"] else state
     best = next((row for row in rows if row["value"] is not None), None)
-    return f"{text}; best {objective} {plots.number(best['value'])}." if best and objective else f"{text}."
+    return f"{text}; best {objective} {score(best['value'], objective)}." if best and objective else f"{text}."

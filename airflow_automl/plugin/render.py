@@ -8,7 +8,6 @@ from typing import Any
 
 from jinja2 import Environment
 
-from airflow_automl.contract.states import words
 from airflow_automl.report.page import environment
 from airflow_automl.times import moment
 
@@ -16,7 +15,7 @@ from airflow_automl.times import moment
 @cache
 def _environment() -> Environment:
     made = environment("airflow_automl.plugin")
-    made.filters |= {"ago": _ago, "iso": _iso, "words": words}
+    made.filters |= {"ago": _ago, "iso": _iso}
     return made
 
 

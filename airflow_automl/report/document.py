@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_automl.contract import documents, metrics, states
 from airflow_automl.contract.states import Outcome
+from airflow_automl.report.scores import score
 from airflow_automl.times import duration_text, seconds_between
 
 #: Version of the report's document; raised when a key changes its meaning or goes away.
@@ -25,7 +26,7 @@ _NOT_CONFIGURATION = frozenset(
 
 def build(
     describe: Mapping[str, Any],
-    candidates: Sequence[Mapping[str, Any]],
+    candidates: Sequence[Mapping[str, Any]] | None,
     *,
     tags: Mapping[str, str] | None = None,
     insights: Mapping[str, Any] | None = None,
@@ -37,7 +38,7 @@ def build(
     """Gather a job's answers into the report's document.
 
     :param describe: an answer of DescribeAutoMLJob or DescribeAutoMLJobV2, in any state of the job.
-    :param candidates: the answers of ListCandidatesForAutoMLJob.
+    :param candidates: the answers of ListCandidatesForAutoMLJob; ``None`` if they can't be listed.
     :param tags: the job's tags.
     :param insights: what :func:`airflow_automl.report.insights.read` found beside the best candidate.
     :param run: ``{"dag_id", "run_id", "task_id", "logical_date"}`` of the Airflow run that makes the report.
@@ -54,9 +55,11 @@ def build(
     best = documents.best_candidate(describe)
     outcome = states.outcome(describe)
     # A job that names no objective has one all the same: that of its candidates, while it has no best one.
-    named = [best] if best else [each for each in candidates if each.get("FinalAutoMLJobObjectiveMetric")]
+    named = [best] if best else [each for each in candidates or () if each.get("FinalAutoMLJobObjectiveMetric")]
     objective = job["objective"] or (metrics.objective_name(named[0]) if named else None)
-    rows = _leaderboard(candidates, best, objective)
+    rows = leaderboard(candidates or (), best, objective)
+    # Listing lags behind describing: while the list lacks the best candidate, nobody knows how many there are.
+    counted = candidates is not None and len(rows) == len(candidates)
     started = _started(job, rows, timeline or ())
     runtime = seconds_between(started, job["ended"] or (moment if outcome is Outcome.RUNNING else None))
     computed = [row["seconds"] for row in rows if row["seconds"] is not None]
@@ -76,15 +79,15 @@ def build(
             "runtime_seconds": runtime,
             "limit_seconds": _limit(answer),
             "candidate_seconds": sum(computed) if computed else None,
-            "candidates": len(rows),
-            "candidates_completed": sum(row["status"] == "Completed" for row in rows),
+            "candidates": len(rows) if counted else None,
+            "candidates_completed": sum(row["status"] == "Completed" for row in rows) if counted else None,
             "ended": job["ended"],
         },
         "previous": _comparison(previous, best, objective),
         "leaderboard": rows,
         "started": started,
         "progress": _progress(rows, started, objective),
-        "metric_names": _metric_names(rows, objective),
+        "metric_names": metric_names(rows, objective),
         "best": details(best, objective),
         "insights": dict(insights or {}),
         "timeline": [dict(each) for each in timeline or ()],
@@ -123,12 +126,13 @@ def _limit(answer: Mapping[str, Any]) -> float | None:
     return None
 
 
-def _leaderboard(
+def leaderboard(
     candidates: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None, objective: str | None
 ) -> list[dict[str, Any]]:
+    """Return a row for each candidate, best first; the best one is added where the list lacks it."""
     listed = [documents.json_safe(candidate) for candidate in candidates]
     if best and all(each.get("CandidateName") != best["CandidateName"] for each in listed):
-        # Listing lags behind describing, and an account may allow one and not the other.
+        # An account may allow one and not the other.
         listed.append(dict(best))
     rows = []
     for candidate in listed:
@@ -171,7 +175,8 @@ def _progress(rows: Sequence[Mapping[str, Any]], created: str | None, objective:
     return finished
 
 
-def _metric_names(rows: Sequence[Mapping[str, Any]], objective: str | None) -> list[str]:
+def metric_names(rows: Sequence[Mapping[str, Any]], objective: str | None) -> list[str]:
+    """Return the metrics that rows have, the objective first, then those that AWS knows, in its order."""
     seen = {name for row in rows for name in row["metrics"]}
     known = [name for name in metrics.standard_metrics() if name in seen]
     ordered = [*known, *sorted(seen - set(known))]
@@ -214,10 +219,10 @@ def _verdict(
     runtime: float | None,
 ) -> dict[str, str]:
     took = f" after {duration_text(runtime)}" if runtime is not None else ""
-    score = ""
+    scored = ""
     if best and objective and (value := metrics.objective_value(best)) is not None:
-        score = f" with {objective} {value:.4g}"
-    winner = f"{best['CandidateName']} is the best candidate{score}" if best else ""
+        scored = f" with {objective} {score(value, objective)}"
+    winner = f"{best['CandidateName']} is the best candidate{scored}" if best else ""
     sentence = {
         Outcome.COMPLETED: f"{winner}.",
         Outcome.COMPLETED_WITH_WARNINGS: f"{winner}, but not everything went well.",

@@ -11,7 +11,9 @@ from typing import Any
 from markupsafe import Markup
 
 from airflow_automl.contract import metrics
-from airflow_automl.report.plots import Axes, number, svg, tag
+from airflow_automl.report.plots import Axes, span, svg, tag
+from airflow_automl.report.scores import Scores, score
+from airflow_automl.report.sections import table
 from airflow_automl.times import duration_text
 
 #: Runs that are kept.
@@ -90,39 +92,30 @@ def section(history: Sequence[Any]) -> Markup:
         for value in (each["value"], each["live"], *(each["interval"] or ()))
         if value is not None
     ]
-    drawn = _picture(shown, objective, values) if values else Markup("")
+    scores = Scores(objective, values)
     head = ("Run", "Best candidate", "Deployed model, live", "End", "Run time")
     rows = [
         (
-            each["run_id"],
-            number(each["value"]),
-            number(each["live"])
-            + (f" ({number(each['interval'][0])} to {number(each['interval'][1])})" if each["interval"] else ""),
-            _ENDS.get(each["end"], each["end"]),
+            str(each["run_id"]),
+            scores.text(each["value"]),
+            scores.text(each["live"])
+            + (" ({} to {})".format(*map(scores.text, each["interval"])) if each["interval"] else ""),
+            _ENDS.get(each["end"], str(each["end"])),
             duration_text(each["runtime_seconds"]),
         )
         for each in reversed(history)
     ]
-    body = [tag("tr", _join(tag("td", str(value)) for value in row)) for row in rows]
-    table = tag(
-        "table",
-        _join(
-            [tag("thead", tag("tr", _join(tag("th", name, scope="col") for name in head))), tag("tbody", _join(body))]
-        ),
-    )
     parts = [
         tag("h2", f"{objective} over the runs"),
-        drawn,
+        _picture(shown, objective, values) if values else "",
         tag("p", "Line: what the deployed model scored live. Points: the best candidate of a run.", class_="note"),
-        tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Runs"),
+        table(head, rows, text=True),
     ]
-    return tag("section", _join(parts), class_="card long")
+    return tag("section", Markup("").join(parts), class_="card long")
 
 
 def _picture(shown: Sequence[Mapping[str, Any]], objective: str, values: Sequence[float]) -> Markup:
-    low, high = min(values), max(values)
-    room = (high - low) * 0.08 or abs(high) * 0.05 or 0.5
-    axes = Axes((-0.3, len(shown) - 0.7), (low - room, high + room))
+    axes = Axes((-0.3, len(shown) - 0.7), span(values))
     live = [(place, each) for place, each in enumerate(shown) if each["live"] is not None]
     parts = axes.frame("runs, the newest on the right", {})
     if band := [(place, each["interval"]) for place, each in live if each["interval"]]:
@@ -131,10 +124,7 @@ def _picture(shown: Sequence[Mapping[str, Any]], objective: str, values: Sequenc
     parts.append(axes.line([(place, each["live"]) for place, each in live]))
     for place, each in enumerate(shown):
         if each["value"] is not None:
-            title = f"{each['run_id']}: {objective} {number(each['value'])}, {_ENDS.get(each['end'], each['end'])}"
+            ended = _ENDS.get(each["end"], each["end"])
+            title = f"{each['run_id']}: {objective} {score(each['value'], objective)}, {ended}"
             parts.append(axes.dot(place, each["value"], title, each["end"] == "deployed"))
     return svg(axes.height, f"{objective} over {len(shown)} runs", parts)
-
-
-def _join(parts: Any) -> Markup:
-    return Markup("").join(parts)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from airflow_automl.report import plots
+from airflow_automl.contract import metrics
+from airflow_automl.report.document import leaderboard, metric_names
+from airflow_automl.report.plots import shared
+from airflow_automl.report.scores import Scores
 
 #: What names and images of candidates contain → the algorithm. The first that fits counts.
 _ALGORITHMS = {
@@ -50,11 +52,11 @@ def board(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, 
     :param rows: the report document's ``leaderboard``.
     :param names: the metrics to show, the objective first.
     :return: ``columns`` (``label``, ``lower``), ``rows`` (the given ones with ``label``, ``algorithm``, and for each
-        column the texts ``cells`` and the numbers ``sort``), and ``given_up``: the rows that were stopped for better
-        ones.
+        column the texts ``cells`` and the numbers ``sort``), ``given_up``: the rows that were stopped for better
+        ones, and ``gone``: how many these are, in words.
     """
-    cut = plots.shared([str(row["name"]) for row in rows]) if len(rows) > 1 else 0
-    columns = [_Column(name, [row["metrics"][name] for row in rows if name in row["metrics"]]) for name in names]
+    cut = shared([str(row["name"]) for row in rows]) if len(rows) > 1 else 0
+    columns = [Scores(name, [row["metrics"].get(name) for row in rows]) for name in names]
     laid = []
     for row in rows:
         label = str(row["name"])[cut:]
@@ -68,26 +70,19 @@ def board(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, 
                 "sort": values,
             }
         )
+    given_up = [row for row in laid if row["status"] == "Stopped"]
     return {
         "columns": columns,
         "rows": [row for row in laid if row["status"] != "Stopped"],
-        "given_up": [row for row in laid if row["status"] == "Stopped"],
+        "given_up": given_up,
+        "gone": "1 candidate was stopped early"
+        if len(given_up) == 1
+        else f"{len(given_up)} candidates were stopped early",
     }
 
 
-class _Column:
-    """One metric, all of whose values have as many decimals as its largest needs for four digits."""
-
-    def __init__(self, name: str, values: Sequence[float]) -> None:
-        self.name = name
-        self.label, self._factor = plots.unit(name)
-        self.lower = plots.lower(name)
-        largest = max((abs(value * self._factor) for value in values), default=0.0)
-        self._fixed = not largest or 1e-4 <= largest < 1e7
-        self._decimals = min(6, max(0, 3 - math.floor(math.log10(largest)))) if largest and self._fixed else 2
-
-    def text(self, value: float | None) -> str:
-        """Return a value with the column's decimals."""
-        if value is None or not self._fixed:
-            return plots.number(value)
-        return f"{value * self._factor:,.{self._decimals}f}"
+def board_of(candidates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Lay out the leaderboard of candidates, as the service answers them."""
+    objective = next(filter(None, map(metrics.objective_name, candidates)), None)
+    rows = leaderboard(candidates, None, objective)
+    return board(rows, metric_names(rows, objective))

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from airflow_automl import __version__
 from airflow_automl.contract.states import words
 from airflow_automl.report import history, leaderboard, plots
+from airflow_automl.report.scores import Scores, number, score
 from airflow_automl.report.sections import Card, section_of
 from airflow_automl.times import duration_text, moment, seconds_between
 
@@ -53,11 +54,13 @@ def environment(*packages: str) -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
-        "number": plots.number,
+        "number": number,
+        "score": score,
+        "scores": lambda name, *values, digits=4: Scores(name, values, digits),
+        "words": words,
         "duration": duration_text,
         "moment": _moment,
         "breakable": _breakable,
-        "unit": plots.unit,
         "json_text": _json_text,
     }
     made.globals["version"] = __version__

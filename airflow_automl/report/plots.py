@@ -12,26 +12,13 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from airflow_automl.contract import metrics
+from airflow_automl.report.scores import Scores, number, score
 from airflow_automl.times import duration_text, seconds_between
 
 WIDTH = 480
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 14, 40
 #: More points than these are drawn small and faint, without an outline, below the line.
 _MANY = 80
-
-
-def number(value: Any) -> str:
-    """Return a number with four significant digits, in full if it is large."""
-    if value is None:
-        return "\N{EN DASH}"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return str(value)
-    if value and not 1e-4 <= abs(value) < 1e7:
-        return f"{value:.3e}"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
 
 
 def tag(name: str, content: Markup | str = "", **attributes: Any) -> Markup:
@@ -82,7 +69,8 @@ def _ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _span(values: Sequence[float]) -> tuple[float, float]:
+def span(values: Sequence[float]) -> tuple[float, float]:
+    """Return a range around values, with some room."""
     low, high = min(values), max(values)
     room = (high - low) * 0.08 or abs(high) * 0.05 or 0.5
     return low - room, high + room
@@ -168,7 +156,7 @@ def progress(points: Sequence[Mapping[str, Any]], objective: str) -> Markup:
     longest = max(each["seconds"] for each in points) or 1.0
     unit, divisor = ("seconds", 1.0) if longest < 300 else ("minutes", 60.0) if longest < 18000 else ("hours", 3600.0)
     # The last dot needs room.
-    axes = Axes((0.0, longest * 1.015), _span([each["value"] for each in points]))
+    axes = Axes((0.0, longest * 1.015), span([each["value"] for each in points]))
     ticks = {tick * divisor: f"{tick:g}" for tick in _ticks(0, longest / divisor)}
     course = [(points[0]["seconds"], points[0]["running_best"])]
     for each in points[1:]:
@@ -177,22 +165,12 @@ def progress(points: Sequence[Mapping[str, Any]], objective: str) -> Markup:
     many = len(points) > _MANY
     dots = []
     for each in sorted(points, key=lambda point: bool(point["best"])):
-        title = f"{each['name']}: {objective} {number(each['value'])} after {duration_text(each['seconds'])}"
+        title = f"{each['name']}: {objective} {score(each['value'], objective)} after {duration_text(each['seconds'])}"
         dots.append(axes.dot(each["seconds"], each["value"], title, each["best"], faint=many))
     # Hundreds of points would bury the line.
     drawn = [*dots[:-1], line, dots[-1]] if many else [line, *dots]
     frame = axes.frame(f"{unit} since the job began", ticks)
     return svg(axes.height, f"{objective} of the candidates over time", [*frame, *drawn])
-
-
-def unit(metric: str) -> tuple[str, float]:
-    """Return a metric's label, and by what its values are multiplied: what SageMaker measures in seconds takes ms."""
-    return (f"{metric} (ms)", 1000.0) if metric == "InferenceLatency" else (metric, 1.0)
-
-
-def lower(metric: str) -> bool:
-    """Tell whether less of a metric is better."""
-    return metrics.direction(metric) == "Minimize"
 
 
 def metric_strips(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Markup:
@@ -203,20 +181,20 @@ def metric_strips(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Ma
     """
     parts, top = [], 0.0
     for name in names:
-        label, factor = unit(name)
-        values = [(row, row["metrics"][name] * factor) for row in rows if name in row["metrics"]]
+        values = [(row, row["metrics"][name]) for row in rows if name in row["metrics"]]
+        scores = Scores(name, [value for _, value in values])
         low, high = min(value for _, value in values), max(value for _, value in values)
         mine = next((value for row, value in values if row["best"]), None)
         y = top + 32
-        hint = Markup("").join([label, tag("tspan", " lower is better" if lower(name) else "", class_="tick")])
+        hint = Markup("").join([scores.label, tag("tspan", " lower is better" if scores.lower else "", class_="tick")])
         parts.append(tag("text", hint, x=0, y=top + 15, class_="label strong"))
-        parts.append(_text(WIDTH, top + 15, number(mine), "label best", "end"))
+        parts.append(_text(WIDTH, top + 15, scores.text(mine), "label best", "end"))
         parts.append(_line(62, y, WIDTH - 62, y, "axis"))
-        parts.append(_text(54, y + 4, number(low), "tick", "end"))
-        parts.append(_text(WIDTH - 54, y + 4, number(high), "tick"))
+        parts.append(_text(54, y + 4, scores.text(low), "tick", "end"))
+        parts.append(_text(WIDTH - 54, y + 4, scores.text(high), "tick"))
         for row, value in sorted(values, key=lambda pair: bool(pair[0]["best"])):
             share = (value - low) / (high - low) if high > low else 0.5
-            title = f"{row['name']}: {name} {number(value)}"
+            title = f"{row['name']}: {scores.label} {scores.text(value)}"
             parts.append(_dot(70 + share * (WIDTH - 140), y, title, row["best"], faint=len(values) > _MANY))
         top += 50
     return svg(top, "Metrics of all candidates", parts)
@@ -323,7 +301,7 @@ def scatter(actual: Sequence[float], predicted: Sequence[float], limit: int = 50
     """
     step = max(1, math.ceil(len(actual) / limit))
     pairs = list(zip(actual, predicted, strict=False))[::step]
-    axes = _square(*_span([value for pair in pairs for value in pair]))
+    axes = _square(*span([value for pair in pairs for value in pair]))
     parts = [axes.line(zip(axes.across, axes.up, strict=True), "chance")]
     parts += [tag("circle", cx=axes.x(real), cy=axes.y(guess), r=2.5, class_="point") for real, guess in pairs]
     return svg(axes.height, "Predicted and actual", [*axes.frame("actual", beside="predicted"), *parts])

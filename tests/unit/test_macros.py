@@ -61,8 +61,8 @@ def test_a_leaderboard_is_a_markdown_table() -> None:
     assert macros.leaderboard(TaskInstance(), "board", limit=2) == (
         "| Candidate | AUC | F1 | LogLoss |\n"
         "| --- | ---: | ---: | ---: |\n"
-        "| `churn-WeightedEnsemble-L2` | 0.85 | 0.64 | 0.41 |\n"
-        "| `a/b c` | 0.8 | 0.64 | 0.41 |"
+        "| `churn-WeightedEnsemble-L2` | 0.8500 | 0.6400 | 0.4100 |\n"
+        "| `a/b c` | 0.8000 | 0.6400 | 0.4100 |"
     )
     assert macros.leaderboard(TaskInstance(), "train").count("\n") == 2
     assert macros.leaderboard(TaskInstance(), "nothing") == "| Candidate |\n| --- |"

@@ -7,7 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from airflow_automl.report.plots import Axes, number, svg
+from airflow_automl.report.plots import Axes, svg
+from airflow_automl.report.scores import Scores, number
 from airflow_automl.report.sections import Card, Lister, Reader, finite, json_objects, numbers, table
 
 _SHOWN = 6
@@ -42,12 +43,20 @@ def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]
         if drawn is not None:
             shown.append(Card(" / ".join(example["key"]), drawn, _legend(example)))
     if found.get("items"):
-        names = [name for name in found["metrics"] if any(name in item["metrics"] for item in found["items"])]
-        lines: list[tuple[str, ...]] = [
-            (" / ".join(item["key"]), *(number(item["metrics"].get(name)) for name in names)) for item in found["items"]
+        measured = [item["metrics"] for item in found["items"]]
+        columns = [
+            Scores(name, [values.get(name) for values in measured])
+            for name in found["metrics"]
+            if any(name in values for values in measured)
+        ]
+        lines = [
+            (" / ".join(item["key"]), *(column.text(item["metrics"].get(column.name)) for column in columns))
+            for item in found["items"]
         ]
         note = "The largest items; item-metrics.csv in the backtest results has all that were measured."
-        shown.append(Card("Backtests by item", table(("Item", *names), lines), note, wide=True))
+        shown.append(
+            Card("Backtests by item", table(("Item", *(column.label for column in columns)), lines), note, wide=True)
+        )
     return shown
 
 
@@ -121,7 +130,8 @@ def _comparison(found: Mapping[str, Any]) -> Markup:
     for name, value in found["metrics"].items():
         bar = bars.get(name)
         tone = "" if bar is None or bar == value else "better" if value < bar else "worse"
-        rows.append((name, (number(value), tone), number(bar)))
+        scores = Scores(name, (value, bar))
+        rows.append((scores.label, (scores.text(value), tone), scores.text(bar)))
     return table(("Metric", "Best candidate", "Seasonal naive"), rows)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from markupsafe import Markup
 
 from airflow_automl.contract.metrics import direction
-from airflow_automl.report.plots import Axes, number, svg
+from airflow_automl.report.plots import Axes, svg
+from airflow_automl.report.scores import Scores, number
 from airflow_automl.report.sections import Card, Lister, Reader, finite, json_objects, numbers, table
 
 _SAMPLES = 8
@@ -93,7 +94,8 @@ def _gains(before: Mapping[str, float], after: Mapping[str, float]) -> Markup:
         tone = ""
         if first is not None and second is not None and first != second:
             tone = "better" if (second < first) == (direction(name) == "Minimize") else "worse"
-        rows.append((name, number(first), (number(second), tone)))
+        scores = Scores(name, (first, second))
+        rows.append((scores.label, scores.text(first), (scores.text(second), tone)))
     return table(("Metric", "Base model", "Fine-tuned"), rows)
 
 

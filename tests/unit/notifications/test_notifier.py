@@ -58,6 +58,8 @@ def test_a_channels_templates_see_the_summary() -> None:
     SageMakerAutoMLNotifier(channel)(context(there))
     ((subject, body),) = channel.sent
     assert subject == "churn: AutoML job churn-5a8e: Completed at the runtime limit"
+    assert "Binary classification" in body
+    assert "AUC 0.8500" in body
     assert "Completed at the runtime limit (Completed/MaxAutoMLJobRuntimeReached)" in body
     assert "churn-Weighted" in body
     assert "AUC 0.85" in body

@@ -52,6 +52,17 @@ def test_bounds(context: dict[str, Any], require: Any, passed: bool) -> None:
     assert decide(context, require=require)["passed"] is passed
 
 
+def test_a_latency_is_judged_in_seconds_as_aws_measures_it_and_said_in_milliseconds(context: dict[str, Any]) -> None:
+    candidate = make_candidate()
+    candidate["CandidateProperties"]["CandidateMetrics"].append({"MetricName": "InferenceLatency", "Value": 0.0123})
+    rejected = decide(context, candidate=candidate, require={"InferenceLatency": 0.01})
+    assert "InferenceLatency (ms) 12.3 is above the allowed 10" in rejected["reason"]
+    assert (
+        "InferenceLatency (ms) 12.3 is at most 20"
+        in decide(context, candidate=candidate, require={"InferenceLatency": 0.02})["reason"]
+    )
+
+
 def test_a_rejection_can_fail_the_task_with_its_reason(context: dict[str, Any]) -> None:
     gate = SageMakerAutoMLGateOperator(
         task_id="gate", candidate=make_candidate(), require={"AUC": 0.9}, on_reject="fail"

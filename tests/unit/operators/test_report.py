@@ -95,7 +95,7 @@ def test_the_previous_run_is_compared_with(
     SageMakerAutoMLReportOperator(task_id="r", job=job, path=str(tmp_path)).execute(context)
     data = json.loads((tmp_path / "report.json").read_text())
     assert data["previous"]["gain"] == pytest.approx(0.01)
-    assert "AUC was 0.81 in churn-1111" in (tmp_path / "report.html").read_text()
+    assert "AUC was 0.8100 in churn-1111" in (tmp_path / "report.html").read_text()
 
 
 def test_a_leaderboard_that_may_not_be_listed_leaves_the_best_candidate(
@@ -110,6 +110,8 @@ def test_a_leaderboard_that_may_not_be_listed_leaves_the_best_candidate(
     SageMakerAutoMLReportOperator(task_id="r", job=job, path=str(tmp_path)).execute(context)
     data = json.loads((tmp_path / "report.json").read_text())
     assert [row["name"] for row in data["leaderboard"]] == ["churn-2"]
+    assert data["summary"]["candidates"] is None
+    assert "<dt>Candidates</dt>" not in (tmp_path / "report.html").read_text()
 
 
 def test_a_refused_request_is_reported_with_its_violations(

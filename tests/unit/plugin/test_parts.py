@@ -95,13 +95,15 @@ def test_candidates_that_failed_are_problems_and_those_given_up_for_better_ones_
     assert [row["failure"] for row in view["board"]["given_up"]] == ["others did better"]
 
 
-def test_candidates_that_can_not_be_listed_are_not_counted() -> None:
+def test_candidates_that_are_not_listed_yet_or_can_not_be_are_not_counted() -> None:
     known = {"source": SOURCE, "owner": None, "tags": {}, "written": {}, "on_aws": False}
     best = describe(BestCandidate=candidate("best", 0.9, 1))
     assert "1 of 1 candidates completed" in job_view(best, [candidate("best", 0.9, 1)], **known)["status_line"]
-    unlisted = job_view(best, None, **known)
-    assert "candidates" not in unlisted["status_line"]
-    assert unlisted["summary"]["candidates"] is None
+    for listed in (None, [], [candidate("other", 0.8, 0)]):
+        view = job_view(best, listed, **known)
+        assert "candidates" not in view["status_line"]
+        assert view["summary"]["candidates"] is None
+        assert view["board"]["rows"][0]["name"] == "best"
 
 
 # Rows

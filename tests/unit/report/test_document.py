@@ -43,12 +43,12 @@ def test_progress_is_in_the_order_of_finishing() -> None:
 @pytest.mark.parametrize(
     ("members", "tone", "title", "sentence"),
     [
-        ({"BestCandidate": candidate("a", 0.8, 0)}, "good", "Completed", "a is the best candidate with AUC 0.8."),
+        ({"BestCandidate": candidate("a", 0.8, 0)}, "good", "Completed", "a is the best candidate with AUC 0.8000."),
         (
             {"BestCandidate": candidate("a", 0.8, 0), "PartialFailureReasons": [{"PartialFailureMessage": "x"}]},
             "warning",
             "Completed with warnings",
-            "a is the best candidate with AUC 0.8, but not everything went well.",
+            "a is the best candidate with AUC 0.8000, but not everything went well.",
         ),
         (
             {"AutoMLJobSecondaryStatus": "MaxAutoMLJobRuntimeReached"},
@@ -67,7 +67,7 @@ def test_progress_is_in_the_order_of_finishing() -> None:
             {"BestCandidate": candidate("a", 0.8, 0), "ModelDeployConfig": {"EndpointName": "x"}},
             "bad",
             "Completed, not deployed",
-            "a is the best candidate with AUC 0.8.",
+            "a is the best candidate with AUC 0.8000.",
         ),
     ],
 )

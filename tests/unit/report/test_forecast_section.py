@@ -58,12 +58,12 @@ def test_forecasts_are_drawn_with_their_bands_and_judged_beside_the_naive_one() 
     assert "<h2>&lt;tea&gt; / B &amp; C</h2>" in shown
     assert shown.count('class="band"') == 2
     assert shown.count('class="actual"') == 1
-    assert '<td>WAPE</td><td class="n worse">0.2</td><td class="n">0.1</td>' in shown
-    assert '<td>RMSE</td><td class="n better">5</td><td class="n">6</td>' in shown
+    assert '<td>WAPE</td><td class="n worse">0.2000</td><td class="n">0.1000</td>' in shown
+    assert '<td>RMSE</td><td class="n better">5.000</td><td class="n">6.000</td>' in shown
     assert "Not better than the seasonal naive forecast in WAPE: use that one instead." in shown
     assert '<td>p10 to p90</td><td class="n">80 %</td><td class="n">60 %</td>' in shown
     assert "<td>ets</td>" in shown
-    assert '<td>&lt;tea&gt; / B &amp; C</td><td class="n">0.2</td>' in shown
+    assert '<td>&lt;tea&gt; / B &amp; C</td><td class="n">0.2000</td>' in shown
 
 
 def test_one_quantile_has_no_band() -> None:

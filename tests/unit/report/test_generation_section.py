@@ -43,8 +43,8 @@ def test_the_page_shows_gains_losses_and_samples() -> None:
     page = render(build(describe(**CONFIG), [], insights=insights))
 
     assert "the base model is SmolLM2-135M-Instruct" in page
-    assert '<td>ValidationLoss</td><td class="n">3.3</td><td class="n better">0.2</td>' in page
-    assert '<td>RougeL</td><td class="n">0.36</td><td class="n worse">0.3</td>' in page
+    assert '<td>ValidationLoss</td><td class="n">3.300</td><td class="n better">0.200</td>' in page
+    assert '<td>RougeL</td><td class="n">0.3600</td><td class="n worse">0.3000</td>' in page
     assert "<title>2 epochs: 0.2</title>" in page
     assert "<td>&lt;Who&gt; are you?</td><td>A model.</td><td>No &amp; yes</td>" in page
 

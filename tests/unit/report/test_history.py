@@ -45,7 +45,7 @@ def test_the_picture_comes_first_and_the_table_tells_the_newest_run_first() -> N
     shown = str(history.section(runs))
     assert shown.index("<svg") < shown.index("<table")
     assert shown.index("&lt;third&gt;</td>") < shown.index("<td>second</td>") < shown.index("<td>first</td>")
-    assert "0.8 (0.78 to 0.82)" in shown
+    assert "0.8000 (0.7800 to 0.8200)" in shown
     assert "Not trained: the model is kept" in shown
     assert "1 min 37 s" in shown
     assert shown.count("<circle") == 2
