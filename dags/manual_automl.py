@@ -28,7 +28,7 @@ OBJECTIVES = [
     *("MAE", "MSE", "R2", "RMSE"),
 ]
 #: "Train again" on a job's page fills in the account that the job ran in.
-ACCOUNT = {"aws_conn_id": "{{ params.connection }}", "region_name": "{{ params.region or none }}"}
+ACCOUNT = {"aws_conn_id": "{{ params.connection or none }}", "region_name": "{{ params.region or none }}"}
 
 with DAG(
     dag_id="manual_automl",
@@ -100,7 +100,13 @@ with DAG(
             "describe the training.",
             section="Advanced",
         ),
-        "connection": Param("aws_default", type="string", minLength=1, title="AWS connection", section="Advanced"),
+        "connection": Param(
+            "aws_default",
+            type=["null", "string"],
+            title="AWS connection",
+            description="Leave it empty for boto3's own credentials.",
+            section="Advanced",
+        ),
         "region": Param(
             None,
             type=["null", "string"],

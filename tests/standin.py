@@ -152,6 +152,8 @@ class StandIn:
         self.refused_creates = 0
         #: Names of the jobs that were described or listed.
         self.seen: set[str] = set()
+        #: Regions that calls were signed for.
+        self.regions: set[str] = set()
         self.url = ""
         self._random = random.Random(7)
         self._lists: list[float] = []
@@ -405,7 +407,12 @@ class _Server:
                 answer = self._stand_in.control(document)
             else:
                 operation = headers.get("x-amz-target", "").rpartition(".")[2]
-                access_key = headers.get("authorization", "").partition("Credential=")[2].partition("/")[0]
+                access_key, _, region, *_ = [
+                    *headers.get("authorization", "").partition("Credential=")[2].split("/"),
+                    "",
+                    "",
+                ]
+                self._stand_in.regions.add(region)
                 answer = self._stand_in.answer(operation, document, access_key)
         except Refused as refused:
             status = refused.status

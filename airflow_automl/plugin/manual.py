@@ -44,7 +44,7 @@ def conf_of(describe: Mapping[str, Any], source: Source) -> dict[str, Any]:
     else:
         request = {key: answer[key] for key in _REQUEST if answer.get(key) is not None}
     wanted = {key: value for key, value in request.items() if key not in _FROM_CONNECTION}
-    account = {"connection": source.connection or "aws_default", "region": source.region}
+    account = {"connection": source.connection, "region": source.region}
     return account | (_simple(wanted) or {"request": request})
 
 

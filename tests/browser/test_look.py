@@ -32,6 +32,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 THEMES = ("light", "dark")
 WIDTHS = (1440, 1024, 390)
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+CUT = "[...document.querySelectorAll('.scroll:has(.jobs)')].some((each) => each.scrollWidth > each.clientWidth)"
 INSIGHTS = {
     "confusion_matrix": {"labels": ["No", "Yes"], "rows": [[761, 67], [144, 155]]},
     "roc": {"fpr": [0.0, 0.1, 0.4, 1.0], "tpr": [0.0, 0.6, 0.9, 1.0]},
@@ -128,6 +129,8 @@ def test_every_page_is_accessible_and_fits(
         problems += [f"{name}: {each}" for each in violations(opened, axe)]
         if opened.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
             problems.append(f"{name}: wider than the window")
+        if opened.evaluate(CUT):
+            problems.append(f"{name}: columns of the list of jobs are out of sight")
         if folder := os.environ.get("AUTOML_SCREENSHOTS"):
             opened.screenshot(path=Path(folder, f"{name}-{theme}-{width}.png"), full_page=True)
     opened.context.close()
@@ -152,17 +155,24 @@ def test_every_report_is_accessible(chromium: Any, axe: str, tmp_path: Path, the
     assert found == []
 
 
-def test_a_tab_changes_by_itself_from_no_job_to_a_job_to_its_end(live: Live, chromium: Any) -> None:
+def test_a_tab_changes_by_itself_from_no_job_or_no_answer_to_a_job_to_its_end(live: Live, chromium: Any) -> None:
     service, opened = live.service, open_page(live, chromium)
     address = page("job", name="late-comer")
     opened.goto(live.url + address)
     assert opened.get_by_role("heading", level=1).inner_text() == "There is no such job"
-    opened.evaluate("document.querySelector('main').dataset.first = 'yes'; window.notReloaded = true")
-    service.add_job("late-comer", ENDLESS)
-    opened.locator(".verdict.running").wait_for()
-    service.jobs["late-comer"].script = ends("Completed", "Completed")
-    opened.locator(".verdict.good").wait_for()
-    assert opened.evaluate("window.notReloaded") is True
+    service.faults.errors = 1.0
+    away = opened.context.new_page()
+    away.goto(live.url + page("job", name="came-back"))
+    assert away.get_by_role("heading", level=1).inner_text() == "SageMaker does not answer"
+    service.faults.errors = 0.0
+    for tab_, name in ((opened, "late-comer"), (away, "came-back")):
+        tab_.evaluate("window.notReloaded = true")
+        service.add_job(name, ENDLESS)
+    for tab_, name in ((opened, "late-comer"), (away, "came-back")):
+        tab_.locator(".verdict.running").wait_for()
+        service.jobs[name].script = ends("Completed", "Completed")
+        tab_.locator(".verdict.good").wait_for()
+        assert tab_.evaluate("window.notReloaded") is True
     opened.context.close()
 
 

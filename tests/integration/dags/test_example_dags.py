@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from airflow_automl.demo import dataset
-from tests.integration.dags.conftest import World
+from airflow_automl.demo import dataset, examples
+from tests.integration.dags.conftest import DAGS, World
+
+#: Other tests run these with the defaults of their forms: ``test_standalone.py``, and the first one here. What needs
+#: weights of its own, or a day, runs with other values: ``test_fine_tuned_assistant.py``, and the last one here.
+ELSEWHERE = {
+    *("scheduled_retraining", "champion_challenger", "human_approval", "batch_scoring", "deploy_on_new_model"),
+    *("fine_tuned_assistant", "ab_test"),
+}
 
 
 def test_scheduled_retraining_deploys_a_model_that_answers(world: World) -> None:
@@ -88,3 +97,30 @@ def test_a_challenger_gets_a_share_of_the_traffic_and_is_promoted_or_removed(wor
     assert (after == before) is (states["remove"] == "success")
     variants = sagemaker.describe_endpoint_config(EndpointConfigName=after)["ProductionVariants"]
     assert len(variants) == 1
+
+
+@pytest.fixture(scope="module")
+def prepared(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example DAGs that run in this environment, their data uploaded, as ``airflow-automl demo --ui`` does."""
+    folder = tmp_path_factory.mktemp("examples") / "dags"
+    examples.choose(DAGS, folder)
+    examples.upload(world.client("s3"), dataset.load(), folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dag_id", sorted({path.stem for path in DAGS.glob("*.py")} - ELSEWHERE))
+def test_a_dag_runs_with_the_defaults_of_its_form(
+    world: World, prepared: Path, monkeypatch: pytest.MonkeyPatch, dag_id: str
+) -> None:
+    if not (prepared / f"{dag_id}.py").exists():
+        pytest.skip("needs an extra that is not installed")
+    # The defaults allow hours.
+    monkeypatch.setitem(world.stack.environment, "AIRFLOW__AUTOML__MAX_RUNTIME", "90")
+
+    outcome = world.dags_test(dag_id, {})
+
+    assert outcome.code == 0, outcome.log
+    states = world.task_states(dag_id)
+    assert states["train"] == "success", states
+    assert set(states.values()) <= {"success", "skipped"}, states

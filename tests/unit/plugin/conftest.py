@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk import DAG
 from fastapi.testclient import TestClient
 
+from airflow_automl import settings
 from airflow_automl.compat import AIRFLOW
 from airflow_automl.contract import tabular
 from airflow_automl.operators import SageMakerAutoMLJobOperator
@@ -123,6 +124,7 @@ def pages(application: Any) -> Any:
 
     app = next(route.app for route in application.routes if getattr(route, "path", "") == "/automl")
     app.state.account, app.state.known = Account(Answers(patience=600.0)), KnownJobs()
+    app.state.manual_dag = settings.manual_dag()
     return app
 
 

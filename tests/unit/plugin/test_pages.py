@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -16,9 +20,12 @@ from airflow_automl import settings
 from airflow_automl.naming import TaskGeneration
 from airflow_automl.plugin.account import _CALLS, MOST_JOBS, Account, Source
 from airflow_automl.plugin.answers import Answers
+from tests.conftest import register
 from tests.standin import StandIn, candidate, ends, serve
 from tests.standin import connection as connection_to
 from tests.unit.plugin.conftest import Browser, World, page
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "dags"
 
 # What they show
 
@@ -283,3 +290,41 @@ def test_the_list_sorts_by_any_column_and_knows_the_score_of_a_job_that_was_open
     by_name = admin.get(page("jobs", search="sorted-", sort="job")).text
     assert by_name.index(">sorted-a") < by_name.index(">sorted-b")
     assert admin.get(page("jobs", sort="nonsense")).status_code == 400
+
+
+@pytest.mark.parametrize("connection", ["elsewhere", None])
+def test_train_again_trains_in_the_account_and_region_of_the_job(
+    browser: Browser, pages: Any, run_dag: Any, monkeypatch: pytest.MonkeyPatch, connection: str | None
+) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    dag = DagBag(dag_folder=str(EXAMPLES / "manual_automl.py")).dags["manual_automl"]
+    dag.dag_id = pages.state.manual_dag = f"manual_{uuid4().hex}"
+    register(dag)
+    with serve() as elsewhere:
+        monkeypatch.setenv("AIRFLOW_CONN_ELSEWHERE", connection_to(elsewhere.url))
+        for name, value in {"ENDPOINT_URL": elsewhere.url, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        elsewhere.add_job("theirs", age=60, RoleArn="arn:aws:iam::123456789012:role/theirs")
+        admin, about = browser("admin"), {"connection": connection or "-", "region": "eu-west-1"}
+        assert "Train again" in admin.get(page("job", name="theirs", **about)).text
+        form = admin.get(page("start", name="theirs", **about)).text
+        names = re.findall(r'<(?:input|select|textarea)[^>]* name="(\w+)"', form)
+        assert {"data", "target", "mode", "max_candidates"}.isdisjoint(names)
+        sent = {
+            name: unescape(value) for name, value in re.findall(r'<input[^>]* name="(\w+)"[^>]* value="([^"]*)"', form)
+        }
+        sent |= {
+            name: unescape(text)
+            for name, text in re.findall(r'<textarea[^>]* name="(\w+)"[^>]*>(.*?)</textarea>', form, re.S)
+        }
+        answer = admin.post("/automl/start", data={**sent, "api_version": "V2"})
+        assert (answer.status_code, "Started" in answer.text) == (200, True), answer.text
+        with create_session(scoped=False) as session:
+            conf = session.query(DagRun.conf).filter(DagRun.dag_id == dag.dag_id).scalar()
+        run_dag(dag.partial_subset("train", include_upstream=True), run_conf=conf)
+        (again,) = (job for job in elsewhere.jobs.values() if job.name != "theirs")
+        assert again.request["RoleArn"] == "arn:aws:iam::123456789012:role/theirs"
+        assert elsewhere.regions == {"eu-west-1"}

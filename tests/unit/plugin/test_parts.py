@@ -230,7 +230,9 @@ def test_a_job_that_the_form_can_say_fills_its_fields() -> None:
 )
 def test_any_other_job_is_handed_over_whole(request_: dict[str, Any]) -> None:
     given = described(request_)
-    whole = manual.conf_of(given, Source(None, None))["request"]
+    conf = manual.conf_of(given, Source(None, None))
+    whole = conf["request"]
+    assert conf["connection"] is None  # boto3's own credentials
     assert whole["AutoMLProblemTypeConfig"] == given["AutoMLProblemTypeConfig"]
     assert whole["AutoMLJobInputDataConfig"] == given["AutoMLJobInputDataConfig"]
     assert whole["RoleArn"] == given["RoleArn"]
