@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.plugin import forms, manual, metadata
 from airflow_automl.plugin.links import Links
-from airflow_automl.plugin.pages import Looked, Text, html, look, source_of
+from airflow_automl.plugin.pages import Asked, Looked, html, look, source_of
 from airflow_automl.plugin.rights import Denied, Rights
 
 log = logging.getLogger(__name__)
@@ -44,20 +44,16 @@ def _subject(action: str, looked: Looked) -> tuple[str, ...]:
     return action, str(looked.describe.get("AutoMLJobArn")), looked.source.connection or "-"
 
 
-async def _stoppable(request: Request, rights: Rights, name: str, connection: str, region: str) -> Looked:
-    looked = await look(request, rights, source_of(connection, region), name)
+async def _demand_stop(rights: Rights, looked: Looked) -> None:
     if not await asyncio.to_thread(rights.may_stop, looked.proven_owner, looked.source):
         raise Denied("You may see this job, but not stop it.")
-    return looked
 
 
 @router.get("/stop")
-async def ask_to_stop(
-    request: Request, user: GetUserDep, name: Text, connection: Text = "aws_default", region: Text = ""
-) -> HTMLResponse:
+async def ask_to_stop(request: Request, user: GetUserDep, looked: Asked) -> HTMLResponse:
     """Ask whether the job is really to be stopped."""
     rights = Rights(user)
-    looked = await _stoppable(request, rights, name, connection, region)
+    await _demand_stop(rights, looked)
     return await html(
         request, "stop.html.j2", looked=looked, token=forms.sign(rights.user, *_subject("stop", looked)), refresh=None
     )
@@ -75,7 +71,8 @@ async def stop(
     """Stop the job."""
     _same_origin(request)
     rights = Rights(user)
-    looked = await _stoppable(request, rights, name, connection, region)
+    looked = await look(request, rights, source_of(connection, region), name)
+    await _demand_stop(rights, looked)
     forms.check(rights.user, token, *_subject("stop", looked))
     if not looked.ended:
         await request.app.state.account.stop(looked.source, looked.name)
@@ -85,12 +82,9 @@ async def stop(
 
 
 @router.get("/start")
-async def ask_to_start(
-    request: Request, user: GetUserDep, name: Text, connection: Text = "aws_default", region: Text = ""
-) -> HTMLResponse:
+async def ask_to_start(request: Request, user: GetUserDep, looked: Asked) -> HTMLResponse:
     """Show the manual DAG's form with this job's configuration filled in."""
     rights, dag_id = Rights(user), request.app.state.manual_dag
-    looked = await look(request, rights, source_of(connection, region), name)
     params = await asyncio.to_thread(_startable, rights, dag_id)
     form = manual.fields(params, manual.conf_of(looked.describe, looked.source))
     return await _start_form(request, rights, looked, dag_id, form)

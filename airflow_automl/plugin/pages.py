@@ -10,7 +10,7 @@ from functools import cache
 from typing import Annotated, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 
 from airflow_automl.contract.states import is_terminal, queued
@@ -136,6 +136,16 @@ async def look(request: Request, rights: Rights, source: Source, name: str) -> L
     return Looked(describe, source, owner, tags or {}, timeline)
 
 
+async def _asked(
+    request: Request, user: GetUserDep, name: Text, connection: Text = "aws_default", region: Text = ""
+) -> Looked:
+    return await look(request, Rights(user), source_of(connection, region), name)
+
+
+#: The job that a page's address names, if the user may see it.
+Asked = Annotated[Looked, Depends(_asked)]
+
+
 async def view_of(request: Request, rights: Rights, looked: Looked) -> dict[str, Any]:
     """Gather what the page of a job shows."""
     account, source, notes = account_of(request), looked.source, []
@@ -185,29 +195,18 @@ async def job_page(request: Request, **view: Any) -> HTMLResponse:
 
 
 @router.get("/job")
-async def job(
-    request: Request,
-    user: GetUserDep,
-    name: Text,
-    connection: Text = "aws_default",
-    region: Text = "",
-) -> HTMLResponse:
+async def job(request: Request, user: GetUserDep, looked: Asked) -> HTMLResponse:
     """Show one job."""
-    rights = Rights(user)
-    looked = await look(request, rights, source_of(connection, region), name)
-    return await job_page(request, earlier=None, **await view_of(request, rights, looked))
+    return await job_page(request, earlier=None, **await view_of(request, Rights(user), looked))
 
 
 @router.get("/report")
-async def report(
-    request: Request, user: GetUserDep, name: Text, connection: Text = "aws_default", region: Text = ""
-) -> HTMLResponse:
+async def report(request: Request, looked: Asked) -> HTMLResponse:
     """Open the report that a task wrote about a job: whoever may see the job may read it."""
-    looked = await look(request, Rights(user), source_of(connection, region), name)
-    written = await asyncio.to_thread(metadata.report_of, looked.owner, name) if looked.owner else {}
+    written = await asyncio.to_thread(metadata.report_of, looked.owner, looked.name) if looked.owner else {}
     address = str(written.get("html") or "")
     if not address.startswith("s3://"):
-        raise HTTPException(404, f"Airflow knows of no report on {name} in S3.")
+        raise HTTPException(404, f"Airflow knows of no report on {looked.name} in S3.")
     content = await account_of(request).read(looked.source, address)
     return HTMLResponse(content, headers={"Content-Security-Policy": _REPORT_POLICY})
 
@@ -215,15 +214,11 @@ async def report(
 @router.get("/candidates")
 async def candidates(
     request: Request,
-    user: GetUserDep,
-    name: Text,
+    looked: Asked,
     candidate: Annotated[list[str], Query(max_length=_MOST_COMPARED)] = [],  # noqa: B006  # FastAPI copies it
-    connection: Text = "aws_default",
-    region: Text = "",
 ) -> HTMLResponse:
     """Show candidates beside one another: metrics, hyperparameters, steps, times, places."""
-    looked = await look(request, Rights(user), source_of(connection, region), name)
-    listed = await account_of(request).candidates(looked.source, name, looked.ended)
+    listed = await account_of(request).candidates(looked.source, looked.name, looked.ended)
     chosen = [each for each in listed if each["CandidateName"] in candidate]
     if not chosen:
         raise HTTPException(404, "No candidate of this job is chosen. Go back and choose some.")

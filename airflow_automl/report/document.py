@@ -148,7 +148,7 @@ def leaderboard(
                 "ended": candidate.get("EndTime"),
                 "seconds": seconds_between(candidate.get("CreationTime"), candidate.get("EndTime")),
                 "failure": candidate.get("FailureReason"),
-                "images": [each["image"] for each in _containers(candidate) if each["image"]],
+                "images": [each["image"] for each in containers(candidate) if each["image"]],
                 "best": bool(best) and candidate.get("CandidateName") == (best or {}).get("CandidateName"),
             }
         )
@@ -196,7 +196,7 @@ def details(best: Mapping[str, Any] | None, objective: str | None = None) -> dic
         "name": best["CandidateName"],
         "metrics": dict(sorted(by_set.items(), key=lambda pair: pair[0] != objective)),
         "sets": [each for each in ("Train", "Validation", "Test") if any(each in sets for sets in by_set.values())],
-        "containers": _containers(best),
+        "containers": containers(best),
         "steps": [
             {"type": step.get("CandidateStepType"), "name": step.get("CandidateStepName")}
             for step in best.get("CandidateSteps") or ()
@@ -204,11 +204,12 @@ def details(best: Mapping[str, Any] | None, objective: str | None = None) -> dic
     }
 
 
-def _containers(candidate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    containers = candidate.get("InferenceContainers") or [
+def containers(candidate: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a candidate's images and models."""
+    listed = candidate.get("InferenceContainers") or [
         container for group in (candidate.get("InferenceContainerDefinitions") or {}).values() for container in group
     ]
-    return [{"image": container.get("Image"), "model": container.get("ModelDataUrl")} for container in containers]
+    return [{"image": container.get("Image"), "model": container.get("ModelDataUrl")} for container in listed]
 
 
 def _verdict(
@@ -297,7 +298,7 @@ def _artifacts(answer: Mapping[str, Any], best: Mapping[str, Any] | None) -> lis
     properties = (best or {}).get("CandidateProperties") or {}
     for group in (answer.get("AutoMLJobArtifacts") or {}, properties.get("CandidateArtifactLocations") or {}):
         found += [{"what": labels.get(key, key), "where": str(value)} for key, value in group.items() if value]
-    for number, container in enumerate((details(best) or {}).get("containers", ()), start=1):
+    for number, container in enumerate(containers(best or {}), start=1):
         if container["model"]:
             found.append({"what": f"Model of the best candidate, container {number}", "where": container["model"]})
     return found

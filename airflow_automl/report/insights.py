@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_automl.report.sections import Lister, Reader, finite, json_objects, numbers, section_of
+from airflow_automl.report.sections import Lister, Reader, json_objects, numbers, section_of, series
 
 
 def read(
@@ -96,14 +96,11 @@ def _model_insights(content: Mapping[str, Any], found: dict[str, Any]) -> None:
         found["predictions"] = {"actual": pairs[0], "predicted": pairs[1]}
     if isinstance(section, Mapping) and isinstance(residuals := section.get("residuals"), Mapping):
         bins = residuals.get("histogram")
-        counts, edges = (_list(bins.get(key)) for key in ("counts", "edges")) if isinstance(bins, Mapping) else ([], [])
+        counts, edges = (
+            (series(bins.get(key)) for key in ("counts", "edges")) if isinstance(bins, Mapping) else ([], [])
+        )
         if counts and len(edges) == len(counts) + 1:
             found["residuals"] = {"counts": counts, "edges": edges}
-
-
-def _list(value: Any) -> list[float]:
-    """Return a list of finite numbers; empty if it is anything else."""
-    return [float(each) for each in value] if isinstance(value, list) and all(map(finite, value)) else []
 
 
 def _series(section: Any, name: str, first: str, second: str) -> tuple[list[float], list[float]] | None:
@@ -111,5 +108,5 @@ def _series(section: Any, name: str, first: str, second: str) -> tuple[list[floa
     both = section.get(name) if isinstance(section, Mapping) else None
     if not isinstance(both, Mapping):
         return None
-    left, right = _list(both.get(first)), _list(both.get(second))
+    left, right = series(both.get(first)), series(both.get(second))
     return (left, right) if len(left) == len(right) > 1 else None

@@ -99,6 +99,11 @@ def numbers(values: Any) -> dict[str, float]:
     return {str(key): float(value) for key, value in found if finite(value)}
 
 
+def series(value: Any) -> list[float]:
+    """Return a list of numbers; empty if it is anything else."""
+    return [float(each) for each in value] if isinstance(value, list) and all(map(finite, value)) else []
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str | tuple[str, str]]], *, text: bool = False) -> Markup:
     """Return a table that scrolls on a narrow screen; every cell is escaped.
 

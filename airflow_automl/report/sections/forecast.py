@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from airflow_automl.report.plots import Axes, svg
 from airflow_automl.report.scores import Scores, number
-from airflow_automl.report.sections import Card, Lister, Reader, finite, json_objects, numbers, table
+from airflow_automl.report.sections import Card, Lister, Reader, finite, json_objects, numbers, series, table
 
 _SHOWN = 6
 _ITEMS = 20
@@ -95,7 +95,7 @@ def _understood(content: Mapping[str, Any]) -> dict[str, Any]:
 def _is_example(entry: Any) -> bool:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("key"), list):
         return False
-    if not (_numbers(entry.get("actual")) and len(_texts(entry.get("timestamps"))) == len(entry["actual"])):
+    if not (series(entry.get("actual")) and len(_texts(entry.get("timestamps"))) == len(entry["actual"])):
         return False
     bands = [entry.get("forecast"), *(entry.get("backtests") or ())]
     return all(isinstance(band, Mapping) and _is_band(band) for band in bands)
@@ -103,11 +103,7 @@ def _is_example(entry: Any) -> bool:
 
 def _is_band(band: Mapping[str, Any]) -> bool:
     count = len(_texts(band.get("timestamps")))
-    return count > 0 and all(len(_numbers(values)) == count for name, values in band.items() if name != "timestamps")
-
-
-def _numbers(values: Any) -> list[float]:
-    return values if isinstance(values, list) and all(map(finite, values)) else []
+    return count > 0 and all(len(series(values)) == count for name, values in band.items() if name != "timestamps")
 
 
 def _texts(values: Any) -> list[str]:

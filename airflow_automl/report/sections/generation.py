@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from airflow_automl.contract.metrics import direction
+from airflow_automl.report.document import containers
 from airflow_automl.report.plots import Axes, svg
 from airflow_automl.report.scores import Scores, number
 from airflow_automl.report.sections import Card, Lister, Reader, finite, json_objects, numbers, table
@@ -26,8 +27,9 @@ def read(candidate: Mapping[str, Any], list_objects: Lister, read_object: Reader
     :return: those that are there of ``base_model``, ``before`` and ``after`` (metric → value), ``training_loss`` and
         ``validation_loss`` (pairs of epoch and loss), and ``samples`` (``input``, ``expected``, ``before``, ``after``).
     """
-    for address in _artifacts(candidate):
-        folder = address.rpartition("/")[0]
+    for folder in dict.fromkeys(
+        str(each["model"]).rpartition("/")[0] for each in containers(candidate) if each["model"]
+    ):
         for content in json_objects(f"{folder}/", "evaluation.json", list_objects, read_object):
             return _understood(content)
     return {}
@@ -49,12 +51,6 @@ def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]
         lines = ([each[key] for key in _SAMPLE] for each in found["samples"])
         shown.append(Card("Sample generations", table(head, lines, text=True), "Held-out prompts.", wide=True))
     return shown
-
-
-def _artifacts(candidate: Mapping[str, Any]) -> Iterable[str]:
-    definitions = candidate.get("InferenceContainerDefinitions") or {}
-    groups = [candidate.get("InferenceContainers") or [], *definitions.values()]
-    return dict.fromkeys(str(entry["ModelDataUrl"]) for group in groups for entry in group if entry.get("ModelDataUrl"))
 
 
 def _understood(content: Mapping[str, Any]) -> dict[str, Any]:
