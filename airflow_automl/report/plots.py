@@ -69,6 +69,13 @@ def _ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def _labelled(ticks: Sequence[float]) -> dict[float, str]:
+    """Return ticks with their labels, all with as many decimals."""
+    texts = [number(tick) for tick in ticks]
+    decimals = max(len(text.partition(".")[2]) for text in texts)
+    return {tick: text if "e" in text else f"{tick:,.{decimals}f}" for tick, text in zip(ticks, texts, strict=True)}
+
+
 def span(values: Sequence[float]) -> tuple[float, float]:
     """Return a range around values, with some room."""
     low, high = min(values), max(values)
@@ -125,12 +132,12 @@ class Axes:
         """
         right = self.left + self.width
         parts = [_line(self.left, self.bottom, right, self.bottom, "axis")]
-        for tick in _ticks(*self.up):
+        for tick, label in _labelled(_ticks(*self.up)).items():
             parts += [
                 _line(self.left, self.y(tick), right, self.y(tick), "grid"),
-                _text(self.left - 7, self.y(tick) + 4, number(tick), "tick", "end"),
+                _text(self.left - 7, self.y(tick) + 4, label, "tick", "end"),
             ]
-        for value, label in ({tick: number(tick) for tick in _ticks(*self.across)} if ticks is None else ticks).items():
+        for value, label in (_labelled(_ticks(*self.across)) if ticks is None else ticks).items():
             # A long label stays within the plot.
             anchor = "middle" if len(label) < 8 else "start" if value == self.across[0] else "end"
             parts.append(_text(self.x(value), self.bottom + 18, label, "tick", anchor))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -57,6 +58,12 @@ def test_hundreds_of_points_have_no_outline_and_lie_below_the_line() -> None:
     assert drawn.count('class="dot') == 1
     assert drawn.count('class="point"') == 499
     assert drawn.rindex('class="point"') < drawn.index('class="line"') < drawn.index('class="dot best"')
+
+
+def test_the_numbers_of_an_axis_have_the_same_decimals() -> None:
+    drawn = "".join(plots.Axes((0.0, 1.0), (0.798, 0.85)).frame("across"))
+    upwards, across = ["0.80", "0.82", "0.84"], ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
+    assert re.findall(r">([\d.]+)</text>", drawn) == upwards + across
 
 
 def test_names_of_candidates_are_data_in_the_leaderboard() -> None:

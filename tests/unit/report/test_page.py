@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from airflow_automl.report import build, plots, render
+from airflow_automl.report.scores import number
 from tests.unit.report.samples import candidate, describe
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>\'"&'
@@ -155,7 +156,7 @@ def test_scores_of_any_size_can_be_drawn(values: list[float]) -> None:
     ],
 )
 def test_numbers(value: Any, text: str) -> None:
-    assert plots.number(value) == text
+    assert number(value) == text
 
 
 def test_the_timeline_says_how_long_each_step_lasted() -> None:
