@@ -177,13 +177,13 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
                 f"{scores.label} {scores.exact(value)} ({scores.exact(low)} to {scores.exact(high)}), "
                 f"{evaluated(evaluation)}, against {scores.exact(recorded)} at deployment"
             )
+            allowed = f"at most {scores.exact(most)}"
             if drop > most and not by_chance:
-                allowed = f" (at most {scores.exact(most)})" if most else ""
-                needed.append(f"{said} is a drop of {scores.exact(drop)}{allowed}")
+                needed.append(f"{said} is a drop of {scores.exact(drop)}" + (f" ({allowed})" if most else ""))
             elif drop > most:
                 kept.append(f"{said} is a drop that chance explains")
             else:
-                kept.append(f"{said} is not a drop" if drop <= 0 else f"{said} is a drop of at most {scores.exact(most)}")
+                kept.append(f"{said} is not a drop" if drop <= 0 else f"{said} is a drop of {allowed}")
 
     def _trained_at(self, live: Live) -> datetime:
         created: Any = (live.describe_job(self.hook) or {}).get("CreationTime") or live.config.get("CreationTime")
