@@ -8,18 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_automl.contract import builders, documents, to_v2
+from airflow_automl.contract.model import shapes
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.plugin.account import Source
 
-#: What a describe answer repeats of its request.
-_REQUEST = (
-    *("AutoMLJobInputDataConfig", "OutputDataConfig", "AutoMLProblemTypeConfig", "RoleArn", "SecurityConfig"),
-    *("AutoMLJobObjective", "ModelDeployConfig", "DataSplitConfig", "AutoMLComputeConfig"),
-)
-_V1_REQUEST = (
-    *("InputDataConfig", "OutputDataConfig", "ProblemType", "AutoMLJobObjective", "AutoMLJobConfig", "RoleArn"),
-    *("GenerateCandidateDefinitionsOnly", "ModelDeployConfig"),
-)
 #: What the AWS connection brings if a request does not.
 _FROM_CONNECTION = frozenset({"OutputDataConfig", "RoleArn", "SecurityConfig"})
 
@@ -38,14 +30,15 @@ def conf_of(describe: Mapping[str, Any], source: Source) -> dict[str, Any]:
     :param describe: the answer of DescribeAutoMLJob or DescribeAutoMLJobV2.
     :param source: the connection and the region that the job was described with.
     """
-    answer = documents.json_safe(describe)
-    if documents.api_version(describe) == "V1":
-        request = to_v2({key: answer[key] for key in _V1_REQUEST if answer.get(key) is not None})
-    else:
-        request = {key: answer[key] for key in _REQUEST if answer.get(key) is not None}
-    wanted = {key: value for key, value in request.items() if key not in _FROM_CONNECTION}
+    answer, v1 = documents.json_safe(describe), documents.api_version(describe) == "V1"
+    members = shapes()["CreateAutoMLJobRequest" if v1 else "CreateAutoMLJobV2Request"]["members"]
+    # A describe repeats its request.
+    wanted = members.keys() - {"AutoMLJobName", "Tags"}
+    request = {key: value for key, value in answer.items() if key in wanted and value is not None}
+    request = to_v2(request) if v1 else request
+    plain = {key: value for key, value in request.items() if key not in _FROM_CONNECTION}
     account = {"connection": source.connection, "region": source.region}
-    return account | (_simple(wanted) or {"request": request})
+    return account | (_simple(plain) or {"request": request})
 
 
 def _simple(request: Mapping[str, Any]) -> dict[str, Any] | None:
