@@ -122,7 +122,7 @@ def job_records(
 
 def read_xcom(value: Any) -> Mapping[str, Any]:
     """Read the value of an XCom; empty if it is not a JSON object."""
-    if isinstance(value, str):
+    while isinstance(value, str):  # Airflow's API before 3.2 encodes twice what a user edits
         try:
             value = json.loads(value)
         except ValueError:
