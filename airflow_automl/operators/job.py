@@ -281,7 +281,10 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
                 raise
             self._running = None
             said = self.stop(name).said if self.stop_on_kill else _RUNS_ON
-            raise explained(error, f"AutoML job {name}", self._with_link(said)) from error
+            told = explained(error, f"AutoML job {name}", self._with_link(said))
+            if told is error:  # An error that is its own cause has an endless traceback in Airflow 3.0.
+                raise
+            raise told from error
 
     def _with_link(self, said: str) -> str:
         return f"{said} (SageMaker console: {self.console_url})" if self.console_url else said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.triggers.base import StartTriggerArgs
@@ -178,7 +178,7 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
             return PokeReturnValue(is_done=False)
         except AutoMLTerminalError as error:
             if not isinstance(error, AutoMLJobNotFound) or not self._may_be_created(context):
-                raise self._failure(error) from error
+                self._fail(error)
             self.log.info("AutoML job %s is not there yet: %s", name, error)
             return PokeReturnValue(is_done=False)
         if self._notice is None:
@@ -223,14 +223,14 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
         if ended.status is EventStatus.TIMEOUT:
             raise AirflowSensorTimeout(f"AutoML job {ended.job_name} had not ended within {self.timeout:g} s")
         if ended.failure is not None:
-            raise self._failure(ended.failure)
+            self._fail(ended.failure)
         return self._end(context, ended.job or {})
 
     def _end(self, context: Context, describe: Mapping[str, Any]) -> BestCandidate | None:
         try:
             return self.conclude(context, describe)
         except AutoMLTerminalError as error:
-            raise self._failure(error) from error
+            self._fail(error)
 
     def _name(self) -> str:
         name = self.job_name or xcom.job_name(self.job_document)
@@ -238,8 +238,8 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
             raise AutoMLValidationError("job", ["job: is None, because that task has submitted no job"])
         return name
 
-    def _failure(self, error: Exception) -> Exception:
-        """Return what a failure means under soft_fail: Airflow itself ignores it for errors of other packages."""
+    def _fail(self, error: Exception) -> NoReturn:
+        """Raise a failure, or skip under soft_fail: Airflow itself ignores it for errors of other packages."""
         if self.soft_fail or self.never_fail:
-            return AirflowSkipException(f"Skipping, because soft_fail or never_fail is set: {error}")
-        return error
+            raise AirflowSkipException(f"Skipping, because soft_fail or never_fail is set: {error}") from error
+        raise error

@@ -169,9 +169,11 @@ def test_a_failure_of_airflow_after_the_submission_stops_the_job(
         raise AirflowException("the API server is away")
 
     monkeypatch.setattr("airflow_automl.xcom.push_job", lost)
-    with pytest.raises(AirflowException, match="the API server is away"):
+    with pytest.raises(AirflowException, match="the API server is away") as caught:
         task.attempt()
     assert only_job(standin).stopped is not None
+    assert "it was stopped" in caught.value.__notes__[0]
+    assert caught.value.__cause__ is None  # not itself: some loggers follow causes to their end
 
 
 class TestConnections:

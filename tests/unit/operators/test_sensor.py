@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from botocore.exceptions import ClientError
 
-from airflow_automl.compat import TaskDeferred
-from airflow_automl.exceptions import AutoMLJobNotFound
+from airflow_automl.compat import AirflowSkipException, TaskDeferred
+from airflow_automl.exceptions import AutoMLJobFailed, AutoMLJobNotFound
 from airflow_automl.sensors import SageMakerAutoMLJobSensor
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 from tests.fakes import fake
-from tests.standin import ENDLESS, StandIn
+from tests.standin import ENDLESS, StandIn, ends
 from tests.unit.triggers.conftest import fire, until
 
 WHERE = r"\(region us-east-1, connection 'aws_default'\)"
@@ -34,8 +35,20 @@ def test_it_pokes_until_the_job_is_there(standin: StandIn, context: dict[str, An
 
 def test_it_says_where_it_looked(standin: StandIn, context: dict[str, Any]) -> None:
     for arguments in ({}, {"wait_for_creation": 0, "deferrable": True}):
-        with pytest.raises(AutoMLJobNotFound, match=WHERE):
+        with pytest.raises(AutoMLJobNotFound, match=WHERE) as caught:
             make_sensor(**arguments).execute(context)
+        assert isinstance(caught.value.__cause__, ClientError)
+
+
+@pytest.mark.parametrize(("soft_fail", "error"), [(False, AutoMLJobFailed), (True, AirflowSkipException)])
+def test_no_error_is_its_own_cause(
+    standin: StandIn, context: dict[str, Any], soft_fail: bool, error: type[Exception]
+) -> None:
+    """Some loggers, as that of Airflow 3.0, follow causes to their end."""
+    standin.add_job("later", ends("Failed", "Failed"), age=9)
+    with pytest.raises(error) as caught:
+        make_sensor(soft_fail=soft_fail).execute(context)
+    assert isinstance(caught.value.__cause__, AutoMLJobFailed) is soft_fail
 
 
 async def test_a_missing_job_is_not_said_to_run_on(standin: StandIn) -> None:
