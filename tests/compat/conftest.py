@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tools import compat
 
+# Airflow is many processes: each would compile all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def cell_parameters() -> list[Any]:
     """All cells, as parameters of a test or fixture."""
     return [pytest.param(name, marks=pytest.mark.slow, id=name) for name in compat.cells()]
+
+
+def programs(name: str) -> Path:
+    """Make a cell's environment, and return its folder of programs; skip the test if its interpreter is missing."""
+    try:
+        return compat.environment(compat.cells()[name])
+    except compat.Missing as error:
+        pytest.skip(str(error))

@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from airflow_automl.triggers.event import PROGRESS_KEY
-from tests.compat.conftest import cell_parameters
+from tests.compat.conftest import cell_parameters, programs
 from tests.integration.waiting.autopilot import Autopilot, autopilot
 from tests.integration.waiting.jobs import ENDLESS, Jobs
 from tests.integration.waiting.stack import FullAirflow, full_airflow
 from tests.service.running import ROLE
-from tools import compat
 
 BUCKET = "automl"
 
@@ -40,7 +39,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Autopilot]:
 def airflow(
     request: pytest.FixtureRequest, service: Autopilot, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FullAirflow]:
-    cell = compat.cells()[request.param]
     info = service.info
     connection = {
         "conn_type": "aws",
@@ -52,20 +50,16 @@ def airflow(
             "service_config": {"s3": {"endpoint_url": info.s3_endpoint_url}},
         },
     }
-    try:
-        programs = compat.environment(cell)
-    except compat.Missing as error:
-        pytest.skip(str(error))
-    folder = tmp_path_factory.mktemp(f"airflow-{cell.name}")
+    folder = tmp_path_factory.mktemp(f"airflow-{request.param}")
     with full_airflow(
         folder,
         {"aws_default": json.dumps(connection)},
-        python=programs / "python",
+        python=programs(request.param) / "python",
         dags=Path(__file__).with_name("dags"),
         overrides={
             # The wheel, and nothing of the checkout.
             "PYTHONPATH": "",
-            "AIRFLOW__AUTOML__DEPLOYMENT": cell.name,
+            "AIRFLOW__AUTOML__DEPLOYMENT": request.param,
             # Airflow 3.0 begins to watch an asset when a file is parsed again after the asset became known.
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "20",
             "AIRFLOW__SCHEDULER__PARSING_CLEANUP_INTERVAL": "5",

@@ -10,17 +10,13 @@ import pytest
 
 from airflow_automl.demo import dataset
 from airflow_automl.demo.stack import Stack
+from tests.compat.conftest import programs
 from tests.docs.pages import blocks
 from tests.integration.waiting.stack import full_airflow
-from tools import compat
 
 
 @pytest.mark.slow
 def test_the_readmes_dag_runs_deferred_on_what_mwaa_installs(tmp_path: Path) -> None:
-    try:
-        programs = compat.environment(compat.cells()["3.2"])
-    except compat.Missing as error:
-        pytest.skip(str(error))
     (dag,) = (block for block in blocks("python") if block.page == "README.md" and "with DAG(" in block.text)
     dags = tmp_path / "dags"
     dags.mkdir()
@@ -41,7 +37,7 @@ def test_the_readmes_dag_runs_deferred_on_what_mwaa_installs(tmp_path: Path) -> 
         with full_airflow(
             tmp_path / "airflow",
             {"aws_default": printed["AIRFLOW_CONN_AWS_DEFAULT"]},
-            python=programs / "python",
+            python=programs("3.2") / "python",
             dags=dags,
             overrides={
                 "PYTHONPATH": "",  # the wheel, and nothing of the checkout

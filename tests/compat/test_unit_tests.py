@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.compat.conftest import cell_parameters
+from tests.compat.conftest import cell_parameters, programs
 from tools import compat
 
 UNIT = "tests/unit/"
@@ -19,16 +19,13 @@ QUICK = ("test_airflow_side.py", "test_example_dags.py")
 
 def run_tests(cell: compat.Cell, *arguments: str) -> None:
     """Run pytest in a cell's environment, on this checkout."""
-    try:
-        programs = compat.environment(cell)
-    except compat.Missing as error:
-        pytest.skip(str(error))
+    folder = programs(cell.name)
     if cell.airflow < "3.1":
         arguments += (f"--ignore={UNIT}plugin",)  # no pages
     done = subprocess.run(
-        [programs / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *arguments],
+        [folder / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *arguments],
         cwd=compat.ROOT,
-        env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(compat.ROOT)},
+        env={**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(compat.ROOT)},
         capture_output=True,
         text=True,
         check=False,
