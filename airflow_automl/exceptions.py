@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AutoMLAccessDenied",
+    "AutoMLBudgetExceeded",
     "AutoMLConnectionError",
     "AutoMLDeploymentFailed",
     "AutoMLError",
@@ -86,6 +87,10 @@ class AutoMLNameTaken(AutoMLTerminalError):
 
 class AutoMLAccessDenied(AutoMLTerminalError):
     """AWS refused the call; the message is the service's own text, unchanged."""
+
+
+class AutoMLBudgetExceeded(AutoMLTerminalError):
+    """The job may cost more than ``max_cost`` leaves of what its DAG may spend; it was not submitted."""
 
 
 class AutoMLConnectionError(AutoMLTerminalError):

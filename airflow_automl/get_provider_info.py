@@ -89,6 +89,18 @@ def get_provider_info():  # type: ignore[no-untyped-def]
                         "example": "5",
                         "default": "20",
                     },
+                    "prices": {
+                        "description": (
+                            "What an hour of an AutoML job costs, as JSON: ``default`` and, if they differ, names of\n"
+                            "problem types such as ``TextGeneration`` are prices of an hour in which one candidate is\n"
+                            "trained; ``job`` is that of an hour of the job itself; ``currency`` names the currency.\n"
+                            "``automl.prices`` in the extra of an AWS connection replaces it.\n"
+                        ),
+                        "version_added": "0.3.0",
+                        "type": "string",
+                        "example": '{"currency": "USD", "job": 0.23, "default": 2.30, "TextGeneration": 7.09}',
+                        "default": None,
+                    },
                 },
             }
         },

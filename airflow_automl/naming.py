@@ -37,6 +37,7 @@ MAX_LENGTH = 32
 _LABEL_LENGTH = 4
 _JOB_HASH_LENGTH, _TASK_HASH_LENGTH = 7, 12
 _TAG_VALUE_LENGTH = 256
+_DERIVED = re.compile(r"[a-z0-9-]{4}-[a-z2-7]{7}-[a-z2-7]{12}(-|$)")
 
 
 def digest(*parts: Any) -> str:
@@ -58,10 +59,14 @@ def derive_name(label: str, job: str, task: str, detail: str) -> str:
     :param task: a digest that all jobs of a task instance share.
     :param detail: what fills the rest, such as the task's id.
     """
-    readable = (_slug(label, _LABEL_LENGTH) or "job").ljust(_LABEL_LENGTH, "0")
-    start = f"{readable}-{job[:_JOB_HASH_LENGTH]}-{task}"
+    start = f"{_label(label)}-{job[:_JOB_HASH_LENGTH]}-{task}"
     rest = _slug(detail, MAX_LENGTH - len(start) - 1)
     return f"{start}-{rest}" if rest else start
+
+
+def may_be_of(name: str, dag_id: str) -> bool:
+    """Return whether a DAG may have submitted a job of this name: one that is derived begins with the DAG's label."""
+    return _DERIVED.match(name) is None or name.startswith(f"{_label(dag_id)}-")
 
 
 def tag_value(value: Any) -> str:
@@ -73,6 +78,10 @@ def adopted_since(tags: Mapping[str, str] | None, try_number: int) -> bool:
     """Return whether a newer try of the task waits on the job that has these tags."""
     newest = (tags or {}).get(TRY_TAG, "")
     return newest.isdigit() and int(newest) > try_number
+
+
+def _label(text: str) -> str:
+    return (_slug(text, _LABEL_LENGTH) or "job").ljust(_LABEL_LENGTH, "0")
 
 
 def _slug(text: str, length: int) -> str:

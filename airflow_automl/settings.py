@@ -5,6 +5,7 @@ Every option is documented in :mod:`airflow_automl.get_provider_info`, where Air
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from airflow_automl.exceptions import AutoMLValidationError
 
 SECTION = "automl"
 #: The options that a user can set, as :mod:`airflow_automl.get_provider_info` declares them.
-OPTIONS = ("poll_interval", "max_runtime", "deployment", "manual_dag", "max_calls_per_second")
+OPTIONS = ("poll_interval", "max_runtime", "deployment", "manual_dag", "max_calls_per_second", "prices")
 _ENVIRONMENT = f"AIRFLOW__{SECTION.upper()}__"
 
 
@@ -63,6 +64,24 @@ def max_runtime() -> timedelta | None:
 def max_calls_per_second() -> float:
     """How many calls a second the watcher of one connection may make, as long as it is not throttled."""
     return _number("max_calls_per_second", 20.0, 0.1) or 20.0
+
+
+def prices() -> dict[str, Any] | None:
+    """What an hour of a job costs (:mod:`airflow_automl.cost`), if the connection does not say."""
+    text = _value("prices")
+    if text is None or not str(text).strip():
+        return None
+    from airflow_automl.cost import price_problems
+
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        problems = [f"prices: expected JSON, received {text[:80]!r}: {error}"]
+    else:
+        problems = price_problems(given)
+    if problems:
+        raise AutoMLValidationError(f"[{SECTION}] prices in Airflow's configuration", problems)
+    return dict(given)
 
 
 def default_deferrable() -> bool:

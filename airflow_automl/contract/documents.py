@@ -140,6 +140,7 @@ class JobDocument(TypedDict):
     endpoint_name: str | None
     partial_failures: list[str]
     timeline: list[Transition]
+    cost: dict[str, Any] | None
 
 
 def best_candidate(describe: Mapping[str, Any]) -> BestCandidate | None:
@@ -162,6 +163,7 @@ def job(
     arn: str | None = None,
     tags: Mapping[str, str] | Iterable[Mapping[str, str]] | None = None,
     timeline: Iterable[Transition] = (),
+    cost: Mapping[str, Any] | None = None,
 ) -> JobDocument:
     """Make the job document of a describe answer.
 
@@ -169,6 +171,7 @@ def job(
     :param arn: the job's ARN, where the answer lacks it.
     :param tags: the job's tags, which describe does not return (R100): a mapping, or AWS's list of Key and Value.
     :param timeline: the statuses that the job was seen in, oldest first, as far as somebody watched it.
+    :param cost: ``amount`` and ``currency``, if there are prices.
     :return: exactly the keys of :class:`JobDocument`; what the answer does not say is ``None`` or empty.
     """
     result = _mapping(describe, "ModelDeployResult")
@@ -203,6 +206,7 @@ def job(
             if isinstance(reason, Mapping) and (message := _text(reason, "PartialFailureMessage"))
         ],
         "timeline": [{**each} for each in timeline],
+        "cost": dict(cost) if cost else None,
     }
 
 

@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
+from airflow_automl import settings
 from airflow_automl.contract import documents, is_terminal
 from airflow_automl.contract.wording import closest, unknown
+from airflow_automl.cost import price_problems
 from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLError, AutoMLValidationError
 from airflow_automl.hooks.errors import CALL_ERRORS, ConnectionHealth
 from airflow_automl.naming import TRY_TAG
@@ -33,6 +35,7 @@ DEFAULTS: Mapping[str, type] = {
     "subnets": list,
     "tags": dict,
     "instance_type": str,
+    "prices": dict,
 }
 
 
@@ -56,6 +59,8 @@ def automl_defaults(extra: Mapping[str, Any], connection: str | None) -> dict[st
         for key, value in defaults.items()
         if key not in DEFAULTS or not isinstance(value, DEFAULTS[key])
     ]
+    if isinstance(prices := defaults.get("prices"), dict):
+        problems += [f"automl.{each}" for each in price_problems(prices)]
     if problems:
         raise AutoMLValidationError(subject, problems)
     return dict(defaults)
@@ -101,6 +106,11 @@ class SageMakerAutoMLHook(AwsBaseHook):
         """What the connection's extra ``automl`` says for everything that a DAG does not name."""
         with self.reaching_aws():
             return automl_defaults(self.conn_config.extra_config, self.aws_conn_id)
+
+    @property
+    def prices(self) -> dict[str, Any] | None:
+        """What an hour of a job costs: the connection's extra says, else ``[automl] prices``; ``None`` if neither."""
+        return self.defaults.get("prices") or settings.prices()
 
     def client_of(self, service: str) -> Any:
         """Return a boto3 client of another AWS service, reached through the same connection.

@@ -134,6 +134,25 @@ def submit(
     raise AssertionError("unreachable")
 
 
+def would_adopt(
+    hook: SageMakerAutoMLHook, request: dict[str, Any], generation: TaskGeneration, *, given_name: bool
+) -> bool:
+    """Return whether :func:`submit` creates no job, because there is one already.
+
+    Operation: DescribeAutoMLJobV2.
+    """
+    wanted = request_digest(request)
+    for attempt in count(1):
+        name = request["AutoMLJobName"] if given_name else generation.job_name(wanted, attempt)
+        try:
+            status = hook.describe_job(name)["AutoMLJobStatus"]
+        except AutoMLJobNotFound:
+            return False
+        if given_name or status in {JobStatus.IN_PROGRESS, JobStatus.COMPLETED}:
+            return True
+    raise AssertionError("unreachable")
+
+
 def stop_older_jobs(
     hook: SageMakerAutoMLHook,
     request: dict[str, Any],

@@ -10,9 +10,11 @@ from airflow.sdk.definitions.asset import AssetRef
 
 from airflow_automl import xcom
 from airflow_automl.contract import documents, states
+from airflow_automl.cost import cost_text, costed_summary
 from airflow_automl.ends import Acceptance, duration, judge, watched
 from airflow_automl.exceptions import AutoMLError, AutoMLJobFailed
 from airflow_automl.links.sagemaker_automl import AutoMLJobConsoleLink, AutoMLJobLogsLink, console_url, logs_url
+from airflow_automl.times import duration_text
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -80,13 +82,34 @@ class JobResultsMixin(_Operator):
                 # Airflow stores links only when a task ends or defers, and this one may wait for hours.
                 context["ti"].xcom_push(key=link.xcom_key, value=link.get_link(self, ti_key=context["ti"]))  # type: ignore[arg-type]
 
-    def _push(self, context: Context, describe: Mapping[str, Any], tags: Mapping[str, str]) -> documents.JobDocument:
+    def _push(
+        self, context: Context, describe: Mapping[str, Any], tags: Mapping[str, str], *, ended: bool = False
+    ) -> documents.JobDocument:
         self._describe = describe
         self.timeline = watched(self.timeline, describe)
-        job = documents.job(describe, tags=tags, timeline=self.timeline)
+        cost = self._cost(describe) if ended else None
+        job = documents.job(describe, tags=tags, timeline=self.timeline, cost=cost)
         xcom.push_job(context, job)
         self.link_job(describe)
         return job
+
+    def _cost(self, describe: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Log and return what the job cost, if there are prices; what can't be told fails no task."""
+        name = describe.get("AutoMLJobName")
+        try:
+            summary = costed_summary(self.hook, describe, self.timeline)
+        except AutoMLError as error:
+            self.log.warning("The cost of AutoML job %s can't be told: %s", name, error)
+            return None
+        if summary is None:
+            return None
+        times = [duration_text(summary[key] or 0) for key in ("runtime_seconds", "candidate_seconds")]
+        self.log.info(
+            "AutoML job %s cost %s: run time %s, training time of all candidates %s",
+            *(name, cost_text(summary["cost"]), *times),
+        )
+        cost: Mapping[str, Any] | None = summary["cost"]
+        return cost
 
     def link_job(self, describe: Mapping[str, Any]) -> None:
         """Set the links; there are none if the endpoint is not AWS's own."""
@@ -107,11 +130,10 @@ class JobResultsMixin(_Operator):
         :param tags: the job's tags, if they are known.
         :return: the best candidate's document, or ``None``.
         """
-        job = self._push(context, describe, self.tags_of(describe) if tags is None else tags)
         ran = duration(describe)
-        self.log.info(
-            "AutoML job %s ended: %s%s", job["name"], states.status_text(describe), f" after {ran}" if ran else ""
-        )
+        said = f"{states.status_text(describe)}{f' after {ran}' if ran else ''}"
+        self.log.info("AutoML job %s ended: %s", describe.get("AutoMLJobName"), said)
+        job = self._push(context, describe, self.tags_of(describe) if tags is None else tags, ended=True)
         for failure in job["partial_failures"]:
             self.log.warning("Partial failure: %s", failure)
         try:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_automl import settings, xcom
+from airflow_automl import cost, settings, xcom
 from airflow_automl.contract import JobStatus, documents, is_terminal
 from airflow_automl.exceptions import (
     AutoMLError,
@@ -20,7 +20,7 @@ from airflow_automl.exceptions import (
     restored,
 )
 from airflow_automl.naming import TaskGeneration
-from airflow_automl.operators._base import told_to_end
+from airflow_automl.operators._base import document, told_to_end
 from airflow_automl.operators._job_results import JobResultsMixin
 from airflow_automl.operators._waiting_operator import WaitingOperator, seconds
 
@@ -34,6 +34,16 @@ if TYPE_CHECKING:
 
 _TEMPLATE_MARKS = ("{{", "{%", "{#")
 _RUNS_ON = "it runs on, because stop_on_kill is False"
+
+
+@contextmanager
+def _noting_refusal(context: Context) -> Iterator[None]:
+    """Push why there is no job, if there is none."""
+    try:
+        yield
+    except AutoMLError as refusal:
+        xcom.push_refusal(context, refusal)
+        raise
 
 
 class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
@@ -65,6 +75,10 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
     :param wait_for_slot: if the account runs as many AutoML jobs as it may (``ResourceLimitExceeded``), wait up to so
         long (a timedelta, or seconds), deferred, until one has ended. By default the task fails with
         :class:`~airflow_automl.exceptions.AutoMLQuotaExceeded`.
+    :param max_cost: what this DAG may spend on AutoML jobs: ``{"run": 20, "month": 200}``, either or both, in the
+        currency of the prices (:mod:`airflow_automl.cost`); a month is a calendar month in UTC. Checked before the job
+        is submitted, against what all jobs of the DAG cost until now and what this one may cost at its runtime limit,
+        without which it is refused. Templated.
     :param stop_on_kill: stop the job when the task is killed, marked failed or success, cleared, or times out, and when
         the wait ends with an error.
     :param accept_stopped: take a job that was stopped for a success.
@@ -78,6 +92,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
     :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
 
     :raises AutoMLValidationError: the request breaks rules of the API; all violations are named.
+    :raises AutoMLBudgetExceeded: the job may cost more than ``max_cost`` leaves.
     :raises AutoMLJobFailed: the job failed; the message carries its FailureReason.
     :raises AutoMLJobStopped: the job was stopped, and ``accept_stopped`` is not set.
     :raises NoBestCandidate: the job completed without one, and ``accept_no_candidate`` is not set.
@@ -86,7 +101,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
     :raises AutoMLQuotaExceeded: the account's quota is used up (R2).
     """
 
-    template_fields: Sequence[str] = (*WaitingOperator.template_fields, "config")
+    template_fields: Sequence[str] = (*WaitingOperator.template_fields, "config", "max_cost")
     template_fields_renderers: ClassVar[dict[str, str]] = {"config": "json"}
 
     #: The API version that a subclass says outright.
@@ -97,6 +112,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
         *,
         config: Mapping[str, Any] | str,
         wait_for_slot: timedelta | float | None = None,
+        max_cost: Mapping[str, Any] | None = None,
         stop_on_kill: bool = True,
         accept_stopped: bool = False,
         accept_no_candidate: bool = False,
@@ -106,6 +122,8 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
         super().__init__(**kwargs)
         self.config = config
         self.wait_for_slot = seconds(wait_for_slot, "wait_for_slot", type(self).__name__)
+        self.max_cost = max_cost
+        cost.read_budget(max_cost, rendered=False)
         self.stop_on_kill = stop_on_kill
         self.accept_stopped = accept_stopped
         self.accept_no_candidate = accept_no_candidate
@@ -142,11 +160,8 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
 
         self._try_number = context["ti"].try_number
         generation = TaskGeneration.of(context)
-        try:
+        with _noting_refusal(context):
             given_name, api, request = self._request(context)
-        except AutoMLError as refusal:
-            xcom.push_refusal(context, refusal)
-            raise
         if first:
             stop_older_jobs(
                 self.hook,
@@ -156,6 +171,8 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
                 try_number=self._try_number,
                 log=self.log,
             )
+        with _noting_refusal(context):
+            self._demand_budget(context, request, generation, given_name)
         with self._stopping(context):
             try:
                 submission = self._submit(context, api, request, generation, given_name)
@@ -187,6 +204,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
             config = self.render_template(config, context) if is_template else config
         api = api_of(config, self.api)
         given_name = bool(config.get("AutoMLJobName"))
+        _ = self.hook.prices  # wrong ones are told before the job costs anything
         request = complete(
             api,
             config,
@@ -195,6 +213,16 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
             log=self.log,
         )
         return given_name, api, request
+
+    def _demand_budget(
+        self, context: Context, request: dict[str, Any], generation: TaskGeneration, given_name: bool
+    ) -> None:
+        """Check ``max_cost``, unless an earlier try has submitted the job: adopting it costs nothing more."""
+        from airflow_automl.operators._job_creation import would_adopt
+
+        budget = cost.read_budget(document(self.max_cost, "max_cost"))
+        if budget and not would_adopt(self.hook, request, generation, given_name=given_name):
+            cost.demand_budget(self.hook, budget, request, generation, context["dag_run"].start_date, self.log)
 
     def _folders(self) -> list[str | Path]:
         search = self.dag.template_searchpath or []

@@ -42,8 +42,9 @@ class SageMakerAutoMLReportOperator(JobReader):
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
     :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :return: the address of the page. XCom ``summary`` has the job's and its best candidate's names, the objective and
-        its value, all metrics, times, counts, and the addresses ``html`` and ``json``. XCom ``history`` has an entry
-        for each run of the DAG that had a report: its score, the deployed model's, and how it ended.
+        its value, all metrics, times, counts, the cost if there are prices, and the addresses ``html`` and ``json``.
+        XCom ``history`` has an entry for each run of the DAG that had a report: its score, the deployed model's, how it
+        ended, and what it cost.
     :raises AutoMLJobNotFound: there is no such job.
     :raises AutoMLValidationError: neither ``job`` nor ``job_name`` names a job.
     """
@@ -98,6 +99,8 @@ class SageMakerAutoMLReportOperator(JobReader):
             run=_run(context),
             previous=self._previous(context),
             timeline=job.get("timeline"),
+            prices=self.hook.prices,
+            queues=not self.hook.is_aws,
         )
         report["history"] = self._history(context, report["summary"])
         html, beside = self._addresses()

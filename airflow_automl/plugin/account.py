@@ -192,6 +192,10 @@ class Account:
         """Tell whether the calls go to AWS itself, whose console can be linked to."""
         return await self._ask(source, "is_aws", "", lambda hook: bool(hook.is_aws), lambda _: _CONNECTION)
 
+    async def prices(self, source: Source) -> dict[str, Any] | None:
+        """Return what an hour of a job costs; ``None`` if nothing says."""
+        return await self._ask(source, "prices", "", lambda hook: hook.prices, lambda _: _CONNECTION)
+
     async def jobs(self, source: Source, contains: str | None = None) -> Jobs:
         """ListAutoMLJobs: the newest jobs. Ten calls for a thousand jobs at first, then one at a time.
 

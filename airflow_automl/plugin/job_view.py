@@ -32,6 +32,7 @@ def job_view(
     tags: Mapping[str, str],
     written: Mapping[str, Any],
     on_aws: bool,
+    prices: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
     insights: Mapping[str, Any] | None = None,
     timeline: Sequence[Mapping[str, Any]] = (),
@@ -42,6 +43,7 @@ def job_view(
     :param candidates: all of them; ``None`` if they can't be listed: then only the best one is known.
     :param written: the summary of the report that a task wrote (:func:`airflow_automl.plugin.metadata.report_of`).
     :param on_aws: whether AWS's console knows the job.
+    :param prices: what an hour of the job costs, if anything says.
     :param notes: what could not be found out.
     :param insights: what lies beside the best candidate; ``None`` while it is being read.
     :param timeline: the statuses in which the job was seen.
@@ -49,7 +51,7 @@ def job_view(
     """
     # Who first looked when the job trained does not know when it began.
     whole = timeline if timeline and timeline[0]["secondary_status"] == SecondaryStatus.STARTING else ()
-    report = build(describe, candidates, tags=tags, insights=insights, timeline=whole)
+    report = build(describe, candidates, tags=tags, insights=insights, timeline=whole, prices=prices, queues=not on_aws)
     summary, rows, job = report["summary"], report["leaderboard"], report["job"]
     running = summary["outcome"] == "running"
     problems = _problems(report)

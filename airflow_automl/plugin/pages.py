@@ -154,7 +154,12 @@ async def view_of(request: Request, rights: Rights, looked: Looked) -> dict[str,
         candidates = await account.candidates(source, looked.name, looked.ended)
     except AutoMLError as error:
         notes.append(f"The candidates can't be listed: {error}")
-    on_aws, insights, place = False, None, None
+    on_aws, insights, place, prices = False, None, None, None
+    if candidates is not None:
+        try:
+            prices = await account.prices(source)
+        except AutoMLError as error:
+            notes.append(f"The cost can't be told: {error}")
     with suppress(AutoMLError):
         on_aws = await account.is_aws(source)
         if queued(looked.describe):
@@ -170,6 +175,7 @@ async def view_of(request: Request, rights: Rights, looked: Looked) -> dict[str,
             tags=looked.tags,
             written=metadata.report_of(looked.owner, looked.name) if looked.owner else {},
             on_aws=on_aws,
+            prices=prices,
             notes=notes,
             insights=insights,
             timeline=max(looked.timeline, account.seen()[looked.describe["AutoMLJobArn"]]["timeline"], key=len),

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_automl.contract import documents, metrics, states
 from airflow_automl.contract.states import Outcome
+from airflow_automl.cost import cost
 from airflow_automl.report.scores import score
 from airflow_automl.times import duration_text, seconds_between
 
@@ -33,6 +34,8 @@ def build(
     run: Mapping[str, Any] | None = None,
     previous: Mapping[str, Any] | None = None,
     timeline: Sequence[Mapping[str, Any]] | None = None,
+    prices: Mapping[str, Any] | None = None,
+    queues: bool = True,
     now: datetime | None = None,
 ) -> dict[str, Any]:
     """Gather a job's answers into the report's document.
@@ -44,6 +47,8 @@ def build(
     :param run: ``{"dag_id", "run_id", "task_id", "logical_date"}`` of the Airflow run that makes the report.
     :param previous: the ``summary`` of this DAG's previous report.
     :param timeline: the transitions ``{"at", "status", "secondary_status"}`` that a waiting task saw.
+    :param prices: what an hour costs (:mod:`airflow_automl.cost`).
+    :param queues: whether the job may have waited for a slot, as in the embedded Autopilot; AWS starts jobs at once.
     :param now: when the report is made; a running job is timed until then.
     :return: JSON-serializable; keys ``schema_version``, ``generated``, ``verdict``, ``job``, ``summary``, ``previous``,
         ``leaderboard``, ``started``, ``progress``, ``metric_names``, ``best``, ``insights``, ``timeline``,
@@ -60,9 +65,11 @@ def build(
     rows = leaderboard(candidates or (), best, objective)
     # Listing lags behind describing: while the list lacks the best candidate, nobody knows how many there are.
     counted = candidates is not None and len(rows) == len(candidates)
-    started = _started(job, rows, timeline or ())
-    runtime = seconds_between(started, job["ended"] or (moment if outcome is Outcome.RUNNING else None))
-    computed = [row["seconds"] for row in rows if row["seconds"] is not None]
+    started = _started(job, rows, timeline or ()) if queues else job["created"]
+    until = job["ended"] or (moment if outcome is Outcome.RUNNING else None)
+    runtime = seconds_between(started, until)
+    computed = [each for row in rows if (each := seconds_between(row["created"], row["ended"] or until)) is not None]
+    training = sum(computed) if computed else None
     return {
         "schema_version": SCHEMA_VERSION,
         "generated": moment,
@@ -77,8 +84,9 @@ def build(
             "metrics": metrics.candidate_metrics(best) if best else {},
             "outcome": outcome.value,
             "runtime_seconds": runtime,
-            "limit_seconds": _limit(answer),
-            "candidate_seconds": sum(computed) if computed else None,
+            "limit_seconds": runtime_limit(answer),
+            "candidate_seconds": training,
+            "cost": None if candidates is None else cost(prices, job["problem_type"], runtime, training),
             "candidates": len(rows) if counted else None,
             "candidates_completed": sum(row["status"] == "Completed" for row in rows) if counted else None,
             "ended": job["ended"],
@@ -114,9 +122,9 @@ def _started(
     return str(first) if first is not None and waits[first] else job.get("created")
 
 
-def _limit(answer: Mapping[str, Any]) -> float | None:
-    """Return MaxAutoMLJobRuntimeInSeconds, as asked for or as the service resolved it."""
-    found: list[Any] = [answer]
+def runtime_limit(job: Mapping[str, Any]) -> float | None:
+    """Return MaxAutoMLJobRuntimeInSeconds of a request or an answer: as asked for, or as the service resolved it."""
+    found: list[Any] = [job]
     while found:
         each = found.pop(0)
         if isinstance(each, Mapping):

@@ -11,6 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from airflow_automl.contract import metrics
+from airflow_automl.cost import cost_text
 from airflow_automl.report.plots import Axes, span, svg, tag
 from airflow_automl.report.scores import Scores, score
 from airflow_automl.report.sections import table
@@ -67,12 +68,14 @@ def entry(
         "reason": ((gate if end == "rejected" else decision) or {}).get("reason"),
         "job_name": summary.get("job_name"),
         "runtime_seconds": summary.get("runtime_seconds"),
+        "cost": summary.get("cost"),
     }
 
 
 def _is_entry(each: Any) -> bool:
     """Tell whether an XCom's element is one of ours; any task may push something else under the same key."""
-    if not isinstance(each, Mapping) or not set(entry({}, {}, "", None, None, None, None)) <= set(each):
+    known = set(entry({}, {}, "", None, None, None, None)) - {"cost"}  # older releases noted none
+    if not isinstance(each, Mapping) or not known <= set(each):
         return False
     numbers = [each["value"], each["live"], each["runtime_seconds"], *(each["interval"] or ())]
     return all(isinstance(value, int | float | None) for value in numbers)
@@ -93,7 +96,8 @@ def section(history: Sequence[Any]) -> Markup:
         if value is not None
     ]
     scores = Scores(objective, values)
-    head = ("Run", "Best candidate", "Deployed model, live", "End", "Run time")
+    priced = any(each.get("cost") for each in history)
+    head = ("Run", "Best candidate", "Deployed model, live", "End", "Run time", *["Cost"] * priced)
     rows = [
         (
             str(each["run_id"]),
@@ -102,6 +106,7 @@ def section(history: Sequence[Any]) -> Markup:
             + (" ({} to {})".format(*map(scores.text, each["interval"])) if each["interval"] else ""),
             _ENDS.get(each["end"], str(each["end"])),
             duration_text(each["runtime_seconds"]),
+            *[cost_text(each.get("cost"))] * priced,
         )
         for each in reversed(history)
     ]

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from airflow_automl import __version__
 from airflow_automl.contract.states import words
+from airflow_automl.cost import cost_text
 from airflow_automl.report import history, leaderboard, plots
 from airflow_automl.report.scores import Scores, number, score
 from airflow_automl.report.sections import Card, section_of
@@ -59,6 +60,7 @@ def environment(*packages: str) -> Environment:
         "scores": lambda name, *values, digits=4: Scores(name, values, digits),
         "words": words,
         "duration": duration_text,
+        "money": cost_text,
         "moment": _moment,
         "breakable": _breakable,
         "json_text": _json_text,

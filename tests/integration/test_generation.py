@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_automl.contract import check, text_generation
+from airflow_automl.contract.metrics import candidate_metrics
 from tests import tiny_language_model as tiny
 from tests.service.running import ROLE, RunningService, ended, gone, real_service, until
 
@@ -74,6 +75,15 @@ def test_the_job_deploys_a_model_that_answers(service: RunningService, job: dict
     texts = [entry["generated_text"] for entry in json.loads(answer["Body"].read())]
     assert len(texts) == 3
     assert all(text.startswith("The capital is") for text in texts)
+
+
+def test_its_endpoint_is_evaluated_by_what_it_writes(service: RunningService, job: dict[str, Any]) -> None:
+    found = service.evaluate(endpoint_name="one-click", job_name="assistant", data="s3://automl/small/", max_rows=12)
+    assert (found["rows"], found["unit"], found["complete"]) == (12, "texts", True)
+    measured = candidate_metrics(found)
+    assert measured["RougeL"] > 0.5, "half of each answer is the same for all questions"
+    low, high = found["intervals"]["RougeL"]
+    assert low <= measured["RougeL"] <= high
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_automl.contract import image_classification, text_classification
+from airflow_automl.contract.metrics import candidate_metrics
 from airflow_automl.demo import corpora
 from airflow_automl.demo.dataset import BUCKET, upload
 from airflow_automl.local.models import weights
@@ -70,6 +71,12 @@ def test_a_text_job_survives_its_trainer_and_deploys_itself(service: RunningServ
         EndpointName="tickets", ContentType="text/csv", Body=b'"Stale, and the ""box"" was open."\nlovely\n'
     )
     assert set(answer["Body"].read().decode().split()) <= {"care", "thanks"}
+    found = service.evaluate(
+        endpoint_name="tickets", job_name="tickets", data=f"s3://{BUCKET}/tickets/train/", max_rows=40
+    )
+    assert (found["rows"], found["unit"], found["complete"]) == (40, "rows", True)
+    assert candidate_metrics(found)["Accuracy"] > 0.5
+    assert found["confusion_matrix"]["labels"] == ["care", "thanks"]
 
 
 def test_an_image_job_stops_and_another_one_sorts(service: RunningService) -> None:
@@ -107,6 +114,17 @@ def test_an_image_job_stops_and_another_one_sorts(service: RunningService) -> No
     assert len(keys) == 3
     (row,) = json.loads(s3.get_object(Bucket=BUCKET, Key=keys[0])["Body"].read())["predictions"]
     assert row["predicted_label"] in set("0123456789")
+
+    variant = {"VariantName": "v", "ModelName": "digits", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+    sagemaker.create_endpoint_config(EndpointConfigName="digits", ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="digits", EndpointConfigName="digits")
+    until(lambda: sagemaker.describe_endpoint(EndpointName="digits")["EndpointStatus"] == "InService", LONG)
+    found = service.evaluate(
+        endpoint_name="digits", job_name="digits", data=f"s3://{BUCKET}/digits/train/", max_rows=30
+    )
+    assert (found["rows"], found["unit"], found["complete"]) == (30, "images", True)
+    assert candidate_metrics(found)["Accuracy"] > 0.5
+    assert set(found["confusion_matrix"]["labels"]) <= set("0123456789")
 
 
 def _pid(service: RunningService, name: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from airflow_automl.contract import documents, time_series
+from airflow_automl.contract import documents, metrics, time_series
 from airflow_automl.demo.corpora import daily_flights
 from tests.service.running import ROLE, RunningService, ended, real_service, until
 
@@ -91,6 +91,16 @@ def test_the_endpoint_forecasts_from_recent_history_and_known_columns(
     assert [row["date"][:10] for row in rows] == recent["date"].tail(14).tolist()
     typical = recent["demand"].mean()
     assert all(0.5 * typical < float(row["p50"]) < 1.5 * typical for row in rows)
+
+
+def test_the_endpoint_is_evaluated_against_what_has_come_since(service: RunningService, job: dict[str, Any]) -> None:
+    found = service.evaluate(endpoint_name="flights", job_name="flights", data="s3://automl/in/")
+    assert (found["rows"], found["unit"], found["complete"]) == (2, "series", True)
+    measured, validated = metrics.candidate_metrics(found), metrics.candidate_metrics(job["BestCandidate"])
+    assert found["FinalAutoMLJobObjectiveMetric"]["MetricName"] == "AverageWeightedQuantileLoss"
+    assert set(measured) == {"AverageWeightedQuantileLoss", "WAPE", "MAPE", "MASE", "RMSE"}
+    # The last two weeks before the forecast are among those on which the candidate was validated.
+    assert measured["WAPE"] == pytest.approx(validated["WAPE"], rel=1.0)
 
 
 def test_the_endpoint_says_what_is_wrong_with_a_request(service: RunningService, job: dict[str, Any]) -> None:

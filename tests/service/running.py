@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import pytest
 from botocore.config import Config
 
 from airflow_automl.local.processes import holder, identify, members
@@ -63,6 +64,17 @@ class RunningService:
             aws_secret_access_key=info.secret_access_key,
             config=Config(retries={"total_max_attempts": 1}, **config),
         )
+
+    def evaluate(self, **arguments: Any) -> dict[str, Any]:
+        """What the evaluate operator says of one of the service's endpoints."""
+        from airflow_automl.local.commands.env import connection
+        from airflow_automl.operators import SageMakerAutoMLEvaluateOperator
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AIRFLOW_CONN_EMBEDDED", json.dumps(connection(self.info)))
+            task = SageMakerAutoMLEvaluateOperator(task_id="evaluate", aws_conn_id="embedded", **arguments)
+            found: dict[str, Any] = json.loads(json.dumps(task.execute({})))
+        return found
 
     def kill(self) -> None:
         """As a crash would end it: nothing but this one process."""

@@ -49,11 +49,14 @@ class World:
         return Outcome(code, process.log.read_text())
 
     def task_states(self, dag_id: str) -> dict[str, str]:
-        """The states of the newest run's tasks."""
+        """The states of the newest run's tasks, each instance of a mapped one by itself: ``train[1]``."""
         runs = json.loads(self._airflow("dags", "list-runs", dag_id, "--output", "json"))
         newest = max(runs, key=lambda run: run["start_date"] or "")
         states = json.loads(self._airflow("tasks", "states-for-dag-run", dag_id, newest["run_id"], "--output", "json"))
-        return {state["task_id"]: state["state"] for state in states}
+        return {
+            f"{each['task_id']}[{each['map_index']}]" if each.get("map_index") else each["task_id"]: each["state"]
+            for each in states
+        }
 
     def newest_job(self) -> str:
         jobs = self.client("sagemaker").list_auto_ml_jobs(SortBy="CreationTime", SortOrder="Descending")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,33 @@ def test_tasks_that_fail_after_each_of_their_calls_make_nothing_twice(downstream
     failed = (tmp_path / "failed" / "report.html").read_text()
     assert "no_such_column" in failed
     assert "What went wrong" not in failed
+
+
+@pytest.mark.slow
+def test_a_mapped_pipeline_deploys_what_its_gate_accepts_and_only_that(
+    downstream: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, client = downstream, downstream.client("sagemaker")
+    prices = {"currency": "USD", "job": 1.0, "default": 36.0}
+    monkeypatch.setitem(world.stack.environment, "AIRFLOW__AUTOML__PRICES", json.dumps(prices))
+    for name in ("mapped-churn", "mapped-female"):
+        with suppress(client.exceptions.ClientError):
+            client.delete_endpoint(EndpointName=name)
+
+    outcome = world.dags_test("mapped_pipeline", {})
+
+    assert outcome.code == 0, outcome.log
+    done = dict.fromkeys(("evaluate", "decide", "train", "challenger", "gate", "deploy", "report"), "success")
+    assert world.task_states("mapped_pipeline") == {
+        **{f"each.{step}[0]": state for step, state in done.items()},
+        **{f"each.{step}[1]": state for step, state in {**done, "deploy": "skipped"}.items()},
+    }
+    endpoints = client.list_endpoints(NameContains="mapped-")["Endpoints"]
+    assert [each["EndpointName"] for each in endpoints] == ["mapped-churn"]
+    rejected = json.loads(
+        world.client("s3").get_object(Bucket=dataset.BUCKET, Key="mapped/female/report.json")["Body"].read()
+    )
+    assert [each["end"] for each in rejected["history"]] == ["rejected"] * len(rejected["history"])
+    cost, summary = rejected["summary"]["cost"], rejected["summary"]
+    assert cost["amount"] == pytest.approx(summary["candidate_seconds"] / 100 + summary["runtime_seconds"] / 3600)
+    assert "DAG mapped_pipeline has spent" in outcome.log

@@ -142,6 +142,7 @@ class TestJob:
             "endpoint_name": "churn-endpoint",
             "partial_failures": ["no report"],
             "timeline": [],
+            "cost": None,
         }
 
     def test_of_a_v1_answer(self):

@@ -148,3 +148,24 @@ def test_a_running_job_that_names_no_objective_has_that_of_its_candidates() -> N
     report = build(answer, [candidate("a", 0.7, 0), candidate("b", 0.8, 1)])
     assert report["summary"]["objective"] == "AUC"
     assert [point["running_best"] for point in report["progress"]] == [0.7, 0.8]
+
+
+def test_a_job_costs_by_its_run_time_and_its_candidates() -> None:
+    rows = [candidate("a", 0.8, 0), candidate("b", 0.9, 1)]
+    prices = {"currency": "USD", "job": 30.0, "default": 180.0}
+    summary = build(describe(BestCandidate=rows[1]), rows, prices=prices)["summary"]
+    assert (summary["runtime_seconds"], summary["candidate_seconds"]) == (120.0, 20.0)
+    assert summary["cost"] == {"amount": pytest.approx(2.0), "currency": "USD"}
+    assert build(describe(), rows)["summary"]["cost"] is None
+    assert build(describe(), None, prices=prices)["summary"]["cost"] is None
+
+
+def test_candidates_in_training_cost_until_now_and_the_whole_run_time_counts_where_nothing_queues() -> None:
+    row = candidate("a", None, 2)
+    del row["EndTime"]
+    running = describe(AutoMLJobStatus="InProgress", EndTime=None)
+    now = BEGAN + timedelta(seconds=80)
+    for queues, seconds in ((True, 60.0), (False, 80.0)):
+        summary = build(running, [row], prices={"default": 3600.0}, queues=queues, now=now)["summary"]
+        assert (summary["runtime_seconds"], summary["candidate_seconds"]) == (seconds, 60.0)
+        assert summary["cost"]["amount"] == pytest.approx(60.0)

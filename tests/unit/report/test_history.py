@@ -55,3 +55,13 @@ def test_one_run_is_no_history_and_what_others_pushed_is_left_out() -> None:
     assert not history.section([note("only")])
     stray: list[Any] = [note("only"), {"run_id": "x"}, "text", {**note("y"), "value": "high"}]
     assert not history.section(stray)
+
+
+def test_what_each_run_cost_is_a_column_if_any_run_has_a_cost() -> None:
+    priced = note("new", {**SUMMARY, "cost": {"amount": 12.5, "currency": "<b>"}})
+    of_an_older_release = {key: value for key, value in note("old").items() if key != "cost"}
+    shown = str(history.section([of_an_older_release, priced]))
+    assert '<th scope="col">Cost</th>' in shown
+    assert shown.index("12.50 &lt;b&gt;") < shown.index("<td>old</td>")
+    assert "Cost" not in str(history.section([note("old"), note("new")]))
+    assert "\N{EN DASH}" in str(history.section([priced, {**priced, "cost": "a lot"}]))

@@ -188,3 +188,9 @@ def test_a_running_job_is_timed_until_now() -> None:
     assert "Training models <small>45 s</small></b>" in page
     assert "<li><b>Now</b> <span>2026-11-21 04:00:50 UTC</span></li>" in page
     assert "Now: In progress</b>" in render(build(running, [], now=now))
+
+
+def test_the_page_tells_the_cost_if_there_are_prices() -> None:
+    prices = {"currency": "USD", "job": 30.0, "default": 1.0}
+    assert "<dt>Cost</dt><dd>1.00 USD</dd>" in render(build(describe(), [], prices=prices))
+    assert "Cost" not in render(build(describe(), []))
