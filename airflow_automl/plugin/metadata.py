@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from airflow.models.asset import AssetEvent
 from airflow.models.dag import DagModel
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.taskinstance import TaskInstance
@@ -16,6 +17,8 @@ from sqlalchemy import Text, cast, func, select
 
 from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.known_jobs import JobRecord, Owner, read_xcom
+from airflow_automl.report import history
+from airflow_automl.times import seconds_between
 from airflow_automl.xcom import BEST_CANDIDATE_KEY, HISTORY_KEY, JOB_KEY, SUMMARY_KEY
 
 #: What only the result of one kind of task has → the kind, as the template names it.
@@ -128,7 +131,10 @@ def result_of(task: Owner) -> Result | None:
 
 
 def histories(dag_id: str, most: int = 10) -> list[list[dict[str, Any]]]:
-    """Return the newest history of each task of a DAG that reports, mapped ones by themselves."""
+    """Return the newest history of each task of a DAG that reports, mapped ones by themselves.
+
+    Of a DAG without one, what the events of its assets tell of its jobs.
+    """
     query = (
         select(XComModel.task_id, XComModel.map_index, XComModel.value)
         .where(XComModel.dag_id == dag_id, XComModel.key == HISTORY_KEY)
@@ -140,7 +146,35 @@ def histories(dag_id: str, most: int = 10) -> list[list[dict[str, Any]]]:
         for task_id, map_index, value in session.execute(query):
             listed = json.loads(value) if isinstance(value, str) else value
             found.setdefault((task_id, map_index), listed if isinstance(listed, list) else [])
-    return list(found.values())[:most]
+    return (list(found.values()) or _told_by_events(dag_id))[:most]
+
+
+def _told_by_events(dag_id: str) -> list[list[dict[str, Any]]]:
+    """Return the jobs in the events of the assets that a DAG's tasks update, oldest first, for each of these tasks."""
+    columns = (AssetEvent.source_task_id, AssetEvent.source_map_index, AssetEvent.source_run_id)
+    query = (
+        select(*columns, AssetEvent.timestamp, AssetEvent.extra)
+        .where(AssetEvent.source_dag_id == dag_id)
+        .order_by(AssetEvent.timestamp.desc())
+        .limit(history.MOST)
+    )
+    with create_session(scoped=False) as session:
+        events = session.execute(query).all()
+    found: dict[tuple[Any, Any], dict[str, dict[str, Any]]] = {}
+    for task_id, map_index, run_id, at, extra in reversed(events):
+        job = (extra or {}).get("job")
+        if isinstance(job, Mapping) and job.get("name"):
+            told = {
+                "job_name": job["name"],
+                "objective": job.get("objective"),
+                "value": job.get("score"),
+                "runtime_seconds": seconds_between(job.get("created"), job.get("ended")),
+                "cost": job.get("cost"),
+            }
+            run = history.entry({"run_id": run_id}, told, at.isoformat(), None, None, None, None)
+            # Nothing in an event says whether the model was deployed. A run may update several assets.
+            found.setdefault((task_id, map_index), {})[run_id] = {**run, "end": "Trained"}
+    return [list(each.values()) for each in found.values()]
 
 
 def dag_exists(dag_id: str) -> bool:

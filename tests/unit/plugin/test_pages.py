@@ -16,17 +16,15 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from airflow.sdk import DAG
 
 from airflow_automl import settings
 from airflow_automl.naming import TaskGeneration
-from airflow_automl.operators import SageMakerAutoMLJobOperator
 from airflow_automl.plugin.account import _CALLS, MOST_JOBS, Account, Source
 from airflow_automl.plugin.answers import Answers
 from tests.conftest import register
 from tests.standin import StandIn, candidate, ends, serve
 from tests.standin import connection as connection_to
-from tests.unit.plugin.conftest import CONFIG, Browser, World, page
+from tests.unit.plugin.conftest import Browser, World, page
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "dags"
 
@@ -48,18 +46,6 @@ def test_a_job_that_has_ended_is_not_asked_for_again(browser: Browser, world: Wo
     assert "data-refresh" not in text
     assert "Stop…" not in text
     assert "is the best candidate with AUC 0.87" in text
-
-
-def test_a_job_and_the_lists_tell_what_it_cost_if_there_are_prices(
-    browser: Browser, world: World, run_dag: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AIRFLOW__AUTOML__PRICES", '{"currency": "USD", "default": 60}')
-    with DAG("priced", schedule=None) as dag:
-        SageMakerAutoMLJobOperator(task_id="train", config=CONFIG, poll_interval=1, deferrable=False)
-    run_dag(dag)
-    name, admin = list(world.sagemaker.jobs.values())[-1].name, browser("admin")
-    assert "<dt>Cost</dt><dd>1.00 USD</dd>" in admin.get(page("job", name=name)).text
-    assert "1.00 USD" in admin.get(page("dag", dag_id="priced")).text
 
 
 def test_a_page_says_that_the_prices_are_wrong_and_shows_the_rest(

@@ -10,7 +10,7 @@ from typing import Any
 
 import boto3
 import pytest
-from airflow.sdk import DAG, get_current_context, task
+from airflow.sdk import DAG, Asset, get_current_context, task
 
 from airflow_automl.operators import (
     SageMakerAutoMLGateOperator,
@@ -105,6 +105,28 @@ def test_the_tab_of_a_dag_shows_its_history(browser: Browser, after_training: di
     shown = browser("admin").get(page("dag", dag_id="after_accepted")).text
     assert shown.index("AUC over the runs") < shown.index("<td>run-2</td>") < shown.index("<td>run-1</td>")
     assert "AUC over the runs" not in browser("admin").get(page("task", dag_id="after_accepted", task_id="gate")).text
+
+
+def test_the_tab_of_a_dag_without_a_report_shows_what_the_events_of_its_assets_tell(
+    browser: Browser, world: World, run_dag: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__AUTOML__PRICES", '{"currency": "USD", "default": 60}')
+    with DAG("told_by_events", schedule=None) as dag:
+        SageMakerAutoMLJobOperator(
+            task_id="train",
+            config=CONFIG,
+            poll_interval=1,
+            deferrable=False,
+            outlets=[Asset("told_by_events"), Asset("told_by_events_too")],
+        )
+    runs = [str(run_dag(dag).run_id) for _ in range(2)]
+    name, admin = list(world.sagemaker.jobs.values())[-1].name, browser("admin")
+    shown = admin.get(page("dag", dag_id="told_by_events")).text
+    first, second = (shown.index(f"<td>{run}</td>") for run in runs)
+    assert shown.index("AUC over the runs") < second < first
+    assert shown.count("<td>Trained</td>") == shown.count("<td>1.00 USD</td>") == 2
+    assert shown.count('<span class="soft">1.00 USD</span>') == 2
+    assert "<dt>Cost</dt><dd>1.00 USD</dd>" in admin.get(page("job", name=name)).text
 
 
 def test_a_task_that_a_gate_skipped_says_that_the_candidate_was_rejected(
