@@ -94,12 +94,12 @@ class JobResultsMixin(_Operator):
         return job
 
     def _cost(self, describe: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Log and return what the job cost, if there are prices; what can't be told fails no task."""
+        """Log and return what the job cost, if there are prices; a cost that stays unknown fails no task."""
         name = describe.get("AutoMLJobName")
         try:
             summary = costed_summary(self.hook, describe, self.timeline)
         except AutoMLError as error:
-            self.log.warning("The cost of AutoML job %s can't be told: %s", name, error)
+            self.log.warning("The cost of AutoML job %s is unknown: %s", name, error)
             return None
         if summary is None:
             return None

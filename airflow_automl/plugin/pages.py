@@ -159,7 +159,7 @@ async def view_of(request: Request, rights: Rights, looked: Looked) -> dict[str,
         try:
             prices = await account.prices(source)
         except AutoMLError as error:
-            notes.append(f"The cost can't be told: {error}")
+            notes.append(f"The cost is unknown: {error}")
     with suppress(AutoMLError):
         on_aws = await account.is_aws(source)
         if queued(looked.describe):
