@@ -79,7 +79,7 @@ def cost(
     """
     if not prices:
         return None
-    names = (problem_type, "Tabular" if problem_type in _TABULAR else "default", "default")
+    names = (problem_type or "default", "Tabular" if problem_type in _TABULAR else "default", "default")
     price = next(prices[name] for name in names if name in prices)
     amount = ((run or 0.0) * prices.get("job", 0.0) + (training or 0.0) * price) / 3600
     return {"amount": amount, "currency": prices.get("currency", "")}
