@@ -193,11 +193,11 @@ class Codec:
         return found
 
     def _floats(self, values: pa.ChunkedArray) -> Reading:
-        found: np.ndarray = values.to_numpy()
-        infinite = np.isinf(found)
-        lost = np.flatnonzero(infinite)
         # Whole numbers elsewhere have no zero with a minus.
-        return Reading((np.where(infinite, np.nan, found) if len(lost) else found) + 0.0, lost)
+        found: np.ndarray = values.to_numpy() + 0.0
+        lost = np.flatnonzero(np.isinf(found))
+        found[lost] = np.nan
+        return Reading(found, lost)
 
     def _moments(self, values: pa.ChunkedArray) -> Reading:
         found: np.ndarray = values.cast(pa.timestamp("us"), safe=False).to_numpy()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -21,7 +22,7 @@ from airflow_automl.local.training.data.columns import names_of, same_columns, s
 
 _BLOCK = 4 << 20
 _MAX_BLOCK = (1 << 31) - 1
-_CHUNK = 1 << 19
+_CHUNK = 1 << 17
 _HEADER_HINT = (" The first row must name the columns.", "")
 _COLUMN_NUMBER = re.compile(r"CSV column #(\d+)")
 
@@ -109,6 +110,7 @@ class CsvFile:
     :param quoted: whether values may hold commas or span lines.
     :param escaped: whether its quotes were escaped by backslashes; ``None`` if they may be.
     :param repeated: whether the header is there once more among the rows.
+    :param codes: whether a value starts with a zero that is followed by a digit.
     """
 
     path: Path
@@ -119,6 +121,7 @@ class CsvFile:
     quoted: bool
     escaped: bool | None
     repeated: bool
+    codes: bool
 
     @classmethod
     def open(
@@ -133,14 +136,14 @@ class CsvFile:
         """
         sniff.require_csv(path, uri)
         cells, offset, line = _header(path)
-        quoted, care, repeated = _marks(path, offset, line)
+        quoted, care, repeated, codes = _marks(path, offset, line)
         if care:
             found = csv_text.judge(path) if escaped is None else escaped
             # What both readings fit may have to be read otherwise, once all files are known.
             if found is not None:
                 csv_text.rewrite(path, found)
                 cells, offset, line = _header(path)
-                quoted, _, repeated = _marks(path, offset, line)
+                quoted, _, repeated, codes = _marks(path, offset, line)
             escaped = found
         names = names_of(cells)
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -150,7 +153,7 @@ class CsvFile:
             same_columns(names, header, uri, expected_from)
         with pa.memory_map(str(path)) as file:
             data = file.read_buffer()
-        return cls(path, uri, names, cells, data[offset:], quoted, escaped if care else False, repeated)
+        return cls(path, uri, names, cells, data[offset:], quoted, escaped if care else False, repeated, codes)
 
     def first(self, size: int) -> pa.Table:
         """The rows in about the first ``size`` bytes, as strings.
@@ -239,17 +242,41 @@ def _header(path: Path) -> tuple[list[str], int, bytes]:
     return [], offset, b""
 
 
-def _marks(path: Path, start: int, line: bytes) -> tuple[bool, bool, bool]:
-    """Whether a file has quotes, what plain CSV would read otherwise, and its header once more."""
-    repeated = False
+def _marks(path: Path, start: int, line: bytes) -> tuple[bool, bool, bool, bool]:
+    """Whether a file has quotes, what plain CSV would read otherwise, its header once more, and codes."""
+    repeated = codes = False
     again = re.compile(rb"[\r\n](?:\xef\xbb\xbf)*[ \t]*" + re.escape(line) + rb"[ \t]*(?:[\r\n]|$)")
     with path.open("rb") as file:
         head = file.read(start)
         quoted, care = b'"' in head, csv_text.needs_care(head.removeprefix(b"\xef\xbb\xbf"))
         block = head[-1:] or b"\n"
+        # All is looked for in one pass: a block is in the processor's cache after the first look.
         while chunk := file.read(_CHUNK):
             block = block[-len(line) - 100 :] + chunk
             quoted = quoted or b'"' in block
             care = care or csv_text.needs_care(block)
             repeated = repeated or (line in block and again.search(block) is not None)
-    return quoted, care, repeated
+            codes = codes or len(code_starts(np.frombuffer(block, np.uint8))) > 0
+    return quoted, care, repeated, codes
+
+
+_ZERO, _SEPARATORS, _SIGNS = ord("0"), b',\n\r" \t', b"+-"
+
+
+def code_starts(block: np.ndarray) -> np.ndarray:
+    """Positions of zeros that begin a value and are followed by a digit.
+
+    :param block: bytes; of what they begin with, only the end of a line or of a value counts.
+    """
+    # Most zeros are classified without a look at each: whatever separates values comes before the digits in ASCII, and
+    # so does a plus; a minus is common within dates.
+    found = block[:-1] == _ZERO
+    found &= (block[1:] - np.uint8(_ZERO)) < 10
+    low = block <= ord(",")
+    found[2:] &= low[1:-2] | ((block[1:-2] == ord("-")) & low[:-3])
+    positions = np.flatnonzero(found)
+    before = block[np.maximum(positions - 1, 0)]
+    signed = np.isin(before, np.frombuffer(_SIGNS, np.uint8))
+    before = np.where(signed, block[np.maximum(positions - 2, 0)], before)
+    starts: np.ndarray = positions[np.isin(before, np.frombuffer(_SEPARATORS, np.uint8))]
+    return starts

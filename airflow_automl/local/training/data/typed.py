@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_automl.local.training.data.codec import EXACT, NULLS, NUMERIC_NULLS, Kind, decide
-from airflow_automl.local.training.data.csv_file import CsvFile, Ragged
+from airflow_automl.local.training.data.csv_file import CsvFile, Ragged, code_starts
 
 _ESCAPED = b"escaped"
 """Key in a table's metadata: its CSV had quotes escaped by backslashes."""
@@ -27,8 +27,6 @@ _SCAN = 1 << 18
 _FAILED = re.compile(r"In CSV column #(\d+): ")
 _MAX_RETRIES = 3
 """Columns of a file that may turn out to be something else before all of its columns are read as strings."""
-
-_ZERO, _SEPARATORS, _SIGNS = ord("0"), b',\n\r" \t', b"+-"
 
 
 def read(
@@ -150,13 +148,16 @@ def _doubtful(parts: Sequence[pa.ChunkedArray]) -> bool:
         return True
     if not pa.types.is_floating(parts[0].type):
         return False
-    bounds = [value for part in parts for value in pc.min_max(part).as_py().values() if value is not None]
-    return any(abs(value) >= EXACT for value in bounds)
+    # Several times as fast as Arrow's ``min_max``.
+    largest = [
+        np.nanmax(np.abs(chunk.to_numpy(zero_copy_only=False)), initial=0) for part in parts for chunk in part.chunks
+    ]
+    return max(largest, default=0) >= EXACT
 
 
 def _with_codes(file: CsvFile, suspects: list[str]) -> list[str]:
     """Which of some columns have a value that starts with a zero followed by a digit, as codes do."""
-    if not suspects:
+    if not suspects or not file.codes:
         return []
     found: set[int] = set()
     view, start = memoryview(file.data), 0
@@ -165,8 +166,8 @@ def _with_codes(file: CsvFile, suspects: list[str]) -> list[str]:
         if end <= start:
             # A line that is longer than a block is unusual.
             return suspects
-        block = np.frombuffer(view[start:end], dtype=np.uint8)
-        hits = _code_starts(block)
+        block = np.frombuffer(b"\n" + view[start:end], dtype=np.uint8)
+        hits = code_starts(block)
         if len(hits):
             if file.quoted:
                 # A comma in quotes would be counted as a column's end: all these columns are looked at as strings.
@@ -174,23 +175,6 @@ def _with_codes(file: CsvFile, suspects: list[str]) -> list[str]:
             found |= set(_columns_of(block, hits).tolist())
         start = end
     return [name for name in suspects if file.names.index(name) in found]
-
-
-def _code_starts(block: np.ndarray) -> np.ndarray:
-    """Positions of zeros that begin a value and are followed by a digit; the block begins with a line."""
-    # Most zeros are classified without a look at each: whatever separates values comes before the digits in ASCII, and
-    # so does a plus; a minus is common within dates.
-    found = block[:-1] == _ZERO
-    found &= (block[1:] - np.uint8(_ZERO)) < 10
-    low = block <= ord(",")
-    found[2:] &= low[1:-2] | ((block[1:-2] == ord("-")) & low[:-3])
-    positions = np.flatnonzero(found)
-    before = block[np.maximum(positions - 1, 0)]
-    signed = np.isin(before, np.frombuffer(_SIGNS, np.uint8))
-    before = np.where(signed, block[np.maximum(positions - 2, 0)], before)
-    begins = np.isin(before, np.frombuffer(_SEPARATORS, np.uint8)) | (positions == 0) | (signed & (positions == 1))
-    starts: np.ndarray = positions[begins]
-    return starts
 
 
 def _columns_of(block: np.ndarray, positions: np.ndarray) -> np.ndarray:
