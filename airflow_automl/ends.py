@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.contract import Outcome, documents, states
@@ -16,25 +15,20 @@ if TYPE_CHECKING:
     from airflow_automl.contract.documents import Transition
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
-    """Which ends of a job a task takes for success, besides the one that everybody hopes for.
-
-    :param stopped: a job that ended ``Stopped``.
-    :param no_candidate: a job that completed without a best candidate although it was to train, as happens when its
-        runtime limit comes before its first candidate.
-    :param failed_deployment: a job that completed without the endpoint that its ModelDeployConfig asked for.
-    """
-
-    stopped: bool = False
-    no_candidate: bool = False
-    failed_deployment: bool = False
-
-
-def judge(describe: Mapping[str, Any], accept: Acceptance) -> None:
-    """Raise what the end of a job means for its task, or return if it is a success.
+def judge(
+    describe: Mapping[str, Any],
+    *,
+    accept_stopped: bool = False,
+    accept_no_candidate: bool = False,
+    accept_failed_deployment: bool = False,
+) -> None:
+    """Raise the exception for the end of a job; return if it is a success.
 
     :param describe: the answer of a describe, in a terminal status.
+    :param accept_stopped: a job that ended ``Stopped`` is a success.
+    :param accept_no_candidate: a job that completed without a best candidate is one although it was to train, as
+        happens when its runtime limit comes before its first candidate.
+    :param accept_failed_deployment: a job that completed without the endpoint of its ModelDeployConfig is one.
     :raises AutoMLJobFailed: the job failed; the message carries its FailureReason and partial failures.
     :raises AutoMLJobStopped: the job was stopped.
     :raises NoBestCandidate: the job completed without a best candidate.
@@ -46,14 +40,14 @@ def judge(describe: Mapping[str, Any], accept: Acceptance) -> None:
         reason = describe.get("FailureReason") or "the service gave no reason; its logs may"
         raise AutoMLJobFailed(f"AutoML job {name} failed: {reason}{_partial_failures(describe)}")
     if outcome is Outcome.STOPPED:
-        if not accept.stopped:
+        if not accept_stopped:
             at_limit = " at its runtime limit" if states.runtime_limit_reached(describe) else ""
             raise AutoMLJobStopped(
                 f"AutoML job {name} was stopped{at_limit}; set accept_stopped=True to continue with what it had by then"
             )
         return
     if outcome is Outcome.COMPLETED_WITHOUT_CANDIDATE and not states.definitions_only(describe):
-        if accept.no_candidate:
+        if accept_no_candidate:
             return
         why = (
             "its runtime limit was reached before the first candidate had been trained; raise "
@@ -65,19 +59,11 @@ def judge(describe: Mapping[str, Any], accept: Acceptance) -> None:
             f"AutoML job {name} completed without a best candidate: {why}, or accept it with accept_no_candidate=True"
             f"{_partial_failures(describe)}"
         )
-    if states.deployment_failed(describe) and not accept.failed_deployment:
+    if states.deployment_failed(describe) and not accept_failed_deployment:
         raise AutoMLDeploymentFailed(
             f"AutoML job {name} completed, but did not deploy its model as ModelDeployConfig asks; deploy the best "
             f"candidate yourself, or accept it with accept_failed_deployment=True{_partial_failures(describe)}"
         )
-
-
-def duration(describe: Mapping[str, Any]) -> timedelta | None:
-    """Return how long the job ran; ``None`` if the answer does not say."""
-    job = documents.job(describe)
-    if not job["created"] or not job["ended"]:
-        return None
-    return datetime.fromisoformat(job["ended"]) - datetime.fromisoformat(job["created"])
 
 
 def _partial_failures(describe: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from openlineage.client.facet_v2 import JobFacet, RunFacet, external_query_run
 
 from airflow_automl.contract import documents
 from airflow_automl.contract.metrics import direction, standard_name
-from airflow_automl.ends import duration
+from airflow_automl.times import seconds_between
 
 if TYPE_CHECKING:
     from airflow_automl.contract.documents import BestCandidate
@@ -73,7 +73,6 @@ def lineage(describe: Mapping[str, Any] | None) -> OperatorLineage:
     candidate = documents.best_candidate(describe)
     metric = (candidate or {}).get("FinalAutoMLJobObjectiveMetric") or {}
     objective = job["objective"] or (standard_name(metric) if metric else None)
-    ran = duration(describe)
     run_facets: dict[str, RunFacet] = {
         "automl": AutoMLRunFacet(
             jobName=job["name"],
@@ -82,7 +81,7 @@ def lineage(describe: Mapping[str, Any] | None) -> OperatorLineage:
             secondaryStatus=job["secondary_status"],
             created=job["created"],
             ended=job["ended"],
-            seconds=None if ran is None else ran.total_seconds(),
+            seconds=seconds_between(job["created"], job["ended"]),
             bestCandidate=(candidate or {}).get("CandidateName"),
             bestValue=metric.get("Value"),
             partialFailures=job["partial_failures"],
@@ -94,7 +93,9 @@ def lineage(describe: Mapping[str, Any] | None) -> OperatorLineage:
             externalQueryId=job["arn"], source=SOURCE
         )
     return OperatorLineage(
-        inputs=_datasets(_channels(describe), InputDataset),
+        inputs=_datasets(
+            (documents.s3_source(each).get("S3Uri") for each in documents.channels(describe)), InputDataset
+        ),
         outputs=_datasets(_artifacts(job["artifacts"], candidate), OutputDataset),
         run_facets=run_facets,
         job_facets={
@@ -114,26 +115,17 @@ def _direction(objective: str | None, metric: Mapping[str, Any]) -> str | None:
     return direction(objective) if objective else None
 
 
-def _channels(describe: Mapping[str, Any]) -> Iterable[str]:
-    for channel in describe.get("AutoMLJobInputDataConfig") or describe.get("InputDataConfig") or ():
-        uri = (channel.get("DataSource") or {}).get("S3DataSource", {}).get("S3Uri")
-        if uri:
-            yield uri
-
-
-def _artifacts(notebooks: Mapping[str, str], candidate: BestCandidate | None) -> Iterable[str]:
+def _artifacts(notebooks: Mapping[str, str], candidate: BestCandidate | None) -> list[str | None]:
     best: Mapping[str, Any] = candidate or {}
-    for container in best.get("InferenceContainers") or ():
-        if container.get("ModelDataUrl"):
-            yield container["ModelDataUrl"]
+    models = [container.get("ModelDataUrl") for container in best.get("InferenceContainers") or ()]
     locations = (best.get("CandidateProperties") or {}).get("CandidateArtifactLocations") or {}
-    yield from (location for location in (*locations.values(), *notebooks.values()) if location)
+    return [*models, *locations.values(), *notebooks.values()]
 
 
-def _datasets(uris: Iterable[str], kind: type[Dataset]) -> list[Dataset]:
+def _datasets(uris: Iterable[str | None], kind: type[Dataset]) -> list[Dataset]:
     """OpenLineage names S3 data by bucket and key; each is named once."""
     names: dict[tuple[str, str], None] = {}
-    for uri in uris:
+    for uri in filter(None, uris):
         parts = urlsplit(uri)
         names[f"{parts.scheme}://{parts.netloc}", parts.path.strip("/") or "/"] = None
     return [kind(namespace=namespace, name=name) for namespace, name in names]

@@ -74,6 +74,11 @@ def tag_value(value: Any) -> str:
     return re.sub(r"[^\w\s.:/=+\-@]", "_", str(value))[:_TAG_VALUE_LENGTH]
 
 
+def tag_list(tags: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return tags as AWS takes them, with values as :func:`tag_value` writes them."""
+    return [{"Key": key, "Value": tag_value(value)} for key, value in tags.items()]
+
+
 def adopted_since(tags: Mapping[str, str] | None, try_number: int) -> bool:
     """Return whether a newer try of the task waits on the job that has these tags."""
     newest = (tags or {}).get(TRY_TAG, "")

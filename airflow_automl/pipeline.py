@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from airflow.sdk import TaskGroup, task_group
 
+from airflow_automl.contract import documents
 from airflow_automl.contract.wording import unknown
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.operators import (
@@ -107,21 +109,17 @@ def automl_pipeline(
     return cast("TaskGroup", task_group(group_id=group_id)(made.make).partial(**shared).expand_kwargs(over))
 
 
+@dataclass
 class _Tasks:
     """Makes the tasks of one pipeline, within its group."""
 
-    def __init__(
-        self,
-        require: Mapping[str, Any] | None,
-        retrain: Mapping[str, Any] | None,
-        before: Mapping[str, Callable[[dict[str, Any]], Any]],
-        options: Mapping[str, Mapping[str, Any]],
-        common: Mapping[str, Any],
-        waits: Mapping[str, Any],
-    ) -> None:
-        self.require, self.retrain = require, retrain
-        self.before, self.options, self.common, self.waits = before, options, common, waits
-        self.tasks: dict[str, Any] = {}
+    require: Mapping[str, Any] | None
+    retrain: Mapping[str, Any] | None
+    before: Mapping[str, Callable[[dict[str, Any]], Any]]
+    options: Mapping[str, Mapping[str, Any]]
+    common: Mapping[str, Any]
+    waits: Mapping[str, Any]
+    tasks: dict[str, Any] = field(default_factory=dict)
 
     def make(self, config: Any, endpoint_name: Any, evaluation_data: Any, report_path: Any) -> None:
         """Make them, each after the one before."""
@@ -183,8 +181,8 @@ def _validation_data(config: Any) -> str | None:
     """Return where the validation data of a request lies, if the request is there to be read."""
     if not isinstance(config, Mapping):
         return None
-    for channel in config.get("AutoMLJobInputDataConfig") or config.get("InputDataConfig") or ():
-        source = (channel.get("DataSource") or {}).get("S3DataSource") or {}
+    for channel in documents.channels(config):
+        source = documents.s3_source(channel)
         if channel.get("ChannelType") == "validation" and source.get("S3DataType") != "ManifestFile":
             return source.get("S3Uri")
     return None

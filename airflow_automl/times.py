@@ -1,9 +1,31 @@
-"""Times as people read them, for the report, the pages and the notifier."""
+"""Times as people write them in arguments, and read them in the report, the pages and the notifier."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from airflow_automl.exceptions import AutoMLValidationError
+
+
+def seconds(value: Any, name: str, owner: str, *, minimum: float = 0.0) -> float | None:
+    """Return a time span in seconds.
+
+    :param value: a timedelta, a number of seconds, or ``None``.
+    :param name: the argument, for the message.
+    :param owner: what takes the argument, for the message.
+    :param minimum: the shortest span that makes sense; 0 is a span that has passed at once.
+    :raises AutoMLValidationError: it is something else, negative, or not finite.
+    """
+    if value is None:
+        return None
+    span = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(span, bool) or not isinstance(span, int | float) or not minimum <= span < float("inf"):
+        raise AutoMLValidationError(
+            owner,
+            [f"{value!r} is not valid for {name}: pass a timedelta, or a number of seconds of at least {minimum:g}"],
+        )
+    return float(span)
 
 
 def moment(value: Any) -> datetime | None:

@@ -74,41 +74,25 @@ def in_worker(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 class Resource(NamedTuple):
-    """How one kind of resource is described, which statuses are final, and how it is stopped."""
+    """How one kind of resource is described, which statuses are final, and how it is stopped.
 
+    :param prefix: of its members ``…Name``, ``…Arn`` and ``…Status``.
+    """
+
+    prefix: str
     operation: str
-    name_key: str
-    status_key: str
     final: frozenset[str]
-    arn_key: str
     stop: str = ""
 
 
+_ENDED = frozenset({"Completed", "Failed", "Stopped"})
 #: The kinds of resources that tasks wait for. Any other status, known or not, is waited on.
 RESOURCES: Mapping[str, Resource] = {
-    AUTOML_JOB: Resource(
-        "describe_auto_ml_job_v2",
-        "AutoMLJobName",
-        "AutoMLJobStatus",
-        frozenset({"Completed", "Failed", "Stopped"}),
-        "AutoMLJobArn",
-        "stop_auto_ml_job",
-    ),
+    AUTOML_JOB: Resource("AutoMLJob", "describe_auto_ml_job_v2", _ENDED, "stop_auto_ml_job"),
     "endpoint": Resource(
-        "describe_endpoint",
-        "EndpointName",
-        "EndpointStatus",
-        frozenset({"InService", "Failed", "OutOfService", "UpdateRollbackFailed"}),
-        "EndpointArn",
+        "Endpoint", "describe_endpoint", frozenset({"InService", "Failed", "OutOfService", "UpdateRollbackFailed"})
     ),
-    "transform job": Resource(
-        "describe_transform_job",
-        "TransformJobName",
-        "TransformJobStatus",
-        frozenset({"Completed", "Failed", "Stopped"}),
-        "TransformJobArn",
-        "stop_transform_job",
-    ),
+    "transform job": Resource("TransformJob", "describe_transform_job", _ENDED, "stop_transform_job"),
 }
 
 
@@ -136,11 +120,15 @@ class Target:
     @property
     def named(self) -> dict[str, str]:
         """The argument that names it."""
-        return {self.resource.name_key: self.name}
+        return {f"{self.resource.prefix}Name": self.name}
+
+    def status(self, answer: Mapping[str, Any] | None) -> str | None:
+        """Return the status in an answer; ``None`` if there is no such resource."""
+        return answer.get(f"{self.resource.prefix}Status") if answer else None
 
     def is_final(self, answer: Mapping[str, Any] | None) -> bool:
         """Return whether an answer says that nothing more happens by itself; also if there is no such resource."""
-        return answer is None or answer.get(self.resource.status_key) in self.resource.final
+        return answer is None or self.status(answer) in self.resource.final
 
 
 async def describe(calls: Calls, target: Target) -> dict[str, Any] | None:
@@ -227,11 +215,11 @@ async def resource_event(
     :return: the event that :class:`~airflow_automl.triggers.resource.SageMakerResourceTrigger` fires.
     """
     current: str | None = None
-    status, message, kind = "settled", "", ""
+    status, message, kind = "final", "", ""
 
     def note(answer: Mapping[str, Any] | None) -> None:
         nonlocal current
-        found = answer.get(target.resource.status_key) if answer else None
+        found = target.status(answer)
         if found != current:
             log.info("%s: %s", target, found)
             current = found
@@ -330,7 +318,7 @@ async def stop(calls: Calls, target: Target, try_number: int, *, seconds: float,
             return StopResult("it does not exist")
         if target.is_final(answer):
             return StopResult("it had already ended", answer=answer)
-        arn = answer[target.resource.arn_key]
+        arn = answer[f"{target.resource.prefix}Arn"]
         if adopted_since(await retrying(calls, lambda: read_tags(calls, arn), seconds), try_number):
             return StopResult("it belongs to a newer try, and is not stopped", answer=answer)
     except AutoMLError:

@@ -25,9 +25,11 @@ __all__ = [
     "Transition",
     "api_version",
     "best_candidate",
+    "channels",
     "job",
     "json_safe",
     "problem_type",
+    "s3_source",
     "schema",
 ]
 
@@ -281,6 +283,17 @@ def schema(document: Literal["best_candidate", "job"]) -> dict[str, Any]:
     return loaded
 
 
+def channels(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the data channels of a request or a describe answer, of either version."""
+    listed = _items(document, "AutoMLJobInputDataConfig") or _items(document, "InputDataConfig")
+    return [each for each in listed if isinstance(each, Mapping)]
+
+
+def s3_source(channel: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a channel's ``S3DataSource``; empty if it has none."""
+    return _mapping(_mapping(channel, "DataSource"), "S3DataSource")
+
+
 def _objective(describe: Mapping[str, Any]) -> str | None:
     for source in (describe, _mapping(describe, "ResolvedAttributes")):
         if name := standard_name(_mapping(source, "AutoMLJobObjective")):
@@ -289,12 +302,11 @@ def _objective(describe: Mapping[str, Any]) -> str | None:
 
 
 def _channel(describe: Mapping[str, Any]) -> Mapping[str, Any]:
-    channels = _items(describe, "AutoMLJobInputDataConfig") or _items(describe, "InputDataConfig")
-    return channels[0] if channels and isinstance(channels[0], Mapping) else {}
+    return next(iter(channels(describe)), {})
 
 
 def _data(describe: Mapping[str, Any]) -> str | None:
-    return _text(_mapping(_mapping(_channel(describe), "DataSource"), "S3DataSource"), "S3Uri")
+    return _text(s3_source(_channel(describe)), "S3Uri")
 
 
 def _target(describe: Mapping[str, Any]) -> str | None:

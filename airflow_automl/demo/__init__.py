@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from airflow_automl.demo import dataset
-from airflow_automl.demo.stack import DemoFailed, Process, Stack, tail
+from airflow_automl.demo.stack import DemoFailed, Stack, tail
 from airflow_automl.exceptions import AutoMLError
 
 if TYPE_CHECKING:
@@ -130,12 +130,13 @@ def _retrain(console: Console, stack: Stack, split: Split, max_runtime: int) -> 
     sagemaker = _client(stack, "sagemaker")
     stop_leftovers(sagemaker)
     progress = Progress(console, sagemaker)
-    dag_run = stack.airflow("airflow-dags-test", "dags", "test", DAG_ID, "--conf", _conf(max_runtime))
+    command = ("dags", "test", DAG_ID, "--conf", json.dumps({"max_runtime": max_runtime}))
+    dag_run = stack.airflow("airflow-dags-test", *command)
     progress.follow(lambda: dag_run.popen.poll() is None)
     stack.finish(dag_run)
     if progress.job_name is None:
         raise DemoFailed(f"no AutoML job was submitted:\n{tail(dag_run.log)}")
-    again = stack.airflow("airflow-dags-test-again", "dags", "test", DAG_ID, "--conf", _conf(max_runtime))
+    again = stack.airflow("airflow-dags-test-again", *command)
     _show_result(console, stack, split, progress.job_name)
     console.print(f"[bold]==>[/] airflow dags test {DAG_ID} again   (evaluate → decide: is training needed?)")
     stack.finish(again)
@@ -154,10 +155,6 @@ def stop_leftovers(sagemaker: Any) -> None:
     """Stop the jobs that an interrupted demo left running: they would take the slots of this one's."""
     for left in sagemaker.list_auto_ml_jobs(StatusEquals="InProgress")["AutoMLJobSummaries"]:
         sagemaker.stop_auto_ml_job(AutoMLJobName=left["AutoMLJobName"])
-
-
-def _conf(max_runtime: int) -> str:
-    return json.dumps({"max_runtime": max_runtime})
 
 
 def _show_result(console: Console, stack: Stack, split: Split, job_name: str) -> None:
@@ -234,7 +231,9 @@ def _web_interface(console: Console, stack: Stack) -> None:
     split = _prepare(console, stack, dags)
     console.print("[bold]==>[/] uploading the data of the other example DAGs, and submitting a job of each end")
     examples.upload(_client(stack, "s3"), split, dags)
-    examples.submit(_client(stack, "s3"), _client(stack, "sagemaker"), split, _defaults(stack))
+    # What Airflow's connection says for requests that name no role and no output path.
+    defaults = json.loads(stack.environment["AIRFLOW_CONN_AWS_DEFAULT"])["extra"]["automl"]
+    examples.submit(_client(stack, "s3"), _client(stack, "sagemaker"), split, defaults)
     console.print(f"[bold]==>[/] starting Airflow (about a minute; its log: {stack.folder / 'airflow-standalone.log'})")
     url, standalone = stack.start_standalone()
     examples.start_runs(url, DAG_ID, "manual_automl")
@@ -245,16 +244,5 @@ def _web_interface(console: Console, stack: Stack) -> None:
     for sentence in left_out:
         console.print(f"      not shown: {sentence}", markup=False)
     console.print("Ctrl-C stops everything")
-    _watch(standalone)
-
-
-def _defaults(stack: Stack) -> dict[str, Any]:
-    """What Airflow's connection to the embedded Autopilot says for requests that name no role and no output path."""
-    connection = json.loads(stack.environment["AIRFLOW_CONN_AWS_DEFAULT"])
-    defaults: dict[str, Any] = connection["extra"]["automl"]
-    return defaults
-
-
-def _watch(process: Process) -> None:
-    code = process.popen.wait()
-    raise DemoFailed(f"Airflow ended with exit code {code}:\n{tail(process.log)}")
+    code = standalone.popen.wait()
+    raise DemoFailed(f"Airflow ended with exit code {code}:\n{tail(standalone.log)}")

@@ -27,7 +27,7 @@ _SEGMENTS = ("north", "south", "east", "west", "online", "retail", "wholesale", 
 ROWS = 1500
 _DATA = f"s3://{dataset.BUCKET}/examples/train/"
 
-#: The configuration of the run that trains while the pages are looked at: until its limit, unless it is stopped there.
+#: The configuration of the run that trains while you read the pages: until its limit, unless it is stopped there.
 LIVE = {
     "data": f"{dataset.FOLDER}/train/",
     "target": dataset.TARGET,

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--conn-id", default="aws_default", help="the Airflow connection to use (default: %(default)s)")
     parser.add_argument("--region", help="the AWS region; by default that of the connection")
     parser.add_argument(
-        "--config", metavar="FILE", help="an operator's config, as JSON or YAML: its data, role and keys are looked at"
+        "--config", metavar="FILE", help="an operator's config, as JSON or YAML: its data, role and keys are checked"
     )
     parser.add_argument(
         "--also",
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look at everything that can be looked at, and print what was found.
+    """Check everything that can be checked, and print the findings.
 
     :param args: ``conn_id``, ``region``, ``config``, ``also``, ``json``.
     :return: 0 if nothing is wrong (checks that the account does not allow included), 1 if something is, 2 if the file

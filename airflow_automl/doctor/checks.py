@@ -1,16 +1,14 @@
-"""Everything that the doctor looks at, in the order in which one thing needs the other."""
+"""Everything that the doctor checks, in the order in which one thing needs the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.contract import check
-from airflow_automl.contract.violations import errors
-from airflow_automl.doctor.findings import Finding, Findings, code_of
+from airflow_automl.doctor.findings import Finding, Findings
 from airflow_automl.doctor.permissions import check_permissions, check_role
 from airflow_automl.doctor.storage import check_buckets
-from airflow_automl.exceptions import AutoMLError
+from airflow_automl.exceptions import AutoMLError, error_code
 
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
@@ -25,7 +23,7 @@ def examine(
     also: frozenset[str],
     show: Callable[[Finding], None],
 ) -> list[Finding]:
-    """Look at connection, credentials, service, role, buckets, keys, quota and permissions.
+    """Check connection, credentials, service, role, buckets, keys, quota and permissions.
 
     Operations: GetCallerIdentity; ListAutoMLJobs; GetRole and SimulatePrincipalPolicy; HeadBucket, ListObjectsV2,
     GetObject, and a multipart upload that is begun and given up; DescribeKey; ListServiceQuotas.
@@ -43,7 +41,7 @@ def examine(
     request = _connection(findings, hook, conn_id, config)
     if request is None or not _region(findings, hook):
         return findings
-    hook = _without_patience(hook)
+    hook = _with_short_timeouts(hook)
     caller = _credentials(findings, hook)
     if caller is None or not _service(findings, hook):
         return findings
@@ -59,7 +57,7 @@ def examine(
     return findings
 
 
-def _without_patience(hook: SageMakerAutoMLHook) -> SageMakerAutoMLHook:
+def _with_short_timeouts(hook: SageMakerAutoMLHook) -> SageMakerAutoMLHook:
     """Return a hook that soon gives up on an endpoint that does not answer."""
     from botocore.config import Config
 
@@ -103,10 +101,7 @@ def _connection(
         found = getattr(error, "violations", [error])
         findings.problem("config", "; ".join(map(str, found)), "airflow-automl check --config FILE says the same")
         return dict(config)
-    if violations := errors(check(api, request)):
-        findings.problem("config", "; ".join(map(str, violations)), "airflow-automl check --config FILE says the same")
-    else:
-        findings.ok("config", f"a valid request for {'CreateAutoMLJob' if api == 'V1' else 'CreateAutoMLJobV2'}")
+    findings.ok("config", f"a valid request for {'CreateAutoMLJob' if api == 'V1' else 'CreateAutoMLJobV2'}")
     return request
 
 
@@ -152,7 +147,7 @@ def _service(findings: Findings, hook: SageMakerAutoMLHook) -> bool:
     except ClientError as error:
         findings.problem(
             "service",
-            f"ListAutoMLJobs answered {code_of(error)}: {error.response['Error'].get('Message', '')}",
+            f"ListAutoMLJobs answered {error_code(error)}: {error.response['Error'].get('Message', '')}",
             "allow the actions of docs/policies/airflow.json to the caller",
         )
         # A caller who may not list may still create: continue.
@@ -180,7 +175,7 @@ def _keys(findings: Findings, hook: SageMakerAutoMLHook, request: Mapping[str, A
             try:
                 found = hook.client_of("kms").describe_key(KeyId=key)["KeyMetadata"]
             except ClientError as error:
-                if code_of(error) != "NotFoundException":
+                if error_code(error) != "NotFoundException":
                     raise
                 findings.problem("key", f"there is no key {key} in this region", "name a key of the job's region")
                 continue

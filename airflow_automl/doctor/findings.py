@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from airflow_automl.exceptions import error_code
 
 __all__ = ["Finding", "Findings", "Status"]
 
@@ -23,7 +25,7 @@ class Status(StrEnum):
 class Finding(NamedTuple):
     """One line of the doctor's.
 
-    :param check: what was looked at, such as ``role``.
+    :param check: what was checked, such as ``role``.
     :param status: how it ended.
     :param message: what was found.
     :param advice: what to fix; empty if nothing is wrong.
@@ -74,15 +76,10 @@ class Findings(list[Finding]):
         try:
             yield
         except ClientError as error:
-            code = code_of(error)
+            code = error_code(error)
             if code in _REFUSALS:
                 self.unknown(check, f"{permission} is not allowed", f"allow {permission} to let this be checked")
             else:
                 self.unknown(check, f"{permission} answered {code}: {error.response['Error'].get('Message', '')}")
         except BotoCoreError as error:
             self.unknown(check, f"{permission}: {error}")
-
-
-def code_of(error: Any) -> str:
-    """Return AWS's code of an error answer."""
-    return str(error.response.get("Error", {}).get("Code", ""))

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from airflow_automl.doctor.findings import Findings, code_of
+from airflow_automl.doctor.findings import Findings
+from airflow_automl.exceptions import error_code
 
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
@@ -66,7 +67,7 @@ def check_role(findings: Findings, hook: SageMakerAutoMLHook, role: str | None, 
         try:
             found = hook.client_of("iam").get_role(RoleName=parts[5].rpartition("/")[2])["Role"]
         except ClientError as error:
-            if code_of(error) != "NoSuchEntity":
+            if error_code(error) != "NoSuchEntity":
                 raise
             findings.problem("role", f"there is no role {role}", "make it (docs/aws.md), or correct its ARN")
             return

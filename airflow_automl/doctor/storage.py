@@ -5,35 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.doctor.findings import Findings, code_of
+from airflow_automl.contract import documents
+from airflow_automl.doctor.findings import Findings
+from airflow_automl.exceptions import error_code
+from airflow_automl.hooks.storage import bucket_and_key
 
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
-__all__ = ["check_buckets", "inputs_of", "split_address"]
-
-_CHANNELS = ("AutoMLJobInputDataConfig", "InputDataConfig")
+__all__ = ["check_buckets", "object_arns"]
 
 
-def split_address(address: str) -> tuple[str, str]:
-    """Return the bucket and the key of an S3 address."""
-    bucket, _, key = address.partition("://")[2].partition("/")
-    return bucket, key
-
-
-def inputs_of(request: Mapping[str, Any]) -> list[str]:
+def _inputs(request: Mapping[str, Any]) -> list[str]:
     """Return where a request's data lies, as far as it says so without a template."""
-    found = []
-    for channels in _CHANNELS:
-        for channel in request.get(channels) or ():
-            address = ((channel.get("DataSource") or {}).get("S3DataSource") or {}).get("S3Uri")
-            if isinstance(address, str) and "{{" not in address:
-                found.append(address)
-    return list(dict.fromkeys(found))
+    found = (documents.s3_source(each).get("S3Uri") for each in documents.channels(request))
+    return list(dict.fromkeys(each for each in found if isinstance(each, str) and "{{" not in each))
 
 
 def check_buckets(findings: Findings, hook: SageMakerAutoMLHook, request: Mapping[str, Any]) -> None:
-    """Look at the output's bucket, and at each channel's."""
+    """Check the bucket of the output, and that of each channel."""
     output = (request.get("OutputDataConfig") or {}).get("S3OutputPath")
     if not output:
         findings.problem(
@@ -43,7 +33,7 @@ def check_buckets(findings: Findings, hook: SageMakerAutoMLHook, request: Mappin
         )
     elif "{{" not in output and _bucket(findings, hook, "output", output):
         _writable(findings, hook, output)
-    for address in inputs_of(request):
+    for address in _inputs(request):
         if _bucket(findings, hook, "input", address):
             _readable(findings, hook, address)
 
@@ -51,12 +41,12 @@ def check_buckets(findings: Findings, hook: SageMakerAutoMLHook, request: Mappin
 def _bucket(findings: Findings, hook: SageMakerAutoMLHook, check: str, address: str) -> bool:
     from botocore.exceptions import BotoCoreError, ClientError
 
-    bucket, _ = split_address(address)
+    bucket, _ = bucket_and_key(address)
     try:
         answer = hook.client_of("s3").head_bucket(Bucket=bucket)
     except ClientError as error:
         # HEAD answers have no body: the code is the HTTP status.
-        code, headers = code_of(error), error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        code, headers = error_code(error), error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         if code == "404":
             findings.problem(check, f"there is no bucket {bucket}", f"make it, or correct {address}")
             return False
@@ -84,7 +74,7 @@ def _bucket(findings: Findings, hook: SageMakerAutoMLHook, check: str, address: 
 
 
 def _readable(findings: Findings, hook: SageMakerAutoMLHook, address: str) -> None:
-    bucket, key = split_address(address)
+    bucket, key = bucket_and_key(address)
     client = hook.client_of("s3")
     with findings.allowed("input", "s3:ListBucket"):
         listed = client.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=10).get("Contents", ())
@@ -99,7 +89,7 @@ def _readable(findings: Findings, hook: SageMakerAutoMLHook, address: str) -> No
 
 def _writable(findings: Findings, hook: SageMakerAutoMLHook, address: str) -> None:
     """Begin an upload and give it up: it needs the permission to write, and leaves nothing behind."""
-    bucket, key = split_address(address)
+    bucket, key = bucket_and_key(address)
     client = hook.client_of("s3")
     probe = {"Bucket": bucket, "Key": f"{key.rstrip('/')}/airflow-automl-doctor".lstrip("/")}
     with findings.allowed("output", "s3:PutObject"):
@@ -113,9 +103,9 @@ def object_arns(partition: str, request: Mapping[str, Any]) -> Iterator[tuple[st
     """Yield what the job's role must be allowed: pairs of an action and a resource."""
     output = (request.get("OutputDataConfig") or {}).get("S3OutputPath")
     if output and "{{" not in output:
-        bucket, key = split_address(output)
+        bucket, key = bucket_and_key(output)
         yield "s3:PutObject", f"arn:{partition}:s3:::{bucket}/{key.rstrip('/')}/x".replace("//x", "/x")
-    for address in inputs_of(request):
-        bucket, key = split_address(address)
+    for address in _inputs(request):
+        bucket, key = bucket_and_key(address)
         yield "s3:GetObject", f"arn:{partition}:s3:::{bucket}/{key}{'x' if address.endswith('/') else ''}"
         yield "s3:ListBucket", f"arn:{partition}:s3:::{bucket}"

@@ -14,8 +14,5 @@ __all__ = ["SageMakerAutoMLDeploymentHook", "SageMakerAutoMLHook"]
 
 __getattr__ = lazy_exports(
     __name__,
-    {
-        "SageMakerAutoMLDeploymentHook": "sagemaker_deployment",
-        "SageMakerAutoMLHook": "sagemaker_automl",
-    },
+    {"SageMakerAutoMLDeploymentHook": "sagemaker_deployment", "SageMakerAutoMLHook": "sagemaker_automl"},
 )

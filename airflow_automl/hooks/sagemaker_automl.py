@@ -17,7 +17,7 @@ from airflow_automl.contract.wording import closest, unknown
 from airflow_automl.cost import price_problems
 from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLError, AutoMLValidationError
 from airflow_automl.hooks.errors import CALL_ERRORS, ConnectionHealth
-from airflow_automl.naming import TRY_TAG
+from airflow_automl.naming import TRY_TAG, tag_list
 from airflow_automl.waiting import AUTOML_JOB, Target, WorkerCalls, describe, in_worker, read_tags
 
 if TYPE_CHECKING:
@@ -271,10 +271,18 @@ class SageMakerAutoMLHook(AwsBaseHook):
             self.log.info("Tags of %s can't be read: %s", arn, error)
             return None
 
+    def known_tags(self, arn: str) -> dict[str, str]:
+        """ListTags of a resource; empty where they can't be read, for whatever reason."""
+        try:
+            return self.read_tags(arn) or {}
+        except AutoMLError as error:
+            self.log.warning("Tags of %s can't be read: %s", arn, error)
+            return {}
+
     def write_tags(self, arn: str, tags: Mapping[str, str]) -> None:
         """AddTags to a resource; a warning says if the account forbids it."""
         try:
-            self.call("add_tags", ResourceArn=arn, Tags=[{"Key": key, "Value": tags[key]} for key in tags])
+            self.call("add_tags", ResourceArn=arn, Tags=tag_list(tags))
         except AutoMLAccessDenied as error:
             self.log.warning("This account does not allow tags, continuing without them: %s", error)
 

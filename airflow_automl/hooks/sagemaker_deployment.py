@@ -1,7 +1,7 @@
 """Calls to SageMaker that come after training: models, endpoints, transform jobs, the model registry, tags.
 
 SageMaker's hosting operations have no client tokens (model packages excepted) and no typed errors: "already there" and
-"not there" are both ``ValidationException``. So nothing here reads messages: what a create answered is settled by a
+"not there" are both ``ValidationException``. So nothing here reads messages: what a create answered is decided by a
 describe, and the names, which are derived from their content, make an existing resource the one that was asked for.
 """
 
@@ -33,11 +33,6 @@ def service_model(service: str = "sagemaker") -> Mapping[str, Any]:
 
     model: Mapping[str, Any] = Loader().load_service_model(service, "service-2")
     return model
-
-
-def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return tags as SageMaker takes them."""
-    return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def _scalable_target(endpoint_name: str, variant_name: str) -> dict[str, str]:

@@ -38,7 +38,7 @@ class Storage:
 
         Operation: ListObjectsV2.
         """
-        bucket, key = _bucket_and_key(prefix.rstrip("/"))
+        bucket, key = bucket_and_key(prefix.rstrip("/"))
         with self._hook.reaching_aws("s3") as s3:
             pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
             return {
@@ -52,7 +52,7 @@ class Storage:
         """Return a file's content. Operation: GetObject."""
         if not _in_s3(address):
             return bytes(self._elsewhere(address).read_bytes())
-        bucket, key = _bucket_and_key(address)
+        bucket, key = bucket_and_key(address)
         with self._hook.reaching_aws("s3") as s3:
             return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
@@ -64,7 +64,7 @@ class Storage:
                 target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
             return
-        bucket, key = _bucket_and_key(address)
+        bucket, key = bucket_and_key(address)
         kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
         with self._hook.reaching_aws("s3") as s3:
             s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=kind)
@@ -79,6 +79,7 @@ def _in_s3(address: str) -> bool:
     return address.startswith(("s3://", "s3a://", "s3n://"))
 
 
-def _bucket_and_key(address: str) -> tuple[str, str]:
+def bucket_and_key(address: str) -> tuple[str, str]:
+    """Return the bucket and the key of an S3 address."""
     parts = urlsplit(address, allow_fragments=False)
     return parts.netloc.rpartition("@")[2], parts.path.removeprefix("/")

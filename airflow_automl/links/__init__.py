@@ -11,7 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["AutoMLJobConsoleLink", "AutoMLJobLogsLink", "AutoMLReportLink"]
 
-__getattr__ = lazy_exports(
-    __name__,
-    dict.fromkeys(("AutoMLJobConsoleLink", "AutoMLJobLogsLink", "AutoMLReportLink"), "sagemaker_automl"),
-)
+__getattr__ = lazy_exports(__name__, dict.fromkeys(__all__, "sagemaker_automl"))

@@ -14,6 +14,7 @@ from airflow_automl.exceptions import AutoMLValidationError
 
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
+    from airflow_automl.hooks.storage import Storage
 
 _Event = TypeVar("_Event")
 
@@ -115,6 +116,13 @@ class AutoMLBaseOperator(BaseOperator):
         return SageMakerAutoMLDeploymentHook(
             self.aws_conn_id, self.region_name or None, self.verify, self.botocore_config
         )
+
+    @cached_property
+    def storage(self) -> Storage:
+        """Files, in S3 as the hook reaches AWS."""
+        from airflow_automl.hooks.storage import Storage
+
+        return Storage(self.hook)
 
 
 class JobReader(AutoMLBaseOperator):

@@ -22,14 +22,14 @@ class BranchingOperator(AutoMLBaseOperator, SkipMixin):
     """
 
     inherits_from_skipmixin = True
-    #: The argument that says what follows a decision against.
-    branch_argument: ClassVar[str]
+    #: The argument that says what follows a decision against; without one, what is directly downstream is skipped.
+    branch_argument: ClassVar[str] = ""
     #: Its values that are not names of tasks.
     branch_words: ClassVar[tuple[str, ...]] = ("skip",)
 
     @property
     def _followed(self) -> Any:
-        return getattr(self, self.branch_argument)
+        return getattr(self, self.branch_argument) if self.branch_argument else "skip"
 
     def check_branch(self) -> None:
         """Raise if the argument names no task directly downstream."""

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 from airflow_automl import xcom
+from airflow_automl.contract import documents
 from airflow_automl.exceptions import AutoMLJobNotFound, AutoMLValidationError, NoBestCandidate
 from airflow_automl.operators._base import UNSET, JobReader, document
 
@@ -44,23 +45,16 @@ class CandidateOperator(JobReader):
         :raises AutoMLJobNotFound: there is no such job.
         """
         job = document(self.job, "job")
-        if isinstance(job, dict) and xcom.job_name(job) is None:
-            raise NoBestCandidate(
-                f"no job was submitted, so there is nothing for {self.task_id} to work with. {job.get('reason') or ''}"
-            )
+        if xcom.job_name(job) is None and (job or not (self.job_name or self._candidate_given)):
+            why = (job or {}).get("reason") or ""
+            raise NoBestCandidate(f"no job was submitted, so there is nothing for {self.task_id} to work with. {why}")
         if self.job_name and job is None:
             job = self._describe_job(self.job_name)
-        if self._candidate_given:
-            candidate = document(self.candidate, "candidate")
-        else:
-            name = self.job_name or (job or {}).get("name")
-            if not name:
-                raise AutoMLJobNotFound(f"job has no name to ask the service for: {str(job)[:200]}")
-            candidate = self.hook.best_candidate(name)
-        if not candidate and self._candidate_given and job:
+        candidate = document(self.candidate, "candidate") if self._candidate_given else None
+        if not candidate and job:
             # Its XCom is missing too if the task before has do_xcom_push=False; only the service knows.
-            with suppress(AutoMLJobNotFound):
-                candidate = self.hook.best_candidate(str(job["name"]))
+            with suppress(*([AutoMLJobNotFound] if self._candidate_given else [])):
+                candidate = self.hook.best_candidate(self.job_name or str(job["name"]))
         if not candidate:
             if job:
                 why = f"job {job['name']} ({job.get('status')}/{job.get('secondary_status')}) has no best candidate"
@@ -79,8 +73,6 @@ class CandidateOperator(JobReader):
 
     def _describe_job(self, name: str) -> dict[str, Any]:
         """Ask the service about a job and return its document, tags included."""
-        from airflow_automl.contract import documents
-
         answer = self.hook.describe_job(name)
         arn = answer["AutoMLJobArn"]
         return dict(documents.job(answer, arn=arn, tags=self.hook.read_tags(arn) or {}))

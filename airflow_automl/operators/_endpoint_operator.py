@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from airflow_automl.exceptions import AutoMLError, AutoMLTerminalError
 from airflow_automl.operators._base import document
 from airflow_automl.operators._waiting_operator import WaitingOperator
+from airflow_automl.waiting import RESOURCES
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 #: Key in the task's state store: autoscaling that was taken off for an update and is to be put back.
 _SCALING_KEY = "airflow_automl.scaling"
+
+
+def is_changing(endpoint: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
+    """Return whether an endpoint is being created, updated or deleted."""
+    return endpoint is not None and endpoint["EndpointStatus"] not in RESOURCES["endpoint"].final
 
 
 class EndpointOperator(WaitingOperator):
@@ -25,6 +31,7 @@ class EndpointOperator(WaitingOperator):
     :param deployment_config: AWS's ``DeploymentConfig``.
     """
 
+    template_fields: Sequence[str] = (*WaitingOperator.template_fields, "endpoint_name", "deployment_config")
     default_timeout = 3 * 3600.0
     kind = "endpoint"
 
@@ -40,11 +47,6 @@ class EndpointOperator(WaitingOperator):
         if deployment_config:
             request["DeploymentConfig"] = deployment_config
         return request
-
-    def await_endpoint(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
-        """Wait until the endpoint's status is final, then call ``execute_complete``."""
-        result: dict[str, Any] = self.wait_for(context, self.endpoint_name, state)
-        return result
 
     def update_endpoint(
         self, context: Context, state: dict[str, Any], request: Mapping[str, Any], serving: str

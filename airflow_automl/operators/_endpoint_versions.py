@@ -95,7 +95,7 @@ def _referred_models(
 
     What is older than a model can't refer to it, except a config of the same endpoint whose model was made again.
 
-    :param since: look at what was created after this time, and at all configs of the endpoint.
+    :param since: what was created after this time counts, and all configs of the endpoint.
     :param without: configs that do not count.
     """
     listed = [

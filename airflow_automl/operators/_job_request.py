@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 Api = Literal["V1", "V2"]
 
-#: For the check of a request whose name is derived from the checked request.
-_PLACEHOLDER = "derived"
 _OPERATIONS = {"V1": "CreateAutoMLJob", "V2": "CreateAutoMLJobV2"}
 
 
@@ -28,7 +26,7 @@ def read_config(text: str, folders: Iterable[str | Path]) -> Any:
 
     :param text: the path of a ``.json``, ``.yaml`` or ``.yml`` file, absolute or relative to one of the folders; or
         the request itself as JSON or a Python literal.
-    :param folders: where relative paths are looked up, in this order.
+    :param folders: where relative paths are searched for, in this order.
     :return: the parsed content; strings in it may still be templates.
     :raises AutoMLValidationError: there is no such file, or it can't be parsed.
     """
@@ -42,8 +40,8 @@ def read_config(text: str, folders: Iterable[str | Path]) -> Any:
     candidates = [Path(folder, text) for folder in folders]
     path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None:
-        looked = ", ".join(str(candidate) for candidate in candidates)
-        raise _problem(f"{text!r} does not exist; looked for {looked}")
+        searched = ", ".join(str(candidate) for candidate in candidates)
+        raise _problem(f"{text!r} does not exist; looked for {searched}")
     content = path.read_text(encoding="utf-8")
     try:
         return parse_json(content) if path.suffix == ".json" else parse_yaml(content)
@@ -87,10 +85,13 @@ def complete(
     :param config: the rendered request; it is not changed.
     :param defaults: what the connection's extra ``automl`` says.
     :param max_runtime: the longest that a job may run, if there is a limit.
+    :return: the request; without a name, if none is given.
     :raises AutoMLValidationError: all violations at once.
     """
     request: dict[str, Any] = contract.coerce(api, deepcopy(dict(config)))
-    request.setdefault("AutoMLJobName", _PLACEHOLDER)
+    if derived := "AutoMLJobName" not in request:
+        # The name covers the request, and is made after its check.
+        request["AutoMLJobName"] = "derived"
     _fill(api, request, defaults)
     _limit_runtime(api, request, max_runtime, log)
     violations = contract.check(api, request)
@@ -100,6 +101,8 @@ def complete(
     errors = [violation for violation in violations if violation.severity == "error"]
     if errors:
         raise AutoMLValidationError(f"{_OPERATIONS[api]} request", errors)
+    if derived:
+        del request["AutoMLJobName"]
     return request
 
 

@@ -11,10 +11,10 @@ from airflow.sdk.definitions.asset import AssetRef
 from airflow_automl import xcom
 from airflow_automl.contract import documents, states
 from airflow_automl.cost import cost_text, costed_summary
-from airflow_automl.ends import Acceptance, duration, judge, watched
+from airflow_automl.ends import judge, watched
 from airflow_automl.exceptions import AutoMLError, AutoMLJobFailed
 from airflow_automl.links.sagemaker_automl import AutoMLJobConsoleLink, AutoMLJobLogsLink, console_url, logs_url
-from airflow_automl.times import duration_text
+from airflow_automl.times import duration_text, seconds_between
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -130,14 +130,20 @@ class JobResultsMixin(_Operator):
         :param tags: the job's tags, if they are known.
         :return: the best candidate's document, or ``None``.
         """
-        ran = duration(describe)
-        said = f"{states.status_text(describe)}{f' after {ran}' if ran else ''}"
-        self.log.info("AutoML job %s ended: %s", describe.get("AutoMLJobName"), said)
+        ended = documents.job(describe)
+        ran = seconds_between(ended["created"], ended["ended"])
+        after = "" if ran is None else f" after {duration_text(ran)}"
+        self.log.info("AutoML job %s ended: %s%s", ended["name"], states.status_text(describe), after)
         job = self._push(context, describe, self.tags_of(describe) if tags is None else tags, ended=True)
         for failure in job["partial_failures"]:
             self.log.warning("Partial failure: %s", failure)
         try:
-            judge(describe, Acceptance(self.accept_stopped, self.accept_no_candidate, self.accept_failed_deployment))
+            judge(
+                describe,
+                accept_stopped=self.accept_stopped,
+                accept_no_candidate=self.accept_no_candidate,
+                accept_failed_deployment=self.accept_failed_deployment,
+            )
         except AutoMLError as error:
             if self.logs_url:
                 self.log.info("CloudWatch logs: %s", self.logs_url)
@@ -165,10 +171,4 @@ class JobResultsMixin(_Operator):
     def tags_of(self, describe: Mapping[str, Any]) -> dict[str, str]:
         """Read the job's tags; a job that has ended is not failed because they can't be read."""
         arn = describe.get("AutoMLJobArn")
-        if not arn:
-            return {}
-        try:
-            return self.hook.read_tags(str(arn)) or {}
-        except AutoMLError as error:
-            self.log.warning("The job's tags can't be read: %s", error)
-            return {}
+        return self.hook.known_tags(str(arn)) if arn else {}

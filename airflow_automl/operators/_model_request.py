@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_automl.exceptions import AutoMLValidationError
-from airflow_automl.naming import tag_value
+from airflow_automl.naming import tag_list
 from airflow_automl.serving import (
     containers_of,
     default_instance_type,
@@ -103,7 +103,7 @@ class ServedCandidate:
         """
         inherited = {**(self.job.get("tags") or {}), **(self.defaults.get("tags") or {}), **self.tags}
         tags = {**own, **{key: value for key, value in inherited.items() if key not in own}}
-        return [{"Key": key, "Value": tag_value(value)} for key, value in list(tags.items())[:_TAG_LIMIT]]
+        return tag_list(dict(list(tags.items())[:_TAG_LIMIT]))
 
 
 def problems_of_role(body: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_automl import settings
+from airflow_automl.ends import TransitionLog
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
     AutoMLDeploymentFailed,
@@ -19,54 +20,40 @@ from airflow_automl.exceptions import (
     restored,
 )
 from airflow_automl.operators._base import UNSET, AutoMLBaseOperator
+from airflow_automl.times import seconds
+from airflow_automl.waiting import (
+    AUTOML_JOB,
+    StopResult,
+    Target,
+    WorkerCalls,
+    in_worker,
+    resource_event,
+    stop,
+    wait_until_ended,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_automl.contract.documents import Transition
-    from airflow_automl.waiting import StopResult
 
 #: How long to try to stop a job at a bad end of its wait, in seconds; and in ``on_kill``, after which Airflow kills the
 #: process soon.
 _STOP, _ON_KILL = 60.0, 3.0
-
-
-def seconds(value: Any, name: str, owner: str, *, minimum: float = 0.0) -> float | None:
-    """Return a time span in seconds.
-
-    :param value: a timedelta, a number of seconds, or ``None``.
-    :param name: the argument, for the message.
-    :param owner: what takes the argument, for the message.
-    :param minimum: the shortest span that makes sense; 0 is a span that has passed at once.
-    :raises AutoMLValidationError: it is something else, negative, or not finite.
-    """
-    if value is None:
-        return None
-    span = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(span, bool) or not isinstance(span, int | float) or not minimum <= span < float("inf"):
-        raise AutoMLValidationError(
-            owner,
-            [f"{value!r} is not valid for {name}: pass a timedelta, or a number of seconds of at least {minimum:g}"],
-        )
-    return float(span)
+#: The resource has a final status; the second is the word of releases before 0.3.
+_FINAL = frozenset({"final", "settled"})
 
 
 class WaitingOperator(AutoMLBaseOperator):
-    """An operator that waits: its arguments, all checked before it does anything.
+    """An operator that waits: its arguments, which each operator documents, are checked before it does anything.
 
-    :param wait_for_completion: wait at all. Without it, ``deferrable`` has no effect.
-    :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
-    :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
-    :param timeout: a timedelta, or seconds: how long to wait at most. ``None`` waits on. ``execution_timeout`` ends the
-        wait too, and counts from the start of the task.
-    :param max_wait: deprecated; the name that ``timeout`` had before.
     :raises AutoMLValidationError: an argument is not valid.
     """
 
     #: The timeout, in seconds, if none is given.
     default_timeout: ClassVar[float | None] = None
     #: Of :data:`airflow_automl.waiting.RESOURCES`.
-    kind: ClassVar[str] = "AutoML job"
+    kind: ClassVar[str] = AUTOML_JOB
     stop_on_kill = True
     #: The statuses that a job was seen in, as far as this try and its trigger know.
     timeline: Sequence[Transition] = ()
@@ -142,9 +129,6 @@ class WaitingOperator(AutoMLBaseOperator):
         :param describe: an answer of just now; the first poll then comes an interval later.
         :raises AutoMLJobTimeout: the job had not ended at the deadline.
         """
-        from airflow_automl.ends import TransitionLog
-        from airflow_automl.waiting import AUTOML_JOB, Target, WorkerCalls, in_worker, wait_until_ended
-
         deadline = self.deadline(task_deadline)
         if self.deferrable:
             from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
@@ -185,13 +169,12 @@ class WaitingOperator(AutoMLBaseOperator):
             raise AutoMLJobTimeout("the job had not ended within timeout or execution_timeout") from None
         return answer or {}
 
-    def wait_for(self, context: Context, name: str, state: dict[str, Any]) -> Any:
+    def wait_for(self, context: Context, name: str, state: dict[str, Any]) -> dict[str, Any]:
         """Wait until an endpoint or a transform job has a final status, then continue with ``execute_complete``.
 
         :param state: JSON-serializable notes for ``execute_complete``; ``deadline`` is kept across several waits.
         """
-        from airflow_automl.triggers import _base
-        from airflow_automl.waiting import Target, WorkerCalls, in_worker, resource_event
+        from airflow_automl.triggers._base import SHORTEST
 
         if "deadline" not in state:
             state["deadline"] = self.deadline(self.task_deadline(context))
@@ -217,10 +200,11 @@ class WaitingOperator(AutoMLBaseOperator):
             deadline=state["deadline"],
             log=self.log,
             # Reads lag behind writes: what was begun just now may still have the status of before.
-            delay=min(self.interval, _base.SHORTEST),
+            delay=min(self.interval, SHORTEST),
         )
         connected = {"connection_exists": self.hook.connection_exists}
-        return self.execute_complete(context, {**in_worker(event), **connected})
+        result: dict[str, Any] = self.execute_complete(context, {**in_worker(event), **connected})
+        return result
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Continue after the wait; called by Airflow with the trigger's event."""
@@ -234,7 +218,7 @@ class WaitingOperator(AutoMLBaseOperator):
         :raises AutoMLError: AWS refused to describe the resource; the error has the type of the refusal.
         """
         read: Mapping[str, Any] = self.read_event(event, _resource_event)
-        if read["status"] != "settled":
+        if read["status"] not in _FINAL:
             kind = AutoMLDeploymentFailed if read["status"] == "timeout" else AutoMLAccessDenied
             raise restored(
                 read.get("error") or kind.__name__,
@@ -253,8 +237,6 @@ class WaitingOperator(AutoMLBaseOperator):
 
         :param late: the process is about to be killed, and a create call may have been cut off.
         """
-        from airflow_automl.waiting import Target, WorkerCalls, in_worker, stop
-
         span = _ON_KILL if late else _STOP
         work = stop(WorkerCalls(self.hook), Target(self.kind, name), self._try_number, seconds=span, late=late)
         return in_worker(work)
@@ -273,6 +255,6 @@ class WaitingOperator(AutoMLBaseOperator):
 
 
 def _resource_event(event: Any) -> Mapping[str, Any]:
-    if not isinstance(event, dict) or event.get("status") not in {"settled", "timeout", "error"}:
-        raise InvalidTriggerEvent(f"expected an event with status settled, timeout or error, received {event!r}")
+    if not isinstance(event, dict) or event.get("status") not in {*_FINAL, "timeout", "error"}:
+        raise InvalidTriggerEvent(f"expected an event with status final, timeout or error, received {event!r}")
     return event

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.compat import DownstreamTasksSkipped
 from airflow_automl.exceptions import AutoMLValidationError
-from airflow_automl.operators._base import UNSET, AutoMLBaseOperator, document
+from airflow_automl.operators._base import UNSET, document
+from airflow_automl.operators._branching import BranchingOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _STATUSES = ("Approved", "Rejected", "PendingManualApproval")
 
 
-class SageMakerAutoMLApproveOperator(AutoMLBaseOperator):
+class SageMakerAutoMLApproveOperator(BranchingOperator):
     """Set the approval status of a registered version; setting it again changes nothing.
 
     Operations: UpdateModelPackage, DescribeModelPackage; with ``group`` ListModelPackages.
@@ -25,7 +25,7 @@ class SageMakerAutoMLApproveOperator(AutoMLBaseOperator):
     :param status: ``Approved``, ``Rejected`` or ``PendingManualApproval`` (templated).
     :param answer: instead of ``status``: the output of a ``HITLOperator`` that asks a person, with the options
         ``Approve`` and ``Reject``, such as ``ask.output`` (templated). After ``Reject``, the tasks directly downstream
-        are skipped.
+        are skipped, except teardowns. In a mapped task group each answer is about the tasks of the same map index.
     :param description: why (templated).
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
@@ -35,7 +35,7 @@ class SageMakerAutoMLApproveOperator(AutoMLBaseOperator):
     :raises AutoMLValidationError: an unknown status, or no such version.
     """
 
-    template_fields = (*AutoMLBaseOperator.template_fields, "model_package", "group", "status", "answer", "description")
+    template_fields = (*BranchingOperator.template_fields, "model_package", "group", "status", "answer", "description")
     ui_color = "#e1d5e7"
 
     def __init__(
@@ -80,11 +80,7 @@ class SageMakerAutoMLApproveOperator(AutoMLBaseOperator):
             "version": package.get("ModelPackageVersion"),
             "approval_status": self.status,
         }
-        if self._answered and self.status == "Rejected" and self.downstream_task_ids:
-            skipped = [task.task_id for task in self.get_direct_relatives(upstream=False) if not task.is_teardown]
-            # Airflow skips tasks by an exception, which would lose the return value.
-            context["ti"].xcom_push(key="return_value", value=result)
-            raise DownstreamTasksSkipped(tasks=skipped)  # type: ignore[no-untyped-call]
+        self.follow(context, result, not (self._answered and self.status == "Rejected"))
         return result
 
     def _status_of_answer(self) -> str:

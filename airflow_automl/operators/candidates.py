@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_automl.contract import documents, metrics
 from airflow_automl.exceptions import AutoMLJobNotFound
 from airflow_automl.operators._base import JobReader
 
@@ -46,8 +47,6 @@ class SageMakerAutoMLCandidatesOperator(JobReader):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Ask the service and sort."""
-        from airflow_automl.contract import documents, metrics
-
         name = self.name_of_job()
         if not name:
             raise AutoMLJobNotFound("there is no job whose candidates could be listed")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import AutoMLDeploymentFailed
-from airflow_automl.operators._endpoint_operator import EndpointOperator
+from airflow_automl.operators._endpoint_operator import EndpointOperator, is_changing
+from airflow_automl.operators._endpoint_versions import own_versions, remove_stray_models, remove_versions
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -36,7 +37,6 @@ class SageMakerAutoMLDeleteEndpointOperator(EndpointOperator):
     :raises AutoMLDeploymentFailed: the endpoint is still there after the wait.
     """
 
-    template_fields = (*EndpointOperator.template_fields, "endpoint_name")
     ui_color = "#f8cecc"
 
     def __init__(self, *, delete_versions: bool = True, **kwargs: Any) -> None:
@@ -52,26 +52,23 @@ class SageMakerAutoMLDeleteEndpointOperator(EndpointOperator):
         return self._advance(context, self.state_of(event))
 
     def _advance(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
-        from airflow_automl.waiting import RESOURCES
-
         endpoint = self.hook.describe_endpoint(self.endpoint_name)
         if endpoint is None:
             return self._clean()
-        status = endpoint["EndpointStatus"]
-        if status in RESOURCES["endpoint"].final:
+        if not is_changing(endpoint):
             if state["submitted"]:
                 reason = endpoint.get("FailureReason") or "AWS gives no reason"
-                raise AutoMLDeploymentFailed(f"endpoint {self.endpoint_name} is {status} and not deleted: {reason}")
+                raise AutoMLDeploymentFailed(
+                    f"endpoint {self.endpoint_name} is {endpoint['EndpointStatus']} and not deleted: {reason}"
+                )
             self.hook.delete_endpoint(self.endpoint_name)
             self.log.info("Deleting endpoint %s", self.endpoint_name)
             state = {**state, "submitted": True}
             if not self.wait_for_completion:
                 return self._clean()
-        return self.await_endpoint(context, state)
+        return self.wait_for(context, self.endpoint_name, state)
 
     def _clean(self) -> dict[str, Any]:
-        from airflow_automl.operators._endpoint_versions import own_versions, remove_stray_models, remove_versions
-
         names: list[str] = []
         if self.delete_versions:
             names = own_versions(self.hook, self.endpoint_name)

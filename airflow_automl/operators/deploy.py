@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.contract.wording import unknown
@@ -14,21 +14,23 @@ from airflow_automl.exceptions import (
     AutoMLValidationError,
 )
 from airflow_automl.naming import TaskGeneration
-from airflow_automl.operators._base import document, response_keys
-from airflow_automl.operators._candidate_operator import CandidateOperator
-from airflow_automl.operators._endpoint_operator import EndpointOperator
+from airflow_automl.operators._base import document
+from airflow_automl.operators._endpoint_operator import EndpointOperator, is_changing
+from airflow_automl.operators._endpoint_versions import remove_old_versions, take_back
+from airflow_automl.operators._model_request import Deployment, ServedCandidate, plan_deployment
+from airflow_automl.operators._serving_operator import ServingOperator
+from airflow_automl.version_tags import TAG_ENDPOINT, TAG_PREVIOUS, TAG_STATE
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_automl.operators._model_request import Deployment
-
 _TRACKING = "TargetTrackingScalingPolicyConfiguration"
-_SCALING = ("MinCapacity", "MaxCapacity", _TRACKING)
+#: The members of ``autoscaling``, with their shapes in the service model.
+_SCALING = {"MinCapacity": "ResourceCapacity", "MaxCapacity": "ResourceCapacity", _TRACKING: _TRACKING}
 _PROBABILITY_KEYS = frozenset({"probability", "probabilities"})
 
 
-class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
+class SageMakerAutoMLDeployOperator(ServingOperator, EndpointOperator):
     """Put a candidate behind an endpoint, which is created or updated, and wait until it serves it.
 
     The names of model and endpoint config are derived from the endpoint, the run and everything that they contain, so
@@ -89,84 +91,63 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
     """
 
     template_fields = (
-        *CandidateOperator.template_fields,
-        *("endpoint_name", "instance_type", "instance_count", "response", "serverless", "variants", "autoscaling"),
-        *("deployment_config", "model", "endpoint_config", "role_arn", "tags"),
+        *ServingOperator.template_fields,
+        *("endpoint_name", "serverless", "variants", "autoscaling", "deployment_config", "endpoint_config"),
     )
     ui_color = "#d9ead3"
 
     def __init__(
         self,
         *,
-        instance_type: str | None = None,
-        instance_count: int | str = 1,
-        response: Sequence[str] | str | None = None,
         serverless: dict[str, Any] | None = None,
         variants: list[dict[str, Any]] | None = None,
         autoscaling: dict[str, Any] | None = None,
         retain_variant_properties: bool = False,
-        model: dict[str, Any] | None = None,
         endpoint_config: dict[str, Any] | None = None,
-        role_arn: str | None = None,
-        tags: dict[str, str] | None = None,
         keep_versions: int = 3,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.instance_type = instance_type
-        self.instance_count = instance_count
-        self.response = response
         self.serverless = serverless
         self.variants = variants
         self.autoscaling = autoscaling
         self.retain_variant_properties = retain_variant_properties
-        self.model = model
         self.endpoint_config = endpoint_config
-        self.role_arn = role_arn
-        self.tags = tags
         self.keep_versions = keep_versions
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Deploy, or continue where an earlier try of this task stopped."""
-        deployment, about = self._plan(context, warn=True)
-        return self._advance(context, deployment, {**about, "model": deployment.model_name})
+        served, deployment = self._plan(context)
+        self._warn_about_auto(served)
+        state = {
+            "candidate_name": served.candidate["CandidateName"],
+            "job_name": served.job.get("name"),
+            "config": deployment.config_name,
+            "model": deployment.model_name,
+            "scaled_variants": [
+                each["VariantName"]
+                for each in deployment.config["ProductionVariants"]
+                if each["ModelName"] == deployment.model_name and "InstanceType" in each
+            ],
+        }
+        return self._advance(context, deployment, state)
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Judge what the wait ended with, or submit now that the endpoint's status is final."""
         state = self.state_of(event)
         if state["submitted"]:
             return self._conclude(context, state)
-        deployment, _ = self._plan(context, warn=False)
+        _, deployment = self._plan(context)
         return self._advance(context, deployment, state)
 
-    def _plan(self, context: Context, *, warn: bool) -> tuple[Deployment, dict[str, Any]]:
-        from airflow_automl.operators._model_request import ServedCandidate, plan_deployment
-
-        candidate, job = self.resolve()
-        try:
-            count = int(self.instance_count)
-        except ValueError as error:
-            problem = f"instance_count: is {self.instance_count!r}; a whole number is expected"
-            raise AutoMLValidationError("deployment", [problem]) from error
-        response = response_keys(self.response)
-        scaling = self._autoscaling()
-        if problems := [f"autoscaling.{key} {unknown(key, _SCALING)}" for key in scaling if key not in _SCALING]:
-            raise AutoMLValidationError("autoscaling", problems)
-        served = ServedCandidate(
-            candidate,
-            job or {},
-            self.hook.defaults,
-            self.instance_type,
-            response,
-            self.role_arn,
-            document(self.model, "model", "CreateModelInput") or {},
-            document(self.tags, "tags") or {},
-        )
+    def _plan(self, context: Context) -> tuple[ServedCandidate, Deployment]:
+        served = self.served_candidate()
+        self._autoscaling()
         deployment = plan_deployment(
             served,
             endpoint_name=self.endpoint_name,
             run=TaskGeneration.of(context).identity,
-            instance_count=count,
+            instance_count=self.instances(),
             serverless=document(self.serverless, "serverless", "ProductionVariantServerlessConfig"),
             variants=document(self.variants, "variants", "ProductionVariantList"),
             endpoint_config=document(self.endpoint_config, "endpoint_config", "CreateEndpointConfigInput") or {},
@@ -175,29 +156,17 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         self.hook.check("CreateEndpoint", self.endpoint_request(deployment.config_name))
         self.hook.check("CreateModel", deployment.model)
         self.hook.check("CreateEndpointConfig", deployment.config)
-        if warn:
-            self._warn_about_auto(job, response)
-        return deployment, {
-            "candidate_name": candidate["CandidateName"],
-            "job_name": (job or {}).get("name"),
-            "config": deployment.config_name,
-            "scaled_variants": [
-                each["VariantName"]
-                for each in deployment.config["ProductionVariants"]
-                if each["ModelName"] == deployment.model_name and "InstanceType" in each
-            ],
-        }
+        return served, deployment
 
     def _autoscaling(self) -> dict[str, Any]:
         scaling: dict[str, Any] = document(self.autoscaling, "autoscaling") or {}
-        types = {"MinCapacity": "ResourceCapacity", "MaxCapacity": "ResourceCapacity", _TRACKING: _TRACKING}
-        return {
-            key: document(value, key, types[key], "application-autoscaling") if key in types else value
-            for key, value in scaling.items()
-        }
+        if problems := [f"autoscaling.{key} {unknown(key, _SCALING)}" for key in scaling if key not in _SCALING]:
+            raise AutoMLValidationError("autoscaling", problems)
+        return {key: document(scaling[key], key, _SCALING[key], "application-autoscaling") for key in scaling}
 
-    def _warn_about_auto(self, job: Mapping[str, Any] | None, response: Sequence[str]) -> None:
-        if not job or not _PROBABILITY_KEYS.intersection(response):
+    def _warn_about_auto(self, served: ServedCandidate) -> None:
+        job = served.job
+        if not job or not _PROBABILITY_KEYS.intersection(served.response):
             return
         try:
             described = self.hook.describe_job(job["name"])
@@ -217,13 +186,11 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
 
     def _advance(self, context: Context, deployment: Deployment, state: dict[str, Any]) -> dict[str, Any]:
         """Take the step that the endpoint's present state asks for."""
-        from airflow_automl.waiting import RESOURCES
-
         state = {**state, "submitted": False}
         endpoint = self.hook.describe_endpoint(self.endpoint_name)
         status = endpoint["EndpointStatus"] if endpoint else None
         serving = endpoint.get("EndpointConfigName") if endpoint else None
-        if endpoint and status not in RESOURCES["endpoint"].final:
+        if is_changing(endpoint):
             pending = (endpoint.get("PendingDeploymentSummary") or {}).get("EndpointConfigName")
             ours = deployment.config_name in {serving, pending} and status != "Deleting"
             self.log.info(
@@ -258,7 +225,7 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
                 self.update_endpoint(context, state, request, serving)
         except (AutoMLTerminalError, AutoMLQuotaExceeded) as error:
             now = self.hook.describe_endpoint(self.endpoint_name)
-            if now and now["EndpointStatus"] not in RESOURCES["endpoint"].final:
+            if is_changing(now):
                 # Another deployment began between our describe and our update.
                 return self._await(context, state)
             self.put_scaling_back(context, state, serving)
@@ -281,11 +248,9 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         if state["submitted"] and not self.wait_for_completion:
             endpoint = self.hook.describe_endpoint(self.endpoint_name) or {}
             return self._result(endpoint, state)
-        return self.await_endpoint(context, state)
+        return self.wait_for(context, self.endpoint_name, state)
 
     def _make_config(self, deployment: Deployment, serving: str | None, made: list[str]) -> None:
-        from airflow_automl.version_tags import TAG_PREVIOUS, TAG_STATE
-
         config = dict(deployment.config)
         own = {TAG_STATE: "deploying", **({TAG_PREVIOUS: serving} if serving else {})}
         config["Tags"] = [*config["Tags"][: 50 - len(own)], *({"Key": key, "Value": own[key]} for key in own)]
@@ -298,8 +263,6 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
             self.hook.write_tags(described["EndpointConfigArn"], {TAG_PREVIOUS: serving})
 
     def _remove_failed_endpoint(self, endpoint: Mapping[str, Any]) -> None:
-        from airflow_automl.version_tags import TAG_ENDPOINT
-
         reason = endpoint.get("FailureReason") or "AWS gives no reason"
         tags = self.hook.read_tags(endpoint["EndpointArn"])
         if (tags or {}).get(TAG_ENDPOINT) != self.endpoint_name:
@@ -356,8 +319,6 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         return f"endpoint {self.endpoint_name} is {status} with the new config {serving}: {reason}"
 
     def _take_back(self, state: Mapping[str, Any]) -> None:
-        from airflow_automl.operators._endpoint_versions import take_back
-
         config, model = state["config"], state["model"]
         try:
             take_back(self.hook, self.endpoint_name, config, model, made=state.get("made", ()))
@@ -366,8 +327,6 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
             self.log.warning("Config %s and model %s were not removed: %s", config, model, error)
 
     def _result(self, endpoint: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
-        from airflow_automl.version_tags import TAG_PREVIOUS, TAG_STATE
-
         described = self.hook.describe_endpoint_config(state["config"]) or {}
         tags = self.hook.read_tags(described["EndpointConfigArn"]) if described else None
         if (tags or {}).get(TAG_STATE) == "deploying":
@@ -383,8 +342,6 @@ class SageMakerAutoMLDeployOperator(CandidateOperator, EndpointOperator):
         }
 
     def _prune(self, result: Mapping[str, Any]) -> None:
-        from airflow_automl.operators._endpoint_versions import remove_old_versions
-
         if self.keep_versions <= 0:
             return
         try:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_automl.contract import metrics
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.naming import TaskGeneration
+from airflow_automl.operators._base import document
+from airflow_automl.operators._metric_bounds import evaluated
 from airflow_automl.operators.transform import SageMakerAutoMLTransformOperator
+from airflow_automl.serving import containers_of, derived_name, with_response_keys
+from airflow_automl.times import seconds
+from airflow_automl.version_tags import TAG_OBJECTIVE
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -55,8 +63,8 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
     :param target: the column with the truth; default: what the job learned (templated).
     :param max_rows: how many rows, images, series or texts are drawn. Default: 5,000 rows, 500 images, 200 series, 50
         texts.
-    :param max_seconds: after how many seconds no more requests are sent to the endpoint. What was asked until then is
-        measured, and the document says ``"complete": false``.
+    :param max_seconds: a timedelta, or seconds, after which no more requests are sent to the endpoint. What was asked
+        until then is measured, and the document says ``"complete": false``.
     :param seed: of the sample and the bootstrap.
     :param confidence: of the intervals, between 0 and 1.
     :param resamples: of the bootstrap; ``0`` leaves the intervals out.
@@ -92,7 +100,7 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
         variant: str | None = None,
         target: str | None = None,
         max_rows: int | str | None = None,
-        max_seconds: float = 300.0,
+        max_seconds: timedelta | float = 300.0,
         seed: int = 0,
         confidence: float = 0.95,
         resamples: int = 200,
@@ -105,7 +113,7 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
         self.variant = variant
         self.target = target
         self.max_rows = max_rows
-        self.max_seconds = max_seconds
+        self.max_seconds = seconds(max_seconds, "max_seconds", type(self).__name__) or 0.0
         self.seed = seed
         self.confidence = confidence
         self.resamples = resamples
@@ -125,10 +133,7 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
         if self.endpoint_name is None:
             self._prepare(context)
             return super().execute(context)
-        from dataclasses import replace
-
         from airflow_automl.evaluation.live import Live, evaluate_endpoint
-        from airflow_automl.version_tags import TAG_OBJECTIVE
 
         live = Live.read(self.hook, self.endpoint_name)
         if live is None:
@@ -149,10 +154,9 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
         from airflow_automl.evaluation.exams import Question, exam_for
         from airflow_automl.evaluation.live import evaluation
         from airflow_automl.evaluation.subject import Subject
-        from airflow_automl.hooks.storage import Storage
 
         super().execute_complete(context, event)
-        storage, folder = Storage(self.hook), self._folder(context)
+        storage, folder = self.storage, self._folder(context)
         sample: dict[str, Any] = json.loads(storage.read(f"{folder}sample.json"))
         found = {each.rpartition("/")[2]: each for each in storage.find(f"{folder}predictions/")}
         exam = exam_for(Subject(**sample["subject"]), sample["keys"])
@@ -170,14 +174,10 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
 
     def _prepare(self, context: Context) -> None:
         """Write the sample to S3, unless an earlier try has."""
-        from dataclasses import asdict
-
         from airflow_automl.evaluation.exams import exam_for
         from airflow_automl.evaluation.live import answered
-        from airflow_automl.hooks.storage import Storage
-        from airflow_automl.serving import containers_of, with_response_keys
 
-        storage, folder = Storage(self.hook), self._folder(context)
+        storage, folder = self.storage, self._folder(context)
         candidate, job = self.resolve()
         subject = self._subject(self.hook.describe_job(str(job["name"])) if job else None)
         keys = answered({"Containers": with_response_keys(containers_of(candidate), ["all"])})
@@ -197,9 +197,6 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
         storage.write(f"{folder}sample.json", json.dumps(about).encode())
 
     def _folder(self, context: Context) -> str:
-        from airflow_automl.operators._base import document
-        from airflow_automl.serving import derived_name
-
         if self._found_folder:
             return self._found_folder
         job = document(self.job, "job") or {}
@@ -227,9 +224,8 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
 
     def _labelled(self) -> LabelledData:
         from airflow_automl.evaluation.data import LabelledData
-        from airflow_automl.hooks.storage import Storage
 
-        return LabelledData(Storage(self.hook), self.data, self.seed)
+        return LabelledData(self.storage, self.data, self.seed)
 
     def _bounds(self) -> Bounds:
         from airflow_automl.evaluation.live import Bounds
@@ -237,8 +233,6 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
         return Bounds(self._most, self.max_seconds, self.seed, self.resamples, self.confidence)
 
     def _said(self, found: dict[str, Any]) -> dict[str, Any]:
-        from airflow_automl.contract import metrics
-        from airflow_automl.operators._metric_bounds import evaluated
         from airflow_automl.report.scores import Scores
 
         shown = []

@@ -11,6 +11,16 @@ from airflow_automl.exceptions import AutoMLValidationError, CandidateRejected
 from airflow_automl.operators._base import document
 from airflow_automl.operators._branching import BranchingOperator
 from airflow_automl.operators._candidate_operator import CandidateOperator
+from airflow_automl.operators._metric_bounds import (
+    METRIC_KEYS,
+    OBJECTIVE,
+    compare,
+    evaluated,
+    judge,
+    metric_name,
+    read_bounds,
+)
+from airflow_automl.version_tags import tag_metrics
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -104,8 +114,6 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide, say why in one sentence, and let the run continue, skip, branch or fail."""
-        from airflow_automl.operators._metric_bounds import METRIC_KEYS, compare, judge, read_bounds
-
         self.check_branch()
         candidate, job = self.resolve()
         if given := document(self.evaluation, "evaluation"):
@@ -162,7 +170,6 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
         self, name: str, candidate: Mapping[str, Any], job: Mapping[str, Any] | None
     ) -> dict[str, Any] | None:
         from airflow_automl.evaluation.live import RESPONSE_HINT, Live, UnscorableChampion
-        from airflow_automl.operators._metric_bounds import OBJECTIVE, evaluated, metric_name
 
         if given := document(self.champion_evaluation, "champion_evaluation"):
             shown = f"endpoint {name} ({given['CandidateName']}), {evaluated(given)}"
@@ -193,21 +200,17 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
         from airflow_automl.evaluation.data import LabelledData
         from airflow_automl.evaluation.live import Bounds, evaluate_endpoint
         from airflow_automl.evaluation.subject import Subject, subject_of
-        from airflow_automl.hooks.storage import Storage
-        from airflow_automl.operators._metric_bounds import OBJECTIVE, metric_name
 
         metric = metric_name(self.metric or OBJECTIVE, candidate)
         described = self.hook.describe_job(str(job["name"])) if job else live.describe_job(self.hook)
         if described is None and not self.target:
             raise AutoMLValidationError("target", ["target: is not given, and neither is job= or job_name= to ask"])
         subject = subject_of(described, self.target) if described else Subject(target=self.target)
-        data = LabelledData(Storage(self.hook), str(self.champion_data), argument="champion_data")
+        data = LabelledData(self.storage, str(self.champion_data), argument="champion_data")
         subject = replace(subject, objective=metric)
         return evaluate_endpoint(self.hook, live, data, subject, Bounds(resamples=0), needed=metric)
 
     def _registered_champion(self, group: str) -> dict[str, Any] | None:
-        from airflow_automl.version_tags import tag_metrics
-
         if self.hook.describe_model_package_group(group) is None:
             return None
         for summary in self.hook.list_model_packages(group, ModelApprovalStatus="Approved"):

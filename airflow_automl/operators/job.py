@@ -21,15 +21,16 @@ from airflow_automl.exceptions import (
 )
 from airflow_automl.naming import TaskGeneration
 from airflow_automl.operators._base import document, told_to_end
+from airflow_automl.operators._job_creation import CreateRefused, JobCreation, Submission
+from airflow_automl.operators._job_request import Api, api_of, complete, read_config
 from airflow_automl.operators._job_results import JobResultsMixin
-from airflow_automl.operators._waiting_operator import WaitingOperator, seconds
+from airflow_automl.operators._waiting_operator import WaitingOperator
+from airflow_automl.times import seconds
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_automl.contract.documents import BestCandidate
-    from airflow_automl.operators._job_creation import Submission
-    from airflow_automl.operators._job_request import Api
     from airflow_automl.waiting import StopResult
 
 _TEMPLATE_MARKS = ("{{", "{%", "{#")
@@ -156,26 +157,21 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
         return self._run(context, limits, first=True)
 
     def _run(self, context: Context, limits: dict[str, float | None], *, first: bool) -> BestCandidate | None:
-        from airflow_automl.operators._job_creation import CreateRefused, stop_older_jobs
-
         self._try_number = context["ti"].try_number
         generation = TaskGeneration.of(context)
         with _noting_refusal(context):
-            given_name, api, request = self._request(context)
+            api, request = self._request(context)
+        creation = JobCreation(self.hook, api, request, generation, self._try_number, self.log)
         if first:
-            stop_older_jobs(
-                self.hook,
-                request,
-                generation,
-                stop=self.stop_on_kill,
-                try_number=self._try_number,
-                log=self.log,
-            )
+            creation.stop_older_jobs(stop=self.stop_on_kill)
         with _noting_refusal(context):
-            self._demand_budget(context, request, generation, given_name)
+            budget = cost.read_budget(document(self.max_cost, "max_cost"))
+            # To adopt the job of an earlier try costs nothing more.
+            if budget and not creation.would_adopt():
+                cost.demand_budget(self.hook, budget, request, generation, context["dag_run"].start_date, self.log)
         with self._stopping(context):
             try:
-                submission = self._submit(context, api, request, generation, given_name)
+                job = self._submit(creation)
             except AutoMLNameTaken as refusal:
                 xcom.push_refusal(context, refusal)
                 raise
@@ -191,11 +187,18 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
                 if not isinstance(error, AutoMLTransientError) or limits["slot_deadline"] is None:
                     raise error from None
                 self._defer_for_slot(limits, error)
-            return self._follow(context, api, submission, limits["task_deadline"])
+            self.show_job(context, job.describe, job.tags)
+            if is_terminal(job.describe.get("AutoMLJobStatus")):
+                return self._end(context, job.describe, job.tags)
+            if not self.wait_for_completion:
+                self._running = None
+                return documents.best_candidate(job.describe)
+            ended = self.wait_for_job(
+                job.name, limits["task_deadline"], stop_on_kill=self.stop_on_kill, api=api, describe=job.describe
+            )
+            return self._end(context, ended, job.tags)
 
-    def _request(self, context: Context) -> tuple[bool, Api, dict[str, Any]]:
-        from airflow_automl.operators._job_request import api_of, complete, read_config
-
+    def _request(self, context: Context) -> tuple[Api, dict[str, Any]]:
         config: Any = self.config
         if isinstance(config, str):
             is_template = self._names_template and not config.lstrip().startswith("{")
@@ -203,36 +206,15 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
             # What was rendered, or is read from a file that somebody named at run time, may hold a user's braces.
             config = self.render_template(config, context) if is_template else config
         api = api_of(config, self.api)
-        given_name = bool(config.get("AutoMLJobName"))
         _ = self.hook.prices  # wrong ones are told before the job costs anything
-        request = complete(
-            api,
-            config,
-            defaults=self.hook.defaults,
-            max_runtime=settings.max_runtime(),
-            log=self.log,
-        )
-        return given_name, api, request
-
-    def _demand_budget(
-        self, context: Context, request: dict[str, Any], generation: TaskGeneration, given_name: bool
-    ) -> None:
-        """Check ``max_cost``, unless an earlier try has submitted the job: adopting it costs nothing more."""
-        from airflow_automl.operators._job_creation import would_adopt
-
-        budget = cost.read_budget(document(self.max_cost, "max_cost"))
-        if budget and not would_adopt(self.hook, request, generation, given_name=given_name):
-            cost.demand_budget(self.hook, budget, request, generation, context["dag_run"].start_date, self.log)
+        limit = settings.max_runtime()
+        return api, complete(api, config, defaults=self.hook.defaults, max_runtime=limit, log=self.log)
 
     def _folders(self) -> list[str | Path]:
         search = self.dag.template_searchpath or []
         return [*([search] if isinstance(search, str) else search), self.dag.folder, Path.cwd()]
 
-    def _submit(
-        self, context: Context, api: Api, request: dict[str, Any], generation: TaskGeneration, given_name: bool
-    ) -> Submission:
-        from airflow_automl.operators._job_creation import submit
-
+    def _submit(self, creation: JobCreation) -> Submission:
         def created(name: str) -> None:
             self._running = name
 
@@ -241,17 +223,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
             if self._gives_up:
                 raise told_to_end(f"AutoML job {name}")
 
-        submission = submit(
-            self.hook,
-            api,
-            request,
-            generation,
-            given_name=given_name,
-            try_number=context["ti"].try_number,
-            will_create=will_create,
-            created=created,
-            log=self.log,
-        )
+        submission = creation.submit(will_create=will_create, created=created)
         self._running = submission.name
         if self._gives_up:
             # The signal came while the create call was on its way, when there was nothing to stop yet.
@@ -277,25 +249,10 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
         """Submit the job after the wait for a slot; called by Airflow with the trigger's event."""
         from airflow_automl.triggers.slot import validate_slot_event
 
-        slot = self.read_event(event, validate_slot_event)
-        if not slot.free:
+        free, limits = self.read_event(event, validate_slot_event)
+        if not free:
             raise AutoMLQuotaExceeded(f"no slot for an AutoML job came free within {self.wait_for_slot:g} s")
-        return self._run(context, slot.limits, first=False)
-
-    def _follow(
-        self, context: Context, api: Api, submission: Submission, task_deadline: float | None
-    ) -> BestCandidate | None:
-        describe = submission.describe
-        self.show_job(context, describe, submission.tags)
-        if is_terminal(describe.get("AutoMLJobStatus")):
-            return self._end(context, describe, submission.tags)
-        if not self.wait_for_completion:
-            self._running = None
-            return documents.best_candidate(describe)
-        ended = self.wait_for_job(
-            submission.name, task_deadline, stop_on_kill=self.stop_on_kill, api=api, describe=describe
-        )
-        return self._end(context, ended, submission.tags)
+        return self._run(context, limits, first=False)
 
     @contextmanager
     def _stopping(self, context: Context) -> Iterator[None]:

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import AutoMLValidationError
-from airflow_automl.naming import TaskGeneration, tag_value
-from airflow_automl.operators._base import document
+from airflow_automl.naming import TaskGeneration, tag_list, tag_value
+from airflow_automl.operators._base import document, response_keys
 from airflow_automl.operators._candidate_operator import CandidateOperator
+from airflow_automl.serving import containers_of, is_accelerated, with_response_keys
+from airflow_automl.version_tags import origin_tags, version_tags
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -45,7 +47,7 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
     :param response_types: what the model answers.
     :param instance_type: chooses between CPU and GPU containers if the candidate has both.
     :param model_package: other members of CreateModelPackage in AWS's shape; they win.
-    :param tags: tags for a group that is created, beside the job's own.
+    :param tags: tags for a group that is created, beside the connection's.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -92,7 +94,8 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
         candidate, job = self.resolve()
         request = self._request(candidate, job, context)
         self.hook.check("CreateModelPackage", request)
-        group = {"ModelPackageGroupName": self.group, "Tags": self._group_tags(job)}
+        tags = {**(self.hook.defaults.get("tags") or {}), **(document(self.tags, "tags") or {})}
+        group = {"ModelPackageGroupName": self.group, "Tags": tag_list(tags)}
         self.hook.check("CreateModelPackageGroup", group)
         self.hook.ensure_model_package_group(group)
         arn = self._registered(request, context) or self.hook.create_model_package(request)
@@ -117,20 +120,10 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
                 return str(summary["ModelPackageArn"])
         return None
 
-    def _group_tags(self, job: Mapping[str, Any] | None) -> list[dict[str, str]]:
-        from airflow_automl.hooks.sagemaker_deployment import tag_list
-
-        tags = {**(self.hook.defaults.get("tags") or {}), **(document(self.tags, "tags") or {})}
-        return tag_list({key: tag_value(value) for key, value in tags.items()})
-
     def _request(self, candidate: Mapping[str, Any], job: Mapping[str, Any] | None, context: Context) -> dict[str, Any]:
-        from airflow_automl.serving import containers_of, is_accelerated, with_response_keys
-        from airflow_automl.version_tags import origin_tags, version_tags
-
         accelerated = is_accelerated(self.instance_type) if self.instance_type else None
-        containers = with_response_keys(
-            containers_of(candidate, accelerated=accelerated), document(self.response, "response") or ()
-        )
+        found = containers_of(candidate, accelerated=accelerated)
+        containers = with_response_keys(found, response_keys(self.response))
         run = TaskGeneration.of(context).generation_identity
         token = str(uuid.uuid5(_TOKENS, repr((self.group, candidate["CandidateName"], sorted(run.items())))))
         own = {**version_tags(candidate, job, origin_tags(TaskGeneration.of(context).identity)), _TOKEN_KEY: token}
@@ -170,10 +163,8 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
 
     def _file(self, prefix: str, name: str) -> str | None:
         """Return the address of a report's file; ``None`` if it is not there or S3 can't be asked."""
-        from airflow_automl.hooks.storage import Storage
-
         try:
-            for address in Storage(self.hook).find(prefix):
+            for address in self.storage.find(prefix):
                 if address.rpartition("/")[2] == name:
                     return address
         except Exception as error:

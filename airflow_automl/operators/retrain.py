@@ -10,6 +10,15 @@ from airflow_automl.contract import metrics
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.operators._base import document
 from airflow_automl.operators._branching import BranchingOperator
+from airflow_automl.operators._metric_bounds import (
+    OBJECTIVE,
+    check_bounds,
+    evaluated,
+    judge,
+    metric_name,
+    read_bounds,
+)
+from airflow_automl.times import seconds
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -74,8 +83,6 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
         on_keep: str | list[str] = "skip",
         **kwargs: Any,
     ) -> None:
-        from airflow_automl.operators._waiting_operator import seconds
-
         super().__init__(**kwargs)
         self.endpoint_name = endpoint_name
         self.evaluation = evaluation
@@ -92,7 +99,6 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide, say why in one sentence, and let the training run or skip it."""
         from airflow_automl.evaluation.live import Live
-        from airflow_automl.operators._metric_bounds import check_bounds
 
         self.check_branch()
         check_bounds(document(self.require, "require") or {})
@@ -150,7 +156,6 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
         kept: list[str],
         comparison: dict[str, Any],
     ) -> None:
-        from airflow_automl.operators._metric_bounds import OBJECTIVE, evaluated, judge, metric_name, read_bounds
         from airflow_automl.report.scores import Scores
 
         verdict = judge(evaluation, read_bounds(document(self.require, "require") or {}, evaluation))
@@ -194,9 +199,7 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
         return created.astimezone(UTC)
 
     def _new_share(self, trained: datetime) -> float:
-        from airflow_automl.hooks.storage import Storage
-
-        sizes = Storage(self.hook).written(str(self.training_data))
+        sizes = self.storage.written(str(self.training_data))
         total = sum(size for size, _ in sizes.values())
         if not total:
             raise AutoMLValidationError("training_data", [f"training_data: there is nothing at {self.training_data}"])

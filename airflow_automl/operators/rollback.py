@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLTerminalError
-from airflow_automl.operators._endpoint_operator import EndpointOperator
+from airflow_automl.operators._endpoint_operator import EndpointOperator, is_changing
+from airflow_automl.version_tags import TAG_PREVIOUS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -43,10 +44,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
     :raises AutoMLDeploymentFailed: there is no such endpoint or no previous config, or it does not come up.
     """
 
-    template_fields = (
-        *EndpointOperator.template_fields,
-        *("endpoint_name", "endpoint_config", "deployment_config"),
-    )
+    template_fields = (*EndpointOperator.template_fields, "endpoint_config")
     ui_color = "#f8cecc"
 
     def __init__(self, *, endpoint_config: str | None = None, **kwargs: Any) -> None:
@@ -72,11 +70,9 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         )
 
     def _advance(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
-        from airflow_automl.waiting import RESOURCES
-
         endpoint = self._endpoint()
-        if endpoint["EndpointStatus"] not in RESOURCES["endpoint"].final:
-            return self.await_endpoint(context, {**state, "submitted": False})
+        if is_changing(endpoint):
+            return self.wait_for(context, self.endpoint_name, {**state, "submitted": False})
         serving = endpoint["EndpointConfigName"]
         target = self._target(context, serving)
         if serving == target:
@@ -99,7 +95,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         self.log.info("Endpoint %s goes back from %s to %s", self.endpoint_name, serving, target)
         if not self.wait_for_completion:
             return self._result({**endpoint, "EndpointConfigName": target}, serving)
-        return self.await_endpoint(context, state)
+        return self.wait_for(context, self.endpoint_name, state)
 
     def _endpoint(self) -> dict[str, Any]:
         endpoint = self.hook.describe_endpoint(self.endpoint_name)
@@ -108,8 +104,6 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         return endpoint
 
     def _target(self, context: Context, serving: str) -> str:
-        from airflow_automl.version_tags import TAG_PREVIOUS
-
         if self.endpoint_config:
             return self.endpoint_config
         # After UpdateEndpoint the tags would name the step before the one that was just taken back.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import (
@@ -19,14 +19,15 @@ from airflow_automl.exceptions import (
     restored,
 )
 from airflow_automl.naming import TaskGeneration
-from airflow_automl.operators._base import document, response_keys, told_to_end
-from airflow_automl.operators._candidate_operator import CandidateOperator
+from airflow_automl.operators._base import document, told_to_end
+from airflow_automl.operators._model_request import ServedCandidate, problems_of_role
+from airflow_automl.operators._serving_operator import ServingOperator
 from airflow_automl.operators._waiting_operator import WaitingOperator
+from airflow_automl.serving import derived_name, encrypts_itself
+from airflow_automl.version_tags import TAG_CANDIDATE, TAG_JOB
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-    from airflow_automl.operators._model_request import ServedCandidate
 
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9-]+")
 _LINES = {"SplitType": "Line", "AssembleWith": "Line"}
@@ -41,7 +42,7 @@ _WHOLE_SERIES: Mapping[str, Any] = {"MaxPayloadInMB": 0, "ModelClientConfig": {"
 _RUNNING = frozenset({"InProgress", "Completed"})
 
 
-class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
+class SageMakerAutoMLTransformOperator(ServingOperator, WaitingOperator):
     """Score everything under an S3 prefix, and wait until the predictions lie in S3.
 
     A transform job of a derived name belongs to one run of the task: a retry waits for the job of an earlier try,
@@ -90,9 +91,8 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
     """
 
     template_fields = (
-        *CandidateOperator.template_fields,
-        *("input_path", "output_path", "content_type", "accept", "response", "instance_type", "instance_count"),
-        *("transform", "model", "role_arn", "tags"),
+        *ServingOperator.template_fields,
+        *("input_path", "output_path", "content_type", "accept", "transform"),
     )
     ui_color = "#dae8fc"
     default_timeout = 3 * 3600.0
@@ -106,13 +106,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         content_type: str | None = None,
         accept: str | None = None,
         join: bool = False,
-        response: Sequence[str] | str | None = None,
-        instance_type: str | None = None,
-        instance_count: int | str = 1,
         transform: dict[str, Any] | None = None,
-        model: dict[str, Any] | None = None,
-        role_arn: str | None = None,
-        tags: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -121,20 +115,16 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         self.content_type = content_type
         self.accept = accept
         self.join = join
-        self.response = response
-        self.instance_type = instance_type
-        self.instance_count = instance_count
         self.transform = transform
-        self.model = model
-        self.role_arn = role_arn
-        self.tags = tags
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Begin, or continue with the job of an earlier try."""
         self._try_number = context["ti"].try_number
-        model, transform, readable = self._plan(context)
+        identity = TaskGeneration.of(context).generation_identity
+        model, transform, readable = self._plan(identity)
+        untagged = {key: value for key, value in transform.items() if key != "Tags"}
         for attempt in range(1, 100):
-            name = self._name(readable, transform, context, attempt)
+            name = derived_name(readable, {**identity, "attempt": attempt}, untagged)
             found = self.hook.describe_transform_job(name)
             if found is not None and found["TransformJobStatus"] not in _RUNNING:
                 self.log.info("Transform job %s of an earlier try is %s", name, found["TransformJobStatus"])
@@ -158,8 +148,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         if not self.wait_for_completion:
             self._running = None
             return self._result(self.hook.describe_transform_job(name) or {}, state["model"])
-        result: dict[str, Any] = self.wait_for(context, name, state)
-        return result
+        return self.wait_for(context, name, state)
 
     def _begin(self, model: Mapping[str, Any], request: Mapping[str, Any]) -> None:
         made = self.hook.ensure_model(model)
@@ -200,23 +189,9 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         reason = found.get("FailureReason") or "AWS gives no reason; look at the job's logs in CloudWatch"
         raise AutoMLJobFailed(f"transform job {event['name']} is {status}: {reason}")
 
-    def _plan(self, context: Context) -> tuple[dict[str, Any], dict[str, Any], str]:
-        from airflow_automl.operators._model_request import ServedCandidate, problems_of_role
-        from airflow_automl.serving import derived_name
-        from airflow_automl.version_tags import TAG_CANDIDATE, TAG_JOB
-
-        candidate, found = self.resolve()
-        job: Mapping[str, Any] = found or {}
-        served = ServedCandidate(
-            candidate,
-            job,
-            self.hook.defaults,
-            self.instance_type,
-            response_keys(self.response),
-            self.role_arn,
-            document(self.model, "model", "CreateModelInput") or {},
-            document(self.tags, "tags") or {},
-        )
+    def _plan(self, identity: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str]:
+        served = self.served_candidate()
+        candidate, job = served.candidate, served.job
         body = served.model_body()
         if problems := problems_of_role(body):
             raise AutoMLValidationError("transform", problems)
@@ -225,7 +200,6 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         )
         subject = str(job.get("name") or candidate["CandidateName"])
         readable = _NOT_IN_NAMES.sub("-", subject).strip("-")[:32].rstrip("-")
-        identity = TaskGeneration.of(context).generation_identity
         model = {"ModelName": derived_name(readable, identity, body), **body, "Tags": tags}
         transform = {**self._request(model["ModelName"], served), "Tags": tags}
         self.hook.check("CreateModel", model)
@@ -233,8 +207,6 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         return model, transform, readable
 
     def _request(self, model: str, served: ServedCandidate) -> dict[str, Any]:
-        from airflow_automl.serving import encrypts_itself
-
         job, instance = served.job, served.instance
         problem_type = job.get("problem_type")
         kms = None if encrypts_itself(instance) else served.volume_key
@@ -251,7 +223,7 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
             results["Accept"] = accept
         if key := (job.get("output") or {}).get("KmsKeyId"):
             results["KmsKeyId"] = key
-        resources: dict[str, Any] = {"InstanceType": instance, "InstanceCount": int(self.instance_count)}
+        resources: dict[str, Any] = {"InstanceType": instance, "InstanceCount": self.instances()}
         if kms:
             resources["VolumeKmsKeyId"] = kms
         request: dict[str, Any] = {
@@ -270,12 +242,6 @@ class SageMakerAutoMLTransformOperator(CandidateOperator, WaitingOperator):
         if self.join:
             request["DataProcessing"] = {"JoinSource": "Input", **given.get("DataProcessing", {})}
         return request
-
-    def _name(self, readable: str, transform: Mapping[str, Any], context: Context, attempt: int) -> str:
-        from airflow_automl.serving import derived_name
-
-        identity = {**TaskGeneration.of(context).generation_identity, "attempt": attempt}
-        return derived_name(readable, identity, {key: value for key, value in transform.items() if key != "Tags"})
 
     def _remove_model(self, name: str) -> None:
         try:

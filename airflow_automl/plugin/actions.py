@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.plugin import forms, manual, metadata
 from airflow_automl.plugin.links import Links
-from airflow_automl.plugin.pages import Asked, Looked, html, look, source_of
+from airflow_automl.plugin.pages import Asked, ShownJob, html, shown_job, source_of
 from airflow_automl.plugin.rights import Denied, Rights
 
 log = logging.getLogger(__name__)
@@ -40,22 +40,22 @@ def _same_origin(request: Request) -> None:
         raise Denied("Another site sent this form.")
 
 
-def _subject(action: str, looked: Looked) -> tuple[str, ...]:
-    return action, str(looked.describe.get("AutoMLJobArn")), looked.source.connection or "-"
+def _subject(action: str, shown: ShownJob) -> tuple[str, ...]:
+    return action, str(shown.describe.get("AutoMLJobArn")), shown.source.connection or "-"
 
 
-async def _demand_stop(rights: Rights, looked: Looked) -> None:
-    if not await asyncio.to_thread(rights.may_stop, looked.proven_owner, looked.source):
+async def _demand_stop(rights: Rights, shown: ShownJob) -> None:
+    if not await asyncio.to_thread(rights.may_stop, shown.proven_owner, shown.source):
         raise Denied("You may see this job, but not stop it.")
 
 
 @router.get("/stop")
-async def ask_to_stop(request: Request, user: GetUserDep, looked: Asked) -> HTMLResponse:
+async def ask_to_stop(request: Request, user: GetUserDep, shown: Asked) -> HTMLResponse:
     """Ask whether the job is really to be stopped."""
     rights = Rights(user)
-    await _demand_stop(rights, looked)
+    await _demand_stop(rights, shown)
     return await html(
-        request, "stop.html.j2", looked=looked, token=forms.sign(rights.user, *_subject("stop", looked)), refresh=None
+        request, "stop.html.j2", shown=shown, token=forms.sign(rights.user, *_subject("stop", shown)), refresh=None
     )
 
 
@@ -71,23 +71,23 @@ async def stop(
     """Stop the job."""
     _same_origin(request)
     rights = Rights(user)
-    looked = await look(request, rights, source_of(connection, region), name)
-    await _demand_stop(rights, looked)
-    forms.check(rights.user, token, *_subject("stop", looked))
-    if not looked.ended:
-        await request.app.state.account.stop(looked.source, looked.name)
-        log.info("User %s stopped AutoML job %s", user.get_name(), looked.name)
+    shown = await shown_job(request, rights, source_of(connection, region), name)
+    await _demand_stop(rights, shown)
+    forms.check(rights.user, token, *_subject("stop", shown))
+    if not shown.ended:
+        await request.app.state.account.stop(shown.source, shown.name)
+        log.info("User %s stopped AutoML job %s", user.get_name(), shown.name)
     links = Links(request.scope.get("root_path", ""))
-    return RedirectResponse(links.about("job", looked.source, looked.name), status_code=303)
+    return RedirectResponse(links.about("job", shown.source, shown.name), status_code=303)
 
 
 @router.get("/start")
-async def ask_to_start(request: Request, user: GetUserDep, looked: Asked) -> HTMLResponse:
+async def ask_to_start(request: Request, user: GetUserDep, shown: Asked) -> HTMLResponse:
     """Show the manual DAG's form with this job's configuration filled in."""
     rights, dag_id = Rights(user), request.app.state.manual_dag
     params = await asyncio.to_thread(_startable, rights, dag_id)
-    form = manual.fields(params, manual.conf_of(looked.describe, looked.source))
-    return await _start_form(request, rights, looked, dag_id, form)
+    form = manual.fields(params, manual.conf_of(shown.describe, shown.source))
+    return await _start_form(request, rights, shown, dag_id, form)
 
 
 @router.post("/start")
@@ -97,14 +97,14 @@ async def start(request: Request, user: GetUserDep) -> Response:
     rights, dag_id = Rights(user), request.app.state.manual_dag
     sent = {key: value for key, value in (await request.form()).items() if isinstance(value, str)}
     about = [sent.pop(f"about_{key}", "") for key in ("name", "connection", "region", "token")]
-    looked = await look(request, rights, source_of(about[1], about[2]), about[0])
-    forms.check(rights.user, about[3], *_subject("start", looked))
+    shown = await shown_job(request, rights, source_of(about[1], about[2]), about[0])
+    forms.check(rights.user, about[3], *_subject("start", shown))
     params = await asyncio.to_thread(_startable, rights, dag_id)
     try:
         run_id = await asyncio.to_thread(_trigger, dag_id, manual.read(params, sent), user.get_name())
     except AutoMLValidationError as error:
         page = await _start_form(
-            request, rights, looked, dag_id, manual.fields(params, sent), sent, [str(each) for each in error.violations]
+            request, rights, shown, dag_id, manual.fields(params, sent), sent, [str(each) for each in error.violations]
         )
         page.status_code = 400
         return page
@@ -114,17 +114,17 @@ async def start(request: Request, user: GetUserDep) -> Response:
 async def _start_form(
     request: Request,
     rights: Rights,
-    looked: Looked,
+    shown: ShownJob,
     dag_id: str,
     form: list[manual.Field],
     sent: Mapping[str, str] | None = None,
     problems: list[str] | None = None,
 ) -> HTMLResponse:
-    token = forms.sign(rights.user, *_subject("start", looked))
+    token = forms.sign(rights.user, *_subject("start", shown))
     return await html(
         request,
         "start.html.j2",
-        looked=looked,
+        shown=shown,
         dag_id=dag_id,
         form=form,
         sent=sent,

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from airflow_automl.exceptions import AutoMLTransientError
 
 #: Seconds that a page waits for the service at most; with what else it does, it is there within three.
-PATIENCE = 2.0
+TIMEOUT = 2.0
 #: Seconds for which a failure is told again without asking again: whoever reloads a page does not pile up calls.
 FAILURE_LIFETIME = 5.0
 
@@ -40,15 +40,15 @@ class Answers:
 
     :param workers: how many calls run at the same time.
     :param size: how many answers are kept; the ones that were used last.
-    :param patience: seconds after which :meth:`get` gives up; the call continues, and its answer is kept.
+    :param timeout: seconds after which :meth:`get` gives up; the call continues, and its answer is kept.
     """
 
-    def __init__(self, workers: int = 8, size: int = 256, patience: float = PATIENCE) -> None:
+    def __init__(self, workers: int = 8, size: int = 256, timeout: float = TIMEOUT) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="automl-pages")
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._lock = threading.Lock()
         self._size = size
-        self.patience = patience
+        self.timeout = timeout
 
     async def get(self, key: Hashable, fetch: Callable[[], T], lifetime: Callable[[T], float]) -> T:
         """Return the remembered answer, or ask for it.
@@ -60,14 +60,14 @@ class Answers:
         """
         entry = self._entry(key, fetch, lifetime)
         if not entry.future.done():
-            left = entry.asked + self.patience - time.monotonic()
+            left = entry.asked + self.timeout - time.monotonic()
             waiter = asyncio.wrap_future(entry.future)
             # A failure is told by the entry below, or to nobody if it comes too late.
             waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
             # Waiting, rather than a timeout that cancels: others may wait for the same answer.
             await asyncio.wait({waiter}, timeout=max(0.0, left))
         if not entry.future.done():
-            raise NotAnswered(f"It gave no answer within {self.patience:g} seconds")
+            raise NotAnswered(f"It gave no answer within {self.timeout:g} seconds")
         return cast(T, entry.future.result())
 
     def forget(self, belongs: Callable[[Any], bool]) -> None:

@@ -49,7 +49,7 @@ def job_view(
     :param timeline: the statuses in which the job was seen.
     :param place: the job's place in line if it waits for a slot.
     """
-    # Who first looked when the job trained does not know when it began.
+    # A page that first saw the job while it trained does not know when it began.
     whole = timeline if timeline and timeline[0]["secondary_status"] == SecondaryStatus.STARTING else ()
     report = build(describe, candidates, tags=tags, insights=insights, timeline=whole, prices=prices, queues=not on_aws)
     summary, rows, job = report["summary"], report["leaderboard"], report["job"]

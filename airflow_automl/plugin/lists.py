@@ -20,7 +20,7 @@ from airflow_automl.plugin.errors import explained
 from airflow_automl.plugin.job_view import REFRESH
 from airflow_automl.plugin.known_jobs import JobRecord, Owner
 from airflow_automl.plugin.links import Links
-from airflow_automl.plugin.pages import Text, account_of, html, job_page, known_of, look, source_of, view_of
+from airflow_automl.plugin.pages import Text, account_of, html, job_page, known_of, shown_job, source_of, view_of
 from airflow_automl.plugin.rights import Denied, Rights
 from airflow_automl.report.history import section
 
@@ -151,11 +151,11 @@ async def task_instance(
     record = found[0]
     source = (await asyncio.to_thread(metadata.sources, found))[record]
     try:
-        looked = await look(request, rights, source, record.name)
+        shown = await shown_job(request, rights, source, record.name)
     except (AutoMLTransientError, Denied) as error:
         # What the task noted is better than nothing, and the user may read it.
         return await _listed(request, rights, dag_id, lambda: found, page, "this task instance", error)
-    view = await view_of(request, rights, looked)
+    view = await view_of(request, rights, shown)
     # A cleared task submits another job: its tab is never done.
     view["refresh"] = view["refresh"] or _ENDED
     return await job_page(request, earlier=await _earlier(request, source, record), **view)

@@ -81,7 +81,7 @@ def known_of(request: Request) -> KnownJobs:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class ShownJob:
     """A job that the user may see."""
 
     describe: Mapping[str, Any]
@@ -106,7 +106,7 @@ class Looked:
         return is_terminal(self.describe.get("AutoMLJobStatus"))
 
 
-async def look(request: Request, rights: Rights, source: Source, name: str) -> Looked:
+async def shown_job(request: Request, rights: Rights, source: Source, name: str) -> ShownJob:
     """Describe a job, if the user may see it.
 
     :raises Denied: the user may not; nothing that the service answered is in the message.
@@ -133,25 +133,25 @@ async def look(request: Request, rights: Rights, source: Source, name: str) -> L
     if not await asyncio.to_thread(rights.may_see_job, owner, source.connection):
         raise Denied("You may not see this job: it belongs to a DAG or a connection that you may not see.")
     timeline = record.job.get("timeline") or () if record else ()
-    return Looked(describe, source, owner, tags or {}, timeline)
+    return ShownJob(describe, source, owner, tags or {}, timeline)
 
 
 async def _asked(
     request: Request, user: GetUserDep, name: Text, connection: Text = "aws_default", region: Text = ""
-) -> Looked:
-    return await look(request, Rights(user), source_of(connection, region), name)
+) -> ShownJob:
+    return await shown_job(request, Rights(user), source_of(connection, region), name)
 
 
 #: The job that a page's address names, if the user may see it.
-Asked = Annotated[Looked, Depends(_asked)]
+Asked = Annotated[ShownJob, Depends(_asked)]
 
 
-async def view_of(request: Request, rights: Rights, looked: Looked) -> dict[str, Any]:
+async def view_of(request: Request, rights: Rights, shown: ShownJob) -> dict[str, Any]:
     """Gather what the page of a job shows."""
-    account, source, notes = account_of(request), looked.source, []
+    account, source, notes = account_of(request), shown.source, []
     candidates: Sequence[Mapping[str, Any]] | None = None
     try:
-        candidates = await account.candidates(source, looked.name, looked.ended)
+        candidates = await account.candidates(source, shown.name, shown.ended)
     except AutoMLError as error:
         notes.append(f"The candidates can't be listed: {error}")
     on_aws, insights, place, prices = False, None, None, None
@@ -162,29 +162,29 @@ async def view_of(request: Request, rights: Rights, looked: Looked) -> dict[str,
             notes.append(f"The cost is unknown: {error}")
     with suppress(AutoMLError):
         on_aws = await account.is_aws(source)
-        if queued(looked.describe):
-            place = place_in_line(looked.describe, (await account.jobs(source)).rows)
-        insights = await account.insights(source, looked.describe) if looked.ended else {}
+        if queued(shown.describe):
+            place = place_in_line(shown.describe, (await account.jobs(source)).rows)
+        insights = await account.insights(source, shown.describe) if shown.ended else {}
 
     def gather() -> dict[str, Any]:
         view = job_view(
-            looked.describe,
+            shown.describe,
             candidates,
             source=source,
-            owner=looked.owner,
-            tags=looked.tags,
-            written=metadata.report_of(looked.owner, looked.name) if looked.owner else {},
+            owner=shown.owner,
+            tags=shown.tags,
+            written=metadata.report_of(shown.owner, shown.name) if shown.owner else {},
             on_aws=on_aws,
             prices=prices,
             notes=notes,
             insights=insights,
-            timeline=max(looked.timeline, account.seen()[looked.describe["AutoMLJobArn"]]["timeline"], key=len),
+            timeline=max(shown.timeline, account.seen()[shown.describe["AutoMLJobArn"]]["timeline"], key=len),
             place=place,
         )
-        stoppable = view["running"] and looked.describe.get("AutoMLJobStatus") != "Stopping"
+        stoppable = view["running"] and shown.describe.get("AutoMLJobStatus") != "Stopping"
         manual_dag = request.app.state.manual_dag
         return view | {
-            "may_stop": stoppable and rights.may_stop(looked.proven_owner, source),
+            "may_stop": stoppable and rights.may_stop(shown.proven_owner, source),
             "may_start": metadata.dag_exists(manual_dag) and rights.may_start(manual_dag),
             "manual_dag": manual_dag,
         }
@@ -201,36 +201,36 @@ async def job_page(request: Request, **view: Any) -> HTMLResponse:
 
 
 @router.get("/job")
-async def job(request: Request, user: GetUserDep, looked: Asked) -> HTMLResponse:
+async def job(request: Request, user: GetUserDep, shown: Asked) -> HTMLResponse:
     """Show one job."""
-    return await job_page(request, earlier=None, **await view_of(request, Rights(user), looked))
+    return await job_page(request, earlier=None, **await view_of(request, Rights(user), shown))
 
 
 @router.get("/report")
-async def report(request: Request, looked: Asked) -> HTMLResponse:
+async def report(request: Request, shown: Asked) -> HTMLResponse:
     """Open the report that a task wrote about a job: whoever may see the job may read it."""
-    written = await asyncio.to_thread(metadata.report_of, looked.owner, looked.name) if looked.owner else {}
+    written = await asyncio.to_thread(metadata.report_of, shown.owner, shown.name) if shown.owner else {}
     address = str(written.get("html") or "")
     if not address.startswith("s3://"):
-        raise HTTPException(404, f"Airflow knows of no report on {looked.name} in S3.")
-    content = await account_of(request).read(looked.source, address)
+        raise HTTPException(404, f"Airflow knows of no report on {shown.name} in S3.")
+    content = await account_of(request).read(shown.source, address)
     return HTMLResponse(content, headers={"Content-Security-Policy": _REPORT_POLICY})
 
 
 @router.get("/candidates")
 async def candidates(
     request: Request,
-    looked: Asked,
+    shown: Asked,
     candidate: Annotated[list[str], Query(max_length=_MOST_COMPARED)] = [],  # noqa: B006  # FastAPI copies it
 ) -> HTMLResponse:
     """Show candidates beside one another: metrics, hyperparameters, steps, times, places."""
-    listed = await account_of(request).candidates(looked.source, looked.name, looked.ended)
+    listed = await account_of(request).candidates(shown.source, shown.name, shown.ended)
     chosen = [each for each in listed if each["CandidateName"] in candidate]
     if not chosen:
         raise HTTPException(404, "No candidate of this job is chosen. Go back and choose some.")
-    parameters = await asyncio.gather(*(_hyperparameters(request, looked.source, each) for each in chosen))
-    compared = await asyncio.to_thread(compare, looked.describe, chosen, parameters)
-    return await html(request, "candidates.html.j2", looked=looked, refresh=None, **compared)
+    parameters = await asyncio.gather(*(_hyperparameters(request, shown.source, each) for each in chosen))
+    compared = await asyncio.to_thread(compare, shown.describe, chosen, parameters)
+    return await html(request, "candidates.html.j2", shown=shown, refresh=None, **compared)
 
 
 async def _hyperparameters(request: Request, source: Source, candidate: Mapping[str, Any]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from airflow_automl.exceptions import (
 )
 from airflow_automl.operators._base import AutoMLBaseOperator, no_job_given
 from airflow_automl.operators._job_results import JobResultsMixin
+from airflow_automl.times import seconds
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -51,7 +52,7 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
     :param api_version: ``V1`` or ``V2`` ask only the operation of that version; by default both are tried.
     :param poke_interval: seconds (or a timedelta) between two polls of the job, in every mode. Default:
         ``[automl] poll_interval`` (30).
-    :param timeout: how long to wait at most, in every mode. Default: ``[sensors] default_timeout``.
+    :param timeout: seconds (or a timedelta) to wait at most, in every mode. Default: ``[sensors] default_timeout``.
     :param wait_for_creation: for so many seconds (or a timedelta) from the first poll, wait for a job that is not there
         yet, in every mode; ``timeout`` ends this wait too. Default: 0, which fails at once.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
@@ -106,9 +107,7 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
         self.job_document = job
         self.api_version = api_version
         self.deferrable = settings.default_deferrable() if deferrable is None else deferrable
-        self.wait_for_creation = (
-            wait_for_creation.total_seconds() if isinstance(wait_for_creation, timedelta) else wait_for_creation
-        )
+        self.wait_for_creation = seconds(wait_for_creation, "wait_for_creation", type(self).__name__) or 0.0
         self._first_poll: float | None = None
         self.accept_stopped = accept_stopped
         self.accept_no_candidate = accept_no_candidate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import timedelta
@@ -21,11 +22,14 @@ from airflow_automl.exceptions import (
     AutoMLTransientError,
     AutoMLValidationError,
 )
+from airflow_automl.times import seconds
 from airflow_automl.triggers._base import AwsTrigger
 
 if TYPE_CHECKING:
     from airflow_automl.triggers._watcher import AwsSettings, Watcher
     from airflow_automl.triggers._watcher.asset_progress import Progress, Snapshot
+
+log = logging.getLogger(__name__)
 
 PROGRESS_KEY = "airflow_automl.ended_jobs"
 _TERMINAL = (JobStatus.COMPLETED.value, JobStatus.FAILED.value, JobStatus.STOPPED.value)
@@ -56,19 +60,19 @@ class SageMakerAutoMLEventTrigger(AwsTrigger, BaseEventTrigger):
 
     :param name_prefix: only jobs whose names start so; by default all.
     :param statuses: which ends count: ``Completed`` (the default), ``Failed``, ``Stopped``.
-    :param poll_interval: seconds between two polls.
+    :param poll_interval: a timedelta, or seconds, between two polls.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
     :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
-    :raises AutoMLValidationError: a status is not one that a job ends with.
+    :raises AutoMLValidationError: a status is not one that a job ends with, or ``poll_interval`` is no time.
     """
 
     def __init__(
         self,
         name_prefix: str = "",
         statuses: Sequence[str] = (JobStatus.COMPLETED.value,),
-        poll_interval: float = 30,
+        poll_interval: timedelta | float = 30,
         **aws: Any,
     ) -> None:
         super().__init__(**aws)
@@ -79,7 +83,7 @@ class SageMakerAutoMLEventTrigger(AwsTrigger, BaseEventTrigger):
             )
         self.name_prefix = name_prefix
         self.statuses = [str(status) for status in statuses]
-        self.poll_interval = poll_interval
+        self.poll_interval = seconds(poll_interval, "poll_interval", type(self).__name__, minimum=0.01) or 30.0
         self._progress: Progress | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -110,7 +114,8 @@ class SageMakerAutoMLEventTrigger(AwsTrigger, BaseEventTrigger):
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
         """Return the stream of snapshots; ``kwargs`` are those of any trigger with the same key."""
-        return _Producer(_aws(kwargs), kwargs["poll_interval"])
+        trigger = cls(**kwargs)
+        return _Producer(trigger._aws, trigger.poll_interval)
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
         """Yield this trigger's events from the stream of snapshots."""
@@ -218,8 +223,6 @@ class _Producer(SharedStreamProducer):
 
     async def open_stream(self) -> AsyncIterator[tuple[Any, Any]]:
         """Yield snapshots for ever."""
-        import logging
-
         from airflow_automl.triggers._watcher import watcher_for
         from airflow_automl.triggers._watcher.asset_progress import EndedJobs
 
@@ -232,7 +235,7 @@ class _Producer(SharedStreamProducer):
                     try:
                         snapshot = await ended.snapshot()
                     except AutoMLError as error:
-                        logging.getLogger(__name__).warning("Ended AutoML jobs can't be listed just now: %s", error)
+                        log.warning("Ended AutoML jobs can't be listed just now: %s", error)
                     else:
                         yield snapshot, snapshot
                         yield None, None
@@ -248,17 +251,9 @@ class _Producer(SharedStreamProducer):
 
 
 async def _save(snapshot: Snapshot) -> None:
-    import logging
-
     for save in snapshot.receipts:
         try:
             await save()
         except Exception as error:
             # The next snapshot's progress includes this one's.
-            logging.getLogger(__name__).warning("Progress can't be saved just now: %s", error)
-
-
-def _aws(kwargs: Mapping[str, Any]) -> AwsSettings:
-    from airflow_automl.triggers._watcher import AwsSettings
-
-    return AwsSettings.of(kwargs["aws_conn_id"], kwargs["region_name"], kwargs["verify"], kwargs["botocore_config"])
+            log.warning("Progress can't be saved just now: %s", error)

@@ -36,7 +36,7 @@ class SageMakerResourceTrigger(AwsTrigger, BaseTrigger):
     :param connection_exists: the connection was there when the task began, and is never replaced by boto3's own
         credentials.
     :return: events ``{"status", "kind", "name", "resource_status", "message", "error", "state"}``; ``status`` is
-        ``settled`` (``resource_status`` is ``None`` if the resource is gone), ``timeout``, or ``error`` if AWS refuses
+        ``final`` (``resource_status`` is ``None`` if the resource is gone), ``timeout``, or ``error`` if AWS refuses
         to describe it.
     """
 

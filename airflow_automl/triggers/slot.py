@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -15,21 +14,10 @@ from airflow_automl.triggers._base import AwsTrigger, start_delay
 from airflow_automl.triggers._watcher import watcher_for
 
 
-@dataclass(frozen=True, slots=True)
-class SlotEvent:
-    """The end of a wait for a slot.
-
-    :param free: a slot seems to be free; only the attempt to submit tells.
-    :param limits: what the task needs to know again, see :class:`SageMakerAutoMLSlotTrigger`.
-    """
-
-    free: bool
-    limits: dict[str, float | None]
-
-
-def validate_slot_event(event: Any) -> SlotEvent:
+def validate_slot_event(event: Any) -> tuple[bool, dict[str, float | None]]:
     """Read the event of a slot trigger.
 
+    :return: whether a slot seems to be free, which only the attempt to submit tells; and the trigger's ``limits``.
     :raises InvalidTriggerEvent: it is none.
     """
     if not isinstance(event, Mapping) or event.get("status") not in {"free", "timeout"}:
@@ -37,8 +25,7 @@ def validate_slot_event(event: Any) -> SlotEvent:
     limits = event.get("limits")
     if not isinstance(limits, Mapping):
         raise InvalidTriggerEvent(f"a slot trigger's event has no limits: {event!r:.200}")
-    known = {key: limits.get(key) for key in ("since", "slot_deadline", "task_deadline")}
-    return SlotEvent(event["status"] == "free", known)
+    return event["status"] == "free", {key: limits.get(key) for key in ("since", "slot_deadline", "task_deadline")}
 
 
 class SageMakerAutoMLSlotTrigger(AwsTrigger, BaseTrigger):

@@ -16,7 +16,7 @@ import pytest
 
 from airflow_automl import exceptions, settings, xcom
 from airflow_automl.contract import documents, states
-from airflow_automl.ends import Acceptance, TransitionLog, duration, judge, watched
+from airflow_automl.ends import TransitionLog, judge, watched
 from airflow_automl.get_provider_info import get_provider_info
 from airflow_automl.links.sagemaker_automl import console_url, logs_url
 from airflow_automl.naming import TaskGeneration, derive_name, digest, tag_value
@@ -79,9 +79,9 @@ class TestEnds:
         bad = pair.status != "Completed" or pair.secondary == "ModelDeploymentError"
         if bad:
             with pytest.raises(exceptions.AutoMLTerminalError, match="AutoML job j"):
-                judge(describe, Acceptance())
+                judge(describe)
         else:
-            judge(describe, Acceptance())
+            judge(describe)
 
     def test_a_failure_says_why(self) -> None:
         describe = {
@@ -91,13 +91,7 @@ class TestEnds:
             "PartialFailureReasons": [{"PartialFailureMessage": "no report"}],
         }
         with pytest.raises(exceptions.AutoMLJobFailed, match=r"column y is missing \(partial failures: no report\)"):
-            judge(describe, Acceptance())
-
-    def test_duration_is_read_from_json_too(self) -> None:
-        job = {"CreationTime": "2026-01-01T00:00:00+00:00", "EndTime": "2026-01-01T00:01:30+00:00"}
-        assert duration(job) is not None
-        assert duration(job).total_seconds() == 90  # type: ignore[union-attr]
-        assert duration({}) is None
+            judge(describe)
 
     def test_each_change_is_logged_once(self) -> None:
         lines: list[str] = []

@@ -27,12 +27,14 @@ from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentH
 from airflow_automl.operators import (
     SageMakerAutoMLDeleteEndpointOperator,
     SageMakerAutoMLDeployOperator,
+    SageMakerAutoMLEvaluateOperator,
     SageMakerAutoMLJobOperator,
     SageMakerAutoMLRollbackOperator,
     SageMakerAutoMLStopOperator,
     SageMakerAutoMLTransformOperator,
 )
 from airflow_automl.sensors import SageMakerAutoMLJobSensor
+from airflow_automl.triggers import SageMakerAutoMLEventTrigger
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 from airflow_automl.triggers.payload import failure_event, validate_event
 from airflow_automl.waiting import Target, wait_until_ended
@@ -281,7 +283,7 @@ class TestConnections:
         event = {"status": "completed", "job_name": "job", "job": ended}
         if made not in ("sensor", "stop"):
             state = {"submitted": True, "model": "m", "config": "c"}
-            event = {"status": "settled", "kind": operator.kind, "name": "e", "state": state}
+            event = {"status": "final", "kind": operator.kind, "name": "e", "state": state}
         with suppress(AutoMLTransientError):
             operator.execute_complete(task.context(), {**event, "connection_exists": True})
         assert operator.hook.connection_exists
@@ -331,12 +333,24 @@ class TestArguments:
         )
         assert (operator.timeout, operator.interval, operator.wait_for_slot) == (90, 90, 90)
         assert SageMakerAutoMLStopOperator(task_id="s", job_name="j", timeout=given).timeout == 90
+        sensor = SageMakerAutoMLJobSensor(
+            task_id="w", job_name="j", timeout=given, poke_interval=given, wait_for_creation=given
+        )
+        assert (sensor.timeout, sensor.poke_interval, sensor.wait_for_creation) == (90, 90, 90)
+        trigger = SageMakerAutoMLEventTrigger(poll_interval=given)
+        assert json.loads(json.dumps(trigger.serialize()[1]))["poll_interval"] == 90
+        evaluation = SageMakerAutoMLEvaluateOperator(task_id="e", data="s3://a/", endpoint_name="e", max_seconds=given)
+        assert evaluation.max_seconds == 90
 
     @pytest.mark.parametrize("given", [-1, timedelta(seconds=-1), "90", True, float("nan"), float("inf")])
     @pytest.mark.parametrize("name", ["timeout", "poll_interval", "wait_for_slot"])
     def test_what_is_no_time_is_refused_at_once(self, name: str, given: Any) -> None:
         with pytest.raises(AutoMLValidationError, match=f"is not valid for {name}"):
             SageMakerAutoMLJobOperator(task_id="t", config=V2_RENDERED, **{name: given})
+        with pytest.raises(AutoMLValidationError, match="is not valid for wait_for_creation"):
+            SageMakerAutoMLJobSensor(task_id="w", job_name="j", wait_for_creation=given)
+        with pytest.raises(AutoMLValidationError, match="is not valid for poll_interval"):
+            SageMakerAutoMLEventTrigger(poll_interval=given)
 
     def test_settings_that_are_no_json_are_refused_at_once(self) -> None:
         with pytest.raises(AutoMLValidationError, match="is not valid for botocore_config"):

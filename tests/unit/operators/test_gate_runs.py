@@ -9,7 +9,12 @@ import pytest
 from airflow.sdk import DAG, BaseOperator, TaskGroup, task, task_group
 from airflow.utils.dag_cycle_tester import check_cycle
 
-from airflow_automl.operators import SageMakerAutoMLGateOperator
+from airflow_automl.operators import (
+    SageMakerAutoMLApproveOperator,
+    SageMakerAutoMLGateOperator,
+    SageMakerAutoMLRegisterOperator,
+)
+from tests.hosting import HostingStandIn
 from tests.unit.operators.conftest import make_candidate
 
 RunDag = Callable[..., Any]
@@ -108,6 +113,30 @@ def test_every_form_of_rejection_holds_in_a_mapped_group(run_dag: RunDag, on_rej
     assert found["gate[1]"] == ("success" if branches else "failed")
     assert found["deploy[1]"] == ("skipped" if branches else "upstream_failed")
     assert found["notify[1]"] == ("success" if branches else "upstream_failed")
+
+
+def test_a_persons_rejection_in_a_mapped_group_skips_its_own_map_index_only(
+    run_dag: RunDag, hosting: HostingStandIn, context: dict[str, Any], job: dict[str, Any]
+) -> None:
+    register = SageMakerAutoMLRegisterOperator(task_id="r", group="churn", candidate=GOOD["candidate"], job=job)
+    arn = register.execute(context)["model_package_arn"]
+    with DAG("approved") as dag:
+
+        @task
+        def answers() -> list[dict[str, Any]]:
+            return [{"chosen_options": ["Approve"]}, {"chosen_options": ["Reject"]}]
+
+        @task_group
+        def segment(answer: Any) -> None:
+            decided = SageMakerAutoMLApproveOperator(task_id="decide", model_package=arn, answer=answer)
+            decided >> note.override(task_id="deploy")()
+            decided >> note.override(task_id="remove")().as_teardown()
+
+        segment.expand(answer=answers())
+    found = states(run_dag(dag))
+    assert (found["decide[0]"], found["deploy[0]"]) == ("success", "success")
+    assert (found["decide[1]"], found["deploy[1]"]) == ("success", "skipped")
+    assert (found["remove[0]"], found["remove[1]"]) == ("success", "success")
 
 
 def test_a_teardown_directly_after_a_rejecting_gate_runs(run_dag: RunDag) -> None:

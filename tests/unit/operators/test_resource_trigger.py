@@ -58,7 +58,7 @@ async def test_an_endpoint_at_rest_ends_the_wait(endpoint: HostingStandIn) -> No
     endpoint.endpoints["churn"]["looks"] = 2
     event = await first_event(SageMakerResourceTrigger("endpoint", "churn", {"x": 1}, poll_interval=0.01))
     assert event == {
-        "status": "settled",
+        "status": "final",
         "kind": "endpoint",
         "name": "churn",
         "resource_status": "InService",
@@ -71,7 +71,7 @@ async def test_an_endpoint_at_rest_ends_the_wait(endpoint: HostingStandIn) -> No
 
 async def test_an_endpoint_that_is_gone_ends_the_wait(endpoint: HostingStandIn) -> None:
     event = await first_event(SageMakerResourceTrigger("endpoint", "other", poll_interval=0.01))
-    assert (event["status"], event["resource_status"]) == ("settled", None)
+    assert (event["status"], event["resource_status"]) == ("final", None)
 
 
 @pytest.mark.parametrize(

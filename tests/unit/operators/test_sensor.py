@@ -16,7 +16,7 @@ from airflow_automl.exceptions import AutoMLJobFailed, AutoMLJobNotFound
 from airflow_automl.sensors import SageMakerAutoMLJobSensor
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 from tests.fakes import fake
-from tests.standin import ENDLESS, StandIn, ends
+from tests.standin import COMPLETED, ENDLESS, StandIn, connection, ends
 from tests.unit.triggers.conftest import fire, until
 
 WHERE = r"\(region us-east-1, connection 'aws_default'\)"
@@ -68,6 +68,20 @@ def test_it_counts_from_its_first_poke_where_it_is_rescheduled(standin: StandIn,
     rescheduled(ago=90)
     with pytest.raises(AutoMLJobNotFound, match=WHERE):
         make_sensor(mode="reschedule", wait_for_creation=60).poke(context)
+
+
+def test_rotated_credentials_are_taken_up_by_a_poking_sensor(
+    standin: StandIn, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standin.add_job("later", ENDLESS)
+    sensor = make_sensor()
+    assert not sensor.poke(context)
+    standin.faults.valid_key = "rotated"
+    # The service takes the old key for stale, which ends no wait; then the connection is read again.
+    assert not sensor.poke(context)
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", connection(standin.url).replace('"test"', '"rotated"'))
+    standin.jobs["later"].script = COMPLETED
+    assert sensor.poke(context).xcom_value["CandidateName"] == "later-best"
 
 
 def test_a_rescheduled_poke_takes_no_other_credentials_than_the_one_before(

@@ -123,7 +123,7 @@ def pages(application: Any) -> Any:
     from airflow_automl.plugin.known_jobs import KnownJobs
 
     app = next(route.app for route in application.routes if getattr(route, "path", "") == "/automl")
-    app.state.account, app.state.known = Account(Answers(patience=600.0)), KnownJobs()
+    app.state.account, app.state.known = Account(Answers(timeout=600.0)), KnownJobs()
     app.state.manual_dag = settings.manual_dag()
     return app
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from airflow_automl.plugin.answers import PATIENCE, Answers, NotAnswered
+from airflow_automl.plugin.answers import TIMEOUT, Answers, NotAnswered
 
 
 @pytest.fixture
 def answers() -> Iterator[Answers]:
-    made = Answers(size=3, patience=600.0)
+    made = Answers(size=3, timeout=600.0)
     yield made
     made.close()
 
@@ -44,7 +44,7 @@ def never(_: object) -> float:
 
 
 def test_a_page_is_there_within_three_seconds() -> None:
-    assert PATIENCE < 3
+    assert TIMEOUT < 3
 
 
 async def test_an_answer_is_remembered_as_long_as_it_says(answers: Answers) -> None:
@@ -69,12 +69,12 @@ async def test_a_failure_is_told_again_without_asking_again(answers: Answers) ->
 
 
 async def test_who_does_not_answer_is_given_up_and_not_asked_twice() -> None:
-    answers, service = Answers(patience=0.05), Service(hangs=True)
+    answers, service = Answers(timeout=0.05), Service(hangs=True)
     for _ in range(3):
         with pytest.raises(NotAnswered):
             await answers.get("a", service, forever)
     service.let.set()
-    answers.patience = 60.0
+    answers.timeout = 60.0
     assert await answers.get("a", service, forever) == "answer 1"
     assert service.asked == 1
     answers.close()

@@ -152,7 +152,7 @@ async def test_a_list_that_is_known_is_kept_up_with_one_call(
     browser: Browser, crowded: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_automl.plugin.account._LIST", -1.0)
-    account, source = Account(Answers(patience=600.0)), Source("crowded")
+    account, source = Account(Answers(timeout=600.0)), Source("crowded")
     await account.jobs(source)
     crowded.calls.clear()
     crowded.add_job("brand-new", ends("Failed", "Failed", 0.0))
@@ -191,7 +191,7 @@ def test_pages_that_are_not_there_lead_back_to_the_jobs(browser: Browser) -> Non
 def test_an_endpoint_that_does_not_answer_gives_a_page_that_says_so(
     browser: Browser, pages: Any, hanging: socket.socket, connection: str
 ) -> None:
-    pages.state.account = Account(Answers(patience=0.5))
+    pages.state.account = Account(Answers(timeout=0.5))
     admin = browser("admin")
     listed = admin.get(page("jobs", connection=connection))
     assert listed.status_code == 200

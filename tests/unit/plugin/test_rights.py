@@ -262,13 +262,14 @@ def test_a_made_up_xcom_neither_hides_nor_shows_what_its_tags_claim(
 
 
 @pytest.mark.parametrize(
-    ("headers", "tampered", "hours", "reason"),
+    ("headers", "action", "hours", "reason"),
     [
-        ({"origin": "http://evil.example"}, False, 0, "Another site sent this form"),
-        ({"sec-fetch-site": "cross-site"}, False, 0, "Another site sent this form"),
-        ({}, True, 0, "too old or was not sent from this page"),
-        ({}, False, 13, "too old or was not sent from this page"),
-        ({}, False, 11, "Airflow does not have it"),
+        ({"origin": "http://evil.example"}, "start", 0, "Another site sent this form"),
+        ({"sec-fetch-site": "cross-site"}, "start", 0, "Another site sent this form"),
+        ({}, None, 0, "too old or was not sent from this page"),
+        ({}, "stop", 0, "made for another user or another job"),
+        ({}, "start", 13, "too old or was not sent from this page"),
+        ({}, "start", 11, "Airflow does not have it"),
     ],
 )
 def test_a_form_to_start_the_manual_dag_is_checked_like_one_to_stop(
@@ -276,7 +277,7 @@ def test_a_form_to_start_the_manual_dag_is_checked_like_one_to_stop(
     world: World,
     monkeypatch: pytest.MonkeyPatch,
     headers: dict[str, str],
-    tampered: bool,
+    action: str | None,
     hours: int,
     reason: str,
 ) -> None:
@@ -289,10 +290,8 @@ def test_a_form_to_start_the_manual_dag_is_checked_like_one_to_stop(
     with monkeypatch.context() as patch:
         now = TimestampSigner.get_timestamp
         patch.setattr(TimestampSigner, "get_timestamp", lambda self: now(self) - hours * 3600)
-        proof = str(_serializer().dumps(["the user", "start", arn, "aws_default"]))
+        proof = str(_serializer().dumps(["the user", action, arn, "aws_default"])) if action else "made-up"
     sent = {"about_name": world.running, "about_connection": "aws_default", "about_token": proof}
-    if tampered:
-        sent["about_token"] = "made-up"
     answer = user.post("/automl/start", data=sent, headers=headers)
     assert answer.status_code == 403
     assert reason in answer.text
