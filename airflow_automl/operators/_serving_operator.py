@@ -41,12 +41,12 @@ class ServingOperator(CandidateOperator):
     def instances(self) -> int:
         """Return how many instances to use.
 
-        :raises AutoMLValidationError: ``instance_count`` is no whole number.
+        :raises AutoMLValidationError: ``instance_count`` is not a whole number.
         """
         try:
             return int(self.instance_count)
         except ValueError:
-            problem = f"{self.instance_count!r} is not valid for instance_count: it is no whole number. Pass 1 or more"
+            problem = f"{self.instance_count!r} is not valid for instance_count: it is not a whole number. Pass 1 or more"
             raise AutoMLValidationError(type(self).__name__, [problem]) from None
 
     def served_candidate(self) -> ServedCandidate:

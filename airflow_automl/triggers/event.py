@@ -65,7 +65,7 @@ class SageMakerAutoMLEventTrigger(AwsTrigger, BaseEventTrigger):
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
     :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
-    :raises AutoMLValidationError: a status is not one that a job ends with, or ``poll_interval`` is no time.
+    :raises AutoMLValidationError: a status is not one that a job ends with, or ``poll_interval`` is not a time span.
     """
 
     def __init__(
