@@ -46,7 +46,7 @@ class ServingOperator(CandidateOperator):
         try:
             return int(self.instance_count)
         except ValueError:
-            problem = f"{self.instance_count!r} is not valid for instance_count: it is not a whole number. Pass 1 or more"
+            problem = f"{self.instance_count!r} is not valid for instance_count: not a whole number. Pass 1 or more"
             raise AutoMLValidationError(type(self).__name__, [problem]) from None
 
     def served_candidate(self) -> ServedCandidate:
