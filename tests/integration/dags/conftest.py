@@ -89,7 +89,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def airflow(world: World) -> Iterator[Airflow]:
     """All of Airflow: scheduler, executor and triggerer; started by the first test that asks for it."""
     # DAGs run with the defaults of their forms, which allow hours.
-    world.stack.environment["AIRFLOW__AUTOML__MAX_RUNTIME"] = "30"
+    world.stack.environment["AIRFLOW__AUTOML__MAX_RUNTIME"] = "60"
     url, process = world.stack.start_standalone()
     del world.stack.environment["AIRFLOW__AUTOML__MAX_RUNTIME"]
     yield Airflow(url)
