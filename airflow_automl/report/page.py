@@ -57,7 +57,7 @@ def environment(*packages: str) -> Environment:
     made.filters |= {
         "number": number,
         "score": score,
-        "scores": lambda name, *values, digits=4: Scores(name, values, digits),
+        "scores": lambda name, *values: Scores(name, values),
         "words": words,
         "duration": duration_text,
         "money": cost_text,

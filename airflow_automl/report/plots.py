@@ -76,6 +76,12 @@ def _labelled(ticks: Sequence[float]) -> dict[float, str]:
     return {tick: text if "e" in text else f"{tick:,.{decimals}f}" for tick, text in zip(ticks, texts, strict=True)}
 
 
+def _times(longest: float) -> tuple[str, dict[float, str]]:
+    """Return a unit of time, and ticks in seconds with their labels in that unit."""
+    unit, divisor = ("seconds", 1.0) if longest < 300 else ("minutes", 60.0) if longest < 18000 else ("hours", 3600.0)
+    return unit, {tick * divisor: label for tick, label in _labelled(_ticks(0.0, longest / divisor)).items()}
+
+
 def span(values: Sequence[float]) -> tuple[float, float]:
     """Return a range around values, with some room."""
     low, high = min(values), max(values)
@@ -161,10 +167,9 @@ def progress(points: Sequence[Mapping[str, Any]], objective: str) -> Markup:
     :param objective: the name of the score.
     """
     longest = max(each["seconds"] for each in points) or 1.0
-    unit, divisor = ("seconds", 1.0) if longest < 300 else ("minutes", 60.0) if longest < 18000 else ("hours", 3600.0)
+    unit, ticks = _times(longest)
     # The last dot needs room.
     axes = Axes((0.0, longest * 1.015), span([each["value"] for each in points]))
-    ticks = {tick * divisor: f"{tick:g}" for tick in _ticks(0, longest / divisor)}
     course = [(points[0]["seconds"], points[0]["running_best"])]
     for each in points[1:]:
         course += [(each["seconds"], course[-1][1]), (each["seconds"], each["running_best"])]
@@ -255,7 +260,8 @@ def gantt(rows: Sequence[Mapping[str, Any]], created: str | None, ended: str | N
     def x(seconds: float) -> float:
         return left + seconds / total * (WIDTH - left)
 
-    parts = [_line(x(tick), 0, x(tick), height, "grid") for tick in _ticks(0, total, 4)]
+    unit, ticks = _times(total)
+    parts = [_line(x(tick), 0, x(tick), height, "grid") for tick in ticks]
     for index, (begin, row) in enumerate(timed):
         top = 22 * index
         title = f"{row['name']}: {duration_text(row['seconds'])}, {row['status']}"
@@ -282,10 +288,11 @@ def gantt(rows: Sequence[Mapping[str, Any]], created: str | None, ended: str | N
             )
         )
     parts.append(_line(left, height, WIDTH, height, "axis"))
-    for tick in _ticks(0, total, 4):
+    for tick, label in ticks.items():
         anchor = "start" if tick == 0 else "end" if x(tick) > WIDTH - 20 else "middle"
-        parts.append(_text(x(tick), height + 18, duration_text(tick), "tick", anchor))
-    return svg(height + 26, "When the candidates were trained", parts)
+        parts.append(_text(x(tick), height + 18, label, "tick", anchor))
+    parts.append(_text(left + (WIDTH - left) / 2, height + 35, f"{unit} since the job began", "tick", "middle"))
+    return svg(height + 41, "When the candidates were trained", parts)
 
 
 def curve(x: Sequence[float], y: Sequence[float], labels: tuple[str, str, str], *, chance: bool = False) -> Markup:

@@ -23,20 +23,19 @@ def number(value: Any) -> str:
 
 
 class Scores:
-    """One metric, all of whose values have as many decimals as the largest of them needs for its digits.
+    """One metric, all of whose values have as many decimals as the largest of them needs for four digits.
 
     :param name: the metric's name; what SageMaker measures in seconds is shown in ms.
     :param values: the values that are shown beside one another; ``None`` for those that are not known.
-    :param digits: significant digits of the largest value.
     """
 
-    def __init__(self, name: str, values: Iterable[float | None] = (), digits: int = 4) -> None:
+    def __init__(self, name: str, values: Iterable[float | None] = ()) -> None:
         self.name = name
         self.label, self.factor = (f"{name} (ms)", 1000.0) if name == "InferenceLatency" else (name, 1.0)
         self.lower = metrics.direction(name) == "Minimize"
         largest = max((abs(value * self.factor) for value in values if value is not None), default=0.0)
         self._fixed = not largest or 1e-4 <= largest < 1e7
-        self._decimals = min(6, max(0, digits - 1 - math.floor(math.log10(largest)))) if largest and self._fixed else 2
+        self._decimals = min(6, max(0, 3 - math.floor(math.log10(largest)))) if largest and self._fixed else 2
 
     def text(self, value: float | None) -> str:
         """Return a value with the decimals of all, in the unit of :attr:`label`."""
@@ -44,9 +43,9 @@ class Scores:
             return number(value)
         return f"{value * self.factor:,.{self._decimals}f}"
 
-    def exact(self, value: float) -> str:
-        """Return a value with up to six significant digits, in the unit of :attr:`label`, as sentences say it."""
-        return f"{value * self.factor:.6g}"
+    def exact(self, value: float | None) -> str:
+        """Return a value with up to six significant digits, in the unit of :attr:`label`, as decisions need it."""
+        return number(None) if value is None else f"{value * self.factor:.6g}"
 
 
 def score(value: float | None, metric: str | None) -> str:

@@ -80,7 +80,8 @@ function pager(fits, all, pages) {
 }
 
 function picked() {
-  document.querySelector("[data-compare]").disabled = chosen.picked.size < 2;
+  const compare = document.querySelector("[data-compare]"); // one candidate has no such button
+  if (compare) compare.disabled = chosen.picked.size < 2;
 }
 
 function tools(table) {
