@@ -74,7 +74,7 @@ class BranchingOperator(AutoMLBaseOperator, SkipMixin):
             # A task that also comes after a followed one runs, as with Airflow's own branch operators.
             joins = [self.dag.get_task(each).get_flat_relative_ids(upstream=False) for each in followed]
             skipped = self.downstream_task_ids - followed.union(*joins)
-        return [task for task in map(self.dag.get_task, sorted(skipped)) if not task.is_teardown]
+        return [task for each in sorted(skipped) if not (task := self.dag.get_task(each)).is_teardown]
 
     def _branch(self) -> set[str]:
         """Return the ids of the tasks that a rejection follows: those named, and the first ones of groups named.
