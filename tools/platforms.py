@@ -14,7 +14,7 @@ LINUX = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
 #: `local`, whose S3 store has no wheel for macOS on x86_64.
 PLATFORMS: dict[tuple[str, ...], tuple[str, ...]] = {
     (): (*LINUX, "aarch64-apple-darwin", "x86_64-apple-darwin"),
-    ("timeseries", "text", "image", "torch", "llm", "demo"): (*LINUX, "aarch64-apple-darwin"),
+    ("timeseries", "text", "image", "torch", "llm", "ray", "demo"): (*LINUX, "aarch64-apple-darwin"),
 }
 #: Packages without wheels on any platform; they are pure Python and are built from their sources.
 SOURCES = ("cron-descriptor", "methodtools", "wirerope")
