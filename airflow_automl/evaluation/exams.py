@@ -7,7 +7,7 @@ import io
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, NamedTuple
 
@@ -220,8 +220,12 @@ def _list(text: str) -> list[Any]:
     raise ValueError(f"answered {text[:60]!r} where a list was expected")
 
 
-def exam_for(subject: Subject, keys: Iterable[str]) -> Exam:
-    """Return the exam of a problem."""
+def exam_for(subject: Subject, keys: Iterable[str], environment: Mapping[str, str] | None = None) -> Exam:
+    """Return the exam of a problem.
+
+    :param keys: what the model answers, in this order.
+    :param environment: of the container that answers.
+    """
     from airflow_automl.evaluation.series import SeriesExam
 
     kinds: dict[str | None, type[Exam]] = {
@@ -229,4 +233,9 @@ def exam_for(subject: Subject, keys: Iterable[str]) -> Exam:
         "TextGeneration": TextExam,
         "TimeSeriesForecasting": SeriesExam,
     }
-    return kinds.get(subject.problem_type, TableExam)(subject, [*keys])
+    exam = kinds.get(subject.problem_type, TableExam)(subject, [*keys])
+    total = (environment or {}).get("MAX_TOTAL_TOKENS", "")
+    if isinstance(exam, TextExam) and total.isdecimal():
+        # Prompt and answer share them; a request that may exceed them is refused.
+        exam.tokens = max(1, min(exam.tokens, int(total) // 2))
+    return exam

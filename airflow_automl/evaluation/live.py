@@ -105,10 +105,16 @@ class Live:
         return max(named, key=lambda each: float(each.get("InitialVariantWeight", 1.0)))
 
 
-def answered(model: Mapping[str, Any]) -> list[str]:
-    """Return what a model's last container answers, in this order."""
+def environment_of(model: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the environment of a model's last container, which answers."""
     containers = model.get("Containers") or [model.get("PrimaryContainer") or {}]
-    output = (containers[-1].get("Environment") or {}).get(_OUTPUT, "")
+    environment: Mapping[str, str] = containers[-1].get("Environment") or {}
+    return environment
+
+
+def answered(environment: Mapping[str, str]) -> list[str]:
+    """Return what a container with this environment answers, in this order."""
+    output = environment.get(_OUTPUT, "")
     return [key.strip() for key in output.split(",") if key.strip()] or ["predicted_label"]
 
 
@@ -137,8 +143,9 @@ def evaluate_endpoint(
     if target and (arn := model.get("ModelArn")):
         # The config's tags tell of the candidate that came last, a model's own ones of what it is.
         live = replace(live, tags=hook.read_tags(arn) or live.tags)
-    keys = answered(model)
-    exam = exam_for(subject, keys)
+    environment = environment_of(model)
+    keys = answered(environment)
+    exam = exam_for(subject, keys, environment)
     if missing := [key for key in _NEEDED if key not in keys and needed in PROBABILITY_METRICS]:
         problem = f"endpoint {live.name} answers {', '.join(keys)}; {needed} needs {', '.join(missing)} too"
         raise UnscorableChampion(data.argument, [f"{data.argument}: {problem}; {RESPONSE_HINT}"])

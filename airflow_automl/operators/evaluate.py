@@ -175,13 +175,14 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
     def _prepare(self, context: Context) -> None:
         """Write the sample to S3, unless an earlier try has."""
         from airflow_automl.evaluation.exams import exam_for
-        from airflow_automl.evaluation.live import answered
+        from airflow_automl.evaluation.live import answered, environment_of
 
         storage, folder = self.storage, self._folder(context)
         candidate, job = self.resolve()
         subject = self._subject(self.hook.describe_job(str(job["name"])) if job else None)
-        keys = answered({"Containers": with_response_keys(containers_of(candidate), ["all"])})
-        exam = exam_for(subject, keys)
+        environment = environment_of({"Containers": with_response_keys(containers_of(candidate), ["all"])})
+        keys = answered(environment)
+        exam = exam_for(subject, keys, environment)
         self.input_path, self.output_path = f"{folder}sample/", f"{folder}predictions/"
         self.content_type, self.accept = exam.content_type, exam.accept
         whole = {"TransformInput": {"SplitType": "None"}, "TransformOutput": {"AssembleWith": "None"}}

@@ -244,9 +244,22 @@ def test_generated_texts_are_compared_by_rouge(serve: Serve, context: dict[str, 
     hosting = serve({"TextGenerationJobConfig": {}})
     hosting.predict = lambda body: json.dumps([{"generated_text": "the cat"}])
     found = evaluate(context, tmp_path)
-    assert json.loads(hosting.made("InvokeEndpoint")[0]["Body"])["inputs"] == "Who?"
+    asked = json.loads(hosting.made("InvokeEndpoint")[0]["Body"])
+    assert asked == {"inputs": "Who?", "parameters": {"max_new_tokens": 256}}
     assert (metrics.objective_name(found), found["rows"]) == ("RougeL", 1)
     assert metrics.candidate_metrics(found)["Rouge1"] == pytest.approx(0.8)
+
+
+def test_no_more_tokens_are_asked_for_than_the_container_can_answer(
+    serve: Serve, context: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "rows.csv").write_text("input,output\nWho?,the small cat\n")
+    hosting = serve({"TextGenerationJobConfig": {}})
+    hosting.predict = lambda body: json.dumps([{"generated_text": "the cat"}])
+    (model,) = hosting.models.values()
+    model["PrimaryContainer"]["Environment"]["MAX_TOTAL_TOKENS"] = "128"
+    evaluate(context, tmp_path)
+    assert json.loads(hosting.made("InvokeEndpoint")[0]["Body"])["parameters"] == {"max_new_tokens": 64}
 
 
 def test_without_probabilities_another_metric_stands_for_the_objective_and_a_gate_does_not_compare(
