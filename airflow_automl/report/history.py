@@ -113,7 +113,7 @@ def section(history: Sequence[Any]) -> Markup:
     parts = [
         tag("h2", f"{objective} over the runs"),
         _picture(shown, objective, values) if values else "",
-        tag("p", "Line: what the deployed model scored live. Points: the best candidate of a run.", class_="note"),
+        tag("p", "Line: what the deployed model scored live. Points: the best candidate of a run, blue if deployed.", class_="note"),
         table(head, rows, text=True),
     ]
     return tag("section", Markup("").join(parts), class_="card long")
