@@ -110,10 +110,11 @@ def section(history: Sequence[Any]) -> Markup:
         )
         for each in reversed(history)
     ]
+    note = "Line: what the deployed model scored live. Points: the best candidate of a run, blue if deployed."
     parts = [
         tag("h2", f"{objective} over the runs"),
         _picture(shown, objective, values) if values else "",
-        tag("p", "Line: what the deployed model scored live. Points: the best candidate of a run, blue if deployed.", class_="note"),
+        tag("p", note, class_="note"),
         table(head, rows, text=True),
     ]
     return tag("section", Markup("").join(parts), class_="card long")
