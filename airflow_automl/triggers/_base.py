@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from airflow_automl.triggers._watcher import AwsSettings
     from airflow_automl.waiting import StopResult, Target
 
-#: How long to try to stop a job at a bad end of its wait, in seconds; and in ``on_kill``, to which Airflow gives 30.
-STOP, ON_KILL = 60.0, 25.0
+#: How long to try to stop a job at a bad end of its wait, in seconds.
+STOP = 60.0
+#: How long Airflow may take to say whether a user ended a task: a busy triggerer took a minute.
+ANSWER = 300.0
 #: Seconds by which a scheduler on a busy machine was seen to be late: six.
 SHORTEST, LONGEST = 5.0, 10.0
+#: The event loop keeps no reference to a task.
+_stopping: set[asyncio.Task[None]] = set()
 
 
 async def start_delay(poll_interval: float = LONGEST) -> None:
@@ -81,21 +85,27 @@ class AwsTrigger:
         """The try that waits; without a task instance, as in ``airflow dags test``, no try is newer."""
         return getattr(self.task_instance, "try_number", None) or sys.maxsize
 
-    async def _stop(self, target: Target, seconds: float = STOP) -> StopResult:
+    async def _stop(self, target: Target) -> StopResult:
         """Stop what the task waited for, unless a newer try waits on it."""
         from airflow_automl.triggers._watcher import watcher_for
         from airflow_automl.waiting import stop
 
         async with watcher_for(self._aws).in_use() as client:
-            result = await stop(client, target, self._try_number, seconds=seconds)
+            result = await stop(client, target, self._try_number, seconds=STOP)
         (self.log.error if result.runs_on else self.log.info)("%s: %s", target, result.said)
         return result
 
     async def _stop_on_user_action(self, target: Target) -> None:
-        """Stop what the task waited for if a user ended the task."""
-        async with asyncio.timeout(ON_KILL):
+        """Stop what the task waited for if a user ended the task; Airflow's 30 seconds for ``on_kill`` don't end it."""
+
+        async def stop() -> None:
             if await _is_user_action(self.task_instance, str(target), self.log):
-                await self._stop(target, ON_KILL)
+                await self._stop(target)
+
+        stopping = asyncio.create_task(stop())
+        _stopping.add(stopping)
+        stopping.add_done_callback(_stopping.discard)
+        await asyncio.shield(stopping)
 
 
 async def _is_user_action(task_instance: Any, subject: str, log: Any) -> bool:
@@ -122,7 +132,8 @@ async def _is_user_action(task_instance: Any, subject: str, log: Any) -> bool:
     )
     answer: Any
     try:
-        answer = await task_runner.SUPERVISOR_COMMS.asend(request)
+        async with asyncio.timeout(ANSWER):
+            answer = await task_runner.SUPERVISOR_COMMS.asend(request)
     except Exception as error:
         answer = error
     if not isinstance(answer, TaskStatesResult):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import boto3
@@ -10,6 +11,7 @@ import pytest
 
 from airflow_automl.demo import dataset
 from airflow_automl.demo.stack import Stack
+from airflow_automl.pipeline import STEPS
 from tests.compat.conftest import programs
 from tests.docs.pages import blocks
 from tests.integration.waiting.stack import full_airflow
@@ -20,7 +22,10 @@ def test_the_readmes_dag_runs_deferred_on_what_mwaa_installs(tmp_path: Path) -> 
     (dag,) = (block for block in blocks("python") if block.page == "README.md" and "with DAG(" in block.text)
     dags = tmp_path / "dags"
     dags.mkdir()
-    (dags / "pasted.py").write_text(dag.text)
+    # The README lets a job train for two hours.
+    (dags / "pasted.py").write_text(
+        dag.text.replace("max_runtime=timedelta(hours=2)", "max_runtime=timedelta(minutes=4)")
+    )
     with Stack(tmp_path / "autopilot") as stack:
         stack.environment = {name: text for name, text in os.environ.items() if not name.startswith(("AIRFLOW", "AWS"))}
         stack.start_autopilot()
@@ -32,8 +37,12 @@ def test_the_readmes_dag_runs_deferred_on_what_mwaa_installs(tmp_path: Path) -> 
         )
         s3 = aws.client("s3", endpoint_url=printed["AWS_ENDPOINT_URL_S3"])
         s3.create_bucket(Bucket=dataset.BUCKET)
-        body = dataset.to_csv(dataset.load().train, header=True)
-        s3.put_object(Bucket=dataset.BUCKET, Key="churn/train/customers.csv", Body=body)
+        split = dataset.load()
+        s3.put_object(Bucket=dataset.BUCKET, Key="churn/train/rows.csv", Body=dataset.to_csv(split.train, header=True))
+        labelled = dataset.to_csv(split.test, header=True)
+        for days in range(8):  # the run is that of the last Sunday
+            day = datetime.now(UTC).date() - timedelta(days)
+            s3.put_object(Bucket=dataset.BUCKET, Key=f"churn/labelled/{day}/rows.csv", Body=labelled)
         with full_airflow(
             tmp_path / "airflow",
             {"aws_default": printed["AIRFLOW_CONN_AWS_DEFAULT"]},
@@ -41,12 +50,11 @@ def test_the_readmes_dag_runs_deferred_on_what_mwaa_installs(tmp_path: Path) -> 
             dags=dags,
             overrides={
                 "PYTHONPATH": "",  # the wheel, and nothing of the checkout
-                "AIRFLOW__AUTOML__MAX_RUNTIME": "240",
                 "AIRFLOW__AUTOML__POLL_INTERVAL": "1",
             },
         ) as airflow:
             airflow.api.patch("/dags/churn_retraining", json={"is_paused": False}).raise_for_status()
-            run = airflow.trigger("churn_retraining", "readme")
+            (run,) = airflow.until(lambda: airflow.runs("churn_retraining"), "the schedule begins a run")
             deferred = set()
 
             def ended() -> bool:
@@ -54,8 +62,8 @@ def test_the_readmes_dag_runs_deferred_on_what_mwaa_installs(tmp_path: Path) -> 
                 return airflow.run_state(run) in {"success", "failed"}
 
             airflow.until(ended, f"{run} has ended")
-            assert airflow.states(run) == dict.fromkeys(("train", "gate", "deploy", "report"), "success")
-            assert "train" in deferred
+            assert airflow.states(run) == dict.fromkeys((f"automl.{step}" for step in STEPS), "success")
+            assert "automl.train" in deferred
         sagemaker = aws.client("sagemaker", endpoint_url=printed["AWS_ENDPOINT_URL"])
         assert sagemaker.describe_endpoint(EndpointName="churn")["EndpointStatus"] == "InService"
         reports = s3.list_objects_v2(Bucket=dataset.BUCKET, Prefix="reports/").get("Contents", [])

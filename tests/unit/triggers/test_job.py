@@ -221,6 +221,23 @@ async def test_where_airflow_does_not_answer_nothing_is_stopped(killed: Any, ans
     assert await killed(answer)
 
 
+async def test_a_job_is_stopped_even_if_airflow_says_too_late_that_its_task_was_killed(
+    killed: Any, standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, asend = asyncio.Event(), Airflow.asend
+
+    async def slow(self: Airflow, request: GetTaskStates) -> Any:
+        await answers.wait()
+        return await asend(self, request)
+
+    monkeypatch.setattr(Airflow, "asend", slow)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(killed({"run": {"train": "failed"}}), 0.01)  # Airflow waits for 30 seconds
+    assert standin.jobs["job"].stopped is None
+    answers.set()
+    await until(lambda: standin.jobs["job"].stopped is not None)
+
+
 async def test_a_job_that_a_newer_try_adopted_is_left_to_it(killed: Any, standin: StandIn) -> None:
     job = standin.add_job("job", ENDLESS, tags={TRY_TAG: "2"})
     assert await killed({"run": {"train": "running"}}, try_number=1)
