@@ -101,14 +101,14 @@ def costed_summary(
 
     Operation: ListCandidatesForAutoMLJob.
 
-    :param timeline: the statuses that the job was seen in.
+    :param timeline: the statuses that the job was seen in; without it, a wait for a slot counts as run time.
     """
     if (prices := hook.prices) is None:
         return None
     from airflow_automl.report import build
 
     candidates = hook.list_candidates(str(describe["AutoMLJobName"]))
-    report = build(describe, candidates, timeline=timeline, prices=prices, queues=not hook.is_aws)
+    report = build(describe, candidates, timeline=timeline, prices=prices, queues=bool(timeline) and not hook.is_aws)
     summary: Mapping[str, Any] = report["summary"]
     return summary
 

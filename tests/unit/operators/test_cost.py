@@ -227,3 +227,15 @@ def test_a_budget_that_can_not_be_checked_lets_no_job_through(priced: StandIn) -
     with pytest.raises(AutoMLAccessDenied, match="max_cost can't be checked: sagemaker:ListTags is denied"):
         TaskRun().attempt(max_cost={"month": 1000})
     assert created(priced) == 0
+
+
+def test_a_budget_counts_the_run_time_from_the_creation_of_a_job(
+    priced: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = {"currency": "USD", "job": 36.0, "default": 60.0}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", connection(priced.url, automl={"prices": prices}))
+    job = spent(priced, "prepares-first", 1, age=1000.0, script=ends("Completed", "Completed", 100.0))
+    begun = job.created + 90
+    job.candidates = [candidate("prepares-first") | {"CreationTime": begun, "EndTime": begun + 10}]
+    with pytest.raises(AutoMLBudgetExceeded, match=r"spent 1\.17 USD"):
+        TaskRun().attempt(max_cost={"month": 1})
