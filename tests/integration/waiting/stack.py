@@ -125,7 +125,8 @@ class FullAirflow:
         for name in ("api-server", "scheduler", "triggerer", "dag-processor"):
             self.start(name)
         self.await_api()
-        self.api = httpx.Client(base_url=f"{self.url}/api/v2", timeout=60)
+        # A request may wait for SQLite as long as SQLite itself waits for its lock (see the URL above).
+        self.api = httpx.Client(base_url=f"{self.url}/api/v2", timeout=180)
         token = httpx.get(f"{self.url}/auth/token").raise_for_status().json()["access_token"]
         self.api.headers["Authorization"] = f"Bearer {token}"
         self.until(lambda: self._get("/dags")["total_entries"] > 0, "the DAGs are known")
