@@ -42,9 +42,9 @@ class World:
             aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
         )
 
-    def dags_test(self, dag_id: str, conf: dict[str, Any]) -> Outcome:
+    def dags_test(self, dag_id: str, conf: dict[str, Any], within: float = 600) -> Outcome:
         process = self.stack.airflow(f"dags-test-{dag_id}", "dags", "test", dag_id, "--conf", json.dumps(conf))
-        code = process.popen.wait(timeout=600)
+        code = process.popen.wait(timeout=within)
         self.stack.stop(process)
         return Outcome(code, process.log.read_text())
 
