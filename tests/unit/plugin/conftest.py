@@ -107,6 +107,7 @@ def application(airflow_home: Any) -> Iterator[Any]:
         if AIRFLOW >= (3, 2):
             patch.setattr(plugins_manager, "_get_plugins", lambda: ([AutoMLPlugin()], {}))
         else:
+            plugins_manager.integrate_macros_plugins()  # once for all tests, with every plugin
             patch.setattr(plugins_manager, "plugins", [AutoMLPlugin()])
             for name in ("fastapi_apps", "fastapi_root_middlewares"):
                 patch.setattr(plugins_manager, name, None)
