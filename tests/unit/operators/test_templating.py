@@ -156,7 +156,7 @@ def test_a_file_that_is_named_at_run_time_is_no_template(
         def one() -> str:
             return str(path)
 
-        options: dict[str, Any] = {"task_id": "train", "deferrable": False}
+        options: dict[str, Any] = {"task_id": "train", "deferrable": False, "poll_interval": 0.01}
         if named == "in expand":
             SageMakerAutoMLJobOperator.partial(**options).expand(config=[str(path)])
         elif named == "by a mapped XCom":
