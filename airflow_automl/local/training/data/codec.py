@@ -194,7 +194,9 @@ class Codec:
 
     def _floats(self, values: pa.ChunkedArray) -> Reading:
         # Whole numbers elsewhere have no zero with a minus.
-        found: np.ndarray = values.to_numpy() + 0.0
+        found: np.ndarray = values.to_numpy()
+        # What shares its memory with the table can't be written to.
+        found = np.add(found, 0.0, out=found if found.flags.writeable else None)
         lost = np.flatnonzero(np.isinf(found))
         found[lost] = np.nan
         return Reading(found, lost)

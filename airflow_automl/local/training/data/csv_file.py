@@ -271,10 +271,11 @@ def code_starts(block: np.ndarray) -> np.ndarray:
     # Most zeros are classified without a look at each: whatever separates values comes before the digits in ASCII, and
     # so does a plus; a minus is common within dates.
     found = block[:-1] == _ZERO
-    found &= (block[1:] - np.uint8(_ZERO)) < 10
+    found &= block[1:] >= _ZERO
     low = block <= ord(",")
     found[2:] &= low[1:-2] | ((block[1:-2] == ord("-")) & low[:-3])
     positions = np.flatnonzero(found)
+    positions = positions[block[positions + 1] <= ord("9")]
     before = block[np.maximum(positions - 1, 0)]
     signed = np.isin(before, np.frombuffer(_SIGNS, np.uint8))
     before = np.where(signed, block[np.maximum(positions - 2, 0)], before)

@@ -21,7 +21,7 @@ from airflow_automl.local.training.data.csv_file import CsvFile, Ragged, code_st
 _ESCAPED = b"escaped"
 """Key in a table's metadata: its CSV had quotes escaped by backslashes."""
 
-_GLANCE = 1 << 17
+_GLANCE = 1 << 15
 _SCAN = 1 << 18
 """Bytes that are searched at once: few enough to stay in a processor's cache."""
 _FAILED = re.compile(r"In CSV column #(\d+): ")
@@ -148,11 +148,14 @@ def _doubtful(parts: Sequence[pa.ChunkedArray]) -> bool:
         return True
     if not pa.types.is_floating(parts[0].type):
         return False
-    # Several times as fast as Arrow's ``min_max``.
-    largest = [
-        np.nanmax(np.abs(chunk.to_numpy(zero_copy_only=False)), initial=0) for part in parts for chunk in part.chunks
-    ]
-    return max(largest, default=0) >= EXACT
+    return any(_largest(chunk.to_numpy(zero_copy_only=False)) >= EXACT for part in parts for chunk in part.chunks)
+
+
+def _largest(values: np.ndarray) -> float:
+    """The largest absolute value, several times as fast as by Arrow's ``min_max``."""
+    sizes = np.abs(values)
+    largest = sizes.max(initial=0)
+    return float(np.nanmax(sizes, initial=0) if np.isnan(largest) else largest)
 
 
 def _with_codes(file: CsvFile, suspects: list[str]) -> list[str]:
