@@ -36,7 +36,7 @@ PERIODS = ("run", "month")
 _TABULAR = ("BinaryClassification", "MulticlassClassification", "Regression")
 _PRICES = ("default", "job", "Tabular", *metrics.OBJECTIVES)
 #: How long to try again after transient errors to read what was spent, in seconds for each job.
-_PATIENCE = 60.0
+_RETRY_SECONDS = 60.0
 
 
 class Cost(TypedDict):
@@ -208,11 +208,11 @@ def _spent(
     hook: SageMakerAutoMLHook, dag_id: str, since: datetime, prices: Mapping[str, Any]
 ) -> Iterator[tuple[datetime, str | None, float]]:
     """Yield each job that a DAG submitted since then: when, in which run, and what it costs."""
-    for row in retrying_in_worker(hook, lambda: list(hook.list_jobs(modified_after=since)), _PATIENCE):
+    for row in retrying_in_worker(hook, lambda: list(hook.list_jobs(modified_after=since)), _RETRY_SECONDS):
         created = moment(row["CreationTime"])
         if created is None or created < since or not may_be_of(row["AutoMLJobName"], dag_id):
             continue
-        found = retrying_in_worker(hook, partial(_cost_in_dag, hook, row, dag_id, prices), _PATIENCE)
+        found = retrying_in_worker(hook, partial(_cost_in_dag, hook, row, dag_id, prices), _RETRY_SECONDS)
         if found:
             yield created, *found
 

@@ -272,7 +272,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
             return None
 
     def known_tags(self, arn: str) -> dict[str, str]:
-        """ListTags of a resource; empty where they can't be read, for whatever reason."""
+        """ListTags of a resource; empty if they can't be read, for whatever reason."""
         try:
             return self.read_tags(arn) or {}
         except AutoMLError as error:

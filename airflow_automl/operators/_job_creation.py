@@ -228,7 +228,7 @@ class JobCreation:
         raise AssertionError("unreachable")
 
     def _create(self, request: dict[str, Any]) -> dict[str, str]:
-        """Create the job with our tags; without them where the account forbids tags. Return the tags that it got."""
+        """Create the job with our tags; without them if the account forbids tags. Return the tags that it got."""
         users = {tag["Key"]: tag.get("Value", "") for tag in request.get("Tags", ())}
         own = self._generation.tags(self._wanted, self._try_number)
         ours = dict([(key, value) for key, value in own.items() if key not in users][: _MAX_TAGS - len(users)])

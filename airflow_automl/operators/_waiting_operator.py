@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 #: How long to try to stop a job at a bad end of its wait, in seconds; and in ``on_kill``, after which Airflow kills the
 #: process soon.
 _STOP, _ON_KILL = 60.0, 3.0
-#: The resource has a final status; the second is the word of releases before 0.3.
+#: The resource has a final status; the second is the word of releases before 0.2.
 _FINAL = frozenset({"final", "settled"})
 
 

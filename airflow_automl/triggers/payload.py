@@ -40,7 +40,7 @@ class EventStatus(StrEnum):
     ERROR = "error"
 
 
-#: What a bad end means whose event names no type: releases before 0.3 did not.
+#: What a bad end means whose event names no type: releases before 0.2 did not.
 _FAILURES = {
     EventStatus.TIMEOUT: AutoMLJobTimeout.__name__,
     EventStatus.NOT_FOUND: AutoMLJobNotFound.__name__,

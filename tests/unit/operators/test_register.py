@@ -52,6 +52,19 @@ def test_a_version_has_all_containers_metrics_and_its_origin(
     }
 
 
+def test_all_response_keys_of_the_candidate_are_asked_for(hosting: HostingStandIn, context: dict[str, Any]) -> None:
+    candidate = make_candidate(containers=3)
+    supported = [each["Environment"].get("SAGEMAKER_INFERENCE_SUPPORTED") for each in candidate["InferenceContainers"]]
+    register(context, candidate=candidate, response="all")
+
+    (package,) = hosting.packages
+    outputs = [
+        each["Environment"].get("SAGEMAKER_INFERENCE_OUTPUT")
+        for each in package["InferenceSpecification"]["Containers"]
+    ]
+    assert outputs[-1] == next(filter(None, reversed(supported)))
+
+
 def test_a_retry_finds_what_was_registered(
     hosting: HostingStandIn, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any]
 ) -> None:

@@ -25,6 +25,7 @@ _MAX_BLOCK = (1 << 31) - 1
 _CHUNK = 1 << 17
 _HEADER_HINT = (" The first row must name the columns.", "")
 _COLUMN_NUMBER = re.compile(r"CSV column #(\d+)")
+_ZERO, _SEPARATORS, _SIGNS = ord("0"), b',\n\r" \t', b"+-"
 
 # Header cells are read by Python's parser, whose limit of 128 KiB for a value is not a rule of CSV.
 csv.field_size_limit(sys.maxsize)
@@ -258,9 +259,6 @@ def _marks(path: Path, start: int, line: bytes) -> tuple[bool, bool, bool, bool]
             repeated = repeated or (line in block and again.search(block) is not None)
             codes = codes or len(code_starts(np.frombuffer(block, np.uint8))) > 0
     return quoted, care, repeated, codes
-
-
-_ZERO, _SEPARATORS, _SIGNS = ord("0"), b',\n\r" \t', b"+-"
 
 
 def code_starts(block: np.ndarray) -> np.ndarray:
