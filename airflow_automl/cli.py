@@ -75,7 +75,7 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return code
     except AutoMLError as error:
-        print(f"airflow-automl {args.command}: {error}", file=sys.stderr)
+        print(f"airflow-automl {args.command}: {error}", *error.__notes__, sep="\n", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

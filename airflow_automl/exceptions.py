@@ -1,14 +1,13 @@
 """Every error that this package raises.
 
-Two roots tell a retry policy what to do: :class:`AutoMLTerminalError` will fail the same way again,
-:class:`AutoMLTransientError` may not. Every exception keeps its arguments in ``args``, so that it survives
-pickling between Airflow's processes.
+Two base classes tell a retry policy what to do: another try after an :class:`AutoMLTerminalError` fails the same way,
+after an :class:`AutoMLTransientError` it may succeed. Every exception can be pickled between Airflow's processes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 if TYPE_CHECKING:
     from airflow_automl.contract.violations import Violation
@@ -34,21 +33,40 @@ __all__ = [
     "NoBestCandidate",
 ]
 
+#: The folder of the documentation. The only place in the package that has its address.
+DOCS: Final = "https://github.com/airflow-automl/airflow-automl/blob/main/docs"
+
 
 class AutoMLError(Exception):
-    """Root of all errors of this package."""
+    """Base class of all errors of this package.
+
+    A note links each error to its entry in the documentation. Tracebacks and import errors show it; tasks log it, and
+    the command line prints it.
+    """
+
+    #: The entry, relative to :data:`DOCS`. A type that is defined elsewhere has the entry of its base.
+    guide: ClassVar[str] = "troubleshooting.md#automlerror"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__ == __name__:
+            cls.guide = f"troubleshooting.md#{cls.__name__.lower()}"
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.add_note(f"What to do: {DOCS}/{self.guide}")
 
 
 class AutoMLTerminalError(AutoMLError):
-    """Trying again without changing anything fails the same way."""
+    """Another try without a change fails the same way."""
 
 
 class AutoMLTransientError(AutoMLError):
-    """Trying again later may succeed."""
+    """A later try may succeed."""
 
 
 class AutoMLValidationError(AutoMLTerminalError):
-    """A request breaks rules of the API; all violations are named at once.
+    """A request or an argument is not valid. The message lists all violations.
 
     :param subject: what was checked, such as ``CreateAutoMLJobV2 request``.
     :param violations: what :func:`airflow_automl.contract.check` returned, errors only.
@@ -66,11 +84,11 @@ class AutoMLValidationError(AutoMLTerminalError):
 
 
 class AutoMLJobFailed(AutoMLTerminalError):
-    """The job ended ``Failed``; the message carries its FailureReason."""
+    """The job ended ``Failed``. The message contains its FailureReason."""
 
 
 class AutoMLJobStopped(AutoMLTerminalError):
-    """The job ended ``Stopped`` although nobody asked this task to accept that."""
+    """The job ended ``Stopped``, and ``accept_stopped`` is not set."""
 
 
 class AutoMLJobNotFound(AutoMLTerminalError):
@@ -78,7 +96,7 @@ class AutoMLJobNotFound(AutoMLTerminalError):
 
 
 class AutoMLJobTimeout(AutoMLTerminalError):
-    """The deadline of the wait passed before the job ended."""
+    """The job had not ended within ``timeout`` or ``execution_timeout``."""
 
 
 class AutoMLNameTaken(AutoMLTerminalError):
@@ -86,19 +104,19 @@ class AutoMLNameTaken(AutoMLTerminalError):
 
 
 class AutoMLAccessDenied(AutoMLTerminalError):
-    """AWS refused the call; the message is the service's own text, unchanged."""
+    """AWS refused the call. The message is the unchanged text of the service."""
 
 
 class AutoMLBudgetExceeded(AutoMLTerminalError):
-    """The job may cost more than ``max_cost`` leaves of what its DAG may spend; it was not submitted."""
+    """The job was not submitted: it may cost more than is left of ``max_cost``."""
 
 
 class AutoMLConnectionError(AutoMLTerminalError):
-    """Airflow has not handed out the AWS connection, or not in a form that works, for minutes."""
+    """The AWS connection could not be read or used for five minutes."""
 
 
 class AutoMLDeploymentFailed(AutoMLTerminalError):
-    """The endpoint that was asked for does not serve the candidate."""
+    """The endpoint does not serve the candidate."""
 
 
 class NoBestCandidate(AutoMLTerminalError):
@@ -110,7 +128,7 @@ class CandidateRejected(AutoMLTerminalError):
 
 
 class InvalidTriggerEvent(AutoMLTerminalError):
-    """A trigger's event is missing, or has a status or shape that is not known."""
+    """A trigger's event is missing, or its status or form is unknown."""
 
 
 class AutoMLQuotaExceeded(AutoMLTransientError):
@@ -118,7 +136,7 @@ class AutoMLQuotaExceeded(AutoMLTransientError):
 
 
 class AutoMLThrottled(AutoMLTransientError):
-    """The service asked to slow down."""
+    """The service throttled the call."""
 
 
 def error_code(error: BaseException | None) -> str:
@@ -130,7 +148,7 @@ def error_code(error: BaseException | None) -> str:
 def restored(kind: str, message: str) -> AutoMLError:
     """Return an error of this package that another process has raised.
 
-    :param kind: the name of its class. That of a newer release, which is not known here, becomes an ``AutoMLError``.
+    :param kind: the name of its class; an unknown name, such as one of a newer release, gives an ``AutoMLError``.
     """
     known = globals().get(kind)
     if not isinstance(known, type) or not issubclass(known, AutoMLError):
@@ -139,7 +157,7 @@ def restored(kind: str, message: str) -> AutoMLError:
 
 
 def explained(error: Exception, prefix: str, suffix: str) -> Exception:
-    """Return an error of the same type that says more; one that is none of this package's gets a note.
+    """Return an error of the same type with a longer message; an error of another package gets a note.
 
     :param prefix: what to say before its message.
     :param suffix: what to say after it.

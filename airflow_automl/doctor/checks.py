@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_automl.doctor.findings import Finding, Findings
 from airflow_automl.doctor.permissions import check_permissions, check_role
 from airflow_automl.doctor.storage import check_buckets
-from airflow_automl.exceptions import AutoMLError, error_code
+from airflow_automl.exceptions import DOCS, AutoMLError, error_code
 
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
@@ -148,7 +148,7 @@ def _service(findings: Findings, hook: SageMakerAutoMLHook) -> bool:
         findings.problem(
             "service",
             f"ListAutoMLJobs answered {error_code(error)}: {error.response['Error'].get('Message', '')}",
-            "allow the actions of docs/policies/airflow.json to the caller",
+            f"allow the caller the actions of {DOCS}/policies/airflow.json",
         )
         # A caller who may not list may still create: continue.
         return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from airflow_automl.doctor.findings import Findings
-from airflow_automl.exceptions import error_code
+from airflow_automl.exceptions import DOCS, error_code
 
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
@@ -69,7 +69,7 @@ def check_role(findings: Findings, hook: SageMakerAutoMLHook, role: str | None, 
         except ClientError as error:
             if error_code(error) != "NoSuchEntity":
                 raise
-            findings.problem("role", f"there is no role {role}", "make it (docs/aws.md), or correct its ARN")
+            findings.problem("role", f"there is no role {role}", f"create it as {DOCS}/aws.md says, or correct its ARN")
             return
         if _trusts_sagemaker(found.get("AssumeRolePolicyDocument")):
             findings.ok("role", f"{role} can be assumed by {_SERVICE}")
@@ -77,7 +77,7 @@ def check_role(findings: Findings, hook: SageMakerAutoMLHook, role: str | None, 
             findings.problem(
                 "role",
                 f"the trust policy of {role} does not let {_SERVICE} assume it",
-                "add the statement of docs/policies/job-role-trust.json",
+                f"add the statement of {DOCS}/policies/job-role-trust.json",
             )
 
 
@@ -101,7 +101,7 @@ def check_permissions(
             findings.problem(
                 "pass role",
                 f"the caller may not pass {role} to {_SERVICE}",
-                "allow iam:PassRole on the role (statement PassTheJobsRole of docs/policies/airflow.json)",
+                f"allow iam:PassRole on the role: statement PassTheJobsRole of {DOCS}/policies/airflow.json",
             )
         elif denied is not None:
             findings.ok("pass role", f"the caller may pass {role}")
@@ -111,7 +111,7 @@ def check_permissions(
             findings.problem(
                 "role's data",
                 f"the role may not do {action} on {resource}",
-                "allow what docs/policies/job-role.json has",
+                f"allow the actions of {DOCS}/policies/job-role.json",
             )
         elif denied is not None:
             findings.ok("role's data", f"the role's policies allow {action} on {resource}")
@@ -129,7 +129,9 @@ def _check_task(findings: Findings, hook: SageMakerAutoMLHook, principal: str, t
             return
         denied += [action if kind == "*" else f"{action} on {kind}/*" for action in found]
     if denied:
-        findings.problem(f"to {task}", f"not allowed: {', '.join(denied)}", "allow what docs/iam.md lists")
+        findings.problem(
+            f"to {task}", f"not allowed: {', '.join(denied)}", f"allow the actions that {DOCS}/iam.md lists"
+        )
     else:
         findings.ok(f"to {task}", "the caller's policies allow every action")
 

@@ -17,6 +17,8 @@ MAX_REASON = 1024
 class StartupError(AutoMLTerminalError):
     """The service can't start; the message says what to change."""
 
+    guide = "troubleshooting.md#starting-the-embedded-autopilot"
+
 
 class ServiceError(Exception):
     """An answer other than success.
@@ -80,6 +82,8 @@ class JobFailure(AutoMLTerminalError):
 
     :param reason: one or more sentences for the person who started the job; cut to 1,024 characters.
     """
+
+    guide = "troubleshooting.md#an-embedded-job-that-fails"
 
     def __init__(self, reason: str) -> None:
         reason = " ".join(reason.split())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow_automl import xcom
@@ -40,6 +40,19 @@ class AutoMLBaseOperator(BaseOperator):
     template_fields: Sequence[str] = ("aws_conn_id", "region_name", "verify")
     template_ext: Sequence[str] = ()
     ui_color = "#cfe8e3"
+    _noted: BaseException | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if "execute" in vars(cls):
+            execute: Callable[..., Any] = cls.execute
+
+            @wraps(execute)
+            def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+                with self._logging_notes():
+                    return execute(self, *args, **kwargs)
+
+            cls.execute = run  # type: ignore[method-assign]
+        super().__init_subclass__(**kwargs)
 
     def __init__(
         self,
@@ -55,6 +68,23 @@ class AutoMLBaseOperator(BaseOperator):
         self.region_name = region_name
         self.verify = verify
         self.botocore_config = botocore_config
+
+    def resume_execution(self, *args: Any, **kwargs: Any) -> Any:
+        """Continue after a deferral; called by Airflow."""
+        with self._logging_notes():
+            return super().resume_execution(*args, **kwargs)
+
+    @contextmanager
+    def _logging_notes(self) -> Iterator[None]:
+        """Log an error's notes, such as the link to what to do: Airflow's web interface does not show them."""
+        try:
+            yield
+        except Exception as error:
+            if error is not self._noted:
+                self._noted = error
+                for note in getattr(error, "__notes__", ()):
+                    self.log.error("%s: %s", type(error).__name__, note)  # noqa: TRY400 - Airflow logs it
+            raise
 
     def _render(self, template: Any, context: Any, dag: Any = None) -> Any:
         """Render a template; text stays text if ``render_template_as_native_obj`` made a number of it.

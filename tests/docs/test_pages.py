@@ -7,6 +7,7 @@ import fnmatch
 import importlib
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 
@@ -73,6 +74,34 @@ def test_every_type_of_error_has_an_entry_that_says_whether_to_retry() -> None:
         )
         for kind in leaves
     }
+
+
+def _every_type(root: type[exceptions.AutoMLError]) -> Iterator[type[exceptions.AutoMLError]]:
+    yield root
+    for kind in root.__subclasses__():
+        yield from _every_type(kind)
+
+
+def test_the_link_of_every_error_leads_to_an_entry() -> None:
+    for module in ("plugin.account", "demo.stack", "local.errors", "local.models.artifacts", "local.models.payloads"):
+        importlib.import_module(f"airflow_automl.{module}")
+    page = (DOCS / "troubleshooting.md").read_text()
+    headings = {line.strip("# ").lower().replace(" ", "-") for line in page.splitlines() if line.startswith("#")}
+    for kind in _every_type(exceptions.AutoMLError):
+        name, _, anchor = kind.guide.partition("#")
+        assert name == "troubleshooting.md"
+        assert f'<a id="{anchor}"></a>' in page or anchor in headings, kind
+
+
+def test_errors_link_to_the_documentation_that_the_package_names() -> None:
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    assert urls["Documentation"] == f"{exceptions.DOCS}/index.md"
+
+
+def test_what_the_doctor_advises_to_read_is_a_page() -> None:
+    named = set(re.findall(r"…/((?:policies/)?[\w-]+\.(?:md|json))", "\n".join(messages())))
+    assert named >= {"aws.md", "iam.md", "policies/job-role-trust.json"}
+    assert [name for name in named if (DOCS / name).exists()] == list(named)
 
 
 def test_there_are_messages_to_look_up() -> None:

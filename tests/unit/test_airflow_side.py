@@ -20,6 +20,7 @@ from airflow_automl.ends import TransitionLog, judge, watched
 from airflow_automl.get_provider_info import get_provider_info
 from airflow_automl.links.sagemaker_automl import console_url, logs_url
 from airflow_automl.naming import TaskGeneration, derive_name, digest, tag_value
+from airflow_automl.operators._base import AutoMLBaseOperator
 from airflow_automl.operators._job_request import complete, read_config
 from airflow_automl.retries import automl_retry_policy
 from airflow_automl.triggers.payload import EventStatus, end_event, validate_event
@@ -275,7 +276,31 @@ class TestRetries:
     def test_errors_survive_pickling(self, name: str) -> None:
         cls = getattr(exceptions, name)
         error = cls("subject", ["a"]) if name == "AutoMLValidationError" else cls("why")
-        assert str(pickle.loads(pickle.dumps(error))) == str(error)
+        again = pickle.loads(pickle.dumps(error))
+        assert (str(again), again.__notes__) == (str(error), error.__notes__)
+        assert again.__notes__ == [f"What to do: {exceptions.DOCS}/troubleshooting.md#{name.lower()}"]
+
+
+class TestGuides:
+    """Airflow's web interface shows no notes of exceptions: the task's log has them as lines of its own."""
+
+    @pytest.mark.parametrize("resumed", [False, True])
+    def test_a_task_logs_once_where_its_error_is_explained(
+        self, resumed: bool, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Base(AutoMLBaseOperator):
+            def execute(self, context: Any) -> None:
+                raise exceptions.AutoMLJobFailed("out of memory")
+
+        class Task(Base):
+            def execute(self, context: Any) -> None:
+                super().execute(context)
+
+        operator = Task(task_id="task")
+        with pytest.raises(exceptions.AutoMLJobFailed, match="out of memory"):
+            operator.resume_execution("execute", None, {}) if resumed else operator.execute({})
+        logged = capsys.readouterr().out + caplog.text
+        assert logged.count(f"AutoMLJobFailed: What to do: {exceptions.DOCS}/troubleshooting.md#automljobfailed") == 1
 
 
 class TestXComs:

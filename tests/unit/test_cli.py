@@ -1,6 +1,18 @@
 import subprocess
 import sys
 
+import pytest
+
+from airflow_automl import cli
+from airflow_automl.exceptions import DOCS
+
+
+def test_a_command_that_fails_says_where_its_error_is_explained(tmp_path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["env", "--data-dir", str(tmp_path)]) == 1
+    message, link = capsys.readouterr().err.splitlines()
+    assert message.startswith("airflow-automl env: no service runs on the data folder")
+    assert link == f"What to do: {DOCS}/troubleshooting.md#starting-the-embedded-autopilot"
+
 
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly():
     code = (

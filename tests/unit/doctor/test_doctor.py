@@ -13,6 +13,7 @@ from airflow_automl.cli import main
 from airflow_automl.contract import tabular
 from airflow_automl.demo.stack import free_port
 from airflow_automl.doctor.findings import Findings
+from airflow_automl.exceptions import DOCS
 from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 from tests.unit.doctor.account import ROLE, Account, serve
 
@@ -96,7 +97,7 @@ def test_what_people_read(account: Account, connect: Connect, capsys: pytest.Cap
     assert main(["doctor"]) == 1
     printed = capsys.readouterr().out
     assert "PROBLEM role         there is no role arn:aws:iam::123456789012:role/AutoML\n" in printed
-    assert "→ make it (docs/aws.md), or correct its ARN\n" in printed
+    assert f"→ create it as {DOCS}/aws.md says, or correct its ARN\n" in printed
     assert "?       quota        servicequotas:ListServiceQuotas is not allowed\n" in printed
     assert printed.endswith("1 problem, 1 could not be checked\n")
     assert "hunter2" not in printed

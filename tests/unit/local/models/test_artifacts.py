@@ -177,5 +177,5 @@ def test_the_first_versions_import_still_works():
 
 def test_what_a_model_lacks_here_is_named_with_the_line_that_installs_it(tmp_path):
     path = packed(tmp_path, libraries={"no-such-library": "1.2.3", "numpy": "0.9.1", "python": "2.7.1"})
-    with pytest.raises(artifacts.ArtifactError, match=r"pip install 'no-such-library==1.2.3' 'numpy==0.9.1'$"):
+    with pytest.raises(artifacts.ArtifactError, match=r"pip install 'no-such-library==1.2.3' 'numpy==0.9.1'\n"):
         artifacts.load(path)
