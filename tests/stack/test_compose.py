@@ -6,6 +6,7 @@ import fnmatch
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,14 @@ def test_the_dockerfile_copies_only_what_is_there_and_not_ignored() -> None:
             assert matching, source
             for path in matching:
                 assert any(fnmatch.fnmatch(path, pattern) for pattern in allowed), f"{path} is ignored"
+
+
+def test_the_dockerfile_copies_all_that_the_wheel_is_made_of() -> None:
+    hatch = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]
+    wheel = hatch["build"]["targets"]["wheel"]
+    needed = {hatch["metadata"]["hooks"]["custom"]["path"], *wheel["packages"], *wheel["force-include"]}
+    copied = stages(ROOT / "docker" / "Dockerfile")["wheel"].copies
+    assert needed | {"pyproject.toml", "README.md", "LICENSE"} <= set(copied)
 
 
 def test_images_are_made_from_lock_files_whose_versions_are_the_tested_ones() -> None:
