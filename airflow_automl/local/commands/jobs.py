@@ -221,7 +221,7 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
         "CREATED": datetime.fromisoformat(document["created"]).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
         "RUNTIME": _duration(document["runtime_seconds"]),
         "CANDIDATES": f"{document['completed_candidates']}/{document['candidates']}",
-        "BEST": "" if document["value"] is None else f"{document['value']:.6g}",
+        "BEST": "" if document["value"] is None else f"{document['value']:#.6g}",
         "METRIC": document["metric"] or "",
     }
 

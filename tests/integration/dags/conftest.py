@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,6 @@ import pytest
 
 from airflow_automl.demo import dataset
 from airflow_automl.demo.stack import Stack
-from tests.integration.dags.airflow_api import Airflow
 
 DAGS = Path(__file__).resolve().parents[3] / "dags"
 ROWS = 1200
@@ -69,12 +69,14 @@ class World:
         return completed.stdout[completed.stdout.index("[") :]
 
 
-@pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with Stack(tmp_path_factory.mktemp("world")) as stack:
+@contextmanager
+def started(folder: Path, **environment: str) -> Iterator[World]:
+    """A world whose data are small, ready to run DAGs."""
+    with Stack(folder) as stack:
         stack.use_airflow(DAGS, {})
         # A test that needs weights of its own puts them there.
         stack.environment["AUTOML_MODEL_DIR"] = str(stack.folder / "models")
+        stack.environment.update(environment)
         migration = stack.airflow("db-migrate", "db", "migrate")
         stack.start_autopilot()
         world = World(stack)
@@ -85,12 +87,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(scope="package")
-def airflow(world: World) -> Iterator[Airflow]:
-    """All of Airflow: scheduler, executor and triggerer; started by the first test that asks for it."""
-    # DAGs run with the defaults of their forms, which allow hours.
-    world.stack.environment["AIRFLOW__AUTOML__MAX_RUNTIME"] = "60"
-    url, process = world.stack.start_standalone()
-    del world.stack.environment["AIRFLOW__AUTOML__MAX_RUNTIME"]
-    yield Airflow(url)
-    world.stack.stop(process)
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with started(tmp_path_factory.mktemp("world")) as world:
+        yield world
