@@ -155,7 +155,7 @@ def test_a_second_service_on_the_same_folder_refuses_to_start(tmp_path: Path) ->
         second = subprocess.run(command, capture_output=True, text=True, env=clean_environment(), timeout=30)
         assert second.returncode == 1
         assert second.stdout == ""
-        assert len(second.stderr.splitlines()) == 1
+        assert len(second.stderr.splitlines()) == 2
         assert f"pid {service.process.pid}" in second.stderr
         assert service.client().list_auto_ml_jobs()["AutoMLJobSummaries"] == []
 

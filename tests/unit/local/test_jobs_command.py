@@ -38,7 +38,7 @@ def listed(capsys: pytest.CaptureFixture[str], folder: Path, *options: str) -> t
 
 def refused(capsys: pytest.CaptureFixture[str], folder: Path) -> str:
     assert main(["jobs", "--data-dir", str(folder)]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    line, _link = capsys.readouterr().err.splitlines()
     return line
 
 
