@@ -1,7 +1,7 @@
 """Show Sphinx's roles (``:class:`~package.module.Name```) in the documentation as the code that they name.
 
 Docstrings use them for readers of the source; mkdocstrings leaves them as they are. A target that a page of the
-documentation describes becomes a link to it.
+documentation describes becomes a link to it, and a rule's number in parentheses, such as ``(R35)``, one to the rule.
 
 Operators hand most of their parameters on as ``**kwargs``: those that a docstring describes are looked up in the bases'
 ``__init__``, so that the documentation shows their types and defaults.
@@ -17,6 +17,7 @@ from typing import Any
 
 import griffe
 
+_RULES = re.compile(r"\(R\d+(?:(?:, | to | and )R\d+)*\)")
 _ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc):`(~?)([\w.]+)`")
 _DOCUMENTED = {
     name
@@ -34,13 +35,19 @@ def _shown(role: re.Match[str]) -> str:
     return f"[{text}][{target}]" if target in _DOCUMENTED else text
 
 
+def _with_rules(docstring: str, path: str) -> str:
+    """Link rules. Addresses are relative to the page: mkdocs does not see the links of docstrings."""
+    up = "../.." if path.startswith("airflow_automl.operators.") else ".."
+    return _RULES.sub(lambda rules: re.sub(r"R(\d+)", rf"[R\1]({up}/rules/#r\1)", rules[0]), docstring)
+
+
 class Docstrings(griffe.Extension):
     """Turns roles into Markdown and completes signatures, before docstrings are parsed."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Rewrite one object's docstring."""
         if obj.docstring is not None:
-            obj.docstring.value = _ROLE.sub(_shown, obj.docstring.value)
+            obj.docstring.value = _with_rules(_ROLE.sub(_shown, obj.docstring.value), obj.path)
             if isinstance(obj, griffe.Class) and obj.name in _DOCUMENTED_CLASSES:
                 _complete(obj, obj.docstring)
 

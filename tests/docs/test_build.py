@@ -86,6 +86,19 @@ def _parameters(found: object) -> set[str]:
     return {name for function in functions for name in inspect.signature(function).parameters}
 
 
+def test_rules_in_parameter_tables_are_links_to_them(site: Path) -> None:
+    rules = (site / "reference" / "rules" / "index.html").read_text()
+    found = 0
+    for page in (site / "reference").rglob("index.html"):
+        text = page.read_text()
+        assert not re.search(r"\(R\d+[,) ]", text) or page.parent.name in ("fields", "rules"), page
+        for address, number in re.findall(r'href="([./]+rules/)#(r\d+)">R\d+</a>', text):
+            assert (page.parent / address / "index.html").is_file(), page
+            assert f'id="{number}"' in rules
+            found += 1
+    assert found > 50
+
+
 def test_no_private_member_is_described(site: Path) -> None:
     pages = [page.read_text() for page in (site / "reference").rglob("index.html")]
     described = {name for page in pages for name in re.findall(r'id="(airflow_automl\.[\w.]+)"', page)}

@@ -74,8 +74,10 @@ OUTSIDE = re.compile(r"\bboto3\b|\bruntime\.|\bartifacts\b|local\.artifacts")
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=_ids(PYTHON))
-def test_python_runs(block: Block) -> None:
+def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.sdk import DAG
+
+    monkeypatch.chdir(tmp_path)
 
     code = compile(block.text, str(block), "exec")
     if OUTSIDE.search(block.text):
@@ -107,7 +109,11 @@ def _check_config(task: Any) -> None:
     assert not errors
 
 
-WHOLE = [block for block in PYTHON if block.page in ("README.md", "docs/index.md") and "with DAG(" in block.text]
+WHOLE = [
+    block
+    for block in PYTHON
+    if (block.page in ("README.md", "docs/index.md") or block.page.startswith("docs/start/")) and "DAG(" in block.text
+]
 
 
 @pytest.mark.parametrize("block", WHOLE, ids=_ids(WHOLE))
@@ -181,6 +187,7 @@ def _known(command: str) -> None:
             assert (ROOT / path).exists() or not path.startswith("docs/"), path
     else:
         known = {"python3.11", "docker", "set", "git", "pre-commit", "curl", "cd", "uv", "export", "zip"}
+        known |= {"sed", "cat", "kill"}
         assert program in known, f"what is {program!r}?"
 
 
