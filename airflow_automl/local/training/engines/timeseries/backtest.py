@@ -103,7 +103,10 @@ def _loss(windows: Sequence[Window], forecasts: Sequence[Array], objective: str,
     return float(np.mean(losses))
 
 
-WINDOWS = 2
+WINDOWS, MAX_WINDOWS = 2, 4
+HORIZONS = 5
+"""For each window there must be so many horizons of history: more windows than two must leave enough to learn from."""
+
 MAX_ITEMS = 500
 """Of more series than this, so many are drawn for the backtests."""
 
@@ -140,8 +143,10 @@ class Backtest:
             longest = max(panel.series, key=len)
             if sample.longest - horizon < shortest:
                 sample = panel.of([longest, *sample.series[1:]])
+        # Many series in two windows say as much as few in four, and cost the same.
+        most = min(MAX_WINDOWS, panel.longest // (HORIZONS * horizon), WINDOWS * MAX_ITEMS // len(sample))
         steps, pasts, windows = [], [], []
-        for number in range(WINDOWS, 0, -1):
+        for number in range(max(WINDOWS, most), 0, -1):
             past = sample.before(number * horizon, shortest)
             if len(past):
                 truth = sample.truth([series.key for series in past.series], number * horizon)

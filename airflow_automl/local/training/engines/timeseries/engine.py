@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def train(run: Run) -> str:
     training = _Training(course, dataset, backtest)
     for place, name in enumerate(usable):
         course.make(name, training.steps(name), partial(training.train, name, len(usable) - place))
-    if len(training.trained) > 1:
+    if training.trained and len(usable) > 1:
         course.make(ENSEMBLE, training.steps(ENSEMBLE), training.combine)
     if (secondary := course.without_result()) is not None:
         return secondary
@@ -109,7 +110,9 @@ class _Training:
             forecasts, replaced = backtest.run(algorithm, measuring)
             return forecasts, replaced, algorithm.fit(panel, Context(threads, clock))
 
-        self._forecasts[name], replaced, self._members[name] = self._course.limited(work)
+        # Networks look at the clock at every step; the others may be caught in one series.
+        share = None if ALGORITHMS[name].needs else clock.left
+        self._forecasts[name], replaced, self._members[name] = self._course.limited(work, share=share)
         return self._publish(candidate, name, {name: 1.0}, self._forecasts[name], replaced)
 
     def combine(self, candidate: Candidate) -> dict[str, str]:
@@ -121,11 +124,13 @@ class _Training:
         """
         objective, quantiles = self._dataset.objective, self._dataset.panel.settings.quantiles
         forecasts = {each.label: self._forecasts[each.label] for each in self.trained.values()}
+        choices = {}
         for name in BASELINES:
             self._members[name] = forecaster(name).fit(self._dataset.panel, Context())
-            forecasts[name], _ = self._backtest.run(forecaster(name), Context())
+            found, replaced = self._backtest.run(forecaster(name), Context())
+            if 2 * replaced < sum(len(past) for past in self._backtest.pasts):
+                forecasts[name] = choices[name] = found
         windows = self._backtest.windows
-        choices = {name: forecasts[name] for name in BASELINES}
         choices[ENSEMBLE] = judge(windows, forecasts, objective, quantiles)
         chosen = min(choices, key=lambda name: self._backtest.measure(choices[name]).get(objective, np.inf))
         weights = {chosen: 1.0}
@@ -186,7 +191,8 @@ class _Training:
         candidate.parameters = {"algorithm": trained.label, "weights": dict(trained.weights)}
         one = panel.of(panel.series[:1])
         began = time.monotonic()
-        model.of(one)
+        # With more threads torch would begin a pool, for which the copies of this process would wait in vain.
+        replace(model, threads=1).of(one)
         candidate.validation["InferenceLatency"] = time.monotonic() - began
         names = [*panel.settings.reserved, *(codec.name for codec in dataset.columns)]
         metadata = {

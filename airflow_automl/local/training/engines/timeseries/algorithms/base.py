@@ -142,6 +142,7 @@ ALGORITHMS = {
 BASELINES = {
     "seasonal-naive": _Entry("naive", "SeasonalNaive"),
     "seasonal-mean": _Entry("naive", "SeasonalMean"),
+    "intermittent": _Entry("naive", "Intermittent"),
 }
 
 

@@ -1,4 +1,4 @@
-"""What every forecast must beat: the last season again, and the mean of the last seasons."""
+"""What every forecast must beat: the last season, the mean of the last seasons, and demand that comes and goes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import numpy as np
 
 from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster
 from airflow_automl.local.training.engines.timeseries.metrics import naive_forecast
-from airflow_automl.local.training.engines.timeseries.panel import Panel
+from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
+
+_ZEROS = 0.2
+"""A series with a smaller share of zeros is not intermittent."""
+
+_HALF_LIFE = 30
+"""After so many steps what was sold says half as much about what will be."""
 
 
 class SeasonalNaive(Forecaster):
@@ -41,3 +47,39 @@ class SeasonalMean(SeasonalNaive):
 
     name = "seasonal-mean"
     seasons = 4
+
+
+class Intermittent(SeasonalNaive):
+    """Series with many steps at which nothing happens: how often something does, and how much then.
+
+    The mean is the forecast of Teunter, Syntetos and Babai, which falls while nothing happens. The quantiles are those
+    of a mixture of nothing and of the sizes that there were, so that forecasts of counts are counts.
+    """
+
+    name = "intermittent"
+
+    def forecast(self, panel: Panel, context: Context) -> np.ndarray:
+        """Forecast the horizon of each series; there is none for those that are not intermittent."""
+        shares = np.array(panel.settings.quantiles) / 100
+        found = np.array([_mixture(series, shares) for series in panel.series])
+        return np.repeat(found[:, None, :], panel.horizon, axis=1)
+
+
+def _mixture(series: Series, shares: np.ndarray) -> np.ndarray:
+    """Return the mean and the quantiles of one step, the same for all."""
+    target = series.target
+    there = target > 0
+    if target.min() < 0 or not there.any() or (target == 0).mean() < _ZEROS:
+        return np.full(1 + len(shares), np.nan)
+    from statsforecast.models import TSB
+
+    mean = float(TSB(alpha_d=0.3, alpha_p=0.1).forecast(target, h=1)["mean"][0])
+    order = np.argsort(target[there])
+    sizes = target[there][order]
+    weights = (0.5 ** (np.arange(len(target))[::-1] / _HALF_LIFE))[there][order]
+    # Very long ago all weights are zero.
+    weights = weights / weights.sum() if weights.sum() > 0 else np.full(len(sizes), 1 / len(sizes))
+    something = min(1.0, mean / float(sizes @ weights))
+    reached = 1 - something + something * np.cumsum(weights)
+    places = np.searchsorted(reached, shares - 1e-9).clip(max=len(sizes) - 1)
+    return np.array([mean, *np.where(shares <= 1 - something, 0.0, sizes[places])])

@@ -149,6 +149,12 @@ def test_backtests_look_at_the_last_two_horizons_only() -> None:
     assert backtest.windows[1].truth[1].tolist() == panel.series[1].target[25:].tolist()
 
 
+@pytest.mark.parametrize(("items", "days", "windows"), [(2, 74, 2), (2, 75, 3), (2, 200, 4), (400, 200, 2)])
+def test_a_long_history_of_few_series_has_more_windows(items: int, days: int, windows: int) -> None:
+    backtest = Backtest.over(panel_of(weekly(items=items, days=days), config(horizon=5)))
+    assert backtest.steps == tuple(5 * number for number in range(windows, 0, -1))
+
+
 def test_the_shortest_history_there_can_be_has_a_backtest() -> None:
     rows = weekly(items=1, days=4)
     backtest = Backtest.over(panel_of(rows, config(horizon=1)))

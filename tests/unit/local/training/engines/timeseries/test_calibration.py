@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 
 from airflow_automl.local.training.engines.timeseries import metrics
-from airflow_automl.local.training.engines.timeseries.algorithms.base import BASELINES, Context, forecaster
+from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, forecaster
 from airflow_automl.local.training.engines.timeseries.backtest import Backtest
 from airflow_automl.local.training.engines.timeseries.calibration import Calibration, calibrate
 from airflow_automl.local.training.engines.timeseries.panel import Panel
 from tests.unit.local.training.engines.timeseries.conftest import config, panel_of
 
 QUANTILES = (10, 50, 90)
+SEASONAL = ("seasonal-naive", "seasonal-mean")
 
 
 def noise(items: int = 60, days: int = 60, spread: float = 5.0) -> Panel:
@@ -78,7 +79,7 @@ def test_values_that_are_never_negative_stay_so() -> None:
     assert moved[..., 1].min() == 0
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", SEASONAL)
 def test_a_baseline_repeats_what_was(name: str) -> None:
     week = [float(n) for n in range(7)]
     frame = pd.DataFrame(
@@ -92,7 +93,30 @@ def test_a_baseline_repeats_what_was(name: str) -> None:
 
 def test_the_mean_of_seasons_errs_less_than_the_last_one_where_there_is_only_noise() -> None:
     backtest = Backtest.over(noise())
-    naive, mean = (backtest.run(forecaster(name), Context())[0] for name in BASELINES)
+    naive, mean = (backtest.run(forecaster(name), Context())[0] for name in SEASONAL)
     assert backtest.measure(mean)["RMSE"] < backtest.measure(naive)["RMSE"]
     covered = metrics.coverage(backtest.windows, mean, QUANTILES)
     assert covered["p90"] - covered["p10"] == pytest.approx(0.8, abs=0.06)
+
+
+def test_a_series_in_which_little_happens_is_forecast_as_counts_that_fade_when_nothing_happens() -> None:
+    days = pd.date_range("2024-01-01", periods=120).strftime("%Y-%m-%d")
+    random = np.random.default_rng(4)
+    demand = np.where(random.random(120) < 0.3, random.integers(1, 4, 120), 0)
+    parts = [
+        pd.DataFrame({"item": "now and then", "ts": days, "y": demand}),
+        pd.DataFrame({"item": "no longer", "ts": days, "y": np.where(np.arange(120) < 60, demand, 0)}),
+        pd.DataFrame({"item": "always", "ts": days, "y": 5 + demand}),
+        pd.DataFrame({"item": "never", "ts": days, "y": 0}),
+    ]
+    panel = panel_of(pd.concat(parts), config(3))
+    found = forecaster("intermittent").fit(panel, Context()).forecast(panel, Context())
+    by_key = {series.key[0]: forecast for series, forecast in zip(panel.series, found, strict=True)}
+    mean, low, middle, high = by_key["now and then"][0]
+    assert 0.2 < mean < 1.2
+    assert (low, middle) == (0, 0)
+    assert high in (1, 2, 3)
+    assert by_key["no longer"][0, 0] < 0.1
+    assert by_key["no longer"][0, 3] == 0
+    assert np.isnan(by_key["always"]).all()
+    assert np.isnan(by_key["never"]).all()

@@ -18,6 +18,8 @@ from airflow_automl.contract.metrics import best, candidate_metrics
 from airflow_automl.local.models import artifacts
 from airflow_automl.local.models.payloads import PayloadError
 from airflow_automl.local.models.wire import Payload
+from airflow_automl.local.training.engines import isolation
+from airflow_automl.local.training.engines.course import Clock, Course
 from airflow_automl.local.training.engines.timeseries.algorithms import base
 from airflow_automl.report import build, render
 from airflow_automl.report.insights import read as read_insights
@@ -360,6 +362,7 @@ def test_an_algorithm_that_breaks_does_not_take_the_others_along(
     assert {label: entry["CandidateStatus"] for label, entry in labels(events).items()} == {
         "npts": "Completed",
         "ets": "Failed",
+        "ensemble": "Completed",
     }
     assert any("ets failed: ZeroDivisionError" in event.get("message", "") for event in events)
     assert "No candidate could be trained: ets: ZeroDivisionError" in failure(
@@ -385,6 +388,7 @@ def test_what_was_finished_when_the_time_was_over_is_kept(
     assert {label: entry["CandidateStatus"] for label, entry in labels(events).items()} == {
         "npts": "Completed",
         "ets": "Stopped",
+        "ensemble": "Completed",
     }
     nothing = jobs.train(problem("ets", **limits), [channel(uri)])
     assert "MaxRuntimePerTrainingJobInSeconds (60 s): allow more time" in failure(nothing)
@@ -399,9 +403,17 @@ def test_a_series_that_never_ends_is_killed_at_the_limit(
         return context.each(lambda series: time.sleep(60), panel.series)
 
     monkeypatch.setattr(Ets, "fit", classmethod(endless))
+    monkeypatch.setattr(isolation, "GRACE", 0.1)
     uri = bucket.put("in/d.csv", weekly(1))
     limits = {"CompletionCriteria": {"MaxRuntimePerTrainingJobInSeconds": 1}}
     assert killed_in_time(jobs.train(problem("ets", **limits), [channel(uri)]), 1)
+    # Without a limit of its own a candidate has its share of the job's time.
+    monkeypatch.setattr(Course, "for_candidate", lambda self, waiting: Clock(0.5 if waiting == 1 else None))
+    events = jobs.train(problem(*QUICK), [channel(uri)])
+    assert events[-1]["secondary"] == "Completed"
+    stopped = labels(events)["ets"]
+    assert stopped["CandidateStatus"] == "Stopped"
+    assert "its share of the job's time" in stopped["FailureReason"]
 
 
 def test_every_algorithm_comes_back_from_the_process_that_trained_it(jobs: Jobs, bucket: Bucket) -> None:
