@@ -187,7 +187,7 @@ def _known(command: str) -> None:
             assert (ROOT / path).exists() or not path.startswith("docs/"), path
     else:
         known = {"python3.11", "docker", "set", "git", "pre-commit", "curl", "cd", "uv", "export", "zip"}
-        known |= {"sed", "cat", "kill"}
+        known |= {"sed", "cat", "kill", "mkdir", "tar"}
         assert program in known, f"what is {program!r}?"
 
 
