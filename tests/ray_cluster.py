@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -45,9 +45,11 @@ class Cluster:
     """Nodes of one core each; use it as a context manager.
 
     :param workers: nodes beside the head, which runs no jobs itself if there are any.
+    :param environment: variables of all nodes.
     """
 
-    def __init__(self, workers: int = 0) -> None:
+    def __init__(self, workers: int = 0, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = environment or {}
         self._folder = Path(tempfile.mkdtemp(prefix="ray-"))
         self._port, self._dashboard = _free_ports(2)
         self.address = f"http://127.0.0.1:{self._dashboard}"
@@ -102,6 +104,7 @@ class Cluster:
             "RAY_AUTH_MODE": "disabled",
             "RAY_prestart_worker_first_driver": "0",
             "RAY_enable_metrics_collection": "0",
+            **self._environment,
         }
         with (self._folder / "nodes.log").open("ab") as output:
             return subprocess.Popen(
@@ -148,7 +151,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def cluster(workers: int = 0) -> Iterator[Cluster]:
+def cluster(workers: int = 0, environment: Mapping[str, str] | None = None) -> Iterator[Cluster]:
     """A cluster that is ended with all of its processes."""
-    with Cluster(workers) as running:
+    with Cluster(workers, environment) as running:
         yield running

@@ -57,6 +57,7 @@ class Settings:
     :param trainer_command: starts a trainer; the job's folder is added.
     :param ray: address of the Jobs API of a Ray cluster that runs the trainers; by default this machine runs them.
     :param executor_file: says what jobs may use; see :func:`.read_shares`.
+    :param trials_per_job: trials of one HYPERPARAMETER_TUNING job that may run at once.
     :param store_host: address on which the S3 store listens for trainers, if it is one of its own.
     """
 
@@ -73,6 +74,7 @@ class Settings:
     trainer_command: Sequence[str] = COMMAND
     ray: str | None = None
     executor_file: Path | None = None
+    trials_per_job: int = 1
     store_host: str = "127.0.0.1"
 
 
@@ -272,7 +274,7 @@ class Service:
             share = Share(2, self.settings.job_memory or 8 << 30)
         file = self.settings.executor_file
         share, shares = (share, {}) if file is None else read_shares(file, share)
-        return TrainerSettings(self.settings.account, self.settings.region, share, shares)
+        return TrainerSettings(self.settings.account, self.settings.region, share, shares, self.settings.trials_per_job)
 
     def _store_environment(self) -> dict[str, str]:
         environment = {

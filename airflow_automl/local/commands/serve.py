@@ -46,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ray-address", type=_address, metavar="URL", help="Jobs API of the Ray cluster, such as http://head:8265")
     add("--executor-file", type=Path, metavar="FILE", help="TOML: cores, memory and GPUs of jobs by problem type")
     add("--max-jobs", type=_count, metavar="N", help=f"jobs that train at once (default: {cores}; on Ray {_ON_RAY})")
+    add(
+        "--trials-per-job",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="tuning trials of one job that run at once (default: 1): processes here, tasks on several nodes of Ray",
+    )
     add("--quota", type=_count, metavar="N", help="answer ResourceLimitExceeded beyond N unfinished jobs")
     add("--job-memory", type=_size, metavar="SIZE", help="memory of one job, such as 8G (default: its share of 90%%)")
     add("--serving-memory", "--model-memory", type=_size, metavar="SIZE", help="of all models (default: half of all)")
@@ -92,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
         executor_file=args.executor_file,
         store_host=args.host if ray else "127.0.0.1",
         max_jobs=args.max_jobs if args.max_jobs is not None else _ON_RAY if ray else _at_once(),
+        trials_per_job=max(1, args.trials_per_job),
         quota=args.quota,
         job_memory=args.job_memory,
         serving_memory=args.serving_memory,

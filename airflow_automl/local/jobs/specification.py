@@ -39,12 +39,14 @@ class TrainerSettings:
     :param region: the AWS region.
     :param share: what one job may use.
     :param shares: the same for problem types with needs of their own, such as ``TextGenerationJobConfig``.
+    :param trials: trials of one HYPERPARAMETER_TUNING job that may run at once.
     """
 
     account: str
     region: str
     share: Share
     shares: Mapping[str, Share] = field(default_factory=dict)
+    trials: int = 1
 
     def share_of(self, job: Job) -> Share:
         """Return what a job may use."""
@@ -119,6 +121,7 @@ def specification(settings: TrainerSettings, job: Job) -> dict[str, Any]:
         "threads": share.cores,
         "memory_limit_bytes": share.memory,
         "gpus": share.gpus,
+        "trials": settings.trials,
         "max_runtime": max_runtime(job),
         "attempt": job.attempt,
         "created": job.created,

@@ -105,7 +105,7 @@ class Node:
         kept = {name: os.environ[name] for name in _KEPT_SETTINGS if name in os.environ}
         command = document.get("command") or COMMAND
         executor = LocalExecutor(self._folder, command, lambda: kept, ends_with_parent=True)
-        handle = executor.start(document["specification"])
+        handle = executor.start({**document["specification"], "cluster": True})
         try:
             self._watch(executor, handle, self._folder.job(document["specification"]["name"]) / "trainer.log")
         finally:

@@ -34,6 +34,8 @@ class JobSpec:
     :param started: monotonic time at which the trainer started.
     :param attempt: number of this run of the job, from 1.
     :param output: where artefacts go, ``s3://bucket/prefix/job/``.
+    :param trials: tuning trials that may run at once.
+    :param cluster: whether the trainer runs inside a Ray job, whose cluster may run further trials.
     """
 
     name: str
@@ -47,6 +49,8 @@ class JobSpec:
     started: float
     attempt: int
     output: str
+    trials: int = 1
+    cluster: bool = False
 
     @classmethod
     def read(cls, path: Path) -> JobSpec:
@@ -69,6 +73,8 @@ class JobSpec:
             started=time.monotonic(),
             attempt=int(document["attempt"]),
             output=document["output"].rstrip("/") + "/",
+            trials=document.get("trials", 1),
+            cluster=document.get("cluster", False),
         )
 
     @property

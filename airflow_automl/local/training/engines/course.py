@@ -184,7 +184,10 @@ class Course:
         :param label: names it within the job.
         :param work: trains, measures and publishes it: fills in the candidate and returns the digests of its artefacts.
         """
-        candidate = self.begin(label, steps)
+        return self.finish(self.begin(label, steps), work)
+
+    def finish(self, candidate: Candidate, work: Callable[[Candidate], Mapping[str, str]]) -> Candidate:
+        """Do what is left to make a candidate; see :meth:`make`."""
         try:
             digests = work(candidate)
         except Exception as error:
@@ -238,10 +241,8 @@ class Course:
         own = Clock(limit)
         try:
             return isolation.run(work, limit, answer)  # type: ignore[no-any-return]
-        except (isolation.Overrun, TimeIsUp):
-            if not own.passed:
-                raise
-            raise TimeIsUp(f"It was still training after {what}, and was ended.") from None
+        except (isolation.Overrun, TimeIsUp) as error:
+            raise too_long(error, own, what) from None
 
     def best(self) -> Candidate:
         """Return the candidate that the job answers as its BestCandidate (R94); there must be a completed one."""
@@ -349,6 +350,13 @@ _REPORTS = {
     "explainability": ("explainability report", "ExplainabilityError", "explainability"),
     "insights": ("model insights", "ModelInsightsError", "model_monitor"),
 }
+
+
+def too_long(outcome: Any, own: Clock, what: str) -> Any:
+    """Return how a candidate ended, with the limit ``what`` as its reason if that ended it."""
+    if not (isinstance(outcome, isolation.Overrun | TimeIsUp) and own.passed):
+        return outcome
+    return TimeIsUp(f"It was still training after {what}, and was ended.")
 
 
 def best_of(candidates: Sequence[Candidate], objective: str) -> Candidate:

@@ -15,8 +15,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from multiprocessing.connection import Connection, Pipe
+from collections.abc import Callable, Collection
+from functools import partial
+from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, NoReturn
 
 log = logging.getLogger(__name__)
@@ -38,55 +39,91 @@ class Died(Exception):
     """The step's process ended without a result; the message says how."""
 
 
-def run(work: Callable[[Ask], Any], seconds: float, answer: Callable[[Any], Any] = lambda question: None) -> Any:
-    """Do something in a copy of this process.
+class Step:
+    """Work under way in a copy of this process.
 
     The copy has all memory of this process without copying it, and changes none of it: what it makes comes back as the
     result, or as files.
 
     :param work: what to do; its result, or the exception that it raises, must be picklable.
-    :param seconds: how long it may take; it is killed :data:`GRACE` seconds later.
+    :param seconds: how long it may take; :func:`first` gives it up :data:`GRACE` seconds later.
+    """
+
+    def __init__(self, work: Callable[[Ask], Any], seconds: float) -> None:
+        self._ends = time.monotonic() + seconds + GRACE
+        self.channel, theirs = Pipe()
+        self._pid = _fork(work, self.channel, theirs)
+        theirs.close()
+        self._reaped = False
+
+    @property
+    def left(self) -> float:
+        """Return the seconds until it is given up."""
+        return self._ends - time.monotonic()
+
+    def listen(self, answer: Callable[[Any], Any]) -> tuple[Any] | None:
+        """Receive one message; return the result or the error if that is what it was."""
+        try:
+            kind, content = _receive(self.channel)
+        except (EOFError, ConnectionResetError):
+            # The pipe is closed before the process can be reaped.
+            status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+            self._reaped = True
+            how = f"killed by signal {-status}" if status < 0 else f"exit code {status}"
+            return (Died(f"its process ended without a result ({how})"),)
+        if kind != "question":
+            return (content,)
+        # A step that was killed for its time in the meantime is found out at the next look.
+        with contextlib.suppress(BrokenPipeError):
+            _send(self.channel, answer(content))
+        return None
+
+    def close(self) -> None:
+        """Kill what remains of it."""
+        self.channel.close()
+        if not self._reaped:
+            # Its group: a library may have started processes of its own.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            self._reaped = True
+
+
+def first(steps: Collection[Step], answer: Callable[[Step, Any], Any]) -> tuple[Step, Any]:
+    """Wait for the first of some steps to end.
+
+    :param answer: answers the questions that steps ask in between, in this process.
+    :return: the step, and its result or the exception that ended it, such as :class:`Overrun` or :class:`Died`.
+    """
+    by_channel: dict[Any, Step] = {step.channel: step for step in steps}
+    while True:
+        # One call waits for 24 days at most, and a limit may be longer.
+        ready = wait(by_channel, min(max(0.0, min(step.left for step in steps)), _LONGEST_LOOK))
+        for channel in ready:
+            step = by_channel[channel]
+            if (outcome := step.listen(partial(answer, step))) is not None:
+                return step, outcome[0]
+        for channel, step in by_channel.items():
+            if channel not in ready and step.left <= 0:
+                return step, Overrun()
+
+
+def run(work: Callable[[Ask], Any], seconds: float, answer: Callable[[Any], Any] = lambda question: None) -> Any:
+    """Do something in a copy of this process; see :class:`Step`.
+
     :param answer: answers the questions that the work asks in between, in this process.
     :return: what the work returns.
     :raises Overrun: the time was over.
     :raises Died: the copy crashed, or was killed by somebody else, for instance for want of memory.
     """
-    ends = time.monotonic() + seconds + GRACE
-    ours, theirs = Pipe()
-    pid = _fork(work, ours, theirs)
-    theirs.close()
-    reaped = False
+    step = Step(work, seconds)
     try:
-        while True:
-            left = ends - time.monotonic()
-            # One call waits for 24 days at most, and a limit may be longer.
-            if not ours.poll(min(max(0.0, left), _LONGEST_LOOK)):
-                if left > _LONGEST_LOOK:
-                    continue
-                raise Overrun
-            try:
-                kind, content = _receive(ours)
-            except (EOFError, ConnectionResetError):
-                # The pipe is closed before the process can be reaped.
-                status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-                reaped = True
-                how = f"killed by signal {-status}" if status < 0 else f"exit code {status}"
-                raise Died(f"its process ended without a result ({how})") from None
-            if kind == "question":
-                # A step that was killed for its time in the meantime is found out at the next look.
-                with contextlib.suppress(BrokenPipeError):
-                    _send(ours, answer(content))
-            elif kind == "error":
-                raise content
-            else:
-                return content
+        outcome = first([step], lambda _, question: answer(question))[1]
     finally:
-        ours.close()
-        if not reaped:
-            # Its group: a library may have started processes of its own.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        step.close()
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 def _send(channel: Connection, message: Any) -> None:
@@ -136,7 +173,7 @@ def _work(work: Callable[[Ask], Any], channel: Connection) -> NoReturn:
             message = ("result", work(ask))
         except Exception as error:
             log.debug("The step failed", exc_info=True)
-            message = ("error", _portable(error))
+            message = ("error", portable(error))
         _send(channel, message)
         code = 0
     except BaseException:
@@ -148,7 +185,7 @@ def _work(work: Callable[[Ask], Any], channel: Connection) -> NoReturn:
         os._exit(code)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """Return an exception as it can be sent: some can't be pickled, or not be built again."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - made in the line before

@@ -86,6 +86,7 @@ def specification(name: str = "churn", attempt: int = 1, bucket: str = BUCKET) -
         "threads": 2,
         "memory_limit_bytes": 4 << 30,
         "gpus": 0,
+        "trials": 1,
     }
 
 

@@ -7,6 +7,7 @@ import logging
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.candidates import Candidate, image, step
-from airflow_automl.local.training.engines.course import OUT_OF_TIME, PER_CANDIDATE, Clock, Course, median_seconds
+from airflow_automl.local.training.engines.course import OUT_OF_TIME, Clock, Course, median_seconds
 from airflow_automl.local.training.engines.tabular import modes, reports
 from airflow_automl.local.training.engines.tabular.tuning import table
 from airflow_automl.local.training.engines.tabular.tuning.features import FeatureTransformer
@@ -41,6 +42,7 @@ from airflow_automl.local.training.engines.tabular.tuning.serving import (
     PROCESSOR,
 )
 from airflow_automl.local.training.engines.tabular.tuning.trial import Result, Workbench
+from airflow_automl.local.training.engines.tabular.tuning.trials import Copies, Tasks
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +110,7 @@ def train(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] |
         [share for share, _ in bench.measuring.samples],
     )
     run.events.phase("ModelTuning")
-    tuning = Tuning(course, dataset, transformer, bench, Search(space, run.spec.name))
+    tuning = Tuning(course, dataset, transformer, bench, Search(space, run.spec.name, run.spec.trials > 1))
     tuning.run()
     return tuning
 
@@ -133,7 +135,8 @@ def _workbench(run: Run, dataset: TabularDataset, transformer: FeatureTransforme
         problem_type=dataset.problem_type,
         objective=dataset.objective,
         classes=classes,
-        threads=run.spec.threads,
+        # Trials on other nodes have cores of their own.
+        threads=run.spec.threads if run.spec.cluster else max(1, run.spec.threads // run.spec.trials),
         sample=table.Part(train, metrics.sample(len(train), TRAIN_SAMPLE)),
     )
 
@@ -168,60 +171,65 @@ class Tuning:
         course = self.course
         end = Clock(course.for_training())
         took: list[float] = []
-        failures = 0
-        for _ in range(course.criteria["MaxCandidates"]):
-            # With less than half of a usual candidate's time, beginning another one is useless.
-            usual = statistics.median(took) if took else 0.0
-            if end.left is not None and end.left <= 0.5 * usual:
-                self.secondary = OUT_OF_TIME
-                break
-            began = time.monotonic()
-            candidate = self._one(self.search.propose(), end)
-            took.append(time.monotonic() - began)
-            failures = failures + 1 if candidate.status == "Failed" else 0
-            if failures >= _MAX_FAILURES:
-                log.error("Search ended after %d failed candidates in a row", failures)
-                self.secondary = "Completed"
-                break
+        begun, failures, most = 0, 0, course.criteria["MaxCandidates"]
+        under_way: dict[int, tuple[Proposal, Candidate, float]] = {}
+        spread = course.run.spec.cluster and course.run.spec.trials > 1
+        with closing((Tasks if spread else Copies)(course, self.bench, end)) as trials:
+            while True:
+                while begun < most and len(under_way) < trials.at_once:
+                    # With less than half of a usual candidate's time, beginning another one is useless.
+                    usual = statistics.median(took) if took else 0.0
+                    if end.left is not None and end.left <= 0.5 * usual:
+                        self.secondary, most = OUT_OF_TIME, begun
+                        break
+                    began, proposal = time.monotonic(), self.search.propose()
+                    under_way[proposal.number] = proposal, self._begin(proposal), began
+                    trials.start(proposal.number, proposal.choice)
+                    begun += 1
+                if not under_way:
+                    break
+                number, outcome = trials.first(
+                    lambda number, progress: self.search.hopeless(under_way[number][0], *progress)
+                )
+                proposal, candidate, began = under_way.pop(number)
+                self._finish(proposal, candidate, outcome)
+                took.append(time.monotonic() - began)
+                failures = failures + 1 if candidate.status == "Failed" else 0
+                if failures >= _MAX_FAILURES and begun < most:
+                    log.error("Search ended after %d failed candidates in a row", failures)
+                    self.secondary, most = "Completed", begun
         log.info("%d candidates in %.1f s, %d of them completed", len(took), sum(took), len(course.completed))
         course.without_result()
 
-    def _one(self, proposal: Proposal, end: Clock) -> Candidate:
-        """Train one candidate and report it."""
-        number, choice, course, spec = proposal.number + 1, proposal.choice, self.course, self.course.run.spec
+    def _begin(self, proposal: Proposal) -> Candidate:
+        number, choice, spec = proposal.number + 1, proposal.choice, self.course.run.spec
         steps = [
             step(spec, "processing-job", "db-1"),
             step(spec, "training-job", f"dpp-{choice.view}"),
             step(spec, "training-job", f"t{number}-{choice.algorithm}"),
         ]
-        results: list[Result] = []
-
-        def work(candidate: Candidate) -> Mapping[str, str]:
-            candidate.parameters = {"features": choice.view, "balanced": choice.balanced, **choice.options}
-            result = self._train(proposal, end)
-            candidate.threshold = result.measured.threshold
-            candidate.validation = {**result.measured.metrics, "InferenceLatency": self._latency(result.model)}
-            candidate.train = result.train
-            digests = self._export(candidate, choice, result.model)
-            results.append(result)
-            return digests
-
-        candidate = course.make(f"trial-{number:03d}-{choice.algorithm}", steps, work)
-        self.search.tell(proposal, candidate.status, results[0].measured.value if results else None)
-        if results and course.best() is candidate:
-            self.best = candidate, results[0]
+        candidate = self.course.begin(f"trial-{number:03d}-{choice.algorithm}", steps)
+        candidate.parameters = {"features": choice.view, "balanced": choice.balanced, **choice.options}
         return candidate
 
-    def _train(self, proposal: Proposal, end: Clock) -> Result:
-        limit = self.course.criteria.get(PER_CANDIDATE)
-        clock = end if limit is None else end.within(limit)
-        if limit is not None:
-            # Made here and not in the copy of the process, what candidates share is there for the next ones too.
-            self.bench.prepare(proposal.choice)
-        return self.course.limited(
-            lambda ask: self.bench.run(proposal.choice, clock, lambda step, value: bool(ask((step, value)))),
-            lambda question: self.search.hopeless(proposal, *question),
-        )
+    def _finish(self, proposal: Proposal, candidate: Candidate, outcome: Result | Exception) -> None:
+        """Publish and report one candidate."""
+
+        def work(candidate: Candidate) -> Mapping[str, str]:
+            if isinstance(outcome, Exception):
+                raise outcome
+            candidate.threshold = outcome.measured.threshold
+            candidate.validation = {**outcome.measured.metrics, "InferenceLatency": self._latency(outcome.model)}
+            candidate.train = outcome.train
+            return self._export(candidate, proposal.choice, outcome.model)
+
+        self.course.finish(candidate, work)
+        if isinstance(outcome, Exception) or candidate.status != "Completed":
+            self.search.tell(proposal, candidate.status)
+            return
+        self.search.tell(proposal, candidate.status, outcome.measured.value)
+        if self.course.best() is candidate:
+            self.best = candidate, outcome
 
     def scores(self, rows: pd.DataFrame) -> np.ndarray:
         """Return the best candidate's answers for rows."""

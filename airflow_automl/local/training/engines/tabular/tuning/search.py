@@ -180,12 +180,13 @@ class Proposal:
 
 
 class Search:
-    """Proposes candidates one after the other; equal results lead to equal proposals.
+    """Proposes candidates; equal results in an equal order lead to equal proposals.
 
     :param space: the search space.
+    :param parallel: whether to propose candidates while others are under way: they must not be alike.
     """
 
-    def __init__(self, space: SearchSpace, name: str) -> None:
+    def __init__(self, space: SearchSpace, name: str, parallel: bool = False) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -197,7 +198,7 @@ class Search:
             # Hyperband assigns its brackets by this name: with a random one no two searches are equal.
             study_name=name,
             direction="minimize" if direction(space.objective) == "Minimize" else "maximize",
-            sampler=optuna.samplers.TPESampler(seed=SEED % 2**31, n_startup_trials=_STARTUP, constant_liar=False),
+            sampler=optuna.samplers.TPESampler(seed=SEED % 2**31, n_startup_trials=_STARTUP, constant_liar=parallel),
             pruner=optuna.pruners.HyperbandPruner(min_resource=1, max_resource=RESOURCE, reduction_factor=3),
         )
         for start in space.starts():

@@ -32,6 +32,12 @@ class Table:
         self._views: dict[str, Matrix] = {}
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_views": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
     def __len__(self) -> int:
         return len(self.values)
 
@@ -54,6 +60,9 @@ class Part:
         self.table = table
         self.rows = rows
         self._binned: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_binned": None}
 
     def __len__(self) -> int:
         return len(self.table) if self.rows is None else len(self.rows)

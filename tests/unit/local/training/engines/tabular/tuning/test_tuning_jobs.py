@@ -20,6 +20,7 @@ from airflow_automl.local.training import main as trainer
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.course import Clock
 from airflow_automl.local.training.engines.tabular.tuning import table
+from airflow_automl.local.training.engines.tabular.tuning.trial import Workbench
 from tests.unit.local.hosted import Hosted
 from tests.unit.local.training import running as training
 
@@ -283,6 +284,29 @@ def test_the_time_limits_are_kept_and_what_was_found_is_kept_too(train):
     assert completed(found)
     spans = [c["EndTime"] - c["CreationTime"] for c in training.candidates(found).values()]
     assert max(spans) < 2 + 5
+
+
+def test_trials_at_once_are_all_reported_and_one_that_dies_costs_only_itself(train, monkeypatch):
+    trainer_itself, original = os.getpid(), Workbench.run
+
+    def run(self, choice, clock, report):
+        assert os.getpid() != trainer_itself
+        if choice.algorithm == "mlp":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(self, choice, clock, report)
+
+    monkeypatch.setattr(Workbench, "run", run)
+    found = train(churn(300), tabular("churn", limits={"MaxCandidates": 4}), trials=3)
+    assert found[-1]["secondary"] == "MaxCandidatesReached"
+    states = [entry["candidate"]["CandidateStatus"] for entry in found if entry["event"] == "candidate"]
+    assert states[:3] == ["InProgress"] * 3, "one for each algorithm, none of them waits for another"
+    candidates = training.candidates(found)
+    assert len(candidates) == 4
+    for name, candidate in candidates.items():
+        died = "-mlp-" in name
+        assert (candidate["CandidateStatus"] == "Failed") == died, candidate
+        assert not died or "killed by signal 9" in candidate["FailureReason"]
+    assert len(completed(found)) >= 2
 
 
 def test_a_limit_that_lets_no_candidate_learn_fails_with_a_reason(train, monkeypatch):

@@ -1,0 +1,197 @@
+"""Where the trials of a search run: in copies of this process, or as tasks of a Ray cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_automl.local.training.engines import isolation
+from airflow_automl.local.training.engines.course import PER_CANDIDATE, Clock, Course, TimeIsUp, too_long
+from airflow_automl.local.training.engines.tabular.tuning.search import Choice
+from airflow_automl.local.training.engines.tabular.tuning.trial import Result, Workbench
+
+Hopeless = Callable[[int, tuple[int, float]], bool]
+"""Gets the number of a trial, and its step and objective; returns whether to prune it."""
+
+
+class Copies:
+    """Runs trials in copies of this process: one that crashes or never ends costs only itself.
+
+    :param end: of the time for training.
+    """
+
+    def __init__(self, course: Course, bench: Workbench, end: Clock) -> None:
+        self.at_once = course.run.spec.trials
+        self._bench, self._end = bench, end
+        self._limit = course.criteria.get(PER_CANDIDATE)
+        self._what = f"{PER_CANDIDATE} ({self._limit} s)"
+        self._under_way: dict[isolation.Step, tuple[int, Clock]] = {}
+
+    def start(self, number: int, choice: Choice) -> None:
+        """Begin a trial, at most :attr:`at_once` of them."""
+        # Made here and not in the copy of the process, what trials share is there for the next ones too. An error comes
+        # again there, where it costs only this trial.
+        with contextlib.suppress(Exception):
+            self._bench.prepare(choice)
+        clock = self._end.within(self._limit)
+        step = isolation.Step(
+            lambda ask: self._bench.run(choice, clock, lambda *progress: bool(ask(progress))), self._limit or math.inf
+        )
+        self._under_way[step] = number, Clock(self._limit)
+
+    def first(self, hopeless: Hopeless) -> tuple[int, Result | Exception]:
+        """Wait for the first trial that ends; return its number, and its result or what ended it."""
+        step, outcome = isolation.first(
+            self._under_way, lambda step, progress: hopeless(self._under_way[step][0], progress)
+        )
+        step.close()
+        number, own = self._under_way.pop(step)
+        return number, too_long(outcome, own, self._what)
+
+    def close(self) -> None:
+        """End what is under way."""
+        for step in self._under_way:
+            step.close()
+
+
+@dataclass
+class _Task:
+    """A trial that was given to Ray.
+
+    :param here: whether it runs beside this process, in the job's own share of the node.
+    :param own: its own limit, which begins when it does; ``None`` before.
+    :param end: when it is killed.
+    """
+
+    number: int
+    choice: Choice
+    result: Any
+    here: bool
+    end: Clock
+    own: Clock | None = None
+
+
+class Tasks:
+    """Runs trials as tasks of the Ray job that this process belongs to: one here, the others where there is room.
+
+    Ray runs a task again if its node dies. While there is no room elsewhere, trials run here one after the other.
+    """
+
+    def __init__(self, course: Course, bench: Workbench, end: Clock) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        ray.init("auto", log_to_driver=False, logging_level="WARNING")
+        spec = course.run.spec
+        self.at_once = spec.trials
+        self._ray, self._end = ray, end
+        self._limit = course.criteria.get(PER_CANDIDATE)
+        self._what = f"{PER_CANDIDATE} ({self._limit} s)"
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        # The job's own cores are reserved already, and this process is idle while trials run.
+        self._here = {"num_cpus": 0, "scheduling_strategy": here}
+        self._elsewhere = {"num_cpus": spec.threads, "memory": spec.memory_limit}
+        self._run = ray.remote(_run)
+        self._bench = ray.put(bench)
+        self._questions = ray.remote(_Questions).options(**self._here).remote()
+        self._asked = self._questions.next.remote()
+        self._tasks: dict[int, _Task] = {}
+        self._keys = itertools.count()
+
+    def start(self, number: int, choice: Choice) -> None:
+        """See :meth:`Copies.start`."""
+        here, key = not any(task.here for task in self._tasks.values()), next(self._keys)
+        run = self._run.options(**(self._here if here else self._elsewhere))
+        result = run.remote([self._bench], self._questions, key, choice)
+        self._tasks[key] = _Task(number, choice, result, here, self._end)
+
+    def first(self, hopeless: Hopeless) -> tuple[int, Result | Exception]:
+        """See :meth:`Copies.first`."""
+        while True:
+            waiting = [key for key, task in self._tasks.items() if task.own is None]
+            if waiting and not any(task.here for task in self._tasks.values()):
+                moved = self._drop(waiting[0])
+                self.start(moved.number, moved.choice)
+            keys = {task.result: key for key, task in self._tasks.items()}
+            left = min((left for task in self._tasks.values() if (left := task.end.left) is not None), default=None)
+            ready, _ = self._ray.wait([self._asked, *keys], timeout=left)
+            if self._asked in ready:
+                key, progress = self._ray.get(self._asked)
+                self._asked = self._questions.next.remote()
+                self._questions.answer.remote(key, self._answer(key, progress, hopeless))
+            elif ready:
+                task = self._tasks.pop(keys[ready[0]])
+                try:
+                    outcome = self._ray.get(task.result)
+                except Exception as error:
+                    outcome = error
+                return task.number, too_long(outcome, task.own or Clock(None), self._what)
+            for key, task in self._tasks.items():
+                if task.end.passed:
+                    self._drop(key)
+                    return task.number, too_long(TimeIsUp(), task.own or Clock(None), self._what)
+
+    def _answer(self, key: int, progress: tuple[int, float] | None, hopeless: Hopeless) -> Any:
+        """Return the seconds that a trial has when it begins, and whether it is hopeless later."""
+        task = self._tasks.get(key)
+        if task is None:
+            return 0.0 if progress is None else True
+        if progress is not None:
+            return hopeless(task.number, progress)
+        seconds, task.own = self._end.within(self._limit).left, Clock(self._limit)
+        task.end = Clock(None if seconds is None else seconds + isolation.GRACE)
+        return seconds
+
+    def _drop(self, key: int) -> _Task:
+        task = self._tasks.pop(key)
+        self._ray.cancel(task.result, force=True)
+        return task
+
+    def close(self) -> None:
+        """Leave the cluster, which ends what is under way."""
+        self._ray.shutdown()
+
+
+class _Questions:
+    """An actor through which trials ask the search."""
+
+    def __init__(self) -> None:
+        self._asked: asyncio.Queue[tuple[int, Any]] = asyncio.Queue()
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+
+    async def ask(self, key: int, question: Any) -> Any:
+        # A trial that begins again on another node has nobody left who waits for the earlier answer.
+        self._answers[key] = answer = asyncio.get_running_loop().create_future()
+        await self._asked.put((key, question))
+        return await answer
+
+    async def next(self) -> tuple[int, Any]:
+        return await self._asked.get()
+
+    async def answer(self, key: int, answer: Any) -> None:
+        if (waiting := self._answers.pop(key, None)) is not None:
+            waiting.set_result(answer)
+
+
+_bench: dict[Any, Workbench] = {}
+"""The workbench of the job that this worker of Ray's belongs to: views and bins are made once for all trials."""
+
+
+def _run(bench: list[Any], questions: Any, key: int, choice: Choice) -> Result | Exception:
+    """Run a trial in a worker of Ray's."""
+    import ray
+
+    def ask(question: Any) -> Any:
+        return ray.get(questions.ask.remote(key, question))
+
+    try:
+        if bench[0] not in _bench:
+            _bench[bench[0]] = ray.get(bench[0])
+        return _bench[bench[0]].run(choice, Clock(ask(None)), lambda *progress: bool(ask(progress)))
+    except Exception as error:
+        return isolation.portable(error)

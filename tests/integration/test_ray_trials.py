@@ -1,0 +1,130 @@
+"""Trials of one tuning job on several nodes of a Ray cluster; nothing is scripted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+from sklearn.datasets import load_digits
+
+from tests.ray_cluster import Cluster, cluster
+from tests.service.running import RunningService, ended, real_service, request, until
+
+pytestmark = pytest.mark.slow
+
+TRIALS = 12
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Cluster]:
+    with cluster(workers=2) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, ray: Cluster) -> Iterator[RunningService]:
+    folder = tmp_path_factory.mktemp("trials")
+    file = folder / "executor.toml"
+    file.write_text('[executor]\ncores = 1\nmemory = "1G"\n')
+    options = ["--executor", "ray", "--ray-address", ray.address, "--executor-file", str(file)]
+    with real_service(folder / "data", *options, "--trials-per-job", "2") as running:
+        data = load_digits(as_frame=True)
+        body = data.data.assign(digit=data.target).to_csv(index=False).encode()
+        running.client("s3").put_object(Bucket="automl", Key="in/train.csv", Body=body)
+        yield running
+
+
+def job(name: str, mode: str = "HYPERPARAMETER_TUNING", **criteria: int) -> dict[str, Any]:
+    config = {
+        "TargetAttributeName": "digit",
+        "Mode": mode,
+        "ProblemType": "MulticlassClassification",
+        "CompletionCriteria": {"MaxCandidates": TRIALS, **criteria},
+    }
+    objective = {"MetricName": "Accuracy"}
+    found = request(name, "", AutoMLProblemTypeConfig={"TabularJobConfig": config}, AutoMLJobObjective=objective)
+    found["AutoMLJobInputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"] = "s3://automl/in/"
+    return found
+
+
+def candidates(service: RunningService, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = service.client().list_candidates_for_auto_ml_job(AutoMLJobName=name, MaxResults=100)[
+        "Candidates"
+    ]
+    return found
+
+
+def processes(node: psutil.Popen | Any, part: str) -> list[psutil.Process]:
+    """The processes of a node with a text in their command line or title."""
+    found = []
+    for process in psutil.Process(node.pid).children(recursive=True):
+        try:
+            if part in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def runs(node: Any) -> bool:
+    """Whether a trial runs on a node."""
+    return bool(processes(node, "ray::_run"))
+
+
+def trainer_and_other(ray: Cluster) -> tuple[Any, Any]:
+    """The node of the only trainer, once it runs, and the one that has room for a trial."""
+    here, other = until(
+        lambda: (
+            sorted(ray.workers, key=lambda node: not processes(node, "training.main"))
+            if any(processes(node, "training.main") for node in ray.workers)
+            else None
+        ),
+        120,
+    )
+    return here, other
+
+
+def test_trials_run_on_several_nodes_and_a_dead_node_costs_only_its_trials(
+    ray: Cluster, service: RunningService
+) -> None:
+    sagemaker = service.client()
+    sagemaker.create_auto_ml_job_v2(**job("spread"))
+    here, other = trainer_and_other(ray)
+    # All nodes have one address here, and Ray takes the head for the one of the trainer.
+    until(lambda: runs(other) and (runs(here) or runs(ray.head)), 120)
+    until(lambda: any(entry["CandidateStatus"] == "Completed" for entry in candidates(service, "spread")), 120)
+    # Any other cluster would be one that a library had started.
+    assert not any(processes(node, "gcs_server") for node in ray.workers)
+    until(lambda: runs(other), 60)
+    ray.workers.remove(other)
+    ray.kill(other)
+    described = ended(sagemaker, "spread", 400)
+    assert described["AutoMLJobStatus"] == "Completed", described
+    found = candidates(service, "spread")
+    assert len(found) == TRIALS
+    assert {entry["CandidateStatus"] for entry in found} <= {"Completed", "Stopped"}, found
+    log = (service.data_dir / "jobs" / "spread" / "trainer.log").read_text()
+    assert "attempt 2" not in log
+    ray.workers.append(ray.worker())
+
+
+def test_stop_ends_the_trials_of_all_nodes(ray: Cluster, service: RunningService) -> None:
+    sagemaker = service.client()
+    sagemaker.create_auto_ml_job_v2(**job("stopped", MaxCandidates=200))
+    _, other = trainer_and_other(ray)
+    until(lambda: runs(other), 120)
+    sagemaker.stop_auto_ml_job(AutoMLJobName="stopped")
+    assert ended(sagemaker, "stopped")["AutoMLJobStatus"] == "Stopped"
+    # Ray notices the end of the process that its tasks belong to.
+    until(lambda: not any(runs(node) for node in (ray.head, *ray.workers)), 10)
+
+
+def test_a_trial_that_runs_too_long_is_ended_on_every_node(ray: Cluster, service: RunningService) -> None:
+    sagemaker = service.client()
+    sagemaker.create_auto_ml_job_v2(**job("limited", MaxRuntimePerTrainingJobInSeconds=1))
+    assert ended(sagemaker, "limited", 400)["AutoMLJobStatus"] in ("Completed", "Failed")
+    found = candidates(service, "limited")
+    assert len(found) == TRIALS
+    assert "Failed" not in {entry["CandidateStatus"] for entry in found}, found
