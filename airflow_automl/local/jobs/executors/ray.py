@@ -50,14 +50,10 @@ class _Attempt:
     """What is known of one attempt of a job.
 
     :param specification: to submit; ``None`` once Ray has it.
-    :param beat: the node's last beat; empty before the first.
-    :param beat_seen: monotonic time at which the beat was new.
-    :param looked: monotonic time at which the store was asked for a beat.
+    :param beat: the node's last beat; empty before the first. It was new at ``beat_seen``, in monotonic time.
     :param reports: fetched and not applied yet, by number.
     :param status: Ray's, or :data:`_UNKNOWN`; empty until it was asked.
-    :param stopping: it is to end.
     :param withdrawn: its specification is deleted, and beats were looked for after that.
-    :param refused: Ray or the store will not take it.
     :param lock: held while it is submitted, and while its specification is deleted.
     """
 

@@ -61,12 +61,7 @@ class Copies:
 
 @dataclass
 class _Task:
-    """A trial that was given to Ray.
-
-    :param here: whether it runs beside this process, in the job's own share of the node.
-    :param own: its own limit, which begins when it does; ``None`` before.
-    :param end: when it is killed.
-    """
+    """A trial that was given to Ray; ``here``: beside this process, in the job's own share of the node."""
 
     number: int
     choice: Choice
@@ -74,6 +69,7 @@ class _Task:
     here: bool
     end: Clock
     own: Clock | None = None
+    """Its own limit, which begins when it does."""
 
 
 class Tasks:
