@@ -296,7 +296,7 @@ def test_trials_at_once_are_all_reported_and_one_that_dies_costs_only_itself(tra
         return original(self, choice, clock, report)
 
     monkeypatch.setattr(Workbench, "run", run)
-    found = train(churn(300), tabular("churn", limits={"MaxCandidates": 4}), trials=3)
+    found = train(churn(500), tabular("churn", limits={"MaxCandidates": 4}), trials=3)
     assert found[-1]["secondary"] == "MaxCandidatesReached"
     states = [entry["candidate"]["CandidateStatus"] for entry in found if entry["event"] == "candidate"]
     assert states[:3] == ["InProgress"] * 3, "one for each algorithm, none of them waits for another"
