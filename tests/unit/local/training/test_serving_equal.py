@@ -13,7 +13,7 @@ from airflow_automl.local.models import artifacts, host
 from airflow_automl.local.models.payloads import PayloadError
 from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.training.data.codec import Codec, Kind
-from airflow_automl.local.training.engines.tabular.ensembling import model
+from airflow_automl.local.training.engines.tabular.ensembling.features import TARGET, prepare
 from tests.unit.local.training.reading import Served
 
 #: Package, table, target.
@@ -50,10 +50,10 @@ def test_loader_endpoint_and_transform_agree(package: str, name: str, target: st
     )
     features = [Codec(c, Kind.NUMBER if n else Kind.TEXT) for c, n in zip(rows, numeric, strict=True)]
     labels = [] if frame[target].nunique() > 20 else sorted(map(str, frame[target].unique()))
-    train = model.prepare(rows, features)
-    train[model.TARGET] = frame[target].astype(str) if labels else frame[target].astype("float64")
+    train = prepare(rows, features)
+    train[TARGET] = frame[target].astype(str) if labels else frame[target].astype("float64")
     small = {"GBM": {"num_boost_round": 20}, "CAT": {"iterations": 20}, "XGB": {"n_estimators": 20}}
-    TabularPredictor(model.TARGET, path=str(tmp_path / "predictor"), verbosity=0).fit(
+    TabularPredictor(TARGET, path=str(tmp_path / "predictor"), verbosity=0).fit(
         train,
         hyperparameters=small,
         num_bag_folds=2,
@@ -89,9 +89,11 @@ def test_loader_endpoint_and_transform_agree(package: str, name: str, target: st
     found = [float(answer[0]) for answer in together if not isinstance(answer, PayloadError)]
     assert found == expected[:64]
 
-    # What the folds share changes nothing.
+    # AutoGluon's own pipeline and folds say the same.
     stage = predictor._stages[0]
     assert stage._shared
+    assert stage._features._known
+    stage._features = lambda rows: stage._predictor.transform_features(prepare(rows, features))
     for bag in stage._predictor._trainer.models.values():
         for fold in getattr(bag, "models", ()):
             vars(fold).pop("preprocess", None)

@@ -21,7 +21,8 @@ from airflow_automl.local.training.engines.course import completion_criteria as 
 from airflow_automl.local.training.engines.tabular import modes
 from airflow_automl.local.training.engines.tabular import reports as reports
 from airflow_automl.local.training.engines.tabular.ensembling import plan as planning
-from airflow_automl.local.training.engines.tabular.ensembling.model import TARGET, WEIGHT, answers, prepare
+from airflow_automl.local.training.engines.tabular.ensembling.features import TARGET, WEIGHT, prepare
+from airflow_automl.local.training.engines.tabular.ensembling.model import answers
 
 log = logging.getLogger(__name__)
 

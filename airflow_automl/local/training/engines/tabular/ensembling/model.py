@@ -1,4 +1,4 @@
-"""AutoGluon's models: rows in the form they were trained on, and loading one again."""
+"""AutoGluon's models: what they depend on, what they answer, and loading one again."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ import pandas as pd
 
 from airflow_automl.local.models.artifacts import answer_of
 from airflow_automl.local.training.data.codec import Codec
+from airflow_automl.local.training.engines.tabular.ensembling.features import Features
 from airflow_automl.local.training.engines.tabular.ensembling.folds import shared_inputs
-
-TARGET, WEIGHT = "target", "weight"
-"""AutoGluon's names of the columns that are not features."""
 
 _LIBRARIES = {
     "LightGBM": "lightgbm",
@@ -35,19 +33,6 @@ def distributions(models: Sequence[str]) -> list[str]:
         *_ALWAYS,
         *(library for prefix, library in _LIBRARIES.items() if any(name.startswith(prefix) for name in models)),
     ]
-
-
-def prepare(frame: pd.DataFrame, features: Sequence[Codec], others: Sequence[str | None] = ()) -> pd.DataFrame:
-    """Return rows as AutoGluon takes them: with names that every algorithm takes, and categories typed as such.
-
-    :param frame: the features as their codecs read them, and the other columns.
-    :param others: names of the target and of the weights, if they are to be in it.
-    """
-    columns = {feature.name: f"c{place}" for place, feature in enumerate(features)}
-    columns |= {name: new for name, new in zip(others, (TARGET, WEIGHT), strict=False) if name is not None}
-    rows = frame[list(columns)].rename(columns=columns)
-    roles = [columns[feature.name] for feature in features if feature.role == "categorical"]
-    return rows.astype(dict.fromkeys(roles, "category")) if roles else rows
 
 
 def answers(
@@ -73,8 +58,8 @@ class AutoGluonStage:
 
         self._predictor = TabularPredictor.load(str(folder), verbosity=0)
         self._predictor.persist(models=[metadata["model"]], with_ancestors=True, max_memory=None)
-        self._shared = shared_inputs(self._predictor)
-        self._features = [Codec.from_json(entry) for entry in metadata["features"]]
+        self._features = Features(self._predictor, [Codec.from_json(entry) for entry in metadata["features"]])
+        self._shared = shared_inputs(self._predictor, self._features.examples)
         self._model = metadata["model"]
         self._labels = list(metadata["labels"])
         self._threshold = float(metadata["threshold"])
@@ -82,7 +67,7 @@ class AutoGluonStage:
     def __call__(self, value: pd.DataFrame) -> dict[str, Any]:
         """See :class:`airflow_automl.local.models.artifacts.Stage`."""
         try:
-            scores = answers(self._predictor, prepare(value, self._features), self._model, self._labels)
+            scores = answers(self._predictor, self._features(value), self._model, self._labels, transformed=True)
         finally:
             for shared in self._shared:
                 shared.forget()
