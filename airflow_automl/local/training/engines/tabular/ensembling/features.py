@@ -1,9 +1,9 @@
 """Rows in the form that AutoGluon's models were trained on.
 
-For one row, the generic steps of AutoGluon's feature pipeline take longer than the trees. Most steps treat each value of
-a column by itself, and what they learned says what becomes of it. A table of that makes the same features, bit by bit:
-when a model is loaded, this is tried with every value that a column knows. Other steps, such as those of dates and long
-texts, are run as they are.
+For one row, the generic steps of AutoGluon's feature pipeline take longer than the trees. Most steps treat each value
+of a column by itself, and what they learned says what becomes of it. A table of that makes the same features, bit by
+bit: when a model is loaded, this is tried with every value that a column knows. Other steps, such as those of dates and
+long texts, are run as they are.
 """
 
 from __future__ import annotations
