@@ -117,7 +117,7 @@ def _form(fold: Any, examples: pd.DataFrame) -> Callable[[pd.DataFrame], Any]:
     return preprocessed
 
 
-def _numbers(column: pd.Series) -> np.ndarray:
+def _numbers(column: pd.Series) -> Any:
     """A column with its categories' codes, as LightGBM has them."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
         return column.to_numpy("float64")
