@@ -78,7 +78,7 @@ def _sagemaker(*kinds: str) -> tuple[str, ...]:
 
 STATEMENTS = (
     Statement("AutoMLJobs", "Job operators, sensor, triggers", _sagemaker("automl-job")),
-    Statement("Lists", "List calls know no resources, so that this can't be narrowed", ("*",)),
+    Statement("Lists", "Job operators, sensor, triggers. List calls have no resource, so that this can't be restricted", ("*",)),
     Statement(
         "Endpoints",
         "Deploy, roll back, delete, gate with a champion",
@@ -94,7 +94,7 @@ STATEMENTS = (
     ),
     Statement(
         "CandidateParameters",
-        "The hyperparameters on the pages of candidates, which show without",
+        "Hyperparameters on the pages of candidates",
         _sagemaker("training-job"),
         optional="the pages need not show hyperparameters",
     ),
@@ -113,43 +113,43 @@ STATEMENTS = (
     ),
     Statement(
         "JobLogs",
-        "The end of a failed job's log in the task's",
+        "The end of a failed job's log in the task's log",
         (f"arn:aws:logs:*:{ACCOUNT}:log-group:/aws/sagemaker/*",),
         optional="the console's link to the logs is enough",
     ),
     Statement(
         "Doctor",
-        "`airflow-automl doctor`, which continues without",
+        "`airflow-automl doctor`; without it, some checks are skipped",
         ("*",),
-        optional="nobody calls it with this identity",
+        optional="it is not called with this identity",
     ),
     Statement(
         "DoctorAboutRoles",
-        "The same: may Airflow's identity and the job's role do what they must?",
+        "The same: the checks of the policies of Airflow's identity and the job's role",
         (f"arn:aws:iam::{ACCOUNT}:role/*", f"arn:aws:iam::{ACCOUNT}:user/*"),
-        optional="nobody calls it with this identity",
+        optional="it is not called with this identity",
     ),
     Statement("Objects", "Reports, registered reports, files of requests", (f"arn:aws:s3:::{BUCKET}/*",)),
     Statement("Bucket", "The same", (f"arn:aws:s3:::{BUCKET}",)),
     Statement(
         "PassTheJobsRole",
-        "Every create that names a role",
+        "Every create call that names a role",
         (ROLE,),
         {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
     ),
     Statement(
         "CustomersKeys",
-        "Requests with a key of yours",
+        "Requests with your own key",
         (KEY,),
         {"StringLike": {"kms:ViaService": ["sagemaker.*.amazonaws.com", "s3.*.amazonaws.com"]}},
-        optional="no request names a key of yours",
+        optional="no request names your own key",
     ),
     Statement(
         "KeyGrants",
         "The same: SageMaker's instances use the key through a grant",
         (KEY,),
         {"Bool": {"kms:GrantIsForAWSResource": "true"}},
-        optional="no request names a key of yours",
+        optional="no request names your own key",
     ),
     Statement(
         "AutoscalingsOwnRole",
@@ -163,7 +163,7 @@ STATEMENTS = (
     ),
     Statement(
         "AutoscalingsAlarms",
-        "A target tracking policy makes alarms with the caller's permissions",
+        "A target tracking policy creates alarms with the caller's permissions",
         (f"arn:aws:cloudwatch:*:{ACCOUNT}:alarm:TargetTracking-endpoint/*",),
         optional="no deployment has `autoscaling`",
     ),
@@ -276,7 +276,7 @@ JOB_ROLE: tuple[RoleStatement, ...] = (
     RoleStatement("RegistryToken", "Algorithms come as images.", ("ecr:GetAuthorizationToken",), ("*",)),
     RoleStatement(
         "Images",
-        "The same; the images lie in accounts of AWS.",
+        "The same; the images are in accounts of AWS.",
         ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
         ("arn:aws:ecr:*:*:repository/*",),
     ),
@@ -393,17 +393,16 @@ _PAGE = """\
 
 <!-- Made by tools/iam.py; change that. -->
 
-Two identities take part: **Airflow's**, which calls SageMaker, and **the job's role**, which a request names
-(`RoleArn`) and with which SageMaker reads your data. The first policy is made from the calls that the code makes: a
-test fails if the code calls what the policy lacks, or the policy allows what the code does not call. The second is
-AWS's own business, kept by hand from its documents, and [not verified](not-verified-on-aws.md).
+There are two identities: **Airflow's**, which calls SageMaker, and **the job's role**, which a request names
+(`RoleArn`) and with which SageMaker reads your data. The first policy is generated from the calls in the code, and a test fails if
+one has what the other lacks. The second is written by hand from AWS's documentation, and [not verified](not-verified-on-aws.md).
 
-Put your account in place of `{account}`, your bucket in place of `{bucket}`, your role in place of `AutoML`, and your
-key's ARN in place of the example's. Regions are left open (`*`); name yours where you use one.
+Replace the account `{account}`, the bucket `{bucket}`, the role `AutoML` and the ARN of the key by yours. The policies allow all
+regions (`*`); restrict them to yours.
 
 ## Airflow's identity
 
-| statement | who needs it | leave it out if |
+| statement | needed for | omit it if |
 |---|---|---|
 {statements}
 
@@ -413,22 +412,21 @@ key's ARN in place of the example's. Regions are left open (`*`); name yours whe
 --8<-- "docs/policies/airflow.json"
 ```
 
-### Which call needs what
+### Permission of each call
 
 | call | permission | statement |
 |---|---|---|
 {calls}
 
-### Needed without being a call
+### Permissions without a call
 
 | permission | statement | why |
 |---|---|---|
 {implied}
 
-Where an account forbids `sagemaker:AddTags`, jobs and models are created without the tags that this package adds (tags
-that a DAG asks for are never dropped). Without `sagemaker:ListAutoMLJobs`, waiting describes each job in turn. Without
-`sagemaker:ListTags`, a job's derived name alone proves whose it is. Everything else fails with
-`AutoMLAccessDenied` and AWS's own text.
+Three permissions have a fallback. Without `sagemaker:AddTags`, jobs and models are created without the tags of this package (tags
+of the DAG are required). Without `sagemaker:ListAutoMLJobs`, the watcher describes each job. Without `sagemaker:ListTags`, a job is
+adopted by its derived name alone. Any other missing permission fails the task with `AutoMLAccessDenied` and AWS's message.
 
 ## The job's role
 
@@ -437,13 +435,13 @@ that a DAG asks for are never dropped). Without `sagemaker:ListAutoMLJobs`, wait
 {role}
 
 [Download](policies/job-role.json) · [trust policy](policies/job-role-trust.json) ·
-[for a VPC](policies/job-role-vpc.json) · [for keys of yours](policies/job-role-kms.json)
+[for a VPC](policies/job-role-vpc.json) · [for your own keys](policies/job-role-kms.json)
 
 ```json
 --8<-- "docs/policies/job-role.json"
 ```
 
-Its trust policy lets SageMaker alone assume it, for your account alone:
+Its trust policy allows only SageMaker to assume it, and only for your account:
 
 ```json
 --8<-- "docs/policies/job-role-trust.json"
@@ -455,7 +453,7 @@ Jobs in a VPC (`security_group_ids`, `subnets`):
 --8<-- "docs/policies/job-role-vpc.json"
 ```
 
-Keys of yours (`kms_key_id`, `volume_kms_key_id`); the key's own policy must allow the role, too:
+Your own keys (`kms_key_id`, `volume_kms_key_id`); the key's own policy must allow the role, too:
 
 ```json
 --8<-- "docs/policies/job-role-kms.json"

@@ -1,7 +1,7 @@
 """Make ``docs/reference/fields.md``: every field of the four job operations, from the service model and the rules.
 
 python tools/reference_docs.py            # write the page
-python tools/reference_docs.py --check    # only tell whether it is current
+python tools/reference_docs.py --check    # only check whether it is current
 """
 
 from __future__ import annotations
@@ -27,13 +27,12 @@ INTRODUCTION = """\
 Every field of CreateAutoMLJob, CreateAutoMLJobV2, DescribeAutoMLJob and DescribeAutoMLJobV2, with its constraints, the
 [rules](rules.md) that concern it, and the parts of `airflow_automl` that handle it. Made by `tools/reference_docs.py`.
 
-`*` marks what its object must have. `[]` is an entry of a list, `{}` a value and `{key}` a key of a map. A range limits
-a number's value, a string's characters, a list's or map's entries.
+`*` marks required members. `[]` is an entry of a list, `{}` a value and `{key}` a key of a map. A range limits the value of a
+number, the characters of a string, or the entries of a list or map.
 
-Every request is checked as a whole (`contract.check`) by operators, command line and embedded Autopilot, every answer
-is read tolerantly: members that are missing, unknown or `null` break nothing. The tables name what gives a field its
-meaning besides: the builder, or its parameter, that says it; the module that reads it; the part of the embedded
-Autopilot (`local`) that obeys or makes it.
+Operators, command line and embedded Autopilot check every request as a whole (`contract.check`). Missing, unknown or `null` members
+of responses are accepted. *Handled by* names the builder or its parameter that sets the field, the module that reads it, and the
+part of the embedded Autopilot (`local`) that implements it.
 """
 
 # First match wins: a pattern of paths, and who handles them. Requests of both versions:
@@ -123,7 +122,7 @@ LOOKED_UP = ((r"AutoMLJobName", "`hooks`; `local.api`"),)
 
 
 class Table(NamedTuple):
-    """One table of the page: the direction's fields of an operation, and who handles them."""
+    """One table of the page: the fields of a request or response, and what handles them."""
 
     title: str
     version: str
