@@ -36,9 +36,9 @@ def _shown(role: re.Match[str]) -> str:
 
 
 def _with_rules(docstring: str, path: str) -> str:
-    """Link rules. Addresses are relative to the page: mkdocs does not see the links of docstrings."""
-    up = "../.." if path.startswith("airflow_automl.operators.") else ".."
-    return _RULES.sub(lambda rules: re.sub(r"R(\d+)", rf"[R\1]({up}/rules/#r\1)", rules[0]), docstring)
+    """Link rules. Links are relative to the page that describes the object."""
+    rules_page = "../rules.md" if path.startswith("airflow_automl.operators.") else "rules.md"
+    return _RULES.sub(lambda rules: re.sub(r"R(\d+)", rf"[R\1]({rules_page}#r\1)", rules[0]), docstring)
 
 
 class Docstrings(griffe.Extension):

@@ -78,7 +78,11 @@ def _sagemaker(*kinds: str) -> tuple[str, ...]:
 
 STATEMENTS = (
     Statement("AutoMLJobs", "Job operators, sensor, triggers", _sagemaker("automl-job")),
-    Statement("Lists", "Job operators, sensor, triggers. List calls have no resource, so that this can't be restricted", ("*",)),
+    Statement(
+        "Lists",
+        "Job operators, sensor, triggers. List calls have no resource, so that this can't be restricted",
+        ("*",),
+    ),
     Statement(
         "Endpoints",
         "Deploy, roll back, delete, gate with a champion",

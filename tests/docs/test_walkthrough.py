@@ -17,6 +17,8 @@ pytestmark = pytest.mark.slow
 def test_the_boto3_page_leads_from_a_file_to_a_prediction(tmp_path: Path) -> None:
     code = [block.text for block in blocks("python") if block.page == "docs/start/boto3.md"]
     assert len(code) >= 4
+    (request,) = (block.text for block in blocks("json") if block.page == "docs/start/boto3.md")
+    (tmp_path / "request.json").write_text(request)
     with real_service(tmp_path / "data") as service:
         printed = subprocess.run(
             [sys.executable, "-m", "airflow_automl.cli", "env", "--data-dir", str(tmp_path / "data"), "--wait"],
