@@ -398,11 +398,12 @@ _PAGE = """\
 <!-- Made by tools/iam.py; change that. -->
 
 There are two identities: **Airflow's**, which calls SageMaker, and **the job's role**, which a request names
-(`RoleArn`) and with which SageMaker reads your data. The first policy is generated from the calls in the code, and a test fails if
-one has what the other lacks. The second is written by hand from AWS's documentation, and [not verified](not-verified-on-aws.md).
+(`RoleArn`) and with which SageMaker reads your data. The first policy is generated from the calls in the code, and a
+test fails if one has what the other lacks. The second is written by hand from AWS's documentation, and [not
+verified](not-verified-on-aws.md).
 
-Replace the account `{account}`, the bucket `{bucket}`, the role `AutoML` and the ARN of the key by yours. The policies allow all
-regions (`*`); restrict them to yours.
+Replace the account `{account}`, the bucket `{bucket}`, the role `AutoML` and the ARN of the key by yours. The
+policies allow all regions (`*`); restrict them to yours.
 
 ## Airflow's identity
 
@@ -428,9 +429,10 @@ regions (`*`); restrict them to yours.
 |---|---|---|
 {implied}
 
-Three permissions have a fallback. Without `sagemaker:AddTags`, jobs and models are created without the tags of this package (tags
-of the DAG are required). Without `sagemaker:ListAutoMLJobs`, the watcher describes each job. Without `sagemaker:ListTags`, a job is
-adopted by its derived name alone. Any other missing permission fails the task with `AutoMLAccessDenied` and AWS's message.
+Three permissions have a fallback. Without `sagemaker:AddTags`, jobs and models are created without the tags of this
+package (tags of the DAG are required). Without `sagemaker:ListAutoMLJobs`, the watcher describes each job. Without
+`sagemaker:ListTags`, a job is adopted by its derived name alone. Any other missing permission fails the task with
+`AutoMLAccessDenied` and AWS's message.
 
 ## The job's role
 

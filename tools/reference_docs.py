@@ -27,12 +27,12 @@ INTRODUCTION = """\
 Every field of CreateAutoMLJob, CreateAutoMLJobV2, DescribeAutoMLJob and DescribeAutoMLJobV2, with its constraints, the
 [rules](rules.md) that concern it, and the parts of `airflow_automl` that handle it. Made by `tools/reference_docs.py`.
 
-`*` marks required members. `[]` is an entry of a list, `{}` a value and `{key}` a key of a map. A range limits the value of a
-number, the characters of a string, or the entries of a list or map.
+`*` marks required members. `[]` is an entry of a list, `{}` a value and `{key}` a key of a map. A range limits the
+value of a number, the characters of a string, or the entries of a list or map.
 
-Operators, command line and embedded Autopilot check every request as a whole (`contract.check`). Missing, unknown or `null` members
-of responses are accepted. *Handled by* names the builder or its parameter that sets the field, the module that reads it, and the
-part of the embedded Autopilot (`local`) that implements it.
+Operators, command line and embedded Autopilot check every request as a whole (`contract.check`). Missing, unknown or
+`null` members of responses are accepted. *Handled by* names the builder or its parameter that sets the field, the
+module that reads it, and the part of the embedded Autopilot (`local`) that implements it.
 """
 
 # First match wins: a pattern of paths, and who handles them. Requests of both versions:
