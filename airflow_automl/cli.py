@@ -31,7 +31,7 @@ COMMANDS = {
         "remove files of old jobs; their artefacts on request",
     ),
     "check": Command("airflow_automl.contract.command", "validate a CreateAutoMLJob(V2) request in a file"),
-    "doctor": Command("airflow_automl.doctor", "is this account ready for its first job?"),
+    "doctor": Command("airflow_automl.doctor", "check whether this account is ready for its first job"),
     "demo": Command("airflow_automl.demo", "train, judge, deploy and report a model, end to end", "demo"),
 }
 

@@ -43,7 +43,7 @@ def judge(
         if not accept_stopped:
             at_limit = " at its runtime limit" if states.runtime_limit_reached(describe) else ""
             raise AutoMLJobStopped(
-                f"AutoML job {name} was stopped{at_limit}; set accept_stopped=True to continue with what it had by then"
+                f"AutoML job {name} was stopped{at_limit}; set accept_stopped=True to continue with its candidates"
             )
         return
     if outcome is Outcome.COMPLETED_WITHOUT_CANDIDATE and not states.definitions_only(describe):
@@ -116,4 +116,4 @@ class TransitionLog:
         self.timeline = watched(self.timeline, describe)
         self._log.info("AutoML job %s: %s", describe.get("AutoMLJobName"), states.status_text(describe))
         if (status, secondary) not in states.PAIRS:
-            self._log.info("This pair of statuses is not known to this version; the job's status alone decides")
+            self._log.info("This version does not know this pair of statuses; AutoMLJobStatus alone decides")

@@ -29,7 +29,7 @@ def automl_retry_policy(
     return ExceptionRetryPolicy(
         rules=[
             RetryRule(AutoMLQuotaExceeded, RetryAction.RETRY, quota_delay, "the account's quota is used up"),
-            RetryRule(AutoMLThrottled, RetryAction.RETRY, delay, "the service asked to slow down"),
+            RetryRule(AutoMLThrottled, RetryAction.RETRY, delay, "the service throttled the call"),
             RetryRule(AutoMLTransientError, RetryAction.RETRY, delay, "the service or the connection failed"),
             RetryRule(AutoMLTerminalError, RetryAction.FAIL, None, "trying again would fail the same way"),
         ]

@@ -326,5 +326,5 @@ async def stop(calls: Calls, target: Target, try_number: int, *, seconds: float,
     try:
         await retrying(calls, lambda: calls.call(target.resource.stop, **target.named), seconds)
     except AutoMLError as error:
-        return StopResult(f"it runs on, because it could not be stopped: {error}", runs_on=True, answer=answer)
+        return StopResult(f"it continues, because it could not be stopped: {error}", runs_on=True, answer=answer)
     return StopResult("it was stopped", answer=answer)

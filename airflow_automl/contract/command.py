@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--api",
         choices=tuple(CREATE_OPERATIONS),
-        help="V1 is CreateAutoMLJob, V2 is CreateAutoMLJobV2; by default told from the request's fields",
+        help="V1 is CreateAutoMLJob, V2 is CreateAutoMLJobV2; by default inferred from the request's fields",
     )
     parser.add_argument(
         "--config",

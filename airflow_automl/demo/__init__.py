@@ -229,7 +229,7 @@ def _web_interface(console: Console, stack: Stack) -> None:
     dags = stack.folder / "dags"
     left_out = examples.choose(_dags_folder(), dags)
     split = _prepare(console, stack, dags)
-    console.print("[bold]==>[/] uploading the data of the other example DAGs, and submitting a job of each end")
+    console.print("[bold]==>[/] uploading the data of the other example DAGs, and submitting one job for each outcome")
     examples.upload(_client(stack, "s3"), split, dags)
     # What Airflow's connection says for requests that name no role and no output path.
     defaults = json.loads(stack.environment["AIRFLOW_CONN_AWS_DEFAULT"])["extra"]["automl"]

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         choices=("deploy", "transform", "register"),
         default=[],
-        help="what is to be done after training: may the caller do that too?",
+        help="also check the permissions for this, which comes after training",
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 

@@ -84,7 +84,7 @@ def _connection(
         findings.problem(
             "connection",
             f"{conn_id} can't be read: {' '.join(str(error).split())[:300]}",
-            f"make an Airflow connection {conn_id!r} of type aws, or name another with --conn-id",
+            f"create an Airflow connection {conn_id!r} of type aws, or name another with --conn-id",
         )
         return None
     findings.ok("connection", f"{conn_id}, with defaults for {', '.join(defaults) or 'nothing'} in its extra `automl`")
@@ -186,7 +186,7 @@ def _keys(findings: Findings, hook: SageMakerAutoMLHook, request: Mapping[str, A
 
 
 def _quota(findings: Findings, hook: SageMakerAutoMLHook) -> None:
-    advice = "ask for more in Service Quotas; meanwhile wait_for_slot=timedelta(...) waits for a job to end"
+    advice = "raise the quota in Service Quotas, or set wait_for_slot=timedelta(...) to wait for a job to end"
     with findings.allowed("quota", "servicequotas:ListServiceQuotas"):
         pages = hook.client_of("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
         found = [
@@ -196,7 +196,7 @@ def _quota(findings: Findings, hook: SageMakerAutoMLHook) -> None:
             if any(word in quota["QuotaName"].lower() for word in ("automl", "autopilot"))
         ]
         if not found:
-            findings.unknown("quota", "Service Quotas lists none for AutoML jobs; new accounts run 1 to 4 at once")
+            findings.unknown("quota", "Service Quotas has no quota for AutoML jobs; new accounts run 1 to 4 at once")
         for name, value in found:
             if value > 0:
                 findings.ok("quota", f"{name}: {value:g}")

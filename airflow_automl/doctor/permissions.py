@@ -140,7 +140,10 @@ def _principal(findings: Findings, hook: SageMakerAutoMLHook, caller: str) -> st
     """Return whose policies decide: of a session, the role that it assumed; ``None`` if no policy does."""
     _, partition, _, _, account, name = caller.split(":", 5)
     if name == "root":
-        findings.ok("to train", "the caller is the account's root user, who may do everything; better make a user")
+        findings.ok(
+            "to train",
+            "the caller is the account's root user, who may do everything; use a user or role with fewer permissions",
+        )
         return None
     if not name.startswith("assumed-role/"):
         return caller

@@ -134,7 +134,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
             self.connection_exists = True
         elif self.connection_exists:
             self.forget_client()
-            raise LookupError("it is missing or empty, although it was there when the task began")
+            raise LookupError("it is missing or empty, although it existed when the task began")
         return found
 
     def forget_client(self) -> None:

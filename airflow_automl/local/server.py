@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 def listen(host: str, port: int) -> socket.socket:
     """Take a port.
 
-    :param port: 0 takes a free one.
+    :param port: 0 chooses a free one.
     :raises StartupError: if it is taken or may not be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -126,6 +126,6 @@ def check_exposure(host: str, protected: bool) -> None:
     """
     if not is_loopback(host) and not protected:
         raise StartupError(
-            f"--host {host} lets other machines in, which needs credentials: "
+            f"--host {host} allows requests of other machines, which needs credentials: "
             "add --credentials-file, or --access-key and --secret-key"
         )

@@ -47,7 +47,7 @@ class CandidateOperator(JobReader):
         job = document(self.job, "job")
         if xcom.job_name(job) is None and (job or not (self.job_name or self._candidate_given)):
             why = (job or {}).get("reason") or ""
-            raise NoBestCandidate(f"no job was submitted, so there is nothing for {self.task_id} to work with. {why}")
+            raise NoBestCandidate(f"no job was submitted, so {self.task_id} has no candidate. {why}")
         if self.job_name and job is None:
             job = self._describe_job(self.job_name)
         candidate = document(self.candidate, "candidate") if self._candidate_given else None
@@ -63,7 +63,7 @@ class CandidateOperator(JobReader):
                     "candidate is None: the job has no best candidate, or the task before pushed none because it has "
                     "do_xcom_push=False (pass job=train.job or job_name= then)"
                 )
-            raise NoBestCandidate(f"{why}, so there is nothing for {self.task_id} to work with")
+            raise NoBestCandidate(f"{why}, so {self.task_id} has no candidate")
         if not isinstance(candidate, dict) or not candidate.get("CandidateName"):
             raise AutoMLValidationError(
                 "candidate",

@@ -68,7 +68,7 @@ class EndpointOperator(WaitingOperator):
             scaling = self._scaling_in_the_way(serving, str(request["EndpointConfigName"]))
             if not scaling:
                 raise
-            self.log.info("Taking autoscaling off %s during the update: %s", ", ".join(scaling), error)
+            self.log.info("Removing autoscaling of %s during the update: %s", ", ".join(scaling), error)
             state["scaling"] = scaling
             store = context.get("task_state_store")
             if store is not None:
@@ -94,7 +94,7 @@ class EndpointOperator(WaitingOperator):
                     self.hook.scale_endpoint(self.endpoint_name, name, autoscaling)
         except AutoMLError as error:
             self.log.warning(
-                "The autoscaling of endpoint %s was not put back: %s. Register it again: %s",
+                "The autoscaling of endpoint %s was not restored: %s. Register it again: %s",
                 *(self.endpoint_name, error, scaling),
             )
             return

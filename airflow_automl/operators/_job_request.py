@@ -59,7 +59,7 @@ def api_of(request: Any, wanted: Api | None) -> Api:
         raise _problem(f"expected the request as a dict, received {type(request).__name__}: {request!r:.80}")
     if wanted is None and not {"AutoMLProblemTypeConfig", "AutoMLJobInputDataConfig", "InputDataConfig"} & set(request):
         raise _problem(
-            "can't tell the API version: a V2 request has AutoMLJobInputDataConfig and AutoMLProblemTypeConfig, "
+            "the API version is not clear: a V2 request has AutoMLJobInputDataConfig and AutoMLProblemTypeConfig, "
             f"a V1 request InputDataConfig; this one has {', '.join(map(str, request)) or 'nothing'}"
         )
     told: Api = documents.api_version(request)
@@ -149,7 +149,9 @@ def _limit_runtime(api: Api, request: dict[str, Any], limit: timedelta | None, l
         return  # the check warns about a job without a limit (R52)
     seconds = int(limit.total_seconds())
     if given is None or (isinstance(given, int) and given > seconds):
-        log.warning("[automl] max_runtime limits the job's runtime to %d s (it asked for %s)", seconds, given or "none")
+        log.warning(
+            "[automl] max_runtime limits the job's runtime to %d s (the request has %s)", seconds, given or "none"
+        )
         parent["CompletionCriteria"] = {**criteria, "MaxAutoMLJobRuntimeInSeconds": seconds}
 
 

@@ -173,7 +173,7 @@ def compare(
             f"deploy it with SageMakerAutoMLDeployOperator, or tag it airflow-automl:metric:{name}"
         )
         raise AutoMLValidationError(
-            "champion", [f"champion: {champion['name']} does not say its {name} (it says: {known}); {hint}"]
+            "champion", [f"champion: {champion['name']} does not name its {name} (it names: {known}); {hint}"]
         )
     if name not in verdict.metrics:
         raise AutoMLValidationError(

@@ -188,12 +188,12 @@ def _refuse_contradictions(
         if variants and len(variants) > 1:
             problems.append(f"serverless: endpoints have one variant, {len(variants)} are given")
         if endpoint_config.get("DataCaptureConfig"):
-            problems.append("serverless: endpoints can't capture data; leave DataCaptureConfig away")
+            problems.append("serverless: endpoints can't capture data; omit DataCaptureConfig")
         if model.get("VpcConfig") or endpoint_config.get("VpcConfig"):
-            problems.append("serverless: endpoints can't run in a VPC; leave VpcConfig away")
+            problems.append("serverless: endpoints can't run in a VPC; omit VpcConfig")
     if variants and all(each.get("ModelName") for each in variants):
         problems.append(
-            "variants: every variant names a model of its own, so none would serve the candidate; leave ModelName away "
+            "variants: every variant names another model, so none would serve the candidate; leave ModelName away "
             "in one of them"
         )
     if problems:

@@ -49,7 +49,7 @@ class SageMakerAutoMLCandidatesOperator(JobReader):
         """Ask the service and sort."""
         name = self.name_of_job()
         if not name:
-            raise AutoMLJobNotFound("there is no job whose candidates could be listed")
+            raise AutoMLJobNotFound("no job was submitted, so there are no candidates to list")
         listed = [documents.json_safe(candidate) for candidate in self.hook.list_candidates(name)]
         if self.completed_only:
             listed = [candidate for candidate in listed if candidate.get("CandidateStatus") == "Completed"]

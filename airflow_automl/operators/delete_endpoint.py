@@ -59,7 +59,7 @@ class SageMakerAutoMLDeleteEndpointOperator(EndpointOperator):
             if state["submitted"]:
                 reason = endpoint.get("FailureReason") or "AWS gives no reason"
                 raise AutoMLDeploymentFailed(
-                    f"endpoint {self.endpoint_name} is {endpoint['EndpointStatus']} and not deleted: {reason}"
+                    f"endpoint {self.endpoint_name} is {endpoint['EndpointStatus']} and was not deleted: {reason}"
                 )
             self.hook.delete_endpoint(self.endpoint_name)
             self.log.info("Deleting endpoint %s", self.endpoint_name)

@@ -313,8 +313,8 @@ class SageMakerAutoMLDeployOperator(ServingOperator, EndpointOperator):
         if serving != state["config"]:
             self._take_back(state)
             return (
-                f"endpoint {self.endpoint_name} did not take candidate {state['candidate_name']} and is {status} with "
-                f"its old config {serving}: {reason}"
+                f"endpoint {self.endpoint_name} does not serve candidate {state['candidate_name']} and is {status} "
+                f"with its old config {serving}: {reason}"
             )
         return f"endpoint {self.endpoint_name} is {status} with the new config {serving}: {reason}"
 

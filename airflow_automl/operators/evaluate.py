@@ -219,7 +219,7 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
         subject = subject_of(describe, self.target or None) if describe else Subject(target=self.target or None)
         if subject.target is None and subject.problem_type not in ("ImageClassification", "TextGeneration"):
             raise AutoMLValidationError(
-                "job", ["job: nothing says what the model learned; pass job=train.job, job_name=, or target="]
+                "job", ["job: its problem type and target are not known; pass job=train.job, job_name=, or target="]
             )
         return subject
 
@@ -245,7 +245,7 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
         self.log.info("%s, %s: %s", found["CandidateName"], evaluated(found), ", ".join(shown))
         if not found["complete"]:
             self.log.warning(
-                "max_seconds (%g) was over before all of the sample was asked; raise it, or lower max_rows",
+                "max_seconds (%g) was reached before the whole sample was sent; raise it, or lower max_rows",
                 self.max_seconds,
             )
         return found

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_automl.waiting import StopResult
 
 _TEMPLATE_MARKS = ("{{", "{%", "{#")
-_RUNS_ON = "it runs on, because stop_on_kill is False"
+_RUNS_ON = "it continues, because stop_on_kill is False"
 
 
 @contextmanager
@@ -251,7 +251,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
 
         free, limits = self.read_event(event, validate_slot_event)
         if not free:
-            raise AutoMLQuotaExceeded(f"no slot for an AutoML job came free within {self.wait_for_slot:g} s")
+            raise AutoMLQuotaExceeded(f"no slot for an AutoML job was free within {self.wait_for_slot:g} s")
         return self._run(context, limits, first=False)
 
     @contextmanager

@@ -186,7 +186,7 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
             if drop > most and not by_chance:
                 needed.append(f"{said} is a drop of {scores.exact(drop)}" + (f" ({allowed})" if most else ""))
             elif drop > most:
-                kept.append(f"{said} is a drop that chance explains")
+                kept.append(f"{said} is not a significant drop")
             else:
                 kept.append(f"{said} is not a drop" if drop <= 0 else f"{said} is a drop of {allowed}")
 
@@ -194,7 +194,7 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
         created: Any = (live.describe_job(self.hook) or {}).get("CreationTime") or live.config.get("CreationTime")
         if not isinstance(created, datetime):
             raise AutoMLValidationError(
-                "endpoint_name", [f"endpoint_name: nothing says when the model of {live.name} was trained"]
+                "endpoint_name", [f"endpoint_name: it is not known when the model of {live.name} was trained"]
             )
         return created.astimezone(UTC)
 

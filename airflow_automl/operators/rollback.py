@@ -65,8 +65,9 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         if endpoint["EndpointStatus"] == "InService" and endpoint["EndpointConfigName"] == state["target"]:
             return self._result(endpoint, state["serving"])
         raise AutoMLDeploymentFailed(
-            f"endpoint {self.endpoint_name} did not go back to {state['target']}; it is {endpoint['EndpointStatus']} "
-            f"with {endpoint['EndpointConfigName']}: {endpoint.get('FailureReason') or 'AWS gives no reason'}"
+            f"endpoint {self.endpoint_name} was not rolled back to {state['target']}; it is "
+            f"{endpoint['EndpointStatus']} with {endpoint['EndpointConfigName']}: "
+            f"{endpoint.get('FailureReason') or 'AWS gives no reason'}"
         )
 
     def _advance(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
@@ -81,8 +82,8 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
             return self._result(endpoint, None)
         if self.hook.describe_endpoint_config(target) is None:
             raise AutoMLDeploymentFailed(
-                f"endpoint {self.endpoint_name} can't go back to {target}: there is no such config any more; deploy a "
-                "candidate instead, and raise keep_versions"
+                f"endpoint {self.endpoint_name} can't be rolled back to {target}: the config does not exist "
+                "any more; deploy a candidate instead, and raise keep_versions"
             )
         request = self.endpoint_request(target)
         self.hook.check("UpdateEndpoint", request)
@@ -92,7 +93,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         except AutoMLTerminalError:
             self.put_scaling_back(context, state, serving)
             raise
-        self.log.info("Endpoint %s goes back from %s to %s", self.endpoint_name, serving, target)
+        self.log.info("Rolling back endpoint %s from %s to %s", self.endpoint_name, serving, target)
         if not self.wait_for_completion:
             return self._result({**endpoint, "EndpointConfigName": target}, serving)
         return self.wait_for(context, self.endpoint_name, state)
@@ -118,7 +119,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         target = (tags or {}).get(TAG_PREVIOUS)
         if not target:
             raise AutoMLDeploymentFailed(
-                f"what endpoint {self.endpoint_name} served before {serving} is not known; name the config in "
+                f"the configuration of endpoint {self.endpoint_name} before {serving} is not known; name the config in "
                 "endpoint_config"
             )
         if store is not None:

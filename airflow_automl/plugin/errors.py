@@ -25,7 +25,7 @@ def explained(error: Exception) -> tuple[int, str, str, int | None]:
         if error.status_code == 401:
             return 401, "You are not logged in", "Log in to Airflow and open this page again.", None
         if error.detail == "Not Found":
-            return 404, "There is no such page", "The list of AutoML jobs is a good place to continue.", None
+            return 404, "There is no such page", "Open the list of AutoML jobs.", None
         return error.status_code, "This did not work", str(error.detail), None
     if isinstance(error, AutoMLJobNotFound):
         return 404, "There is no such job", str(error), _AGAIN

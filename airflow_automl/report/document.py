@@ -246,7 +246,7 @@ def _verdict(
 
 def _why_no_candidate(answer: Mapping[str, Any]) -> str:
     if states.definitions_only(answer):
-        return "It generated candidate definitions only, as it was asked to; the notebooks are listed below."
+        return "It generated candidate definitions only, as requested; the notebooks are listed below."
     if states.runtime_limit_reached(answer):
         return "The job's runtime limit ended it before any candidate was finished."
     return "The service names no best candidate."
@@ -284,7 +284,10 @@ def _problems(
     ]
     if states.deployment_failed(answer):
         found.append(
-            {"where": "deployment", "message": "The best candidate was not deployed, although that was asked for."}
+            {
+                "where": "deployment",
+                "message": "The best candidate was not deployed, although ModelDeployConfig requests it.",
+            }
         )
     found += [{"where": f"candidate {row['name']}", "message": str(row["failure"])} for row in rows if row["failure"]]
     found += [{"where": "report", "message": str(note)} for note in (insights or {}).get("notes", ())]

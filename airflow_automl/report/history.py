@@ -110,7 +110,7 @@ def section(history: Sequence[Any]) -> Markup:
         )
         for each in reversed(history)
     ]
-    note = "Line: what the deployed model scored live. Points: the best candidate of a run, blue if deployed."
+    note = "Line: score of the deployed model. Points: the best candidate of a run, blue if deployed."
     parts = [
         tag("h2", f"{objective} over the runs"),
         _picture(shown, objective, values) if values else "",

@@ -173,7 +173,7 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
         try:
             describe = self.hook.describe_job(name, self.api_version)
         except AutoMLTransientError as error:
-            self.log.warning("AutoML job %s can't be described just now: %s", name, error)
+            self.log.warning("AutoML job %s can't be described at the moment: %s", name, error)
             return PokeReturnValue(is_done=False)
         except AutoMLTerminalError as error:
             if not isinstance(error, AutoMLJobNotFound) or not self._may_be_created(context):

@@ -235,7 +235,7 @@ class _Producer(SharedStreamProducer):
                     try:
                         snapshot = await ended.snapshot()
                     except AutoMLError as error:
-                        log.warning("Ended AutoML jobs can't be listed just now: %s", error)
+                        log.warning("Ended AutoML jobs can't be listed at the moment: %s", error)
                     else:
                         yield snapshot, snapshot
                         yield None, None
@@ -256,4 +256,4 @@ async def _save(snapshot: Snapshot) -> None:
             await save()
         except Exception as error:
             # The next snapshot's progress includes this one's.
-            log.warning("Progress can't be saved just now: %s", error)
+            log.warning("Progress can't be saved at the moment: %s", error)

@@ -136,7 +136,7 @@ def _content_types(job: JobRequest) -> Findings:
         if received is not None and received not in valid:
             yield Finding(
                 channel.at("ContentType"),
-                f"received {show(received)}; {job.problem} data must be {alternatives(valid)}, exactly so written",
+                f"received {show(received)}; {job.problem} data must be {alternatives(valid)}, in this spelling",
             )
 
 

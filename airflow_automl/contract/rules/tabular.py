@@ -164,7 +164,7 @@ def fraction_below_half(job: JobRequest) -> Findings:
     if fraction is not None and 0.5 <= fraction < 1:
         yield Finding(
             job.split.at("ValidationFraction"),
-            f"received {show(fraction)}; less than 0.5 is advised: the rest is all that is trained on",
+            f"received {show(fraction)}; less than 0.5 is advised: only the rest is used for training",
         )
 
 

@@ -34,7 +34,7 @@ def known_hyperparameters(job: JobRequest) -> Findings:
         if isinstance(name, str) and name not in HYPERPARAMETERS:
             yield Finding(
                 hyperparameters.at(name),
-                f"is no hyperparameter of text generation; valid: {', '.join(HYPERPARAMETERS)}",
+                f"is not a hyperparameter of text generation; valid: {', '.join(HYPERPARAMETERS)}",
             )
 
 

@@ -37,7 +37,7 @@ def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
 def _existing(backend: Backend, request: Mapping[str, Any]) -> str:
     arn: str = request["ResourceArn"]
     if not backend.resources.exists(arn):
-        raise not_found(f"nothing that this service keeps has the ARN {arn!r}")
+        raise not_found(f"no resource of this service has the ARN {arn!r}")
     return arn
 
 

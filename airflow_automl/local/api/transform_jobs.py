@@ -24,7 +24,7 @@ def create(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     existing(backend, models.KIND, request["ModelName"])
     split = request["TransformInput"].get("SplitType", "None")
     if split not in ("None", "Line"):
-        raise invalid(f"TransformInput.SplitType: received {split}; this service knows None and Line")
+        raise invalid(f"TransformInput.SplitType: received {split}; this service supports None and Line")
     if "S3DataSource" not in request["TransformInput"]["DataSource"]:
         raise invalid("TransformInput.DataSource.S3DataSource: is required and missing")
     source = request["TransformInput"]["DataSource"]["S3DataSource"]

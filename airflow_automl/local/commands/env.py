@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=60.0,
         default=0.0,
         metavar="SECONDS",
-        help="wait until the service is ready, for at most so long (default: %(const)g)",
+        help="wait until the service is ready, for at most so many seconds (default: %(const)g)",
     )
 
 

@@ -96,7 +96,7 @@ def open_store(data_dir: Path) -> Iterator[tuple[DataFolder, JobStore]]:
 def unreadable(folder: DataFolder, error: Exception) -> StartupError:
     """Return the error for a state that can't be read."""
     return StartupError(
-        f"the state in {folder.database} can't be read: {error}. See to its disk and permissions; if it is damaged, "
+        f"the state in {folder.database} can't be read: {error}. Check its disk and permissions; if it is damaged, "
         "restore it from a backup."
     )
 

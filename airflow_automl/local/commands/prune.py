@@ -36,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--artefacts",
         action="store_true",
-        help="also delete their models and reports from S3, after a question, unless a model, a model package or an "
-        "endpoint names them",
+        help="also delete their models and reports from S3, after a confirmation, unless a model, a model package or "
+        "an endpoint names them",
     )
-    parser.add_argument("--yes", action="store_true", help="delete artefacts without a question")
+    parser.add_argument("--yes", action="store_true", help="delete artefacts without a confirmation")
     parser.add_argument("--dry-run", action="store_true", help="only list what would be removed")
     add_data_dir(parser)
 
@@ -123,7 +123,7 @@ def _prune_artefacts(info: ServiceInfo, jobs: list[Job], named: set[str], args: 
 
 def _agreed(question: str) -> bool:
     if not sys.stdin.isatty():
-        raise StartupError("standard input is not a terminal, so that the question can't be asked. Add --yes")
+        raise StartupError("standard input is not a terminal, so that you can't confirm. Add --yes")
     return input(question).strip().lower() in {"y", "yes"}
 
 

@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cores = _at_once()
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s); others need credentials")
-    add("--port", type=_port, default=4566, help="port to listen on (default: %(default)s); 0 takes a free one")
+    add("--port", type=_port, default=4566, help="port to listen on (default: %(default)s); 0 chooses a free one")
     add("--data-dir", type=Path, default=Path(".automl"), help="folder of all state (default: %(default)s)")
-    add("--s3-endpoint", metavar="URL", help="an S3 store of your own, instead of the one that is started")
+    add("--s3-endpoint", metavar="URL", help="your own S3 store, instead of the embedded one")
     add(
         "--executor",
         choices=("local", "ray"),
@@ -53,13 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="tuning trials of one job that run at once (default: 1): processes here, tasks on several nodes of Ray",
     )
-    add("--quota", type=_count, metavar="N", help="answer ResourceLimitExceeded beyond N unfinished jobs")
+    add("--quota", type=_count, metavar="N", help="return ResourceLimitExceeded if N jobs are unfinished")
     add("--job-memory", type=_size, metavar="SIZE", help="memory of one job, such as 8G (default: its share of 90%%)")
     add("--serving-memory", "--model-memory", type=_size, metavar="SIZE", help="of all models (default: half of all)")
     add("--region", default="us-east-1", help="AWS region of all ARNs (default: %(default)s)")
     add("--account", type=_account, default="123456789012", help="AWS account of all ARNs (default: %(default)s)")
     add("--model-dir", type=Path, metavar="DIR", help="folder of weights and base models (default: $AUTOML_MODEL_DIR)")
-    add("--access-key", metavar="KEY", help="demand requests signed with this access key")
+    add("--access-key", metavar="KEY", help="require requests signed with this access key")
     add("--secret-key", metavar="SECRET", help="its secret; other users of this machine can see it here")
     add("--credentials-file", type=Path, metavar="FILE", help="the same from the [default] part of an AWS file")
     add("--log-level", default="info", choices=("debug", "info", "warning", "error"), help="(default: %(default)s)")
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     if ray and args.s3_endpoint is None and not _reached(args.host, args.ray_address):
         raise StartupError(
             f"--host {args.host} is not valid for --executor ray: the nodes can't reach the S3 store there. Name the "
-            "address of this machine in the cluster's network, or a store of your own with --s3-endpoint"
+            "address of this machine in the cluster's network, or your own store with --s3-endpoint"
         )
     settings = Settings(
         data_dir=args.data_dir,

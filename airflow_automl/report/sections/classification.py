@@ -60,12 +60,12 @@ def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]
         shown.append(Card("About the data and the training", Markup("<ul>{}</ul>").format(items)))
     if found.get("importance"):
         body = plots.features(found["importance"])
-        shown.append(Card("What the best candidate looks at", body, str(found.get("method", ""))))
+        shown.append(Card("What influences the best candidate", body, str(found.get("method", ""))))
     samples = found.get("samples") or []
     if samples:
         body = _pictures(samples) if "image" in samples[0] else table(("Text", "Predicted"), _texts(samples), text=True)
-        note = "Of the validation data; if there are mistakes, the surest ones come first."
-        shown.append(Card("Samples and what the best candidate says", body, note, wide=True))
+        note = "Of the validation data; mistakes with the highest probability come first."
+        shown.append(Card("Samples and predictions of the best candidate", body, note, wide=True))
     return shown
 
 

@@ -33,7 +33,7 @@ def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]
     if found.get("metrics"):
         shown.append(Card("Backtests", _comparison(found), _verdict(found)))
     if found.get("coverage"):
-        note = "How often the true value was not above the quantile, and how often it lay in the interval."
+        note = "How often the true value was at most the quantile, and how often it was in the interval."
         shown.append(Card("Coverage, measured", _coverage(found), note))
     if found.get("weights"):
         rows = [(name, number(weight)) for name, weight in sorted(found["weights"].items(), key=lambda pair: -pair[1])]

@@ -171,7 +171,7 @@ class Watcher:
                     if not self._users:
                         return
         except Exception as error:
-            log.exception("The watcher failed, and with it every wait that it served")
+            log.exception("The watcher failed, and so do all waits that use it")
             for watch in list(self._watches.values()):
                 watch.end(error)
         finally:
@@ -218,7 +218,7 @@ class Watcher:
             await work(watches)
             self.client.metrics.poll(kind, asyncio.get_running_loop().time() - began)
         except AutoMLTransientError as error:
-            log.info("AutoML jobs can't be listed just now, which delays news of their ends: %s", error)
+            log.info("AutoML jobs can't be listed at the moment; their ends are noticed later: %s", error)
         except AutoMLError as error:
             self.listing.deny(asyncio.get_running_loop().time())
             log.warning("AutoML jobs can't be listed; they are described one by one instead: %s", error)
@@ -271,7 +271,7 @@ class Watcher:
                     log.info("Describing slows down: %s", error)
                 except AutoMLTransientError as error:
                     self._rate.failed(turn)
-                    log.info("AutoML job %s can't be described just now: %s", watch.name, error)
+                    log.info("AutoML job %s can't be described at the moment: %s", watch.name, error)
                 except AutoMLError as error:
                     self._rate.succeeded()
                     self._refuse(watch, error)

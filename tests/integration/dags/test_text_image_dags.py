@@ -60,8 +60,8 @@ def test_tickets_are_routed(world: World) -> None:
     assert len(teams) == 12
     assert set(teams) <= {"care", "thanks"}
     html = page(world, "tickets")
-    assert "Samples and what the best candidate says" in html
-    assert "What the best candidate looks at" in html
+    assert "Samples and predictions of the best candidate" in html
+    assert "What influences the best candidate" in html
     assert "Confusion matrix" in html
 
 

@@ -193,7 +193,7 @@ def test_the_root_user_may_do_everything(account: Account, doctor: Doctor) -> No
     account.caller = "arn:aws:iam::123456789012:root"
     code, found = doctor()
     assert code == 0
-    assert "better make a user" in found["to train"][0]
+    assert "fewer permissions" in found["to train"][0]
 
 
 def test_a_request_brings_its_data_its_role_and_its_keys(account: Account, doctor: Doctor, tmp_path: Path) -> None:

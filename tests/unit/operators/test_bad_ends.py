@@ -85,7 +85,7 @@ def test_in_a_worker_a_job_that_may_not_be_described_is_stopped_and_named(
 
 def test_what_can_not_be_stopped_either_is_named(standin: StandIn, task: TaskRun) -> None:
     standin.faults.deny = DESCRIBES | {"StopAutoMLJob"}
-    with pytest.raises(AutoMLAccessDenied, match="it runs on, because it could not be stopped") as caught:
+    with pytest.raises(AutoMLAccessDenied, match="it continues, because it could not be stopped") as caught:
         task.attempt()
     assert only_job(standin).name in str(caught.value)
 
@@ -159,7 +159,7 @@ def test_every_error_of_a_deferred_wait_keeps_its_type(name: str) -> None:
 
 def test_a_task_that_is_told_to_keep_its_job_says_that_it_runs_on(standin: StandIn, task: TaskRun) -> None:
     standin.faults.deny = DESCRIBES
-    with pytest.raises(AutoMLAccessDenied, match="it runs on, because stop_on_kill is False"):
+    with pytest.raises(AutoMLAccessDenied, match="it continues, because stop_on_kill is False"):
         task.attempt(stop_on_kill=False)
     assert only_job(standin).stopped is None
 
@@ -239,7 +239,7 @@ class TestConnections:
     ) -> None:
         hook = SageMakerAutoMLHook(connection_exists=True)
         monkeypatch.delenv("AIRFLOW_CONN_AWS_DEFAULT")
-        with pytest.raises(AutoMLTransientError, match="it was there when the task began"):
+        with pytest.raises(AutoMLTransientError, match="it existed when the task began"):
             hook.describe_job("job")
         monkeypatch.setattr(errors, "CONNECTION_GRACE", -1.0)
         with pytest.raises(AutoMLConnectionError, match="aws_default"):
@@ -258,7 +258,7 @@ class TestConnections:
             monkeypatch.setenv(f"AWS_{name}", value)
         monkeypatch.delenv("AIRFLOW_CONN_AWS_DEFAULT")
         event = {"status": "free", "limits": limits, "connection_exists": True}
-        with pytest.raises(AutoMLTransientError, match="it was there when the task began"):
+        with pytest.raises(AutoMLTransientError, match="it existed when the task began"):
             task.operator(wait_for_slot=3600).execute_with_slot(task.context(), event)
         assert not standin.jobs
 

@@ -135,7 +135,7 @@ def test_an_update_that_is_rolled_back_silently_counts_as_failed(
     context["ti"].run_id = "manual__2"
     hosting.silent_rollback = True
 
-    with pytest.raises(AutoMLDeploymentFailed, match="did not take candidate churn-2"):
+    with pytest.raises(AutoMLDeploymentFailed, match="does not serve candidate churn-2"):
         run_task(deploy(candidate=make_candidate("churn-2"), job=job))
 
 

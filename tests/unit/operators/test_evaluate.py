@@ -289,7 +289,7 @@ def test_the_time_limit_ends_with_what_was_asked(
     monkeypatch.setattr(live_module, "monotonic", lambda: float(next(clock)))
     found = evaluate(context, tmp_path, max_seconds=3.5)
     assert (found["rows"], found["complete"]) == (4, False)
-    assert "max_seconds (3.5) was over" in capsys.readouterr().out + caplog.text
+    assert "max_seconds (3.5) was reached" in capsys.readouterr().out + caplog.text
 
 
 def test_a_variant_is_asked_by_its_name(serve: Serve, context: dict[str, Any], churn: str) -> None:
@@ -308,7 +308,7 @@ def test_without_a_job_the_target_must_be_named(serve: Serve, context: dict[str,
     hosting.predict = lambda body: "Yes\n" * len(body.splitlines())
     for tags in hosting.tags.values():
         tags.pop(TAG_JOB, None)
-    with pytest.raises(AutoMLValidationError, match="nothing says what the model learned"):
+    with pytest.raises(AutoMLValidationError, match="its problem type and target are not known"):
         evaluate(context, churn)
     assert evaluate(context, churn, target="churn")["rows"] == 200
 

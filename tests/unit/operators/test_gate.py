@@ -185,7 +185,7 @@ def test_a_champion_that_says_nothing_of_its_metrics(hosting: HostingStandIn, co
     )
     hosting.CreateEndpoint({"EndpointName": "churn", "EndpointConfigName": "by-hand"})
     hosting.endpoints["churn"]["EndpointStatus"] = "InService"
-    with pytest.raises(AutoMLValidationError, match=r"does not say its AUC .* tag it airflow-automl:metric:AUC"):
+    with pytest.raises(AutoMLValidationError, match=r"does not name its AUC .* tag it airflow-automl:metric:AUC"):
         decide(context, champion="churn")
 
     hosting.tags[hosting.endpoints["churn"]["EndpointArn"]]["airflow-automl:metric:AUC"] = "0.8"

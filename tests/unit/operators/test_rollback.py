@@ -110,7 +110,7 @@ def test_any_config_can_be_named(hosting: HostingStandIn, run_task: Run, version
 @pytest.mark.usefixtures("versions")
 def test_a_rollback_that_fails_says_why(hosting: HostingStandIn, run_task: Run) -> None:
     hosting.deploys_fail = "no capacity"
-    with pytest.raises(AutoMLDeploymentFailed, match=r"did not go back to .*: no capacity"):
+    with pytest.raises(AutoMLDeploymentFailed, match=r"was not rolled back to .*: no capacity"):
         run_task(rollback())
 
 
@@ -118,7 +118,9 @@ def test_a_rollback_that_fails_says_why(hosting: HostingStandIn, run_task: Run) 
 def test_what_cannot_be_rolled_back(hosting: HostingStandIn, run_task: Run) -> None:
     with pytest.raises(AutoMLDeploymentFailed, match="there is no endpoint other"):
         run_task(rollback(endpoint_name="other"))
-    with pytest.raises(AutoMLDeploymentFailed, match="can't go back to gone: there is no such config any more"):
+    with pytest.raises(
+        AutoMLDeploymentFailed, match="can't be rolled back to gone: the config does not exist any more"
+    ):
         run_task(rollback(endpoint_config="gone"))
     for tags in hosting.tags.values():
         tags.pop("airflow-automl:previous-config", None)

@@ -241,7 +241,7 @@ def test_a_job_that_may_not_be_looked_at_is_stopped_or_keeps_its_model(
     monkeypatch.setattr(hosting, "DescribeTransformJob", denied)
     if not stoppable:
         hosting.refuse["StopTransformJob"] = "AccessDeniedException"
-    said = "it was stopped" if stoppable else "it runs on, because it could not be stopped"
+    said = "it was stopped" if stoppable else "it continues, because it could not be stopped"
     with pytest.raises(AutoMLAccessDenied, match=f"not authorized to perform: sagemaker:DescribeTransformJob; {said}"):
         run_task(transform(candidate=candidate, job=job, deferrable=deferrable))
     (found,) = hosting.transforms.values()

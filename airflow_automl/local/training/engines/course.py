@@ -52,7 +52,7 @@ class Stopped(Exception):
 class TimeIsUp(Stopped):
     """The time was over before there was a result."""
 
-    def __init__(self, message: str = "The time was over before there was anything to measure.") -> None:
+    def __init__(self, message: str = "The time limit was reached before there was anything to measure.") -> None:
         super().__init__(message)
 
 

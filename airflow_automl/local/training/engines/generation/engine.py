@@ -215,9 +215,13 @@ class _FineTuning:
             lambda pace: _left(clock) > pace + afterwards,
         )
         if not fit.steps:
-            raise TimeIsUp("The time was over before the first step of training.")
+            raise TimeIsUp("The time limit was reached before the first step of training.")
         if fit.cut:
-            log.warning("The time was over after %d of %d steps; what was learned is kept", fit.steps, fit.planned)
+            log.warning(
+                "The time limit was reached after %d of %d steps; the best adapter so far is used",
+                fit.steps,
+                fit.planned,
+            )
         after = evaluator.evaluate(model, None, len(before.texts), loss=fit.best)
         log.info("After: %s", _shown(after))
         folder = self.course.run.folder / "adapter"

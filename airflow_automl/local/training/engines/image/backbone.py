@@ -208,6 +208,8 @@ class Backbone(Approach):
         fitted, learned = fit_embedded(embed, samples, _STRENGTHS, clock, scaled=True)
         notes = []
         if learned < len(samples.train):
-            notes.append(f"{self.name} learned from {learned} of {len(samples.train)} images: its time was over.")
+            notes.append(
+                f"{self.name} learned from {learned} of {len(samples.train)} images: its time limit was reached."
+            )
         settings = {"backbone": self.name, "strength": fitted.strength}
         return Network(fitted.probabilities, settings, notes, build(state, fitted.head), threads)

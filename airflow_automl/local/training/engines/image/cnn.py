@@ -60,7 +60,11 @@ class Cnn(Approach):
         net = _network(len(samples.labels), side)
         trainer = _Trainer(net, (mean, deviation), clock)
         found, epochs = trainer.learn(train, samples.train_codes, validation, samples.validation_codes)
-        notes = [f"The CNN was trained for {epochs} of {EPOCHS} epochs: its time was over."] if epochs < EPOCHS else []
+        notes = (
+            [f"The CNN was trained for {epochs} of {EPOCHS} epochs: its time limit was reached."]
+            if epochs < EPOCHS
+            else []
+        )
         settings = {"side": side, "epochs": epochs}
         return Network(found, settings, notes, _export(net, mean, deviation, side), threads)
 

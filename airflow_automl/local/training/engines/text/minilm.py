@@ -159,6 +159,6 @@ class MiniLm(Approach):
                 "judges them by their beginning."
             )
         if learned < len(samples.train):
-            notes.append(f"MiniLM learned from {learned} of {len(samples.train)} texts: its time was over.")
+            notes.append(f"MiniLM learned from {learned} of {len(samples.train)} texts: its time limit was reached.")
         settings = {"encoder": "all-MiniLM-L6-v2, int8", "pieces": MAX_PIECES, "strength": fitted.strength}
         return TrainedMiniLm(fitted.probabilities, settings, notes, encoder, fitted.head)

@@ -58,7 +58,7 @@ class RowReader:
             try:
                 keys.append(codecs.decide(name, table.column(name), codecs.IDENTIFIER))
             except Unusable as error:
-                raise JobFailure(f"The column '{name}' can't tell series apart: {error}. Write it as text.") from error
+                raise JobFailure(f"The column '{name}' can't be a key of series: {error}. Write it as text.") from error
         return cls(form, tuple(keys))
 
     def as_json(self) -> dict[str, Any]:

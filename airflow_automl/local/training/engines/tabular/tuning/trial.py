@@ -41,7 +41,7 @@ class Pruned(Stopped):
 
     def __str__(self) -> str:
         return (
-            f"Given up after {self.step}/{RESOURCE} of its training at an objective of {self.value:.6g}: other "
+            f"Stopped early after {self.step}/{RESOURCE} of its training at an objective of {self.value:.6g}: other "
             "candidates did better with as much (Hyperband)."
         )
 

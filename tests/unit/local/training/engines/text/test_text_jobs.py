@@ -296,7 +296,7 @@ def test_where_time_is_short_the_embedding_learns_from_a_part_and_says_so():
 
     assert (trained.predict(others).argmax(axis=1) == truth).all()
     (note,) = trained.notes
-    assert re.fullmatch(r"MiniLM learned from \d\d of 100 texts: its time was over\.", note)
+    assert re.fullmatch(r"MiniLM learned from \d\d of 100 texts: its time limit was reached\.", note)
 
 
 @needs_weights

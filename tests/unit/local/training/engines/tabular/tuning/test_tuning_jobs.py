@@ -365,5 +365,5 @@ def test_large_tables_are_tried_on_samples_first(train, monkeypatch, caplog):
     assert "1 folds, samples of [1, 3] ninths" in caplog.text
     assert found[-1]["secondary"] == "MaxCandidatesReached"
     reasons = [c["FailureReason"] for c in training.candidates(found).values() if c["CandidateStatus"] == "Stopped"]
-    assert all("Given up after 1/9" in reason or "Given up after 3/9" in reason for reason in reasons)
+    assert all("Stopped early after 1/9" in reason or "Stopped early after 3/9" in reason for reason in reasons)
     assert best(completed(found).values(), "F1")["FinalAutoMLJobObjectiveMetric"]["Value"] > 0.5
