@@ -124,7 +124,7 @@ def test_what_cannot_be_rolled_back(hosting: HostingStandIn, run_task: Run) -> N
         run_task(rollback(endpoint_config="gone"))
     for tags in hosting.tags.values():
         tags.pop("airflow-automl:previous-config", None)
-    with pytest.raises(AutoMLDeploymentFailed, match=r"served before .* is not known; name the config"):
+    with pytest.raises(AutoMLDeploymentFailed, match=r"before .* is not known; name the config"):
         run_task(rollback())
 
 
