@@ -17,7 +17,7 @@ from typing import Any
 
 import griffe
 
-_RULES = re.compile(r"\(R\d+(?:(?:, | to | and )R\d+)*\)")
+_RULES = re.compile(r"\(R\d+(?:(?:,|\s+to|\s+and)\s+R\d+)*\)")
 _ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc):`(~?)([\w.]+)`")
 _DOCUMENTED = {
     name
