@@ -120,15 +120,15 @@ def _cell(found: dict[str, dict[str, Any]], approach: str) -> str:
         return "failed"
     best = min(each["wql"] for each in found.values() if "wql" in each)
     wql = f"{row['wql']:.4f}"
-    return f"{f'**{wql}**' if row['wql'] <= best else wql} {row['mase']:.2f} {row['covered']:.0%}"
+    return f"{f'**{wql}**' if row['wql'] <= best else wql} {row['mase'] or float('nan'):.2f} {row['covered']:.0%}"
 
 
 def _summary(places: Sequence[dict[str, dict[str, Any]]], approach: str) -> str:
     import numpy as np
 
     def rank(found: dict[str, dict[str, Any]], metric: str) -> int:
-        mine = found[approach].get(metric, np.inf)
-        return 1 + sum(each.get(metric, np.inf) < mine for each in found.values())
+        values = {name: np.inf if row.get(metric) is None else row[metric] for name, row in found.items()}
+        return 1 + sum(value < values[approach] for value in values.values())
 
     rows = [found[approach] for found in places if "failed" not in found[approach]]
     if not rows:
@@ -164,7 +164,7 @@ def _measure(collection: str, approach: str, cut: int) -> dict[str, Any]:
         moments = np.sort(rows["ts"].unique())
         rows = rows[rows["ts"] < moments[len(moments) - cut * APART * horizon]]
     rows["ts"] = rows["ts"].dt.strftime("%Y-%m-%d %H:%M:%S")
-    panel = _panel(rows, frequency, horizon)
+    panel = panel_of(rows, frequency, horizon)
     past = panel.before(horizon, shortest=4)
     truth = panel.truth([series.key for series in past.series], horizon)
     began, worked = time.monotonic(), time.process_time()
@@ -188,7 +188,8 @@ def _measure(collection: str, approach: str, cut: int) -> dict[str, Any]:
     return {
         "wql": round(found["AverageWeightedQuantileLoss"], 5),
         "wape": round(found["WAPE"], 5),
-        "mase": round(found["MASE"], 4),
+        # Undefined where a season is longer than the history.
+        "mase": round(found["MASE"], 4) if "MASE" in found else None,
         "covered": round(float(covered.mean()), 4),
         "wall": round(time.monotonic() - began, 1),
         "cpu": round(cpu, 1),
@@ -202,7 +203,7 @@ def _config(frequency: str, horizon: int) -> dict[str, Any]:
     return {"TimeSeriesConfig": series, "ForecastFrequency": frequency, "ForecastHorizon": horizon}
 
 
-def _panel(rows: Any, frequency: str, horizon: int) -> Any:
+def panel_of(rows: Any, frequency: str, horizon: int) -> Any:
     import pandas as pd
     import pyarrow as pa
 

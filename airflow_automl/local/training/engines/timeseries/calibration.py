@@ -13,6 +13,9 @@ from airflow_automl.local.training.engines.timeseries.panel import Panel
 
 Array = np.ndarray
 
+_DOUBT = 4
+"""So many forecasts of a series count against moving the quantiles at all: what few series missed by is chance."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -30,8 +33,13 @@ class Calibration:
     def of(cls, pasts: Sequence[Panel], truths: Sequence[Array], forecasts: Sequence[Array]) -> Calibration:
         """Learn from what happened: afterwards the share of the truths below each quantile is the quantile itself.
 
+        The steps of one series in one window err together, so that they count as one. Of n such forecasts an outer
+        quantile is looked for a little further out, by 1 / n, as the next one may miss by more than all of them; and the
+        move counts for n / (n + 4).
+
         :param pasts: what was known before each window.
         """
+        count = sum(len(past) for past in pasts)
         units = [_units(past, said) for past, said in zip(pasts, forecasts, strict=True)]
         moves = []
         for place, percent in enumerate(pasts[0].settings.quantiles, 1):
@@ -40,8 +48,9 @@ class Calibration:
                 for truth, said, unit in zip(truths, forecasts, units, strict=True)
             ]
             all_missed = np.concatenate(missed)
-            found = np.quantile(all_missed, percent / 100, method="median_unbiased") if len(all_missed) else 0.0
-            moves.append(float(found))
+            level = np.clip(0.5 + (percent / 100 - 0.5) * (1 + 1 / count), 0, 1)
+            found = np.quantile(all_missed, level, method="median_unbiased") if len(all_missed) else 0.0
+            moves.append(float(found) * count / (count + _DOUBT))
         return cls(tuple(moves))
 
     def apply(self, panel: Panel, forecast: Array) -> Array:

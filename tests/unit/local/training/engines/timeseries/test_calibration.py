@@ -40,7 +40,7 @@ def said(panel: Panel, width: float) -> np.ndarray:
 
 @pytest.mark.parametrize("width", [0.0, 0.5, 40.0])
 def test_an_interval_that_is_too_narrow_or_too_wide_is_set_right(width: float) -> None:
-    backtest = Backtest.over(noise())
+    backtest = Backtest.over(noise(items=240))
     forecasts = [said(past, width) for past in backtest.pasts]
     calibration, moved = calibrate(backtest, forecasts)
     covered = metrics.coverage(backtest.windows, moved, QUANTILES)
@@ -60,6 +60,21 @@ def test_a_forecast_that_is_right_is_left_alone() -> None:
     covered = metrics.coverage(backtest.windows, moved, QUANTILES)
     assert covered["p90"] - covered["p10"] == pytest.approx(0.8, abs=0.04)
     assert all(abs(move) < 0.1 for move in calibration.moves)
+
+
+def test_what_few_series_missed_by_moves_little_and_widens_more() -> None:
+    panel = noise(items=40)
+    backtest = Backtest.over(panel)
+    narrow = [said(past, 0.5) for past in backtest.pasts]
+    truths = [window.truth for window in backtest.windows]
+    many = Calibration.of(backtest.pasts, truths, narrow)
+    # The same that was missed by, told of one series: as if there were only so much to learn from.
+    one = Calibration.of([backtest.pasts[0].of(backtest.pasts[0].series[:1])], [truths[0][:1]], [narrow[0][:1]])
+    missed = (truths[0][:1] - narrow[0][:1, :, 3]) / (
+        narrow[0][:1, :, 3] - narrow[0][:1, :, 1] + metrics.naive_scale(backtest.pasts[0])[:1, None]
+    )
+    assert one.moves[2] == pytest.approx(missed.max() / 5)
+    assert many.moves[0] < 0 < many.moves[2]
 
 
 def test_one_window_is_not_enough_to_calibrate() -> None:
