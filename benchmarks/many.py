@@ -34,7 +34,7 @@ def main() -> int:
         print(json.dumps(_measure(options.one, options.items, options.seconds)))
         return 0
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-    print("| algorithm | learning, CPU s | forecast, CPU s a series | series | peak MB |")
+    print("| algorithm | learning, CPU s | forecast, CPU ms a series | series | peak MB |")
     print("|---|---|---|---|---|")
     for name in options.algorithms:
         sizes = [f"--items={options.items}", f"--seconds={options.seconds}"]
@@ -42,7 +42,7 @@ def main() -> int:
         answer = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
         row = json.loads(answer.stdout.splitlines()[-1])
         print(
-            f"| {name} | {row['learning']:.1f} | {row['each']:.5f} | {row['items']:,} | {row['memory']:.0f} |",
+            f"| {name} | {row['learning']:.1f} | {1000 * row['each']:.2f} | {row['items']:,} | {row['memory']:.0f} |",
             flush=True,
         )
     return 0
