@@ -14,7 +14,7 @@ from airflow_automl.local.training.engines.timeseries.panel import Panel
 Array = np.ndarray
 
 _DOUBT = 4
-"""So many forecasts of a series count against moving the quantiles at all: what few series missed by is chance."""
+"""Shrinks the moves that few series were enough for: their errors are chance."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Calibration:
     def of(cls, pasts: Sequence[Panel], truths: Sequence[Array], forecasts: Sequence[Array]) -> Calibration:
         """Learn from what happened: afterwards the share of the truths below each quantile is the quantile itself.
 
-        The steps of one series in one window err together, so that they count as one. Of n such forecasts an outer
-        quantile is looked for a little further out, by 1 / n, as the next one may miss by more than all of them; and the
-        move counts for n / (n + 4).
+        The errors of one series in one window depend on each other, so that they count as one. With n of them, the level
+        of a quantile is further from the median by 1 / n, because the next error may be larger than all of them; and the
+        move is multiplied by n / (n + 4).
 
         :param pasts: what was known before each window.
         """
