@@ -1,8 +1,8 @@
 """10,000 series with every forecasting algorithm: memory, and seconds a series.
 
-``python benchmarks/many.py`` takes the weekly flights of 10,000 connections (airline, number, from, to) of a year. Each
-algorithm runs in a process of its own: it learns from all series, and then forecasts as many as it can in ``--seconds`` of
-CPU, at most all. The table has CPU seconds with one thread, and the largest memory of the process.
+``python benchmarks/many.py`` takes the weekly flights of 10,000 connections (airline, number, from, to) of a year.
+Each algorithm runs in a process of its own: it learns from all series, and then forecasts as many as it can in
+``--seconds`` of CPU. The table has CPU seconds with one thread, and the largest memory of the process.
 """
 
 from __future__ import annotations

@@ -33,9 +33,9 @@ class Calibration:
     def of(cls, pasts: Sequence[Panel], truths: Sequence[Array], forecasts: Sequence[Array]) -> Calibration:
         """Learn from what happened: afterwards the share of the truths below each quantile is the quantile itself.
 
-        The errors of one series in one window depend on each other, so that they count as one. With n of them, the level
-        of a quantile is further from the median by 1 / n, because the next error may be larger than all of them; and the
-        move is multiplied by n / (n + 4).
+        The errors of one series in one window depend on each other, so that they count as one. With n of them, the
+        level of a quantile is further from the median by 1 / n, because the next error may be larger than all of them;
+        and the move is multiplied by n / (n + 4).
 
         :param pasts: what was known before each window.
         """
