@@ -286,7 +286,6 @@ class _Variables:
 
 
 async def _ask(message: Any) -> Any:
-    """Send a message to the triggerer's supervisor, and return its answer."""
     from airflow.sdk.exceptions import AirflowRuntimeError
     from airflow.sdk.execution_time import comms, task_runner
 

@@ -140,7 +140,6 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _auc(positive: Sequence[bool], scores: Sequence[float]) -> float:
-    """Return the share of pairs of a positive and a negative row that the scores put in the right order."""
     ranked = sorted(zip(scores, positive, strict=True))
     count, wins, below, at = sum(positive), 0.0, 0, 0
     while at < len(ranked):

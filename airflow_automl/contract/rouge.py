@@ -72,7 +72,6 @@ def _summary(reference: str, candidate: str) -> float:
 
 
 def _common(first: Sequence[str], second: Sequence[str]) -> list[int]:
-    """Return positions in ``first`` of a longest common subsequence."""
     lengths = [[0] * (len(second) + 1) for _ in range(len(first) + 1)]
     for row, word in enumerate(first, 1):
         above, here = lengths[row - 1], lengths[row]

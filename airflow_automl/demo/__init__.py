@@ -144,7 +144,6 @@ def _retrain(console: Console, stack: Stack, split: Split, max_runtime: int) -> 
 
 
 def _decision(log: str) -> str:
-    """Return the sentence of the task that decided not to train."""
     found = re.findall(r"The model is kept, .*?\.(?=\s|$)", re.sub(r"\x1b\[[0-9;]*m", "", log), re.MULTILINE)
     if not found:
         raise DemoFailed("the second run did not keep the model; see airflow-dags-test-again.log")
@@ -192,7 +191,6 @@ def _show_result(console: Console, stack: Stack, split: Split, job_name: str) ->
 
 
 def _predict(stack: Stack, split: Split) -> list[dict[str, Any]]:
-    """Score the test rows through the live endpoint: ``predicted_label`` and ``probability_of_yes`` per row."""
     body = dataset.to_csv(split.test.drop(columns=dataset.TARGET), header=False)
     answer = _client(stack, "sagemaker-runtime").invoke_endpoint(
         EndpointName=ENDPOINT, ContentType="text/csv", Accept="text/csv", Body=body
@@ -211,7 +209,6 @@ def parse_prediction(row: str) -> dict[str, Any]:
 
 
 def _fetch_report(stack: Stack) -> Path:
-    """Copy the newest report out of the S3 store, so that a browser can open it."""
     s3 = _client(stack, "s3")
     objects = s3.list_objects_v2(Bucket=dataset.BUCKET, Prefix="churn/reports/").get("Contents", [])
     pages = [item for item in objects if item["Key"].endswith(".html")]

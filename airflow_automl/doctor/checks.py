@@ -121,7 +121,6 @@ def _region(findings: Findings, hook: SageMakerAutoMLHook) -> bool:
 
 
 def _credentials(findings: Findings, hook: SageMakerAutoMLHook) -> str | None:
-    """Return the caller's ARN."""
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
     from botocore.exceptions import ConnectionError as NoConnection
 

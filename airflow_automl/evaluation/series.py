@@ -97,7 +97,6 @@ class SeriesExam(Exam):
         return names, series
 
     def _back(self, moment: datetime) -> datetime:
-        """Return the time a horizon before."""
         steps = self.horizon * self.multiple
         if self.step in _SECONDS:
             return moment - timedelta(seconds=steps * _SECONDS[self.step])
@@ -106,7 +105,6 @@ class SeriesExam(Exam):
         return moment.replace(year=months // 12, month=months % 12 + 1, day=min(moment.day, 28))
 
     def _per_step(self, values: Sequence[tuple[datetime, float]]) -> list[float]:
-        """Return one value for each step that has any."""
         if self.step in _SECONDS and self.step != "W":
             size = self.multiple * _SECONDS[self.step]
             steps = [int(at.timestamp()) // size for at, _ in values]

@@ -72,7 +72,6 @@ class CandidateOperator(JobReader):
         return candidate, job
 
     def _describe_job(self, name: str) -> dict[str, Any]:
-        """Ask the service about a job and return its document, tags included."""
         answer = self.hook.describe_job(name)
         arn = answer["AutoMLJobArn"]
         return dict(documents.job(answer, arn=arn, tags=self.hook.read_tags(arn) or {}))

@@ -156,7 +156,6 @@ def _limit_runtime(api: Api, request: dict[str, Any], limit: timedelta | None, l
 
 
 def _job_config(api: Api, request: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the part of a request that holds its CompletionCriteria."""
     if api == "V1":
         config = request.setdefault("AutoMLJobConfig", {})
         return config if isinstance(config, dict) else None

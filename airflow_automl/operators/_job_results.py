@@ -94,7 +94,6 @@ class JobResultsMixin(_Operator):
         return job
 
     def _cost(self, describe: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Log and return what the job cost, if there are prices; a cost that stays unknown fails no task."""
         name = describe.get("AutoMLJobName")
         try:
             summary = costed_summary(self.hook, describe, self.timeline)

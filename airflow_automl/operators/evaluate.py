@@ -173,7 +173,6 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
         return self._said({"CandidateName": sample["candidate"], **measured})
 
     def _prepare(self, context: Context) -> None:
-        """Write the sample to S3, unless an earlier try has."""
         from airflow_automl.evaluation.exams import exam_for
         from airflow_automl.evaluation.live import answered, environment_of
 

@@ -39,7 +39,6 @@ _RUNS_ON = "it continues, because stop_on_kill is False"
 
 @contextmanager
 def _noting_refusal(context: Context) -> Iterator[None]:
-    """Push why there is no job, if there is none."""
     try:
         yield
     except AutoMLError as refusal:

@@ -113,7 +113,6 @@ class SageMakerAutoMLReportOperator(JobReader):
         return html
 
     def _report_no_job(self, context: Context, refusal: Mapping[str, Any]) -> str:
-        """Write a page that says why there is no job."""
         from airflow_automl.report import history
         from airflow_automl.report.page import render_note
 
@@ -131,7 +130,6 @@ class SageMakerAutoMLReportOperator(JobReader):
         return html
 
     def _history(self, context: Context, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return and push the history with this run at its end."""
         from datetime import UTC, datetime
 
         from airflow_automl.report import history
@@ -146,7 +144,6 @@ class SageMakerAutoMLReportOperator(JobReader):
         return found
 
     def _previous(self, context: Context, key: str = SUMMARY_KEY) -> Any:
-        """Return an XCom of this task's last run before this one."""
         ti = context["ti"]
         wanted: dict[str, Any] = {"task_ids": self.task_id, "key": key, "include_prior_dates": True}
         # Airflow logs an error when a single XCom is not there, as on every first run; a list may be empty.

@@ -135,7 +135,6 @@ async def _start_form(
 
 
 def _startable(rights: Rights, dag_id: str) -> dict[str, dict[str, Any]]:
-    """Return the manual DAG's params, each as a JSON Schema with its default."""
     from airflow.models.dagbag import DBDagBag
     from airflow.utils.session import create_session
 

@@ -84,7 +84,6 @@ def _numbered(pairs: Iterable[tuple[str | None, str | None]]) -> dict[str, str]:
 
 
 def _lines(given: Iterable[Mapping[str, Any]]) -> list[Line]:
-    """Return a line for each label that any of the candidates has a value for."""
     each = list(given)
     labels = dict.fromkeys(label for values in each for label, value in values.items() if value not in (None, ""))
     return [Line(label, [str(values.get(label) or "\N{EN DASH}") for values in each]) for label in labels]

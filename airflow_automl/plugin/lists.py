@@ -162,7 +162,6 @@ async def task_instance(
 
 
 async def _result(request: Request, rights: Rights, task: Owner, result: metadata.Result) -> HTMLResponse:
-    """Show what a task says of itself, and how its endpoint is now."""
     noted = JobRecord(task.dag_id, str(task.run_id), str(task.task_id), task.map_index, {"name": ""})
     source = (await asyncio.to_thread(metadata.sources, [noted]))[noted]
     endpoint: Mapping[str, Any] = {}
@@ -184,7 +183,6 @@ async def _result(request: Request, rights: Rights, task: Owner, result: metadat
 
 
 async def _earlier(request: Request, source: Source, record: JobRecord) -> list[rows.Row]:
-    """List the jobs that the same task instance submitted before, newest first."""
     if not record.submitted:
         return []
     digest = record.task_digest

@@ -104,7 +104,6 @@ def _model_insights(content: Mapping[str, Any], found: dict[str, Any]) -> None:
 
 
 def _series(section: Any, name: str, first: str, second: str) -> tuple[list[float], list[float]] | None:
-    """Return two lists of the same length that belong together."""
     both = section.get(name) if isinstance(section, Mapping) else None
     if not isinstance(both, Mapping):
         return None

@@ -91,7 +91,6 @@ def _matrix(insights: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _steps(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the timeline from the job's creation to its end or to now, each step with how long it lasted."""
     job, seen = report["job"], [dict(each) for each in report["timeline"]]
     if job["ended"] and (not seen or seen[-1]["status"] != job["status"]):
         seen.append({"at": job["ended"], "status": job["status"], "secondary_status": job["secondary_status"]})

@@ -59,7 +59,6 @@ def _cut(text: str, length: int) -> str:
 
 
 def _ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return round numbers within a range, about ``count`` of them."""
     if high <= low:
         return [low]
     raw = (high - low) / count
@@ -70,14 +69,12 @@ def _ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def _labelled(ticks: Sequence[float]) -> dict[float, str]:
-    """Return ticks with their labels, all with as many decimals."""
     texts = [number(tick) for tick in ticks]
     decimals = max(len(text.partition(".")[2]) for text in texts)
     return {tick: text if "e" in text else f"{tick:,.{decimals}f}" for tick, text in zip(ticks, texts, strict=True)}
 
 
 def _times(longest: float) -> tuple[str, dict[float, str]]:
-    """Return a unit of time, and ticks in seconds with their labels in that unit."""
     unit, divisor = ("seconds", 1.0) if longest < 300 else ("minutes", 60.0) if longest < 18000 else ("hours", 3600.0)
     return unit, {tick * divisor: label for tick, label in _labelled(_ticks(0.0, longest / divisor)).items()}
 
@@ -156,7 +153,6 @@ class Axes:
 
 
 def _square(low: float, high: float) -> Axes:
-    """Return axes of the same scale."""
     return Axes((low, high), (low, high), 354.0, 120.0, 300.0)
 
 

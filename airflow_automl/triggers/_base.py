@@ -86,7 +86,6 @@ class AwsTrigger:
         return getattr(self.task_instance, "try_number", None) or sys.maxsize
 
     async def _stop(self, target: Target) -> StopResult:
-        """Stop what the task waited for, unless a newer try waits on it."""
         from airflow_automl.triggers._watcher import watcher_for
         from airflow_automl.waiting import stop
 

@@ -93,7 +93,6 @@ def processing_job(backend: Backend, request: dict[str, Any]) -> Mapping[str, An
 def _find(
     backend: Backend, kind: str, name: str, missing: Exception
 ) -> tuple[Job, dict[str, Any], dict[str, Any], bool]:
-    """Return the first candidate with this step, and whether the step is its last one."""
     # A step's name begins as the job's does, up to the first dash at least.
     prefix = name.partition("-")[0]
     rows = backend.jobs.database.all(

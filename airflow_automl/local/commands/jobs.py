@@ -213,7 +213,6 @@ def _iso(seconds: float) -> str:
 
 
 def _cells(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return the text of each column."""
     return {
         "NAME": document["name"],
         "STATUS": document["end"],
@@ -251,7 +250,6 @@ def _print(columns: Sequence[str], kept: Sequence[str], rows: Sequence[Mapping[s
 
 
 def _print_health(folder: DataFolder) -> None:
-    """Print how the background tasks of the folder's service are, if it runs."""
     info = folder.read_info()
     if info is None or not info.running:
         return

@@ -156,7 +156,6 @@ def _unnamed(objects: Any, jobs: list[Job], named: set[str]) -> Iterator[_Artefa
 
 
 def _named(store: JobStore) -> set[str]:
-    """Collect the S3 addresses in everything that is registered, and in what runs."""
     found: set[str] = set()
 
     def collect(value: Any) -> None:
@@ -180,7 +179,6 @@ def _named(store: JobStore) -> set[str]:
 
 
 def _delete(objects: Any, artefacts: _Artefacts) -> Iterator[dict[str, Any]]:
-    """Delete objects, 1,000 a call; yield those that the store refuses."""
     bucket = parse_uri(artefacts.uri).bucket
     for first in range(0, len(artefacts.keys), 1000):
         keys = [{"Key": key} for key in artefacts.keys[first : first + 1000]]

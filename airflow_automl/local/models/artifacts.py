@@ -146,7 +146,6 @@ class Predictor:
         return answer
 
     def _read(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The features of a frame, each value read as in training."""
         try:
             order, missing = locate(list(rows.columns), self.columns)
         except ValueError as error:

@@ -74,7 +74,6 @@ def _rows(database: Database, query: Query, columns: str) -> list[sqlite3.Row]:
 
 
 def _by_status(database: Database, query: Query, columns: str) -> list[sqlite3.Row]:
-    """Read the rows of one status after the other, by name."""
     extreme, than = ("max", "<") if query.descending else ("min", ">")
     kind, parameters = ("1", ()) if query.kind is None else ("kind = ?", (query.kind,))
     found: list[sqlite3.Row] = []
@@ -104,7 +103,6 @@ class _Part(NamedTuple):
 
 
 def _filters(query: Query) -> dict[str, _Part]:
-    """Return the condition of each column that is filtered."""
     found: dict[str, _Part] = {}
     if query.kind is not None:
         found["kind"] = _Part("kind = ?", (query.kind,))
@@ -164,7 +162,6 @@ def _few(database: Database, query: Query, filters: Mapping[str, _Part]) -> _Par
 
 
 def _count(database: Database, rows: _Part) -> int:
-    """Count rows, up to one more than count as few."""
     counted = f"SELECT count(*) AS n FROM (SELECT 1 FROM ({rows.sql}) LIMIT ?)"  # noqa: S608
     return int(database.one(counted, (*rows.parameters, _FEW + 1))["n"])
 

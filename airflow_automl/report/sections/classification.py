@@ -70,7 +70,6 @@ def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]
 
 
 def _verdict(sample: Mapping[str, Any]) -> Markup:
-    """Predicted and, if that is wrong, actual label."""
     sure = "" if sample["probability"] is None else f" {sample['probability']:.0%}"
     if sample["actual"] == sample["predicted"]:
         return Markup('<b class="better">{}</b>{}').format(sample["predicted"], sure)

@@ -225,7 +225,6 @@ class Watcher:
             self._poll(watches)
 
     async def _sweep(self, watches: list[_Watch]) -> None:
-        """Describe the jobs that a list of all that run does not show."""
         now = asyncio.get_running_loop().time()
         running = await self.listing.running(most_pages=3 * -(-len(watches) // 100) + 7)
         self._swept = now
@@ -235,7 +234,6 @@ class Watcher:
         self._poll(watch for watch in watches if watch.name.lower() not in running)
 
     async def _follow(self, watches: list[_Watch]) -> None:
-        """Describe the jobs that a list of what changed says have ended."""
         changed = await self.listing.changed()
         for watch in watches:
             self._note_transition(watch, changed)
@@ -259,7 +257,6 @@ class Watcher:
                 self._start(self._describe(watch, urgent))
 
     async def _describe(self, watch: _Watch, urgent: bool) -> None:
-        """Describe one job, as often as it takes to get an answer."""
         began = asyncio.get_running_loop().time()
         try:
             while watch.waiting:

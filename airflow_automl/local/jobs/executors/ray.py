@@ -223,7 +223,6 @@ class RayExecutor:
         time.sleep(_INTERVAL)
 
     def _for_each(self, work: Callable[[_Attempt], None], attempts: Iterable[_Attempt]) -> None:
-        """Do something for all attempts, also if it fails for some of them."""
         futures = [self._threads.submit(work, attempt) for attempt in attempts]
         errors = [error for future in futures if (error := future.exception()) is not None]
         if errors:
@@ -344,5 +343,4 @@ class RayExecutor:
 
 
 def _line(text: str | None) -> str:
-    """Return the end of a text as one line."""
     return " ".join((text or "").split())[-500:]

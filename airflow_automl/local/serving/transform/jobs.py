@@ -283,7 +283,6 @@ class _Job(NamedTuple):
 
 
 async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Wait for tasks; the first one that fails ends the others."""
     try:
         await asyncio.gather(*tasks)
     finally:

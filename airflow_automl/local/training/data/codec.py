@@ -216,7 +216,6 @@ class Codec:
         return {Kind.NUMBER: "a number", Kind.MOMENT: "a date"}.get(self.kind, "a text") if not self.spelled else "text"
 
     def _reader(self, text: bool) -> Callable[[Any], Any]:
-        """What reads a text, or a value of another type."""
         if self.numeric:
             return self._number if text else _no_value
         if self.moment:
@@ -349,7 +348,6 @@ def decide(
 
 
 def _whole(values: pa.ChunkedArray) -> bool:
-    """Whether all values of a column of numbers are whole."""
     if is_text(values.type):
         return all(text is None or trimmed(text).isdigit() for text in distinct(values)[0])
     numbers = values.cast(pa.float64(), safe=False).drop_null()

@@ -234,7 +234,6 @@ class _Reader:
 
 
 def _drop_invalid_weights(frame: pd.DataFrame, weight: str, notes: list[str]) -> pd.DataFrame:
-    """Rows without a usable weight are left out (R66)."""
     values = frame[weight].to_numpy(dtype="float64")
     valid = np.isfinite(values) & (values >= 0)
     if not valid.any() or values[valid].sum() == 0:

@@ -133,7 +133,6 @@ def _read_one(file: CsvFile, wanted: dict[str, pa.DataType]) -> pa.Table:
 
 
 def _corrected(rows: pa.Table, file: CsvFile, wanted: dict[str, pa.DataType]) -> pa.Table:
-    """Give a file's columns the types that all files together have."""
     again = [name for name in rows.column_names if rows.schema.field(name).type != wanted[name]]
     if again:
         strings = file.strings(again)

@@ -180,7 +180,6 @@ class _FineTuning:
         return OUT_OF_TIME if cut and not course.own_limit_first else "Completed"
 
     def _begin(self) -> Candidate:
-        """Report the candidate as begun, once, and return it."""
         if self.candidate is None:
             spec = self.course.run.spec
             self.course.run.events.phase("TrainingModels")

@@ -62,7 +62,6 @@ def train(run: Run) -> str:
 
 
 def _names(config: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the column of the texts and the column of the labels."""
     return columns.trimmed(str(config["ContentColumn"])), columns.trimmed(str(config["TargetLabelColumn"]))
 
 
@@ -107,7 +106,6 @@ def _labelled(table: pa.Table, channel: Channel, content: str, label: str, notes
 
 
 def _strings(values: pa.ChunkedArray, name: str) -> pd.Series:
-    """Return a column as text, missing values as ``None``."""
     try:
         return pd.Series(Codec(name, Kind.TEXT).read(values).values)
     except (Refused, Unusable) as error:

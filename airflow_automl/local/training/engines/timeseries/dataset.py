@@ -142,7 +142,6 @@ def numbers(column: pa.ChunkedArray, name: str) -> Array:
 
 
 def _codes(columns: Sequence[pd.Series]) -> tuple[Array, list[tuple[str, ...]]]:
-    """Return a number for each series, in the order in which the series first appear."""
     if len(columns) == 1:
         codes, names = pd.factorize(columns[0])
         return codes, [(str(name),) for name in names]

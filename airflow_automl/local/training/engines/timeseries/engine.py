@@ -157,7 +157,6 @@ class _Training:
         return insights(candidate.name, summary, facts)
 
     def _model(self, trained: Results) -> ForecastModel:
-        """Return a candidate as it is served."""
         dataset = self._dataset
         return ForecastModel(
             dataset.panel.settings,

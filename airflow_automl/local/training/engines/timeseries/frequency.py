@@ -147,7 +147,6 @@ class Calendar:
 
     @property
     def _size(self) -> int:
-        """Return a step in seconds, or in months."""
         unit, multiple = self.frequency.unit, self.frequency.multiple
         return multiple * {"M": 1, "Y": 12}.get(unit, 0) or multiple * _SECONDS[unit]
 

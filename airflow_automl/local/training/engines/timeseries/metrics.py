@@ -65,7 +65,6 @@ def pinball(truth: Array, predicted: Array, share: float | Array) -> Array:
 
 
 def _ratio(loss: float, total: float) -> float:
-    """Return a loss relative to the values; without values only a perfect forecast has one."""
     if total > 0:
         return loss / total
     return 0.0 if loss == 0 else float("nan")

@@ -133,7 +133,6 @@ def fill(values: Array, how: Fill, where: Array, own: Array) -> None:
 
 
 def _runs(codes: Array) -> list[tuple[int, int]]:
-    """Return begin and end of each run of equal numbers."""
     if not len(codes):
         return []
     edges = np.flatnonzero(np.diff(codes)) + 1

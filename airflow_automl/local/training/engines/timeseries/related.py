@@ -192,7 +192,6 @@ def holiday_dates(country: str, first: int, last: int) -> dict[np.datetime64, st
 
 
 def _holidays(country: str, spans: Sequence[tuple[int, int, int]], calendar: Calendar) -> list[Array]:
-    """Return for each step the share of its days that are holidays."""
     if not spans:
         return []
     begin = min(start for _, start, _ in spans)

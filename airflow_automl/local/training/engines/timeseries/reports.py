@@ -105,7 +105,6 @@ def explain(dataset: Dataset, name: str, forecast: Callable[[Panel], np.ndarray]
 
 
 def _groups(dataset: Dataset) -> dict[str, list[int]]:
-    """Column → places of its features."""
     found: dict[str, list[int]] = {}
     place = 0
     for column in dataset.related.columns:
@@ -138,7 +137,6 @@ def _shapley(
 
 
 def _without(panel: Panel, groups: dict[str, list[int]], hidden: list[str]) -> Panel:
-    """Return the same series, with some columns at their average."""
     places = [place for name in hidden for place in groups[name]]
 
     def one(series: Series) -> Series:
@@ -266,7 +264,6 @@ class Results:
         return list(zip(self.backtest.pasts, self.backtest.windows, self.forecasts, strict=True))
 
     def _by_item(self) -> dict[tuple[str, ...], dict[str, float]]:
-        """Return the metrics of each series, the mean over the windows."""
         quantiles = self.backtest.training.settings.quantiles
         found: dict[tuple[str, ...], list[dict[str, float]]] = {}
         for past, window, forecast in self._windows():

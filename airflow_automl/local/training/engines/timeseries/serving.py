@@ -194,7 +194,6 @@ def _require_csv(content_type: str | None, accept: str | None) -> None:
 
 
 def _table(body: bytes, content_type: str | None, escaped: bool = False) -> pa.Table:
-    """Read CSV with a header; all columns are text."""
     table = payloads.csv_table(body, content_type, escaped=escaped)
     cells = [column[0].as_py() for column in table.columns]
     return without_headers(table.slice(1), cells).rename_columns(names_of(cells))

@@ -171,7 +171,6 @@ def _aggregation(given: Mapping[str, str], target: str) -> str:
 
 
 def _country(code: str) -> str:
-    """Return the code of a country that has a calendar (R85)."""
     import holidays
 
     wanted = {"UK": "GB"}.get(code.upper(), code.upper())

@@ -66,7 +66,6 @@ class Intermittent(SeasonalNaive):
 
 
 def _mixture(series: Series, shares: np.ndarray) -> np.ndarray:
-    """Return the mean and the quantiles of one step, the same for all."""
     target = series.target
     there = target > 0
     if target.min() < 0 or not there.any() or (target == 0).mean() < _ZEROS:
