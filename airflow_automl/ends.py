@@ -29,7 +29,7 @@ def judge(
     :param accept_no_candidate: a job that completed without a best candidate is one although it was to train, as
         happens when its runtime limit comes before its first candidate.
     :param accept_failed_deployment: a job that completed without the endpoint of its ModelDeployConfig is one.
-    :raises AutoMLJobFailed: the job failed; the message carries its FailureReason and partial failures.
+    :raises AutoMLJobFailed: the job failed; the message contains its FailureReason and partial failures.
     :raises AutoMLJobStopped: the job was stopped.
     :raises NoBestCandidate: the job completed without a best candidate.
     :raises AutoMLDeploymentFailed: the job completed, but did not deploy its model.

@@ -1,4 +1,4 @@
-"""Jinja macros for what templates most often ask of a job: ``{{ macros.automl.best_metric(ti, "train", "AUC") }}``.
+"""Jinja macros for the fields of a job, such as ``{{ macros.automl.best_metric(ti, "train", "AUC") }}``.
 
 Airflow finds them through the plugin below. Each takes the running task instance (``ti``) and the id of a task whose
 XComs it reads, and can be called from Python code as well. ``select`` are further arguments of ``ti.xcom_pull``, such
@@ -50,7 +50,7 @@ def best_metric(ti: Any, task_id: str, metric: str | None = None, **select: Any)
 
 
 def artifact(ti: Any, task_id: str, name: str, **select: Any) -> str:
-    """Return where one of the best candidate's artefacts lies in S3.
+    """Return the S3 address of one of the best candidate's artefacts.
 
     :param name: as AWS names it: ``Explainability``, ``ModelInsights``, ``BacktestResults``.
     :raises AutoMLValidationError: the candidate has no such artefact; the message names those that it has.
@@ -75,7 +75,7 @@ def job_name(ti: Any, task_id: str, **select: Any) -> str:
 
 
 def leaderboard(ti: Any, task_id: str, limit: int = 10, **select: Any) -> str:
-    """Return candidates as a Markdown table, as a person is shown them who is to approve one.
+    """Return candidates as a Markdown table, to show them to a person who approves one.
 
     :param task_id: a task that returned one candidate or a list of them, such as
         :class:`~airflow_automl.operators.SageMakerAutoMLCandidatesOperator`.

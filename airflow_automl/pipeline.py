@@ -45,16 +45,16 @@ def automl_pipeline(
 ) -> TaskGroup:
     """Make the tasks of a pipeline, in a task group.
 
-    - ``evaluate`` scores the deployed model on ``evaluation_data``. Left out without endpoint or data.
-    - ``decide`` skips the rest, except ``report``, if the deployed model need not be replaced. Left out without
+    - ``evaluate`` scores the deployed model on ``evaluation_data``. Omitted without endpoint or data.
+    - ``decide`` skips the rest, except ``report``, if the deployed model need not be replaced. Omitted without
       endpoint, and if there is neither ``evaluation_data`` nor ``retrain``.
     - ``train`` trains.
-    - ``challenger`` scores the new model on ``evaluation_data``, by a batch transform. Left out if ``evaluate`` is, and
+    - ``challenger`` scores the new model on ``evaluation_data``, by a batch transform. Omitted if ``evaluate`` is, and
       if ``config`` names validation data.
-    - ``gate`` lets a model pass that meets ``require`` and beats the deployed one. Left out without endpoint, if
+    - ``gate`` lets a model pass that meets ``require`` and beats the deployed one. Omitted without endpoint, if
       nothing is required.
-    - ``deploy`` deploys. Left out without endpoint.
-    - ``report`` reports, however the run ends. Left out without ``report_path``.
+    - ``deploy`` deploys. Omitted without endpoint.
+    - ``report`` reports, however the run ends. Omitted without ``report_path``.
 
     Each task is an ordinary operator of :mod:`airflow_automl.operators`, in the group under the id above. The gate
     compares both models on the same rows: on the validation data of ``config`` if it names some (the deployed model is

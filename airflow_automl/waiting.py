@@ -175,7 +175,7 @@ async def wait_until_ended(
     Transient errors don't end the wait: what runs at AWS continues whether or not it can be described.
 
     :param interval: seconds between two polls.
-    :param deadline: epoch seconds of the last poll; ``None`` waits on.
+    :param deadline: epoch seconds of the last poll; ``None``: no limit.
     :param delay: seconds before the first poll.
     :param notice: called with each answer, also with ``None``.
     :raises TimeoutError: the resource had no final status at the deadline.

@@ -1,9 +1,8 @@
-"""The one place that knows the XCom keys.
+"""The XCom keys, and how they are written and read.
 
 ``return_value`` is the best candidate's document in AWS's own keys, or ``None``; ``job`` is the job's document
-(:class:`airflow_automl.contract.documents.JobDocument`), there from the moment of submission and renewed at every end;
-``summary`` is what a report task says in short of the job that it reported, ``history`` what it knows of the runs of
-its DAG.
+(:class:`airflow_automl.contract.documents.JobDocument`), pushed at the submission and again at the end; ``summary`` is
+a report task's summary of its job, ``history`` the history of the runs of its DAG.
 """
 
 from __future__ import annotations
@@ -78,13 +77,13 @@ def pull_best_candidate(ti: Any, task_ids: str, **kwargs: Any) -> BestCandidate 
 
 
 def documents_of(event: Any) -> dict[str, Any]:
-    """Return what an asset's event tells of a model, whoever raised it.
+    """Return the documents in an asset's event, of a task or of the event trigger.
 
     A task's outlets carry the documents in ``extra`` itself; Airflow puts those of
     :class:`~airflow_automl.triggers.SageMakerAutoMLEventTrigger` into ``extra["payload"]``.
 
     :param event: one of ``triggering_asset_events`` or ``inlet_events``.
-    :return: ``{"best_candidate", "job"}``; each is ``None`` if the event brings none.
+    :return: ``{"best_candidate", "job"}``; each is ``None`` if the event has none.
     """
     extra = event.extra or {}
     found = extra.get("payload") or extra
@@ -94,7 +93,7 @@ def documents_of(event: Any) -> dict[str, Any]:
 def xcom_arg(operator: BaseOperator, key: str) -> XComArg:
     """Return a reference to one of an operator's XComs, which also makes the reader run after it.
 
-    It stands for ``None`` if the operator has pushed no such XCom: a task that ended early has submitted no job.
+    It is ``None`` if the operator has pushed no such XCom: a task that ended early has submitted no job.
     """
     return cast("XComArg", _optional_arg()(operator=operator, key=key))
 

@@ -1,4 +1,4 @@
-"""Hold a request against everything that is known of the API."""
+"""Validate a request against everything that is known of the API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check(api: Api, request: Any) -> list[Violation]:
 
     :param api: ``V1`` for CreateAutoMLJob, ``V2`` for CreateAutoMLJobV2.
     :param request: the request as it would be given to boto3. Whatever it is, this function does not raise.
-    :return: all violations, errors first; empty if there is nothing to say. A request without errors is one that the
+    :return: all violations, errors first; empty if there are none. A request without errors is one that the
         service should accept; ``rule`` is ``shape`` for the service model's constraints, else the rule's number.
     :raises ValueError: if ``api`` is neither ``V1`` nor ``V2``.
     """

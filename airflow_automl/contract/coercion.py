@@ -1,4 +1,4 @@
-"""Put back the types that rendering a template lost: numbers and booleans that became text, and what became nothing."""
+"""Restore the types that rendering a template lost: numbers and booleans that became text, and missing values."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _NOTHING = {"", "none", "null"}
 
 
 def coerce(api: Api, request: Any) -> Any:
-    """Give strings the types that the service model wants in their places.
+    """Convert strings to the types of the service model.
 
     ``"5"`` becomes 5 where an integer belongs, ``"0.2"`` 0.2 where a number belongs, ``"True"`` or ``"false"`` a
     boolean where one belongs. A number becomes a string where one belongs, and the JSON or Python literal of an object
     or list becomes that. An optional member that rendered to nothing (``None``, an empty string or ``"None"`` that is
-    not valid there) is left out, because the service accepts no null. Whatever can't be put back is left as it is,
-    for :func:`airflow_automl.contract.check` to name.
+    not valid there) is left out, because the service accepts no null. Values that can't be converted are not changed;
+    :func:`airflow_automl.contract.check` reports them.
 
     :param api: ``V1`` for CreateAutoMLJob, ``V2`` for CreateAutoMLJobV2.
     :param request: the rendered request; it is not changed.

@@ -24,9 +24,9 @@ def to_v2(request: Mapping[str, Any], *, complete: bool = True) -> dict[str, Any
 
     :param request: the V1 request; it is not changed.
     :param complete: also name what V1 infers from a problem type or an objective that stands alone (R48), because V2
-        wants both or neither (R39): the problem type's default objective (R45), or the only problem type that has the
-        objective. ``Accuracy`` and ``BalancedAccuracy`` belong to two problem types, and stay alone.
-        With ``False``, nothing is added, as in what DescribeAutoMLJobV2 answers for a V1 job.
+        requires both or neither (R39): the problem type's default objective (R45), or the only problem type that has
+        the objective. ``Accuracy`` and ``BalancedAccuracy`` belong to two problem types, and stay alone. With
+        ``False``, nothing is added, as in what DescribeAutoMLJobV2 answers for a V1 job.
     :return: the V2 request.
     :raises AutoMLValidationError: if the request is not an object.
     """

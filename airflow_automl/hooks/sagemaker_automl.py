@@ -307,8 +307,8 @@ class SageMakerAutoMLHook(AwsBaseHook):
         """Return an aiobotocore client, to be entered with ``async with``.
 
         The connection is fetched and the service's model is read in a thread: both would block the event loop. The
-        client does not retry by itself, unless the connection or ``config`` says so: whoever waits for hours with it
-        has to know of every throttled call.
+        client does not retry by itself, unless the connection or ``config`` says so: the watcher has to notice each
+        throttled call.
         """
         from asgiref.sync import sync_to_async
         from botocore.config import Config

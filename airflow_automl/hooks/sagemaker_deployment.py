@@ -44,10 +44,10 @@ def _scalable_target(endpoint_name: str, variant_name: str) -> dict[str, str]:
 
 
 class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
-    """What :class:`~airflow_automl.hooks.SageMakerAutoMLHook` does, and the calls that serve, score and register.
+    """The calls of :class:`~airflow_automl.hooks.SageMakerAutoMLHook`, and those to deploy, score and register.
 
     Every ``ensure_…`` method can be called again: it makes a resource once and says whether this call made it.
-    Every ``delete_…`` method takes a missing resource for deleted.
+    Every ``delete_…`` method treats a missing resource as deleted.
     """
 
     def check(self, operation: str, request: Mapping[str, Any]) -> None:
@@ -98,11 +98,11 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
     # Models, endpoint configs, endpoints
 
     def describe_model(self, name: str) -> dict[str, Any] | None:
-        """DescribeModel; ``None`` if there is none of this name."""
+        """DescribeModel; ``None`` if it does not exist."""
         return self._describe("describe_model", ModelName=name)
 
     def ensure_model(self, request: Mapping[str, Any]) -> bool:
-        """CreateModel, unless a model of this (derived) name is there; return whether this call made it."""
+        """CreateModel, unless a model of this (derived) name exists; return whether this call made it."""
         return self._ensure("create_model", "ModelName", request)
 
     def list_models(self, name_contains: str) -> list[dict[str, Any]]:
@@ -110,19 +110,19 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
         return list(self.pages("list_models", "Models", NameContains=name_contains))
 
     def delete_model(self, name: str) -> bool:
-        """DeleteModel; return whether there was one."""
+        """DeleteModel; return whether it existed."""
         return self._delete("delete_model", ModelName=name)
 
     def describe_endpoint_config(self, name: str) -> dict[str, Any] | None:
-        """DescribeEndpointConfig; ``None`` if there is none of this name."""
+        """DescribeEndpointConfig; ``None`` if it does not exist."""
         return self._describe("describe_endpoint_config", EndpointConfigName=name)
 
     def ensure_endpoint_config(self, request: Mapping[str, Any]) -> bool:
-        """CreateEndpointConfig, unless one of this (derived) name is there; return whether this call made it."""
+        """CreateEndpointConfig, unless one of this (derived) name exists; return whether this call made it."""
         return self._ensure("create_endpoint_config", "EndpointConfigName", request)
 
     def delete_endpoint_config(self, name: str) -> bool:
-        """DeleteEndpointConfig; return whether there was one."""
+        """DeleteEndpointConfig; return whether it existed."""
         return self._delete("delete_endpoint_config", EndpointConfigName=name)
 
     def list_endpoint_configs(self, **filters: Any) -> Iterator[dict[str, Any]]:
@@ -130,11 +130,11 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
         return self.pages("list_endpoint_configs", "EndpointConfigs", **_NEWEST_FIRST, **filters)
 
     def describe_endpoint(self, name: str) -> dict[str, Any] | None:
-        """DescribeEndpoint; ``None`` if there is none of this name."""
+        """DescribeEndpoint; ``None`` if it does not exist."""
         return self._describe("describe_endpoint", EndpointName=name)
 
     def ensure_endpoint(self, request: Mapping[str, Any]) -> bool:
-        """CreateEndpoint, unless one of this name is there; return whether this call made it."""
+        """CreateEndpoint, unless one of this name exists; return whether this call made it."""
         return self._ensure("create_endpoint", "EndpointName", request)
 
     def update_endpoint(self, request: Mapping[str, Any]) -> None:
@@ -142,7 +142,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
         self._write("update_endpoint", **request)
 
     def delete_endpoint(self, name: str) -> bool:
-        """DeleteEndpoint; return whether there was one."""
+        """DeleteEndpoint; return whether it existed."""
         return self._delete("delete_endpoint", EndpointName=name)
 
     def scale_endpoint(self, endpoint_name: str, variant_name: str, autoscaling: Mapping[str, Any]) -> None:
@@ -208,21 +208,21 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
     # Transform jobs
 
     def describe_transform_job(self, name: str) -> dict[str, Any] | None:
-        """DescribeTransformJob; ``None`` if there is none of this name."""
+        """DescribeTransformJob; ``None`` if it does not exist."""
         return self._describe("describe_transform_job", TransformJobName=name)
 
     def ensure_transform_job(self, request: Mapping[str, Any]) -> bool:
-        """CreateTransformJob, unless one of this (derived) name is there; return whether this call made it."""
+        """CreateTransformJob, unless one of this (derived) name exists; return whether this call made it."""
         return self._ensure("create_transform_job", "TransformJobName", request)
 
     # Model registry
 
     def ensure_model_package_group(self, request: Mapping[str, Any]) -> bool:
-        """CreateModelPackageGroup, unless it is there; return whether this call made it."""
+        """CreateModelPackageGroup, unless it exists; return whether this call made it."""
         return self._ensure("create_model_package_group", "ModelPackageGroupName", request)
 
     def describe_model_package_group(self, name: str) -> dict[str, Any] | None:
-        """DescribeModelPackageGroup; ``None`` if there is none of this name."""
+        """DescribeModelPackageGroup; ``None`` if it does not exist."""
         return self._describe("describe_model_package_group", ModelPackageGroupName=name)
 
     def create_model_package(self, request: Mapping[str, Any]) -> str:

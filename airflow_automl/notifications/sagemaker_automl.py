@@ -1,4 +1,4 @@
-"""A notifier that tells any other notifier what became of a job."""
+"""A notifier that passes a summary of the job to any other notifier."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SageMakerAutoMLNotifier(BaseNotifier):
             )
         )
 
-    It is made of XCom alone: nothing is asked of AWS in a callback.
+    It is made from XComs; a callback makes no calls to AWS.
 
     :param channel: a notifier, whose templates may use ``automl.title``, ``automl.text``, ``automl.markdown``,
         ``automl.html``, ``automl.facts``, ``automl.job`` and ``automl.candidate``; or a function, called with the

@@ -17,8 +17,8 @@ class CandidateOperator(JobReader):
     :param candidate: the candidate's document in AWS's keys, such as ``train.best_candidate``. ``None`` (a job that
         has no best candidate) raises :class:`~airflow_automl.exceptions.NoBestCandidate`.
     :param job: the job's document, such as ``train.job``; role, KMS, VPC and tags are taken from it. Without
-        ``candidate``, its best candidate is asked for.
-    :param job_name: the name of an AutoML job (V1 or V2) to ask the service about, instead of ``job``.
+        ``candidate``, its best candidate is used.
+    :param job_name: the name of an AutoML job (V1 or V2) to use instead of ``job``.
     """
 
     template_fields = (*JobReader.template_fields, "candidate")

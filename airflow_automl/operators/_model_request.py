@@ -50,7 +50,7 @@ class ServedCandidate:
     :param instance_type: as the task names it.
     :param response: what a classifier answers.
     :param role_arn: as the task names it.
-    :param model: other members of CreateModel; they win over what comes from the job.
+    :param model: other members of CreateModel; they replace what comes from the job.
     :param tags: as the task names them.
     """
 

@@ -97,7 +97,7 @@ class WaitingOperator(AutoMLBaseOperator):
     def task_deadline(self, context: Context) -> float | None:
         """Return the epoch seconds at which ``execution_timeout`` ends this task; ``None`` if there is none.
 
-        Airflow itself minds it only in the worker, and starts over after every deferral.
+        Airflow applies it in the worker only, and counts again after every deferral.
         """
         if self.execution_timeout is None:
             return None
@@ -213,7 +213,7 @@ class WaitingOperator(AutoMLBaseOperator):
     def state_of(self, event: Any) -> dict[str, Any]:
         """Return the notes of a wait that ended because the resource has a final status.
 
-        :raises InvalidTriggerEvent: an event that is none of ours.
+        :raises InvalidTriggerEvent: an event that this package did not create.
         :raises AutoMLDeploymentFailed: the resource had no final status in time.
         :raises AutoMLError: AWS refused to describe the resource; the error has the type of the refusal.
         """
@@ -242,7 +242,7 @@ class WaitingOperator(AutoMLBaseOperator):
         return in_worker(work)
 
     def on_kill(self) -> None:
-        """Stop what the task waits for when the worker is told to end it, unless a newer try waits on it."""
+        """Stop what the task waits for when Airflow ends the task, unless a newer try waits on it."""
         self._killed = True
         name, self._running = self._running, None
         if name is not None and self.stop_on_kill:
@@ -250,7 +250,7 @@ class WaitingOperator(AutoMLBaseOperator):
             (self.log.error if result.runs_on else self.log.info)("%s %s: %s", self.kind, name, self.described(result))
 
     def described(self, result: StopResult) -> str:
-        """Return what to say of an attempt to stop."""
+        """Describe an attempt to stop, for the log."""
         return result.said
 
 

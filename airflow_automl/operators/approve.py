@@ -25,7 +25,7 @@ class SageMakerAutoMLApproveOperator(BranchingOperator):
     :param status: ``Approved``, ``Rejected`` or ``PendingManualApproval`` (templated).
     :param answer: instead of ``status``: the output of a ``HITLOperator`` that asks a person, with the options
         ``Approve`` and ``Reject``, such as ``ask.output`` (templated). After ``Reject``, the tasks directly downstream
-        are skipped, except teardowns. In a mapped task group each answer is about the tasks of the same map index.
+        are skipped, except teardowns. In a mapped task group, each answer applies to the tasks of the same map index.
     :param description: why (templated).
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.

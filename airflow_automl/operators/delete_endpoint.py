@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 
 class SageMakerAutoMLDeleteEndpointOperator(EndpointOperator):
-    """Delete an endpoint and wait until it is gone; then its configs and models, if this package made them.
+    """Delete an endpoint, wait until it does not exist any more, and delete its configs and models if this package
+    created them.
 
-    A model is kept if another endpoint config or a model package uses it. Meant as a teardown
-    (``deploy >> use >> delete.as_teardown(setups=deploy)``). An endpoint that does not exist is not an error. A
-    deployment that is in progress is waited for, because AWS does not let it be interrupted.
+    A model is kept if another endpoint config or a model package uses it. Meant as a teardown (``deploy >> use >>
+    delete.as_teardown(setups=deploy)``). An endpoint that does not exist is not an error. The task waits for a
+    deployment in progress, because AWS can't interrupt it.
 
     Operations: DescribeEndpoint, DeleteEndpoint; ListEndpointConfigs, ListModels, ListTags, DescribeModel,
     DescribeEndpointConfig, ListModelPackages, DescribeModelPackage, DeleteEndpointConfig, DeleteModel.
@@ -27,14 +28,14 @@ class SageMakerAutoMLDeleteEndpointOperator(EndpointOperator):
     :param wait_for_completion: ``False`` ends the task when the deletion has begun.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
-    :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. ``None`` waits on. What was
+    :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. ``None``: no limit. What was
         started continues at AWS. ``execution_timeout`` ends the wait too, and counts from the start of the task.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
     :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :return: ``{"endpoint_name", "endpoint_configs"}``: what was deleted.
-    :raises AutoMLDeploymentFailed: the endpoint is still there after the wait.
+    :raises AutoMLDeploymentFailed: the endpoint still exists after the wait.
     """
 
     ui_color = "#f8cecc"

@@ -31,12 +31,12 @@ _PROBABILITY_KEYS = frozenset({"probability", "probabilities"})
 
 
 class SageMakerAutoMLDeployOperator(ServingOperator, EndpointOperator):
-    """Put a candidate behind an endpoint, which is created or updated, and wait until it serves it.
+    """Create or update an endpoint that serves a candidate, and wait until it is in service.
 
-    The names of model and endpoint config are derived from the endpoint, the run and everything that they contain, so
-    a retry at any point finds what an earlier try made. If the new version does not come up, the endpoint continues
-    serving the old one, what was made is removed, and the task fails with AWS's reason. An endpoint that went back to
-    its old config by itself counts as failed too, although AWS says ``InService``.
+    The names of model and endpoint config are derived from the endpoint, the run and their content, so that a retry
+    finds what an earlier try created. If the new version does not start, the endpoint continues to serve the old one,
+    the new resources are removed, and the task fails with AWS's reason. A rollback by AWS is a failure too, although
+    the status is ``InService``.
 
     A failed deployment removes only the config and the model that it created, and never one that the endpoint serves or
     served before, or that another endpoint config or a model package uses.
@@ -51,33 +51,33 @@ class SageMakerAutoMLDeployOperator(ServingOperator, EndpointOperator):
     :param candidate: the candidate's document in AWS's keys, such as ``train.best_candidate`` (templated). ``None``, of
         a job that has no best candidate, raises NoBestCandidate.
     :param job: the job's document, such as ``train.job``; role, KMS, VPC and tags are taken from it (templated).
-        Without ``candidate``, its best candidate is asked for.
-    :param job_name: the name of an AutoML job (V1 or V2) to ask the service about, instead of ``job`` (templated).
+        Without ``candidate``, its best candidate is used.
+    :param job_name: the name of an AutoML job (V1 or V2) to use instead of ``job`` (templated).
     :param instance_type: such as ``ml.m5.2xlarge``; default: the connection's ``automl.instance_type``, else one that
         can serve the problem type. A GPU type takes the candidate's GPU containers if it has both.
     :param instance_count: instances to begin with.
-    :param response: what a classifier answers, in this order: of ``predicted_label``, ``probability``,
+    :param response: the columns of a classifier's response, in this order: of ``predicted_label``, ``probability``,
         ``probabilities``, ``labels``; ``"all"`` is all that the candidate supports, and nothing for other problems.
-        Default: what the containers say by themselves.
+        Default: that of the containers.
     :param serverless: AWS's ``ServerlessConfig`` (``MemorySizeInMB``, ``MaxConcurrency``) instead of instances.
-    :param variants: AWS's ``ProductionVariants``; those without ``ModelName`` serve the candidate, and what they leave
-        out is filled in. Default: one variant, ``AllTraffic``.
+    :param variants: AWS's ``ProductionVariants``; those without ``ModelName`` serve the candidate, and get default
+        values for missing members. Default: one variant, ``AllTraffic``.
     :param autoscaling: ``{"MinCapacity", "MaxCapacity", "TargetTrackingScalingPolicyConfiguration"}`` for every
         variant that serves the candidate (Application Auto Scaling).
     :param deployment_config: AWS's ``DeploymentConfig``: blue/green (all at once, canary, linear) or rolling, alarms
         that roll back.
     :param retain_variant_properties: on an update, keep instance counts and weights that changed since.
     :param model: other members of CreateModel in AWS's shape, such as ``EnableNetworkIsolation`` or ``VpcConfig``;
-        they win over what comes from the job.
+        they replace what comes from the job.
     :param endpoint_config: other members of CreateEndpointConfig, such as ``DataCaptureConfig`` or ``KmsKeyId``.
     :param role_arn: the role that the model runs with; default: the job's, else the connection's.
     :param tags: further tags, beside the job's own.
-    :param keep_versions: how many of this endpoint's configs and models (of this operator's making) are kept, the
+    :param keep_versions: how many of this endpoint's configs and models (created by this operator) are kept, the
         serving and the previous one always among them; ``0`` keeps all.
     :param wait_for_completion: ``False`` ends the task when the deployment has begun.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
-    :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. ``None`` waits on. What was
+    :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. ``None``: no limit. What was
         started continues at AWS. ``execution_timeout`` ends the wait too, and counts from the start of the task.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
@@ -86,7 +86,7 @@ class SageMakerAutoMLDeployOperator(ServingOperator, EndpointOperator):
     :return: ``{"endpoint_name", "endpoint_arn", "endpoint_config", "model", "previous_endpoint_config",
         "candidate_name", "job_name"}``.
     :raises NoBestCandidate: there is no candidate, or it has no containers.
-    :raises AutoMLValidationError: a request that AWS would refuse; nothing was made.
+    :raises AutoMLValidationError: a request that AWS would refuse; nothing was created.
     :raises AutoMLDeploymentFailed: the endpoint does not serve the candidate.
     """
 

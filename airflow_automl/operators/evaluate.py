@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
-    """Measure how well an endpoint, or a candidate that is not deployed, does on labelled data.
+    """Measure an endpoint, or a candidate that is not deployed, on labelled data.
 
     With ``endpoint_name``, a sample of the data is sent to the endpoint by the worker, for ``max_seconds`` at most.
     With ``candidate`` or ``job``, the sample is written to S3 and scored by a batch transform, for which the task can
     defer.
     The sample is the same every time for the same data and ``seed``, so that two models that are evaluated on the same
-    data are judged by the same rows.
+    data get the same rows.
 
     ``data`` is an S3 prefix or object with
 
@@ -40,7 +40,7 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
       environment): the model's columns in their order, and the target. Rows without a target are not used.
     - image classification: a folder for each label, or an augmented manifest.
     - time series: rows in long form, as the job was trained on. The last ``ForecastHorizon`` steps are forecast from
-      what is before them, and compared with what has happened.
+      the steps before them, and compared with the true values.
     - text generation: the columns ``input`` and ``output``. The generated texts are compared with ``output`` by ROUGE.
 
     Metrics have the names and definitions of Autopilot's. Their confidence intervals come from a bootstrap over the
@@ -51,20 +51,19 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
     and PutObject; ListBucket and GetObject for the data.
 
     :param data: the labelled data (templated).
-    :param endpoint_name: the endpoint to ask (templated). Of an endpoint that does not exist yet, the result is
-        ``None``.
-    :param variant: ask this variant of the endpoint (templated); default: the one with the largest share of the
+    :param endpoint_name: the endpoint to evaluate (templated). The result is ``None`` if it does not exist yet.
+    :param variant: use this variant of the endpoint (templated); default: the one with the largest share of the
         traffic.
     :param candidate: the candidate's document, such as ``train.best_candidate``, to evaluate it without an endpoint
         (templated).
     :param job: the job's document, such as ``train.job``. It names the problem, the columns and the objective; default:
         the job that is named in the tags of what the endpoint serves (templated).
-    :param job_name: the name of an AutoML job to ask the service about, instead of ``job`` (templated).
-    :param target: the column with the truth; default: what the job learned (templated).
+    :param job_name: the name of an AutoML job to use instead of ``job`` (templated).
+    :param target: the column with the true values; default: the target of the job (templated).
     :param max_rows: how many rows, images, series or texts are drawn. Default: 5,000 rows, 500 images, 200 series, 50
         texts.
-    :param max_seconds: a timedelta, or seconds, after which no more requests are sent to the endpoint. What was asked
-        until then is measured, and the document says ``"complete": false``.
+    :param max_seconds: a timedelta, or seconds, after which no more requests are sent to the endpoint. The rows sent so
+        far are measured, and the document has ``"complete": false``.
     :param seed: of the sample and the bootstrap.
     :param confidence: of the intervals, between 0 and 1.
     :param resamples: of the bootstrap; ``0`` leaves the intervals out.
@@ -80,7 +79,7 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
         ``intervals`` (metric → ``[low, high]``), ``confidence``, ``rows``, ``unit``, ``complete``, ``confusion_matrix``
         (``labels``, ``counts``), ``data``, ``evaluated_at``, ``endpoint_name``, ``endpoint_config``, ``variant``,
         ``deployed_metrics`` (those recorded at deployment).
-    :raises AutoMLValidationError: the data or the model's answers can't be read, or nothing names the problem.
+    :raises AutoMLValidationError: the data or the model's answers can't be read, or the problem type is not known.
     """
 
     template_fields = (

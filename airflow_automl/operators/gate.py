@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
-    """Go on only if the candidate meets what is required, and beats the champion if there is one.
+    """Run the tasks downstream only if the candidate meets the requirements, and beats the champion if there is one.
 
     Metrics are found by their standard names, whatever their spelling (``auc``, ``validation:f1``, ``AUC``), on the
     validation data. The key ``objective`` stands for the metric that the job optimised.
@@ -40,11 +40,11 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
 
     :param candidate: the candidate's document in AWS's keys, such as ``train.best_candidate`` (templated). ``None``, of
         a job that has no best candidate, raises NoBestCandidate.
-    :param job: the job's document, such as ``train.job`` (templated). Without ``candidate``, its best
-        candidate is asked for.
-    :param job_name: the name of an AutoML job (V1 or V2) to ask the service about, instead of ``job`` (templated).
+    :param job: the job's document, such as ``train.job`` (templated). Without ``candidate``, its best candidate is
+        used.
+    :param job_name: the name of an AutoML job (V1 or V2) to use instead of ``job`` (templated).
     :param require: bounds by metric (templated): ``{"AUC": 0.8}`` is a minimum for a metric that is maximised and a
-        maximum for one that is minimised; ``{"AUC": {"min": 0.8, "max": 0.999}}`` says both outright.
+        maximum for one that is minimised; ``{"AUC": {"min": 0.8, "max": 0.999}}`` sets both.
     :param champion: what the candidate must beat (templated): the name of an endpoint, whose metrics
         :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator` wrote into the tags of the config that it
         serves; or ``{"ModelPackageGroupName": "…"}``, the newest approved version in the registry. If there is none

@@ -61,7 +61,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
 
     :param config: the request, as :func:`airflow_automl.contract.tabular` and its siblings return it, or a plain dict
         in AWS's keys; or the path of a ``.json`` or ``.yaml`` file that holds it, relative to the DAG's file.
-        Templated, also within a file. The API version is told from its keys. ``AutoMLJobName`` is derived if it is
+        Templated, also within a file. The API version is inferred from its keys. ``AutoMLJobName`` is derived if it is
         left out, as it should be: names can't be reused. What it does not say of role, output path, KMS keys, VPC and
         tags comes from the connection's extra ``automl``.
     :param wait_for_completion: wait until the job has ended. Without it, the task ends at submission, and returns a
@@ -81,7 +81,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
         without which it is refused. Templated.
     :param stop_on_kill: stop the job when the task is killed, marked failed or success, cleared, or times out, and when
         the wait ends with an error.
-    :param accept_stopped: take a job that was stopped for a success.
+    :param accept_stopped: succeed if the job was stopped.
     :param accept_no_candidate: take a job for a success that completed without a best candidate, although it was to
         train. A job that only generates candidate definitions always is one.
     :param accept_failed_deployment: take a job for a success that did not deploy its model, although its
@@ -93,7 +93,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
 
     :raises AutoMLValidationError: the request breaks rules of the API; all violations are named.
     :raises AutoMLBudgetExceeded: the job may cost more than ``max_cost`` leaves.
-    :raises AutoMLJobFailed: the job failed; the message carries its FailureReason.
+    :raises AutoMLJobFailed: the job failed; the message contains its FailureReason.
     :raises AutoMLJobStopped: the job was stopped, and ``accept_stopped`` is not set.
     :raises NoBestCandidate: the job completed without one, and ``accept_no_candidate`` is not set.
     :raises AutoMLDeploymentFailed: the job did not deploy, and ``accept_failed_deployment`` is not set (R35).
@@ -232,7 +232,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
 
     @property
     def _gives_up(self) -> bool:
-        """Whether the worker was told to end this task, and the job is to end with it."""
+        """Return whether Airflow ended this task, and the job ends with it."""
         return self._killed and self.stop_on_kill
 
     def _defer_for_slot(self, limits: dict[str, float | None], error: AutoMLError) -> None:

@@ -38,8 +38,8 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
     :param candidate: the candidate's document in AWS's keys, such as ``train.best_candidate`` (templated). ``None``, of
         a job that has no best candidate, raises NoBestCandidate.
     :param job: the job's document, such as ``train.job``; role, KMS, VPC and tags are taken from it (templated).
-        Without ``candidate``, its best candidate is asked for.
-    :param job_name: the name of an AutoML job (V1 or V2) to ask the service about, instead of ``job`` (templated).
+        Without ``candidate``, its best candidate is used.
+    :param job_name: the name of an AutoML job (V1 or V2) to use instead of ``job`` (templated).
     :param approval_status: ``PendingManualApproval``, ``Approved`` or ``Rejected`` (templated).
     :param response: as for :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator`.
     :param metadata: further customer metadata; its values are made text.
@@ -55,7 +55,7 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
     :return: ``{"model_package_arn", "model_package_group", "version", "approval_status", "candidate_name",
         "job_name"}``.
     :raises NoBestCandidate: there is no candidate, or it has no containers.
-    :raises AutoMLValidationError: a request that AWS would refuse; nothing was made.
+    :raises AutoMLValidationError: a request that AWS would refuse; nothing was created.
     """
 
     template_fields = (

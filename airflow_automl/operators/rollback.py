@@ -33,7 +33,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
     :param wait_for_completion: ``False`` ends the task when the rollback has begun.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
-    :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. ``None`` waits on. What was
+    :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. ``None``: no limit. What was
         started continues at AWS. ``execution_timeout`` ends the wait too, and counts from the start of the task.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.

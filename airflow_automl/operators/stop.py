@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class SageMakerAutoMLStopOperator(JobReader, WaitingOperator):
     """Stop an AutoML job, and wait until it has stopped.
 
-    A job that has already ended stays as it is, and is a success: the task may run as a teardown. With ``job``, a
-    task that submitted nothing (its ``job`` is ``None``) leaves nothing to stop, which is a success too.
+    The task succeeds if the job has already ended, or if no job was submitted (``job`` is ``None``), so that it can be
+    a teardown.
 
     Operations: StopAutoMLJob, DescribeAutoMLJobV2 or DescribeAutoMLJob.
 

@@ -43,11 +43,11 @@ _RUNNING = frozenset({"InProgress", "Completed"})
 
 
 class SageMakerAutoMLTransformOperator(ServingOperator, WaitingOperator):
-    """Score everything under an S3 prefix, and wait until the predictions lie in S3.
+    """Score everything under an S3 prefix, and wait until the predictions are in S3.
 
     A transform job of a derived name belongs to one run of the task: a retry waits for the job of an earlier try,
-    starts another one if that failed, and a clear scores again. The model that it needs is made for it and removed
-    when the job has ended. A killed task stops its job.
+    starts another one if that failed, and a clear scores again. Its model is created for it and removed when the job
+    has ended. A killed task stops its job.
 
     Operations: CreateModel, CreateTransformJob, DescribeTransformJob, DeleteModel; AddTags where a retry takes over a
     job; ListTags and StopTransformJob where one is stopped.
@@ -55,8 +55,8 @@ class SageMakerAutoMLTransformOperator(ServingOperator, WaitingOperator):
     :param candidate: the candidate's document in AWS's keys, such as ``train.best_candidate`` (templated). ``None``, of
         a job that has no best candidate, raises NoBestCandidate.
     :param job: the job's document, such as ``train.job``; role, KMS, VPC and tags are taken from it (templated).
-        Without ``candidate``, its best candidate is asked for.
-    :param job_name: the name of an AutoML job (V1 or V2) to ask the service about, instead of ``job`` (templated).
+        Without ``candidate``, its best candidate is used.
+    :param job_name: the name of an AutoML job (V1 or V2) to use instead of ``job`` (templated).
     :param input_path: the S3 prefix or object to score (templated): the columns that the model was trained on, without
         the target.
     :param output_path: the S3 folder for the predictions: one ``<name>.out`` for each object (templated).
@@ -69,16 +69,16 @@ class SageMakerAutoMLTransformOperator(ServingOperator, WaitingOperator):
     :param instance_type: default: the connection's ``automl.instance_type``, else one that can serve the problem type.
     :param instance_count: instances to share the objects among.
     :param transform: other members of CreateTransformJob in AWS's shape, such as ``MaxPayloadInMB`` or
-        ``BatchStrategy``; ``TransformInput``, ``TransformOutput`` and ``TransformResources`` are filled in where they
-        say nothing.
+        ``BatchStrategy``; ``TransformInput``, ``TransformOutput`` and ``TransformResources`` get default values for
+        missing members.
     :param model: other members of CreateModel in AWS's shape.
     :param role_arn: the role that the model runs with; default: the job's, else the connection's.
     :param tags: further tags, beside the job's own.
-    :param wait_for_completion: ``False`` ends the task when the job has begun; its model is then left there.
+    :param wait_for_completion: ``False`` ends the task when the job has begun; its model is then not removed.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
-    :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. Then the job is stopped. ``None``
-        waits on. ``execution_timeout`` has the same effect, and counts from the start of the task.
+    :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. Then the job is stopped. ``None``: no
+        limit. ``execution_timeout`` has the same effect, and counts from the start of the task.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.

@@ -53,26 +53,25 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
     :param poke_interval: seconds (or a timedelta) between two polls of the job, in every mode. Default:
         ``[automl] poll_interval`` (30).
     :param timeout: seconds (or a timedelta) to wait at most, in every mode. Default: ``[sensors] default_timeout``.
-    :param wait_for_creation: for so many seconds (or a timedelta) from the first poll, wait for a job that is not there
-        yet, in every mode; ``timeout`` ends this wait too. Default: 0, which fails at once.
+    :param wait_for_creation: for so many seconds (or a timedelta) from the first poll, wait for a job that does not
+        exist yet, in every mode; ``timeout`` ends this wait too. Default: 0, which fails at once.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param start_from_trigger: begin in the triggerer at once, so that no worker is needed until the job has ended.
         The job is then polled by the trigger only; ``job_name`` must be text, and the task can't be mapped. A
         template is fine; where it pulls an XCom it must say ``map_indexes`` (``ti.xcom_pull(task_ids="train",
         key="job", map_indexes=-1)["name"]``): Airflow's triggerer never answers a pull without it.
-    :param accept_stopped: take a job that was stopped for a success.
-    :param accept_no_candidate: take a job for a success that completed without a best candidate, although it was to
-        train; ``True`` by default, unlike the operators' default. A job that only generates candidate definitions
-        always is a success.
-    :param accept_failed_deployment: take a job for a success that did not deploy its model, although its
-        ModelDeployConfig asks for it; ``True`` by default, unlike the operators' default.
+    :param accept_stopped: succeed if the job was stopped.
+    :param accept_no_candidate: succeed if a training job completed without a best candidate; ``True`` by default,
+        unlike the operators' default. A job that only generates candidate definitions always succeeds.
+    :param accept_failed_deployment: succeed if the job did not deploy its model as ModelDeployConfig requests; ``True``
+        by default, unlike the operators' default.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
     :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
 
-    :raises AutoMLJobNotFound: no job has this name in the account and region, nor got it in ``wait_for_creation``.
-    :raises AutoMLJobFailed: the job failed; the message carries its FailureReason.
+    :raises AutoMLJobNotFound: no job has this name in the account and region, after ``wait_for_creation``.
+    :raises AutoMLJobFailed: the job failed; the message contains its FailureReason.
     :raises AutoMLJobStopped: the job was stopped, and ``accept_stopped`` is not set.
     :raises NoBestCandidate: the job completed without one, with ``accept_no_candidate=False``.
     :raises AutoMLDeploymentFailed: the job did not deploy, with ``accept_failed_deployment=False``.

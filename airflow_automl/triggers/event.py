@@ -49,17 +49,16 @@ class SageMakerAutoMLEventTrigger(AwsTrigger, BaseEventTrigger):
     that the operators push as XComs; the candidate is ``None`` if the job has none.
     :func:`airflow_automl.xcom.documents_of` reads it, and the events of operators' outlets alike.
 
-    The first time, jobs that end from then on count. How far it has come is kept in the asset's state store, and saved
-    when Airflow has stored the events: a triggerer that restarts continues from there and leaves nothing out, however
-    long it was away. One that is killed in the seconds between the two tells of a job once more. A watcher with another
-    prefix, other statuses or another connection than before is a new one, and starts from the beginning.
+    A new watcher reports the jobs that end after its start. Its position is saved in the asset's state store when
+    Airflow has stored the events, so that a restarted triggerer continues without a gap. If it is killed between the
+    two, it reports a job twice. A watcher with another prefix, other statuses or another connection is a new one.
 
     All such triggers of a triggerer that reach AWS in the same way share one stream of lists.
 
     Operations: ListAutoMLJobs, DescribeAutoMLJobV2, DescribeAutoMLJob.
 
-    :param name_prefix: only jobs whose names start so; by default all.
-    :param statuses: which ends count: ``Completed`` (the default), ``Failed``, ``Stopped``.
+    :param name_prefix: only jobs whose names start with this; by default all.
+    :param statuses: the final statuses to report: ``Completed`` (the default), ``Failed``, ``Stopped``.
     :param poll_interval: a timedelta, or seconds, between two polls.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.

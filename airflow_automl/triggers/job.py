@@ -32,19 +32,19 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
     """Wait until an AutoML job has ended, and say how in one event (:mod:`airflow_automl.triggers.payload`).
 
     All triggers of a triggerer that share connection, region, ``verify`` and botocore config share one client and one
-    watcher: a thousand of them make hardly more calls than one. Throttling and lost connections never end the wait;
+    watcher: a thousand of them make about as many calls as one. Throttling and lost connections never end the wait;
     only the job's end, the deadline, a job that does not exist or a terminal error does. Unless the job has ended, it
     is stopped then.
 
     Operations: DescribeAutoMLJobV2, DescribeAutoMLJob, ListAutoMLJobs (if it is denied, each job is described
     instead); StopAutoMLJob and ListTags if the job is to be stopped.
 
-    Triggers outlive releases: parameters are only ever added, each with a default.
+    Triggers are stored across upgrades: parameters are only added, each with a default.
 
     :param job_name: the job's name.
     :param api_version: ``V1``, ``V2``, or ``None`` if it is not known.
     :param poll_interval: seconds between two polls. The shortest of all triggers that share a watcher counts for all.
-    :param deadline: epoch seconds after which the wait ends with ``timeout``; ``None`` waits on.
+    :param deadline: epoch seconds after which the wait ends with ``timeout``; ``None``: no limit.
     :param stop_on_kill: the job belongs to the task: stop it at the deadline, and when a user marks the task failed
         or success, or clears it.
     :param timeline: the statuses that the task has seen the job in before it deferred.
@@ -54,8 +54,8 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
     :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :param connection_exists: the connection was there when the task began, and is never replaced by boto3's own
         credentials.
-    :param wait_for_creation: for so many seconds, a job that is not there is waited for; a triggerer that restarts
-        starts from the beginning.
+    :param wait_for_creation: for so many seconds, the trigger waits for a job that does not exist yet; a triggerer that
+        restarts starts from the beginning.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class SageMakerResourceTrigger(AwsTrigger, BaseTrigger):
     :param name: the resource's name.
     :param state: JSON-serializable notes of the waiting task, handed back in the event.
     :param poll_interval: seconds between two polls.
-    :param deadline: epoch seconds after which the wait ends with ``timeout``; ``None`` waits on.
+    :param deadline: epoch seconds after which the wait ends with ``timeout``; ``None``: no limit.
     :param stop_on_kill: stop the transform job when the task is marked failed or success, or cleared.
     :param aws_conn_id: Airflow connection.
     :param region_name: AWS region; the connection's by default.

@@ -1,7 +1,7 @@
 """Readable ways to write requests: each function returns the plain dict that AWS expects.
 
-Nothing is checked here and nothing is added: what is not given is absent from the request. Every parameter may also be
-a template, or a reference to another task's XCom; :func:`airflow_automl.contract.check` judges what becomes of it.
+The builders check and add nothing: what is not given is absent from the request. Every parameter may also be
+a template, or a reference to another task's XCom; :func:`airflow_automl.contract.check` validates the rendered request.
 """
 
 from airflow_automl.contract.builders.channels import augmented_manifest, channel, manifest, validation

@@ -15,7 +15,7 @@ Data = str | Channel | Sequence[str | Channel]
 
 
 class ChannelOptions(TypedDict, total=False):
-    """What can be said of a channel besides where its data lies: parameters of :func:`channel`."""
+    """Options of a channel: the parameters of :func:`channel` other than the address of the data."""
 
     channel_type: str | None
     content_type: str | None
@@ -90,7 +90,7 @@ def validation(data: str | Channel, **options: Unpack[ChannelOptions]) -> dict[s
 
 @builder(ChannelOptions)
 def channels(train: Data, validate: str | Channel | None, **options: Unpack[ChannelOptions]) -> list[dict[str, Any]]:
-    """Build the list of channels; ``options`` fill in what the given channels leave open.
+    """Build the list of channels; ``options`` fill in the missing members of the channels.
 
     :param train: a prefix, a channel, or a list of either.
     :param validate: a prefix or a channel for validation.

@@ -115,7 +115,7 @@ def job_v1(
     compression: Literal["None", "Gzip"] | str | None = None,
     **options: Unpack[JobOptions],
 ) -> dict[str, Any]:
-    """Build a CreateAutoMLJob request (V1, tabular data), in the words of :func:`tabular`.
+    """Build a CreateAutoMLJob request (V1, tabular data), with the parameters of :func:`tabular`.
 
     :param train: the training data: an S3 prefix, a channel, or a list of channels (R10).
     :param target: the column to predict, of channels that name none (R12).
@@ -127,7 +127,7 @@ def job_v1(
     :param algorithms: those to train; all of the mode's by default (R55, R57). Not with AUTO (R53).
     :param feature_specification: S3 URI of a JSON file that chooses features and their types (R60 to R63).
     :param sample_weight: column with the rows' weights, for ENSEMBLING only (R65 to R67).
-    :param generate_candidate_definitions_only: train nothing, and only write down what would be trained (R71).
+    :param generate_candidate_definitions_only: generate candidate definitions, and train nothing (R71).
     :param max_candidates: training jobs to run, 1 to 750 (R50).
     :param max_runtime_per_training_job: limit of each, in seconds or as ``timedelta`` (R51).
     :param max_runtime: limit of the whole job, in seconds or as ``timedelta`` (R52); none by default.

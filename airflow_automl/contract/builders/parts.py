@@ -39,7 +39,8 @@ _HOMES: dict[str, str] = {}
 def builder(*options: type) -> Callable[[Callable[_Given, _Built]], Callable[_Given, _Built]]:
     """Make a function refuse parameters that it does not know, and name the closest ones.
 
-    Python itself lets any name into ``**options``, where it would be lost: a job without its time limit or its key.
+    Python accepts any name in ``**options``, where a misspelt one would be ignored: a job without its time limit or its
+    key.
 
     :param options: the TypedDict of the function's ``**options``, if it has them.
     """
@@ -93,8 +94,8 @@ def completion_criteria(
         default; Autopilot then runs 10 (ENSEMBLING) or 100 (HYPERPARAMETER_TUNING) trials.
     :param max_runtime_per_training_job: limit of each training job, in seconds or as ``timedelta``; of the candidate in
         V2 (R51). Text generation's default is 259,200 s (72 hours).
-    :param max_runtime: limit of the whole job, in seconds or as ``timedelta``. At the limit, the best candidate that is
-        trained by then wins, and a deployment is not done (R52). No limit by default, which :func:`check` warns about.
+    :param max_runtime: limit of the whole job, in seconds or as ``timedelta``. At the limit, the job completes with the
+        best candidate so far, and deploys nothing (R52). No limit by default, which :func:`check` warns about.
     """
     return given(
         MaxCandidates=max_candidates,
@@ -105,7 +106,7 @@ def completion_criteria(
 
 @builder()
 def output(s3_path: str, *, kms_key_id: str | None = None) -> dict[str, Any]:
-    """Build OutputDataConfig: where the job puts what it makes.
+    """Build OutputDataConfig: where the job writes its results.
 
     :param s3_path: ``s3://bucket/folder/``, at most 512 characters (R27).
     :param kms_key_id: key (id, ARN or alias) that encrypts the artefacts; AWS's own key by default.
@@ -121,7 +122,7 @@ def security(
     security_group_ids: Sequence[str] | str | None = None,
     subnets: Sequence[str] | str | None = None,
 ) -> dict[str, Any]:
-    """Build SecurityConfig: encryption and network of the job's own machines.
+    """Build SecurityConfig: encryption and network of the job's instances.
 
     :param volume_kms_key_id: key that encrypts the volumes attached to the machines.
     :param encrypt_inter_container_traffic: whether to encrypt traffic between the machines; false by default.
@@ -178,7 +179,7 @@ def compute(emr_execution_role_arn: str) -> dict[str, Any]:
 def tags(pairs: Mapping[str, str]) -> list[dict[str, str]]:
     """Build Tags, at most 50.
 
-    :param pairs: key (1 to 128 characters) → value (0 to 256). Keys are unique by nature (R32).
+    :param pairs: key (1 to 128 characters) → value (0 to 256). Each key is used once (R32).
     """
     return [{"Key": key, "Value": value} for key, value in pairs.items()]
 

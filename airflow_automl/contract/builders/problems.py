@@ -84,11 +84,11 @@ def tabular(
     :param target: the column to predict.
     :param problem_type: inferred from the target by default; given together with ``objective``, or not at all (R39).
     :param mode: ``AUTO`` by default: ENSEMBLING for data below 100 MB, else HYPERPARAMETER_TUNING (R59). Name one for
-        a model that will be deployed: the modes' containers and answers differ.
+        a model that will be deployed: containers and responses of the modes differ.
     :param algorithms: those to train; all of the mode's by default (R55, R57). Not with AUTO (R53).
     :param feature_specification: S3 URI of a JSON file that chooses features and their types (R60 to R63).
     :param sample_weight: column with the rows' weights, for ENSEMBLING only (R65 to R67).
-    :param generate_candidate_definitions_only: train nothing, and only write down what would be trained (R71).
+    :param generate_candidate_definitions_only: generate candidate definitions, and train nothing (R71).
     :param compression: of channels that name none; none by default, ``Gzip`` for S3 prefixes (R25).
     :param options: see :class:`ProblemOptions`.
     :return: a CreateAutoMLJobV2 request; without ``train``, an AutoMLProblemTypeConfig.
@@ -130,13 +130,13 @@ def time_series(
     :param train: the history of all series: an S3 prefix or a channel (R17, R24).
     :param target: the column to forecast, numeric (R83).
     :param timestamp: the column with the points in time.
-    :param item_id: the column that tells the series apart.
+    :param item_id: the column that identifies a series.
     :param horizon: time steps to forecast, at most 500 and a quarter of the history (R74).
     :param frequency: the time step: a number and Y, M, W, D, H or min, such as ``1D`` or ``15min`` (R73).
     :param quantiles: 1 to 5 of ``p1`` to ``p99``; p10, p50 and p90 by default (R75).
-    :param grouping: 1 to 5 columns that tell series apart together with ``item_id`` (R84, R110).
+    :param grouping: 1 to 5 columns that identify a series together with ``item_id`` (R84, R110).
     :param filling: column → method → option: ``middlefill``, ``backfill``, ``futurefill`` with zero, value, median,
-        mean, min or max, and ``frontfill`` none for the target; ``value`` wants ``<method>_value`` too (R76 to R80).
+        mean, min or max, and ``frontfill`` none for the target; ``value`` requires ``<method>_value`` (R76 to R80).
     :param aggregation: the target's column → sum (default), avg, first, min or max (R81, R82).
     :param holidays: a country's code such as ``US``, whose holidays become features (R85, R111).
     :param algorithms: of cnn-qr, deepar, prophet, arima, npts, ets; all by default (R57, R58).
