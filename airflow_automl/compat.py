@@ -158,7 +158,7 @@ class _RetryPolicy:
 
 
 class _OperatorWithRetryPolicy(_BaseOperator):
-    """Takes ``retry_policy``, and ends a task for good where its policy says so.
+    """Takes ``retry_policy``, and fails a task without retries if its policy says so.
 
     :param retry_policy: what :func:`airflow_automl.retries.automl_retry_policy` returns.
     """

@@ -69,7 +69,7 @@ def with_response_keys(containers: Sequence[Mapping[str, Any]], keys: Iterable[s
     """Ask the containers to answer with these keys.
 
     Each container lists what it can say in ``SAGEMAKER_INFERENCE_SUPPORTED``, gets what it shall say in
-    ``SAGEMAKER_INFERENCE_OUTPUT``, and is told in ``SAGEMAKER_INFERENCE_INPUT`` what the one before it says. A
+    ``SAGEMAKER_INFERENCE_OUTPUT``, and gets the outputs of the one before it in ``SAGEMAKER_INFERENCE_INPUT``. A
     container between two others never gets ``labels``: only the last one knows the labels' names.
 
     :param containers: from :func:`containers_of`.

@@ -56,7 +56,7 @@ def poll_interval() -> float:
 
 
 def max_runtime() -> timedelta | None:
-    """The longest that any job may run; ``None`` for no limit of ours."""
+    """The longest that any job may run; ``None``: no limit."""
     seconds = _number("max_runtime", None, 1.0)
     return None if seconds is None else timedelta(seconds=seconds)
 

@@ -1,7 +1,7 @@
 """Deploy whenever another DAG has trained a model: scheduled on the asset that the training task updates.
 
 A job operator or sensor with ``outlets=[Asset("churn_model")]`` attaches the best candidate and the job to the
-asset's event, so that this DAG needs to know nothing of the one that trained. The events of an ``AssetWatcher`` with
+asset's event, so that this DAG does not depend on the one that trained. The events of an ``AssetWatcher`` with
 ``SageMakerAutoMLEventTrigger`` are read alike.
 """
 

@@ -94,7 +94,7 @@ with DAG(
 
     @task
     def tell(decision: dict[str, Any]) -> str:
-        """The message; hand it to a notifier of yours."""
+        """The message; pass it to your notifier."""
         return str(decision["reason"])
 
     evaluate >> decide >> train >> challenger >> better >> deploy

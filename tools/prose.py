@@ -28,6 +28,13 @@ PATTERNS = (
     (r"to mend|mends?", "fix"),
     (r"heeds?|sightings?", "the event itself"),
     (r"nobody's", "say what happens"),
+    (r"(is|are|was|were|be|been|unless) told", "say who does what"),
+    (r"nothing of|tells? of", "does not mention, mention"),
+    (r"of (yours|ours|theirs)|(none|one) of ours", "your, our, their own"),
+    (r"obeys?", "follow, apply"),
+    (r"for good|at hand|once more", "the fact itself; again"),
+    (r"(?<![\"'])just now", "at the moment"),
+    (r"leaves? \w+ away", "omit"),
     (r"See the base class\.|Nothing\.", "say what it returns"),
 )
 _PATTERN = re.compile("|".join(rf"(?P<p{index}>\b(?:{pattern}))(?!\w)" for index, (pattern, _) in enumerate(PATTERNS)))

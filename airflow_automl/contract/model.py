@@ -86,7 +86,7 @@ def _fields(shape_name: str, path: str) -> Iterator[Field]:
         case _:
             children = []
     for child_path, child, is_required in children:
-        # An object in a list or map is told by its own fields.
+        # An object in a list or map is recognized by its own fields.
         if shape["type"] == "structure" or shapes()[child]["type"] != "structure":
             yield Field(child_path, child, shapes()[child], is_required)
         yield from _fields(child, child_path)

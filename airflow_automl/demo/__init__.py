@@ -1,7 +1,7 @@
 """``airflow-automl demo``: a model trained, judged, deployed and reported by Airflow, and then kept, without AWS.
 
 It starts the embedded Autopilot, uploads a real table, runs ``dags/scheduled_retraining.py`` with
-``airflow dags test``, shows what came out, runs the DAG once more, which decides not to train, and stops all that it
+``airflow dags test``, shows the results, runs the DAG again, which decides not to train, and stops all that it
 started. ``--ui`` starts Airflow's web interface
 on the same folder instead, with a job that trains and one of each end, and stays until Ctrl-C.
 """

@@ -70,7 +70,7 @@ class Live:
             return None
         config = hook.describe_endpoint_config(endpoint["EndpointConfigName"]) or {}
         tags: dict[str, str] = {}
-        # The config's tags tell of what is served now, also after a rollback; the endpoint's may be set by hand.
+        # The config's tags describe what is served now, also after a rollback; the endpoint's may be set by hand.
         for arn in (endpoint["EndpointArn"], config.get("EndpointConfigArn")):
             tags.update((hook.read_tags(arn) if arn else None) or {})
         return cls(name, config, tags)
@@ -141,7 +141,7 @@ def evaluate_endpoint(
     target = chosen["VariantName"] if len(live.config["ProductionVariants"]) > 1 else None
     model = hook.describe_model(chosen["ModelName"]) or {}
     if target and (arn := model.get("ModelArn")):
-        # The config's tags tell of the candidate that came last, a model's own ones of what it is.
+        # The config's tags describe the newest candidate, a model's tags the model.
         live = replace(live, tags=hook.read_tags(arn) or live.tags)
     environment = environment_of(model)
     keys = answered(environment)

@@ -97,7 +97,7 @@ def job_log_tails(hook: SageMakerAutoMLHook, describe: Mapping[str, Any]) -> lis
         for stream in _streams(hook, group, name[:CHILD_PREFIX])
         if began - _MARGIN <= _written(stream) <= ended + _MARGIN
     ]
-    # Names that are longer than the prefix tell of this job alone; then what logged last.
+    # Names that are longer than the prefix belong to this job alone; then the newest streams.
     streams.sort(key=lambda each: (each[1]["logStreamName"].startswith(name), _written(each[1])), reverse=True)
     return [tail for group, stream in streams[:_STREAMS] for tail in _tails(hook, group, [stream], 1)]
 

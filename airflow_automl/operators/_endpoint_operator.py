@@ -57,7 +57,7 @@ class EndpointOperator(WaitingOperator):
         again, whether the update succeeds or fails.
 
         Operations: UpdateEndpoint; if it is refused, DescribeEndpointConfig, DescribeScalableTargets,
-        DescribeScalingPolicies and DeregisterScalableTarget, and UpdateEndpoint once more.
+        DescribeScalingPolicies and DeregisterScalableTarget, and UpdateEndpoint again.
 
         :param state: the notes for ``execute_complete``; ``scaling`` is added.
         :param serving: the config that the endpoint serves now.

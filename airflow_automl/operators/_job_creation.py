@@ -1,7 +1,7 @@
 """Creating a job exactly once, however often the task is killed and tried again.
 
 The name is derived before the call, so that "created" and "already there" lead to the same job:
-``ResourceInUse`` on a name of ours means that an earlier try got as far as creating it.
+``ResourceInUse`` for a derived name means that an earlier try got as far as creating it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _STOP = 60.0
 
 
 class CreateRefused(Exception):
-    """The create call itself was refused, so that there is no job; later calls' errors say nothing of that.
+    """The create call itself was refused, so that there is no job; errors of later calls do not mean that.
 
     :param error: why.
     """
@@ -113,7 +113,7 @@ class JobCreation:
 
         :param will_create: called with each derived name, before the call.
         :param created: called with the name of a job that was created.
-        :raises AutoMLNameTaken: the given name belongs to another job, or to one of ours that ended badly.
+        :raises AutoMLNameTaken: the given name belongs to another job, or to a job of this task that ended badly.
         :raises CreateRefused: there is no job, because the account is full or AWS refuses it.
         """
         given = self._request.get("AutoMLJobName")

@@ -193,7 +193,7 @@ def _refuse_contradictions(
             problems.append("serverless: endpoints can't run in a VPC; omit VpcConfig")
     if variants and all(each.get("ModelName") for each in variants):
         problems.append(
-            "variants: every variant names another model, so none would serve the candidate; leave ModelName away "
+            "variants: every variant names another model, so none would serve the candidate; omit ModelName "
             "in one of them"
         )
     if problems:

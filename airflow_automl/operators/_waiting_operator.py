@@ -126,7 +126,7 @@ class WaitingOperator(AutoMLBaseOperator):
         :param task_deadline: what :meth:`task_deadline` returned when the task began.
         :param stop_on_kill: the job ends with the task.
         :param api: the job's API version, if it is known.
-        :param describe: an answer of just now; the first poll then comes an interval later.
+        :param describe: a new answer; the first poll then comes an interval later.
         :raises AutoMLJobTimeout: the job had not ended at the deadline.
         """
         deadline = self.deadline(task_deadline)
@@ -199,7 +199,7 @@ class WaitingOperator(AutoMLBaseOperator):
             interval=self.interval,
             deadline=state["deadline"],
             log=self.log,
-            # Reads lag behind writes: what was begun just now may still have the status of before.
+            # Reads lag behind writes: what has just begun may still have its old status.
             delay=min(self.interval, SHORTEST),
         )
         connected = {"connection_exists": self.hook.connection_exists}

@@ -205,7 +205,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
             # What was rendered, or is read from a file that somebody named at run time, may hold a user's braces.
             config = self.render_template(config, context) if is_template else config
         api = api_of(config, self.api)
-        _ = self.hook.prices  # wrong ones are told before the job costs anything
+        _ = self.hook.prices  # invalid prices are an error before the job costs anything
         limit = settings.max_runtime()
         return api, complete(api, config, defaults=self.hook.defaults, max_runtime=limit, log=self.log)
 

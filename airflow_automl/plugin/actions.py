@@ -1,4 +1,4 @@
-"""What a user can do from the pages: stop a job, start the manual DAG. Each form proves that a page of ours sent it."""
+"""What a user can do from the pages: stop a job, start the manual DAG. A token in each form proves its page."""
 
 from __future__ import annotations
 

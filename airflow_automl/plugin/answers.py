@@ -15,7 +15,7 @@ from airflow_automl.exceptions import AutoMLTransientError
 
 #: Seconds that a page waits for the service at most; with what else it does, it is there within three.
 TIMEOUT = 2.0
-#: Seconds for which a failure is told again without asking again: whoever reloads a page does not pile up calls.
+#: Seconds for which a failure is cached, so that reloads of a page make no more calls.
 FAILURE_LIFETIME = 5.0
 
 T = TypeVar("T")
@@ -55,14 +55,14 @@ class Answers:
 
         :param key: what is asked.
         :param fetch: asks; runs in a thread.
-        :param lifetime: for how many seconds an answer may be told again.
-        :raises NotAnswered: the time is up; whoever asks again while the call still hangs is told so at once.
+        :param lifetime: for how many seconds an answer is cached.
+        :raises NotAnswered: the time is up; while the call still hangs, it is raised again at once.
         """
         entry = self._entry(key, fetch, lifetime)
         if not entry.future.done():
             left = entry.asked + self.timeout - time.monotonic()
             waiter = asyncio.wrap_future(entry.future)
-            # A failure is told by the entry below, or to nobody if it comes too late.
+            # The entry below reports a failure; one that comes too late is ignored.
             waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
             # Waiting, rather than a timeout that cancels: others may wait for the same answer.
             await asyncio.wait({waiter}, timeout=max(0.0, left))

@@ -102,7 +102,7 @@ def result_of(task: Owner) -> Result | None:
     of_task = (XComModel.task_id == task.task_id, XComModel.map_index == task.map_index)
     keys = (JOB_KEY, SUMMARY_KEY, BEST_CANDIDATE_KEY)
     of_run = select(XComModel.value).where(XComModel.dag_id == task.dag_id, XComModel.run_id == task.run_id)
-    # The gate of another map index says nothing of this one.
+    # The gate of another map index does not concern this one.
     decisions = of_run.where(
         XComModel.map_index.in_((task.map_index, -1)), cast(XComModel.value, Text).like('%"passed"%"reason"%')
     )
@@ -133,7 +133,7 @@ def result_of(task: Owner) -> Result | None:
 def histories(dag_id: str, most: int = 10) -> list[list[dict[str, Any]]]:
     """Return the newest history of each task of a DAG that reports, mapped ones by themselves.
 
-    Of a DAG without one, what the events of its assets tell of its jobs.
+    For a DAG without one, its jobs by the events of its assets.
     """
     query = (
         select(XComModel.task_id, XComModel.map_index, XComModel.value)

@@ -234,7 +234,7 @@ async def candidates(
 
 
 async def _hyperparameters(request: Request, source: Source, candidate: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the candidate's training jobs were told; empty if the service does not tell."""
+    """Return the hyperparameters of the candidate's training jobs; empty if they are not known."""
     found: dict[str, str] = {}
     for step in candidate.get("CandidateSteps") or ():
         if step.get("CandidateStepType") == "AWS::SageMaker::TrainingJob":

@@ -73,7 +73,7 @@ def entry(
 
 
 def _is_entry(each: Any) -> bool:
-    """Tell whether an XCom's element is one of ours; any task may push something else under the same key."""
+    """Return whether an element of an XCom is a history entry; any task may push something else under the same key."""
     known = set(entry({}, {}, "", None, None, None, None)) - {"cost"}  # older releases noted none
     if not isinstance(each, Mapping) or not known <= set(each):
         return False

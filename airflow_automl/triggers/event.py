@@ -36,7 +36,7 @@ _TERMINAL = (JobStatus.COMPLETED.value, JobStatus.FAILED.value, JobStatus.STOPPE
 #: How long to try to describe a job before it is left to the next poll, in seconds.
 _DESCRIBE = 10.0
 #: How long one poll may take to describe what has ended, in seconds; the rest is left to the next one. Airflow gives up
-#: a poll that takes 300 s, and what it told would be told again.
+#: a poll that takes 300 s, and would report its jobs again.
 _POLL = 60.0
 #: How long a job that may not be described is tried again.
 _DENIED = timedelta(hours=1)
@@ -244,7 +244,7 @@ class _Producer(SharedStreamProducer):
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
         """Save how far the subscribers have come."""
         for item in batch:
-            # One of the subscribers failed, nobody knows which: what it was told may not be stored.
+            # One of the subscribers failed, it is not known which: its events may not be stored.
             if item.broker_payload is not None and not item.outcome.failed:
                 await _save(item.broker_payload)
 

@@ -13,7 +13,7 @@ __all__ = ["RULES", "Finding", "Findings", "Rule", "reject", "warn"]
 
 
 class Finding(NamedTuple):
-    """Where a request breaks the rule at hand, and what to say about it."""
+    """A place where a request breaks a rule, and the message about it."""
 
     path: str
     message: str

@@ -28,7 +28,7 @@ from airflow_automl.local.storage.client import Credentials, client, parse_uri
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    # Otherwise argparse takes -1d for an option, and says nothing of ages.
+    # Otherwise argparse takes -1d for an option, and does not mention ages.
     parser._negative_number_matcher = re.compile(r"-\d")
     parser.add_argument(
         "--older-than", type=age, required=True, metavar="AGE", help="jobs that ended before, such as 12h or 7d"
@@ -141,7 +141,7 @@ def _is_named(job: Job, named: set[str]) -> bool:
 
 
 def _unnamed(objects: Any, jobs: list[Job], named: set[str]) -> Iterator[_Artefacts]:
-    """Find the artefacts that nothing of the service names any more."""
+    """Find the artefacts that no resource of the service names any more."""
     for job in jobs:
         if (output := _output(job)) is None:
             continue

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httptools  # noqa: F401 - a missing extra is told before anything starts
+import httptools  # noqa: F401 - a missing extra is reported before anything starts
 import uvicorn  # noqa: F401
 import uvloop  # noqa: F401
 

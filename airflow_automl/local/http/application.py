@@ -42,7 +42,7 @@ _MEBI = 1024 * 1024
 MAX_API_BODY = 4 * _MEBI
 MAX_INVOCATION_BODY = 25 * _MEBI
 MAX_OTHER_BODY = 64 * _MEBI
-#: Bytes of all request bodies that are in memory at once, and how often each may be there: as it came, and once more
+#: Bytes of all request bodies that are in memory at once, and how often each may be there: as it came, and again
 #: where it is joined, parsed or sent on to a model.
 MAX_ALL_BODIES = 256 * _MEBI
 _COPIES = 2

@@ -1,6 +1,6 @@
 """Requests for other AWS services: a few are answered by moto, which is loaded when the first one comes.
 
-moto accepts nearly every call of AWS and does nothing of it: a training job on an image that does not exist completes.
+moto accepts nearly every call of AWS and ignores it: a training job on an image that does not exist completes.
 So only the operations in :data:`SERVICES` reach it, whose effect is that something is kept; none of SageMaker's does.
 """
 

@@ -173,7 +173,7 @@ def serve_model(connection: socket.socket, document: Mapping[str, Any]) -> None:
 def _prepare(document: Mapping[str, Any]) -> None:
     """Import what a model needs: the process that is forked has it, and so has the next one."""
     for container in document["containers"]:
-        # What is wrong here is told by the process that loads the model.
+        # The process that loads the model reports errors.
         with contextlib.suppress(AutoMLError):
             metadata = artifacts.describe(container["path"])
             names = [_MODULES.get(name, name) for name in metadata.get("libraries", ()) if name != "python"]

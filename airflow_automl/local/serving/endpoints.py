@@ -125,7 +125,7 @@ class Deployments:
         return variants
 
     def scale(self, resource: str, bounds: tuple[int | None, int | None] | None) -> None:
-        """Apply what Application Auto Scaling is told: a variant has processes as requests come, within its bounds.
+        """Apply the settings of Application Auto Scaling: a variant has processes as requests come, within its bounds.
 
         :param resource: ``endpoint/NAME/variant/NAME``.
         :param bounds: MinCapacity and MaxCapacity, ``None`` for one that stays; altogether ``None`` for no autoscaling.

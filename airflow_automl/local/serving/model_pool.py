@@ -33,7 +33,7 @@ class ModelProcess:
     """A process that holds one model, as the service sees it.
 
     :param reader: what it says.
-    :param writer: what it is told.
+    :param writer: where its requests are written.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -83,7 +83,7 @@ class ModelProcess:
     def kill(self, reason: str | None = None) -> None:
         """End it.
 
-        :param reason: what the requests that it works on are told.
+        :param reason: the error of the requests that it works on.
         """
         self.ended = self.ended or reason
         self._writer.close()

@@ -310,7 +310,7 @@ class SeaweedFS:
             self._child.wait()
         self._child = self._process = None
         with contextlib.suppress(OSError, ValueError):
-            # SeaweedFS puts these sockets there whatever it is told, and leaves them.
+            # SeaweedFS puts these sockets there whatever its options are, and does not remove them.
             for port in json.loads(self._record.read_text()).get("ports", ()):
                 for role in ("s3", "filer", "master", "volume"):
                     Path(f"/tmp/seaweedfs-{role}-grpc-{port}.sock").unlink(missing_ok=True)  # noqa: S108

@@ -1,4 +1,4 @@
-"""Which jobs of an account have ended, and which of them a subscriber has been told of."""
+"""Which jobs of an account have ended, and which of them were reported to a subscriber."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Progress:
     """How far a subscriber has come, by the service's clock.
 
     :param start: jobs that ended before are not news.
-    :param after: all jobs that ended before have been told, as far as lists knew.
-    :param told: ARNs of those told that ended within :data:`OVERLAP` before ``after``.
+    :param after: all jobs that ended before and were in lists have been reported.
+    :param told: ARNs of reported jobs that ended within :data:`OVERLAP` before ``after``.
     """
 
     start: datetime
@@ -51,17 +51,17 @@ class Progress:
     told: dict[str, datetime] = field(default_factory=dict)
 
     def news(self, jobs: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """Return the jobs that have not been told, in the order of their ends."""
+        """Return the jobs that have not been reported, in the order of their ends."""
         earliest = max(self.start, self.after - OVERLAP)
         new = [job for job in jobs if ended_at(job) > earliest and job["AutoMLJobArn"] not in self.told]
         return sorted(new, key=ended_at)
 
     def tell(self, job: Mapping[str, Any]) -> None:
-        """Note that a job was told, or is none of the subscriber's business."""
+        """Note that a job was reported, or does not concern the subscriber."""
         self.told[job["AutoMLJobArn"]] = ended_at(job)
 
     def advance(self, now: datetime, untold: list[Mapping[str, Any]]) -> None:
-        """Move on, but not past a job that could not be told yet."""
+        """Advance, but not past a job that could not be reported yet."""
         self.after = min([now, *map(ended_at, untold)])
         self.told = {arn: end for arn, end in self.told.items() if end > self.after - OVERLAP}
 

@@ -2,7 +2,7 @@
 
 A submission id is made of the job and the attempt, so that a service finds what an earlier one submitted. What the
 service and :mod:`airflow_automl.local.jobs.executors.node` tell each other lies in the store, under the job's output.
-Deleting the specification ends an attempt for good: a node runs no trainer without it, reachable or not.
+Deleting the specification ends an attempt: a node runs no trainer without it, reachable or not.
 
 The supervisor must not wait for a network: two background tasks talk to Ray and to the store, and the methods of the
 executor answer from what these know.
@@ -40,7 +40,7 @@ _UNKNOWN = "UNKNOWN"
 
 #: Seconds that a request to Ray may take, between two turns, and between two questions about a job that is well.
 _TIMEOUT, _INTERVAL, _PATIENCE = 10.0, 0.5, 5.0
-#: Seconds without a beat after which a trainer that Ray knows nothing of is dead.
+#: Seconds without a beat after which a trainer that Ray does not know is dead.
 _STALE = 10.0
 _AT_ONCE = 8
 
@@ -163,7 +163,7 @@ class RayExecutor:
         return State(True, seconds, "")
 
     def stop(self, handle: Handle) -> bool:
-        """Withdraw the trainer; Ray and the node are told by the background tasks."""
+        """Withdraw the trainer; the background tasks notify Ray and the node."""
         attempt = self._attempt(handle)
         if attempt.complete or attempt.refused or (attempt.withdrawn and (not attempt.beat or attempt.dead)):
             return True

@@ -292,7 +292,7 @@ class Codec:
         if self.digits is None:
             return str(value)
         if self.digits < 0 or (isinstance(value, float) and not (value.is_integer() and abs(value) < EXACT)):
-            # Zeros or digits are lost: no code can be told from it.
+            # Zeros or digits are lost: the code is not known.
             return _JUNK
         return str(int(value)).zfill(self.digits)
 
@@ -321,7 +321,7 @@ def decide(
     :param name: the column.
     :param values: all of its values that training sees.
     :param role: what the feature specification calls it.
-    :param warn: is told what a person should know about the column.
+    :param warn: gets sentences that a person should know about the column.
     :raises Unusable: the column is nested, binary or of another type that can't be learned from.
     """
     single = pa.types.is_float32(values.type)

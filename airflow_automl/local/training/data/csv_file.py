@@ -110,7 +110,7 @@ class CsvFile:
     :param data: the rows below the header.
     :param quoted: whether values may hold commas or span lines.
     :param escaped: whether its quotes were escaped by backslashes; ``None`` if they may be.
-    :param repeated: whether the header is there once more among the rows.
+    :param repeated: whether the header is repeated among the rows.
     :param codes: whether a value starts with a zero that is followed by a digit.
     """
 
@@ -244,7 +244,7 @@ def _header(path: Path) -> tuple[list[str], int, bytes]:
 
 
 def _marks(path: Path, start: int, line: bytes) -> tuple[bool, bool, bool, bool]:
-    """Whether a file has quotes, what plain CSV would read otherwise, its header once more, and codes."""
+    """Whether a file has quotes, what plain CSV would read otherwise, a repeated header, and codes."""
     repeated = codes = False
     again = re.compile(rb"[\r\n](?:\xef\xbb\xbf)*[ \t]*" + re.escape(line) + rb"[ \t]*(?:[\r\n]|$)")
     with path.open("rb") as file:

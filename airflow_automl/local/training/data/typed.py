@@ -1,7 +1,7 @@
 """CSV files → tables whose plain numbers and ISO dates were never strings.
 
 Arrow reads numbers as fast as it reads strings, while turning strings into numbers afterwards takes several times as
-long. So types are guessed from the first rows, and columns that turn out to be something else are read once more, as
+long. So types are guessed from the first rows, and columns that turn out to be something else are read again, as
 the strings that :mod:`airflow_automl.local.training.data.codec` judges. What is a number here is one there, too.
 """
 

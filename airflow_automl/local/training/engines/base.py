@@ -105,7 +105,7 @@ class JobSpec:
 class Run:
     """One run of a job.
 
-    :param events: what the service is told.
+    :param events: the events for the service.
     :param store: the objects in S3.
     :param folder: scratch space of this run, empty at its start.
     """

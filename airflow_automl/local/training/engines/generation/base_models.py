@@ -144,7 +144,7 @@ def find(name: str | None) -> BaseModel:
         raise JobFailure(
             f"The weights of the base model {given} are not registered here; {_what_there_is()} To register them, put "
             f"config.json, *.safetensors and tokenizer.json into {weights.MODEL_DIR}/{wanted}/ (a folder that the "
-            "embedded Autopilot is told with --model-dir or this environment variable). To let another model stand in "
+            "embedded Autopilot gets by --model-dir or this environment variable). To let another model stand in "
             f'for it, write {{"{wanted}": "{stand_in}"}} into {weights.MODEL_DIR}/{ALIASES}.'
         )
     return model

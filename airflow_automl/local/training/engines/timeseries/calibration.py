@@ -21,7 +21,7 @@ _DOUBT = 4
 class Calibration:
     """How far to move each quantile, as in conformalized quantile regression (Romano, Patterson and Candès, 2019).
 
-    A move is told in units of the forecast's own width at that step and of the series' seasonal naive error, so that it
+    A shift is in units of the forecast's own width at that step and of the series' seasonal naive error, so that it
     fits series of all sizes and grows with the horizon as the forecast's doubt does.
 
     :param moves: one for each quantile; none leaves forecasts as they are.

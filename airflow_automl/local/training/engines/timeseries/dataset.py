@@ -85,7 +85,7 @@ def assemble(
     :param reader: how they are read.
     :param related: the additional columns, in the same rows.
     :param calendar: the grid; ``None`` to lay it over these rows.
-    :param warn: is told about rows that are left out.
+    :param warn: gets sentences about rows that are left out.
     :raises JobFailure: a value can't be read; the message names the column.
     """
     column = table.column(settings.timestamp)

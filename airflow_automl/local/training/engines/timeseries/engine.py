@@ -231,7 +231,7 @@ def _named(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
 
 
 def _usable(run: Run, names: tuple[str, ...] | None) -> list[str]:
-    """Return the algorithms to train; those that were asked for and can't be trained here are told about (R57, R58)."""
+    """Return the algorithms to train; report those of the request that can't be trained here (R57, R58)."""
     usable, missing = available(names or ALGORITHMS)
     for name, package in missing.items():
         log.warning("%s is not trained: the package %s is not installed", name, package)

@@ -133,7 +133,7 @@ def naive_scale(panel: Panel) -> Array:
 
 
 def tidy(panel: Panel, found: Array) -> tuple[Array, int]:
-    """Make a forecast fit to be told: quantiles in order, nothing below zero where nothing ever was, no gaps.
+    """Clean up a forecast: quantiles in order, nothing below zero where nothing ever was, no gaps.
 
     :param found: what an algorithm said.
     :return: the forecast, and for how many series it is the seasonal naive one, because the algorithm had none.

@@ -50,7 +50,7 @@ def metric_for(objective: str, problem_type: str) -> str:
     For objectives that depend on a threshold this is the log loss: the threshold is chosen afterwards, for each
     candidate, so that models need not be fitted to F1 at 0.5. Held-out F1 over nine splits (churn, attrition and
     lending club, three each): .423 fitted to F1, .440 to the log loss, which was ahead in five of the nine; the area
-    under the ROC curve (.447) could not be told from it.
+    under the ROC curve (.447) did not differ significantly from it.
     """
     if problem_type == BINARY and objective in THRESHOLD_METRICS:
         return "log_loss"

@@ -120,7 +120,7 @@ class Workbench:
                     raise Pruned(measured.value, ninths)
             silent = bool(self.measuring.samples)
             parts = [fold.train for fold in self.measuring.folds]
-            # The final model of a cross-validation is trained once more, on all rows: about a fifth of the work.
+            # The final model of a cross-validation is trained again, on all rows: about a fifth of the work.
             measuring = clock.part(0.75) if self.measuring.crossed else clock
             models, measured, share, cut = self._train(
                 choice, parts, measuring, (lambda *_: False) if silent else report

@@ -32,7 +32,7 @@ _FILE = "weights.npz"
 #: Unit → seconds of a step, about.
 _UNITS = {"min": 60.0, "H": 3600.0, "D": _DAY, "W": 7 * _DAY, "M": 30.4375 * _DAY, "Y": 365.25 * _DAY}
 _CYCLES = (3600.0, _DAY, 7 * _DAY, 30.4375 * _DAY, 365.25 * _DAY)
-"""Cycles whose phase a network may be told, in seconds."""
+"""Cycles whose phase may be an input of a network, in seconds."""
 
 
 class Batch(NamedTuple):
