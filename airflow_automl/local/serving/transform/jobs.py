@@ -43,6 +43,8 @@ _SCRATCH = ".transform-"
 _MEBI = 1024 * 1024
 #: Bytes that a compressed object may unpack to.
 _UNPACKED = 100 << 30
+#: Bytes of a payload of a table's rows, where MaxPayloadInMB allows more.
+_TABLE = _MEBI
 #: Payloads of one record each that are in memory at once: the model gets those that wait for it together.
 _SINGLE = 64
 #: Metadata of an output: the job that wrote it.
@@ -57,7 +59,7 @@ class Transforms:
     :param host: runs the models.
     :param s3_client: makes a client of the S3 store.
     :param background: retries to write how a job began and ended.
-    :param cores: objects that a job works on at once, and processes of its model.
+    :param cores: processes of a job's model; twice as many objects are worked on at once.
     """
 
     def __init__(
@@ -164,7 +166,8 @@ class Transforms:
         )
         if not objects:
             raise HostingError(f"no object lies under {source['S3Uri']}")
-        at_once = min(self._cores, len(objects))
+        # While one is read or stored, the model works on another.
+        at_once = min(2 * self._cores, len(objects))
         single = request.get("BatchStrategy") == "SingleRecord"
         job = _Job(name, request, containers, max(2, ((_SINGLE if single else self._cores) + 1) // at_once), single)
         left = iter(objects)
@@ -232,7 +235,9 @@ class Transforms:
         records = split(handle, processing, job.limit)
         top, records = await asyncio.to_thread(begin, records, names, processing)
         headers = processing.headers(top is not None)
-        cut = batches(records, job.limit, single=job.single, top=top, processing=processing)
+        # Rows of a table don't depend on each other: small payloads keep all processes busy.
+        fill = _TABLE if names else 0
+        cut = batches(records, job.limit, single=job.single, top=top, processing=processing, fill=fill)
 
         async def answered(given: list[bytes], payload: bytes) -> bytes:
             answer = await self._ask(job, payload, headers)

@@ -138,16 +138,18 @@ def _lines(handle: IO[bytes], longest: int) -> Iterator[bytes]:
 
 
 def batches(
-    found: Iterator[bytes], limit: int, *, single: bool, top: bytes | None, processing: Processing
+    found: Iterator[bytes], limit: int, *, single: bool, top: bytes | None, processing: Processing, fill: int = 0
 ) -> Iterator[tuple[list[bytes], bytes]]:
     """Put records into payloads.
 
     :param found: the records of an object.
     :param limit: bytes that a payload may have; 0 for no limit.
     :param single: one record a payload.
+    :param fill: bytes that a payload is filled to, if that is less than the limit.
     :param top: the header, which goes before every payload and is skipped if it is repeated; ``None`` without one.
     :return: the records as they were, and the payload.
     """
+    fill = min(limit or fill, fill or limit)
     head = b"" if top is None else processing.payload(top) + b"\n"
     # The only text of a row may be the name of its column.
     again = top if top and b"," in top else None
@@ -160,7 +162,7 @@ def batches(
         filtered = processing.payload(record) + b"\n"
         if limit and len(head) + len(filtered) > limit:
             raise RecordError(f"a record has {len(filtered)} bytes; MaxPayloadInMB allows {limit}")
-        if records and (single or (limit and size + len(filtered) > limit)):
+        if records and (single or (fill and size + len(filtered) > fill)):
             yield records, head + b"".join(payload)
             records, payload, size = [], [], len(head)
         records.append(record)

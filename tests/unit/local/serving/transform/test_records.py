@@ -60,10 +60,10 @@ def processing(content: str = "text/csv", accept: str | None = None, **given: st
     )
 
 
-def cut(data: bytes, how: Processing, limit: int = 0, single: bool = False) -> list[bytes]:
+def cut(data: bytes, how: Processing, limit: int = 0, single: bool = False, fill: int = 0) -> list[bytes]:
     records = split(io.BytesIO(data), how)
     top = next(records) if how.header else None
-    return [payload for _, payload in batches(records, limit, single=single, top=top, processing=how)]
+    return [payload for _, payload in batches(records, limit, single=single, top=top, processing=how, fill=fill)]
 
 
 def test_records_fill_payloads_up_to_their_limit() -> None:
@@ -72,6 +72,9 @@ def test_records_fill_payloads_up_to_their_limit() -> None:
     assert cut(b"1,2\n3,4\n", processing(), single=True) == [b"1,2\n", b"3,4\n"]
     with pytest.raises(RecordError, match="MaxPayloadInMB"):
         cut(b"1,2,3,4,5,6\n", processing(), limit=8)
+    # A payload may be filled less, but a record that is allowed is taken.
+    assert cut(b"1,2\n3,4\n5,6,7,8,9\n", processing(), limit=12, fill=4) == [b"1,2\n", b"3,4\n", b"5,6,7,8,9\n"]
+    assert cut(b"1,2\n3,4\n5,6", processing(), limit=8, fill=100) == [b"1,2\n3,4\n", b"5,6\n"]
 
 
 def test_a_header_goes_before_every_payload() -> None:

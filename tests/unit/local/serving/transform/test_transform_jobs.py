@@ -59,15 +59,18 @@ class Model:
         self.asked = asyncio.Event()
         self.go_on = asyncio.Event()
         self.go_on.set()
+        self.names: list[str] = []
+        self.payloads: list[bytes] = []
 
     def containers(self, model: Resource) -> list[Container]:
         return []
 
     async def columns(self, containers: Any) -> tuple[list[str], bool]:
-        return [], False
+        return self.names, False
 
     async def invoke(self, owner: str, containers: Any, payload: Payload, limit: float, count: int) -> Answer:
         self.asked.set()
+        self.payloads.append(payload.body)
         await self.go_on.wait()
         return Answer(200, "text/csv", f"{len(payload.body)}\n".encode())
 
@@ -241,6 +244,26 @@ async def test_answers_keep_the_order_of_their_records_and_few_are_in_memory_at_
     assert job(resources).status == "Completed", job(resources).document
     assert store.objects["out/a.csv.out"] == store.objects["out/b.csv.out"] == expected
     assert 5 <= most <= 2 * 10
+
+
+async def test_rows_of_tables_come_in_payloads_that_keep_all_processes_busy(
+    transforms: Transforms, resources: ResourceStore, store: Store, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "_TABLE", 8)
+    model.names = ["a", "b"]
+    model.go_on.clear()
+    store.objects = {f"in/{name}.csv": b"1,2\n3,4\n5,6\n7,8\n9,0\n" for name in "abcdef"}
+    add_job(resources)
+    transforms.begin("score")
+    # Of two processes' job, four objects are worked on, with two payloads each.
+    while len(model.payloads) < 8:
+        await asyncio.sleep(0)
+        assert job(resources).status == "InProgress", job(resources).document
+    assert sorted(model.payloads) == [b"1,2\n3,4\n"] * 4 + [b"5,6\n7,8\n"] * 4
+    model.go_on.set()
+    await ended(transforms)
+    assert job(resources).status == "Completed", job(resources).document
+    assert {store.objects[f"out/{name}.csv.out"] for name in "abcdef"} == {b"8\n8\n4\n"}
 
 
 async def test_a_job_that_fails_ends_what_it_works_on(
