@@ -187,12 +187,12 @@ class ModelPool:
         while self._waiting and self._waiting[0].answer.done():
             self._waiting.popleft()
         for process in [each for each in self.processes if not each.busy]:
-            if batch := self._batch():
-                process.busy = True
-                self._task(self._work(process, batch))
-            elif self.most == 0:
+            if len(self.processes) > self.most and (self.most or not self._waiting):
                 process.kill()
                 self.processes.remove(process)
+            elif batch := self._batch():
+                process.busy = True
+                self._task(self._work(process, batch))
         if self._waiting and len(self.processes) < max(1, self.most) and self._starting is None:
             self._start_one()
 

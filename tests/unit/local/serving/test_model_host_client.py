@@ -236,6 +236,9 @@ async def test_a_variant_has_as_many_processes_as_instances_and_cores(ask: Asked
     for _, file in held:
         file.unlink()
     assert [await task for task in [*(task for task, _ in held), third]] == ["1"] * 3
+    # With fewer instances, the surplus ends as soon as it is free.
+    assert await ask(FIRST, "") == "1"
+    assert len(pool.processes) == pool.most == 1
     ask.host.release("owner")
     assert not pool.processes
     assert not ask.host._pools
