@@ -103,9 +103,8 @@ def _loss(windows: Sequence[Window], forecasts: Sequence[Array], objective: str,
     return float(np.mean(losses))
 
 
-WINDOWS, MAX_WINDOWS = 2, 4
-HORIZONS = 5
-"""For each window there must be so many horizons of history: more windows than two must leave enough to learn from."""
+WEEKS_OF_A_YEAR = 364
+"""Days; as a cycle it keeps the weekday."""
 
 MAX_ITEMS = 500
 """Of more series than this, so many are drawn for the backtests."""
@@ -130,7 +129,7 @@ class Backtest:
 
     @classmethod
     def over(cls, panel: Panel) -> Backtest:
-        """Lay the windows over the end of some series, one horizon each, side by side.
+        """Lay the windows over the end of some series, one horizon each.
 
         :param panel: the series; the longest has at least four horizons and four steps.
         """
@@ -143,14 +142,12 @@ class Backtest:
             longest = max(panel.series, key=len)
             if sample.longest - horizon < shortest:
                 sample = panel.of([longest, *sample.series[1:]])
-        # Many series in two windows say as much as few in four, and cost the same.
-        most = min(MAX_WINDOWS, panel.longest // (HORIZONS * horizon), WINDOWS * MAX_ITEMS // len(sample))
         steps, pasts, windows = [], [], []
-        for number in range(max(WINDOWS, most), 0, -1):
-            past = sample.before(number * horizon, shortest)
+        for back in (_cycles_back(sample), horizon):
+            past = sample.before(back, shortest)
             if len(past):
-                truth = sample.truth([series.key for series in past.series], number * horizon)
-                steps.append(number * horizon)
+                truth = sample.truth([series.key for series in past.series], back)
+                steps.append(back)
                 pasts.append(past)
                 windows.append(metrics.Window(truth, metrics.naive_scale(past)))
         said = [metrics.tidy(past, metrics.naive_forecast(past))[0] for past in pasts]
@@ -192,6 +189,19 @@ class Backtest:
                 }
             )
         return found
+
+
+def _cycles_back(panel: Panel) -> int:
+    """Return how many steps before the end the older window begins: whole cycles before the forecast.
+
+    So it has the same hours, weekdays and, with three years of days, holidays as the time to forecast. Cycles are the
+    longest ones of which it leaves two thirds of a typical series; without any the windows lie side by side.
+    """
+    frequency, twice = panel.settings.frequency, 2 * panel.horizon
+    typical = float(np.median([len(series) for series in panel.series]))
+    cycles = [*frequency.seasons, *([WEEKS_OF_A_YEAR // frequency.multiple] if frequency.unit == "D" else [])]
+    backs = [cycle * -(-twice // cycle) for cycle in cycles]
+    return max((back for back in backs if 3 * back <= typical), default=twice)
 
 
 def average(found: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -139,7 +139,7 @@ def test_work_is_spread_over_threads_in_order() -> None:
     assert Context(threads=3).each(lambda n: n * n, range(50)) == [n * n for n in range(50)]
 
 
-def test_backtests_look_at_the_last_two_horizons_only() -> None:
+def test_backtests_of_a_short_history_look_at_the_last_two_horizons() -> None:
     panel = panel_of(weekly(items=2, days=30), config(horizon=5))
     backtest = Backtest.over(panel)
     assert backtest.steps == (10, 5)
@@ -149,10 +149,36 @@ def test_backtests_look_at_the_last_two_horizons_only() -> None:
     assert backtest.windows[1].truth[1].tolist() == panel.series[1].target[25:].tolist()
 
 
-@pytest.mark.parametrize(("items", "days", "windows"), [(2, 74, 2), (2, 75, 3), (2, 200, 4), (400, 200, 2)])
-def test_a_long_history_of_few_series_has_more_windows(items: int, days: int, windows: int) -> None:
-    backtest = Backtest.over(panel_of(weekly(items=items, days=days), config(horizon=5)))
-    assert backtest.steps == tuple(5 * number for number in range(windows, 0, -1))
+@pytest.mark.parametrize(
+    ("frequency", "steps", "horizon", "older"),
+    [
+        ("1H", 24 * 30, 24, 24 * 7),
+        ("1H", 24 * 20, 24, 24 * 2),
+        ("1D", 62, 10, 20),
+        ("1D", 63, 10, 21),
+        ("1D", 3 * 364, 14, 364),
+        ("1W", 200, 8, 52),
+        ("1Y", 60, 4, 8),
+    ],
+)
+def test_the_older_window_lies_whole_cycles_before_the_forecast(
+    frequency: str, steps: int, horizon: int, older: int
+) -> None:
+    unit = {"1H": "h", "1D": "D", "1W": "7D", "1Y": "YS"}[frequency]
+    moments = pd.date_range("1950-01-01", periods=steps, freq=unit).strftime("%Y-%m-%d %H:%M:%S")
+    rows = pd.DataFrame({"item": "a", "ts": moments, "y": np.arange(steps)})
+    backtest = Backtest.over(panel_of(rows, config(horizon=horizon, frequency=frequency)))
+    assert backtest.steps == (older, horizon)
+    assert backtest.windows[0].truth[0].tolist() == list(range(steps - older, steps - older + horizon))
+    assert backtest.training.longest == steps - older
+
+
+def test_a_long_series_among_short_ones_does_not_move_the_windows() -> None:
+    short = weekly(items=3, days=60)
+    long = weekly(items=1, days=1200).assign(item="long")
+    shift = pd.to_datetime(short["ts"]).max() - pd.to_datetime(long["ts"]).max()
+    long["ts"] = (pd.to_datetime(long["ts"]) + shift).dt.strftime("%Y-%m-%d")
+    assert Backtest.over(panel_of(pd.concat([short, long]), config(horizon=7))).steps == (14, 7)
 
 
 def test_the_shortest_history_there_can_be_has_a_backtest() -> None:
