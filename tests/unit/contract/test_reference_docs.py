@@ -36,7 +36,7 @@ def test_the_page_of_fields_is_current():
 
 
 def test_every_rule_is_on_the_page(rows):
-    assert {f"R{number}" for number in range(1, 116)} <= set(rows)
+    assert {*(f"R{number}" for number in range(1, 116)), *(rule.number for rule in RULES)} <= set(rows)
 
 
 def test_what_the_page_says_is_checked_is_checked_and_nothing_else(rows):
