@@ -48,9 +48,9 @@ def get_provider_info():  # type: ignore[no-untyped-def]
                     },
                     "max_runtime": {
                         "description": (
-                            "The longest that any AutoML job may run, in seconds. It is written into requests that\n"
-                            "set no MaxAutoMLJobRuntimeInSeconds, and lowers those that set a higher one.\n"
-                            "Without it, a job without a limit runs (and is paid for) for up to 30 days.\n"
+                            "The longest run time of any AutoML job, in seconds. It becomes the\n"
+                            "MaxAutoMLJobRuntimeInSeconds of requests that set none or a higher one.\n"
+                            "Without it, a job without a limit can run, and cost, for 30 days.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "integer",
@@ -59,8 +59,8 @@ def get_provider_info():  # type: ignore[no-untyped-def]
                     },
                     "deployment": {
                         "description": (
-                            "What tells this Airflow from others that use the same AWS account and have DAGs of the\n"
-                            "same name. It is part of every derived job name, and must be the same on all workers.\n"
+                            "A name that distinguishes this Airflow from others that use the same AWS account.\n"
+                            "It is part of every derived job name, and must be the same on all machines.\n"
                             "By default, ``[api] base_url``.\n"
                         ),
                         "version_added": "0.1.0",
@@ -80,9 +80,9 @@ def get_provider_info():  # type: ignore[no-untyped-def]
                     },
                     "max_calls_per_second": {
                         "description": (
-                            "How many jobs a second one triggerer may describe for all tasks that wait through one\n"
-                            "connection. It is reached only when many jobs end together, or where lists are denied.\n"
-                            "Throttling by the service lowers the rate for a while.\n"
+                            "How many jobs per second a triggerer describes at most, for all tasks that wait through\n"
+                            "one connection. The limit is only reached if many jobs end together, or if list calls\n"
+                            "are denied. Throttling by the service lowers the rate for a while.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "float",
@@ -91,9 +91,9 @@ def get_provider_info():  # type: ignore[no-untyped-def]
                     },
                     "prices": {
                         "description": (
-                            "What an hour of an AutoML job costs, as JSON: ``default`` and, if they differ, names of\n"
-                            "problem types such as ``TextGeneration`` are prices of an hour in which one candidate is\n"
-                            "trained; ``job`` is that of an hour of the job itself; ``currency`` names the currency.\n"
+                            "Prices per hour, as JSON: ``default``, and names of problem types such as\n"
+                            "``TextGeneration``, of training one candidate; ``job`` of the job itself; ``currency``\n"
+                            "names the currency.\n"
                             "``automl.prices`` in the extra of an AWS connection replaces it.\n"
                         ),
                         "version_added": "0.3.0",

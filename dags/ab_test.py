@@ -1,7 +1,7 @@
 """Try a challenger on real traffic: a second variant with a tenth of the requests, promoted or removed after a day.
 
-The challenger is deployed beside the model that serves. After a day both variants are evaluated on the rows that were
-labelled since, through the endpoint, and the better one gets all of the traffic.
+The challenger is deployed beside the current model. After a day, both variants are evaluated through the endpoint on
+the rows that were labelled since, and the better one gets all of the traffic.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Score new data as soon as it is there, with the newest model.
+"""Score new data when it arrives, with the newest model.
 
-Scheduled on the asset of the data; the model comes from the last event of the model's asset, whenever that was. A
-producer that writes to another folder each time names it in its event's extra: ``{"path": "s3://…"}``.
+The DAG is scheduled on the asset of the data. The model comes from the last event of the model's asset. A producer that
+writes to another folder each time names it in the extra of its event: ``{"path": "s3://…"}``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Retrain when there is new data, and replace the deployed model only if the new one is better.
 
-The first run deploys what it has, because there is no champion yet. From then on the champion is asked for its
-predictions on the very rows that the challenger was measured on, through its endpoint, so that both are judged by the
-same data: a score from months ago says little about today's customers.
+The first run deploys its candidate, because there is no champion yet. Later runs score the champion, through its
+endpoint, on the rows that the challenger was measured on, so that both are compared on the same data.
 """
 
 from __future__ import annotations

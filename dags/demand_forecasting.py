@@ -1,9 +1,8 @@
 """Forecast demand every week: train, judge, forecast all items in one batch, deploy, report.
 
-The data is long: a row for each item and day, with a promotion flag that is known for the time to come. Rows of the
-future have an empty target. The gate compares the weighted quantile loss (lower is better). The forecasts of all items
-come from batch transform, which takes whole series and never splits a file; the endpoint answers for one item at a
-time.
+The data is in long form: one row per item and day, with a promotion flag that is known in advance. Rows of the future
+have an empty target. The gate compares the weighted quantile loss (lower is better). The forecasts of all items
+come from batch transform, which scores whole files of whole series; the endpoint forecasts one item per request.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A job operator or sensor with ``outlets=[Asset("churn_model")]`` attaches the best candidate and the job to the
 asset's event, so that this DAG does not depend on the one that trained. The events of an ``AssetWatcher`` with
-``SageMakerAutoMLEventTrigger`` are read alike.
+``SageMakerAutoMLEventTrigger`` can be read in the same way.
 """
 
 from __future__ import annotations

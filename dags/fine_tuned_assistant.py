@@ -1,10 +1,10 @@
 """Fine-tune a language model on your own questions and answers, and serve it as an assistant.
 
-The data has two columns, ``input`` (what is asked) and ``output`` (what is to be answered). The model is deployed if
-its loss on held-out answers is low enough; the report shows what it says before and after.
+The data has two columns, ``input`` (the question) and ``output`` (the answer). The model is deployed if
+its loss on held-out answers is low enough; the report shows answers before and after fine-tuning.
 
 On the embedded Autopilot, ``airflow-automl local --model-dir DIR`` finds base models in ``DIR``; ``DIR/aliases.json``
-lets a small one stand in for the one that is named here, so that no line of this file differs from what AWS runs.
+replaces the model that is named here by a small one, so that the same file runs on AWS.
 """
 
 from __future__ import annotations

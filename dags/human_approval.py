@@ -1,7 +1,7 @@
 """Let a person decide: show the candidates as a table, and deploy the best one after approval.
 
-The waiting task holds no worker. Whoever is asked finds the question under *Required actions* in Airflow's UI. The
-version in the model registry follows the answer: Approved, or Rejected.
+The waiting task needs no worker. The question is in Airflow's UI, under *Required actions*. The answer sets the status
+of the version in the model registry: Approved or Rejected.
 """
 
 from __future__ import annotations

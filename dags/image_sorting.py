@@ -1,10 +1,10 @@
-"""Sort images: train on folders of sorted ones, deploy, and tell the class of those that lie unsorted.
+"""Sort images: train on folders of sorted images, deploy, and predict the class of unsorted ones.
 
-The training data are PNG and JPEG files, a folder for each class. Each unsorted image gets a file ``<name>.out`` with
-its class.
+The training data are PNG and JPEG files, with one folder per class. Each unsorted image gets a file ``<name>.out``
+with its class.
 
-``airflow-automl env`` prints what a shell needs to reach the embedded Autopilot; then ``python -m
-airflow_automl.demo.corpora digits`` uploads 1,797 digits that people have written by hand, as post offices sort them.
+In a shell with the variables of ``airflow-automl env``, ``python -m airflow_automl.demo.corpora digits`` uploads 1,797
+handwritten digits.
 """
 
 from __future__ import annotations

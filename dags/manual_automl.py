@@ -1,6 +1,6 @@
 """Train a model on any table from Airflow's trigger form.
 
-Fill in where the data lies and which column to predict; everything else has a default. Leave the endpoint's name
+Fill in the address of the data and the column to predict; everything else has a default. Leave the name of the endpoint
 empty to train and report only.
 """
 

@@ -1,8 +1,8 @@
 """Train one model for each of many segments, all at once (dynamic task mapping).
 
-A first task makes one request for each segment; ``train`` is mapped over them. All mapped tasks wait in the triggerer
-and share one watcher, so ten jobs cost hardly more calls than one. An AWS account runs few AutoML jobs at a time:
-tasks that find no slot wait for one (``wait_for_slot``), holding no worker either.
+The first task makes one request for each segment; ``train`` is mapped over them. All mapped tasks wait in the triggerer
+and share one watcher, so that ten jobs need about as many calls as one. An AWS account runs few AutoML jobs at a time:
+tasks wait, deferred, for a free slot (``wait_for_slot``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A task of the amazon provider's ``SageMakerAutoMLOperator``, moved to this package with every parameter it had.
+"""A task of the amazon provider's ``SageMakerAutoMLOperator``, migrated to this package with all its parameters.
 
-The comment beside each line names the old parameter. ``docs/migration.md`` sets the two side by side.
+The comment on each line names the old parameter. ``docs/migration.md`` compares the two.
 """
 
 from __future__ import annotations

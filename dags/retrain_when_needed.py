@@ -1,7 +1,7 @@
 """Train only if the deployed model has become worse or old, one operator for each step.
 
-What ``airflow_automl.pipeline.automl_pipeline`` makes in one call, written out, for pipelines that differ: here a
-message is sent if the model is kept. The new model is scored on the same labelled rows as the deployed one, by a batch
+The tasks of ``airflow_automl.pipeline.automl_pipeline``, written out, for pipelines that need something else: this one
+sends a message if the model is kept. The new model is scored on the same labelled rows as the deployed one, by a batch
 transform.
 """
 

@@ -1,7 +1,7 @@
 """Retrain a churn model every week if it is needed: evaluate, decide, train, judge, deploy, report.
 
-The first run trains, because nothing is deployed yet. The next ones score the deployed model on the newest labelled
-rows and train only if it has become worse than it was. The role, the output path and other account settings come from
+The first run trains, because nothing is deployed yet. Later runs score the deployed model on the newest labelled
+rows and train only if it has become worse. The role, the output path and other account settings come from
 the AWS connection (its extra's ``automl`` key), so the same file runs on the embedded Autopilot and on AWS.
 """
 

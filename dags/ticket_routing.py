@@ -1,10 +1,10 @@
-"""Route what customers write: train on tickets that people have routed, deploy, and route those that wait.
+"""Route tickets: train on tickets that people have routed, deploy, and route open ones.
 
-The training data are CSV files with a column ``text`` and a column ``team``; the tickets that wait are CSV files with
-the text alone and no header. Each of them gets a file ``<name>.out`` with the team in each line.
+The training data are CSV files with a column ``text`` and a column ``team``; open tickets are CSV files with the
+text only and no header. Each file gets a file ``<name>.out`` with the team in each line.
 
-``airflow-automl env`` prints what a shell needs to reach the embedded Autopilot; then ``python -m
-airflow_automl.demo.corpora tickets`` uploads 5,000 real reviews, of which those that aren't great go to customer care.
+In a shell with the variables of ``airflow-automl env``, ``python -m airflow_automl.demo.corpora tickets`` uploads 5,000
+real reviews; the negative ones go to customer care.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Train through the first version of the API (CreateAutoMLJob), and serve the pipeline of containers that comes of it.
+"""Train through the first version of the API (CreateAutoMLJob), and deploy its pipeline of containers.
 
-HYPERPARAMETER_TUNING makes a candidate of several containers: one that prepares the columns, one that predicts, and
-for classifiers one that names the classes. They are deployed and registered as they are.
+HYPERPARAMETER_TUNING trains candidates of several containers: one prepares the columns, one predicts, and for
+classifiers one names the classes. They are deployed and registered together.
 """
 
 from __future__ import annotations
