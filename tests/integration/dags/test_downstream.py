@@ -99,7 +99,7 @@ def test_tasks_that_fail_after_each_of_their_calls_make_nothing_twice(downstream
     assert report["insights"]["confusion_matrix"]
     failed = (tmp_path / "failed" / "report.html").read_text()
     assert "no_such_column" in failed
-    assert "What went wrong" not in failed
+    assert "<h2>Problems</h2>" not in failed
 
 
 @pytest.mark.slow

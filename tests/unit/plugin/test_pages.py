@@ -282,7 +282,7 @@ def test_a_candidate_shows_its_hyperparameters_and_steps_and_two_are_compared(br
     world.sagemaker.faults.deny = frozenset({"DescribeTrainingJob"})
     refused = admin.get(page("candidates", name="compared", candidate="CatBoost-3")).text
     world.sagemaker.faults.deny = frozenset()
-    assert "does not tell the hyperparameters" in refused
+    assert "does not return the hyperparameters" in refused
 
 
 def test_the_list_sorts_by_any_column_and_knows_the_score_of_a_job_that_was_opened(
