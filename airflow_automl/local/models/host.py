@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from airflow_automl.exceptions import AutoMLError
@@ -52,13 +53,13 @@ class Tables:
 
     def respond(self, requests: Sequence[Payload]) -> list[tuple[bytes, str] | PayloadError]:
         """See :class:`airflow_automl.local.models.artifacts.Responder`."""
-        read: list[tuple[str, pd.DataFrame] | PayloadError] = []
-        frames: list[pd.DataFrame] = []
-        known, count = self._predictor.metadata, 0
+        read: list[tuple[str, int] | PayloadError] = []
+        tables: list[dict[str, np.ndarray]] = []
+        known, names, total = self._predictor.metadata, self._predictor.columns, 0
         for request in requests:
             try:
                 kind = payloads.negotiate(request.accept)
-                rows = payloads.decode(
+                table = payloads.decode(
                     request.body,
                     request.content_type,
                     self._predictor.features,
@@ -68,14 +69,16 @@ class Tables:
             except PayloadError as error:
                 read.append(error)
                 continue
-            count += len(rows)
-            if frames and count > _ROWS:
+            count = len(table[names[0]])
+            total += count
+            if tables and total > _ROWS:
                 break
-            read.append((kind, rows))
-            frames.append(rows)
-        if not frames:
+            read.append((kind, count))
+            tables.append(table)
+        if not tables:
             return [error for error in read if isinstance(error, PayloadError)]
-        rows = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+        columns = {name: np.concatenate([table[name] for table in tables]) for name in names}
+        rows = pd.DataFrame(columns, copy=False)
         answer = self._predictor.answer(rows, conformed=True)
         found: list[tuple[bytes, str] | PayloadError] = []
         start = 0
@@ -83,8 +86,8 @@ class Tables:
             if isinstance(each, PayloadError):
                 found.append(each)
                 continue
-            kind, rows = each
-            end = start + len(rows)
+            kind, count = each
+            end = start + count
             part = {key: value if key == "labels" else value[start:end] for key, value in answer.items()}
             found.append(payloads.encode(part, self._keys, kind))
             start = end

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from airflow_automl.exceptions import AutoMLTerminalError
@@ -53,7 +52,7 @@ def negotiate(accept: str | None) -> str:
 
 def decode(
     body: bytes, content_type: str | None, features: Sequence[Codec], target: str | None = None, escaped: bool = False
-) -> pd.DataFrame:
+) -> dict[str, np.ndarray]:
     """Read the rows of a request.
 
     CSV may begin with a header, and does if the content type says ``header=present``: then its columns may be in any
@@ -67,7 +66,7 @@ def decode(
     :param features: what the model learned from.
     :param target: the target's name, to recognize it as a surplus column.
     :param escaped: whether the training data had quotes escaped by backslashes.
-    :return: a frame with the features, typed as in training.
+    :return: the values of each feature, typed as in training.
     :raises PayloadError: the body can't be read as rows for this model.
     """
     kind = media_type(content_type or CSV) or CSV
@@ -102,9 +101,7 @@ def decode(
         columns = list(zip(*rows, strict=True))
     if not columns or not len(columns[0]):
         raise PayloadError("The body has no rows.")
-    return pd.DataFrame(
-        {feature.name: _read(feature, values) for feature, values in zip(features, columns, strict=True)}, copy=False
-    )
+    return {feature.name: _read(feature, values) for feature, values in zip(features, columns, strict=True)}
 
 
 def _read(feature: Codec, values: pa.ChunkedArray | Sequence[Any]) -> np.ndarray:

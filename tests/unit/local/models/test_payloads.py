@@ -16,8 +16,12 @@ FEATURES = (
 )
 
 
+def frame(*arguments):
+    return pd.DataFrame(payloads.decode(*arguments))
+
+
 def decode(body, kind="text/csv"):
-    return payloads.decode(body if isinstance(body, bytes) else body.encode(), kind, FEATURES, "churn")
+    return frame(body if isinstance(body, bytes) else body.encode(), kind, FEATURES, "churn")
 
 
 @pytest.mark.parametrize(
@@ -100,14 +104,14 @@ def test_what_the_model_cannot_take_is_explained(body, kind, reason):
     ],
 )
 def test_where_there_is_one_column_a_bare_value_is_a_row(body, kind, expected):
-    rows = payloads.decode(body.encode(), kind, [Codec("text", Kind.TEXT)], "label")
+    rows = frame(body.encode(), kind, [Codec("text", Kind.TEXT)], "label")
 
     assert rows["text"].tolist() == expected
 
 
 def test_an_unquoted_comma_in_the_only_column_is_explained():
     with pytest.raises(payloads.PayloadError, match=r"has 2 values.* Put values that have commas into double quotes"):
-        payloads.decode(b"Hello, world", "text/csv", [Codec("text", Kind.TEXT)], "label")
+        frame(b"Hello, world", "text/csv", [Codec("text", Kind.TEXT)], "label")
 
 
 @pytest.mark.parametrize(
@@ -179,7 +183,7 @@ def test_response_keys_are_those_of_the_environment():
     ],
 )
 def test_dates_are_read_as_in_training(order, text, date):
-    (read,) = payloads.decode(text.encode(), "text/csv", (Codec("joined", Kind.MOMENT, order=order),))["joined"]
+    (read,) = frame(text.encode(), "text/csv", (Codec("joined", Kind.MOMENT, order=order),))["joined"]
     assert read == pd.Timestamp(date)
 
 
@@ -210,20 +214,20 @@ def test_not_a_number_is_missing_in_every_column():
 
 
 def test_a_line_separator_in_a_text_does_not_end_a_json_line():
-    rows = payloads.decode('{"t": "a\u2028b"}\n'.encode(), "application/jsonlines", [Codec("t", Kind.TEXT)])
+    rows = frame('{"t": "a\u2028b"}\n'.encode(), "application/jsonlines", [Codec("t", Kind.TEXT)])
     assert rows["t"].tolist() == ["a\u2028b"]
 
 
 def test_a_header_may_have_blanks_other_columns_and_columns_without_a_name():
     features = (Codec("Unnamed: 0", Kind.NUMBER), Codec("age", Kind.NUMBER))
-    rows = payloads.decode(b" age,churn,\n40,no,7\n", "text/csv", features)
+    rows = frame(b" age,churn,\n40,no,7\n", "text/csv", features)
     assert rows.to_numpy().tolist() == [[7, 40]]
-    assert payloads.decode(b'{"": 7, " age": 40}', "application/json", features).to_numpy().tolist() == [[7, 40]]
+    assert frame(b'{"": 7, " age": 40}', "application/json", features).to_numpy().tolist() == [[7, 40]]
     with pytest.raises(payloads.PayloadError, match="The header lacks 'age'"):
-        payloads.decode(b"Age,Unnamed: 0\n40,7\n", "text/csv;header=present", features)
+        frame(b"Age,Unnamed: 0\n40,7\n", "text/csv;header=present", features)
 
 
 def test_a_text_may_be_longer_than_pythons_limit_for_csv():
     text = "word " * 50_000
-    rows = payloads.decode(f"{text}\n".encode(), "text/csv", [Codec("text", Kind.TEXT)])
+    rows = frame(f"{text}\n".encode(), "text/csv", [Codec("text", Kind.TEXT)])
     assert rows["text"].tolist() == [text.strip()]
