@@ -23,12 +23,14 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "local": Command("airflow_automl.local.commands.serve", "serve the embedded Autopilot"),
-    "env": Command("airflow_automl.local.commands.env", "print the connection and variables to use with it"),
-    "jobs": Command("airflow_automl.local.commands.jobs", "list its jobs"),
-    "logs": Command("airflow_automl.local.commands.logs", "show a job's training log"),
+    "env": Command(
+        "airflow_automl.local.commands.env",
+        "print the Airflow connection and the variables for clients of the embedded Autopilot",
+    ),
+    "jobs": Command("airflow_automl.local.commands.jobs", "list the jobs of the embedded Autopilot"),
+    "logs": Command("airflow_automl.local.commands.logs", "show the training log of one of its jobs"),
     "prune": Command(
-        "airflow_automl.local.commands.prune",
-        "remove files of old jobs; their artefacts on request",
+        "airflow_automl.local.commands.prune", "remove files of its old jobs, and on request their artefacts"
     ),
     "check": Command("airflow_automl.contract.command", "validate a CreateAutoMLJob(V2) request in a file"),
     "doctor": Command("airflow_automl.doctor", "check whether this account is ready for its first job"),

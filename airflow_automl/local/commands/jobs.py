@@ -57,10 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--since", type=_since, metavar="WHEN", help="only jobs created since, such as 12h, 7d or 2026-11-01T08:00"
     )
     parser.add_argument(
-        "--limit", type=_count_of_jobs, default=50, metavar="N", help="how many are shown (default: %(default)s)"
+        "--limit", type=_count_of_jobs, default=50, metavar="N", help="number of jobs to list (default: %(default)s)"
     )
     parser.add_argument("--before", metavar="NAME", help="only jobs that were created before this one")
-    parser.add_argument("--endpoints", action="store_true", help="show what each endpoint's variants did instead")
+    parser.add_argument("--endpoints", action="store_true", help="list the variants of the endpoints instead")
     parser.add_argument("--json", action="store_true", help="print JSON, with times in UTC")
 
 
