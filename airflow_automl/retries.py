@@ -1,4 +1,4 @@
-"""A retry policy that knows which errors pass."""
+"""A retry policy that distinguishes transient and terminal errors."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["automl_retry_policy"]
 def automl_retry_policy(
     delay: timedelta = timedelta(minutes=1), quota_delay: timedelta = timedelta(minutes=10)
 ) -> ExceptionRetryPolicy:
-    """Return a policy for ``retry_policy=``: what would fail again fails at once, what may pass is tried again.
+    """Return a policy for ``retry_policy=``: terminal errors fail the task, transient errors are retried.
 
-    Everything else (a worker that was killed, an error that is none of this package's) follows the task's own
-    ``retries`` and ``retry_delay``, which also bound the tries of this policy.
+    Anything else (a killed worker, an error of another package) follows the task's own ``retries`` and ``retry_delay``,
+    which also bound the tries of this policy.
 
     :param delay: how long to wait after throttling, a lost connection or an error of the service.
     :param quota_delay: how long to wait after ``ResourceLimitExceeded``.

@@ -1,4 +1,4 @@
-"""What travels between tasks: the best candidate and the job, as plain JSON documents.
+"""The documents in XComs: the best candidate and the job, as plain JSON.
 
 Both are made from answers of DescribeAutoMLJob or DescribeAutoMLJobV2, and tolerate members that are missing, unknown
 or ``None``: real answers differ from the service model.
@@ -118,7 +118,7 @@ class Transition(TypedDict):
 
 
 class JobDocument(TypedDict):
-    """A job, in the words of this package; the values of ``security``, ``output``, ``artifacts`` keep AWS's keys."""
+    """A job, in snake_case keys; the values of ``security``, ``output``, ``artifacts`` keep AWS's keys."""
 
     schema_version: int
     name: str

@@ -103,13 +103,13 @@ class SageMakerAutoMLHook(AwsBaseHook):
 
     @cached_property
     def defaults(self) -> dict[str, Any]:
-        """What the connection's extra ``automl`` says for everything that a DAG does not name."""
+        """The defaults in the connection's extra ``automl``."""
         with self.reaching_aws():
             return automl_defaults(self.conn_config.extra_config, self.aws_conn_id)
 
     @property
     def prices(self) -> dict[str, Any] | None:
-        """What an hour of a job costs: the connection's extra says, else ``[automl] prices``; ``None`` if neither."""
+        """Prices per hour, from the connection's extra or ``[automl] prices``; ``None`` if there are none."""
         return self.defaults.get("prices") or settings.prices()
 
     def client_of(self, service: str) -> Any:
@@ -126,8 +126,8 @@ class SageMakerAutoMLHook(AwsBaseHook):
     def conn_config(self) -> AwsConnectionWrapper:
         """The Airflow connection.
 
-        The provider takes one that it can't find for an empty one, so that boto3 would look for credentials elsewhere:
-        a call would continue under another identity. A connection that was there before must be there again.
+        The provider treats a missing connection as an empty one, so that boto3 would use other credentials. A
+        connection that existed when the task began must exist.
         """
         found = super().conn_config
         if found.login or found.extra_config:
@@ -191,18 +191,18 @@ class SageMakerAutoMLHook(AwsBaseHook):
         :param request: the request in AWS's own keys.
         :return: the job's ARN.
         :raises AutoMLNameTaken: a job of this name exists (``ResourceInUse``).
-        :raises AutoMLQuotaExceeded: the account runs as many jobs as it may (``ResourceLimitExceeded``).
+        :raises AutoMLQuotaExceeded: the account's quota is used up (``ResourceLimitExceeded``).
         :raises AutoMLAccessDenied: the caller may not create the job, pass its role or tag it.
         """
         operation = "create_auto_ml_job" if api == "V1" else "create_auto_ml_job_v2"
         return str(self.call(operation, **request)["AutoMLJobArn"])
 
     def describe_job(self, name: str, api_version: Literal["V1", "V2"] | None = None) -> dict[str, Any]:
-        """DescribeAutoMLJobV2, which knows jobs of both versions, or DescribeAutoMLJob.
+        """DescribeAutoMLJobV2, which returns jobs of both versions, or DescribeAutoMLJob.
 
         :param name: the job's name.
-        :param api_version: ``V1`` asks DescribeAutoMLJob, ``V2`` DescribeAutoMLJobV2. ``None`` asks the latter first
-            and the former if that does not know the job or is denied.
+        :param api_version: ``V1`` calls DescribeAutoMLJob, ``V2`` DescribeAutoMLJobV2. ``None`` calls the latter first,
+            and the former if the job is not found or the call is denied.
         :return: the answer as it came, without its metadata.
         :raises AutoMLJobNotFound: no job has this name in the account and region.
         """
@@ -221,8 +221,8 @@ class SageMakerAutoMLHook(AwsBaseHook):
         :param name_contains: only jobs whose names contain this text.
         :param status: only jobs with this ``AutoMLJobStatus``.
         :param modified_after: only jobs that changed after this time.
-        :param limit: end after so many jobs. Jobs are never deleted: without a filter and a limit this reads all
-            that the account ever ran.
+        :param limit: end after so many jobs. Jobs can't be deleted: without a filter and a limit, this reads all jobs
+            of the account.
         """
         filters = {
             "NameContains": name_contains,
@@ -248,7 +248,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         return list(self.pages("list_candidates_for_auto_ml_job", "Candidates", AutoMLJobName=name, **order))
 
     def stop_job(self, name: str) -> None:
-        """StopAutoMLJob; a job that has already ended stays as it is.
+        """StopAutoMLJob; a job that has already ended does not change.
 
         :raises AutoMLJobNotFound: no job has this name in the account and region.
         """
@@ -264,7 +264,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         return documents.best_candidate(self.describe_job(name))
 
     def read_tags(self, arn: str) -> dict[str, str] | None:
-        """ListTags of a resource; ``None`` if the account does not let us read them."""
+        """ListTags of a resource; ``None`` if the account does not allow it."""
         try:
             return in_worker(read_tags(WorkerCalls(self), arn))
         except AutoMLAccessDenied as error:
@@ -280,7 +280,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
             return {}
 
     def write_tags(self, arn: str, tags: Mapping[str, str]) -> None:
-        """AddTags to a resource; a warning says if the account forbids it."""
+        """AddTags to a resource; if the account forbids it, log a warning."""
         try:
             self.call("add_tags", ResourceArn=arn, Tags=tag_list(tags))
         except AutoMLAccessDenied as error:

@@ -133,7 +133,7 @@ class SageMakerAutoMLDeployOperator(ServingOperator, EndpointOperator):
         return self._advance(context, deployment, state)
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
-        """Judge what the wait ended with, or submit now that the endpoint's status is final."""
+        """Evaluate the result of the wait, or submit now that the endpoint's status is final."""
         state = self.state_of(event)
         if state["submitted"]:
             return self._conclude(context, state)

@@ -32,7 +32,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
     """Run the tasks downstream only if the candidate meets the requirements, and beats the champion if there is one.
 
     Metrics are found by their standard names, whatever their spelling (``auc``, ``validation:f1``, ``AUC``), on the
-    validation data. The key ``objective`` stands for the metric that the job optimised.
+    validation data. The key ``objective`` is the metric that the job optimised.
 
     Operations: none for thresholds; with ``champion`` DescribeEndpoint, DescribeEndpointConfig and ListTags, or
     ListModelPackages and DescribeModelPackage; with ``champion_data`` also DescribeModel, InvokeEndpoint and
@@ -50,22 +50,21 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
         serves; or ``{"ModelPackageGroupName": "…"}``, the newest approved version in the registry. If there is none
         yet, the candidate passes.
     :param evaluation: the candidate's evaluation by
-        :class:`~airflow_automl.operators.SageMakerAutoMLEvaluateOperator` (templated), whose metrics are judged instead
-        of those that it had when it was trained.
-    :param champion_evaluation: the champion's evaluation (templated), instead of ``champion_data``: give both if both
-        were evaluated on the same rows. ``None``, of an endpoint that does not exist, asks the endpoint.
+        :class:`~airflow_automl.operators.SageMakerAutoMLEvaluateOperator` (templated), whose metrics are used instead
+            of those of the training.
+    :param champion_evaluation: the champion's evaluation (templated), instead of ``champion_data``: pass both if both
+        were evaluated on the same rows. With ``None``, the result for a missing endpoint, the endpoint is scored.
     :param champion_data: score the champion now, through its endpoint, on these labelled rows (templated), instead of
-        taking the metrics that it had when it was trained. Name the validation data of the candidate's job, so that
-        both are measured on the same rows; in the form that
-        :class:`~airflow_automl.operators.SageMakerAutoMLEvaluateOperator` takes, with its sample size and time limit.
-        AUC and LogLoss need an endpoint that answers ``probabilities`` and ``labels``.
-    :param target: the target's column in ``champion_data`` (templated); default: what the job learned, which is asked
-        for by ``job``, ``job_name`` or the endpoint's tags.
+        using the metrics of its training. Pass the validation data of the candidate's job, so that both are measured on
+        the same rows; in the form of :class:`~airflow_automl.operators.SageMakerAutoMLEvaluateOperator`, with its
+        sample size and time limit. AUC and LogLoss need an endpoint that returns ``probabilities`` and ``labels``.
+    :param target: the target's column in ``champion_data`` (templated); default: the target of the job that ``job``,
+        ``job_name`` or the endpoint's tags name.
     :param metric: the metric that is compared with the champion's; default: the candidate's objective.
     :param min_gain: by how much the candidate must be better; ``0`` lets an equal one pass.
-    :param on_reject: ``skip`` (the default) skips the tasks directly downstream, except teardowns; ``fail`` raises; the
-        id of a task or task group directly downstream, or a list of them, is followed instead of the others
-        (templated). In a mapped task group each decision is about the tasks of the same map index.
+    :param on_reject: ``skip`` (the default) skips the tasks directly downstream, except teardowns; ``fail`` fails this
+        task; with the id of a task or task group directly downstream, or a list of them, only these run (templated). In
+        a mapped task group, the decision applies to the tasks of the same map index.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -113,7 +112,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
         self.on_reject = on_reject
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Decide, say why in one sentence, and let the run continue, skip, branch or fail."""
+        """Decide, log the reason, and continue, skip, branch or fail."""
         self.check_branch()
         candidate, job = self.resolve()
         if given := document(self.evaluation, "evaluation"):

@@ -1,4 +1,4 @@
-"""Submit an AutoML job, wait until it has ended, and pass on its best candidate."""
+"""Submit an AutoML job, wait until it has ended, and return its best candidate."""
 
 from __future__ import annotations
 
@@ -49,50 +49,49 @@ def _noting_refusal(context: Context) -> Iterator[None]:
 class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
     """Submit an Amazon SageMaker AutoML job of either API version, and wait until it has ended.
 
-    One run of this task makes one job: a retry after a crash continues with the job that is there, a retry after a job
-    that failed or was stopped, and a clear, submit a new one. The whole request is checked before any call.
+    One run of this task makes one job. A retry after a crash continues with its job. A clear, or a retry after a job
+    that failed or was stopped, submits a new one. The whole request is checked before any call.
 
     Operations: CreateAutoMLJob or CreateAutoMLJobV2, DescribeAutoMLJob or DescribeAutoMLJobV2, ListTags, StopAutoMLJob;
     ListAutoMLJobs while deferred.
 
     XComs: ``return_value`` is the best candidate in AWS's own keys, or ``None``; ``job`` is the job's document
-    (:class:`~airflow_automl.contract.documents.JobDocument`), pushed at submission and again at every end. Assets in
-    ``outlets`` carry both in their event's ``extra``.
+    (:class:`~airflow_automl.contract.documents.JobDocument`), pushed at the submission and again at the end. The events
+    of assets in ``outlets`` have both in ``extra``.
 
     :param config: the request, as :func:`airflow_automl.contract.tabular` and its siblings return it, or a plain dict
         in AWS's keys; or the path of a ``.json`` or ``.yaml`` file that holds it, relative to the DAG's file.
-        Templated, also within a file. The API version is inferred from its keys. ``AutoMLJobName`` is derived if it is
-        left out, as it should be: names can't be reused. What it does not say of role, output path, KMS keys, VPC and
-        tags comes from the connection's extra ``automl``.
+        Templated, also within a file. The API version is inferred from its keys. Omit ``AutoMLJobName``, which is then
+        derived, because names can't be reused. Role, output path, KMS keys, VPC and tags that it omits come from the
+        connection's extra ``automl``.
     :param wait_for_completion: wait until the job has ended. Without it, the task ends at submission, and returns a
-        best candidate only if it found a job that had completed. It wins over ``deferrable``.
+        best candidate only if it found a job that had completed. It takes precedence over ``deferrable``.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
     :param timeout: a timedelta, or seconds: how long to wait for the job at most, from its submission on; then the job
         is stopped and the task fails with :class:`~airflow_automl.exceptions.AutoMLJobTimeout`. ``execution_timeout``
         has the same effect, and counts from the start of the task. By default, there is no limit: set the job's own.
     :param max_wait: deprecated; the name that ``timeout`` had before.
-    :param wait_for_slot: if the account runs as many AutoML jobs as it may (``ResourceLimitExceeded``), wait up to so
-        long (a timedelta, or seconds), deferred, until one has ended. By default the task fails with
+    :param wait_for_slot: if the account's quota of AutoML jobs is used up (``ResourceLimitExceeded``), wait, deferred,
+        until one has ended, at most this long (a timedelta, or seconds). By default the task fails with
         :class:`~airflow_automl.exceptions.AutoMLQuotaExceeded`.
     :param max_cost: what this DAG may spend on AutoML jobs: ``{"run": 20, "month": 200}``, either or both, in the
         currency of the prices (:mod:`airflow_automl.cost`); a month is a calendar month in UTC. Checked before the job
-        is submitted, against what all jobs of the DAG cost until now and what this one may cost at its runtime limit,
+        is submitted, against the cost of all jobs of the DAG so far and the cost of this one at its runtime limit,
         without which it is refused. Templated.
     :param stop_on_kill: stop the job when the task is killed, marked failed or success, cleared, or times out, and when
         the wait ends with an error.
     :param accept_stopped: succeed if the job was stopped.
-    :param accept_no_candidate: take a job for a success that completed without a best candidate, although it was to
-        train. A job that only generates candidate definitions always is one.
-    :param accept_failed_deployment: take a job for a success that did not deploy its model, although its
-        ModelDeployConfig asks for it.
+    :param accept_no_candidate: succeed if a training job completed without a best candidate. A job that only generates
+        candidate definitions always succeeds.
+    :param accept_failed_deployment: succeed if the job did not deploy its model as ModelDeployConfig requests.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
     :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
 
     :raises AutoMLValidationError: the request breaks rules of the API; all violations are named.
-    :raises AutoMLBudgetExceeded: the job may cost more than ``max_cost`` leaves.
+    :raises AutoMLBudgetExceeded: the job may cost more than is left of ``max_cost``.
     :raises AutoMLJobFailed: the job failed; the message contains its FailureReason.
     :raises AutoMLJobStopped: the job was stopped, and ``accept_stopped`` is not set.
     :raises NoBestCandidate: the job completed without one, and ``accept_no_candidate`` is not set.
@@ -302,18 +301,18 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
         return self.conclude(context, describe, tags)
 
     def described(self, result: StopResult) -> str:
-        """Return what to say of an attempt to stop, with a link to the job."""
+        """Describe an attempt to stop, for the log, with a link to the job."""
         self.link_job(result.answer or {})
         return self._with_link(result.said)
 
 
 class SageMakerAutoMLJobV1Operator(SageMakerAutoMLJobOperator):
-    """Submit an AutoML job by CreateAutoMLJob (V1, tabular); else :class:`SageMakerAutoMLJobOperator`."""
+    """Submit an AutoML job by CreateAutoMLJob (V1, tabular). See :class:`SageMakerAutoMLJobOperator`."""
 
     api = "V1"
 
 
 class SageMakerAutoMLJobV2Operator(SageMakerAutoMLJobOperator):
-    """Submit an AutoML job by CreateAutoMLJobV2; else :class:`SageMakerAutoMLJobOperator`."""
+    """Submit an AutoML job by CreateAutoMLJobV2. See :class:`SageMakerAutoMLJobOperator`."""
 
     api = "V2"

@@ -26,11 +26,10 @@ _REPORTS = {
 
 
 class SageMakerAutoMLRegisterOperator(CandidateOperator):
-    """Make a candidate a version of a model package group, which is created if there is none yet.
+    """Register a candidate as a version of a model package group, which is created if it does not exist.
 
-    The version has all containers of the candidate, its metrics and origin as customer metadata, and links to the
-    job's own explainability report and model insights where these exist. A retry finds the version that an earlier try
-    made.
+    The version has all containers of the candidate, its metrics and origin as customer metadata, and links to the job's
+    own explainability report and model insights if these exist. A retry finds the version that an earlier try created.
 
     Operations: CreateModelPackageGroup, CreateModelPackage, DescribeModelPackage; ListModelPackages on a retry.
 
@@ -42,11 +41,11 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
     :param job_name: the name of an AutoML job (V1 or V2) to use instead of ``job`` (templated).
     :param approval_status: ``PendingManualApproval``, ``Approved`` or ``Rejected`` (templated).
     :param response: as for :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator`.
-    :param metadata: further customer metadata; its values are made text.
-    :param content_types: what the model takes.
-    :param response_types: what the model answers.
+    :param metadata: further customer metadata; its values are converted to text.
+    :param content_types: content types of requests.
+    :param response_types: content types of responses.
     :param instance_type: chooses between CPU and GPU containers if the candidate has both.
-    :param model_package: other members of CreateModelPackage in AWS's shape; they win.
+    :param model_package: other members of CreateModelPackage in AWS's shape; they take precedence.
     :param tags: tags for a group that is created, beside the connection's.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.

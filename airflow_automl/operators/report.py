@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 
 class SageMakerAutoMLReportOperator(JobReader):
-    """Report on a job, however it ended: verdict, leaderboard, plots, timeline, failures, where everything lies.
+    """Write a report on a job, whatever its outcome: verdict, leaderboard, plots, timeline, failures, artefacts.
 
     The page is complete in itself: it loads nothing, runs no script, follows the reader's light or dark mode, and can
-    be printed. With ``trigger_rule="all_done"`` it is made of failed and stopped jobs too, because a job's document is
-    in XCom from its submission on. It is compared with the report of this task's previous run.
+    be printed. With ``trigger_rule="all_done"`` it reports failed and stopped jobs too, because a job's document is in
+    XCom from its submission on. The job is compared with the report of this task's previous run.
 
     Operations: DescribeAutoMLJobV2 (V1 as fallback), ListCandidatesForAutoMLJob, ListTags; GetObject and ListBucket
-    for the candidate's explainability report and model insights, PutObject where ``path`` lies in S3.
+    for the candidate's explainability report and model insights, PutObject if ``path`` is in S3.
 
     :param job: the job's document, such as ``train.job`` (templated).
     :param job_name: the name of an AutoML job (V1 or V2), instead of ``job`` (templated).
     :param decision: what :class:`~airflow_automl.operators.SageMakerAutoMLRetrainOperator` decided (templated). If
         there is no job because the model is kept, the page says why.
-    :param evaluation: what the deployed model scored in this run, for the history (templated).
+    :param evaluation: the evaluation of the deployed model in this run, for the history (templated).
     :param gate: the gate's decision, for the history (templated).
     :param deployment: what the deploy operator returned, for the history (templated).
     :param path: a folder or a file ending in ``.html``, in S3, on disk, or wherever Airflow's object storage reaches
-        (templated). In a folder the page is called ``report.html``; the JSON lies beside it.
+        (templated). In a folder, the page is named ``report.html``; the JSON is beside it.
     :param path_conn_id: the connection for ``path``; default: ``aws_conn_id`` for S3.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
@@ -43,8 +43,8 @@ class SageMakerAutoMLReportOperator(JobReader):
     :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :return: the address of the page. XCom ``summary`` has the job's and its best candidate's names, the objective and
         its value, all metrics, times, counts, the cost if there are prices, and the addresses ``html`` and ``json``.
-        XCom ``history`` has an entry for each run of the DAG that had a report: its score, the deployed model's, how it
-        ended, and what it cost.
+        XCom ``history`` has an entry for each run of the DAG that had a report: its score, the deployed model's score,
+        its result and its cost.
     :raises AutoMLJobNotFound: there is no such job.
     :raises AutoMLValidationError: neither ``job`` nor ``job_name`` names a job.
     """
@@ -74,7 +74,7 @@ class SageMakerAutoMLReportOperator(JobReader):
         self.path_conn_id = path_conn_id
 
     def execute(self, context: Context) -> str:
-        """Ask the service, render, write; return where the page lies."""
+        """Write the report; return the address of the page."""
         from airflow_automl.contract import documents
         from airflow_automl.hooks.storage import Storage
         from airflow_automl.report import build, render

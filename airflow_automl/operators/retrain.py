@@ -27,32 +27,32 @@ if TYPE_CHECKING:
 
 
 class SageMakerAutoMLRetrainOperator(BranchingOperator):
-    """Let the training that follows run only if the deployed model needs to be replaced.
+    """Run the training downstream only if the deployed model needs to be replaced.
 
-    It is needed if nothing is deployed yet, or if one of the conditions that are given holds. Without any condition,
-    the model is replaced if it has become worse than it was at its deployment by more than chance explains.
+    It runs if nothing is deployed yet, or if one of the given conditions holds. Without a condition, it runs if the
+    model is significantly worse than at its deployment.
 
     Operations: DescribeEndpoint, DescribeEndpointConfig, ListTags and DescribeAutoMLJobV2 (V1 as fallback); ListBucket
     with ``min_new_data``.
 
     :param endpoint_name: the endpoint whose model may be replaced (templated).
     :param evaluation: what :class:`~airflow_automl.operators.SageMakerAutoMLEvaluateOperator` returned about it
-        (templated); ``None`` if the model is judged by its age or the data alone.
+        (templated); ``None`` if only age or data decide.
     :param require: bounds on the evaluation's metrics, as for
-        :class:`~airflow_automl.operators.SageMakerAutoMLGateOperator` (templated). A metric that breaks its bound asks
-        for training.
+        :class:`~airflow_automl.operators.SageMakerAutoMLGateOperator` (templated). A metric outside of its bounds
+            requires training.
     :param max_drop: by how much the evaluation may be worse than the metrics that were recorded at deployment
-        (templated): a number for the objective, or a dict by metric. A drop counts only if the recorded value lies
-        outside the evaluation's confidence interval. ``None`` does not compare, unless no condition is given: then it
+        (templated): a number for the objective, or a dict by metric. A drop counts only if the recorded value is
+        outside of the evaluation's confidence interval. ``None`` does not compare; without any condition, the default
         is ``0``.
     :param max_age: a timedelta, or seconds: the age at which a model is replaced, from the creation of the job that
         trained it (of the endpoint config, if that job is not known).
-    :param min_new_data: the share of the bytes at ``training_data``, from 0 to 1, from which on data that was written
-        since the model was trained asks for training (templated).
+    :param min_new_data: require training if at least this share, from 0 to 1, of the bytes at ``training_data`` is
+        newer than the model (templated).
     :param training_data: the S3 prefix that the model is trained on (templated).
-    :param on_keep: what follows if the model is kept: ``skip`` (the default) skips the tasks directly downstream,
-        except teardowns; the id of a task or task group directly downstream, or a list of them, is followed instead of
-        the others (templated). In a mapped task group each decision is about the tasks of the same map index.
+    :param on_keep: what to do if the model is kept: ``skip`` (the default) skips the tasks directly downstream, except
+        teardowns; with the id of a task or task group directly downstream, or a list of them, only these run
+        (templated). In a mapped task group, the decision applies to the tasks of the same map index.
     :param aws_conn_id: the Airflow connection to use; ``None`` takes boto3's own credentials chain.
     :param region_name: the AWS region; by default that of the connection.
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
@@ -60,7 +60,7 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
     :return: the decision: ``{"train", "reason", "endpoint_name", "candidate_name", "age_seconds", "new_data_share",
         "comparison"}``; ``comparison`` is metric → ``{"recorded", "value", "interval", "drop"}``.
     :raises AutoMLValidationError: ``on_keep`` names no task directly downstream; a bound is not a number; the
-        evaluation does not have a metric that is named; a condition lacks what it is about.
+        evaluation does not have a metric that is named; an argument of a condition is missing.
     """
 
     template_fields = (
@@ -97,7 +97,7 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
             raise AutoMLValidationError(type(self).__name__, [problem])
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Decide, say why in one sentence, and let the training run or skip it."""
+        """Decide, log the reason, and run the training or skip it."""
         from airflow_automl.evaluation.live import Live
 
         self.check_branch()

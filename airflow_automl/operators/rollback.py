@@ -1,4 +1,4 @@
-"""Put an endpoint's previous config back."""
+"""Roll back an endpoint to its previous config."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _TARGET = "automl_rollback_target"
 
 
 class SageMakerAutoMLRollbackOperator(EndpointOperator):
-    """Let an endpoint serve the config again that it served before, and wait until it does.
+    """Roll back an endpoint to its previous config, and wait until it is in service.
 
-    Which config that is, is decided once for a run of the task and remembered, so that a retry does not go back one
-    step further; a clear decides again. A deployment that is under way is waited for.
+    The config is chosen once for a run of the task, so that a retry does not go back one step further; a clear chooses
+    again. The task waits for a deployment in progress.
 
     Operations: DescribeEndpoint, DescribeEndpointConfig, ListTags, UpdateEndpoint; on an autoscaled endpoint whose
     instance type changes DescribeScalableTargets, DescribeScalingPolicies, DeregisterScalableTarget,
     RegisterScalableTarget and PutScalingPolicy.
 
     :param endpoint_name: the endpoint (templated).
-    :param endpoint_config: the config to go back to, such as
+    :param endpoint_config: the config to roll back to, such as
         ``deploy.output["previous_endpoint_config"]`` (templated); default: the one that the endpoint served before,
         which :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator` wrote into its config's tags.
     :param deployment_config: AWS's ``DeploymentConfig``, as for deploying.
@@ -40,8 +40,8 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
     :param verify: whether to verify TLS certificates, or the path to a CA bundle; by default that of the connection.
     :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :return: ``{"endpoint_name", "endpoint_arn", "endpoint_config", "previous_endpoint_config"}``; the latter is the
-        config that was served until now, ``None`` if the endpoint served the right one already.
-    :raises AutoMLDeploymentFailed: there is no such endpoint or no previous config, or it does not come up.
+        config that was served until now, ``None`` if the endpoint already served the target.
+    :raises AutoMLDeploymentFailed: there is no such endpoint or previous config, or the endpoint does not start.
     """
 
     template_fields = (*EndpointOperator.template_fields, "endpoint_config")
@@ -52,11 +52,11 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         self.endpoint_config = endpoint_config
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Go back, or continue where an earlier try of this task stopped."""
+        """Roll back, or continue where an earlier try of this task stopped."""
         return self._advance(context, {})
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
-        """Judge what the wait ended with, or begin now that the endpoint's status is final."""
+        """Evaluate the result of the wait, or begin now that the endpoint's status is final."""
         state = self.state_of(event)
         if not state["submitted"]:
             return self._advance(context, state)

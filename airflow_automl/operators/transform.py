@@ -162,7 +162,7 @@ class SageMakerAutoMLTransformOperator(ServingOperator, WaitingOperator):
         self.log.info("Transform job %s scores %s", request["TransformJobName"], self.input_path)
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
-        """Judge what the job ended with, and remove its model."""
+        """Evaluate the result of the job, and remove its model."""
         self._try_number = context["ti"].try_number
         try:
             state = self.state_of(event)

@@ -163,7 +163,7 @@ class Account:
         return await self._ask(source, "candidates", about, lambda hook: hook.list_candidates(name), lambda _: lifetime)
 
     async def tags(self, source: Source, arn: str) -> dict[str, str] | None:
-        """ListTags; ``None`` if the account does not let us read them."""
+        """ListTags; ``None`` if the account does not allow it."""
         return await self._ask(source, "tags", arn, lambda hook: hook.read_tags(arn), lambda _: _TAGS)
 
     async def call(self, source: Source, operation: str, **request: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
     Operations: DescribeAutoMLJobV2 or DescribeAutoMLJob, ListTags; ListAutoMLJobs while deferred.
 
     XComs: ``return_value`` is the best candidate in AWS's own keys, or ``None``; ``job`` is the job's document
-    (:class:`~airflow_automl.contract.documents.JobDocument`). Assets in ``outlets`` carry both in their event's
+    (:class:`~airflow_automl.contract.documents.JobDocument`). The events of assets in ``outlets`` have both in
     ``extra``.
 
     ``timeout``, ``mode``, ``soft_fail``, ``never_fail`` and ``exponential_backoff`` are those of
