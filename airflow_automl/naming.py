@@ -168,7 +168,7 @@ class TaskGeneration:
         return digest(self.identity, self.run_started)
 
     def tags(self, request: str, try_number: int) -> dict[str, str]:
-        """Return the tags that say in the AWS console where a job comes from, and tell us that it is ours.
+        """Return the tags that name the origin of a job, in the AWS console and for adoption.
 
         :param request: the request's digest.
         :param try_number: the try that submits the job.

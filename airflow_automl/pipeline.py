@@ -178,7 +178,7 @@ class _Tasks:
 
 
 def _validation_data(config: Any) -> str | None:
-    """Return where the validation data of a request lies, if the request is there to be read."""
+    """Return the address of the validation data of a request, if the request is known."""
     if not isinstance(config, Mapping):
         return None
     for channel in documents.channels(config):

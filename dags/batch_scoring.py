@@ -35,7 +35,7 @@ with DAG(
 
     @task
     def new_data() -> list[str]:
-        """Where the data lies: one address for each event since the last run."""
+        """The addresses of the data, one for each event since the last run."""
         events = get_current_context()["triggering_asset_events"].get(NEW_DATA, [])
         return list(dict.fromkeys((event.extra or {}).get("path", FOLDER) for event in events)) or [FOLDER]
 

@@ -19,7 +19,7 @@ from airflow_automl.contract.wording import counted
 __all__ = ["add_arguments", "run"]
 
 _TEMPLATE = re.compile(r"\{\{.*\}\}|\{%.*%\}", re.DOTALL)
-#: What an operator fills in where its config is silent.
+#: What an operator fills in if its config does not have it.
 _FROM_OPERATOR = ("AutoMLJobName", "OutputDataConfig", "OutputDataConfig.S3OutputPath", "RoleArn")
 
 

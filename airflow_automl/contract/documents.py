@@ -217,7 +217,7 @@ def api_version(document: Mapping[str, Any]) -> Literal["V1", "V2"]:
 
     DescribeAutoMLJobV2 answers for V1 jobs too, in V2's form: those read ``V2``.
 
-    :return: the version more of whose own fields are there; ``V2``, which AWS recommends, where nothing tells.
+    :return: the version more of whose own fields are there; ``V2``, which AWS recommends, if neither has more.
     """
     only_v1 = sum(name in document for name in _ONLY_V1)
     only_v2 = sum(name in document for name in _ONLY_V2)

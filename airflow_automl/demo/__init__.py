@@ -85,7 +85,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _dags_folder() -> Path:
-    """The example DAGs: in the wheel they lie in the package, in a checkout beside it."""
+    """The example DAGs: in the wheel they are in the package, in a checkout beside it."""
     package = Path(__file__).resolve().parent.parent
     for folder in (package / "example_dags", package.parent / "dags"):
         if (folder / f"{DAG_ID}.py").exists():

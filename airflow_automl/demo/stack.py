@@ -39,7 +39,7 @@ class Process(NamedTuple):
 class Stack:
     """Starts the embedded Autopilot and Airflow's commands in one folder, and stops them in reverse order.
 
-    :param folder: where all state and logs of the demo lie; used again by the next run.
+    :param folder: the folder of all state and logs of the demo; used again by the next run.
     :param python: the interpreter of the environment that has Airflow; by default this one.
     """
 

@@ -17,7 +17,7 @@ __all__ = ["check_buckets", "object_arns"]
 
 
 def _inputs(request: Mapping[str, Any]) -> list[str]:
-    """Return where a request's data lies, as far as it says so without a template."""
+    """Return the addresses of a request's data, except templates."""
     found = (documents.s3_source(each).get("S3Uri") for each in documents.channels(request))
     return list(dict.fromkeys(each for each in found if isinstance(each, str) and "{{" not in each))
 

@@ -217,7 +217,7 @@ def _list(text: str) -> list[Any]:
     with suppress(ValueError):
         if isinstance(value := json_or_literal(text), list):
             return value
-    raise ValueError(f"answered {text[:60]!r} where a list was expected")
+    raise ValueError(f"answered {text[:60]!r}; expected a list")
 
 
 def exam_for(subject: Subject, keys: Iterable[str], environment: Mapping[str, str] | None = None) -> Exam:

@@ -252,7 +252,7 @@ class Service:
             return LocalExecutor(
                 self.folder, command, lambda: {**self._store_environment(), **self._weights_environment()}
             )
-        # Weights lie elsewhere on a node: its own environment says where.
+        # Weights are elsewhere on a node: its own environment says where.
         executor = RayExecutor(
             self.folder,
             self.settings.ray,

@@ -27,7 +27,7 @@ def summarize(
     :param job: the job's document, ``None`` if it was never submitted.
     :param candidate: its best candidate, if it has one.
     :param error: what the task failed with.
-    :param report: where its report lies.
+    :param report: the location of its report.
     :return: ``{"title", "text", "markdown", "html", "facts", "job", "candidate"}``; ``facts`` are the lines as pairs.
     """
     end = (job.get("end") or {}).get("title", job["status"]) if job else ""

@@ -39,7 +39,7 @@ class CandidateOperator(JobReader):
     def resolve(self) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Return the candidate and its job's document (``None`` if only a candidate was given).
 
-        Operations: none for XComs; DescribeAutoMLJobV2 (V1 as fallback) where the service must be asked.
+        Operations: none for XComs; DescribeAutoMLJobV2 (V1 as fallback) if the service must be called.
 
         :raises NoBestCandidate: the job has none.
         :raises AutoMLJobNotFound: there is no such job.

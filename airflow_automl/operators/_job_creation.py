@@ -67,7 +67,7 @@ class JobCreation:
     """Creates a task's job, or adopts the one that an earlier try created.
 
     A job is adopted if it has the same owner, generation and request. A derived name covers all three, so that it is
-    proof enough where an account forbids tags.
+    sufficient if an account forbids tags.
 
     :param hook: makes the calls.
     :param api: ``V1`` or ``V2``.

@@ -73,7 +73,7 @@ class JobResultsMixin(_Operator):
         return xcom.xcom_arg(self, xcom.JOB_KEY)  # type: ignore[arg-type]
 
     def show_job(self, context: Context, describe: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """Push the job's document, and log and link where AWS's console shows the job."""
+        """Push the job's document, and log and link the job's page in AWS's console."""
         self._push(context, describe, tags)
         if self.console_url:
             self.log.info("SageMaker console: %s", self.console_url)

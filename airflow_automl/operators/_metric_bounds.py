@@ -159,7 +159,7 @@ def compare(
 ) -> tuple[Verdict, dict[str, Any]]:
     """Hold the candidate against a champion's ``{"name", "metrics"}``.
 
-    :param champion: may have a ``hint``: what to do where it lacks the metric.
+    :param champion: may have a ``hint``: what to do if it does not have the metric.
 
     :return: the verdict with the comparison in it, and the comparison.
     :raises AutoMLValidationError: a metric that one of the two doesn't have.

@@ -88,7 +88,7 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
     )
     candidate_is_required = False
     ui_color = "#fce5cd"
-    #: Where sample and predictions lie, for ``output_path`` becomes the transform job's.
+    #: The addresses of sample and predictions, because ``output_path`` becomes the transform job's.
     _found_folder: str | None = None
 
     def __init__(

@@ -169,10 +169,10 @@ class SageMakerAutoMLReportOperator(JobReader):
         Storage(self.hook, self.path_conn_id).write(address, content.encode())
 
     def _link(self, address: str, job_name: str) -> None:
-        """Note where a browser finds the page.
+        """Note the address of the page for a browser.
 
         A page of Airflow serves what is in S3. No browser reaches a worker's disk: Airflow's page of the
-        job shows the same, and says where the report lies.
+        job shows the same, and the location of the report.
         """
         if address.startswith(("http://", "https://")):
             self.report_url = address

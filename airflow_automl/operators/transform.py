@@ -49,8 +49,8 @@ class SageMakerAutoMLTransformOperator(ServingOperator, WaitingOperator):
     starts another one if that failed, and a clear scores again. Its model is created for it and removed when the job
     has ended. A killed task stops its job.
 
-    Operations: CreateModel, CreateTransformJob, DescribeTransformJob, DeleteModel; AddTags where a retry takes over a
-    job; ListTags and StopTransformJob where one is stopped.
+    Operations: CreateModel, CreateTransformJob, DescribeTransformJob, DeleteModel; AddTags if a retry adopts a
+    job; ListTags and StopTransformJob if one is stopped.
 
     :param candidate: the candidate's document in AWS's keys, such as ``train.best_candidate`` (templated). ``None``, of
         a job that has no best candidate, raises NoBestCandidate.

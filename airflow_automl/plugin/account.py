@@ -49,7 +49,7 @@ class Source:
 
     :param connection: the AWS connection; ``None`` for boto3's own credentials chain.
     :param region: the region; ``None`` for the connection's.
-    :param verify: how TLS certificates are verified, where a task says so.
+    :param verify: how TLS certificates are verified, if a task sets it.
     """
 
     connection: str | None = "aws_default"
@@ -178,7 +178,7 @@ class Account:
         return await self._ask(source, "read", address, lambda hook: Storage(hook).read(address), lambda _: _LIST)
 
     async def insights(self, source: Source, describe: Mapping[str, Any]) -> dict[str, Any]:
-        """Read what lies beside a job's best candidate (:func:`airflow_automl.report.insights.read`)."""
+        """Read the reports of a job's best candidate (:func:`airflow_automl.report.insights.read`)."""
         from airflow_automl.hooks.storage import Storage
         from airflow_automl.report.insights import read
 

@@ -45,7 +45,7 @@ def job_view(
     :param on_aws: whether AWS's console knows the job.
     :param prices: what an hour of the job costs, if anything says.
     :param notes: what could not be found out.
-    :param insights: what lies beside the best candidate; ``None`` while it is being read.
+    :param insights: the reports of the best candidate; ``None`` while it is being read.
     :param timeline: the statuses in which the job was seen.
     :param place: the job's place in line if it waits for a slot.
     """

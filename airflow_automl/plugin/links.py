@@ -33,7 +33,7 @@ class Links:
         return self.page(page, name=name, connection=source.connection or "-", region=source.region)
 
     def report(self, summary: Mapping[str, Any], source: Source) -> str:
-        """Return where a browser can open the report of a summary; empty if it can't."""
+        """Return the address of the report of a summary for a browser; empty if there is none."""
         address = str(summary.get("html") or "")
         if address.startswith("s3://") and summary.get("job_name"):
             return self.about("report", source, str(summary["job_name"]))
@@ -60,7 +60,7 @@ class Links:
 
 
 def console_links(arn: str, name: str) -> Mapping[str, str]:
-    """Return where AWS's console shows a job."""
+    """Return the address of a job in AWS's console."""
     parts = arn.split(":")
     if len(parts) < 6:
         return {}

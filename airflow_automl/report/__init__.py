@@ -1,6 +1,6 @@
 """A job's report: what the service says about it, gathered into one document and shown on one page.
 
-``document`` is made of the service's answers, ``insights`` reads what lies beside the candidate in S3, ``plots`` draws,
+``document`` is made of the service's answers, ``insights`` reads the reports of the candidate in S3, ``plots`` draws,
 ``page`` renders, ``sections`` has what only one problem type shows. None of them imports Airflow or an AWS client.
 """
 

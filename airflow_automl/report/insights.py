@@ -1,4 +1,4 @@
-"""What lies beside a candidate in S3: the explainability report and the model insights, read as far as they are there.
+"""The reports of a candidate in S3: explainability and model insights, as far as they exist.
 
 AWS documents neither file as part of the API, so nothing is taken for granted: what is missing or has another shape
 becomes a note, never an error.

@@ -1,7 +1,7 @@
 """``airflow-automl prune``: remove what ended jobs left behind; the API itself has no way to delete a job.
 
-Working files and logs lie in the service's data folder and are nobody else's. Artefacts lie in the user's bucket, and
-XComs, assets and registries outside the service may name them: they are removed only on request.
+Working files and logs are in the service's data folder and belong to the service. Artefacts are in the user's bucket,
+and XComs, assets and registries outside the service may name them: they are removed only on request.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _output(job: Job) -> str | None:
 
 
 def _is_named(job: Job, named: set[str]) -> bool:
-    """Return whether one of these addresses lies in the output of a job, or holds it."""
+    """Return whether one of these addresses is in the output of a job, or holds it."""
     output = _output(job) or ""
     return any(uri.startswith(output) or output.startswith(f"{uri.rstrip('/')}/") for uri in named if output)
 

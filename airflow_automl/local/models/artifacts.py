@@ -1,4 +1,4 @@
-"""Model artefacts: what lies in a ``model.tar.gz``, and how to load one.
+"""Model artefacts: what is in a ``model.tar.gz``, and how to load one.
 
 ::
 

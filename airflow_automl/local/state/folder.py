@@ -1,4 +1,4 @@
-"""The data folder: where everything of one embedded service lies, and who may use it."""
+"""The data folder of an embedded service, and who may use it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ServiceInfo:
     :param pid: the service's process.
     :param started: its start time in clock ticks since boot.
     :param endpoint_url: where the API answers.
-    :param s3_endpoint_url: where objects lie.
+    :param s3_endpoint_url: the address of the S3 store.
     :param region: the AWS region of all ARNs.
     :param account: the AWS account of all ARNs.
     :param access_key_id: access key of the S3 store, and of the API where signatures are checked.

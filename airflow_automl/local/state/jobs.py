@@ -230,7 +230,7 @@ class JobStore:
         self._touch(name, "resolved = ?", dump(resolved))
 
     def set_artifacts(self, name: str, artifacts: Mapping[str, str]) -> None:
-        """Remember where the notebooks lie."""
+        """Store the addresses of the notebooks."""
         merged = {**(self.get(name).artifacts or {}), **artifacts}
         self._touch(name, "artifacts = ?", dump(merged))
 

@@ -30,7 +30,7 @@ class Query:
     :param kind: the kind of resources; ``None`` for jobs.
     :param contains: part of the name, in any case.
     :param equal: column → value that it must have; ``None`` stands for no value.
-    :param between: ``created`` or ``modified`` → times between which it must lie, bounds excluded.
+    :param between: ``created`` or ``modified`` → times between which it must be, bounds excluded.
     :param having: a further condition in SQL.
     """
 
@@ -63,7 +63,7 @@ def _rows(database: Database, query: Query, columns: str) -> list[sqlite3.Row]:
     if (few := _few(database, query, filters)) is not None:
         return _read(database, query, filters, columns, few)
     if query.order == "name" and query.contains:
-        # Names that begin alike lie together: many matches, and none of them near the beginning of the list.
+        # Names that begin alike are adjacent: many matches, and none of them near the beginning of the list.
         begins, inside = _containing(query)
         if _count(database, inside) <= _FEW:
             elsewhere = {**filters, "begin": _Part("name NOT LIKE ?", (f"{query.contains}%",))}

@@ -1,4 +1,4 @@
-"""The keys of encrypted objects: all derive from one key, which lies in the store's folder.
+"""The keys of encrypted objects: all derive from one key, which is in the store's folder.
 
 SeaweedFS encrypts with ``AES256`` by itself, and asks AWS KMS for a data key for each object with ``aws:kms``.
 :class:`DataKeys` answers in its place: a key ID that a client names is a name for a key of the folder.

@@ -59,7 +59,7 @@ class SeaweedFS:
     The S3 port is kept across restarts, so that clients find their objects again. All other ports and the election
     state of its single master are made again: an old one costs 13 seconds of waiting for votes that never come.
 
-    :param folder: where its files lie.
+    :param folder: the folder of its files.
     :param credentials: the only identity that it knows.
     :param region: the AWS region of its clients.
     :param background: restarts the server when it ends.

@@ -53,7 +53,7 @@ class Section(Protocol):
 
     @staticmethod
     def read(candidate: Mapping[str, Any], list_objects: Lister, read_object: Reader) -> dict[str, Any]:
-        """Read what lies beside the best candidate in S3.
+        """Read the reports of the best candidate in S3.
 
         Nothing there is taken for granted. What is missing is left out; what raises becomes a note on the page.
 

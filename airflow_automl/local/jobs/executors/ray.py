@@ -1,7 +1,7 @@
 """Trainers as jobs of a Ray cluster, by Ray's Jobs API over HTTP: this machine needs no package of Ray's.
 
 A submission id is made of the job and the attempt, so that a service finds what an earlier one submitted. What the
-service and :mod:`airflow_automl.local.jobs.executors.node` tell each other lies in the store, under the job's output.
+service and :mod:`airflow_automl.local.jobs.executors.node` exchange objects in the store, under the job's output.
 Deleting the specification ends an attempt: a node runs no trainer without it, reachable or not.
 
 The supervisor must not wait for a network: two background tasks talk to Ray and to the store, and the methods of the

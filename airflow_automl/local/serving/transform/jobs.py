@@ -165,7 +165,7 @@ class Transforms:
             lambda store: list(_objects(store, source["S3DataType"], parse_uri(source["S3Uri"])))
         )
         if not objects:
-            raise HostingError(f"no object lies under {source['S3Uri']}")
+            raise HostingError(f"there is no object under {source['S3Uri']}")
         # While one is read or stored, the model works on another.
         at_once = min(2 * self._cores, len(objects))
         single = request.get("BatchStrategy") == "SingleRecord"

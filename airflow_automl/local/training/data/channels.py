@@ -99,7 +99,7 @@ def read(
 ) -> list[pa.Table]:
     """Download and read channels, whose columns are judged over all of them.
 
-    :param store: where the objects lie.
+    :param store: the store of the objects.
     :param given: the channels; all have the columns of the first one.
     :param folder: where downloads go; made, and removed again.
     :param notes: gets what a person should know about the objects.
@@ -126,7 +126,7 @@ def read(
 def resolve(store: Store, inputs: Sequence[Mapping[str, Any]]) -> Channels:
     """Find the objects of every channel.
 
-    :param store: where they lie.
+    :param store: their location.
     :param inputs: AutoMLJobInputDataConfig of the request.
     :raises JobFailure: there is no training channel, or two of a kind (R10), or a channel has no data.
     """

@@ -103,7 +103,7 @@ _NULLS = sorted(NULLS | NUMERIC_NULLS)
 class CsvFile:
     """A CSV file with a header.
 
-    :param path: where it lies.
+    :param path: its path.
     :param uri: the address of its object.
     :param names: of its columns.
     :param cells: the header as it is written.

@@ -75,7 +75,7 @@ class TabularDataset:
 def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str, folder: Path) -> TabularDataset:
     """Read the channels of a tabular job.
 
-    :param store: where the objects lie.
+    :param store: the store of the objects.
     :param channels: what to read.
     :param request: the request, V2-shaped.
     :param mode: ``ENSEMBLING`` or ``HYPERPARAMETER_TUNING``.

@@ -61,7 +61,7 @@ class EventLog:
         """Report a new or changed candidate.
 
         :param candidate: the AutoMLCandidate; timestamps are epoch seconds.
-        :param digests: artefact address → SHA-256 of its bytes; given once the artefact lies in S3.
+        :param digests: artefact address → SHA-256 of its bytes; given once the artefact is in S3.
         """
         self._write({"event": "candidate", "candidate": _finite(candidate), "digests": dict(digests or {})})
 

@@ -70,7 +70,7 @@ class LanguageModel:
     def load(cls, folder: Path, threads: int) -> LanguageModel:
         """Load a base model.
 
-        Code that lies beside the weights is not run, and weights are read from safetensors only.
+        Code beside the weights is not run, and weights are read from safetensors only.
 
         :param folder: ``config.json``, ``*.safetensors``, ``tokenizer.json``.
         :param threads: how many threads PyTorch may use.

@@ -34,7 +34,7 @@ _RECORD = '{"source-ref": "s3://bucket/key", "label-metadata": {"class-name": "c
 class Source:
     """One image.
 
-    :param object: where it lies.
+    :param object: its address.
     :param label: its class.
     """
 
@@ -72,7 +72,7 @@ def _folders(store: Store, uri: str) -> Iterator[Source]:
             yield Source(entry, label)
         elif PurePosixPath(name).suffix.lower() in _SUFFIXES:
             raise JobFailure(
-                f"{entry.uri} lies in no folder of a class: the images of each class belong in a folder of their own "
+                f"{entry.uri} is in no folder of a class: the images of each class belong in a folder of their own "
                 f"below {uri}, or name an AugmentedManifestFile that has their labels."
             )
 
@@ -85,7 +85,7 @@ def _manifest(store: Store, uri: str) -> Iterator[Source]:
     for key in keys:
         label = key.partition("/")[0] if "/" in key else last
         if not label:
-            raise JobFailure(f"The manifest {uri} lists '{key}', which lies in no folder that could name its class.")
+            raise JobFailure(f"The manifest {uri} lists '{key}', which is in no folder that could name its class.")
         yield Source(S3Object(bucket, start + key), label)
 
 

@@ -154,7 +154,7 @@ class Backtest:
         return cls(tuple(steps), tuple(pasts), tuple(windows), tuple(said), panel.before(steps[0], shortest))
 
     def run(self, algorithm: type[Forecaster], context: Context) -> tuple[list[Array], int]:
-        """Forecast all windows with an algorithm that learned from what lies before the oldest one.
+        """Forecast all windows with an algorithm that learned from the steps before the oldest one.
 
         :return: a forecast for each window, and how many forecasts are the naive one because the algorithm had none.
         :raises TimeIsUp: there was not enough time.

@@ -128,7 +128,7 @@ class Calendar:
         return cls(frequency, day.astype("datetime64[s]"))
 
     def steps(self, moments: Moments) -> np.ndarray:
-        """Return the step that each moment lies in."""
+        """Return the step that each moment is in."""
         if self.frequency.unit in ("M", "Y"):
             return (_months(moments) - _months(self.anchor)) // self._size  # type: ignore[no-any-return]
         return (moments.astype("datetime64[s]") - self.anchor).astype("int64") // self._size  # type: ignore[no-any-return]

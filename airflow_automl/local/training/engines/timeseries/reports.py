@@ -185,7 +185,7 @@ class Results:
             "better_than_seasonal_naive": None if mine is None or naive is None else mine < naive,
             "quantile_losses": average([metrics.quantile_losses(w, f, settings.quantiles) for w, f in pairs]),
             "coverage": covered,
-            # Pairs of quantiles around the middle: how much should lie between them, and how much did.
+            # Pairs of quantiles around the middle: the share that should be between them, and the share that was.
             "intervals": [
                 {
                     "lower": f"p{low}",

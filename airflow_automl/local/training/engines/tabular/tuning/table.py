@@ -156,7 +156,7 @@ class Measuring:
 
 
 def _sample(values: np.ndarray, classes: int, share: int) -> np.ndarray:
-    """Return positions of a share (in ninths) of the rows; smaller samples lie in larger ones, and no class is lost."""
+    """Return positions of a share (in ninths) of the rows; smaller ones are part of larger ones; no class is lost."""
     random = np.random.default_rng(SEED)
     groups = [np.flatnonzero(values == code) for code in range(classes)] if classes else [np.arange(len(values))]
     taken = [random.permutation(group)[: -(-len(group) * share // RESOURCE)] for group in groups]

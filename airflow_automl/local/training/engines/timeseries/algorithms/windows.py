@@ -122,7 +122,7 @@ class Windows:
         scale = np.sqrt((((recent - level[:, None]) * visible) ** 2).sum(axis=1) / count)
         scale = np.where(scale > 1e-9 * np.maximum(1, np.abs(level)), scale, np.maximum(1, np.abs(level)))
         scaled = (values - level[:, None]) / scale[:, None] * there
-        # Within the horizon a lagged value may itself lie in the horizon: it is not known, and 0.
+        # Within the horizon a lagged value may itself be in the horizon: it is not known, and 0.
         known = scaled.copy()
         known[:, -self.horizon :] = 0
         tensors = (

@@ -30,7 +30,7 @@ def test_an_image_outside_of_a_class_is_named(bucket):
     bucket.put("pets/cat/1.png", b"x")
     bucket.put("pets/lost.JPG", b"x")
 
-    with pytest.raises(JobFailure, match=r"s3://learning-data/pets/lost.JPG lies in no folder of a class"):
+    with pytest.raises(JobFailure, match=r"s3://learning-data/pets/lost.JPG is in no folder of a class"):
         found(bucket, "s3://learning-data/pets/")
 
 
@@ -61,7 +61,7 @@ def test_the_prefix_of_a_manifest_may_be_the_class(bucket):
         ([], "must be a list"),
         ([{"prefix": "s3://learning-data/"}], "lists no objects"),
         ([{"prefix": "s3://learning-data/"}, 3], "must be a list"),
-        ([{"prefix": "s3://learning-data/"}, "1.png"], "lies in no folder"),
+        ([{"prefix": "s3://learning-data/"}, "1.png"], "is in no folder"),
     ],
 )
 def test_a_manifest_of_another_shape_is_refused(bucket, manifest, reason):
