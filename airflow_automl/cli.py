@@ -23,15 +23,10 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "local": Command("airflow_automl.local.commands.serve", "serve the embedded Autopilot"),
-    "env": Command(
-        "airflow_automl.local.commands.env",
-        "print the Airflow connection and the variables for clients of the embedded Autopilot",
-    ),
+    "env": Command("airflow_automl.local.commands.env", "print the Airflow connection and variables for clients"),
     "jobs": Command("airflow_automl.local.commands.jobs", "list the jobs of the embedded Autopilot"),
     "logs": Command("airflow_automl.local.commands.logs", "show the training log of one of its jobs"),
-    "prune": Command(
-        "airflow_automl.local.commands.prune", "remove files of its old jobs, and on request their artefacts"
-    ),
+    "prune": Command("airflow_automl.local.commands.prune", "remove files of its old jobs; artefacts on request"),
     "check": Command("airflow_automl.contract.command", "validate a CreateAutoMLJob(V2) request in a file"),
     "doctor": Command("airflow_automl.doctor", "check whether this account is ready for its first job"),
     "demo": Command("airflow_automl.demo", "train, judge, deploy and report a model, end to end", "demo"),

@@ -62,7 +62,6 @@ def to_v2(request: Mapping[str, Any], *, complete: bool = True) -> dict[str, Any
 
 
 def _columns(channels: Any) -> dict[str, Any]:
-    """Find the columns that the channels name: those of the training channel, if they differ."""
     found: dict[str, Any] = {}
     listed = (
         [channel for channel in channels if isinstance(channel, Mapping)] if isinstance(channels, list | tuple) else []

@@ -109,7 +109,6 @@ def _prepare(console: Console, stack: Stack, dags: Path) -> Split:
 
 
 def _client(stack: Stack, service: str) -> Any:
-    """An unmodified boto3 client that finds the embedded Autopilot by the environment alone."""
     import boto3
 
     environment = stack.environment

@@ -205,7 +205,6 @@ def _sheet(header: Sequence[str]) -> io.StringIO:
 
 
 def _moment(text: str) -> datetime:
-    """Read a timestamp; one without a zone counts as UTC."""
     text = text.strip()
     if re.fullmatch(r"\d{4}(-\d{2})?", text):
         text = f"{text}-01" if "-" in text else f"{text}-01-01"

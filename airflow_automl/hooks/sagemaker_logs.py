@@ -129,7 +129,6 @@ def show(log: Logger, read: Callable[[], list[LogTail]]) -> None:
 
 
 def _failed_steps(candidates: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return the last step of each failed candidate: the one that it failed in."""
     steps = []
     for candidate in candidates:
         done = candidate.get("CandidateSteps") or ()

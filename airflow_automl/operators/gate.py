@@ -148,7 +148,6 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
         return champion if isinstance(champion, str) else str(champion.get("ModelPackageGroupName"))
 
     def _champion(self, candidate: Mapping[str, Any], job: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """Return the champion's ``{"name", "metrics"}``, or ``None`` if nothing serves or is approved yet."""
         if not self.champion:
             return None
         champion = document_or_name(self.champion)

@@ -74,7 +74,6 @@ def _facts(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _numbered(pairs: Iterable[tuple[str | None, str | None]]) -> dict[str, str]:
-    """Number what several steps or containers have under one name; AWS's prefixes are left out."""
     found: dict[str, str] = {}
     for name, value in pairs:
         if value:

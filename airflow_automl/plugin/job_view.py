@@ -88,7 +88,6 @@ def _problems(document: Mapping[str, Any]) -> list[Mapping[str, str]]:
 
 
 def _leader(rows: Sequence[Mapping[str, Any]], objective: str | None, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the best candidate so far: while a job trains, the service may name none yet."""
     if summary["value"] is not None or not objective:
         return {}
     leader = next((row for row in rows if row["value"] is not None), None)

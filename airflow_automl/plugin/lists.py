@@ -96,7 +96,6 @@ async def jobs(
 
 
 def _visible(rights: Rights, found: Iterable[rows.Row], source: Source | None) -> list[rows.Row]:
-    """Keep the rows that the user may see; without a source, those without an owner are not shown."""
     found = list(found)
     dags = rights.visible_dags({row.owner.dag_id for row in found if row.owner})
     ownerless = source is not None and rights.may_see_connection(source.connection)

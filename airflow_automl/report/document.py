@@ -168,7 +168,6 @@ def leaderboard(
 
 
 def _progress(rows: Sequence[Mapping[str, Any]], created: str | None, objective: str | None) -> list[dict[str, Any]]:
-    """Return the finished candidates in the order in which they finished, each with the best score until then."""
     finished = []
     for row in rows:
         seconds = seconds_between(created, row["ended"])

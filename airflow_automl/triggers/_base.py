@@ -95,8 +95,6 @@ class AwsTrigger:
         return result
 
     async def _stop_on_user_action(self, target: Target) -> None:
-        """Stop what the task waited for if a user ended the task; Airflow's 30 seconds for ``on_kill`` don't end it."""
-
         async def stop() -> None:
             if await _is_user_action(self.task_instance, str(target), self.log):
                 await self._stop(target)

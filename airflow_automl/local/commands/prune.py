@@ -31,11 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # Otherwise argparse takes -1d for an option, and does not mention ages.
     parser._negative_number_matcher = re.compile(r"-\d")
     parser.add_argument(
-        "--older-than",
-        type=age,
-        required=True,
-        metavar="AGE",
-        help="only jobs that ended longer ago than this, such as 12h or 7d",
+        "--older-than", type=age, required=True, metavar="AGE", help="jobs that ended this long ago, such as 12h or 7d"
     )
     parser.add_argument(
         "--artefacts",

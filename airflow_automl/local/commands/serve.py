@@ -35,12 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s); others need credentials")
     add("--port", type=_port, default=4566, help="port to listen on (default: %(default)s); 0 chooses a free one")
-    add(
-        "--data-dir",
-        type=Path,
-        default=Path(".automl"),
-        help="folder of the database, logs and objects (default: %(default)s)",
-    )
+    add("--data-dir", type=Path, default=Path(".automl"), help="folder of database and objects (default: %(default)s)")
     add("--s3-endpoint", metavar="URL", help="your own S3 store, instead of the embedded one")
     add(
         "--executor",
@@ -60,10 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--quota", type=_count, metavar="N", help="return ResourceLimitExceeded if N jobs are unfinished")
     add(
-        "--job-memory",
-        type=_size,
-        metavar="SIZE",
-        help="memory of one job, such as 8G (default: an equal share of 90%%)",
+        "--job-memory", type=_size, metavar="SIZE", help="memory of a job, such as 8G (default: an equal share of 90%%)"
     )
     add("--serving-memory", "--model-memory", type=_size, metavar="SIZE", help="memory of all models (default: half)")
     add("--region", default="us-east-1", help="AWS region of all ARNs (default: %(default)s)")
@@ -71,12 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model-dir", type=Path, metavar="DIR", help="folder of weights and base models (default: $AUTOML_MODEL_DIR)")
     add("--access-key", metavar="KEY", help="require requests signed with this access key")
     add("--secret-key", metavar="SECRET", help="secret of the access key; other users see it in the process list")
-    add(
-        "--credentials-file",
-        type=Path,
-        metavar="FILE",
-        help="read both keys from the [default] section of this AWS credentials file",
-    )
+    add("--credentials-file", type=Path, metavar="FILE", help="read both keys from an AWS credentials file's [default]")
     add("--log-level", default="info", choices=("debug", "info", "warning", "error"), help="(default: %(default)s)")
 
 

@@ -38,7 +38,6 @@ def read(candidate: Mapping[str, Any], list_objects: Lister, read_object: Reader
 
 
 def _sample(given: Any) -> dict[str, Any] | None:
-    """A sample as far as it can be shown; a picture must be one that loads nothing."""
     if not isinstance(given, Mapping):
         return None
     sample: dict[str, Any] = {key: str(given.get(key, "")) for key in ("actual", "predicted")}

@@ -130,7 +130,6 @@ class Node:
             self._stopping.wait(_INTERVAL) if ended is None else time.sleep(0.05)
 
     def _report(self, executor: LocalExecutor, handle: Handle, output: Path) -> bool:
-        """Write what is new; return whether there was something."""
         events, position = executor.events(handle, self._position)
         with output.open("rb") as file:
             file.seek(self._logged)

@@ -232,7 +232,6 @@ def insights(problem: Problem, candidate: Candidate, trained: Trained, samples: 
 
 
 def _examples(problem: Problem, trained: Trained, samples: Samples) -> list[dict[str, Any]]:
-    """Return up to half wrong ones, the most confident first, then right ones from all over the data."""
     guess, sure = trained.probabilities.argmax(axis=1), trained.probabilities.max(axis=1)
     wrong = np.flatnonzero(guess != samples.validation_codes)
     right = np.flatnonzero(guess == samples.validation_codes)

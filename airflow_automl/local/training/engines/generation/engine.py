@@ -253,7 +253,6 @@ def _shown(measured: Evaluation) -> str:
 
 
 def _recent(losses: Sequence[float]) -> float:
-    """Return the mean over the last tenth of the steps: one step says little."""
     return fmean(losses[-max(len(losses) // 10, 1) :])
 
 

@@ -38,14 +38,12 @@ def _bytes(field: int, value: bytes | str) -> bytes:
 
 
 def _tensor(name: str, values: np.ndarray) -> bytes:
-    """TensorProto."""
     dimensions = b"".join(_number(1, size) for size in values.shape)
     content = np.ascontiguousarray(values, dtype="<f4").tobytes()
     return dimensions + _number(2, _FLOAT) + _bytes(8, name) + _bytes(9, content)
 
 
 def _attribute(name: str, value: int | Sequence[int]) -> bytes:
-    """AttributeProto."""
     if isinstance(value, int):
         return _bytes(1, name) + _number(3, value) + _number(20, _INT)
     return _bytes(1, name) + b"".join(_number(8, each) for each in value) + _number(20, _INTS)

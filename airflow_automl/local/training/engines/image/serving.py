@@ -83,7 +83,6 @@ class ImagePredictor:
 
 
 def _kind(request: Payload) -> str:
-    """The type of the answer."""
     given = (request.content_type or CONTENT_TYPES[0]).partition(";")[0].strip().lower()
     if _ALIASES.get(given, given) not in CONTENT_TYPES:
         raise PayloadError(

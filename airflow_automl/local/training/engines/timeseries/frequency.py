@@ -252,7 +252,6 @@ def _read(text: str, form: str, local: bool) -> dt.datetime | None:
 
 
 def _other(text: str) -> dt.datetime | None:
-    """Return a year, a month, or a moment without separators."""
     found = _PARTIAL.fullmatch(text) or _COMPACT.fullmatch(text)
     if found is None:
         return None

@@ -186,7 +186,6 @@ class CandidateWatch(AbstractCallback):
             self._course.end(candidate, {uri: digest})
 
     def _measure(self, name: str, predicted: np.ndarray) -> None:
-        """Choose the threshold, and fill in the validation metrics."""
         data, candidate = self._dataset, self.candidates[name]
         truth = data.validation[data.target].to_numpy()
         weights = data.weights(data.validation)

@@ -213,8 +213,6 @@ class Tuning:
         return candidate
 
     def _finish(self, proposal: Proposal, candidate: Candidate, outcome: Result | Exception) -> None:
-        """Publish and report one candidate."""
-
         def work(candidate: Candidate) -> Mapping[str, str]:
             if isinstance(outcome, Exception):
                 raise outcome
@@ -239,7 +237,6 @@ class Tuning:
         return model.scores(self.transformer.transform(rows[self.dataset.columns], model.view))
 
     def _latency(self, model: TrainedAlgorithm) -> float:
-        """Return the seconds from one row to its prediction."""
         row = self.dataset.train[self.dataset.columns].iloc[:1]
         if model.view not in self._reading:
             self._reading[model.view] = median_seconds(lambda: self.transformer.transform(row, model.view))

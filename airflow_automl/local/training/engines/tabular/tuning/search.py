@@ -129,7 +129,6 @@ class SearchSpace:
 
     @property
     def _switches(self) -> dict[str, bool]:
-        """Return whether each option of :class:`Choice` is searched."""
         balanced = self.classes > 0 and self.objective not in _UNBALANCED
         return {"logarithmic": self.logarithmic, "balanced": balanced}
 

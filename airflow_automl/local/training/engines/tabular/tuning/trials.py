@@ -179,7 +179,6 @@ _bench: dict[Any, Workbench] = {}
 
 
 def _run(bench: list[Any], questions: Any, key: int, choice: Choice) -> Result | Exception:
-    """Run a trial in a worker of Ray's."""
     import ray
 
     def ask(question: Any) -> Any:

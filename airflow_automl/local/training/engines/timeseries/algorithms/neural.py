@@ -219,7 +219,6 @@ class DeepAr(_Neural):
         return np.concatenate([paths.mean(axis=1)[..., None], found], axis=-1)
 
     def _draw(self, batch: Batch) -> torch.Tensor:
-        """Draw paths of scaled values: shape (series, paths, horizon)."""
         # Seeded here, so that equal requests get equal answers.
         torch.manual_seed(SEED)
         windows = self.windows
