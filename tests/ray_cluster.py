@@ -42,14 +42,15 @@ def environment() -> Path:
 
 
 class Cluster:
-    """Nodes of one core each; use it as a context manager.
+    """Nodes of a few cores each; use it as a context manager.
 
     :param workers: nodes beside the head, which runs no jobs itself if there are any.
     :param environment: variables of all nodes.
+    :param cores: that Ray may deal out on each node that runs jobs.
     """
 
-    def __init__(self, workers: int = 0, environment: Mapping[str, str] | None = None) -> None:
-        self._environment = environment or {}
+    def __init__(self, workers: int = 0, environment: Mapping[str, str] | None = None, cores: int = 1) -> None:
+        self._environment, self._cores = environment or {}, cores
         self._folder = Path(tempfile.mkdtemp(prefix="ray-"))
         self._port, self._dashboard = _free_ports(2)
         self.address = f"http://127.0.0.1:{self._dashboard}"
@@ -76,7 +77,7 @@ class Cluster:
             f"--dashboard-port={self._dashboard}",
             f"--dashboard-agent-listen-port={agent}",
             f"--ray-client-server-port={client}",
-            f"--num-cpus={0 if self._count else 1}",
+            f"--num-cpus={0 if self._count else self._cores}",
         )
         self._wait_ready()
         self.workers = [self.worker() for _ in range(self._count)]
@@ -84,7 +85,9 @@ class Cluster:
     def worker(self) -> subprocess.Popen[bytes]:
         """Start one more worker."""
         (agent,) = _free_ports(1)
-        return self._node(f"--address=127.0.0.1:{self._port}", f"--dashboard-agent-listen-port={agent}", "--num-cpus=1")
+        return self._node(
+            f"--address=127.0.0.1:{self._port}", f"--dashboard-agent-listen-port={agent}", f"--num-cpus={self._cores}"
+        )
 
     def kill(self, node: subprocess.Popen[bytes]) -> None:
         """Kill a node as a power cut does: Ray's own processes, at once."""
@@ -151,7 +154,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def cluster(workers: int = 0, environment: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+def cluster(workers: int = 0, environment: Mapping[str, str] | None = None, cores: int = 1) -> Iterator[Cluster]:
     """A cluster that is ended with all of its processes."""
-    with Cluster(workers, environment) as running:
+    with Cluster(workers, environment, cores) as running:
         yield running

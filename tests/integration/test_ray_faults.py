@@ -1,9 +1,13 @@
-"""Jobs on a Ray cluster whose nodes, head and service are killed. The trainer is scripted, everything else is real."""
+"""Jobs on a Ray cluster whose nodes, head and service are killed. The trainer is scripted, everything else is real.
+
+``RAY_FAULT_TURNS=10`` repeats each test ten times in a row, on the same cluster.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import threading
 import time
@@ -56,6 +60,13 @@ def health(service: RunningService) -> Any:
 def ray() -> Iterator[Cluster]:
     with cluster(workers=2) as running:
         yield running
+
+
+@pytest.fixture(autouse=True, params=range(int(os.environ.get("RAY_FAULT_TURNS", "1"))), ids=lambda turn: f"turn{turn}")
+def turn(request: pytest.FixtureRequest) -> int:
+    """Which time a test runs."""
+    number: int = request.param
+    return number
 
 
 def test_a_service_that_is_killed_at_any_moment_starts_nothing_twice(ray: Cluster, tmp_path: Path) -> None:
@@ -131,6 +142,7 @@ def test_ten_jobs_end_right_although_a_node_dies(ray: Cluster, tmp_path: Path) -
         first = running(service, names)
         ray.kill(ray.workers.pop())
         killed = time.monotonic()
+        ray.workers.append(ray.worker())
         let_go(service, *names)
         again = until(lambda: [name for name in first if "attempt 2 runs" in log(service, name)] or None, 120)
         print(f"started over {time.monotonic() - killed:.1f} s after the node died")
