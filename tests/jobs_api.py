@@ -21,6 +21,8 @@ class JobsApi:
         self.stops: list[str] = []
         #: Whether answers are lost, and a status with which submissions are refused.
         self.silent, self.refuses = False, 0
+        #: A status with which everything is refused.
+        self.denies = 0
         self._begin = begin
         api = self
 
@@ -35,14 +37,14 @@ class JobsApi:
                     api.stops.append(self.path.split("/")[-2])
                     self._answer({"stopped": True})
                     return
-                self._answer(*api._submit(json.loads(body)))
+                self._answer(*({}, 0) if api.denies else api._submit(json.loads(body)))
 
             def _answer(self, document: Any, status: int = 200) -> None:
                 if api.silent:
                     self.close_connection = True
                     return
                 data = json.dumps(document or "unknown").encode()
-                self.send_response(status if document else 404)
+                self.send_response(api.denies or (status if document else 404))
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)

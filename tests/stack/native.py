@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,10 +41,17 @@ class Native:
     :param document: the file, with variables put in.
     :param images: what each image holds, by its name without the tag.
     :param folder: where volumes and logs lie.
+    :param profiles: whose services are started beside those of no profile.
     """
 
-    def __init__(self, document: Mapping[str, Any], images: Mapping[str, Image], folder: Path) -> None:
-        self.services: Mapping[str, Mapping[str, Any]] = document["services"]
+    def __init__(
+        self, document: Mapping[str, Any], images: Mapping[str, Image], folder: Path, profiles: Sequence[str] = ()
+    ) -> None:
+        self.services: Mapping[str, Mapping[str, Any]] = {
+            name: service
+            for name, service in document["services"].items()
+            if not service.get("profiles") or set(service["profiles"]) & set(profiles)
+        }
         self._configs = document.get("configs", {})
         self._images = images
         self._folder = folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fnmatch
 import json
 import re
@@ -12,9 +13,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 import airflow_automl
+from airflow_automl.local.commands import serve
 from airflow_automl.local.commands.env import connection
+from airflow_automl.local.jobs.specification import Share
 from airflow_automl.local.state.folder import ServiceInfo
 from tests.stack.compose import ROOT, ComposeError, interpolate, load, read_env
 from tests.stack.dockerfile import stages
@@ -30,6 +34,7 @@ SECRETS = (
     "AUTOPILOT_ACCESS_KEY",
     "AUTOPILOT_SECRET_KEY",
 )
+RAY = ("ray-head", "ray-worker-1", "ray-worker-2")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +78,7 @@ def test_the_stack_does_not_start_without_a_secret(variables: dict[str, str], mi
 def test_every_variable_is_explained_in_the_example() -> None:
     example = (ROOT / "docker" / "env.example").read_text()
     used = set(re.findall(r"\$\{(\w+)", COMPOSE.read_text()))
-    assert used == set(re.findall(r"^(\w+)=", example, re.MULTILINE))
+    assert used | {"COMPOSE_PROFILES"} == set(re.findall(r"^#?(\w+)=", example, re.MULTILINE))
     for paragraph in example.strip().split("\n\n"):
         assert paragraph.startswith("#"), f"no comment above:\n{paragraph}"
 
@@ -82,6 +87,7 @@ def test_the_whole_stack_is_there(document: dict[str, Any]) -> None:
     assert set(document["services"]) == {
         *("postgres", "redis", "s3", "autopilot", "airflow-init", "airflow-api-server", "airflow-scheduler"),
         *("airflow-dag-processor", "airflow-triggerer", "airflow-worker"),
+        *RAY,
     }
     named = {volume.split(":")[0] for service in document["services"].values() for volume in service.get("volumes", ())}
     assert set(document["volumes"]) == {name for name in named if not name.startswith(".")}
@@ -129,7 +135,7 @@ def test_the_connection_is_the_one_that_the_service_prints(document: dict[str, A
 def test_images_carry_the_packages_version(document: dict[str, Any]) -> None:
     own = {service["image"] for service in document["services"].values() if "build" in service}
     version = airflow_automl.__version__
-    assert own == {f"airflow-automl/airflow:{version}", f"airflow-automl/autopilot:{version}"}
+    assert own == {f"airflow-automl/{name}:{version}" for name in ("airflow", "autopilot", "ray")}
 
 
 def test_the_compose_file_has_no_form_that_the_schema_does_not_know() -> None:
@@ -187,9 +193,59 @@ def test_images_are_made_from_lock_files_whose_versions_are_the_tested_ones() ->
         assert not [name for name in pinned if name.startswith(("torch", "nvidia"))]
 
 
-def test_both_images_end_without_root() -> None:
+def test_a_ray_cluster_is_there_on_demand_and_jobs_train_on_it(
+    document: dict[str, Any], variables: dict[str, str]
+) -> None:
+    services = document["services"]
+    assert [name for name, service in services.items() if service.get("profiles") == ["ray"]] == list(RAY)
+    arguments = services["autopilot"]["command"]
+    assert "--executor=local" in arguments
+    assert "--ray-address=" in arguments
+    example = (ROOT / "docker" / "env.example").read_text()
+    chosen = dict(re.findall(r"^#(\w+)=(.*)$", example, re.MULTILINE))
+    assert chosen.pop("COMPOSE_PROFILES") == "ray"
+    on_ray = load(COMPOSE, variables | chosen)["services"]
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    options = parser.parse_args(on_ray["autopilot"]["command"][2:])
+    assert (options.executor, options.ray_address) == ("ray", "http://ray-head:8265")
+    assert "--dashboard-port=8265" in on_ray["ray-head"]["command"]
+    assert {on_ray[name]["environment"]["RAY_AUTH_TOKEN"] for name in (*RAY, "autopilot")} == {variables["RAY_TOKEN"]}
+    assert parser.parse_args(arguments[2:]).ray_address == ""
+    share = Share(2, 8 << 30)
+    for name in RAY[1:]:
+        options = dict(word.lstrip("-").split("=") for word in on_ray[name]["command"] if "=" in word)
+        assert int(options["num-cpus"]) >= share.cores, "a job of the default size fits"
+        assert int(options["memory"]) >= (share.memory or 0)
+
+
+def test_all_images_end_without_root() -> None:
     found = stages(ROOT / "docker" / "Dockerfile")
+    assert found["ray"].user == "50001:50001"
+    assert found["ray"].locks == ["/tmp/autopilot.txt", "/tmp/ray.txt"]
     assert found["airflow"].user == "50000:50000"
     assert found["autopilot"].user == "50001:50001"
     for stage in ("airflow", "autopilot"):
         assert found[stage].locks == [f"/tmp/{stage}.txt"]
+
+
+def test_the_ray_cluster_for_kubernetes_is_the_one_of_the_compose_file() -> None:
+    cluster = yaml.safe_load((ROOT / "docs" / "operations" / "raycluster.yaml").read_text())
+    assert (cluster["apiVersion"], cluster["kind"]) == ("ray.io/v1", "RayCluster")
+    (pinned,) = re.findall(r"^ray(?:\[\w+\])?==(\S+)", (ROOT / "requirements" / "ray.txt").read_text(), re.MULTILINE)
+    assert cluster["spec"]["rayVersion"] == pinned
+    groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
+    for group in groups:
+        pod = group["template"]["spec"]
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsUser"] == 50001
+        (container,) = pod["containers"]
+        assert container["image"] == f"airflow-automl/ray:{airflow_automl.__version__}"
+        environment = {entry["name"]: entry for entry in container["env"]}
+        assert environment["RAY_AUTH_MODE"]["value"] == "token"
+        assert "valueFrom" in environment["RAY_AUTH_TOKEN"]
+        assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    head, workers = groups
+    assert head["rayStartParams"]["num-cpus"] == "0"
+    assert int(workers["rayStartParams"]["memory"]) == 2 * (8 << 30), "two jobs of the default size"
+    assert int(workers["rayStartParams"]["num-cpus"]) == 2 * 2

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if args.s3_endpoint is None:
         weed_binary()
     ray = args.executor == "ray"
-    if ray != (args.ray_address is not None):
+    if ray != bool(args.ray_address):
         raise StartupError("--executor ray and --ray-address must be given together")
     if ray and args.s3_endpoint is None and not _reached(args.host, args.ray_address):
         raise StartupError(
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings(
         data_dir=args.data_dir,
         s3_endpoint=args.s3_endpoint,
-        ray=args.ray_address,
+        ray=args.ray_address or None,
         executor_file=args.executor_file,
         store_host=args.host if ray else "127.0.0.1",
         max_jobs=args.max_jobs if args.max_jobs is not None else _ON_RAY if ray else _at_once(),
@@ -138,7 +138,7 @@ def _credentials(args: argparse.Namespace) -> Credentials | None:
 
 def _address(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if text and (parts.scheme not in ("http", "https") or not parts.hostname):
         raise argparse.ArgumentTypeError(f"received {text!r}; must be an address such as http://head:8265")
     return text
 

@@ -333,6 +333,9 @@ class RayExecutor:
         except HTTPError as error:
             if error.code == 404:
                 return None
+            if error.code in (401, 403):
+                why = f"Ray at {self._address} refuses the token in RAY_AUTH_TOKEN of the service (HTTP {error.code})"
+                raise PermissionError(why) from error
             raise
         except (URLError, OSError) as error:
             raise ConnectionError(

@@ -274,6 +274,19 @@ def test_what_ray_or_the_store_refuses_fails_with_their_words(cluster: Cluster) 
     executor.exchange()
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_ray_refuses_fails_no_job_and_is_named(cluster: Cluster, status: int) -> None:
+    executor = cluster.executor()
+    cluster.api.denies = status
+    handle = executor.start(specification())
+    with pytest.raises(PermissionError, match=f"refuses the token in RAY_AUTH_TOKEN .*HTTP {status}"):
+        executor.ask()
+    assert executor.state(handle).running
+    cluster.api.denies = 0
+    executor.ask()
+    assert [body["submission_id"] for body in cluster.api.submitted] == [handle["id"]]
+
+
 def test_the_next_attempt_removes_what_is_left_of_the_last_one(cluster: Cluster, bucket: Bucket) -> None:
     executor = cluster.executor()
     given = specification()
