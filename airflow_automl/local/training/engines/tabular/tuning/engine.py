@@ -21,7 +21,7 @@ from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.candidates import Candidate, image, step
-from airflow_automl.local.training.engines.course import OUT_OF_TIME, Clock, Course, median_seconds
+from airflow_automl.local.training.engines.course import OUT_OF_TIME, Clock, Course, Stopped, median_seconds
 from airflow_automl.local.training.engines.tabular import modes, reports
 from airflow_automl.local.training.engines.tabular.tuning import table
 from airflow_automl.local.training.engines.tabular.tuning.features import FeatureTransformer
@@ -171,33 +171,43 @@ class Tuning:
         course = self.course
         end = Clock(course.for_training())
         took: list[float] = []
-        begun, failures, most = 0, 0, course.criteria["MaxCandidates"]
+        failures, most = 0, course.criteria["MaxCandidates"]
         under_way: dict[int, tuple[Proposal, Candidate, float]] = {}
         spread = course.run.spec.cluster and course.run.spec.trials > 1
         with closing((Tasks if spread else Copies)(course, self.bench, end)) as trials:
-            while True:
-                while begun < most and len(under_way) < trials.at_once:
+
+            def fill() -> None:
+                while len(course.candidates) < most and len(under_way) < trials.at_once:
                     # With less than half of a usual candidate's time, beginning another one is useless.
                     usual = statistics.median(took) if took else 0.0
                     if end.left is not None and end.left <= 0.5 * usual:
-                        self.secondary, most = OUT_OF_TIME, begun
-                        break
-                    began, proposal = time.monotonic(), self.search.propose()
+                        self.secondary = OUT_OF_TIME
+                    if self.secondary == OUT_OF_TIME:
+                        return
+                    proposal, began = self.search.propose(), time.monotonic()
                     under_way[proposal.number] = proposal, self._begin(proposal), began
                     trials.start(proposal.number, proposal.choice)
-                    begun += 1
-                if not under_way:
-                    break
+
+            fill()
+            while under_way:
                 number, outcome = trials.first(
                     lambda number, progress: self.search.hopeless(under_way[number][0], *progress)
                 )
                 proposal, candidate, began = under_way.pop(number)
+                if isinstance(outcome, Result):
+                    self.search.tell(proposal, "Completed", outcome.measured.value)
+                else:
+                    self.search.tell(proposal, "Stopped" if isinstance(outcome, Stopped) else "Failed")
+                if trials.at_once > 1:
+                    # No core waits while this one is published.
+                    fill()
                 self._finish(proposal, candidate, outcome)
                 took.append(time.monotonic() - began)
                 failures = failures + 1 if candidate.status == "Failed" else 0
-                if failures >= _MAX_FAILURES and begun < most:
+                if failures >= _MAX_FAILURES:
                     log.error("Search ended after %d failed candidates in a row", failures)
-                    self.secondary, most = "Completed", begun
+                    self.secondary, most = "Completed", 0
+                fill()
         log.info("%d candidates in %.1f s, %d of them completed", len(took), sum(took), len(course.completed))
         course.without_result()
 
@@ -222,11 +232,7 @@ class Tuning:
             return self._export(candidate, proposal.choice, outcome.model)
 
         self.course.finish(candidate, work)
-        if isinstance(outcome, Exception) or candidate.status != "Completed":
-            self.search.tell(proposal, candidate.status)
-            return
-        self.search.tell(proposal, candidate.status, outcome.measured.value)
-        if self.course.best() is candidate:
+        if isinstance(outcome, Result) and candidate.status == "Completed" and self.course.best() is candidate:
             self.best = candidate, outcome
 
     def scores(self, rows: pd.DataFrame) -> np.ndarray:
