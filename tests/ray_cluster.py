@@ -13,13 +13,16 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import psutil
 
+from airflow_automl.local.processes import end_with
 from tools.compat import REQUIREMENTS, ROOT, UV
 
 _VENV = ROOT / ".venv-ray"
+_STARTED = "Ray runtime started"
 
 
 def environment() -> Path:
@@ -83,11 +86,19 @@ class Cluster:
         self.workers = [self.worker() for _ in range(self._count)]
 
     def worker(self) -> subprocess.Popen[bytes]:
-        """Start one more worker."""
+        """Start one more worker, and wait until it is there: of two that start at once, one may fail."""
         (agent,) = _free_ports(1)
-        return self._node(
+        log = self._folder / "nodes.log"
+        before = log.read_text().count(_STARTED)
+        node = self._node(
             f"--address=127.0.0.1:{self._port}", f"--dashboard-agent-listen-port={agent}", f"--num-cpus={self._cores}"
         )
+        deadline = time.monotonic() + 90
+        while log.read_text().count(_STARTED) == before:
+            assert node.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(0.1)
+        return node
 
     def kill(self, node: subprocess.Popen[bytes]) -> None:
         """Kill a node as a power cut does: Ray's own processes, at once."""
@@ -131,6 +142,8 @@ class Cluster:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env=variables,
+                # With --block, Ray ends a node's processes when this one ends, also if pytest is killed.
+                preexec_fn=partial(end_with, os.getpid()),
             )
 
     def _wait_ready(self) -> None:
