@@ -7,6 +7,7 @@ import json
 import logging
 import pickle
 import re
+import traceback
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from airflow_automl.ends import TransitionLog, judge, watched
 from airflow_automl.get_provider_info import get_provider_info
 from airflow_automl.links.sagemaker_automl import console_url, logs_url
 from airflow_automl.naming import TaskGeneration, derive_name, digest, tag_value
+from airflow_automl.operators import SageMakerAutoMLStopOperator
 from airflow_automl.operators._base import AutoMLBaseOperator
 from airflow_automl.operators._job_request import complete, read_config
 from airflow_automl.retries import automl_retry_policy
@@ -301,6 +303,13 @@ class TestGuides:
             operator.resume_execution("execute", None, {}) if resumed else operator.execute({})
         logged = capsys.readouterr().out + caplog.text
         assert logged.count(f"AutoMLJobFailed: What to do: {exceptions.DOCS}/troubleshooting.md#automljobfailed") == 1
+
+    def test_the_traceback_of_an_import_error_says_where_it_is_explained(self) -> None:
+        with pytest.raises(exceptions.AutoMLValidationError) as caught:
+            SageMakerAutoMLStopOperator(task_id="stop", job_name="j", timeout="soon")
+        shown = "".join(traceback.format_exception(caught.value))
+        assert "'soon' is not valid for timeout" in shown
+        assert f"What to do: {exceptions.DOCS}/troubleshooting.md#automlvalidationerror" in shown
 
 
 class TestXComs:
