@@ -1,4 +1,4 @@
-"""Names that a package exports, imported only when somebody uses them: a DAG file pays for nothing else."""
+"""Names that a package exports, imported only when they are used, so that a DAG file imports nothing else."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def _supported(container: Mapping[str, Any]) -> set[str]:
 
 
 def default_instance_type(candidate: Mapping[str, Any], problem_type: str | None) -> str:
-    """Return an instance type that can serve the candidate when nobody named one.
+    """Return the default instance type that can serve the candidate.
 
     What AWS recommends for fine-tuned language models, the smallest GPU instance for containers that exist for GPUs
     only, and otherwise the smallest instance that Autopilot's own deployments use.

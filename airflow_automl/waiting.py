@@ -153,7 +153,7 @@ async def describe(calls: Calls, target: Target) -> dict[str, Any] | None:
                 return None
             if not isinstance(error, AutoMLJobNotFound | AutoMLAccessDenied):
                 raise
-            # If one operation is denied and the other does not find the job, nobody knows whether it exists.
+            # If one operation is denied and the other does not find the job, it is not known whether it exists.
             if refusal is None or isinstance(error, AutoMLAccessDenied):
                 refusal = error
     assert refusal is not None  # noqa: S101

@@ -28,6 +28,7 @@ PATTERNS = (
     (r"to mend|mends?", "fix"),
     (r"heeds?|sightings?", "the event itself"),
     (r"nobody's", "say what happens"),
+    (r"in vain|for want of", "the fact itself"),
     (r"(is|are|was|were|be|been|unless) told", "say who does what"),
     (r"nothing of|tells? of", "does not mention, mention"),
     (r"of (yours|ours|theirs)|(none|one) of ours", "your, our, their own"),

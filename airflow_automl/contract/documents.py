@@ -172,7 +172,7 @@ def job(
     :param describe: an answer of DescribeAutoMLJob or DescribeAutoMLJobV2.
     :param arn: the job's ARN, where the answer lacks it.
     :param tags: the job's tags, which describe does not return (R100): a mapping, or AWS's list of Key and Value.
-    :param timeline: the statuses that the job was seen in, oldest first, as far as somebody watched it.
+    :param timeline: the statuses that the job was seen in, oldest first, as far as it was watched.
     :param cost: ``amount`` and ``currency``, if there are prices.
     :return: exactly the keys of :class:`JobDocument`; what the answer does not say is ``None`` or empty.
     """

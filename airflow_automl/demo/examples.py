@@ -135,7 +135,7 @@ def submit(s3: Any, sagemaker: Any, split: dataset.Split, defaults: Mapping[str,
 
 def _take_endpoint_name(sagemaker: Any, role: str) -> None:
     """Give its endpoint's name to another endpoint, so that the job trains a model and can't deploy it."""
-    container = {"Image": "of-somebody-else", "ModelDataUrl": f"s3://{dataset.BUCKET}/examples/model.tar.gz"}
+    container = {"Image": "of-another-account", "ModelDataUrl": f"s3://{dataset.BUCKET}/examples/model.tar.gz"}
     variant = {"VariantName": "all", "ModelName": _WARNED, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
     for create, options in (
         (sagemaker.create_model, {"ModelName": _WARNED, "ExecutionRoleArn": role, "PrimaryContainer": container}),

@@ -203,7 +203,7 @@ def tail(log: Path, lines: int = 25) -> str:
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on now."""
+    """A free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -156,7 +156,7 @@ class AutoMLBaseOperator(BaseOperator):
 
 
 class JobReader(AutoMLBaseOperator):
-    """An operator about a job of another task, or of somebody else.
+    """An operator for a job that another task, or another program, submitted.
 
     :param job: the job's document, such as ``train.job``.
     :param job_name: the name of an AutoML job (V1 or V2), instead of ``job``.

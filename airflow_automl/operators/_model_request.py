@@ -79,7 +79,7 @@ class ServedCandidate:
         """Return the request of CreateModel, without name and tags.
 
         :param vpc: carry the job's VPC over.
-        :raises AutoMLValidationError: response keys nobody supports.
+        :raises AutoMLValidationError: response keys that are not supported.
         :raises NoBestCandidate: the candidate has no containers.
         """
         found = containers_of(self.candidate, accelerated=is_accelerated(self.instance))
@@ -128,7 +128,8 @@ def plan_deployment(
 ) -> Deployment:
     """Make the requests of a deployment, and derive their names from what they say and from the run.
 
-    :raises AutoMLValidationError: settings that exclude each other, a missing role, response keys nobody supports.
+    :raises AutoMLValidationError: settings that exclude each other, a missing role, response keys that are not
+        supported.
     :raises NoBestCandidate: the candidate has no containers.
     """
     # Serverless endpoints refuse a VPC, so the job's own is not carried over to them.

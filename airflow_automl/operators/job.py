@@ -201,7 +201,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
         if isinstance(config, str):
             is_template = self._names_template and not config.lstrip().startswith("{")
             config = read_config(config, self._folders())
-            # What was rendered, or is read from a file that somebody named at run time, may hold a user's braces.
+            # What was rendered, or is read from a file named at run time, may hold a user's braces.
             config = self.render_template(config, context) if is_template else config
         api = api_of(config, self.api)
         _ = self.hook.prices  # invalid prices are an error before the job costs anything

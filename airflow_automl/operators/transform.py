@@ -85,7 +85,7 @@ class SageMakerAutoMLTransformOperator(ServingOperator, WaitingOperator):
     :param botocore_config: keyword arguments of ``botocore.config.Config``, as plain JSON values.
     :return: ``{"transform_job_name", "transform_job_arn", "model", "input", "output", "status"}``.
     :raises AutoMLJobFailed: the transform job failed; the message is its FailureReason.
-    :raises AutoMLJobStopped: somebody stopped it.
+    :raises AutoMLJobStopped: the transform job was stopped.
     :raises AutoMLJobTimeout: it took longer than ``timeout`` or ``execution_timeout``.
     :raises AutoMLAccessDenied: AWS refused to describe the job, which is stopped then.
     """

@@ -58,7 +58,7 @@ class JobRecord:
     def submitted(self) -> bool:
         """Whether this task submitted the job: its name is derived from the task instance.
 
-        Everything else in an XCom can be made up by whoever may write one.
+        Everything else in an XCom can be forged by anyone who may write one.
         """
         return self.task_digest in self.name.split("-")
 

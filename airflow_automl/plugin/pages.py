@@ -33,7 +33,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'self'; base-uri 'none'"
 )
-#: A report is a page that anybody may have written who may write to its bucket: it runs nothing and is of no origin.
+#: Anyone who may write to its bucket may have written a report: it runs no script and has no origin.
 _REPORT_POLICY = (
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; "
     "frame-ancestors 'self'; base-uri 'none'"
@@ -128,7 +128,7 @@ async def shown_job(request: Request, rights: Rights, source: Source, name: str)
         if record is None:
             raise
         tags = None
-    # Tags say whose job it is. Only if they can't be read, an XCom may show it, which anybody may have written.
+    # Tags say whose job it is. Only if they can't be read, an XCom may show it, which any task may have written.
     owner = known_jobs.owner_of(tags) if tags is not None or record is None else record.owner
     if not await asyncio.to_thread(rights.may_see_job, owner, source.connection):
         raise Denied("You may not see this job: it belongs to a DAG or a connection that you may not see.")
@@ -208,7 +208,7 @@ async def job(request: Request, user: GetUserDep, shown: Asked) -> HTMLResponse:
 
 @router.get("/report")
 async def report(request: Request, shown: Asked) -> HTMLResponse:
-    """Open the report that a task wrote about a job: whoever may see the job may read it."""
+    """Open the report that a task wrote about a job, for users who may see the job."""
     written = await asyncio.to_thread(metadata.report_of, shown.owner, shown.name) if shown.owner else {}
     address = str(written.get("html") or "")
     if not address.startswith("s3://"):

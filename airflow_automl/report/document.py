@@ -63,7 +63,7 @@ def build(
     named = [best] if best else [each for each in candidates or () if each.get("FinalAutoMLJobObjectiveMetric")]
     objective = job["objective"] or (metrics.objective_name(named[0]) if named else None)
     rows = leaderboard(candidates or (), best, objective)
-    # Listing lags behind describing: while the list lacks the best candidate, nobody knows how many there are.
+    # Listing lags behind describing: while the list lacks the best candidate, their number is not known.
     counted = candidates is not None and len(rows) == len(candidates)
     started = _started(job, rows, timeline or ()) if queues else job["created"]
     until = job["ended"] or (moment if outcome is Outcome.RUNNING else None)

@@ -44,5 +44,5 @@ def _register(severity: Severity, number: str) -> Callable[[_Function], _Functio
 
 #: Register a rule whose breach makes the service reject the request.
 reject = partial(_register, "error")
-#: Register a rule whose breach is accepted, but seldom meant.
+#: Register a rule whose breach is accepted, but rarely intended.
 warn = partial(_register, "warning")

@@ -114,7 +114,7 @@ class OtherServices:
     async def answer(self, request: Request) -> Response:
         """Answer a request for another service.
 
-        :raises ServiceError: UnknownOperationException if nobody offers it.
+        :raises ServiceError: UnknownOperationException if it is not offered.
         """
         service = _service_of(request)
         if service == "s3":

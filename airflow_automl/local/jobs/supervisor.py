@@ -88,7 +88,7 @@ class Supervisor:
     async def stop(self) -> None:
         """Kill all trainers; their jobs start over with the next service.
 
-        Trainers left for adoption would survive Ctrl-C, which nobody expects.
+        Trainers left for adoption would survive Ctrl-C, which is not expected.
         """
         for task in [*self._tasks, *self._deployments.values()]:
             task.cancel()

@@ -244,7 +244,7 @@ def pack(folder: Path, metadata: Mapping[str, Any], target: Path) -> None:
     document = {"format_version": FORMAT_VERSION, **metadata}
     with (
         target.open("wb") as raw,
-        # Level 1: models hardly get smaller above it, and training waits for nobody.
+        # Level 1: models hardly get smaller above it.
         gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=1, mtime=0, filename="") as packed,
         tarfile.open(fileobj=packed, mode="w") as archive,
     ):

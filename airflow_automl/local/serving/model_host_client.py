@@ -38,7 +38,7 @@ _LOAD_TIMEOUT = 300.0
 LIMIT = 60.0
 _MAX_SOCKET_PATH = 100
 _SCRATCH = ".fetch-"
-#: Seconds between two looks at the models, and after which one that nobody asks is ended.
+#: Seconds between two looks at the models, and after which an unused one is ended.
 _LOOK, _IDLE = 0.5, 600.0
 
 
@@ -219,7 +219,7 @@ class ModelHost:
                 await self._listening()
 
     async def _look(self) -> None:
-        """End models that nobody asks, and those that take too much memory."""
+        """End unused models, and those that use too much memory."""
         await asyncio.sleep(_LOOK)
         idle = [process for process in self._processes() if not process.busy]
         for process in idle:

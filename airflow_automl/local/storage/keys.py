@@ -44,7 +44,7 @@ class DataKeys:
 
     @cached_property
     def access_key_id(self) -> str:
-        """What the store signs its requests with; nobody else knows it."""
+        """The secret with which the store signs its requests."""
         return hmac.digest(self.key, b"access key of the store", "sha256").hex()
 
     def asked(self, headers: Mapping[str, str]) -> bool:

@@ -21,7 +21,7 @@ class RateLimiter:
     among successes cost next to nothing, so that they can't starve the events.
 
     :param rate: turns a second.
-    :param burst: how many turns that nobody took may be given at once.
+    :param burst: how many unused turns may be given at once.
     """
 
     def __init__(self, rate: float, burst: int = 1) -> None:

@@ -31,7 +31,7 @@ PAGES = 10
 class SlotLine:
     """First come, first served; the front of the line goes when a job has ended.
 
-    AWS tells nobody how many jobs an account may run. But every task in this line was refused, so that the account was
+    SageMaker does not return the quota of jobs. But every task in this line was refused, so that the account was
     full when it came: the most jobs that were seen at once, running or submitted between two polls, are taken for the
     quota. A task that was let go holds a claim to its slot, until a job comes of it. If the task is refused again it
     comes back, and what is seen then is the quota.
@@ -115,13 +115,13 @@ class SlotLine:
     def _let_go(self, running: set[str] | None, now: float) -> None:
         """Let as many go as seem to have room, and one more now and then.
 
-        :param running: jobs that have not ended, ``None`` where nobody knows.
+        :param running: jobs that have not ended, ``None`` if that is not known.
         :param now: by the loop's clock.
         """
         # Whoever has neither come back nor submitted will not: it was cleared, or has waited long enough.
         claims = {since: gone for since, gone in self._claims.items() if gone > now - CLAIM}
         if running is None and len(claims) < len(self._claims):
-            # Unless nobody can see its job: then it was not refused, and the next one may try.
+            # Unless its job can't be seen: then it was not refused, and the next one may try.
             self._probe_after = PROBE_AFTER
         self._claims = claims
         free = 0 if running is None else max(0, self._quota - len(running) - len(self._claims))

@@ -46,7 +46,7 @@ LINGER = 60.0
 
 
 class _Watch:
-    """One job that somebody waits for."""
+    """One job that a task waits for."""
 
     def __init__(self, name: str, api_version: ApiVersion | None, now: float) -> None:
         self.name = name
@@ -83,7 +83,7 @@ class Watcher:
     """
 
     def __init__(self, aws: AwsSettings, calls_per_second: float) -> None:
-        #: The watcher is not to be used any more: nobody did so for a while, or it failed.
+        #: The watcher is not to be used any more: it was unused for a while, or it failed.
         self.closed = False
         self.client = Client(aws)
         self._watches: dict[tuple[str, str | None], _Watch] = {}

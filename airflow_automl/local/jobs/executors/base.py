@@ -13,7 +13,7 @@ class State(NamedTuple):
     """The state of a trainer.
 
     :param running: whether it runs.
-    :param seconds: time since its start, by a clock that nobody sets.
+    :param seconds: time since its start, by a monotonic clock.
     :param ended: how it ended, such as ``was killed by signal 9``; meaningless while it runs.
     :param lost: it ended because the place where it ran is gone: its job starts over elsewhere.
     """

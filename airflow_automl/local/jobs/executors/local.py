@@ -108,7 +108,7 @@ class LocalExecutor:
         if "began" in handle and handle["boot"] == processes.boot_id():
             seconds = time.monotonic() - handle["began"]
         else:
-            # The machine was restarted, and with it the clock that nobody sets.
+            # The machine was restarted, and with it the monotonic clock.
             seconds = time.time() - handle["at"]
         if code is None:
             return State(running, seconds, "ended")

@@ -217,7 +217,7 @@ class RayExecutor:
         """
         attempts = [attempt for attempt in list(self._attempts.values()) if not attempt.forgotten]
         if time.monotonic() > self._heard + _PATIENCE:
-            # Asked once before many wait for an answer in vain.
+            # Called once, before many calls wait for a timeout.
             self._request("GET", "/api/version")
         self._for_each(self._ask_one, attempts)
         time.sleep(_INTERVAL)

@@ -20,7 +20,7 @@ _ALLOWED = {
 
 @dataclass(frozen=True)
 class FeatureSpecification:
-    """Features and the types that somebody gave them.
+    """Features and their given types.
 
     :param names: the columns to learn from, in the order of the data.
     :param types: column → ``numeric``, ``categorical``, ``text``, ``datetime`` or ``sequence``; only those given.

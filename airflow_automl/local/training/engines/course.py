@@ -57,7 +57,7 @@ class TimeIsUp(Stopped):
 
 
 class Clock:
-    """A time limit, by the monotonic clock, which nobody sets.
+    """A time limit, by the monotonic clock.
 
     :param seconds: until the end; ``None`` for no limit.
     :param began: monotonic time from which they count; by default now.

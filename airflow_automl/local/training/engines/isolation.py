@@ -114,7 +114,7 @@ def run(work: Callable[[Ask], Any], seconds: float, answer: Callable[[Any], Any]
     :param answer: answers the questions that the work asks in between, in this process.
     :return: what the work returns.
     :raises Overrun: the time was over.
-    :raises Died: the copy crashed, or was killed by somebody else, for instance for want of memory.
+    :raises Died: the copy crashed, or was killed by another process, for instance for lack of memory.
     """
     step = Step(work, seconds)
     try:

@@ -190,7 +190,7 @@ class _Training:
         candidate.parameters = {"algorithm": trained.label, "weights": dict(trained.weights)}
         one = panel.of(panel.series[:1])
         began = time.monotonic()
-        # With more threads torch would begin a pool, for which the copies of this process would wait in vain.
+        # With more threads torch would begin a pool, for which the copies of this process would wait forever.
         replace(model, threads=1).of(one)
         candidate.validation["InferenceLatency"] = time.monotonic() - began
         names = [*panel.settings.reserved, *(codec.name for codec in dataset.columns)]

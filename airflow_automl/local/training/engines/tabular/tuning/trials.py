@@ -161,7 +161,7 @@ class _Questions:
         self._answers: dict[int, asyncio.Future[Any]] = {}
 
     async def ask(self, key: int, question: Any) -> Any:
-        # A trial that begins again on another node has nobody left who waits for the earlier answer.
+        # A trial that begins again on another node does not have a caller that waits for the earlier answer.
         self._answers[key] = answer = asyncio.get_running_loop().create_future()
         await self._asked.put((key, question))
         return await answer
