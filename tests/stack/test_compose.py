@@ -219,6 +219,13 @@ def test_a_ray_cluster_is_there_on_demand_and_jobs_train_on_it(
         assert int(options["memory"]) >= (share.memory or 0)
 
 
+def test_the_images_search_path_keeps_the_folders_of_the_base() -> None:
+    # useradd lies in /usr/sbin.
+    base = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+    for name in ("airflow", "autopilot", "ray"):
+        assert base <= set(stages(ROOT / "docker" / "Dockerfile")[name].environment["PATH"].split(":"))
+
+
 def test_all_images_end_without_root() -> None:
     found = stages(ROOT / "docker" / "Dockerfile")
     assert found["ray"].user == "50001:50001"
