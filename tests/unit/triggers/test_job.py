@@ -14,7 +14,6 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse, GetTaskStates, MaskSecret, TaskStatesResult
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-from airflow_automl.compat import AIRFLOW
 from airflow_automl.naming import TRY_TAG
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 from airflow_automl.triggers.payload import EventStatus, validate_event
@@ -296,7 +295,7 @@ async def test_airflows_runner_stops_the_job_when_a_user_acts_and_not_when_it_sh
         try_number=1,
     )
     trigger.timeout_after = None  # type: ignore[attr-defined]
-    if AIRFLOW >= (3, 3):
+    if hasattr(triggerer_job_runner, "_make_trigger_span"):
         monkeypatch.setattr("airflow.jobs.triggerer_job_runner._make_trigger_span", _no_span)
     runner = triggerer_job_runner.TriggerRunner()
     task = asyncio.create_task(runner.run_trigger(1, trigger))
