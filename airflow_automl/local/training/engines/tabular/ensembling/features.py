@@ -20,14 +20,7 @@ from airflow_automl.local.training.data.codec import Codec
 TARGET, WEIGHT = "target", "weight"
 """AutoGluon's names of the columns that are not features."""
 
-_BY_VALUE = {
-    "AsTypeFeatureGenerator",
-    "FillNaFeatureGenerator",
-    "IdentityFeatureGenerator",
-    "CategoryFeatureGenerator",
-    "DropUniqueFeatureGenerator",
-    "DropDuplicatesFeatureGenerator",
-}
+_BY_VALUE = {"AsType", "FillNa", "Identity", "Category", "DropUnique", "DropDuplicates"}
 """AutoGluon's generators that look at nothing but a value and what they learned about its column."""
 
 
@@ -58,19 +51,18 @@ class Features:
         self._truths: dict[str, Any] = {}
         self._codes: dict[str, dict[Any, int]] = {}
         steps = [step for each in predictor._learner.feature_generators for stage in each.generators for step in stage]
+        filled: dict[str, Any] = {}
         for step in steps:
             self._truths |= getattr(step, "_bool_features", {})
+            filled |= getattr(step, "_fillna_feature_map", {})
             for name, known in (getattr(step, "category_map", None) or {}).items():
-                self._codes[name] = {value: code for code, value in enumerate(known)}
-        for step in steps:
-            for name, filled in getattr(step, "_fillna_feature_map", {}).items():
-                if name in self._codes:
-                    self._codes[name][None] = self._codes[name].get(filled, -1)
+                self._codes[name] = codes = {value: code for code, value in enumerate(known)}
+                codes[None] = codes.get(filled.get(name), -1)
         rows = self._every_value()
         #: The features of rows that have all values.
         self.examples = self._pipeline(prepare(rows, codecs))
         self._made = self.examples.dtypes.to_dict()
-        self._others = [step for step in steps if type(step).__name__ not in _BY_VALUE]
+        self._others = [step for step in steps if type(step).__name__.removesuffix("FeatureGenerator") not in _BY_VALUE]
         self._known = self._of(rows).equals(self.examples)
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:

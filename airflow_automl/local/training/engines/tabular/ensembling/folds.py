@@ -84,31 +84,29 @@ def _learned(fold: Any) -> bytes:
 
 
 def _form(fold: Any, examples: pd.DataFrame) -> Callable[[pd.DataFrame], Any]:
-    """What makes the library's form of rows, checked against AutoGluon's own way on the examples."""
-    kind, model, preprocess = type(fold).__name__, fold.model, fold.preprocess
-    names = list(fold._features_internal)
+    """What makes the library's form of rows; shorter ways than AutoGluon's are tried on the examples."""
+    model, preprocess, names = fold.model, fold.preprocess, list(fold._features_internal)
     # A bag of a higher level gets more than features.
     usual = set(names) <= set(examples)
 
     def preprocessed(rows: pd.DataFrame) -> Any:
         return preprocess(rows, **_OF_A_BAG)
 
-    def coded(rows: pd.DataFrame) -> pd.DataFrame:
-        return pd.DataFrame({name: _coded(rows[name]) for name in names}, index=rows.index, copy=False)
-
-    if kind == "LGBModel":
+    if type(fold).__name__ == "LGBModel":
         from lightgbm.basic import _data_from_pandas
 
-        def array(rows: pd.DataFrame) -> np.ndarray:
+        def array(rows: pd.DataFrame) -> Any:
             return np.column_stack([_numbers(rows[name]) for name in names])
 
-        def arranged(rows: pd.DataFrame) -> np.ndarray:
-            found: np.ndarray = _data_from_pandas(preprocessed(rows), "auto", "auto", model.pandas_categorical)[0]
-            return found
+        def arranged(rows: pd.DataFrame) -> Any:
+            return _data_from_pandas(preprocessed(rows), "auto", "auto", model.pandas_categorical)[0]
 
         return array if usual and np.array_equal(array(examples), arranged(examples), equal_nan=True) else arranged
-    if kind == "CatBoostModel":
+    if type(fold).__name__ == "CatBoostModel":
         from catboost import Pool
+
+        def coded(rows: pd.DataFrame) -> pd.DataFrame:
+            return pd.DataFrame({name: _coded(rows[name]) for name in names}, index=rows.index, copy=False)
 
         categories = model.get_cat_feature_indices()
         same = usual and coded(examples).astype("float64").equals(preprocessed(examples).astype("float64"))
@@ -118,18 +116,15 @@ def _form(fold: Any, examples: pd.DataFrame) -> Callable[[pd.DataFrame], Any]:
 
 
 def _numbers(column: pd.Series) -> Any:
-    """A column with its categories' codes, as LightGBM has them."""
+    """A column with the codes of its categories, as LightGBM has it."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
-        return column.to_numpy("float64")
-    codes = column.array.codes.astype("float64")
-    codes[codes < 0] = np.nan
-    return codes
+        return column.to_numpy()
+    return np.where(column.array.codes < 0, np.nan, column.array.codes)
 
 
 def _coded(column: pd.Series) -> Any:
     """A column with a category more, which stands for a missing value, as CatBoost has it."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
         return column.array
-    count = len(column.dtype.categories)
-    codes = column.array.codes.astype("int64")
+    codes, count = column.array.codes, len(column.dtype.categories)
     return pd.Categorical.from_codes(np.where(codes < 0, count, codes), categories=range(count + 1))
