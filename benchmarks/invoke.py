@@ -34,6 +34,7 @@ HERE = Path(__file__).resolve().parent.parent
 ALGORITHMS = ("lightgbm", "catboost", "xgboost")
 MODELS = (*ALGORITHMS, "ensemble", "text", "image")
 PARTS = ("clients", "hung", "transform")
+_FIRST = {"CompletionCriteria": {"MaxCandidates": 1}}
 _WAIT = {"Delay": 1, "MaxAttempts": 300}
 
 
@@ -82,10 +83,16 @@ def text() -> Job:
     from text import reviews
 
     train, test = reviews(1500)
-    problem = {"TextClassificationJobConfig": {"ContentColumn": "text", "TargetLabelColumn": "label"}}
+    config = {"ContentColumn": "text", "TargetLabelColumn": "label", **_FIRST}
     asked = test[["text"]].iloc[:1]
     files = {"reviews.csv": train.to_csv(index=False).encode()}
-    return Job(problem, files, "Accuracy", asked.to_csv(index=False, header=False).encode(), asked)
+    return Job(
+        {"TextClassificationJobConfig": config},
+        files,
+        "Accuracy",
+        asked.to_csv(index=False, header=False).encode(),
+        asked,
+    )
 
 
 def image() -> Job:
@@ -95,7 +102,7 @@ def image() -> Job:
     train, test = digits(None)
     files = {f"{label}/{number:05d}.png": _png(pixels) for number, (label, pixels) in enumerate(train)}
     asked = _png(test[0][1])
-    return Job({"ImageClassificationJobConfig": {}}, files, "Accuracy", asked, [asked], "image/png")
+    return Job({"ImageClassificationJobConfig": _FIRST}, files, "Accuracy", asked, [asked], "image/png")
 
 
 JOBS: dict[str, Callable[[], Job]] = {"table": table, "text": text, "image": image}
