@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,11 @@ from airflow_automl.local.training.engines import isolation
 from airflow_automl.local.training.engines.course import PER_CANDIDATE, Clock, Course, TimeIsUp, too_long
 from airflow_automl.local.training.engines.tabular.tuning.search import Choice
 from airflow_automl.local.training.engines.tabular.tuning.trial import Result, Workbench
+
+log = logging.getLogger(__name__)
+
+#: Times that a trial may begin whose worker dies: it may be the trial that kills it.
+_ATTEMPTS = 3
 
 Hopeless = Callable[[int, tuple[int, float]], bool]
 """Gets the number of a trial, and its step and objective; returns whether to prune it."""
@@ -68,6 +74,7 @@ class _Task:
     result: Any
     here: bool
     end: Clock
+    attempt: int
     own: Clock | None = None
     """Its own limit, which begins when it does."""
 
@@ -75,7 +82,7 @@ class _Task:
 class Tasks:
     """Runs trials as tasks of the Ray job that this process belongs to: one here, the others where there is room.
 
-    Ray runs a task again if its node dies. While there is no room elsewhere, trials run here one after the other.
+    A trial whose worker dies begins again. While there is no room elsewhere, trials run here one after the other.
     """
 
     def __init__(self, course: Course, bench: Workbench, end: Clock) -> None:
@@ -92,19 +99,20 @@ class Tasks:
         # The job's own cores are reserved already, and this process is idle while trials run.
         self._here = {"num_cpus": 0, "scheduling_strategy": here}
         self._elsewhere = {"num_cpus": spec.threads, "memory": spec.memory_limit}
-        self._run = ray.remote(_run)
+        # Ray's own retries would wait for room elsewhere, although there may be some here.
+        self._run = ray.remote(max_retries=0)(_run)
         self._bench = ray.put(bench)
         self._questions = ray.remote(_Questions).options(**self._here).remote()
         self._asked = self._questions.next.remote()
         self._tasks: dict[int, _Task] = {}
         self._keys = itertools.count()
 
-    def start(self, number: int, choice: Choice) -> None:
+    def start(self, number: int, choice: Choice, attempt: int = 1) -> None:
         """See :meth:`Copies.start`."""
         here, key = not any(task.here for task in self._tasks.values()), next(self._keys)
         run = self._run.options(**(self._here if here else self._elsewhere))
         result = run.remote([self._bench], self._questions, key, choice)
-        self._tasks[key] = _Task(number, choice, result, here, self._end)
+        self._tasks[key] = _Task(number, choice, result, here, self._end, attempt)
 
     def first(self, hopeless: Hopeless) -> tuple[int, Result | Exception]:
         """See :meth:`Copies.first`."""
@@ -112,7 +120,7 @@ class Tasks:
             waiting = [key for key, task in self._tasks.items() if task.own is None]
             if waiting and not any(task.here for task in self._tasks.values()):
                 moved = self._drop(waiting[0])
-                self.start(moved.number, moved.choice)
+                self.start(moved.number, moved.choice, moved.attempt)
             keys = {task.result: key for key, task in self._tasks.items()}
             left = min((left for task in self._tasks.values() if (left := task.end.left) is not None), default=None)
             ready, _ = self._ray.wait([self._asked, *keys], timeout=left)
@@ -124,7 +132,11 @@ class Tasks:
                 task = self._tasks.pop(keys[ready[0]])
                 try:
                     outcome = self._ray.get(task.result)
-                except Exception as error:
+                except self._ray.exceptions.RayError as error:
+                    if task.attempt < _ATTEMPTS:
+                        log.warning("trial %d begins again: %s", task.number + 1, error)
+                        self.start(task.number, task.choice, task.attempt + 1)
+                        continue
                     outcome = error
                 return task.number, too_long(outcome, task.own or Clock(None), self._what)
             for key, task in self._tasks.items():
