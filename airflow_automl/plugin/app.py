@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
 from airflow_automl import settings
-from airflow_automl.exceptions import AutoMLError
+from airflow_automl.exceptions import DOCS, AutoMLError
 from airflow_automl.plugin import actions, lists, pages
 from airflow_automl.plugin.account import Account
 from airflow_automl.plugin.errors import explained
@@ -75,7 +75,10 @@ def _static(name: str) -> Response:
 
 async def _failed(request: Request, error: Exception) -> HTMLResponse:
     status, title, text, refresh = explained(error)
-    page = await pages.html(request, "error.html.j2", title=title, text=text, refresh=refresh, login=status == 401)
+    guide = f"{DOCS}/{error.guide}" if isinstance(error, AutoMLError) else None
+    page = await pages.html(
+        request, "error.html.j2", title=title, text=text, refresh=refresh, login=status == 401, guide=guide
+    )
     page.status_code = status
     # An unforeseen error is answered outside of the middleware that gives all other answers their headers.
     page.headers.update(_HEADERS)

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from airflow_automl import settings
+from airflow_automl.exceptions import DOCS
 from airflow_automl.naming import TaskGeneration
 from airflow_automl.plugin.account import _CALLS, MOST_JOBS, Account, Source
 from airflow_automl.plugin.answers import Answers
@@ -110,6 +111,7 @@ def test_a_job_that_is_not_there_is_said_so(browser: Browser, world: World) -> N
     answer = browser("admin").get(page("job", name="nobody"))
     assert answer.status_code == 404
     assert "There is no such job" in answer.text
+    assert f'href="{DOCS}/troubleshooting.md#automljobnotfound"' in answer.text
 
 
 def test_v1_jobs_have_a_page(browser: Browser, world: World) -> None:
