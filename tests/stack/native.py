@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,12 +25,14 @@ class Image(NamedTuple):
     :param environment: its ``ENV``.
     :param directory: its ``WORKDIR``.
     :param mounts: folders of ours that stand for folders of the image.
+    :param files: its files; by default those of this machine.
     :param stop: the signal that ends it.
     """
 
     environment: Mapping[str, str]
     directory: str = "/"
     mounts: tuple[tuple[Path, str, bool], ...] = ()
+    files: Path | None = None
     stop: signal.Signals = signal.SIGTERM
 
 
@@ -58,6 +59,11 @@ class Native:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         (folder / "logs").mkdir(exist_ok=True)
         self._know_hosts_and_users()
+        self._roots: dict[str, Path] = {}
+        for name in self.services:
+            if (files := self.image(name).files) is not None:
+                self._roots[name] = folder / "roots" / name
+                namespace.layer(files, folder / "layers" / name, self._roots[name])
 
     def _know_hosts_and_users(self) -> None:
         hosts = ["127.0.0.1 localhost"]
@@ -81,7 +87,8 @@ class Native:
         environment = {**image.environment, **service.get("environment", {}), "HOSTNAME": name, "LANG": "C.UTF-8"}
         own = [*service.get("entrypoint", ()), *service.get("command", ())]
         mounts = [*image.mounts, *self._mounts(name)]
-        return namespace.as_service(name, service["user"], mounts, environment, image.directory, command or own)
+        root, words = self._roots.get(name, Path("/")), command or own
+        return namespace.as_service(root, name, service["user"], mounts, environment, image.directory, words)
 
     def _mounts(self, name: str) -> Iterator[tuple[Path, str, bool]]:
         service = self.services[name]
@@ -90,8 +97,7 @@ class Native:
             path = Path(source) if source.startswith(("/", ".")) else self._folder / "volumes" / source
             if not path.exists():
                 path.mkdir(parents=True)
-                uid, gid = service["user"].split(":")
-                shutil.chown(path, int(uid), int(gid))
+                os.chown(path, *self._owner(name, target))
             yield path.resolve(), target, mode == ["ro"]
         for config in service.get("configs", ()):
             path = self._folder / "configs" / config["source"]
@@ -99,6 +105,14 @@ class Native:
             path.write_text(self._configs[config["source"]]["content"])
             path.chmod(0o444)
             yield path, config["target"], True
+
+    def _owner(self, name: str, target: str) -> tuple[int, int]:
+        """Who owns a new volume: as the folder of the image that it covers, or the service's user."""
+        if name in self._roots:
+            covered = Path(f"{self._roots[name]}{target}").stat()
+            return covered.st_uid, covered.st_gid
+        uid, gid = self.services[name]["user"].split(":")
+        return int(uid), int(gid)
 
     def up(self) -> None:
         """Start everything, each service when what it depends on is ready, and wait until all is healthy."""

@@ -24,15 +24,22 @@ RUN_WITHIN = 900.0
 SERVERS = {"postgres": "/usr/lib/postgresql", "redis": "/usr/bin/redis-server"}
 
 
+#: What the test that builds the images leaves in the folder: what each of them says of itself, and where its files lie.
+BUILT = "images.json"
+
+
 def images(folder: Path) -> dict[str, Image]:
-    """The images: ours from the Dockerfile and its lock files, the others as their makers document them."""
-    found = stages(ROOT / "docker" / "Dockerfile")
-    own = {
-        f"airflow-automl/{name}": Image(
-            found[name].environment, f"/opt/{name}", ((folder / "images" / name, "/opt/venv", True),)
-        )
-        for name in ("airflow", "autopilot")
-    }
+    """The images: ours as built or as the Dockerfile says, the others as their makers document them."""
+    own = {}
+    if (built := folder / BUILT).exists():
+        for name, image in json.loads(built.read_text()).items():
+            environment = dict(pair.split("=", 1) for pair in image["Env"])
+            own[name] = Image(environment, image["WorkingDir"], files=Path(image["files"]))
+    else:
+        found = stages(ROOT / "docker" / "Dockerfile")
+        for name in ("airflow", "autopilot"):
+            venv = (folder / "images" / name, "/opt/venv", True)
+            own[f"airflow-automl/{name}"] = Image(found[name].environment, f"/opt/{name}", (venv,))
     binaries = sorted(Path(SERVERS["postgres"]).glob("*/bin"))[-1]
     postgres = Image({"PATH": f"{binaries}:/usr/bin:/bin", "PGDATA": "/var/lib/postgresql/data"}, stop=signal.SIGINT)
     return {**own, "postgres": postgres, "redis": Image({"PATH": "/usr/bin:/bin"})}

@@ -1,8 +1,13 @@
-"""The whole production stack, as docker-compose.yaml says it, in namespaces in place of containers."""
+"""The whole production stack, as docker-compose.yaml says it, in namespaces in place of containers.
+
+Once from environments that are made of the images' lock files, and once from the built images themselves.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.packaging.building import UV, build, clean_tree, environment
-from tests.stack import namespace
-from tests.stack.compose import ROOT
-from tests.stack.scenario import SERVERS
+from tests.stack import images, namespace
+from tests.stack.compose import ROOT, load, read_env
+from tests.stack.scenario import BUILT, SERVERS
 
 
 def _missing() -> str | None:
@@ -32,22 +37,21 @@ def _install(image: str, wheel: Path, target: Path) -> None:
     subprocess.run([UV, "pip", "install", "--quiet", "--no-deps", wheel], check=True, env=variables)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(_missing() is not None, reason=f"the native stack: {_missing()}")
-def test_the_stack_of_the_compose_file_runs_the_retraining_dag_and_keeps_its_data(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that every user may look into, with an ``.env``."""
+    for each in (tmp_path, *tmp_path.parents[:2]):
+        each.chmod(0o755)
     subprocess.run([ROOT / "docker" / "make-env.sh", tmp_path / ".env"], check=True, capture_output=True)
-    (wheel,) = build(clean_tree(tmp_path / "tree"), tmp_path / "dist", "wheel")
-    (tmp_path / "images").mkdir()
-    for image in ("airflow", "autopilot"):
-        _install(image, wheel, tmp_path / "images" / image)
-    scratch = tmp_path / "scratch"
+    return tmp_path
+
+
+def _run_stack(folder: Path) -> None:
+    scratch = folder / "scratch"
     scratch.mkdir()
-    command = [sys.executable, "-m", "tests.stack.scenario", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.stack.scenario", str(folder)]
     done = subprocess.run(
-        namespace.enter(tmp_path, ROOT, ["env", "-C", str(ROOT), *command], scratch),
+        namespace.enter(folder, (ROOT, Path(sys.prefix)), ["env", "-C", str(ROOT), *command], scratch),
         capture_output=True,
         text=True,
         check=False,
@@ -55,3 +59,33 @@ def test_the_stack_of_the_compose_file_runs_the_retraining_dag_and_keeps_its_dat
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "the stack came back with its data, and ended" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(_missing() is not None, reason=f"the native stack: {_missing()}")
+def test_the_stack_of_the_compose_file_runs_the_retraining_dag_and_keeps_its_data(folder: Path) -> None:
+    (wheel,) = build(clean_tree(folder / "tree"), folder / "dist", "wheel")
+    (folder / "images").mkdir()
+    for image in ("airflow", "autopilot"):
+        _install(image, wheel, folder / "images" / image)
+    _run_stack(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(_missing() is not None, reason=f"the native stack: {_missing()}")
+@pytest.mark.skipif(images.missing() is not None, reason=f"building images: {images.missing()}")
+def test_the_images_are_built_and_their_processes_run_the_retraining_dag(folder: Path) -> None:
+    (base,) = re.findall(r"^ARG PYTHON=(\S+)", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE)
+    services = load(ROOT / "docker-compose.yaml", read_env(folder / ".env"))["services"].values()
+    own = {service["image"]: service for service in services if "build" in service}
+    tree = clean_tree(folder / "tree")
+    built = {}
+    with images.Store(folder / "store") as store:
+        store.make_base(base)
+        for image, service in own.items():
+            store.build(service, tree)
+            config = store.inspect(image)
+            assert config["User"] == service["user"]
+            built[image.split(":")[0]] = {**config, "files": str(store.files(image))}
+        (folder / BUILT).write_text(json.dumps(built))
+        _run_stack(folder)
