@@ -33,8 +33,8 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"{error.name} is not installed. Install: pip install numpy pandas pyarrow") from error
 
-from airflow_automl.exceptions import AutoMLTerminalError
 from airflow_automl.local.errors import JobFailure, listing
+from airflow_automl.local.models.archive import ArtifactError, unpack
 from airflow_automl.local.models.payloads import PayloadError
 from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.storage.client import parse_uri
@@ -61,10 +61,6 @@ FORMAT_VERSION = 2
 METADATA = "metadata.json"
 MODEL = "model"
 
-MAX_FILES = 20_000
-MAX_BYTES = 20 << 30
-"""What an artefact may unpack to; a bomb is stopped before it fills the disk."""
-
 _LOADERS = {
     "autogluon": "airflow_automl.local.training.engines.tabular.ensembling.model",
     "generation": "airflow_automl.local.training.engines.generation.serving",
@@ -80,10 +76,6 @@ It has ``load_stage(folder, metadata, environment, threads)`` if the model takes
 """
 
 _DISTRIBUTIONS = {"xgboost": ("xgboost", "xgboost-cpu"), "lightgbm": ("lightgbm",), "torch": ("torch",)}
-
-
-class ArtifactError(AutoMLTerminalError):
-    """A model artefact can't be used; the message says why and what to do."""
 
 
 class Stage(Protocol):
@@ -252,29 +244,6 @@ def pack(folder: Path, metadata: Mapping[str, Any], target: Path) -> None:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 archive.add(path, f"{MODEL}/{path.relative_to(folder).as_posix()}", recursive=False, filter=_plain)
-
-
-def unpack(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
-    """Extract an artefact: regular files and folders only, nothing outside of ``folder``, and no bomb.
-
-    :param path: the ``model.tar.gz``.
-    :param folder: where to; made if it is missing.
-    :raises ArtifactError: the archive is damaged, holds links or devices, or is too large.
-    """
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    count = size = 0
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                count, size = count + 1, size + member.size
-                if not (member.isfile() or member.isdir()):
-                    raise ArtifactError(f"{path} holds '{member.name}', which is neither a file nor a folder.")
-                if count > MAX_FILES or size > MAX_BYTES:
-                    raise ArtifactError(f"{path} unpacks to more than {MAX_FILES} files or {MAX_BYTES >> 30} GiB.")
-                archive.extract(member, target, filter="data")
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
-        raise ArtifactError(f"{path} is damaged or unsafe: {error}.") from error
 
 
 def load(

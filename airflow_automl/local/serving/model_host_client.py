@@ -11,7 +11,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 
 from airflow_automl.local import processes
 from airflow_automl.local.background import Background
+from airflow_automl.local.models.archive import ArtifactError, unpack
 from airflow_automl.local.models.wire import Answer, Payload
 from airflow_automl.local.processes import Process
 from airflow_automl.local.retry import retrying
@@ -311,9 +311,8 @@ class ModelHost:
                 )
             extracted = Path(temporary) / "model"
             try:
-                with tarfile.open(archive, "r:gz") as tar:
-                    tar.extractall(extracted, filter="data")
-            except (tarfile.TarError, OSError, EOFError) as error:
+                unpack(archive, extracted)
+            except (ArtifactError, OSError) as error:
                 raise HostingError(f"{container.model_data} can't be unpacked: {error}") from error
             try:
                 extracted.rename(target)
