@@ -225,13 +225,14 @@ class Side:
 
         return ask
 
-    def transform(self, name: str, rows: bytes, objects: int) -> tuple[float, int]:
-        """Seconds of a transform job over equal objects, and bytes of memory at most."""
+    def transform(self, name: str, rows: bytes, objects: int) -> tuple[float, float, int]:
+        """Seconds and CPU seconds of a transform job over equal objects, and bytes of memory at most."""
         prefix = f"batch-{objects}-{len(rows)}/"
         for number in range(objects):
             self.s3.put_object(Bucket=BUCKET, Key=f"{prefix}{number:03}.csv", Body=rows)
         source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/{prefix}"}}
         job = f"bench-{time.time():.0f}"
+        used = self._cpu()
         with Memory(self.process.pid) as memory:
             began = time.perf_counter()
             self.sagemaker.create_transform_job(
@@ -248,7 +249,16 @@ class Side:
             seconds = time.perf_counter() - began
         if found["TransformJobStatus"] != "Completed":
             raise SystemExit(found["FailureReason"])
-        return seconds, memory.most
+        # The model host looks once a second for processes that have ended.
+        time.sleep(2)
+        return seconds, self._cpu() - used, memory.most
+
+    def _cpu(self) -> float:
+        """CPU seconds of the service and all its processes, also those that have ended."""
+        import psutil
+
+        root = psutil.Process(self.process.pid)
+        return sum(sum(each.cpu_times()[:4]) for each in (root, *root.children(recursive=True)))
 
 
 class Memory:
@@ -397,12 +407,18 @@ def _transform(sides: dict[str, Side], folder: Path, options: argparse.Namespace
     for model in [each for each in options.models if _job_of(each) == "table"]:
         job = table()
         predictor = _loaded(sides["here"], folder, model, job)
-        whole = min(_timed(lambda predictor=predictor: predictor.predict(many)) for _ in range(3))
-        print(f"{model}: predict in process: {len(many) / whole:.0f} rows/s", flush=True)
+        used = time.process_time()
+        whole = _timed(lambda predictor=predictor: predictor.predict(many))
+        used = (time.process_time() - used) / len(many) * 1e6
+        print(f"{model}: predict in process: {len(many) / whole:.0f} rows/s, CPU {used:.0f} us a row", flush=True)
         for name, side in sides.items():
-            seconds, memory = side.transform(_deployed(side, model, job), rows, options.objects)
-            rate, size = options.objects * len(many) / seconds, options.objects * len(rows) / 1e6
-            print(f"{model}: {name}: {size:.0f} MB: {rate:.0f} rows/s, at most {memory / 1e6:.0f} MB", flush=True)
+            seconds, used, memory = side.transform(_deployed(side, model, job), rows, options.objects)
+            count, size = options.objects * len(many), options.objects * len(rows) / 1e6
+            print(
+                f"{model}: {name}: {size:.0f} MB: {count / seconds:.0f} rows/s, CPU {used / count * 1e6:.0f} us a row, "
+                f"at most {memory / 1e6:.0f} MB",
+                flush=True,
+            )
 
 
 def _timed(work: Callable[[], object]) -> float:
