@@ -142,9 +142,12 @@ def test_ten_jobs_end_right_although_a_node_dies(ray: Cluster, tmp_path: Path) -
         first = running(service, names)
         ray.kill(ray.workers.pop())
         killed = time.monotonic()
+        until(lambda: "starting over job" in service.log.read_text(), 120)
+        print(f"noticed {time.monotonic() - killed:.1f} s after the node died")
         let_go(service, *names)
         again = until(lambda: [name for name in first if "attempt 2 runs" in log(service, name)] or None, 120)
         ray.workers.append(ray.worker())
+        # Its turn comes after the others: only one node is left.
         print(f"started over {time.monotonic() - killed:.1f} s after the node died")
         for name in names:
             job = ended(sagemaker, name, 240)
