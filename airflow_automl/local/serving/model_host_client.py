@@ -87,6 +87,7 @@ class ModelHost:
         self._environment = dict(environment or {})
         self._child: subprocess.Popen[bytes] | None = None
         self._starting = asyncio.Lock()
+        self._stopping = False
         self._pools: dict[tuple[str, str], ModelPool] = {}
 
     async def start(self) -> None:
@@ -99,7 +100,8 @@ class ModelHost:
         self._watch = self._background.repeat("model-host-watch", self._look)
 
     async def stop(self) -> None:
-        """Kill the host and all models."""
+        """Kill the host and all models; no request that still waits starts another host."""
+        self._stopping = True
         if self._watch is not None:
             self._watch.cancel()
         for process in self._processes():
@@ -214,6 +216,8 @@ class ModelHost:
 
     async def _ready(self) -> None:
         async with self._starting:
+            if self._stopping:
+                raise HostingError("the service ends")
             if not self._running():
                 self._spawn()
                 await self._listening()

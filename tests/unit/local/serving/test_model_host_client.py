@@ -269,6 +269,18 @@ async def test_a_host_that_dies_costs_no_request(ask: Asked) -> None:
     assert set(await asyncio.gather(*waiting)) <= {"1", "2", "3"}
 
 
+async def test_a_host_that_is_stopped_is_not_started_again_by_what_waits(looks: None, tmp_path: Path) -> None:
+    ask = Asked(tmp_path)
+    await ask.host.start()
+    holding, _ = await ask.held(FIRST, "a")
+    waiting = asyncio.create_task(ask(FIRST, ""))
+    await asyncio.sleep(0)
+    await ask.host.stop()
+    found = await asyncio.gather(holding, waiting, return_exceptions=True)
+    assert [str(error) for error in found] == ["the service ends"] * 2
+    assert not ask.host._running()
+
+
 async def test_a_model_that_cannot_be_loaded_says_why_to_all_who_wait(ask: Asked) -> None:
     broken = [FIRST[0]._replace(environment={"FAIL": "yes"})]
     found = await asyncio.gather(*(ask(broken, "") for _ in range(3)), return_exceptions=True)
