@@ -96,7 +96,7 @@ def get_provider_info():  # type: ignore[no-untyped-def]
                             "names the currency.\n"
                             "``automl.prices`` in the extra of an AWS connection replaces it.\n"
                         ),
-                        "version_added": "0.3.0",
+                        "version_added": "0.2.0",
                         "type": "string",
                         "example": '{"currency": "USD", "job": 0.23, "default": 2.30, "TextGeneration": 7.09}',
                         "default": None,
