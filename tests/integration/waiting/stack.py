@@ -191,26 +191,26 @@ class FullAirflow:
         """Run a DAG under exactly this id, such as that of a run that was deleted."""
         dag_id, run_id = run
         body = {"logical_date": None, "dag_run_id": run_id, "conf": conf}
-        self.api.post(f"/dags/{dag_id}/dagRuns", json=body).raise_for_status()
+        self._ask("POST", f"/dags/{dag_id}/dagRuns", json=body)
         return dag_id, run_id
 
     def mark_task(self, run: Run, state: str, task_id: str = "train") -> None:
         """Mark a task failed or success."""
-        self.api.patch(f"{_path(run)}/taskInstances/{task_id}", json={"new_state": state}).raise_for_status()
+        self._ask("PATCH", f"{_path(run)}/taskInstances/{task_id}", json={"new_state": state})
 
     def mark_run(self, run: Run, state: str) -> None:
         """Mark a DAG run failed or success."""
-        self.api.patch(_path(run), json={"state": state}).raise_for_status()
+        self._ask("PATCH", _path(run), json={"state": state})
 
     def delete_run(self, run: Run) -> None:
         """Delete a DAG run."""
-        self.api.delete(_path(run)).raise_for_status()
+        self._ask("DELETE", _path(run))
 
     def clear(self, run: Run, task_id: str = "train") -> None:
         """Clear a task."""
         dag_id, run_id = run
         body = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "only_failed": False}
-        self.api.post(f"/dags/{dag_id}/clearTaskInstances", json=body).raise_for_status()
+        self._ask("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
 
     # What a user sees
 
@@ -280,7 +280,16 @@ class FullAirflow:
         return [(dag_id, run["dag_run_id"]) for run in self._get(f"/dags/{dag_id}/dagRuns", limit=1000)["dag_runs"]]
 
     def _get(self, path: str, **query: Any) -> Any:
-        return self.api.get(path, params=query).raise_for_status().json()
+        return self._ask("GET", path, params=query).json()
+
+    def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Ask again after a 5xx, which has changed nothing: requests that hold and await SQLite's lock time out."""
+        for _ in range(5):
+            answer = self.api.request(method, path, **options)
+            if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                break
+            time.sleep(2)
+        return answer.raise_for_status()
 
     def until(self, what: Callable[[], Any], why: str, seconds: float = PATIENCE) -> Any:
         """Ask until the answer is truthy."""
