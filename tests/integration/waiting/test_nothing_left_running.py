@@ -40,17 +40,18 @@ class Waiting:
         }
         waits |= {("deferred_kept", "mark_failed"): "deferred", ("in_worker_kept", "mark_failed"): "running"}
         waits |= {("in_worker", "kill"): "running", ("in_worker_kept", "clear"): "running"}
-        self.runs = {key: airflow.trigger(key[0], f"nothing-left-{key[1]}", script=ENDLESS) for key in waits}
-        for dag_id in DEADLINES:
-            self.runs[dag_id, ""] = airflow.trigger(dag_id, "nothing-left", script=ENDLESS)
+        self.runs: dict[tuple[str, str], Run] = {}
+        # One after the other: begun at once, they hold and await SQLite's lock in Airflow's one API server.
         for key, state in waits.items():
-            run = self.runs[key]
+            self.runs[key] = run = airflow.trigger(key[0], f"nothing-left-{key[1]}", script=ENDLESS)
             airflow.until(
                 lambda run=run, state=state: airflow.states(run).get("train") == state and jobs.states(run),
                 f"the task of {run} is {state}, and its job runs",
             )
             if state == "deferred":
                 airflow.until(lambda run=run: airflow.watched(run), f"the triggerer watches for {run}")
+        for dag_id in DEADLINES:
+            self.runs[dag_id, ""] = airflow.trigger(dag_id, "nothing-left", script=ENDLESS)
 
     def stopped(self, run: Run, expected: list[str]) -> None:
         self.airflow.until(
