@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from airflow_automl.exceptions import AutoMLTerminalError
+from airflow_automl.exceptions import DOCS, AutoMLTerminalError
 
 _TRACE = re.compile(r"Stack trace|Traceback \(most recent|\n\s*(?:File \"|\[bt\]|at |#\d)")
+_RULE = re.compile(r"\[R(\d{1,3})\]")
 _SOURCE = re.compile(r"\[\d\d:\d\d:\d\d\]|\S*/\S+\.(?:cc|cpp|cu|h|hpp|py)(?::\d+)?:?|0x[0-9a-f]{6,}")
 
 MAX_REASON = 1024
@@ -38,6 +39,13 @@ class ServiceError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
+
+    @property
+    def link(self) -> str:
+        """A ``Link`` header: the entries in the documentation of the code and of the rules in the message."""
+        rules = dict.fromkeys(_RULE.findall(self.message))
+        guides = [f"troubleshooting.md#{self.code.lower()}", *(f"reference/rules.md#r{rule}" for rule in rules)]
+        return ", ".join(f'<{DOCS}/{guide}>; rel="help"' for guide in guides[:10])
 
 
 def invalid(message: str) -> ServiceError:

@@ -93,6 +93,21 @@ def test_the_link_of_every_error_leads_to_an_entry() -> None:
         assert f'<a id="{anchor}"></a>' in page or anchor in headings, kind
 
 
+def test_every_code_that_the_embedded_service_answers_has_an_entry() -> None:
+    page = DOCS / "troubleshooting.md"
+    calls = [
+        node
+        for path in (ROOT / "airflow_automl" / "local").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) in ("ServiceError", "_refused")
+    ]
+    first = [call.args[0] for call in calls]
+    codes = {each.value for each in first if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+    assert "ValidationException" in codes
+    entries = [row[0] for row in table_rows(page, "Calling the embedded Autopilot")]
+    assert sorted(entries) == sorted(f'<a id="{code.lower()}"></a>`{code}`' for code in codes)
+
+
 def test_errors_link_to_the_documentation_that_the_package_names() -> None:
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
     assert urls["Documentation"] == f"{exceptions.DOCS}/index.md"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from random import Random
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
+from airflow_automl.exceptions import DOCS
 from airflow_automl.local.api import OPERATIONS
 from airflow_automl.local.service_model import operations
 from tests.wire.autopilot import Autopilot
@@ -265,4 +267,7 @@ class TestSignatures:
             client.create_auto_ml_job_v2(**{**request, "Tags": [{"Key": "a", "Value": "1"}] * 2})
         assert error.value.response["Error"]["Code"] == "ValidationException"
         assert "Tags[1].Key" in error.value.response["Error"]["Message"]
-        assert error.value.response["ResponseMetadata"]["RequestId"]
+        metadata = error.value.response["ResponseMetadata"]
+        assert metadata["RequestId"]
+        guides = re.findall(rf'<{DOCS}/([^>]+)>; rel="help"', metadata["HTTPHeaders"]["link"])
+        assert guides == ["troubleshooting.md#validationexception", "reference/rules.md#r32"]

@@ -76,6 +76,23 @@ def test_an_operation_that_is_not_offered_is_refused(service: RunningService, na
         PRETENDED_OPERATIONS[name](service.client(name))
 
 
+@pytest.mark.parametrize(
+    ("name", "entry"), [("iam", "unknownoperationexception"), ("s3", "incorrectendpoint"), ("logs", "resourcenotfound")]
+)
+def test_errors_of_every_protocol_link_to_their_entries(service: RunningService, name: str, entry: str) -> None:
+    client = service.client(name)
+    if name == "s3":
+        client = boto3.client(name, endpoint_url=service.info.endpoint_url, config=Config(signature_version=UNSIGNED))
+    calls = {
+        "iam": lambda: PRETENDED_OPERATIONS["iam"](client),
+        "s3": lambda: client.list_buckets(),
+        "logs": lambda: client.get_log_events(logGroupName="/aws/sagemaker/AutoMLJobs", logStreamName="none/trainer"),
+    }
+    with pytest.raises(ClientError) as refused:
+        calls[name]()
+    assert f"troubleshooting.md#{entry}" in refused.value.response["ResponseMetadata"]["HTTPHeaders"]["link"]
+
+
 def _kept_parameter(client: Any) -> bool:
     client.put_parameter(Name="/airflow/a b", Value="=&?", Type="String", Overwrite=True)
     return bool(client.get_parameter(Name="/airflow/a b")["Parameter"]["Value"] == "=&?")

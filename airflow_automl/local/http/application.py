@@ -319,14 +319,16 @@ async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
 
 
 def _failure(error: ServiceError, asked: Mapping[str, str]) -> Response:
-    # The body may not have been read.
-    closes = {"connection": "close"} if error.status in (403, 408, 413, 503) else {}
+    log.info("%s: answered %s; see %s", asked.get("x-amz-target", "request"), error.code, error.link)
+    common = {"link": error.link}
+    if error.status in (403, 408, 413, 503):
+        common["connection"] = "close"  # the body may not have been read
     if asked.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         # STS, IAM and others speak the Query protocol. EC2 looks for the error in a list, the others do not.
         found = f"<Error><Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message></Error>"
         text = f"<ErrorResponse>{found}<Errors>{found}</Errors></ErrorResponse>"
-        return Response(error.status, {"content-type": "text/xml", **closes}, text.encode())
+        return Response(error.status, {"content-type": "text/xml", **common}, text.encode())
     # AWS writes the message in either case, by the error's shape; its clients look for both.
     body = {"__type": error.code, "message": error.message, "Message": error.message, **error.members}
-    headers = {"content-type": JSON, "x-amzn-errortype": error.code, **closes}
+    headers = {"content-type": JSON, "x-amzn-errortype": error.code, **common}
     return Response(error.status, headers, json.dumps(body, ensure_ascii=True).encode())

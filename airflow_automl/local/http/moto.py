@@ -185,7 +185,8 @@ class OtherServices:
             f"<Error><Code>IncorrectEndpoint</Code><Message>{escape(message)}</Message>"
             f"<Endpoint>{escape(self._s3_endpoint_url())}</Endpoint></Error>"
         )
-        return Response(400, {"content-type": "application/xml"}, body.encode())
+        link = ServiceError("IncorrectEndpoint", message).link
+        return Response(400, {"content-type": "application/xml", "link": link}, body.encode())
 
     @cached_property
     def _moto(self) -> Any:
