@@ -23,13 +23,22 @@ class JobsApi:
         self.silent, self.refuses = False, 0
         #: A status with which everything is refused.
         self.denies = 0
+        self.version: dict[str, str] = {"version": "4", "ray_version": "2.60.0"}
+        #: What every job writes.
+        self.output = ""
         self._begin = begin
         api = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 name = self.path.rpartition("/")[2]
-                self._answer({"version": "4"} if name == "version" else api.jobs.get(name))
+                if name == "logs":
+                    self._answer({"logs": api.output})
+                    return
+                self._answer(api.version if name == "version" else api.jobs.get(name))
+
+            def do_DELETE(self) -> None:
+                self._answer(api.jobs.pop(self.path.rpartition("/")[2], None))
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -150,7 +150,10 @@ class Cluster:
         deadline = time.monotonic() + 90
         while True:
             try:
-                with urllib.request.urlopen(f"{self.address}/api/jobs/", timeout=10):
+                token = {"Authorization": f"Bearer {self._environment.get('RAY_AUTH_TOKEN')}"}
+                with urllib.request.urlopen(
+                    urllib.request.Request(f"{self.address}/api/jobs/", None, token), timeout=10
+                ):
                     return
             except OSError:
                 assert self.head.poll() is None, (self._folder / "nodes.log").read_text()[-3000:]

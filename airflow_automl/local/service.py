@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from airflow_automl.local.http.signatures import Signatures
 from airflow_automl.local.jobs.executors.base import Executor
 from airflow_automl.local.jobs.executors.local import COMMAND, LocalExecutor
 from airflow_automl.local.jobs.executors.ray import RayExecutor
+from airflow_automl.local.jobs.executors.ray_check import Finding, examine
 from airflow_automl.local.jobs.specification import Share, TrainerSettings, read_shares
 from airflow_automl.local.jobs.supervisor import Supervisor
 from airflow_automl.local.models import weights
@@ -35,7 +36,7 @@ from airflow_automl.local.state.jobs import JobStore
 from airflow_automl.local.state.resources import ResourceStore
 from airflow_automl.local.storage import client as s3
 from airflow_automl.local.storage.client import Credentials
-from airflow_automl.local.storage.s3 import BUCKET, ExternalStore, SeaweedFS
+from airflow_automl.local.storage.s3 import BUCKET, ExternalStore, SeaweedFS, running_url
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._trainers = self._trainer_settings()
+        self._trainers = _trainer_settings(settings)
         self.region, self.account, self.quota = settings.region, settings.account, settings.quota
         self.folder = DataFolder(settings.data_dir)
         self.database = Database(self.folder.database)
@@ -94,7 +95,7 @@ class Service:
         self._check_executor()
         self.resources = ResourceStore(self.database)
         self.signatures = None if settings.credentials is None else Signatures(settings.credentials)
-        self.credentials = self._store_credentials()
+        self.credentials = _store_credentials(settings, self.folder)
         self.background = Background()
         self.store: SeaweedFS | ExternalStore
         if settings.s3_endpoint is None:
@@ -214,18 +215,6 @@ class Service:
             known.endpoint_url = self.store.direct_url
         return known.client
 
-    def _store_credentials(self) -> Credentials:
-        if self.settings.credentials is not None:
-            return self.settings.credentials
-        environment = os.environ
-        if self.settings.s3_endpoint is not None and "AWS_ACCESS_KEY_ID" in environment:
-            return Credentials(
-                environment["AWS_ACCESS_KEY_ID"],
-                environment.get("AWS_SECRET_ACCESS_KEY", ""),
-                environment.get("AWS_SESSION_TOKEN"),
-            )
-        return Credentials(*self.folder.own_credentials())
-
     def _weights_environment(self) -> dict[str, str]:
         cache = Path(os.environ.get(weights.CACHE_DIR, "").strip() or self.folder.weights)
         environment = {weights.CACHE_DIR: str(cache.expanduser().resolve())}
@@ -266,24 +255,54 @@ class Service:
         ]
         return executor
 
-    def _trainer_settings(self) -> TrainerSettings:
-        at_once = max(1, self.settings.max_jobs)
-        memory = self.settings.job_memory or int(processes.available_memory() * 0.9 / at_once)
-        share = Share(max(1, processes.available_cores() // at_once), memory)
-        if self.settings.ray is not None:
-            share = Share(2, self.settings.job_memory or 8 << 30)
-        file = self.settings.executor_file
-        share, shares = (share, {}) if file is None else read_shares(file, share)
-        return TrainerSettings(self.settings.account, self.settings.region, share, shares, self.settings.trials_per_job)
-
     def _store_environment(self) -> dict[str, str]:
-        environment = {
-            "AWS_ENDPOINT_URL_S3": self.store.direct_url,
-            s3.PLAIN_KEYS: "1" if isinstance(self.store, SeaweedFS) else "",
-            "AWS_ACCESS_KEY_ID": self.credentials.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": self.credentials.secret_access_key,
-            "AWS_DEFAULT_REGION": self.settings.region,
-        }
-        if self.credentials.session_token:
-            environment["AWS_SESSION_TOKEN"] = self.credentials.session_token
-        return environment
+        return _store_environment(self.settings, self.store.direct_url, self.credentials)
+
+
+def check_cluster(settings: Settings) -> Iterator[Finding]:
+    """Check the Ray cluster for a service with these settings, which may run or not.
+
+    :raises StartupError: the file of what jobs may use is not valid.
+    """
+    trainers = _trainer_settings(settings)
+    folder, environment = DataFolder(settings.data_dir), None
+    if url := settings.s3_endpoint or running_url(folder.s3):
+        environment = _store_environment(settings, url, _store_credentials(settings, folder))
+    return examine(settings.ray or "", trainers, environment)
+
+
+def _trainer_settings(settings: Settings) -> TrainerSettings:
+    at_once = max(1, settings.max_jobs)
+    memory = settings.job_memory or int(processes.available_memory() * 0.9 / at_once)
+    share = Share(max(1, processes.available_cores() // at_once), memory)
+    if settings.ray is not None:
+        share = Share(2, settings.job_memory or 8 << 30)
+    file = settings.executor_file
+    share, shares = (share, {}) if file is None else read_shares(file, share)
+    return TrainerSettings(settings.account, settings.region, share, shares, settings.trials_per_job)
+
+
+def _store_credentials(settings: Settings, folder: DataFolder) -> Credentials:
+    if settings.credentials is not None:
+        return settings.credentials
+    environment = os.environ
+    if settings.s3_endpoint is not None and "AWS_ACCESS_KEY_ID" in environment:
+        return Credentials(
+            environment["AWS_ACCESS_KEY_ID"],
+            environment.get("AWS_SECRET_ACCESS_KEY", ""),
+            environment.get("AWS_SESSION_TOKEN"),
+        )
+    return Credentials(*folder.own_credentials())
+
+
+def _store_environment(settings: Settings, url: str, credentials: Credentials) -> dict[str, str]:
+    environment = {
+        "AWS_ENDPOINT_URL_S3": url,
+        s3.PLAIN_KEYS: "1" if settings.s3_endpoint is None else "",
+        "AWS_ACCESS_KEY_ID": credentials.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
+        "AWS_DEFAULT_REGION": settings.region,
+    }
+    if credentials.session_token:
+        environment["AWS_SESSION_TOKEN"] = credentials.session_token
+    return environment

@@ -19,7 +19,7 @@ from airflow_automl.local import processes
 from airflow_automl.local.errors import StartupError
 from airflow_automl.local.jobs.specification import read_size
 from airflow_automl.local.server import check_exposure, is_loopback, serve
-from airflow_automl.local.service import Settings
+from airflow_automl.local.service import Settings, check_cluster
 from airflow_automl.local.storage.client import Credentials
 from airflow_automl.local.storage.s3 import weed_binary
 
@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--access-key", metavar="KEY", help="require requests signed with this access key")
     add("--secret-key", metavar="SECRET", help="secret of the access key; other users see it in the process list")
     add("--credentials-file", type=Path, metavar="FILE", help="read both keys from an AWS credentials file's [default]")
+    add("--check", action="store_true", help="check the Ray cluster for a service with these options, and exit")
     add("--log-level", default="info", choices=("debug", "info", "warning", "error"), help="(default: %(default)s)")
 
 
@@ -72,7 +73,10 @@ def _at_once() -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM, or check.
+
+    :return: 0; 1 if a check found a problem.
+    """
     logging.basicConfig(
         level=args.log_level.upper(),
         stream=sys.stderr,
@@ -89,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
     ray = args.executor == "ray"
     if ray != bool(args.ray_address):
         raise StartupError("--executor ray and --ray-address must be given together")
+    if args.check and not ray:
+        raise StartupError("--check is not valid without --executor ray: it checks a Ray cluster. Add --ray-address")
     if ray and args.s3_endpoint is None and not _reached(args.host, args.ray_address):
         raise StartupError(
             f"--host {args.host} is not valid for --executor ray: the nodes can't reach the S3 store there. Name the "
@@ -110,8 +116,21 @@ def run(args: argparse.Namespace) -> int:
         account=args.account,
         model_dir=args.model_dir,
     )
+    if args.check:
+        return _check(settings)
     serve(settings, args.host, args.port, lambda url: print(f"ready {url}", flush=True))
     return 0
+
+
+def _check(settings: Settings) -> int:
+    problems = 0
+    for check, message, advice in check_cluster(settings):
+        problems += bool(advice)
+        print(f"{'PROBLEM' if advice else 'ok':7} {check:9}  {message}", flush=True)
+        if advice:
+            print(f"{'':17}  → {advice}", flush=True)
+    print(f"\n{problems} {'problem' if problems == 1 else 'problems'}")
+    return int(problems > 0)
 
 
 def _reached(host: str, ray: str) -> bool:

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 BUCKET = "automl"
 _PORTS = range(20000, 32768)
+_RECORD = "process.json"
 _START_TIMEOUT = 60.0
 _WATCH_INTERVAL = 1.0
 
@@ -81,7 +82,7 @@ class SeaweedFS:
         self._folder = folder
         self._credentials = credentials
         self._region = region
-        self._record = folder / "process.json"
+        self._record = folder / _RECORD
         self._child: subprocess.Popen[bytes] | None = None
         self._process: Process | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -122,9 +123,7 @@ class SeaweedFS:
         await asyncio.to_thread(self._end_for_good)
 
     def _known(self) -> dict[str, Any]:
-        with contextlib.suppress(OSError, ValueError):
-            return dict(json.loads(self._record.read_text()))
-        return {}
+        return _known(self._record)
 
     def _end_for_good(self) -> None:
         with self._lock:
@@ -361,6 +360,19 @@ class ExternalStore:
 
     async def stop(self) -> None:
         """Leave the store as it is."""
+
+
+def running_url(folder: Path) -> str | None:
+    """Return the address for trainers of the store that runs on a folder; ``None`` if none does."""
+    known = _known(folder / _RECORD)
+    runs = "pid" in known and alive(Process(known["pid"], known["started"]))
+    return f"http://{known['host']}:{known['ports'][0]}" if runs else None
+
+
+def _known(record: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads(record.read_text()))
+    return {}
 
 
 def ensure_bucket(store: Any) -> None:

@@ -110,6 +110,7 @@ ON_RAY = ["--executor", "ray", "--ray-address", "http://head:8265"]
     [
         (["--executor", "ray"], "must be given together"),
         (["--ray-address", "http://head:8265"], "must be given together"),
+        (["--check"], "--check is not valid without --executor ray"),
         (
             [*ON_RAY, "--host", "0.0.0.0", "--access-key", "a", "--secret-key", "b"],
             "--host 0.0.0.0 is not valid for --executor ray",

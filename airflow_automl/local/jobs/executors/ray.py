@@ -1,4 +1,4 @@
-"""Trainers as jobs of a Ray cluster, by Ray's Jobs API over HTTP: this machine needs no package of Ray's.
+"""Trainers as jobs of a Ray cluster, by Ray's Jobs API.
 
 A submission id is made of the job and the attempt, so that a service finds what an earlier one submitted. What the
 service and :mod:`airflow_automl.local.jobs.executors.node` exchange objects in the store, under the job's output.
@@ -11,7 +11,6 @@ executor answer from what these know.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import threading
@@ -20,12 +19,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.error import HTTPError
 
 from botocore.exceptions import ClientError
 
 from airflow_automl.local.jobs.executors.base import Handle, State
+from airflow_automl.local.jobs.executors.jobs_api import ENDED, JobsApi, one_line
 from airflow_automl.local.jobs.executors.local import LocalExecutor
 from airflow_automl.local.jobs.executors.node import BEAT, SPECIFICATION, Exchange, report_key
 from airflow_automl.local.retry import unreachable
@@ -34,12 +33,11 @@ from airflow_automl.local.state.folder import DataFolder
 log = logging.getLogger(__name__)
 
 _MODULE = "airflow_automl.local.jobs.executors.node"
-_ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 _UNKNOWN = "UNKNOWN"
 """The status of a job that Ray does not know."""
 
-#: Seconds that a request to Ray may take, between two turns, and between two questions about a job that is well.
-_TIMEOUT, _INTERVAL, _PATIENCE = 10.0, 0.5, 5.0
+#: Seconds between two turns, and between two questions about a job that is well.
+_INTERVAL, _PATIENCE = 0.5, 5.0
 #: Seconds without a beat after which a trainer that Ray does not know is dead.
 _STALE = 10.0
 _AT_ONCE = 8
@@ -89,7 +87,7 @@ class _Attempt:
     @property
     def dead(self) -> bool:
         """Return whether the trainer has ended without a word, or never began and never will."""
-        return self.stale and self.status in (*_ENDED, _UNKNOWN) and self.beat.get("ended") is None
+        return self.stale and self.status in (*ENDED, _UNKNOWN) and self.beat.get("ended") is None
 
 
 class RayExecutor:
@@ -111,14 +109,13 @@ class RayExecutor:
         command: Sequence[str] | None = None,
     ) -> None:
         self._folder = folder
-        self._address = address.rstrip("/")
+        self._ray = JobsApi(address)
         self._store = store
         self._environment = environment
         self._command = command
         self._attempts: dict[str, _Attempt] = {}
         self._began: dict[str, float] = {}
         self._logs = LocalExecutor(folder, (), dict)
-        self._heard = float("-inf")
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ray")
 
     def start(self, specification: Mapping[str, Any]) -> Handle:
@@ -216,9 +213,9 @@ class RayExecutor:
         :raises Exception: Ray can't be reached, or refuses something.
         """
         attempts = [attempt for attempt in list(self._attempts.values()) if not attempt.forgotten]
-        if time.monotonic() > self._heard + _PATIENCE:
+        if time.monotonic() > self._ray.heard + _PATIENCE:
             # Called once, before many calls wait for a timeout.
-            self._request("GET", "/api/version")
+            self._ray.request("GET", "/api/version")
         self._for_each(self._ask_one, attempts)
         time.sleep(_INTERVAL)
 
@@ -275,18 +272,18 @@ class RayExecutor:
             if attempt.specification is not None and not attempt.stopping:
                 self._submit(attempt, attempt.specification)
             attempt.specification = None
-        if attempt.complete or attempt.refused or attempt.status in (*_ENDED, _UNKNOWN):
+        if attempt.complete or attempt.refused or attempt.status in (*ENDED, _UNKNOWN):
             return
         urgent = attempt.stopping or (bool(attempt.beat) and now > attempt.beat_seen + _PATIENCE)
         if now < attempt.asked + (_PATIENCE / 5 if urgent else _PATIENCE) or (attempt.beat and not urgent):
             return
         attempt.asked = now
         path = f"/api/jobs/{attempt.handle['id']}"
-        answer = self._request("GET", path) or {"status": _UNKNOWN}
-        attempt.error, attempt.message = answer.get("error_type") or "", _line(answer.get("message"))
+        answer = self._ray.request("GET", path) or {"status": _UNKNOWN}
+        attempt.error, attempt.message = answer.get("error_type") or "", one_line(answer.get("message"))
         attempt.status = answer["status"]
-        if attempt.stopping and attempt.status not in (*_ENDED, _UNKNOWN):
-            self._request("POST", f"{path}/stop")
+        if attempt.stopping and attempt.status not in (*ENDED, _UNKNOWN):
+            self._ray.request("POST", f"{path}/stop")
 
     def _submit(self, attempt: _Attempt, specification: Mapping[str, Any]) -> None:
         number, handle = attempt.handle["attempt"], attempt.handle
@@ -309,41 +306,13 @@ class RayExecutor:
             "entrypoint_memory": specification["memory_limit_bytes"],
         }
         try:
-            self._request("POST", "/api/jobs/", {key: value for key, value in body.items() if value})
+            self._ray.request("POST", "/api/jobs/", {key: value for key, value in body.items() if value})
         except HTTPError as error:
-            said = _line(error.read().decode(errors="replace"))
+            said = one_line(error.read().decode(errors="replace"))
             # It may have been submitted by a request whose answer got lost.
-            if self._request("GET", f"/api/jobs/{handle['id']}") is None:
+            if self._ray.request("GET", f"/api/jobs/{handle['id']}") is None:
                 if error.code >= 500:
                     raise
                 attempt.refused, attempt.message = True, said
                 return
         log.info("submitted to Ray: %s", handle["id"])
-
-    def _request(self, method: str, path: str, body: Any = None) -> dict[str, Any] | None:
-        """Return Ray's answer; ``None`` if it does not know what was asked for."""
-        headers = {"Content-Type": "application/json"}
-        if token := os.environ.get("RAY_AUTH_TOKEN"):
-            headers["Authorization"] = f"Bearer {token}"
-        data = None if body is None else json.dumps(body).encode()
-        request = Request(self._address + path, data, headers, method=method)  # noqa: S310 - the user's own address
-        try:
-            with urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
-                found: dict[str, Any] = json.load(answer)
-        except HTTPError as error:
-            if error.code == 404:
-                return None
-            if error.code in (401, 403):
-                why = f"Ray at {self._address} refuses the token in RAY_AUTH_TOKEN of the service (HTTP {error.code})"
-                raise PermissionError(why) from error
-            raise
-        except (URLError, OSError) as error:
-            raise ConnectionError(
-                f"Ray at {self._address} can't be reached: {getattr(error, 'reason', error)}"
-            ) from error
-        self._heard = time.monotonic()
-        return found
-
-
-def _line(text: str | None) -> str:
-    return " ".join((text or "").split())[-500:]
