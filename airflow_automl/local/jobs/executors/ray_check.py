@@ -60,9 +60,7 @@ def examine(address: str, settings: TrainerSettings, environment: Mapping[str, s
         said = one_line(error.read().decode(errors="replace"))
         yield Finding("job", f"Ray refuses a job (HTTP {error.code}): {said}", "do what it says")
     except (KeyError, ValueError):
-        yield Finding(
-            "address", f"no Ray cluster answers at {address}", "correct --ray-address: it names the dashboard"
-        )
+        yield Finding("address", f"{address} is not the dashboard of a Ray cluster", "correct --ray-address")
     except OSError as error:
         yield Finding("address", str(error), "start the cluster, or correct --ray-address: it names the dashboard")
 
