@@ -168,7 +168,9 @@ class ModelPool:
 
     async def _started(self) -> None:
         try:
-            self.processes.append(await self._start())
+            process = await self._start()
+            # Only now: while it starts, the list is made again.
+            self.processes.append(process)
         finally:
             self._starting = None
         self._dispatch()

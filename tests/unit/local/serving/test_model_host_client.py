@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from airflow_automl.local.models.wire import Payload
+from airflow_automl.local.models.wire import Answer, Payload
 from airflow_automl.local.processes import identify
 from airflow_automl.local.serving import model_host_client, model_pool
 from airflow_automl.local.serving.model_host_client import Container, ModelHost, key_of
-from airflow_automl.local.serving.model_pool import BusyError, HostingError
+from airflow_automl.local.serving.model_pool import BusyError, HostingError, ModelPool
 from airflow_automl.local.state.folder import DataFolder
 from tests.service.running import until
 
@@ -242,6 +242,32 @@ async def test_a_variant_has_as_many_processes_as_instances_and_cores(ask: Asked
     ask.host.release("owner")
     assert not pool.processes
     assert not ask.host._pools
+
+
+async def test_a_process_that_starts_while_requests_come_is_kept() -> None:
+    class Process:
+        busy = gone = False
+
+        async def ask(self, requests: list[Payload]) -> list[Answer]:
+            return [Answer(200, "text/csv", b"")] * len(requests)
+
+    ready, started = asyncio.Event(), 0
+
+    async def start() -> Any:
+        nonlocal started
+        started += 1
+        await ready.wait()
+        return Process()
+
+    pool = ModelPool(start)
+    asked = []
+    for _ in range(3):
+        asked.append(asyncio.create_task(pool.invoke(Payload(b""), 30)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    ready.set()
+    await asyncio.gather(*asked)
+    assert (started, len(pool.processes)) == (1, 1)
 
 
 async def test_more_requests_than_may_wait_for_a_model_are_refused(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
