@@ -77,7 +77,7 @@ def _run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever reads the output, such as `head`, has seen enough. Python would write the rest again at exit.
+        # The reader of the output, such as `head`, has closed it. Python would write the rest again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 

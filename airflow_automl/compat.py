@@ -66,7 +66,6 @@ __all__ = [
     "teams_of_dags",
 ]
 
-#: Major and minor version of the installed Airflow.
 AIRFLOW: Final = tuple(int(part) for part in __version__.split(".")[:2])
 
 #: Whether the web interface shows pages of plugins. Delete at 3.1.
@@ -74,7 +73,7 @@ HAS_PAGES: Final = AIRFLOW >= (3, 1)
 
 _Trigger = TypeVar("_Trigger", bound=type)
 
-#: What moved: since which Airflow it has the new place, that place, the place before. Delete each at its version.
+#: Name → the first Airflow with its new module, that module, the module before. Delete each at its version.
 _MOVED: Final[dict[str, tuple[tuple[int, int], str, str]]] = {
     "BaseHook": ((3, 1), "airflow.sdk", "airflow.hooks.base"),
     "AirflowPlugin": ((3, 2), "airflow.sdk.plugins_manager", "airflow.plugins_manager"),
@@ -88,7 +87,7 @@ _MOVED: Final[dict[str, tuple[tuple[int, int], str, str]]] = {
     ),
 }
 
-#: What 3.3 brought, with this module's replacement, if any is needed.
+#: What 3.3 added, with this module's replacement, if one is needed.
 _SINCE_3_3: Final[dict[str, tuple[str, str]]] = {
     "AdvanceItem": ("airflow.triggers.shared_stream", ""),
     "BaseOperator": ("airflow.sdk", "_OperatorWithRetryPolicy"),
@@ -152,7 +151,6 @@ class _RetryPolicy:
     rules: list[_Rule]
 
     def evaluate(self, exception: BaseException, try_number: int, max_tries: int) -> _Rule:
-        """Return the rule for an exception; one with the action ``DEFAULT`` if none fits."""
         fitting = (rule for rule in self.rules if isinstance(exception, rule.exception))
         return next(fitting, _Rule(BaseException, _Action.DEFAULT))
 
@@ -180,7 +178,6 @@ class _OperatorWithRetryPolicy(_BaseOperator):
             cls.execute = run  # type: ignore[method-assign]
 
     def resume_execution(self, *args: Any, **kwargs: Any) -> Any:
-        """Continue after a deferral; called by Airflow."""
         with self._obeying_policy():
             return super().resume_execution(*args, **kwargs)
 
@@ -254,11 +251,9 @@ class _Blocking:
         self._store = store
 
     async def aget(self, key: str) -> Any:
-        """Return a value, or ``None``."""
         return await asyncio.to_thread(self._store.get, key)
 
     async def aset(self, key: str, value: Any) -> None:
-        """Keep a value."""
         await asyncio.to_thread(self._store.set, key, value)
 
 
@@ -266,7 +261,6 @@ class _Variables:
     """Airflow's variables as a state store."""
 
     async def aget(self, key: str) -> Any:
-        """Return a value, or ``None``."""
         from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
         from airflow.sdk.execution_time.comms import GetVariable
 
@@ -278,7 +272,6 @@ class _Variables:
             raise
 
     async def aset(self, key: str, value: Any) -> None:
-        """Keep a value."""
         from airflow.sdk.execution_time.comms import PutVariable
 
         text = json.dumps(value)

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
     from airflow_automl.naming import TaskGeneration
 
-#: What a budget can limit.
 PERIODS = ("run", "month")
 _TABULAR = ("BinaryClassification", "MulticlassClassification", "Regression")
 _PRICES = ("default", "job", "Tabular", *metrics.OBJECTIVES)
@@ -240,7 +239,7 @@ def _projection(job: Mapping[str, Any], prices: Mapping[str, Any]) -> float | No
     """Return what a request, or a job, costs at its runtime limit; ``None`` if it has none."""
     from airflow_automl.report.document import runtime_limit
 
-    # A job that only generates candidate definitions takes no limit, and trains nothing.
+    # A job that only generates candidate definitions has no limit and trains nothing.
     limit = runtime_limit(job) or (0.0 if states.definitions_only(job) else None)
     found = None if limit is None else cost(prices, documents.problem_type(job), limit, limit)
     return found["amount"] if found else None

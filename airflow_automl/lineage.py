@@ -18,7 +18,7 @@ from airflow_automl.times import seconds_between
 if TYPE_CHECKING:
     from airflow_automl.contract.documents import BestCandidate
 
-#: Who ran the job, in OpenLineage's facet for what runs outside.
+#: The source in OpenLineage's ExternalQuery facet.
 SOURCE = "sagemaker-automl"
 
 

@@ -23,15 +23,14 @@ from airflow_automl import settings
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-#: Which making of which run of which task a job belongs to.
+#: The task instance that a job belongs to, and the creation of its run.
 OWNER_TAG = "airflow-automl:owner"
-#: The clears that the run and the task had seen when the job was submitted.
+#: How often run and task had been cleared when the job was submitted.
 GENERATION_TAG = "airflow-automl:generation"
-#: A digest of the request.
 REQUEST_TAG = "airflow-automl:request"
 #: The newest try that waits on a job; ``on_kill`` of an older try stops no such job.
 TRY_TAG = "airflow-automl:try"
-#: Child jobs of an AutoML job keep only so many characters of its name: the label, and five of the first hash.
+#: Characters of an AutoML job's name that its child jobs keep: the label, and five of the first hash.
 CHILD_PREFIX = 10
 MAX_LENGTH = 32
 _LABEL_LENGTH = 4

@@ -23,7 +23,6 @@ from airflow_automl.xcom import xcom_arg
 
 __all__ = ["STEPS", "automl_pipeline"]
 
-#: The ids of the tasks, in the order in which they run.
 STEPS = ("evaluate", "decide", "train", "challenger", "gate", "deploy", "report")
 _MAPPED = ("config", "endpoint_name", "evaluation_data", "report_path")
 
@@ -111,8 +110,6 @@ def automl_pipeline(
 
 @dataclass
 class _Tasks:
-    """Makes the tasks of one pipeline, within its group."""
-
     require: Mapping[str, Any] | None
     retrain: Mapping[str, Any] | None
     before: Mapping[str, Callable[[dict[str, Any]], Any]]
@@ -122,7 +119,6 @@ class _Tasks:
     tasks: dict[str, Any] = field(default_factory=dict)
 
     def make(self, config: Any, endpoint_name: Any, evaluation_data: Any, report_path: Any) -> None:
-        """Make them, each after the one before."""
         evaluates = endpoint_name is not None and evaluation_data is not None
         if evaluates:
             settings: dict[str, Any] = {"endpoint_name": endpoint_name, "data": evaluation_data}
@@ -147,7 +143,7 @@ class _Tasks:
                 if isinstance(config, Mapping) and "TextGenerationJobConfig" in (
                     config.get("AutoMLProblemTypeConfig") or {}
                 ):
-                    # Such jobs have no objective that a request, or the gate, could name.
+                    # These jobs have no objective that the gate could name.
                     settings["metric"] = "ValidationLoss"
             self._add("gate", SageMakerAutoMLGateOperator, **settings)
         if endpoint_name is not None:
@@ -159,7 +155,7 @@ class _Tasks:
                 key: xcom_arg(self.tasks[name], "return_value") for key, name in said.items() if name in self.tasks
             }
             settings = {"job": train.job, **found, "path": report_path}
-            # A teardown always runs, and does not decide whether the run succeeded: a failed training fails the run.
+            # A teardown always runs and does not decide the run's state: a failed training fails the run.
             self._add("report", SageMakerAutoMLReportOperator, **settings).as_teardown()
 
     def _add(self, name: str, operator: Any, **arguments: Any) -> Any:

@@ -86,5 +86,5 @@ def _number(value: str) -> float | str:
         number = float(value)
     except ValueError:
         return value
-    # NaN and infinities are words that float() reads, but no number that the service takes.
+    # float() reads NaN and infinities, which the service does not accept.
     return number if math.isfinite(number) else value

@@ -37,7 +37,7 @@ __all__ = [
 SCHEMA_VERSION = 1
 
 
-# Fields of requests and answers that only one of the versions has.
+# Fields that only one of the API versions has.
 _ONLY_V1 = ("AutoMLJobConfig", "GenerateCandidateDefinitionsOnly", "InputDataConfig", "ProblemType")
 _ONLY_V2 = (
     "AutoMLComputeConfig",

@@ -68,7 +68,7 @@ _MINIMIZED = frozenset(
     }
 )
 
-# Spellings met in the answers of older jobs and in the logs of the algorithms.
+# Spellings in answers of older jobs and in the algorithms' logs.
 _ALIASES = {
     "f1binary": "F1",
     "binaryf1": "F1",
@@ -83,7 +83,7 @@ _ALIASES = {
     "crossentropyloss": "LogLoss",
 }
 
-# A datum without a set comes from answers that know no other than the validation data.
+# A metric without a Set was measured on the validation data.
 _SET_PREFERENCE = {"Validation": 0, None: 1, "Test": 2, "Train": 3}
 
 

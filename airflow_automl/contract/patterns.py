@@ -14,12 +14,12 @@ __all__ = ["describe_pattern", "matches"]
 
 _ASCII_CLASSES = {"d": "0-9", "w": "a-zA-Z0-9_", "s": r" \t\n\x0b\f\r"}
 _CLASS = re.compile(r"\[(?:\\.|[^\]\\])*\]")
-# What the categories are among ASCII characters, inside of brackets.
+# The ASCII characters of each category, for use inside brackets.
 _ASCII_CATEGORIES = {r"\p{L}": "a-zA-Z", r"\p{N}": "0-9", r"\p{Z}": " "}
 _ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 _SURROGATE_PAIR = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
-#: What the patterns of AutoML requests mean, for people.
+#: Pattern → its meaning in words.
 _MEANINGS = {
     r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}": "letters, digits and hyphens, a letter or digit first and last",
     r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}": "letters, digits and hyphens, a letter or digit first and last",

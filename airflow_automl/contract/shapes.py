@@ -131,7 +131,7 @@ class _Walk:
         if too_long or len(value) < shape.get("min", 0):
             limits = _limits(shape.get("min"), shape.get("max"))
             problems.append(f"has {counted(len(value), 'character')}, must have {limits}")
-        # A pattern often repeats the maximum: it says nothing more about what is too long.
+        # A pattern often repeats the maximum: a value that is too long is reported once.
         if "pattern" in shape and not too_long and not matches(shape["pattern"], value):
             problems.append(f"must be {describe_pattern(shape['pattern'])}")
         if problems:
@@ -158,7 +158,6 @@ class _Walk:
         return f"valid here: {', '.join(members)}" if members else "no fields are valid here"
 
     def homes(self, name: str) -> list[str]:
-        """Find the structures of the request that do have a member of this name."""
         homes: list[str] = []
         pending: list[tuple[str, str, tuple[str, ...]]] = [("", self.root, ())]
         while pending:

@@ -138,7 +138,7 @@ class End(NamedTuple):
     tone: str
 
 
-#: A job of the embedded Autopilot that waits for a free slot; AWS queues no jobs.
+#: The embedded Autopilot only: the job waits for a free slot.
 QUEUED = End("Waiting for its turn", "running")
 
 _S, _J = SecondaryStatus, JobStatus
@@ -184,7 +184,7 @@ _TABLE = (
     Pair(_J.STOPPED, _S.STOPPED, _EMIT, _MAYBE),  # after StopAutoMLJob; only if a candidate had completed
 )
 
-#: (status, secondary) → what is known of the pair. Pairs that are not listed are not expected from any service.
+#: (status, secondary) → its meaning. No service is known to answer other pairs.
 PAIRS: Mapping[tuple[str, str], Pair] = MappingProxyType({(pair.status, pair.secondary): pair for pair in _TABLE})
 
 _REPORTS = (Phase(_S.GENERATING_EXPLAINABILITY_REPORT), Phase(_S.GENERATING_MODEL_INSIGHTS_REPORT))
@@ -247,7 +247,7 @@ ORDER: Mapping[str, tuple[Phase, ...]] = MappingProxyType(
     }
 )
 
-#: Where several of these happened in one job, the first in this order is its final secondary status.
+#: If several of these happened in one job, the first in this order is its final secondary status.
 FINAL_PRECEDENCE = (
     _S.MODEL_DEPLOYMENT_ERROR,
     _S.EXPLAINABILITY_ERROR,

@@ -227,7 +227,7 @@ def _web_interface(console: Console, stack: Stack) -> None:
     split = _prepare(console, stack, dags)
     console.print("[bold]==>[/] uploading the data of the other example DAGs, and submitting one job for each outcome")
     examples.upload(_client(stack, "s3"), split, dags)
-    # What Airflow's connection says for requests that name no role and no output path.
+    # The connection's defaults for requests without role and output path.
     defaults = json.loads(stack.environment["AIRFLOW_CONN_AWS_DEFAULT"])["extra"]["automl"]
     examples.submit(_client(stack, "s3"), _client(stack, "sagemaker"), split, defaults)
     console.print(f"[bold]==>[/] starting Airflow (about a minute; its log: {stack.folder / 'airflow-standalone.log'})")

@@ -15,7 +15,7 @@ from airflow_automl.local.training.engines.registry import FAMILIES, missing
 
 __all__ = ["LIVE", "choose", "start_runs", "submit", "upload"]
 
-#: Example DAGs that train something else than tables → its problem type, and their data, if it can be made here.
+#: Example DAG without tables → its problem type, and its data if the demo can make it.
 _OTHERS: Mapping[str, tuple[str, Callable[[], dict[str, bytes]] | None]] = {
     "demand_forecasting": ("TimeSeriesForecastingJobConfig", corpora.demand),
     "fine_tuned_assistant": ("TextGenerationJobConfig", None),
@@ -27,7 +27,7 @@ _SEGMENTS = ("north", "south", "east", "west", "online", "retail", "wholesale", 
 ROWS = 1500
 _DATA = f"s3://{dataset.BUCKET}/examples/train/"
 
-#: The configuration of the run that trains while you read the pages: until its limit, unless it is stopped there.
+#: The configuration of the run that trains while you read the pages: until its limit, unless you stop it.
 LIVE = {
     "data": f"{dataset.FOLDER}/train/",
     "target": dataset.TARGET,
@@ -89,7 +89,7 @@ def upload(s3: Any, split: dataset.Split, folder: Path) -> None:
     """
     import pandas
 
-    # A job needs 500 rows, which the training rows alone are too few for.
+    # A job needs 500 rows: the training rows alone are too few.
     customers = pandas.concat([split.train, split.validation])
     files = {
         f"segments/{name}/part-0.csv": dataset.to_csv(customers.iloc[i :: len(_SEGMENTS)], header=True)
@@ -168,7 +168,7 @@ def start_runs(url: str, scheduled_dag: str, manual_dag: str) -> None:
     with httpx.Client(base_url=url, timeout=60) as api:
         token = api.get("/auth/token").raise_for_status().json()["access_token"]
         api.headers["Authorization"] = f"Bearer {token}"
-        # Unpausing the weekly DAG is enough: the scheduler makes up for the newest week's run at once.
+        # Unpausing the weekly DAG is enough: the scheduler starts the newest week's run at once.
         for dag_id in (scheduled_dag, manual_dag):
             api.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
         run = api.post(f"/api/v2/dags/{manual_dag}/dagRuns", json={"logical_date": None, "conf": LIVE})

@@ -93,7 +93,7 @@ def leaderboard(candidates: Sequence[Mapping[str, Any]], width: int, limit: int 
         for at, column in enumerate(columns)
     ]
     left = width - _INDENT - min(max(map(len, [*(row["label"] for row in rows), *others]), default=0), _NAME_WIDTH)
-    # The objective always fits: it comes first, and names are cut for it.
+    # The objective always fits: it is first, and names are cut for it.
     fitting = max(1, sum(taken <= left for taken in accumulate(each + _GAP for each in widths)))
     table = Table(box=None, padding=(0, _GAP, 0, 0), header_style="dim")
     table.add_column(" " * _INDENT + "candidate", no_wrap=True, overflow="ellipsis")

@@ -51,7 +51,7 @@ class Stack:
         self._running: list[Process] = []
 
     def __enter__(self) -> Stack:
-        # Before anything is written: a second one would empty the logs of the first.
+        # Checked before anything is written: a second demo would empty the logs of the first.
         self._lock = (self.folder / "lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

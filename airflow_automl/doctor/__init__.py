@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         except AutoMLValidationError as error:
             print(f"airflow-automl doctor: {error}", file=sys.stderr)
             return 2
-    # Airflow and its hooks log to standard output, which is ours; what matters is in the findings.
+    # Airflow and its hooks log to standard output, where the findings belong.
     output = sys.stdout
     logging.disable(logging.WARNING)
     try:

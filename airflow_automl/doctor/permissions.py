@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["check_permissions", "check_role"]
 
 _SERVICE = "sagemaker.amazonaws.com"
-#: What each kind of task does to which kind of resource; lists know none.
+#: Kind of task → resource type → actions; List actions have no resource.
 _ACTIONS: Mapping[str, Mapping[str, str]] = {
     "train": {
         "automl-job": "CreateAutoMLJob CreateAutoMLJobV2 DescribeAutoMLJob DescribeAutoMLJobV2 StopAutoMLJob "

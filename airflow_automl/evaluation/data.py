@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _Item = TypeVar("_Item")
 
-#: What is read of a prefix at most; it is held in memory.
+#: Largest amount of data to read from a prefix into memory.
 MOST_BYTES = 200_000_000
 
 
@@ -83,7 +83,7 @@ class LabelledData:
             text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
         except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise self.wrong(f"{address} is neither Parquet nor CSV in UTF-8: {error}") from error
-        # Texts may be longer than the 128 KiB that Python's reader takes by default.
+        # Python's reader accepts 128 KiB by default; texts may be longer.
         csv.field_size_limit(MOST_BYTES)
         reader = csv.reader(io.StringIO(text, newline=""))
         header = next(reader, [])

@@ -17,7 +17,7 @@ from airflow_automl.evaluation.data import LabelledData, draw
 from airflow_automl.evaluation.subject import Subject
 from airflow_automl.scoring import class_metrics, confusion_matrix, label_of, number_metrics
 
-#: An endpoint takes 6 MB and 60 s a call.
+#: An endpoint accepts 6 MB and 60 s per call.
 BYTES_PER_CALL, _ROWS_PER_CALL = 1_000_000, 2_000
 _IMAGES = (".png", ".jpg", ".jpeg")
 
@@ -44,9 +44,8 @@ class Exam(ABC):
     accept: ClassVar[str] = "text/csv"
     #: How many rows, images, series or texts are drawn by default.
     most: ClassVar[int] = 5000
-    #: What one of them is called.
     unit: ClassVar[str] = "rows"
-    #: The metric that stands for all if the job's objective can't be measured here.
+    #: The metric to decide by if the job's objective can't be measured here.
     fallback: str
 
     def __init__(self, subject: Subject, keys: Sequence[str]) -> None:
@@ -73,8 +72,6 @@ class Exam(ABC):
 
 
 class _Predictions(Exam):
-    """Labels or numbers, in lines of CSV."""
-
     labels: Sequence[str] = ()
 
     def __init__(self, subject: Subject, keys: Sequence[str]) -> None:
@@ -98,7 +95,7 @@ class _Predictions(Exam):
             self.labels = [label_of(str(name)) for name in _list(rows[0][place["labels"]])]
             likely = [[float(each) for each in _list(row[place["probabilities"]])] for row in rows]
         pairs = [(label_of(real), label_of(guess)) for real, guess in zip(truth, said, strict=True)]
-        # All classes count in every draw of the bootstrap, also in those that lack one.
+        # Every draw of the bootstrap has all classes, also those of which it has no row.
         self._seen.update(*pairs)
         return [(*pair, each) for pair, each in zip(pairs, likely, strict=True)]
 
@@ -236,6 +233,6 @@ def exam_for(subject: Subject, keys: Iterable[str], environment: Mapping[str, st
     exam = kinds.get(subject.problem_type, TableExam)(subject, [*keys])
     total = (environment or {}).get("MAX_TOTAL_TOKENS", "")
     if isinstance(exam, TextExam) and total.isdecimal():
-        # Prompt and answer share them; a request that may exceed them is refused.
+        # Prompt and answer share the model's context; the container refuses a request that may exceed it.
         exam.tokens = max(1, min(exam.tokens, int(total) // 2))
     return exam

@@ -178,7 +178,7 @@ def evaluation(
     deadline, units, complete = monotonic() + bounds.seconds, list[Any](), True
     for question in questions:
         if units and monotonic() > deadline:
-            # The order is random, so what was asked until now is a sample too.
+            # The order is random: the rows sent so far are a sample, too.
             complete = False
             break
         try:

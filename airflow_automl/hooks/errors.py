@@ -37,13 +37,12 @@ from airflow_automl.exceptions import (
     error_code,
 )
 
-#: What a call raises, boto3's or aiobotocore's; the last one for an answer that can't be parsed.
+#: The exceptions of a call; the last one for an answer that can't be parsed.
 CALL_ERRORS = (ClientError, BotoCoreError, ResponseParserError)
-#: For so many seconds a connection that is of no use is read again before that is final: rotations and outages of a
-#: secrets backend take a while.
+#: Seconds for which an unusable connection is read again: rotations and outages of a secrets backend take a while.
 CONNECTION_GRACE = 300.0
 
-#: The service does not know who we are, or no longer: new credentials may help, unlike if a policy forbids a call.
+#: The credentials are unknown or expired: new ones may help, unlike with a policy that forbids a call.
 _STALE = re.compile(
     "ExpiredToken|RequestExpired|InvalidClientTokenId|UnrecognizedClient|InvalidSignature|IncompleteSignature|"
     "SignatureDoesNotMatch"
@@ -51,7 +50,7 @@ _STALE = re.compile(
 _DENIED = re.compile(f"{_STALE.pattern}|AccessDenied|MissingAuthenticationToken|OptInRequired|Unauthorized")
 _THROTTLED = re.compile("Throttl|SlowDown|TooManyRequests|RequestLimitExceeded|BandwidthLimitExceeded|^LimitExceeded")
 _INVALID = frozenset({"SerializationException", "UnknownOperationException", "ValidationException"})
-#: Answers that may pass, whatever their status.
+#: Transient codes of any HTTP status.
 _TRANSIENT = re.compile(
     "Conflict|Concurrent|OperationAborted|Internal|RequestTimeout|RequestTimeTooSkewed|ServiceUnavailable|ModelError|"
     "ModelNotReady"

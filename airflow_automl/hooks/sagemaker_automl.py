@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_automl.contract.documents import BestCandidate
 
-#: What the connection's extra ``automl`` can say, and the type of each value.
+#: Key of the connection's extra ``automl`` → the type of its value.
 DEFAULTS: Mapping[str, type] = {
     "role_arn": str,
     "output_path": str,
@@ -50,7 +50,7 @@ def automl_defaults(extra: Mapping[str, Any], connection: str | None) -> dict[st
     subject = f'extra "automl" of the AWS connection {connection!r}'
     if not isinstance(defaults, Mapping):
         raise AutoMLValidationError(subject, [f"automl: expected an object, received {type(defaults).__name__}"])
-    # The other keys of the extra belong to the amazon provider, which ignores those that it does not know.
+    # The amazon provider uses the other keys of the extra, and ignores unknown ones.
     misspelt = [key for key in extra if key != "automl" and closest(key, ["automl"])]
     problems = [f"{key} is unknown; did you mean automl?" for key in misspelt] + [
         f"automl.{key} {unknown(key, DEFAULTS)}"
@@ -98,7 +98,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         )
         self._clients: dict[str, Any] = {}
         self._health = ConnectionHealth(aws_conn_id)
-        #: Whether the connection was there, as far as this hook knows.
+        #: Whether the connection was read successfully.
         self.connection_exists = connection_exists
 
     @cached_property
@@ -154,7 +154,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         except AutoMLError:
             raise
         except Exception as error:
-            # Airflow or its secrets backend does not hand out the connection, or not in a form that works.
+            # Airflow or its secrets backend does not return the connection, or it is not usable.
             self.forget_client()
             raise self._health.unreadable(error) from error
         try:
@@ -255,7 +255,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         try:
             self.call("stop_auto_ml_job", AutoMLJobName=name)
         except AutoMLValidationError:
-            # AWS does not say how it answers for a job that has ended: its state is what counts.
+            # AWS does not document its answer for a job that has ended: the job's status decides.
             if not is_terminal(self.describe_job(name).get("AutoMLJobStatus")):
                 raise
 
@@ -317,7 +317,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
             config = self.config
             if not config.retries:
                 config = config.merge(Config(retries={"total_max_attempts": 1, "mode": "standard"}))
-            # The provider's sessions share a loader: what is read here is not read again on the event loop.
+            # The provider's sessions share a loader: files read here are not read again on the event loop.
             loader: Any = self.get_session(region_name=self.region_name, deferrable=True).get_component("data_loader")
             loader.load_service_model("sagemaker", "service-2", api_version=None)
             loader.load_data_with_path("endpoints")

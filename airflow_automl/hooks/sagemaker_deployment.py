@@ -16,7 +16,7 @@ from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 from airflow_automl.waiting import ABSENT
 
 _TAKEN = frozenset({"ValidationException", "ResourceInUse", "ConflictException"})
-#: The members of scalable targets and scaling policies that both their descriptions and their registration have.
+#: Members that the description and the registration of scalable targets and policies have in common.
 _TARGET = ("MinCapacity", "MaxCapacity", "SuspendedState")
 _POLICY = (
     *("PolicyName", "PolicyType", "TargetTrackingScalingPolicyConfiguration"),
@@ -94,8 +94,6 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
 
     def _delete(self, operation: str, **names: str) -> bool:
         return self._describe(operation, **names) is not None
-
-    # Models, endpoint configs, endpoints
 
     def describe_model(self, name: str) -> dict[str, Any] | None:
         """DescribeModel; ``None`` if it does not exist."""
@@ -205,8 +203,6 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
             answer: bytes = client.invoke_endpoint(**request)["Body"].read()
         return answer
 
-    # Transform jobs
-
     def describe_transform_job(self, name: str) -> dict[str, Any] | None:
         """DescribeTransformJob; ``None`` if it does not exist."""
         return self._describe("describe_transform_job", TransformJobName=name)
@@ -214,8 +210,6 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
     def ensure_transform_job(self, request: Mapping[str, Any]) -> bool:
         """CreateTransformJob, unless one of this (derived) name exists; return whether this call made it."""
         return self._ensure("create_transform_job", "TransformJobName", request)
-
-    # Model registry
 
     def ensure_model_package_group(self, request: Mapping[str, Any]) -> bool:
         """CreateModelPackageGroup, unless it exists; return whether this call made it."""

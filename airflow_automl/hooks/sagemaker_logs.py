@@ -40,7 +40,7 @@ _SECRETS = (
     re.compile(r"\b((?:AKIA|ASIA)[A-Z0-9]{4})[A-Z0-9]{12,}"),
     re.compile(r"(?i)((?:X-Amz-(?:Signature|Credential|Security-Token))=)[^&\s\"']+"),
     re.compile(r"(?i)(\bBearer\s+)[\w.~+/=-]{8,}"),
-    # The name of a secret and its value; a count such as num_tokens: 12 is none.
+    # The name of a secret and its value; a count such as num_tokens: 12 is not one.
     re.compile(
         r"(?i)(\b(?![\w-]*tokens[\"']?\s*[=:]\s*[\d.,]+(?:\W|$))"
         r"[\w-]*(?:secret|password|passwd|token|api[_-]?key)[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+"
@@ -97,7 +97,7 @@ def job_log_tails(hook: SageMakerAutoMLHook, describe: Mapping[str, Any]) -> lis
         for stream in _streams(hook, group, name[:CHILD_PREFIX])
         if began - _MARGIN <= _written(stream) <= ended + _MARGIN
     ]
-    # Names that are longer than the prefix belong to this job alone; then the newest streams.
+    # Names longer than the prefix belong to this job alone; newest streams first.
     streams.sort(key=lambda each: (each[1]["logStreamName"].startswith(name), _written(each[1])), reverse=True)
     return [tail for group, stream in streams[:_STREAMS] for tail in _tails(hook, group, [stream], 1)]
 

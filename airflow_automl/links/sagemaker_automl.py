@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-#: The page of one job, below ``[api] base_url``.
 JOB_PAGE = "/automl/job?"
 #: The page that serves the report on a job.
 REPORT_PAGE = "/automl/report?"
@@ -53,14 +52,12 @@ def page_url(page: str, job_name: str, aws_conn_id: str | None, region_name: str
     from airflow.configuration import conf
 
     base = str(conf.get("api", "base_url", fallback="") or "").rstrip("/")
-    # There, no connection means the default one, and a hyphen boto3's own credentials.
+    # In the address, an empty connection means the default one, and a hyphen boto3's own credentials.
     query = {"name": job_name, "connection": aws_conn_id or "-", "region": region_name}
     return f"{base}{page}{urlencode({key: value for key, value in query.items() if value})}" if base else ""
 
 
 class _NotedLink(BaseOperatorLink):
-    """A link whose address the task notes as an attribute."""
-
     attribute: ClassVar[str]
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:

@@ -102,7 +102,6 @@ class _Run:
         )
 
     def xcom_pull(self, task_ids: str, key: str = "return_value", **_: Any) -> Any:
-        """Pull an XCom of an unmapped task of the run."""
         from airflow.sdk.execution_time.xcom import XCom
 
         return XCom.get_one(key=key, dag_id=self.dag_id, task_id=task_ids, run_id=self.run_id, map_index=-1)

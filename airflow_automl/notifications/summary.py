@@ -33,7 +33,7 @@ def summarize(
     end = (job.get("end") or {}).get("title", job["status"]) if job else ""
     title = f"{dag_id}: AutoML job {job['name']}: {end}" if job else f"{dag_id}: no AutoML job was submitted"
     if job and error is not None:
-        # It may run on, or have ended well, and its task fails all the same.
+        # The job may still run, or have completed, although its task fails.
         title += f"; task {task_id} failed"
     facts: list[tuple[str, str]] = []
     if error is not None:
@@ -57,7 +57,7 @@ def summarize(
         facts.append(("Report", report))
     facts.append(("Task", f"{dag_id}.{task_id}, run {run_id}"))
     lines = "\n".join(f"{key}: {value}" for key, value in facts)
-    # Markdown has no escaping that all channels agree on: code spans keep the values from becoming markup.
+    # Channels escape Markdown differently: code spans keep values from becoming markup.
     marked = "\n".join(f"- {key}: `{value.replace('`', chr(39))}`" for key, value in facts)
     rows = "".join(f"<tr><th align=left>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in facts)
     return {

@@ -24,7 +24,7 @@ class _Unset:
         return "UNSET"
 
 
-#: Tells an argument that was left out from ``None``.
+#: Marks an omitted argument, as opposed to ``None``.
 UNSET: Any = _Unset()
 
 

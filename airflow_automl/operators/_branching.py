@@ -22,9 +22,8 @@ class BranchingOperator(AutoMLBaseOperator, SkipMixin):
     """
 
     inherits_from_skipmixin = True
-    #: The argument that says what follows a decision against; without one, what is directly downstream is skipped.
+    #: The argument that names the tasks to follow a rejection; without it, the tasks directly downstream are skipped.
     branch_argument: ClassVar[str] = ""
-    #: Its values that are not names of tasks.
     branch_words: ClassVar[tuple[str, ...]] = ("skip",)
 
     @property
@@ -45,14 +44,13 @@ class BranchingOperator(AutoMLBaseOperator, SkipMixin):
         skipped = self._skipped(passed)
         if not skipped:
             return
-        # Skipping may leave execute by an exception, which would lose its return value.
+        # Skipping may raise, which would lose the return value of execute.
         ti.xcom_push(key="return_value", value=dict(decision))
         self.log.info("Skipping %s", ", ".join(task.task_id for task in skipped))
         self._let_downstream_ask()
         self.skip(ti, skipped)
-        # That was all for a task that is not mapped. For a mapped one, Airflow leaves the tasks after it to the
-        # scheduler, which does not find this decision if it was made in a mapped task group (apache/airflow#67265).
-        # Task instances that do not exist yet skip themselves when they begin.
+        # For a mapped task, Airflow leaves the tasks after it to the scheduler, which does not find this decision if it
+        # was made in a mapped task group (apache/airflow#67265). Those task instances skip themselves when they begin.
         group = self.get_closest_mapped_task_group()
         inside = [
             (task.task_id, ti.map_index)
@@ -71,7 +69,7 @@ class BranchingOperator(AutoMLBaseOperator, SkipMixin):
         else:
             branch = self._branch()
             followed = self.downstream_task_ids - branch if passed else branch
-            # A task that also comes after a followed one runs, as with Airflow's own branch operators.
+            # A task that is also downstream of a followed one runs, as with Airflow's own branch operators.
             joins = [self.dag.get_task(each).get_flat_relative_ids(upstream=False) for each in followed]
             skipped = self.downstream_task_ids - followed.union(*joins)
         return [task for each in sorted(skipped) if not (task := self.dag.get_task(each)).is_teardown]

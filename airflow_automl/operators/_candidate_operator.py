@@ -52,7 +52,7 @@ class CandidateOperator(JobReader):
             job = self._describe_job(self.job_name)
         candidate = document(self.candidate, "candidate") if self._candidate_given else None
         if not candidate and job:
-            # Its XCom is missing too if the task before has do_xcom_push=False; only the service knows.
+            # The XCom is also missing if the upstream task has do_xcom_push=False: ask the service.
             with suppress(*([AutoMLJobNotFound] if self._candidate_given else [])):
                 candidate = self.hook.best_candidate(self.job_name or str(job["name"]))
         if not candidate:

@@ -13,7 +13,7 @@ from airflow_automl.waiting import RESOURCES
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-#: Key in the task's state store: autoscaling that was taken off for an update and is to be put back.
+#: Key in the task's state store: the autoscaling that was removed for an update, to restore it.
 _SCALING_KEY = "airflow_automl.scaling"
 
 

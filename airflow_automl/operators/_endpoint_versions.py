@@ -82,7 +82,7 @@ def _remove(
                 continue
             hook.delete_model(model["ModelName"])
             log.info("Removed model %s", model["ModelName"])
-    # The configs last: only they tell a retry which models went with them.
+    # The configs last: a retry finds their models through them.
     for name in configs:
         hook.delete_endpoint_config(name)
         log.info("Removed endpoint config %s", name)

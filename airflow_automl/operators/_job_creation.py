@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _MAX_TAGS = 50
 _READS = 6
-#: How many of a task's older jobs are listed, newest first.
 _OLDER_JOBS = 20
 #: How long to try again after transient errors to find and stop older jobs, in seconds.
 _STOP = 60.0
@@ -141,7 +140,7 @@ class JobCreation:
         """
         describe = self._describe(name)
         arn, status = describe["AutoMLJobArn"], describe["AutoMLJobStatus"]
-        # A derived name is proof enough of whose the job is.
+        # A derived name proves that the job is this task's.
         tags = self._hook.read_tags(arn) or {} if given else self._hook.known_tags(arn)
         difference = self._generation.difference(tags, self._wanted) if given or OWNER_TAG in tags else None
         if describe.get("AutoMLJobName") != name or difference:

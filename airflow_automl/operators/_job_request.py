@@ -90,7 +90,7 @@ def complete(
     """
     request: dict[str, Any] = contract.coerce(api, deepcopy(dict(config)))
     if derived := "AutoMLJobName" not in request:
-        # The name covers the request, and is made after its check.
+        # The name has a hash of the request, so it is derived after the check.
         request["AutoMLJobName"] = "derived"
     _fill(api, request, defaults)
     _limit_runtime(api, request, max_runtime, log)

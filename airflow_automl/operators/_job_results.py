@@ -41,9 +41,9 @@ class JobResultsMixin(_Operator):
     operator_extra_links: Collection[BaseOperatorLink] = (AutoMLJobConsoleLink(), AutoMLJobLogsLink())
     console_url: str | None = None
     logs_url: str | None = None
-    #: The newest answer of a describe that this try has.
+    #: The newest describe answer.
     _describe: Mapping[str, Any] | None = None
-    #: The statuses that the job was seen in, as far as this try and its trigger know.
+    #: The statuses of the job that this try and its trigger observed.
     timeline: Sequence[Transition] = ()
 
     @classmethod

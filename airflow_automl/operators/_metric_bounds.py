@@ -13,7 +13,6 @@ from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.report.scores import Scores
 
 OBJECTIVE = "objective"
-#: What a candidate and an evaluation have in common.
 METRIC_KEYS = ("FinalAutoMLJobObjectiveMetric", "CandidateProperties")
 
 
@@ -189,6 +188,6 @@ def compare(
         f"{scores.label} {scores.exact(mine)} against {scores.exact(other)} of {champion['name']} "
         f"is a gain of {scores.exact(gain)}{wanted}"
     )
-    # A gain is a difference of two floats: what is equal to the last digits shown must not fail by rounding.
+    # A gain is a difference of two floats: rounding must not decide.
     enough = gain >= gain_wanted or math.isclose(gain, gain_wanted, rel_tol=1e-9, abs_tol=1e-12)
     return (verdict.also(better) if enough else verdict.against(better)), comparison

@@ -132,7 +132,7 @@ def plan_deployment(
         supported.
     :raises NoBestCandidate: the candidate has no containers.
     """
-    # Serverless endpoints refuse a VPC, so the job's own is not carried over to them.
+    # Serverless endpoints refuse a VPC, so the job's own is not used for them.
     body = served.model_body(vpc=not serverless)
     _refuse_contradictions(body, serverless, variants, served.model, endpoint_config)
     model_name = derived_name(endpoint_name, run, body)

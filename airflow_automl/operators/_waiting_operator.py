@@ -50,14 +50,14 @@ class WaitingOperator(AutoMLBaseOperator):
     :raises AutoMLValidationError: an argument is not valid.
     """
 
-    #: The timeout, in seconds, if none is given.
+    #: Default timeout, in seconds.
     default_timeout: ClassVar[float | None] = None
-    #: Of :data:`airflow_automl.waiting.RESOURCES`.
+    #: Key of :data:`airflow_automl.waiting.RESOURCES`.
     kind: ClassVar[str] = AUTOML_JOB
     stop_on_kill = True
-    #: The statuses that a job was seen in, as far as this try and its trigger know.
+    #: The statuses of the job that this try and its trigger observed.
     timeline: Sequence[Transition] = ()
-    #: What this try has begun and waits for.
+    #: The resource that this try waits for.
     _running: str | None = None
     _killed = False
     _try_number = 0
@@ -199,7 +199,7 @@ class WaitingOperator(AutoMLBaseOperator):
             interval=self.interval,
             deadline=state["deadline"],
             log=self.log,
-            # Reads lag behind writes: what has just begun may still have its old status.
+            # Reads lag behind writes: the status may still be that before the change.
             delay=min(self.interval, SHORTEST),
         )
         connected = {"connection_exists": self.hook.connection_exists}

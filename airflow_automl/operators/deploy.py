@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _TRACKING = "TargetTrackingScalingPolicyConfiguration"
-#: The members of ``autoscaling``, with their shapes in the service model.
+#: Member of ``autoscaling`` → its shape in the service model.
 _SCALING = {"MinCapacity": "ResourceCapacity", "MaxCapacity": "ResourceCapacity", _TRACKING: _TRACKING}
 _PROBABILITY_KEYS = frozenset({"probability", "probabilities"})
 
@@ -152,7 +152,6 @@ class SageMakerAutoMLDeployOperator(ServingOperator, EndpointOperator):
             variants=document(self.variants, "variants", "ProductionVariantList"),
             endpoint_config=document(self.endpoint_config, "endpoint_config", "CreateEndpointConfigInput") or {},
         )
-        # The endpoint first: its name is in the names of the other two.
         self.hook.check("CreateEndpoint", self.endpoint_request(deployment.config_name))
         self.hook.check("CreateModel", deployment.model)
         self.hook.check("CreateEndpointConfig", deployment.config)
@@ -205,7 +204,7 @@ class SageMakerAutoMLDeployOperator(ServingOperator, EndpointOperator):
         if endpoint and status == "Failed":
             self._remove_failed_endpoint(endpoint)
             return self._await(context, state)
-        # What this try creates, and so may remove.
+        # What this try creates, and may therefore remove.
         made = state["made"] = list(state.get("made", ()))
         if self.hook.ensure_model(deployment.model):
             made.append(deployment.model_name)
@@ -232,7 +231,7 @@ class SageMakerAutoMLDeployOperator(ServingOperator, EndpointOperator):
             # An endpoint in this status serves a mix, of which the config of an earlier try may be a part.
             if status != "UpdateRollbackFailed" or deployment.config_name in made:
                 self._take_back(state)
-            # A quota may have room at the next try, whichever call has met it.
+            # A quota may have room at the next try.
             kind = AutoMLQuotaExceeded if isinstance(error, AutoMLQuotaExceeded) else AutoMLDeploymentFailed
             raise kind(
                 f"endpoint {self.endpoint_name} was not {'created' if endpoint is None else 'updated'}: {error}"

@@ -137,7 +137,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
         }
         self.log.info("%s", decision["reason"])
         if not decision["passed"] and self.on_reject == "fail":
-            # Failing leaves execute by an exception, which would lose its return value.
+            # Failing raises, which would lose the return value of execute.
             context["ti"].xcom_push(key="return_value", value=dict(decision))
             raise CandidateRejected(decision["reason"])
         self.follow(context, decision, decision["passed"])
@@ -184,7 +184,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
         try:
             found = self._score_champion(live, candidate, job)
         except UnscorableChampion as error:
-            # A rejection would keep out just the deployment that makes the next comparison possible.
+            # A rejection would prevent the deployment that makes the next comparison possible.
             self.log.warning("The candidate is not compared with %s: %s", shown, error)
             return {"name": shown, "uncompared": "; ".join(map(str, error.violations))}
         values = metrics.candidate_metrics(found)

@@ -103,7 +103,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
     template_fields: Sequence[str] = (*WaitingOperator.template_fields, "config", "max_cost")
     template_fields_renderers: ClassVar[dict[str, str]] = {"config": "json"}
 
-    #: The API version that a subclass says outright.
+    #: The API version that a subclass requires.
     api: ClassVar[Api | None] = None
 
     def __init__(
@@ -127,7 +127,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
         self.accept_stopped = accept_stopped
         self.accept_no_candidate = accept_no_candidate
         self.accept_failed_deployment = accept_failed_deployment
-        #: Whether a file that ``config`` names is the DAG author's, and so a template.
+        #: Whether the DAG author named the file of ``config``, so that it is a template.
         self._names_template = True
 
     def _do_render_template_fields(
@@ -164,7 +164,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
             creation.stop_older_jobs(stop=self.stop_on_kill)
         with _noting_refusal(context):
             budget = cost.read_budget(document(self.max_cost, "max_cost"))
-            # To adopt the job of an earlier try costs nothing more.
+            # Adopting the job of an earlier try costs nothing.
             if budget and not creation.would_adopt():
                 cost.demand_budget(self.hook, budget, request, generation, context["dag_run"].start_date, self.log)
         with self._stopping(context):
@@ -201,7 +201,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
         if isinstance(config, str):
             is_template = self._names_template and not config.lstrip().startswith("{")
             config = read_config(config, self._folders())
-            # What was rendered, or is read from a file named at run time, may hold a user's braces.
+            # A rendered value, or a file named at run time, may contain a user's braces.
             config = self.render_template(config, context) if is_template else config
         api = api_of(config, self.api)
         _ = self.hook.prices  # invalid prices are an error before the job costs anything
@@ -224,7 +224,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
         submission = creation.submit(will_create=will_create, created=created)
         self._running = submission.name
         if self._gives_up:
-            # The signal came while the create call was on its way, when there was nothing to stop yet.
+            # The signal came during the create call, before there was a job to stop.
             self.on_kill()
             raise told_to_end(f"AutoML job {submission.name}")
         return submission
@@ -287,7 +287,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
         if not self.stop_on_kill:
             said += f"; {_RUNS_ON}"
         elif ended.runs_on and ended.status is not EventStatus.NOT_FOUND:
-            # The triggerer may lack the connection or the rights that this worker has.
+            # The triggerer may lack this worker's connection or permissions.
             said += f"; in the worker: {self.stop(ended.job_name).said}"
         raise restored(type(ended.failure).__name__, self._with_link(said))
 

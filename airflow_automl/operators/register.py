@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _TOKENS = uuid.UUID("6f0e0f0e-6a52-4f7e-9c5e-3c7b8d1f2a90")
 _TOKEN_KEY = "airflow-automl:token"  # noqa: S105  # a name, not a secret
-#: Where the job's own reports belong in ModelMetrics: artefact location → (section, member, file).
+#: Artefact location → (section, member, file) of the job's report in ModelMetrics.
 _REPORTS = {
     "Explainability": ("Explainability", "Report", "analysis.json"),
     "ModelInsights": ("ModelQuality", "Statistics", "statistics.json"),
@@ -167,6 +167,6 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
                 if address.rpartition("/")[2] == name:
                     return address
         except Exception as error:
-            # The registry takes a version without reports too.
+            # A model package needs no reports.
             self.log.warning("Reports at %s can't be listed: %s", prefix, error)
         return None

@@ -146,7 +146,7 @@ class SageMakerAutoMLReportOperator(JobReader):
     def _previous(self, context: Context, key: str = SUMMARY_KEY) -> Any:
         ti = context["ti"]
         wanted: dict[str, Any] = {"task_ids": self.task_id, "key": key, "include_prior_dates": True}
-        # Airflow logs an error when a single XCom is not there, as on every first run; a list may be empty.
+        # Airflow logs an error if a single XCom is missing, as on every first run; a list may be empty.
         return ti.xcom_pull(**wanted, map_indexes=ti.map_index) if ti.xcom_pull(**wanted) else None
 
     def _candidates(self, name: str) -> list[dict[str, Any]] | None:

@@ -107,7 +107,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
     def _target(self, context: Context, serving: str) -> str:
         if self.endpoint_config:
             return self.endpoint_config
-        # After UpdateEndpoint the tags would name the step before the one that was just taken back.
+        # After UpdateEndpoint, the tags name the version before the one that was rolled back.
         store = context.get("task_state_store")
         # A clear, which alone raises max_tries, starts again; the store outlives it.
         generation = getattr(context["ti"], "max_tries", 0)

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9-]+")
 _LINES = {"SplitType": "Line", "AssembleWith": "Line"}
-#: Problem type → content type, and how inputs are split and answers put together again.
+#: Problem type → content type, SplitType, AssembleWith.
 _SHAPES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "TimeSeriesForecasting": ("text/csv;header=present", {"SplitType": "None", "AssembleWith": "None"}),
     "ImageClassification": ("application/x-image", {"SplitType": "None", "AssembleWith": "None"}),
     "TextGeneration": ("application/json", {"SplitType": "None", "AssembleWith": "None"}),
 }
-#: Files of whole series are as large as they are, and forecasts of all of them take their time.
+#: Files of whole series can't be split, and forecasting all of them takes long.
 _WHOLE_SERIES: Mapping[str, Any] = {"MaxPayloadInMB": 0, "ModelClientConfig": {"InvocationsTimeoutInSeconds": 3600}}
 _RUNNING = frozenset({"InProgress", "Completed"})
 
@@ -140,7 +140,7 @@ class SageMakerAutoMLTransformOperator(ServingOperator, WaitingOperator):
         else:
             raise AutoMLJobFailed(f"99 transform jobs of this task have failed, the last one is {name}")
         if self._killed:
-            # The signal may have come when there was nothing to stop yet.
+            # The signal may have come before there was a job to stop.
             self._running = name
             self.on_kill()
             raise told_to_end(f"transform job {name}")

@@ -58,8 +58,6 @@ class Source:
 
 
 class _Known(NamedTuple):
-    """A hook, the hash of the connection that it was made of, and when that was read."""
-
     hook: Any
     content: int
     checked: float

@@ -73,7 +73,6 @@ def _simple(request: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _plain(request: Mapping[str, Any]) -> Any:
-    """Fill in what the service returns by default."""
     plain = json.loads(json.dumps(request))
     for channel in plain.get("AutoMLJobInputDataConfig", ()):
         channel.setdefault("ChannelType", "training")

@@ -221,7 +221,6 @@ class _Producer(SharedStreamProducer):
         self._poll_interval = poll_interval
 
     async def open_stream(self) -> AsyncIterator[tuple[Any, Any]]:
-        """Yield snapshots for ever."""
         from airflow_automl.triggers._watcher import watcher_for
         from airflow_automl.triggers._watcher.asset_progress import EndedJobs
 
@@ -242,7 +241,6 @@ class _Producer(SharedStreamProducer):
             ended = None
 
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
-        """Save how far the subscribers have come."""
         for item in batch:
             # One of the subscribers failed, it is not known which: its events may not be stored.
             if item.broker_payload is not None and not item.outcome.failed:

@@ -19,7 +19,7 @@ _QUANTILE = re.compile(r"p[1-9][0-9]?")
 _NUMBER = re.compile(r"-?[0-9]+(?:[eE]-?[0-9]+)?")
 _FREQUENCY = re.compile(r"([0-9]*)(Y|M|W|D|H|min)")
 
-#: Unit → the most of it before the next unit begins, and that next unit with how many make one of it.
+#: Unit → its largest multiple, the next larger unit, and how many of the unit make one of that.
 _UNITS: dict[str, tuple[int, str, int]] = {
     "min": (59, "H", 60),
     "H": (23, "D", 24),

@@ -46,8 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class _Artefacts:
-    """Objects of one job in S3."""
-
     job: str
     uri: str
     keys: list[str]

@@ -195,8 +195,6 @@ class Application:
 
 
 class _Bodies:
-    """Counts the bytes of all request bodies in memory."""
-
     size = 0
 
 
@@ -223,7 +221,6 @@ class _Held:
         self._size += size
 
     def release(self) -> None:
-        """Forget the body."""
         self._all.size -= self._size
         self._size = 0
 
@@ -241,7 +238,6 @@ class _AnswerCache:
         self._size = 0
 
     def get(self, key: tuple[str, bytes]) -> Response | None:
-        """The answer, if it still holds."""
         if self._changes != self._database.changes:
             self._answers.clear()
             self._changes, self._size = self._database.changes, 0

@@ -126,7 +126,6 @@ def _refused(status: int, reason: str) -> Answer:
 
 
 def _keys(environments: Sequence[Mapping[str, str]], predictor: artifacts.Predictor) -> tuple[str, ...]:
-    """The keys of the response, checked along the chain of containers."""
     regression = not predictor.labels
     keys = payloads.response_keys(environments[-1], regression)
     if len(environments) == 3:

@@ -96,8 +96,6 @@ def _by_status(database: Database, query: Query, columns: str) -> list[sqlite3.R
 
 
 class _Part(NamedTuple):
-    """A part of a statement, and its parameters."""
-
     sql: str
     parameters: tuple[Any, ...]
 

@@ -76,8 +76,6 @@ class _Answer(Exception):
 
 
 class _Asked(NamedTuple):
-    """A request's head, and what it asks for."""
-
     method: str
     target: str
     headers: dict[str, str]
@@ -97,7 +95,6 @@ class _Asked(NamedTuple):
 
     @property
     def lists(self) -> bool:
-        """Whether it asks for a list of objects or versions."""
         return self.method == "GET" and bool(self.bucket) and not self.key and self.names <= PARAMETERS
 
     @property
@@ -107,7 +104,6 @@ class _Asked(NamedTuple):
 
     @property
     def makes(self) -> bool:
-        """Whether it asks for a new object, or for an upload of one in parts."""
         return bool(self.key) and (
             (self.method == "PUT" and not self.names) or (self.method == "POST" and "uploads" in self.names)
         )

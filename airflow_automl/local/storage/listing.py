@@ -40,7 +40,6 @@ class _Entry(NamedTuple):
     element: ET.Element | None
 
     def newness(self) -> tuple[bool, str]:
-        """Return what is greater for newer versions of a key."""
         element = self.element if self.element is not None else ET.Element("CommonPrefixes")
         return element.findtext("IsLatest") == "true", element.findtext("LastModified", "")
 

@@ -54,7 +54,6 @@ def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]
 
 
 def _understood(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts that have the expected shape; a file of another version is not an error."""
     result: dict[str, Any] = {}
     if isinstance(content.get("base_model"), str):
         result["base_model"] = content["base_model"]

@@ -44,8 +44,6 @@ class AwsSettings(NamedTuple):
 
 
 class _Built:
-    """A client, and how many calls use it."""
-
     def __init__(self, context: Any, client: Any) -> None:
         self.context = context
         self.client = client
@@ -66,7 +64,7 @@ class Client:
         self._built: _Built | None = None
         self._building = asyncio.Lock()
         self._health = ConnectionHealth(settings.aws_conn_id)
-        #: Whether the connection was there, as far as this client knows.
+        #: Whether the connection was read successfully.
         self.connection_exists = settings.connection_exists
 
     async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
@@ -124,7 +122,7 @@ class Client:
                 except AutoMLError:
                     raise
                 except Exception as error:
-                    # Airflow or its secrets backend does not hand out the connection, or not in a form that works.
+                    # Airflow or its secrets backend does not return the connection, or it is not usable.
                     raise self._health.unreadable(error) from error
             return self._built
 

@@ -46,8 +46,6 @@ LINGER = 60.0
 
 
 class _Watch:
-    """One job that a task waits for."""
-
     def __init__(self, name: str, api_version: ApiVersion | None, now: float) -> None:
         self.name = name
         self.api_version = api_version

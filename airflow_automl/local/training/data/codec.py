@@ -361,7 +361,6 @@ def _exceeds(values: pa.ChunkedArray) -> bool:
 
 
 def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str], None]) -> Codec:
-    """The codec of texts, which are trimmed, distinct, and not marks of a missing value."""
     truths = {text.lower(): text for text in sorted(texts) if text.lower() in _TRUTHS}
     spelling = (truths.get("false", "False"), truths.get("true", "True")) if truths else None
     filled = [text for text in texts if text not in NUMERIC_NULLS and not _INFINITE.fullmatch(text)]

@@ -226,7 +226,6 @@ def without_headers(table: pa.Table, cells: Sequence[str]) -> pa.Table:
 
 
 def _header(path: Path) -> tuple[list[str], int, bytes]:
-    """The first row that is not blank, where the rows after it begin, and its last line."""
     offset, last = 0, ""
 
     def lines(file: Any) -> Any:

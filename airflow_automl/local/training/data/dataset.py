@@ -190,7 +190,6 @@ class _Reader:
         return codec, values
 
     def feature(self, name: str, role: str) -> tuple[Codec, np.ndarray]:
-        """The codec and the values of a feature."""
         codec, values = self._decided(name, role)
         reading = codec.read(values)
         if role != "auto" and len(reading.lost) and pd.isna(reading.values).all():
@@ -228,7 +227,6 @@ class _Reader:
         return pd.Series(reading.values, name=name)
 
     def weights(self, name: str) -> np.ndarray:
-        """The sample weights; what is not a number is missing."""
         codec, values = self._decided(name, "numeric")
         return codec.read(values).values
 

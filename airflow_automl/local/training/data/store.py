@@ -161,7 +161,6 @@ class Store:
 
 
 def _refused(action: str, error: Exception) -> JobFailure:
-    """What S3 answered, as a reason; the service's code and text are kept."""
     answer = getattr(error, "response", None) or {}
     details = answer.get("Error", {})
     code = str(details.get("Code", ""))

@@ -180,7 +180,6 @@ def _with_codes(file: CsvFile, suspects: list[str]) -> list[str]:
 
 
 def _columns_of(block: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """The number of the column of each position, from 0."""
     commas, lines = np.flatnonzero(block == ord(",")), np.flatnonzero(block == ord("\n"))
     line = np.searchsorted(lines, positions)
     begins = np.where(line > 0, lines[np.maximum(line - 1, 0)], -1) if len(lines) else np.full(len(positions), -1)

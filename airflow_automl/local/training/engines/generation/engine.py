@@ -147,8 +147,6 @@ def _require_short(train: Sequence[Encoded], validation: Sequence[Encoded], cont
 
 @dataclass
 class _FineTuning:
-    """The fine-tuning of one job's base model."""
-
     course: Course
     base: BaseModel
     options: HyperParameters
@@ -156,10 +154,6 @@ class _FineTuning:
     candidate: Candidate | None = None
 
     def run(self) -> str:
-        """Evaluate, fine-tune, evaluate again, publish.
-
-        :return: the secondary status that the job ends with.
-        """
         course = self.course
         clock, cut = course.for_candidate(), False
         try:

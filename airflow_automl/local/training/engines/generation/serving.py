@@ -40,7 +40,6 @@ class _Range(NamedTuple):
     open: bool = False
 
     def take(self, name: str, value: Any) -> Any:
-        """Return the value, checked."""
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if number and self.kind is int:
             number = float(value).is_integer()
@@ -268,8 +267,6 @@ class TextGenerator:
 
 
 class _Prompts(NamedTuple):
-    """A request, and its prompts in tokens."""
-
     request: Request
     tokens: list[list[int]]
 

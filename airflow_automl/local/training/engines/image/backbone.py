@@ -30,14 +30,11 @@ _TYPES: dict[str, np.dtype[Any]] = {"FloatStorage": np.dtype("<f4"), "LongStorag
 
 
 class _Tensor:
-    """A tensor whose numbers are still to come."""
-
     def __init__(self, storage: tuple[str, str], offset: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> None:
         self.kind, self.key = storage
         self.offset, self.shape, self.stride = offset, shape, stride
 
     def array(self, numbers: np.ndarray) -> np.ndarray:
-        """Return the tensor over its storage."""
         size = numbers.itemsize
         view = np.lib.stride_tricks.as_strided(
             numbers[self.offset :], self.shape, [step * size for step in self.stride], writeable=False

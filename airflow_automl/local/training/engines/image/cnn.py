@@ -107,8 +107,6 @@ def _network(classes: int, side: int) -> torch.nn.Sequential:
 
 
 class _Trainer:
-    """Trains a network and keeps it at its best."""
-
     def __init__(self, net: torch.nn.Sequential, scale: tuple[np.ndarray, np.ndarray], clock: Clock) -> None:
         import torch
 

@@ -81,8 +81,6 @@ def train(run: Run) -> str:
 
 
 class _Training:
-    """The candidates of a job as they are trained."""
-
     def __init__(self, course: Course, dataset: Dataset, backtest: Backtest) -> None:
         self._course = course
         self._dataset = dataset
@@ -92,7 +90,6 @@ class _Training:
         self.trained: dict[str, Results] = {}
 
     def steps(self, label: str) -> list[dict[str, str]]:
-        """Return CandidateSteps: putting the series on the grid, and the training."""
         spec = self._course.run.spec
         return [step(spec, "processing-job", "grid"), step(spec, "training-job", f"train-{label}")]
 

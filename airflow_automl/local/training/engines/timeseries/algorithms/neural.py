@@ -111,7 +111,6 @@ class _Neural(Forecaster):
 
     @classmethod
     def fit(cls, panel: Panel, context: Context) -> Self:
-        """Train on all series together."""
         torch.manual_seed(SEED)
         windows = Windows.over(panel)
         quantiles = tuple(sorted({*panel.settings.quantiles, *_DECILES}))
@@ -133,7 +132,6 @@ class _Neural(Forecaster):
         """Return the mean and the quantiles of the scaled values: shape (series, horizon, 1 + quantiles)."""
 
     def forecast(self, panel: Panel, context: Context) -> np.ndarray:
-        """Forecast the horizon after the end of each series."""
         torch.set_num_threads(context.threads)
         found = []
         for begin in range(0, len(panel), self.rows):
@@ -147,12 +145,10 @@ class _Neural(Forecaster):
         return np.where(useless[:, None, None], np.nan, np.concatenate(found))
 
     def save(self, folder: Path) -> None:
-        """Write the weights."""
         save_weights(self.network, folder, self.windows, {"quantiles": self.quantiles})
 
     @classmethod
     def load(cls, folder: Path, document: dict[str, Any]) -> Self:
-        """Read the weights that :meth:`save` wrote."""
         windows, more, state = load_weights(folder)
         quantiles = tuple(more.get("quantiles", ()))
         network = cls.build(windows, quantiles)

@@ -52,7 +52,6 @@ class _Statistical(Forecaster):
 
     @classmethod
     def fit(cls, panel: Panel, context: Context) -> Self:
-        """Choose a model for each series, or for a sample of many."""
         candidates = [series for series in panel.series if usable(series)]
         step = max(1, -(-len(candidates) // cls.chosen))
         sample = candidates[::step]
@@ -75,7 +74,6 @@ class _Statistical(Forecaster):
             return None
 
     def forecast(self, panel: Panel, context: Context) -> np.ndarray:
-        """Forecast the horizon of each series with the model that was chosen for it."""
         return np.array(context.each(lambda series: self._one(series, panel), panel.series))
 
     def _one(self, series: Series, panel: Panel) -> np.ndarray:
@@ -118,7 +116,6 @@ class _Statistical(Forecaster):
         """Estimate a model and forecast: means and standard deviations."""
 
     def save(self, folder: Path) -> None:
-        """Write the choices."""
         document = {
             "common": list(self.common),
             "choices": [[list(key), list(choice)] for key, choice in self.choices.items()],
@@ -127,7 +124,6 @@ class _Statistical(Forecaster):
 
     @classmethod
     def load(cls, folder: Path, document: dict[str, Any]) -> Self:
-        """Read them."""
         found = json.loads((folder / _FILE).read_text())
         return cls({tuple(key): tuple(choice) for key, choice in found["choices"]}, tuple(found["common"]))
 
