@@ -13,7 +13,6 @@ from typing import TypeVar
 
 _Unit = TypeVar("_Unit")
 
-#: The metrics of a regression.
 NUMBER_METRICS = frozenset({"MAE", "MSE", "R2", "RMSE"})
 
 #: The metrics of a classification that need the classes' probabilities.

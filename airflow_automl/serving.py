@@ -140,7 +140,7 @@ def derived_stem(name: str) -> str:
     room = _NAME_LIMIT - _DIGEST - 1
     if len(name) <= room:
         return name
-    # Cut names keep a digest of the whole one, so that two long names never share their versions.
+    # Shortened names have a digest of the whole name, so that two long names do not share versions.
     return f"{name[: room - 7].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 

@@ -14,7 +14,7 @@ TAG_CANDIDATE = "airflow-automl:candidate"
 TAG_OBJECTIVE = "airflow-automl:objective"
 TAG_METRIC = "airflow-automl:metric:"
 TAG_PREVIOUS = "airflow-automl:previous-config"
-#: ``deploying`` until an endpoint serves the config; only such a config may a later try take back.
+#: ``deploying`` until an endpoint serves the config; a later try may remove only such a config.
 TAG_STATE = "airflow-automl:state"
 
 

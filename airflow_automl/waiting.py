@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 AUTOML_JOB = "AutoML job"
-#: SageMaker's hosting operations answer so for a well-formed name that does not exist.
+#: SageMaker's hosting operations return this for a well-formed name that does not exist.
 ABSENT = frozenset({"ValidationException", "ResourceNotFound", "ResourceNotFoundException"})
-#: A task that is killed has a few seconds left. In them, describe so often a job whose create call was cut off.
+#: Describes of a job whose create call was interrupted: a killed task has a few seconds left.
 _LATE_READS = 3
 
 
@@ -153,7 +153,7 @@ async def describe(calls: Calls, target: Target) -> dict[str, Any] | None:
                 return None
             if not isinstance(error, AutoMLJobNotFound | AutoMLAccessDenied):
                 raise
-            # If one operation is denied and the other does not find the job, it is not known whether it exists.
+            # With one operation denied and the job not found by the other, it may exist.
             if refusal is None or isinstance(error, AutoMLAccessDenied):
                 refusal = error
     assert refusal is not None  # noqa: S101

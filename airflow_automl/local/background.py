@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 log = logging.getLogger(__name__)
 
-#: Seconds until the first retry; each further pause is twice as long.
+#: Seconds until the first retry; the pause doubles each time.
 _PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 
 
@@ -71,7 +71,7 @@ class Background:
                 return await result if inspect.isawaitable(result) else result
             except Exception as error:
                 known = self._states.get(name, State())
-                # Logged when it changes: with a full disk, the same error comes again and again.
+                # Logged when it changes: with a full disk, the same error repeats.
                 if known.reason != repr(error):
                     log.exception("background task %s failed; retrying", name)
                 self._states[name] = State(repr(error), known.since or time.time())
@@ -96,7 +96,7 @@ class Tasks:
         task.add_done_callback(lambda ended: self._forget(name, ended))
 
     def _forget(self, name: str, ended: asyncio.Task[None]) -> None:
-        # Another task may have taken its place.
+        # Another task may have replaced it.
         if self._running.get(name) is ended:
             del self._running[name]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow_automl.local.api.backend import Backend
     from airflow_automl.local.state.jobs import Job
 
-#: Marks what a job made, so that a restart in the middle finds it again.
+#: Tag of a job's own resources, by which a restart finds them.
 _OWNER = "automl-job"
 
 

@@ -34,7 +34,7 @@ def unreachable(error: BaseException | None) -> bool:
     """Return whether an error says that the store can't be reached or isn't ready, rather than that it refuses."""
     from botocore import exceptions
 
-    # An upload's error has what happened as its cause.
+    # The actual error of an upload is the cause of the exception.
     while error is not None:
         if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError | exceptions.IncompleteReadError):
             return True

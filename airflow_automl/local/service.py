@@ -207,7 +207,7 @@ class Service:
     def s3_client(self) -> Any:
         """An S3 client for the calling thread."""
         known = self._client_of_thread
-        # The store may have moved to another port.
+        # The store's port may have changed.
         if getattr(known, "endpoint_url", None) != self.store.direct_url:
             known.client = s3.client(
                 self.store.direct_url, self.credentials, self.settings.region, isinstance(self.store, SeaweedFS)
@@ -220,7 +220,7 @@ class Service:
         environment = {weights.CACHE_DIR: str(cache.expanduser().resolve())}
         models = self.settings.model_dir or weights.model_folder()
         if models is not None:
-            # Trainers run elsewhere: a relative path would mean another folder there.
+            # On another machine, a relative path is another folder.
             environment[weights.MODEL_DIR] = str(models.expanduser().resolve())
         return environment
 
@@ -241,7 +241,7 @@ class Service:
             return LocalExecutor(
                 self.folder, command, lambda: {**self._store_environment(), **self._weights_environment()}
             )
-        # Weights are elsewhere on a node: its own environment says where.
+        # A node's own environment says where its weights are.
         executor = RayExecutor(
             self.folder,
             self.settings.ray,

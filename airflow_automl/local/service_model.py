@@ -22,7 +22,7 @@ def _model(service: str) -> dict[str, Any]:
 
 
 def _bare(value: Any) -> Any:
-    # The documentation is nine tenths of the model's size in memory.
+    # The documentation takes nine tenths of the model's memory.
     if isinstance(value, Mapping):
         return {key: _bare(item) for key, item in value.items() if key != "documentation" or not isinstance(item, str)}
     return value
@@ -52,7 +52,7 @@ def _serializer(shape_name: str) -> Callable[[Any], Any] | None:
     shape = shapes()[shape_name]
     match shape["type"]:
         case "structure":
-            # Looked up at the first value: shapes may hold themselves.
+            # Built at the first value: shapes may contain themselves.
             members = cache(lambda: {name: _serializer(each["shape"]) for name, each in shape["members"].items()})
 
             def structure(value: Any) -> Any:

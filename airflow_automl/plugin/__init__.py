@@ -18,7 +18,7 @@ from airflow_automl.compat import HAS_PAGES
 
 __all__ = ["PREFIX", "AutoMLPlugin"]
 
-#: Where the pages are mounted, below the path of ``[api] base_url``.
+#: Path of the pages, below that of ``[api] base_url``.
 PREFIX = "/automl"
 
 _ROOT = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")

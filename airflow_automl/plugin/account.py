@@ -19,10 +19,10 @@ from airflow_automl.ends import watched
 from airflow_automl.exceptions import AutoMLError, AutoMLTransientError
 from airflow_automl.plugin.answers import Answers, NotAnswered
 
-#: How many jobs of an account the list knows, the newest ones.
+#: Newest jobs of an account in the list.
 MOST_JOBS = 1000
 
-#: How many clients are kept, the ones that were used last; each has some 15 MB.
+#: Most recently used clients that are kept; each takes about 15 MB.
 MOST_HOOKS = 16
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ _ENDED = 300.0
 _TAGS = 3600.0
 _LIST = 10.0
 _WHOLE_LIST = 900.0
-#: Lists lag behind, and so does the time that they filter by.
+#: Lists and their time filters lag behind.
 _OVERLAP = timedelta(minutes=1)
 _CALLS = {"connect_timeout": 1.5, "read_timeout": 2, "retries": {"total_max_attempts": 1}, "max_pool_connections": 16}
 
@@ -102,7 +102,7 @@ class _Listing:
         for row in self._list(hook, contains, None):
             rows[row["AutoMLJobArn"]] = row
             if len(rows) % 100 == 0 and not self.jobs.whole:
-                # A page that can't wait for the rest shows these.
+                # Shown by a page that can't wait for the rest.
                 self.jobs = Jobs(tuple(rows.values()), whole=False, on_aws=hook.is_aws)
         self.jobs = Jobs(_newest_first(rows.values()), more=len(rows) >= MOST_JOBS, on_aws=hook.is_aws)
         self._read_at = began
@@ -222,12 +222,12 @@ class Account:
         self, source: Source, question: str, about: Any, ask: Callable[[Any], T], lifetime: Callable[[T], float]
     ) -> T:
         if _HOOK_MODULE not in sys.modules:
-            # The first page of a process waits for imports, which is not AWS's fault.
+            # Imports of the first page in a process do not count as AWS's time.
             await asyncio.to_thread(importlib.import_module, _HOOK_MODULE)
         return await self.answers.get((source, question, about), lambda: ask(self._hook(source)), lifetime)
 
     def _hook(self, source: Source) -> Any:
-        # A client takes long to make: no two threads make the same one, and others need not wait.
+        # Creating a client takes long: one thread creates it, and threads that need another client do not wait.
         with self._making[hash(source) % len(self._making)]:
             with self._lock:
                 known = self._hooks.pop(source, None)
@@ -256,7 +256,7 @@ class Account:
         except AirflowNotFoundException as error:
             raise NoSuchConnection(f"Airflow has no connection {source.connection!r}.") from error
         except Exception as error:
-            # Its text may hold what the connection holds.
+            # Its text may contain parts of the connection.
             raise AutoMLTransientError(
                 f"The connection {source.connection!r} can't be used ({type(error).__name__})"
             ) from error

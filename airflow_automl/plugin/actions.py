@@ -32,7 +32,7 @@ def _same_origin(request: Request) -> None:
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None:
-        # The browser's own word; behind a proxy, the host that we see may not be the one that it sees.
+        # Set by the browser. Behind a proxy, the host of the request may differ from the browser's.
         ours = site in ("same-origin", "none")
     else:
         ours = origin is None or urlsplit(origin).netloc == request.headers.get("host")

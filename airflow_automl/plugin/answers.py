@@ -13,9 +13,9 @@ from typing import Any, TypeVar, cast
 
 from airflow_automl.exceptions import AutoMLTransientError
 
-#: Seconds that a page waits for the service at most; with what else it does, it is there within three.
+#: Seconds that a page waits for the service; the whole page takes at most three.
 TIMEOUT = 2.0
-#: Seconds for which a failure is cached, so that reloads of a page make no more calls.
+#: Seconds for which a failure is cached, so that reloads make no calls.
 FAILURE_LIFETIME = 5.0
 
 T = TypeVar("T")

@@ -80,6 +80,6 @@ async def _failed(request: Request, error: Exception) -> HTMLResponse:
         request, "error.html.j2", title=title, text=text, refresh=refresh, login=status == 401, guide=guide
     )
     page.status_code = status
-    # An unforeseen error is answered outside of the middleware that gives all other answers their headers.
+    # Unexpected errors bypass the middleware that adds these headers.
     page.headers.update(_HEADERS)
     return page

@@ -11,7 +11,7 @@ from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLError, AutoMLJob
 from airflow_automl.plugin.account import NoSuchConnection
 from airflow_automl.plugin.rights import Denied
 
-#: Seconds after which a page that could not be shown is asked for again.
+#: Seconds after which a failed page reloads.
 _AGAIN = 10
 
 

@@ -13,7 +13,7 @@ from airflow_automl.plugin.phases import steps
 from airflow_automl.report import build, page
 from airflow_automl.report.scores import score
 
-#: Seconds after which the page of a running job asks again.
+#: Seconds between two updates of a running job's page.
 REFRESH = 5
 _PROBLEMS = 20
 

@@ -152,7 +152,7 @@ async def task_instance(
     try:
         shown = await shown_job(request, rights, source, record.name)
     except (AutoMLTransientError, Denied) as error:
-        # What the task noted is better than nothing, and the user may read it.
+        # The task's own XCom, which the user may read.
         return await _listed(request, rights, dag_id, lambda: found, page, "this task instance", error)
     view = await view_of(request, rights, shown)
     # A cleared task submits another job: its tab is never done.
@@ -164,7 +164,7 @@ async def _result(request: Request, rights: Rights, task: Owner, result: metadat
     noted = JobRecord(task.dag_id, str(task.run_id), str(task.task_id), task.map_index, {"name": ""})
     source = (await asyncio.to_thread(metadata.sources, [noted]))[noted]
     endpoint: Mapping[str, Any] = {}
-    # An XCom may name any endpoint, which gives no right to see it.
+    # An XCom may name any endpoint: the name gives no permission to see it.
     if result.kind == "endpoint" and await asyncio.to_thread(rights.may_see_connection, source.connection):
         with suppress(AutoMLError):
             name = str(result.document["endpoint_name"])
@@ -236,7 +236,7 @@ async def _listed(
                 raise answer
 
     def cut() -> rows.Page:
-        # A document that a task did not get from its own job may name any job.
+        # The document may be of another job than the task's own.
         seen = {source: rights.may_see_connection(source.connection) for source in {of[each] for each in unfinished}}
         shown = {each.arn for each in found if each.submitted or seen.get(of[each])}
         listed = [

@@ -12,11 +12,11 @@ from airflow_automl.contract.model import shapes
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.plugin.account import Source
 
-#: What the AWS connection brings if a request does not.
+#: Members that the AWS connection can supply.
 _FROM_CONNECTION = frozenset({"OutputDataConfig", "RoleArn", "SecurityConfig"})
 
 
-#: The fields that a whole request replaces.
+#: Fields of the form that a whole request replaces.
 _SAID = frozenset(
     {"data", "target", "problem_type", "objective", "mode", "max_candidates", "max_runtime_minutes", "api_version"}
 )

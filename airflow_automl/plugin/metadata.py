@@ -21,7 +21,7 @@ from airflow_automl.report import history
 from airflow_automl.times import seconds_between
 from airflow_automl.xcom import BEST_CANDIDATE_KEY, HISTORY_KEY, JOB_KEY, SUMMARY_KEY
 
-#: What only the result of one kind of task has → the kind, as the template names it.
+#: Key that only the result of one kind of task has → the kind, as in the template.
 _KINDS = {
     "passed": "decision",
     "train": "retraining",

@@ -28,12 +28,12 @@ from airflow_automl.report.page import pictured
 router = APIRouter(default_response_class=HTMLResponse)
 
 Text = Annotated[str, Query(max_length=250)]
-#: Nothing but our own style sheet, script and images; no form to elsewhere; shown in Airflow's own frames only.
+#: Own style sheet, script and images only; forms to Airflow only; frames of Airflow only.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'self'; base-uri 'none'"
 )
-#: Anyone who may write to its bucket may have written a report: it runs no script and has no origin.
+#: A report may come from anyone with write access to its bucket: it runs no script and has no origin.
 _REPORT_POLICY = (
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; "
     "frame-ancestors 'self'; base-uri 'none'"
@@ -75,9 +75,6 @@ def known_of(request: Request) -> KnownJobs:
     """Return the jobs that this Airflow knows."""
     jobs: KnownJobs = request.app.state.known
     return jobs
-
-
-# One job
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +125,7 @@ async def shown_job(request: Request, rights: Rights, source: Source, name: str)
         if record is None:
             raise
         tags = None
-    # Tags say whose job it is. Only if they can't be read, an XCom may show it, which any task may have written.
+    # Tags name the job's owner. An XCom, which any task may write, counts only if they can't be read.
     owner = known_jobs.owner_of(tags) if tags is not None or record is None else record.owner
     if not await asyncio.to_thread(rights.may_see_job, owner, source.connection):
         raise Denied("You may not see this job: it belongs to a DAG or a connection that you may not see.")

@@ -12,12 +12,11 @@ from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.known_jobs import JobRecord, Owner
 from airflow_automl.times import moment
 
-#: Rows on a page.
 PAGE = 50
 STATUSES = ("InProgress", "Stopping", "Completed", "Failed", "Stopped")
 UNKNOWN = "unknown"
 
-#: What a list is sorted by, newest or best first; without the hyphen, the other way round.
+#: Orders of a list; a hyphen means newest or best first.
 NEWEST = "-created"
 
 
@@ -132,7 +131,7 @@ def from_summary(
     noted = known.job if known else {}
     job = seen if seen and not is_terminal(noted.get("status")) else noted
     status = str(summary.get("AutoMLJobStatus") or "")
-    # A list does not tell a job's best candidate; its document does, if that is as new.
+    # Lists lack the best candidate; the job's document has it, if it is as new.
     told = job.get("end") if job.get("status") == status else None
     return Row(
         str(summary["AutoMLJobName"]),

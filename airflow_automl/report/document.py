@@ -15,7 +15,7 @@ from airflow_automl.times import duration_text, seconds_between
 #: Version of the report's document; raised when a key changes its meaning or goes away.
 SCHEMA_VERSION = 1
 
-#: Members of a describe answer that are not configuration: what the job became, not what was asked for.
+#: Members of a describe answer that are results, not configuration.
 _NOT_CONFIGURATION = frozenset(
     {
         *("AutoMLJobArn", "AutoMLJobName", "AutoMLJobStatus", "AutoMLJobSecondaryStatus", "BestCandidate"),
@@ -59,11 +59,11 @@ def build(
     job = documents.job(describe, tags=tags)
     best = documents.best_candidate(describe)
     outcome = states.outcome(describe)
-    # A job that names no objective has one all the same: that of its candidates, while it has no best one.
+    # Without an objective in the request and a best candidate: that of the other candidates.
     named = [best] if best else [each for each in candidates or () if each.get("FinalAutoMLJobObjectiveMetric")]
     objective = job["objective"] or (metrics.objective_name(named[0]) if named else None)
     rows = leaderboard(candidates or (), best, objective)
-    # Listing lags behind describing: while the list lacks the best candidate, their number is not known.
+    # Listing lags behind describing: while the list lacks the best candidate, the number of candidates is unknown.
     counted = candidates is not None and len(rows) == len(candidates)
     started = _started(job, rows, timeline or ()) if queues else job["created"]
     until = job["ended"] or (moment if outcome is Outcome.RUNNING else None)
@@ -140,7 +140,7 @@ def leaderboard(
     """Return a row for each candidate, best first; the best one is added where the list lacks it."""
     listed = [documents.json_safe(candidate) for candidate in candidates]
     if best and all(each.get("CandidateName") != best["CandidateName"] for each in listed):
-        # An account may allow one and not the other.
+        # An account may allow only one of the two.
         listed.append(dict(best))
     rows = []
     for candidate in listed:

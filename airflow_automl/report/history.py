@@ -17,7 +17,6 @@ from airflow_automl.report.scores import Scores, score
 from airflow_automl.report.sections import table
 from airflow_automl.times import duration_text
 
-#: Runs that are kept.
 MOST = 100
 _ENDS = {
     "deployed": "Deployed",

@@ -11,7 +11,7 @@ from airflow_automl.report.document import leaderboard, metric_names
 from airflow_automl.report.plots import shared
 from airflow_automl.report.scores import Scores
 
-#: What names and images of candidates contain → the algorithm. The first that fits counts.
+#: Part of a candidate's name or image → the algorithm. The first match counts.
 _ALGORITHMS = {
     "weightedensemble": "Weighted ensemble",
     "lightgbm": "LightGBM",

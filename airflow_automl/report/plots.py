@@ -17,7 +17,7 @@ from airflow_automl.times import duration_text, seconds_between
 
 WIDTH = 480
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 14, 40
-#: More points than these are drawn small and faint, without an outline, below the line.
+#: From this number of points on, they are small and faint, without an outline, below the line.
 _MANY = 80
 
 
@@ -164,7 +164,6 @@ def progress(points: Sequence[Mapping[str, Any]], objective: str) -> Markup:
     """
     longest = max(each["seconds"] for each in points) or 1.0
     unit, ticks = _times(longest)
-    # The last dot needs room.
     axes = Axes((0.0, longest * 1.015), span([each["value"] for each in points]))
     course = [(points[0]["seconds"], points[0]["running_best"])]
     for each in points[1:]:
@@ -175,7 +174,7 @@ def progress(points: Sequence[Mapping[str, Any]], objective: str) -> Markup:
     for each in sorted(points, key=lambda point: bool(point["best"])):
         title = f"{each['name']}: {objective} {score(each['value'], objective)} after {duration_text(each['seconds'])}"
         dots.append(axes.dot(each["seconds"], each["value"], title, each["best"], faint=many))
-    # Hundreds of points would bury the line.
+    # Hundreds of points would hide the line.
     drawn = [*dots[:-1], line, dots[-1]] if many else [line, *dots]
     frame = axes.frame(f"{unit} since the job began", ticks)
     return svg(axes.height, f"{objective} of the candidates over time", [*frame, *drawn])

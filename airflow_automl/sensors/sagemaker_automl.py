@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from airflow_automl.contract.documents import BestCandidate, Transition
 
-#: Key in the task's state store: the statuses that the pokes of a rescheduled sensor have seen.
+#: Key in the task's state store: the statuses that earlier pokes of a rescheduled sensor observed.
 TIMELINE_KEY = "airflow_automl.timeline"
 
 

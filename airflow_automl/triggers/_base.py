@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 #: How long to try to stop a job at a bad end of its wait, in seconds.
 STOP = 60.0
-#: How long Airflow may take to say whether a user ended a task: a busy triggerer took a minute.
+#: Timeout for Airflow's answer whether a user ended the task: a busy triggerer took a minute.
 ANSWER = 300.0
-#: Seconds by which a scheduler on a busy machine was seen to be late: six.
+#: Seconds of delay of a scheduler on a busy machine: six were observed.
 SHORTEST, LONGEST = 5.0, 10.0
 #: The event loop keeps no reference to a task.
 _stopping: set[asyncio.Task[None]] = set()

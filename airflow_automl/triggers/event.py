@@ -88,7 +88,7 @@ class SageMakerAutoMLEventTrigger(AwsTrigger, BaseEventTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path, and the arguments that make an equal trigger, as plain JSON values."""
         path, arguments = super().serialize()
-        # No task began before it; and Airflow and we know a watcher by its arguments, which must stay the same.
+        # Airflow and this package identify a watcher by its arguments, which must not change.
         del arguments["connection_exists"]
         return path, arguments
 
@@ -99,7 +99,7 @@ class SageMakerAutoMLEventTrigger(AwsTrigger, BaseEventTrigger):
         async for snapshot, _ in producer.open_stream():
             if snapshot is None:
                 continue
-            # Nobody says when Airflow has stored the events of the poll before: an interval later, it has.
+            # Airflow does not report when it has stored the previous poll's events: one interval later, it has.
             for before in saved:
                 await _save(before)
             saved = [snapshot]
@@ -136,7 +136,7 @@ class SageMakerAutoMLEventTrigger(AwsTrigger, BaseEventTrigger):
                     self.log.info("Catching up with the AutoML jobs that ended since %s", progress.after)
                     jobs, _ = await ended_since(watcher.listing, progress.after - OVERLAP)
             except Exception as error:
-                # Whatever it is: a trigger of an asset that fails is started again at once, and fails again.
+                # Any error: Airflow restarts a failed trigger of an asset at once, and it would fail again.
                 self.log.warning("Could not find the AutoML jobs that have ended; trying again: %s", error)
                 return
             self._progress = progress
@@ -242,7 +242,7 @@ class _Producer(SharedStreamProducer):
 
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
         for item in batch:
-            # One of the subscribers failed, it is not known which: its events may not be stored.
+            # A subscriber failed, and it is not known which: its events may not be stored.
             if item.broker_payload is not None and not item.outcome.failed:
                 await _save(item.broker_payload)
 

@@ -94,7 +94,7 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
             except TimeoutError:
                 return await self._give_up(AutoMLJobTimeout("the job had not ended at the deadline"), notice)
             except Exception as error:
-                # Whatever it is: if a trigger fails, Airflow fails its task without a word to it, and the job runs on.
+                # Any error: if a trigger fails, Airflow fails its task without notifying it, and the job continues.
                 if not isinstance(error, AutoMLError):
                     self.log.exception("The wait for %s failed", self._target)
                 return await self._give_up(error, notice)

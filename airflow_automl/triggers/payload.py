@@ -40,7 +40,7 @@ class EventStatus(StrEnum):
     ERROR = "error"
 
 
-#: What a bad end means whose event names no type: releases before 0.2 did not.
+#: The errors of events without a type, which releases before 0.2 wrote.
 _FAILURES = {
     EventStatus.TIMEOUT: AutoMLJobTimeout.__name__,
     EventStatus.NOT_FOUND: AutoMLJobNotFound.__name__,

@@ -10,7 +10,7 @@ from airflow_automl.local.api import endpoint_configs, endpoints, jobs, models, 
 if TYPE_CHECKING:
     from airflow_automl.local.api.backend import Backend
 
-#: Takes the service and a request that passed all checks; returns the answer's members.
+#: (backend, valid request) → members of the answer.
 Operation = Callable[["Backend", dict[str, Any]], Mapping[str, Any]]
 
 OPERATIONS: Mapping[str, Operation] = {

@@ -31,7 +31,7 @@ def v1(job: Job, best: Mapping[str, Any] | None) -> dict[str, Any]:
         "ProblemType": resolved.get("problem_type"),
         "CompletionCriteria": resolved.get("completion_criteria") or None,
     }
-    # What was not given stays absent, but for this flag, which the answer always has (R100, R101).
+    # Members that were not given stay absent, except this flag (R100, R101).
     request = {"GenerateCandidateDefinitionsOnly": False, **job.request}
     return {**request, **_common(job, best), "ResolvedAttributes": _none_if_empty(attributes)}
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 GROUP, PACKAGE = "model-package-group", "model-package"
 
-#: Members of a request that are not members of the package.
+#: Members of a request that the package lacks.
 _NOT_KEPT = ("ModelPackageName", "ModelPackageGroupName", "Tags", "ClientToken")
 _REPLACED = (
     "ModelApprovalStatus",

@@ -93,7 +93,7 @@ def processing_job(backend: Backend, request: dict[str, Any]) -> Mapping[str, An
 def _find(
     backend: Backend, kind: str, name: str, missing: Exception
 ) -> tuple[Job, dict[str, Any], dict[str, Any], bool]:
-    # A step's name begins as the job's does, up to the first dash at least.
+    # A step's name begins like the job's, up to the first hyphen at least.
     prefix = name.partition("-")[0]
     rows = backend.jobs.database.all(
         "SELECT job, document FROM candidates WHERE job >= ? AND job < ? AND instr(document, ?)"

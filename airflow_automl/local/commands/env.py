@@ -75,7 +75,7 @@ def connection(info: ServiceInfo) -> dict[str, object]:
             "endpoint_url": info.endpoint_url,
             "service_config": {
                 "s3": {"endpoint_url": info.s3_endpoint_url},
-                # STS is never asked at the general endpoint_url, unless it is named for itself.
+                # The amazon provider calls STS at the general endpoint_url only if it is also given for STS.
                 **dict.fromkeys(("sagemaker", "sagemaker-runtime", "sts", "iam", "kms", "logs"), own),
             },
             "automl": {"role_arn": info.role_arn, "output_path": f"s3://{info.bucket}/output/"},

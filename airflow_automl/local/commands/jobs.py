@@ -24,7 +24,7 @@ from airflow_automl.local.state.database import reading
 from airflow_automl.local.state.folder import DataFolder
 from airflow_automl.local.state.jobs import Job, JobStore
 
-#: Columns in the order in which they are shown, and in the order in which a narrow terminal keeps them.
+#: Columns as shown, and by their importance on a narrow terminal.
 _COLUMNS: tuple[str, ...] = ("NAME", "STATUS", "SECONDARY", "CREATED", "RUNTIME", "CANDIDATES", "BEST", "METRIC")
 _KEPT: tuple[str, ...] = ("NAME", "BEST", "STATUS", "RUNTIME", "CREATED", "SECONDARY", "METRIC", "CANDIDATES")
 _ENDPOINTS = {
@@ -39,7 +39,7 @@ _ENDPOINTS = {
 }
 _ENDPOINTS_KEPT: tuple[str, ...] = ("VARIANT", "INVOCATIONS", "5XX", "P50 MS", "P99 MS", "4XX", "BATCHES", "LARGEST")
 _GAP = 2
-#: Characters of a name that are not cut to show one more column; a job's name has no more.
+#: Characters of a name that stay for one more column; a job's name has no more.
 _NAME = 32
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 

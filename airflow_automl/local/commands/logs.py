@@ -37,7 +37,7 @@ def _print(folder: DataFolder, store: JobStore, job: Job, follow: bool) -> int:
         time.sleep(_INTERVAL)
     with path.open("rb") as handle:
         while True:
-            # Asked before the log is read, so that its last lines are not missed.
+            # Read the state before the log, so that its last lines are not missed.
             ended = store.get(job.name).terminal
             _copy(handle)
             if ended or not follow:

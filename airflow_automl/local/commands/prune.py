@@ -28,7 +28,7 @@ from airflow_automl.local.storage.client import Credentials, client, parse_uri
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    # Otherwise argparse takes -1d for an option, and does not mention ages.
+    # Otherwise argparse takes -1d for an option and its message does not mention ages.
     parser._negative_number_matcher = re.compile(r"-\d")
     parser.add_argument(
         "--older-than", type=age, required=True, metavar="AGE", help="jobs that ended this long ago, such as 12h or 7d"

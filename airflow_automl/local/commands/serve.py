@@ -23,9 +23,9 @@ from airflow_automl.local.service import Settings, check_cluster
 from airflow_automl.local.storage.client import Credentials
 from airflow_automl.local.storage.s3 import weed_binary
 
-#: Jobs at once by default on Ray, which itself lets those wait that don't fit.
+#: Jobs at once by default on Ray, which queues those that do not fit.
 _ON_RAY = 100
-#: Hosts that mean every address of this machine.
+#: Hosts that stand for every address of this machine.
 _ANY = ("0.0.0.0", "::")  # noqa: S104
 
 

@@ -42,15 +42,14 @@ _MEBI = 1024 * 1024
 MAX_API_BODY = 4 * _MEBI
 MAX_INVOCATION_BODY = 25 * _MEBI
 MAX_OTHER_BODY = 64 * _MEBI
-#: Bytes of all request bodies that are in memory at once, and how often each may be there: as it came, and again
-#: where it is joined, parsed or sent on to a model.
+#: Bytes of all request bodies in memory, and copies of each: as received, and joined, parsed or sent to a model.
 MAX_ALL_BODIES = 256 * _MEBI
 _COPIES = 2
-#: Seconds in which a body must have come.
+#: Seconds within which a body must arrive.
 _BODY_TIMEOUT = 120.0
 #: Seconds for which the body of a refused request is read and dropped.
 _REFUSED_TIMEOUT = 5.0
-#: Bytes of answers that are remembered.
+#: Bytes of cached answers.
 _CACHED = 16 * _MEBI
 
 _INVOCATION = re.compile(r"^/endpoints/([^/]+)/invocations$")
@@ -173,7 +172,7 @@ class Application:
                 f"{name} is not offered by the embedded Autopilot, which trains, deploys and registers the models of "
                 f"AutoML jobs. It offers: {', '.join(sorted(OPERATIONS))}. Use an AWS connection without endpoint_url."
             )
-        # What only looks at the state answers the same until the state changes: watchers ask the same again and again.
+        # Reads answer the same until the state changes, and watchers repeat them.
         looks = name.startswith(("Describe", "List"))
         if looks and (known := self._cache.get((name, request.body))) is not None:
             return known
@@ -293,7 +292,7 @@ async def _read(receive: Receive, headers: Mapping[str, str], limit: int, held: 
                     held.add(_COPIES * len(chunk))
                     chunks.append(chunk)
                 elif kept > 4 * limit:
-                    # A client that sends on and on is cut off; others get to read the answer.
+                    # A client that does not stop sending is disconnected; others can read the answer.
                     break
     except TimeoutError:
         raise ServiceError("RequestTimeout", f"the body did not come within {_BODY_TIMEOUT:.0f} s", 408) from None
@@ -320,11 +319,11 @@ def _failure(error: ServiceError, asked: Mapping[str, str]) -> Response:
     if error.status in (403, 408, 413, 503):
         common["connection"] = "close"  # the body may not have been read
     if asked.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        # STS, IAM and others speak the Query protocol. EC2 looks for the error in a list, the others do not.
+        # STS, IAM and others use the Query protocol. EC2's clients expect the error in a list.
         found = f"<Error><Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message></Error>"
         text = f"<ErrorResponse>{found}<Errors>{found}</Errors></ErrorResponse>"
         return Response(error.status, {"content-type": "text/xml", **common}, text.encode())
-    # AWS writes the message in either case, by the error's shape; its clients look for both.
+    # The case of AWS's member depends on the error's shape; clients accept both.
     body = {"__type": error.code, "message": error.message, "Message": error.message, **error.members}
     headers = {"content-type": JSON, "x-amzn-errortype": error.code, **common}
     return Response(error.status, headers, json.dumps(body, ensure_ascii=True).encode())

@@ -30,10 +30,10 @@ _OURS = "/aws/sagemaker/"
 _STREAM = "trainer"
 _TARGET = "Logs_20140328."
 _TOKEN = re.compile(r"([fb])/(\d+)")
-#: What GetLogEvents answers at most, and how much of a long log's end can be read at all.
+#: Largest answer of GetLogEvents, and how much of a long log's end can be read.
 _EVENTS, _BYTES, _LOG = 10_000, 1_000_000, 4_000_000
 _STREAMS = 50
-#: Jobs whose logs DescribeLogStreams looks for at once; those of pruned jobs are gone.
+#: Jobs per page of DescribeLogStreams; pruned jobs have no logs.
 _LOOKED_AT = 200
 
 
@@ -79,7 +79,7 @@ def _describe_log_streams(backend: Backend, group: str, members: Mapping[str, An
         whole=bool(slash),
     )
     streams: list[dict[str, Any]] = []
-    # A page may have few streams, or none, and yet a token: CloudWatch's own does so too.
+    # As with CloudWatch, a page with few streams, or none, may have a token.
     for row in rows:
         path = backend.folder.job(row["name"]) / "trainer.log"
         if path.exists():

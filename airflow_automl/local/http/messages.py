@@ -39,7 +39,7 @@ def parse(body: bytes) -> dict[str, Any]:
     :raises ServiceError: SerializationException if the body is not a JSON object.
     """
     try:
-        # Decoded here, because json would take UTF-16 too.
+        # Decoded here, because json also accepts UTF-16.
         members = json.loads(body.decode() or "{}", parse_constant=_reject_constant)
         # Lone surrogates pass as JSON, but they can't be encoded.
         json.dumps(members, ensure_ascii=False).encode()

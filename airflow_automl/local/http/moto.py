@@ -108,7 +108,7 @@ class OtherServices:
         self._s3_endpoint_url = s3_endpoint_url
         self._credentials = credentials
         self._account = account
-        # moto's backends are not made for threads.
+        # moto's backends are not thread-safe.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="moto")
 
     async def answer(self, request: Request) -> Response:
@@ -157,7 +157,7 @@ class OtherServices:
                     {"Name": kind, "Value": value}
                     for kind, value in zip(("EndpointName", "VariantName"), owner.split("/"), strict=True)
                 ],
-                # As moto reads the times of requests: in UTC, without saying so.
+                # moto's times are UTC without a zone.
                 "Timestamp": datetime.fromtimestamp(minute, UTC).replace(tzinfo=None),
                 "Unit": _UNITS.get(name, "None"),
                 "StatisticValues": {
@@ -195,7 +195,7 @@ class OtherServices:
 
         class Dispatcher(DomainDispatcherApplication):
             def infer_service_region_host(self, environ: dict[str, Any], path: str) -> str:
-                # moto takes whatever it can't place for a call of S3, and answers with an empty bucket list.
+                # moto treats unknown calls as S3's, and answers an empty bucket list.
                 host: str | None = super().infer_service_region_host(environ, path)
                 offered = SERVICES.get(self.get_backend_for_host(host), {}) if host else {}
                 if host is None or environ[_OPERATION] not in " ".join(offered.values()).split():

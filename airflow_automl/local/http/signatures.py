@@ -53,7 +53,7 @@ class Signatures:
         :raises ServiceError: with the error that AWS answers, HTTP 403.
         """
         region, service, signed_headers, signature = self.check_headers(request.headers)
-        # The signature covers this header as it is: it must be the hash of the body that came.
+        # The signature covers this header, so it must be the hash of the received body.
         claimed = request.headers.get("x-amz-content-sha256")
         if claimed is not None and claimed != hashlib.sha256(request.body).hexdigest():
             raise _refused("InvalidSignatureException", "x-amz-content-sha256 is not the SHA-256 of the body")

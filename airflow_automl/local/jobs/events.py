@@ -77,7 +77,7 @@ def _apply_one(store: JobStore, job: Job, event: Mapping[str, Any]) -> Final | N
             store.set_artifacts(name, event["artifacts"])
         case "partial_failure":
             store.add_partial_failure(name, event["kind"], event["message"])
-        # The last event is kept, so that a restart between it and the end of the job does not train again.
+        # The last event is stored, so that a restart between it and the end of the job does not train again.
         case "failed":
             store.set_failure(name, str(event["reason"]))
             return Final(str(event["reason"]), None)

@@ -22,12 +22,12 @@ from airflow_automl.local.state.jobs import Job, JobStore
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks at running jobs.
+#: Seconds between two checks of running jobs.
 _INTERVAL = 0.2
-#: Seconds that a trainer has to end by itself after its last event, and after its job's time is over.
+#: Seconds in which a trainer must end after its last event, and after its job's limit.
 _GRACE = 1.0
 _MEMORY_INTERVAL = 1.0
-#: A job whose trainer was found dead this often is likely to take the machine down with it.
+#: A job whose trainer died this often probably crashes the machine.
 _MAX_CRASHES = 5
 
 #: Makes an endpoint of the job's best candidate and returns its name, or raises DeploymentFailed.
@@ -111,13 +111,11 @@ class Supervisor:
         """Look at the jobs now: one was created, or is to stop."""
         self._changed.set()
 
-    # Adoption
-
     def _adopt(self, job: Job) -> None:
         """Go on with a trainer of an earlier service, or with its job if the trainer has ended."""
         handle = job.handle
         if handle is None:
-            # The last service died between starting the trainer and writing that down.
+            # The last service died after it had started the trainer and before it had recorded it.
             handle = self._executor.find(specification(self._settings, job))
             if handle is not None:
                 self._store.set_handle(job.name, handle)
@@ -126,7 +124,7 @@ class Supervisor:
             self._trainers[job.name] = handle
             return
         if handle is not None and not self._executor.stop(handle):
-            # Something that the trainer started is alive; the next look at the job kills it again.
+            # A child of the trainer is alive; the next check kills it again.
             return
         final = None if handle is None else self._final(job, handle)
         if job.stopping:
@@ -148,8 +146,6 @@ class Supervisor:
     def _final(self, job: Job, handle: Handle) -> events.Final | None:
         """Apply the trainer's new events, and return the one that ended the training, now or earlier."""
         return events.apply(self._store, job, partial(self._executor.events, handle)) or _recorded(job)
-
-    # The loop
 
     async def _look(self) -> None:
         self._changed.clear()
@@ -188,7 +184,7 @@ class Supervisor:
         try:
             handle = self._executor.start(specification(self._settings, job))
         except Exception as error:
-            # Nothing runs yet; if the job stayed as it is, it would start over for ever.
+            # Nothing runs yet; an unchanged job would start over for ever.
             log.exception("the trainer could not be started for job %s", job.name)
             self._store.failed(job.name, f"the trainer could not be started: {error}")
             return
@@ -222,7 +218,7 @@ class Supervisor:
                 log.info("stopped the trainer at MaxAutoMLJobRuntimeInSeconds of job %s", job.name)
                 self._finish(job.name, events.Final(None, SecondaryStatus.MAX_AUTO_ML_JOB_RUNTIME_REACHED))
         elif not state.running and self._executor.stop(handle):
-            # It may have written its last event between the look at the events and the look at the process.
+            # It may have written its last event after the events were read.
             final = self._final(self._store.get(job.name), handle)
             if final is not None:
                 self._finish(job.name, final)
@@ -302,8 +298,6 @@ class Supervisor:
                 return False
             time.sleep(0.02)
         return True
-
-    # Memory
 
     async def _watch_memory(self) -> None:
         await asyncio.sleep(_MEMORY_INTERVAL)

@@ -33,7 +33,7 @@ def unpack(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 count, size = count + 1, size + member.size
-                # By hand, because Python before 3.11.4 has no filters for what it extracts.
+                # Python before 3.11.4 has no extraction filters.
                 place = (target / member.name).resolve()
                 if not (member.isfile() or member.isdir()):
                     raise ArtifactError(f"{path} holds '{member.name}', which is neither a file nor a folder.")

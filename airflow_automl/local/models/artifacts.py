@@ -236,7 +236,7 @@ def pack(folder: Path, metadata: Mapping[str, Any], target: Path) -> None:
     document = {"format_version": FORMAT_VERSION, **metadata}
     with (
         target.open("wb") as raw,
-        # Level 1: models hardly get smaller above it.
+        # Higher levels hardly make models smaller.
         gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=1, mtime=0, filename="") as packed,
         tarfile.open(fileobj=packed, mode="w") as archive,
     ):
@@ -264,7 +264,7 @@ def load(
     ]
     paths = [os.fspath(container["ModelDataUrl"]) for container in containers]
     with tempfile.TemporaryDirectory(prefix="airflow-automl-") as base:
-        # The first and the last container of a classification are often the same artefact.
+        # The first and the last container of a classification often have the same artefact.
         folders = {path: _folder_of(path, Path(base, str(number))) for number, path in enumerate(dict.fromkeys(paths))}
         return load_folders([folders[path] for path in paths], [each.get("Environment") or {} for each in containers])
 

@@ -33,7 +33,7 @@ from airflow_automl.local.models.wire import Answer, Payload, pack, receive
 
 log = logging.getLogger("airflow_automl.model_host")
 
-#: Seconds between two looks for the service, and for the first message of a connection.
+#: Seconds between two checks for the service, and for the first message of a connection.
 _LOOK = 1.0
 #: Rows of one prediction for more than one request.
 _ROWS = 1000
@@ -129,7 +129,7 @@ def _keys(environments: Sequence[Mapping[str, str]], predictor: artifacts.Predic
     regression = not predictor.labels
     keys = payloads.response_keys(environments[-1], regression)
     if len(environments) == 3:
-        # The middle one never gets labels; what the last one answers beyond them must have come from it.
+        # The middle container has no labels; whatever the last one answers besides labels is from the middle one.
         inner = set(payloads.response_keys(environments[1], regression))
         lacking = [key for key in keys if key != "labels" and key not in inner]
         if lacking:
@@ -148,7 +148,7 @@ def serve_model(connection: socket.socket, document: Mapping[str, Any]) -> None:
     """
     from threadpoolctl import threadpool_limits
 
-    # Libraries that are loaded already get the model's share of cores by the call, all others by the variable.
+    # The call sets the cores of loaded libraries, the variable those of all others.
     os.environ["OMP_NUM_THREADS"] = str(document["threads"])
     threadpool_limits(document["threads"])
     try:
@@ -201,7 +201,7 @@ def _serve(path: Path, parent: int) -> None:
                 connection.settimeout(_LOOK)
                 document, _ = receive(connection)
             except (OSError, EOFError, ValueError):
-                # Somebody looked whether the host listens.
+                # A probe whether the host listens.
                 continue
             connection.settimeout(None)
             _prepare(document)
@@ -216,7 +216,7 @@ def _child(connection: socket.socket, document: Mapping[str, Any], parent: int) 
     try:
         os.setpgid(0, 0)
         processes.end_with(parent)
-        # If the whole machine runs out of memory, the kernel takes a model and not the service.
+        # If the machine runs out of memory, the kernel kills a model and not the service.
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("500")
         connection.sendall(pack({"pid": os.getpid()}))

@@ -131,7 +131,7 @@ def csv_table(
     """
     _text(body)
     body = csv_text.body(body, content_type, escaped)
-    # Lines of blanks before the header are not rows; in a single column, each is a missing value.
+    # Blank lines before the header are not rows; in a single column, each is a missing value.
     begin = csv_text.start(body)
     skipped = 0 if len(names) == 1 else begin
     width = len(names) or 1 + body.partition(b"\n")[0].count(b",")

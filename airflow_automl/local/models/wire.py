@@ -10,7 +10,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-#: Bytes that tell how long the document is.
+#: Bytes of the document's length.
 HEAD = 4
 
 

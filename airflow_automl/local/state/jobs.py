@@ -19,7 +19,7 @@ from airflow_automl.local.state.database import Database, dump, load, record
 
 _S = SecondaryStatus
 
-#: How far each phase is on a job's way; a job that starts over shows its furthest phase until it is past it.
+#: Order of the phases; a job that starts over shows its furthest phase until it has passed it.
 _RANK: Mapping[str, int] = {
     _S.STARTING: 0,
     _S.ANALYZING_DATA: 1,
@@ -32,7 +32,6 @@ _RANK: Mapping[str, int] = {
     _S.DEPLOYING_MODEL: 6,
 }
 
-#: What the service is doing about a job.
 STAGES = ("queued", "training", "deploying", "ended")
 
 _MAX_PARTIAL = 5
@@ -89,8 +88,6 @@ class JobStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-
-    # Reading
 
     def find(self, name: str) -> Job | None:
         """The job of this name, in any case (R1)."""
@@ -179,8 +176,6 @@ class JobStore:
         """SHA-256 of all artefacts that a job wrote."""
         return [row["sha256"] for row in self.database.all("SELECT sha256 FROM digests WHERE job = ?", (job,))]
 
-    # Changing
-
     def add(self, name: str, arn: str, api: str, request: Mapping[str, Any]) -> None:
         """Add a new job, queued."""
         now = self.database.now()
@@ -256,7 +251,7 @@ class JobStore:
         partial = self.get(name).partial
         entry = {"kind": kind, "message": message[:MAX_REASON]}
         if entry not in partial:
-            # Errors of whole reports decide the final status: they come before candidates that failed.
+            # Errors of whole reports decide the final status: they precede failed candidates.
             ordered = sorted([*partial, entry], key=lambda item: item["kind"] == "Candidate")
             self._touch(name, "partial = ?", dump(ordered[:_MAX_PARTIAL]))
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from airflow_automl.local.state.database import Database
 
-#: Rows that count as few: about as long to look up and sort as it takes to walk the index for a page.
+#: Rows that can be looked up and sorted in the time that the index needs for a page.
 _FEW = 500
 #: Characters of an entry in the index of name parts.
 _TRIGRAM = 3
@@ -63,7 +63,7 @@ def _rows(database: Database, query: Query, columns: str) -> list[sqlite3.Row]:
     if (few := _few(database, query, filters)) is not None:
         return _read(database, query, filters, columns, few)
     if query.order == "name" and query.contains:
-        # Names that begin alike are adjacent: many matches, and none of them near the beginning of the list.
+        # Names with the same beginning are adjacent: there may be many matches far from the beginning of the list.
         begins, inside = _containing(query)
         if _count(database, inside) <= _FEW:
             elsewhere = {**filters, "begin": _Part("name NOT LIKE ?", (f"{query.contains}%",))}
@@ -127,7 +127,7 @@ def _matching(query: Query, filters: Mapping[str, _Part], column: str) -> list[_
 def _containing(query: Query) -> tuple[_Part, _Part]:
     """Return the condition of names that begin with a part, and a query of the ids of names that have it further in."""
     part, beyond = query.contains, f"{query.contains}\x7f"
-    # Nothing that a name may have follows a letter or digit in the order of the index.
+    # No character of a name sorts after letters and digits.
     begins = _Part("name >= ? AND name < ?", (part, beyond))
     if len(part) < _TRIGRAM:
         entries = f"SELECT DISTINCT doc AS id FROM {query.table}_trigrams WHERE term >= ? AND term < ?"  # noqa: S608
@@ -177,7 +177,7 @@ def _read(
     """
     parameters: tuple[Any, ...] = ()
     if rows is None:
-        # The index of the status is one by name if there is only one status.
+        # With a single status, its index is ordered by name.
         index = "status" if query.order == "name" and query.equal.get("status") else query.order
         source = f"{query.table} INDEXED BY {query.table}_by_{index}"
     else:
@@ -187,7 +187,7 @@ def _read(
     keys = ["name"] if query.order == "name" else [query.order, "name"]
     parts = [*filters.values(), _Part(query.having, ())]
     if query.after is not None:
-        # Compared as one row value, so that the walk begins right there.
+        # A row value, so that the index is entered at this row.
         than = f"({', '.join(keys)}) {'<' if query.descending else '>'} ({', '.join('?' * len(keys))})"
         parts.append(_Part(than, query.after[-len(keys) :]))
     order = ", ".join(f"{key} {'DESC' if query.descending else 'ASC'}" for key in keys)
@@ -261,7 +261,7 @@ def jobs_with_log(
         conditions.append("name = ? AND name = ? COLLATE BINARY")
         parameters += [prefix, prefix]
     elif prefix:
-        # The index knows no case; what follows the prefix is less than any letter behind it.
+        # The index ignores case; the character after the prefix sorts before any letter.
         conditions.append("name >= ? AND name < ? AND substr(name, 1, ?) = ? COLLATE BINARY")
         parameters += [prefix, f"{prefix}\x7f", len(prefix), prefix]
     order = ", ".join(f"{key} {direction}" for key in keys)

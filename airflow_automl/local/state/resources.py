@@ -136,8 +136,6 @@ class ResourceStore:
                 self.database.execute("DELETE FROM tags WHERE arn = ?", (resource.arn,))
                 self.database.execute("DELETE FROM resources WHERE kind = ? AND name = ?", (kind, name))
 
-    # Tags
-
     def exists(self, arn: str) -> bool:
         """Return whether a job or a resource has this ARN."""
         # The ARN of a job has no index, its name has.

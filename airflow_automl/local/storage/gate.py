@@ -155,7 +155,7 @@ class Gate:
         try:
             await self._serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
-            # One side has gone, or the client does not speak HTTP: the connection is closed.
+            # One side has closed, or the client does not speak HTTP.
             pass
         except asyncio.CancelledError:
             # By `stop`. CPython 3.11 logs a connection's task that ends as cancelled as an error.

@@ -24,7 +24,7 @@ PARAMETERS = frozenset(
 )
 """All that a request for a list of objects or versions has in its query."""
 
-#: Asks the store for a list of the bucket, by its query.
+#: Query → the store's list of the bucket.
 Ask = Callable[[Mapping[str, str]], ET.Element]
 
 _PAGE = 1000
@@ -107,11 +107,11 @@ def _after(entries: list[_Entry], after: str, version: str) -> Iterator[_Entry]:
     end = bisect_right(entries, after, key=lambda entry: entry.key)
     begin = end
     if version:
-        # What follows a version that is gone is not known: all that the key still has is listed again.
+        # If that version was deleted, its successor is unknown: all versions of the key are listed again.
         while begin and entries[begin - 1].key == after:
             begin -= 1
         begin = next((at + 1 for at in range(begin, end) if entries[at].version == version), begin)
-    # A prefix stands for keys behind it too.
+    # A common prefix includes keys that sort after it.
     for entry in entries[:begin]:
         if entry.element is None and entry.key != after and after.startswith(entry.key):
             yield entry
@@ -165,7 +165,7 @@ def _level(ask: Ask, prefix: str, versions: bool) -> Iterator[_Entry]:
         if not more:
             return
         if versions:
-            # After the folder 'b/' the store does not list 'b-': it looks for what is behind both names.
+            # After the folder 'b/', the store does not list 'b-': it continues after both names.
             query["key-marker"] = last.removesuffix("/") if new else last
             query["version-id-marker"] = page.findtext("NextVersionIdMarker", "")
         else:

@@ -140,9 +140,9 @@ class SeaweedFS:
         if "pid" in known:
             process = Process(known["pid"], known["started"])
         elif "ports" in known:
-            # The last service died between starting the server and writing that down.
+            # The last service died after it had started the server and before it had recorded it.
             process = find(self._command("weed", known["ports"]))
-        # A store knows its clients by the key that it was started with, and asks for keys at the address of then.
+        # A store has the access key and the address of the key service from its start.
         wanted = {"access_key_id": self._credentials.access_key_id, "port": self.port, "host": self._host}
         same = {"host": self._host, **known}.items() >= wanted.items()
         if process is not None and alive(process) and same:
@@ -279,7 +279,7 @@ class SeaweedFS:
         return False
 
     def _files_are_known(self) -> bool:
-        # The S3 port opens before the volume server has told the master what it holds: no object can be read before.
+        # The S3 port opens before the volume server has registered its volumes: until then no object can be read.
         master = self._known()["ports"][4]
         try:
             with urlopen(f"http://127.0.0.1:{master}/vol/status", timeout=2) as answer:
@@ -309,7 +309,7 @@ class SeaweedFS:
             self._child.wait()
         self._child = self._process = None
         with contextlib.suppress(OSError, ValueError):
-            # SeaweedFS puts these sockets there whatever its options are, and does not remove them.
+            # SeaweedFS creates these sockets whatever its options are, and does not remove them.
             for port in json.loads(self._record.read_text()).get("ports", ()):
                 for role in ("s3", "filer", "master", "volume"):
                     Path(f"/tmp/seaweedfs-{role}-grpc-{port}.sock").unlink(missing_ok=True)  # noqa: S108
@@ -406,7 +406,7 @@ def _port_is_free(port: int) -> bool:
 
 
 def _free_ports(count: int) -> list[int]:
-    # Below the ports that outgoing connections get: one of those could take the store's port while it is down.
+    # Below the ephemeral ports: an outgoing connection could take the store's port while it is down.
     found: list[int] = []
     candidates = random.sample(_PORTS, len(_PORTS))
     while len(found) < count:

@@ -19,9 +19,7 @@ __all__ = ["SECTIONS", "Card", "Lister", "Reader", "Section", "section_of"]
 
 _LIMIT = 5_000_000
 
-#: Returns the content of an object.
 Reader = Callable[[str], bytes]
-#: Returns the addresses of the objects under a prefix.
 Lister = Callable[[str], Iterable[str]]
 
 #: Problem type, as ``report["job"]["problem_type"]`` has it → the name of its module in this package.

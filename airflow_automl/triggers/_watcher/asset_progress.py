@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Every list reaches so far back before the last one: lists lag.
+#: Overlap of a list with the previous one: lists lag.
 OVERLAP = timedelta(minutes=10)
 _MOST_PAGES = 500
 

@@ -14,15 +14,15 @@ from airflow_automl.triggers._watcher.rate_limiter import RateLimiter
 
 Jobs = dict[str, Mapping[str, Any]]
 
-#: The service takes about so many calls of ListAutoMLJobs a second, from everybody in the account and region; the
-#: pages of one list of what changed may come at once, where none came before.
+#: Calls of ListAutoMLJobs per second that the service accepts from all callers of account and region; after a pause,
+#: the pages of one list may come at once.
 LISTS_PER_SECOND = 2.0
-#: What changed is listed from so many seconds before the list of before: lists lag, and clocks are coarse.
+#: Overlap in seconds of a list of changes with the previous one: lists lag, and clocks are coarse.
 OVERLAP = timedelta(seconds=10)
-#: More pages than these are not worth a list of what changed: then all that runs is listed.
+#: If a list of changes has more pages, all running jobs are listed instead.
 MOST_PAGES = 4
 PAGE_SIZE = 100
-#: A denial counts for so many seconds.
+#: Seconds for which a denial is remembered.
 DENIAL = 600.0
 _TRIES = 3
 
@@ -76,7 +76,7 @@ class Listing:
         """List all jobs that have not ended, and the service's time. What the watcher knows stays as it is."""
         since: datetime | None = None
         jobs: Jobs = {}
-        # In this order a job that is stopped meanwhile is in one of the two.
+        # In this order, a job that stops in between is in one of the two lists.
         for status in (JobStatus.IN_PROGRESS, JobStatus.STOPPING):
             found, first, _ = await self._pages(most_pages, StatusEquals=status.value)
             jobs |= found

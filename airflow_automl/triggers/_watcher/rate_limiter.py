@@ -7,9 +7,9 @@ import heapq
 import random
 from itertools import count
 
-#: Turns a second that throttling leaves at least.
+#: Lowest rate after throttling, in calls per second.
 SLOWEST = 0.2
-#: Seconds: the pause after a first failure is at most twice so long, and no pause is longer than the other.
+#: Seconds: half of the longest pause after a first failure, and the longest pause of all.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 30.0
 
 
@@ -62,7 +62,7 @@ class RateLimiter:
         self._failures += 1
         pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._failures))  # noqa: S311
         self._slowed = asyncio.get_running_loop().time()
-        # Nothing is saved up during a pause: after it, turns come one by one.
+        # Calls that were possible during a pause are not made up for.
         self._counted = self._resume = self._slowed + pause
         self._saved = min(self._saved, 1.0)
 

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two polls at the account's jobs.
+#: Seconds between two polls of the account's jobs.
 POLL_INTERVAL = 10.0
-#: Seconds after which one more is let go than seems to be free: more may be allowed than was seen. Doubled by each such
-#: probe, until more are seen at once.
+#: Seconds after which one task more than the known quota may submit, to find a higher quota. Each probe doubles it,
+#: until more jobs run at once.
 PROBE_AFTER, PROBE_AFTER_AT_MOST = 20.0, 600.0
-#: Seconds in which a task that was let go is expected to submit its job: a worker has to be found for it.
+#: Seconds within which a released task is expected to submit its job: Airflow has to start it on a worker.
 CLAIM = 60.0
-#: Pages of 100 jobs to list; no account runs so many at once.
+#: Pages of 100 jobs to list: more than any account runs at once.
 PAGES = 10
 
 
@@ -72,7 +72,7 @@ class SlotLine:
         """Let tasks go, for as long as any wait; begun with the first of them."""
         loop = asyncio.get_running_loop()
         if not self._refused and not self._claims:
-            # Else the line is the one of before: the task that was let go last has come back, or not yet submitted.
+            # Otherwise the queue is unchanged: the last released task is back, or has not submitted yet.
             self._probed, self._probe_after, self._polled = loop.time(), PROBE_AFTER, None
         while True:
             running: set[str] | None = None
@@ -118,10 +118,10 @@ class SlotLine:
         :param running: jobs that have not ended, ``None`` if that is not known.
         :param now: by the loop's clock.
         """
-        # Whoever has neither come back nor submitted will not: it was cleared, or has waited long enough.
+        # A task that neither is back nor has submitted was cleared, or its time is over.
         claims = {since: gone for since, gone in self._claims.items() if gone > now - CLAIM}
         if running is None and len(claims) < len(self._claims):
-            # Unless its job can't be seen: then it was not refused, and the next one may try.
+            # If its job can't be seen, it was not refused, and the next task may try.
             self._probe_after = PROBE_AFTER
         self._claims = claims
         free = 0 if running is None else max(0, self._quota - len(running) - len(self._claims))

@@ -31,17 +31,17 @@ log = logging.getLogger(__name__)
 Describe = dict[str, Any]
 Notice = Callable[[Mapping[str, Any]], None]
 
-#: So many jobs are described at every interval: a list would cost as much.
+#: Up to this number, jobs are described at every interval: a list would cost as much.
 FEW = 3
-#: From so many jobs on, there are two polls in every interval: they cost little beside so many, and halve the delay.
+#: From this number of jobs on, an interval has two polls, which halves the delay at little cost per job.
 MANY = 500
-#: One in so many jobs is described at every poll, the longest unseen first.
+#: Share of jobs described at every poll (one in …), those not described for longest first.
 RECHECK_SHARE = 1000
-#: The jobs that still run are listed every so many intervals, and not more often than every so many seconds.
+#: Intervals, and least seconds, between two lists of running jobs.
 SWEEP_INTERVALS, SWEEP_SECONDS = 12, 60.0
-#: When lists have failed for so many intervals, every job is described.
+#: After lists have failed for this number of intervals, every job is described.
 LISTLESS_INTERVALS = 3
-#: How long a client without jobs is kept for the next one, in seconds.
+#: Seconds for which a client without jobs is kept.
 LINGER = 60.0
 
 
@@ -81,7 +81,7 @@ class Watcher:
     """
 
     def __init__(self, aws: AwsSettings, calls_per_second: float) -> None:
-        #: The watcher is not to be used any more: it was unused for a while, or it failed.
+        #: The watcher has ended: it was unused for a while, or it failed.
         self.closed = False
         self.client = Client(aws)
         self._watches: dict[tuple[str, str | None], _Watch] = {}
@@ -146,7 +146,7 @@ class Watcher:
         """Keep the client for as long as the block lasts."""
         self._users += 1
         if self._main is None:
-            # The first trigger's context must not become the watcher's: its log is not the place for all others'.
+            # Without the first trigger's context: the watcher must not log into that task's log.
             self._main = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
         try:
             yield self.client
@@ -192,7 +192,7 @@ class Watcher:
             return
         now = asyncio.get_running_loop().time()
         share = -(-len(watches) // RECHECK_SHARE)
-        # Those of a burst of ends are described anyway: they must not use up the share of those that lists hide.
+        # Jobs that have just ended are described anyway: they must not use the share of jobs that lists omit.
         idle = (watch for watch in watches if watch.known and not watch.polling)
         self._poll(heapq.nsmallest(share, idle, key=lambda watch: watch.polled_at), urgent=True)
         self._poll(watch for watch in watches if watch.refused_at is not None)

@@ -62,7 +62,7 @@ class LocalExecutor:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         attempt, events = specification["attempt"], path / "events.jsonl"
         if events.exists():
-            # An interrupted attempt may have left half a line, which would corrupt the first line of this one.
+            # An interrupted attempt may have written half a line, which would corrupt the next one.
             events.replace(path / f"events.{attempt - 1}.jsonl")
         write_private(path / "spec.json", dict(specification))
         environment = {key: value for key, value in os.environ.items() if key not in _EXCLUDED_SETTINGS}

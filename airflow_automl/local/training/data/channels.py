@@ -54,7 +54,7 @@ class Channel:
         """
         folder.mkdir(parents=True, exist_ok=True)
         files: list[tuple[Path, str]] = []
-        # R15 counts what the objects have; a small one can unpack to any size.
+        # R15 counts compressed bytes; a small object can unpack to any size.
         room = _LIMITS[self.kind]
         for number, source in enumerate(self.objects):
             path = folder / f"{number:06d}"
@@ -63,7 +63,7 @@ class Channel:
                 path = sniff.decompress(path, source.uri, room)
                 room -= path.stat().st_size
             files.append((path, source.uri))
-        # Parts that hold nothing but blank lines, as empty partitions do.
+        # Parts with blank lines only, such as empty partitions.
         return [file for file in files if not sniff.is_blank(file[0])] or files
 
     def require_rows(self, rows: pa.Table) -> None:

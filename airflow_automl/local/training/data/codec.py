@@ -49,7 +49,7 @@ _GROUPED = re.compile(r"[+\-\u2212]?\d{1,3}([,' \u00a0\u2009\u202f\u2019])\d{3}(
 _FORMATTED = re.compile(r"[+\-\u2212(]?[$€£¥]?\s?\d+([,.'\s\u2019]\d{3})*([.,]\d+)?\s?[%€$£¥)]?")
 _LEADING_ZERO = re.compile(r"[+\-\u2212]?0\d", re.ASCII)
 _MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*+"
-# Names of zones are not the same everywhere: a date with one is not read.
+# Names of time zones are ambiguous: a date with one is not read.
 _NAMED_MONTH = re.compile(
     rf"(?=.*\d{{4}})(?=.*{_MONTH})(?:[^a-z]|{_MONTH}|(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*+|[ap]m|utc|gmt|z|t)+",
     re.IGNORECASE,
@@ -193,9 +193,9 @@ class Codec:
         return found
 
     def _floats(self, values: pa.ChunkedArray) -> Reading:
-        # Whole numbers elsewhere have no zero with a minus.
+        # Other types of whole numbers have no negative zero.
         found: np.ndarray = values.to_numpy()
-        # What shares its memory with the table can't be written to.
+        # Arrays that share the table's memory are read-only.
         found = np.add(found, 0.0, out=found if found.flags.writeable else None)
         lost = np.flatnonzero(np.isinf(found))
         found[lost] = np.nan
@@ -265,7 +265,7 @@ class Codec:
             moment = moments.read(text, self.order)
             return text if moment is None else moments.as_written(moment)
         if self.digits is not None and self.digits >= 0 and _NUMBER.fullmatch(text) and not text.lstrip("-").isdigit():
-            # What pandas makes of whole numbers beside a gap.
+            # pandas makes floats of whole numbers in a column with gaps.
             name = self._spell(float(text.replace(_MINUS, "-")))
             return text if name is _JUNK and self.role == IDENTIFIER else name
         return text
@@ -372,7 +372,7 @@ def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str]
         return Codec(name, Kind.TEXT, digits=_digits(filled))
     if role == "datetime":
         return Codec(name, Kind.MOMENT, order=moments.most_readable(filled))
-    # Infinite is a number that is out of range, and no date.
+    # Infinity is a number out of range, not a date.
     filled = [text for text in texts if text not in NUMERIC_NULLS]
     order = moments.order_of(filled) if filled else None
     if order is not None:

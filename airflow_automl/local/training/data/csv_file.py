@@ -140,7 +140,7 @@ class CsvFile:
         quoted, care, repeated, codes = _marks(path, offset, line)
         if care:
             found = csv_text.judge(path) if escaped is None else escaped
-            # What both readings fit may have to be read otherwise, once all files are known.
+            # A value that fits both readings may need the other one, once all files are known.
             if found is not None:
                 csv_text.rewrite(path, found)
                 cells, offset, line = _header(path)
@@ -216,7 +216,7 @@ def without_headers(table: pa.Table, cells: Sequence[str]) -> pa.Table:
     """
     kept: Any = None
     for place, cell in enumerate(cells):
-        # A byte order mark may stand before the next header.
+        # The next header may begin with a byte order mark.
         texts = pc.utf8_trim(table.column(place), " \t\r\n\ufeff")
         differs = pc.not_equal(texts, trimmed(cell))
         kept = differs if kept is None else pc.or_(kept, differs)
@@ -250,7 +250,7 @@ def _marks(path: Path, start: int, line: bytes) -> tuple[bool, bool, bool, bool]
         head = file.read(start)
         quoted, care = b'"' in head, csv_text.needs_care(head.removeprefix(b"\xef\xbb\xbf"))
         block = head[-1:] or b"\n"
-        # All is looked for in one pass: a block is in the processor's cache after the first look.
+        # All in one pass: the block stays in the processor's cache.
         while chunk := file.read(_CHUNK):
             block = block[-len(line) - 100 :] + chunk
             quoted = quoted or b'"' in block
@@ -265,8 +265,7 @@ def code_starts(block: np.ndarray) -> np.ndarray:
 
     :param block: bytes; of what they begin with, only the end of a line or of a value counts.
     """
-    # Most zeros are classified without a look at each: whatever separates values comes before the digits in ASCII, and
-    # so does a plus; a minus is common within dates.
+    # Most zeros are classified together: separators and plus sort before the digits in ASCII; dates often have a minus.
     found = block[:-1] == _ZERO
     found &= block[1:] >= _ZERO
     low = block <= ord(",")

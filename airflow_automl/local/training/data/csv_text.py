@@ -23,7 +23,7 @@ _LEADING = re.compile(rb"(?:\xef\xbb\xbf)*+(?:[ \t]*(?:\r\n|\n|\r))*+(?:\xef\xbb
 _END = rb"(?:\r\n|\n|\r)"
 _STRICT = rb'(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)'
 _ESCAPED = rb'(?:"(?:[^"\\]++|\\.|"")*+"|[^",\r\n]*+)'
-# What a lenient parser takes as a value: quotes matter at its beginning only.
+# A value of a lenient parser: quotes matter at its beginning only.
 _VALUE = rb'(?:"(?:[^"]++|"")*+"[^,\r\n]*+|[^",\r\n][^,\r\n]*+|)'
 _ROW = re.compile(rb"%b(?:,%b)*+(%b)" % (_VALUE, _VALUE, _END))
 _CHUNK = 1 << 20
@@ -31,7 +31,7 @@ _CHUNK = 1 << 20
 
 def needs_care(data: Any) -> bool:
     """Whether a text has what plain CSV would read otherwise: a backslash before a quote, or a byte order mark."""
-    # Bytes that most texts lack are looked for first: that takes a fraction of the time.
+    # Bytes that most texts lack are searched first: that takes a fraction of the time.
     return (b'"' in data and b'\\"' in data) or (_MARK[:1] in data and _MARK in data)
 
 
@@ -135,12 +135,12 @@ def records(handle: IO[bytes], longest: int) -> Iterator[bytes]:
     while chunk := handle.read(min(size, longest + 2 - len(rest)) if longest else size):
         rest += chunk
         place = 0
-        # The end of the text read so far may cut the end of a line in two.
+        # The chunk may end within a line ending.
         while (found := _ROW.match(rest, place)) and found.end() < len(rest):
             if row := rest[place : found.start(1)]:
                 yield row
             place = found.end()
-        # A row that is longer than a chunk is looked at again: each time with twice as much of it.
+        # A row longer than a chunk is read again, each time with twice as much of it.
         rest, size = rest[place:], size if place else 2 * size
         if longest and len(rest) > longest + 1:
             yield rest

@@ -246,10 +246,10 @@ def _drop_invalid_weights(frame: pd.DataFrame, weight: str, notes: list[str]) ->
 def _split(
     frame: pd.DataFrame, rows: int, request: Mapping[str, Any], name: str, classes: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    # Rows that were left out did not renumber the others.
+    # Dropped rows keep their numbers.
     marked = frame.index.to_numpy() >= rows
     if marked.any():
-        # A channel of its own wins over DataSplitConfig (R70).
+        # A validation channel overrides DataSplitConfig (R70).
         training, validation = np.flatnonzero(~marked), np.flatnonzero(marked)
         if len(training) == 0:
             raise JobFailure(f"No row of the training data has a value in the target '{name}'.")

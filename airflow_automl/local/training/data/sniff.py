@@ -87,7 +87,7 @@ def require_csv(path: Path, uri: str) -> None:
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
-        # A character may be cut in two by the end of the head.
+        # The head may end within a character.
         if len(head) < _HEAD or error.start < len(head) - 4:
             raise JobFailure(f"{uri} is not UTF-8 text (byte offset {error.start}): store the CSV as UTF-8.") from error
 

@@ -53,7 +53,7 @@ def parse(
         raise JobFailure(f"{_NAMES} of {uri} must be a list of column names.")
     if types is not None and not (isinstance(types, dict) and _strings(list(types.values()))):
         raise JobFailure(f"{_TYPES} of {uri} must map column names to types.")
-    # Blanks around a name in a header say nothing, and so they do here.
+    # Blanks around a name are ignored, as in a header.
     names = names if names is None else [trimmed(name) for name in names]
     types = types if types is None else {trimmed(str(name)): kind for name, kind in types.items()}
     for key, given in ((_NAMES, names or []), (_TYPES, list(types or {}))):

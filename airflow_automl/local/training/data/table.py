@@ -35,7 +35,7 @@ def read_parquet(files: Sequence[tuple[Path, str]], header: list[str] | None = N
                 table = file.read()
         except (pa.ArrowInvalid, OSError) as error:
             raise JobFailure(f"{uri} is a damaged Parquet file: write it again.") from error
-        # Row labels that pandas wrote along are not data.
+        # pandas' row labels are not data.
         kept = [place for place, name in enumerate(table.column_names) if not _PANDAS_INDEX.fullmatch(name)]
         table = table.select(kept)
         table = table.rename_columns(names_of(table.column_names))

@@ -57,7 +57,7 @@ def read(
             files.append(file)
     if header is None:
         return [pa.table({}) for _ in groups]
-    # One writer wrote them all: what both readings fit is read as the other files are.
+    # All files have one writer: values that fit both readings are read as in the other files.
     usual = any(file.escaped for file in files)
     files = [
         file if file.escaped is not None else CsvFile.open(file.path, file.uri, header, "the training data", usual)
@@ -107,7 +107,6 @@ def _type_of(values: pa.ChunkedArray) -> pa.DataType:
         try:
             filled.cast(candidate)
         except pa.ArrowInvalid:
-            # A format of dates that Arrow does not know.
             continue
         return candidate
     return pa.string()
@@ -127,7 +126,7 @@ def _read_one(file: CsvFile, wanted: dict[str, pa.DataType]) -> pa.Table:
             if column is None or wanted[file.names[int(column[1])]] == pa.string():
                 break
             wanted[file.names[int(column[1])]] = pa.string()
-    # Slower, but it says what is wrong, and never mistakes a type.
+    # Slower, but it reports what is wrong and never mistakes a type.
     wanted.update(dict.fromkeys(file.names, pa.string()))
     return file.strings()
 
@@ -172,7 +171,7 @@ def _with_codes(file: CsvFile, suspects: list[str]) -> list[str]:
         hits = code_starts(block)
         if len(hits):
             if file.quoted:
-                # A comma in quotes would be counted as a column's end: all these columns are looked at as strings.
+                # A comma in quotes would count as a column's end: all these columns are read as strings.
                 return suspects
             found |= set(_columns_of(block, hits).tolist())
         start = end

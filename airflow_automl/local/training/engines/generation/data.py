@@ -54,7 +54,7 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: P
     if len(train) < RECOMMENDED_ROWS:
         log.warning("%d rows: AWS recommends %d or more for a good model", len(train), RECOMMENDED_ROWS)
     if channels.validation is not None:
-        # A channel of its own wins over DataSplitConfig (R70).
+        # A validation channel overrides DataSplitConfig (R70).
         return Examples(train, _examples(store, channels.validation, folder / "validation"))
     if len(train) < 2:
         raise JobFailure(
