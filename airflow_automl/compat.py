@@ -156,7 +156,7 @@ class _RetryPolicy:
 
 
 class _OperatorWithRetryPolicy(_BaseOperator):
-    """Takes ``retry_policy``, and fails a task without retries if its policy says so.
+    """Takes ``retry_policy``, which may fail a task without retries.
 
     :param retry_policy: what :func:`airflow_automl.retries.automl_retry_policy` returns.
     """

@@ -163,7 +163,7 @@ def demand_budget(
     :param run_started: when the DAG run started.
     :raises AutoMLBudgetExceeded: it does not fit.
     :raises AutoMLValidationError: there are no prices, or the job has no runtime limit.
-    :raises AutoMLAccessDenied: AWS does not tell what was spent.
+    :raises AutoMLAccessDenied: AWS refuses to list the jobs.
     """
     prices = hook.prices
     if prices is None:

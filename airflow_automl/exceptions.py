@@ -1,6 +1,6 @@
 """Every error that this package raises.
 
-Two base classes tell a retry policy what to do: another try after an :class:`AutoMLTerminalError` fails the same way,
+Two base classes decide about retries: another try after an :class:`AutoMLTerminalError` fails the same way,
 after an :class:`AutoMLTransientError` it may succeed. Every exception can be pickled between Airflow's processes.
 """
 

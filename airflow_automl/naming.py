@@ -1,6 +1,6 @@
 """The name and the owner of a job, derived before it is created.
 
-CreateAutoMLJob has no client token: the name is the only thing that makes a repeated call harmless. A task that derives
+CreateAutoMLJob has no client token: only the name makes a repeated call harmless. A task that derives
 the name finds its job again, however early it was killed.
 
 A derived name, ``chur-g5x9aqw-k3x9aqw7b2mz-train``, has two hashes. The second one is the same for every job that a
@@ -54,7 +54,7 @@ def derive_name(label: str, job: str, task: str, detail: str) -> str:
     """Return a job name (R1, R2: at most 32 letters, digits and single inner hyphens).
 
     :param label: what the job is about, such as the DAG's id.
-    :param job: a digest that tells this job from all others.
+    :param job: a digest that identifies this job.
     :param task: a digest that all jobs of a task instance share.
     :param detail: what fills the rest, such as the task's id.
     """
@@ -145,7 +145,7 @@ class TaskGeneration:
 
     @property
     def generation_identity(self) -> dict[str, Any]:
-        """What all tries between two clears have in common, and no others."""
+        """Identifies the tries between two clears."""
         return {**self.identity, "run_started": self.run_started, "clears": self.clears}
 
     @property
@@ -186,7 +186,7 @@ class TaskGeneration:
         return tags
 
     def difference(self, tags: Mapping[str, str], request: str) -> str | None:
-        """Return why a job with these tags is not the one that this task would submit; ``None`` if it is.
+        """Return why a job with these tags is not this task's; ``None`` if it is."""
 
         :param tags: what ListTags answered.
         :param request: the digest of this task's request.

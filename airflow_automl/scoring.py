@@ -1,7 +1,7 @@
 """Metrics of predictions, computed from what a model answers, and how far they may be off by chance.
 
 Plain Python, because an Airflow worker need not have any library for it. Definitions are the API's (R102 to R106); of
-two classes, the one that sorts last is the positive one (``No`` < ``Yes``, ``0`` < ``1``).
+two classes, the last one in sort order is the positive class (``No`` < ``Yes``, ``0`` < ``1``).
 """
 
 from __future__ import annotations

@@ -25,12 +25,12 @@ _LOCAL_DISK = re.compile(r"ml\.([a-z]+\d+[a-z]*d[a-z]*|g\d+[a-z]*|p[4-9][a-z]*|i
 
 
 def is_accelerated(instance_type: str) -> bool:
-    """Tell whether an instance type carries a GPU or another accelerator."""
+    """Return whether an instance type has a GPU or another accelerator."""
     return bool(_ACCELERATED.match(instance_type))
 
 
 def encrypts_itself(instance_type: str) -> bool:
-    """Tell whether an instance type has local disks that are encrypted in hardware.
+    """Return whether an instance type has local disks that are encrypted in hardware.
 
     CreateEndpointConfig and CreateTransformJob refuse a KMS key for these.
     """
@@ -41,7 +41,7 @@ def containers_of(candidate: Mapping[str, Any], *, accelerated: bool | None = No
     """Return the containers that serve a candidate, as CreateModel takes them.
 
     ``InferenceContainers`` is taken if it is there, else ``InferenceContainerDefinitions`` (whatever the problem
-    type: text generation answers with the latter, although the API page speaks of images and text only).
+    type: text generation answers with the latter, although the API page mentions images and text only).
 
     :param candidate: the candidate's document, in AWS's keys.
     :param accelerated: whether the containers will run on a GPU instance; ``None`` prefers the CPU ones.

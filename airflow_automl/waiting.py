@@ -127,7 +127,7 @@ class Target:
         return answer.get(f"{self.resource.prefix}Status") if answer else None
 
     def is_final(self, answer: Mapping[str, Any] | None) -> bool:
-        """Return whether an answer says that nothing more happens by itself; also if there is no such resource."""
+        """Return whether an answer has a final status; also if there is no such resource."""
         return answer is None or self.status(answer) in self.resource.final
 
 
@@ -209,7 +209,7 @@ async def resource_event(
     log: Logger,
     delay: float = 0.0,
 ) -> dict[str, Any]:
-    """Wait until an endpoint or a transform job has a final status, and return what to tell the task that waits for it.
+    """Wait until an endpoint or a transform job has a final status, and return the result for the waiting task.
 
     :param state: notes of that task, handed back; the other parameters are those of :func:`wait_until_ended`.
     :return: the event that :class:`~airflow_automl.triggers.resource.SageMakerResourceTrigger` fires.

@@ -89,7 +89,7 @@ def _read(file: str) -> Any:
 
 
 def _filled_in(violation: Violation, request: Any) -> bool:
-    """Tell whether the operator will put right what is missing."""
+    """Return whether the operator fills in what is missing."""
     if violation.path not in _FROM_OPERATOR or not isinstance(request, Mapping):
         return False
     value: Any = request
@@ -103,7 +103,7 @@ def _filled_in(violation: Violation, request: Any) -> bool:
 
 
 def _templates(value: Any, path: str = "") -> Iterator[str]:
-    """Find the strings whose values only a run of the DAG will tell."""
+    """Find the strings that are templates."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _templates(item, f"{path}.{key}" if path else str(key))

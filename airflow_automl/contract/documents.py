@@ -172,7 +172,7 @@ def job(
     :param describe: an answer of DescribeAutoMLJob or DescribeAutoMLJobV2.
     :param arn: the job's ARN, where the answer lacks it.
     :param tags: the job's tags, which describe does not return (R100): a mapping, or AWS's list of Key and Value.
-    :param timeline: the statuses that the job was seen in, oldest first, as far as it was watched.
+    :param timeline: the observed statuses of the job, oldest first.
     :param cost: ``amount`` and ``currency``, if there are prices.
     :return: exactly the keys of :class:`JobDocument`; what the answer does not say is ``None`` or empty.
     """
@@ -213,7 +213,7 @@ def job(
 
 
 def api_version(document: Mapping[str, Any]) -> Literal["V1", "V2"]:
-    """Tell which version's form a request or a describe answer has.
+    """Return the API version whose form a request or a describe answer has.
 
     DescribeAutoMLJobV2 answers for V1 jobs too, in V2's form: those read ``V2``.
 
@@ -229,7 +229,7 @@ def problem_type(describe: Mapping[str, Any]) -> str | None:
 
     :return: ``BinaryClassification``, ``MulticlassClassification``, ``Regression``, or ``Tabular`` while that is not
         resolved; else ``ImageClassification``, ``TextClassification``, ``TimeSeriesForecasting``, ``TextGeneration``,
-        or the name of a type that is newer than this package; ``None`` if nothing tells.
+        or the name of a type that is newer than this package; ``None`` if unknown.
     """
     resolved = _mapping(describe, "ResolvedAttributes")
     if api_version(describe) == "V1":
@@ -249,7 +249,7 @@ def json_safe(value: Any) -> Any:
     """Turn what botocore answers into what JSON can say.
 
     Times become ISO-8601 strings, decimals floats, sets and tuples lists, bytes base64, enums their values, numbers
-    that JSON cannot say (NaN, infinities) ``None``; anything else that is foreign to JSON becomes its ``str``.
+    that JSON lacks (NaN, infinities) ``None``; values of other types become their ``str``.
     The answer's metadata (``ResponseMetadata``) is left out.
     """
     match value:

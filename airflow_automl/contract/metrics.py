@@ -102,7 +102,7 @@ def standard_name(metric: Mapping[str, Any] | str) -> str:
     """Name a metric in the API's own spelling.
 
     Old jobs answer ``validation:f1`` where newer ones answer ``F1``; case, underscores, hyphens, blanks and a prefix
-    up to a colon make no difference. A name that is not known is returned as it is.
+    up to a colon make no difference. An unknown name is returned unchanged.
 
     :param metric: a name, or a metric of an answer (``StandardMetricName`` is preferred to ``MetricName``).
     :return: the name, empty when the metric has none.
@@ -117,7 +117,7 @@ def standard_name(metric: Mapping[str, Any] | str) -> str:
 
 
 def direction(metric: str) -> Direction:
-    """Tell which way a metric gets better (R46).
+    """Return whether a metric is to be minimized or maximized (R46).
 
     :param metric: a metric's name, in any spelling that :func:`standard_name` knows.
     :return: ``Minimize`` for errors, losses and latencies, else ``Maximize``.

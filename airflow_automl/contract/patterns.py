@@ -42,7 +42,7 @@ class _Compiled(Protocol):
 
 
 def matches(pattern: str, value: str) -> bool:
-    """Tell whether the whole of a value has the form that a pattern of the service model asks for."""
+    """Return whether a whole value matches a pattern of the service model."""
     compiled = _compile_for_ascii(pattern) if value.isascii() else None
     return (compiled or _compile(pattern)).fullmatch(value) is not None
 

@@ -150,7 +150,7 @@ class _Walk:
             self.report(path, f"received {counted(size, noun)}; must have {limits}")
 
     def suggestion(self, name: str, members: Mapping[str, Any]) -> str:
-        """Tell where the unknown field belongs, or what it may have been meant to be."""
+        """Suggest where an unknown field belongs, or similar names."""
         if close := closest(name, members):
             return f"did you mean {close[0]}?"
         if homes := self.homes(name):

@@ -261,7 +261,7 @@ _PARTIAL = frozenset({_S.EXPLAINABILITY_ERROR, _S.MODEL_INSIGHTS_ERROR, _S.MODEL
 
 
 def is_terminal(status: str | None) -> bool:
-    """Tell whether a job with this ``AutoMLJobStatus`` has ended."""
+    """Return whether a job with this ``AutoMLJobStatus`` has ended."""
     return status in TERMINAL
 
 
@@ -286,7 +286,7 @@ def phases(kind: str, resolved_mode: str | None = None) -> tuple[Phase, ...]:
 
 
 def outcome(describe: Mapping[str, Any]) -> Outcome:
-    """Tell how a described job stands, V1 or V2.
+    """Return the state of a described job, V1 or V2.
 
     A job that completed without a best candidate is distinguished further by :func:`definitions_only` and
     :func:`runtime_limit_reached`; a deployment that did not happen by :func:`deployment_failed`.
@@ -308,7 +308,7 @@ def outcome(describe: Mapping[str, Any]) -> Outcome:
 
 
 def definitions_only(describe: Mapping[str, Any]) -> bool:
-    """Tell whether the job was to generate candidate definitions and train nothing (R71)."""
+    """Return whether the job only generates candidate definitions (R71)."""
     if describe.get("AutoMLJobSecondaryStatus") == SecondaryStatus.CANDIDATE_DEFINITIONS_GENERATED:
         return is_terminal(describe.get("AutoMLJobStatus"))
     if describe.get("GenerateCandidateDefinitionsOnly") is True:
@@ -319,12 +319,12 @@ def definitions_only(describe: Mapping[str, Any]) -> bool:
 
 
 def runtime_limit_reached(describe: Mapping[str, Any]) -> bool:
-    """Tell whether MaxAutoMLJobRuntimeInSeconds ended the job (R52)."""
+    """Return whether MaxAutoMLJobRuntimeInSeconds ended the job (R52)."""
     return describe.get("AutoMLJobSecondaryStatus") == SecondaryStatus.MAX_AUTO_ML_JOB_RUNTIME_REACHED
 
 
 def deployment_failed(describe: Mapping[str, Any]) -> bool:
-    """Tell whether a completed job lacks the endpoint that its ModelDeployConfig asked for (R35, R36).
+    """Return whether a completed job lacks the endpoint that its ModelDeployConfig asked for (R35, R36).
 
     That is so after a ``ModelDeploymentError``, and when the runtime limit cut the deployment off. A job that only
     generates definitions has nothing to deploy, and is not held to it.
@@ -365,7 +365,7 @@ def end(describe: Mapping[str, Any]) -> End:
 
 
 def queued(answer: Mapping[str, Any]) -> bool:
-    """Tell whether a job of the embedded Autopilot waits for a free slot: nothing has happened since its creation.
+    """Return whether a job of the embedded Autopilot waits for a free slot: nothing has happened since its creation.
 
     :param answer: an answer of a describe, or a summary of a list. AWS queues no jobs.
     """

@@ -38,5 +38,5 @@ def errors(violations: list[Violation]) -> list[Violation]:
 
 
 def warnings(violations: list[Violation]) -> list[Violation]:
-    """Keep the violations that are worth a line in the log, and no more."""
+    """Keep the violations that are only logged."""
     return [violation for violation in violations if violation.severity == "warning"]

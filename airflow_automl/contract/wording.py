@@ -59,7 +59,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def closest(name: str, valid: Iterable[str]) -> list[str]:
-    """Find the valid names that an unknown one may have been meant to be: at most three, the closest first."""
+    """Find up to three valid names that resemble an unknown one, the closest first."""
     import difflib  # needed only where something is wrong anyway
 
     plain: dict[str, list[str]] = {}

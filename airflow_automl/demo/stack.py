@@ -25,7 +25,7 @@ STOP_WITHIN = 20.0
 
 
 class DemoFailed(AutoMLError):
-    """A part of the demo did not start or did not end well; the message names its log."""
+    """A part of the demo did not start, or failed; the message names its log."""
 
 
 class Process(NamedTuple):
@@ -170,7 +170,7 @@ class Stack:
         return url, process
 
     def finish(self, process: Process) -> None:
-        """Wait until a process has ended, and raise what its log says if it did not end well."""
+        """Wait until a process has ended; raise if it failed."""
         code = process.popen.wait()
         self._running.remove(process)
         if code != 0:

@@ -1,4 +1,4 @@
-"""Everything that the doctor checks, in the order in which one thing needs the other."""
+"""The checks of the doctor, in order of their dependencies."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def examine(
     """Check connection, credentials, service, role, buckets, keys, quota and permissions.
 
     Operations: GetCallerIdentity; ListAutoMLJobs; GetRole and SimulatePrincipalPolicy; HeadBucket, ListObjectsV2,
-    GetObject, and a multipart upload that is begun and given up; DescribeKey; ListServiceQuotas.
+    GetObject, and a multipart upload that is started and aborted; DescribeKey; ListServiceQuotas.
 
     :param conn_id: the Airflow connection.
     :param region: the AWS region; by default that of the connection.
     :param config: an operator's config, if there is one.
     :param also: what is to be done after training.
-    :param show: is called with each finding as soon as it is made.
+    :param show: is called with each finding.
     """
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 

@@ -44,7 +44,7 @@ class Finding(NamedTuple):
 class Findings(list[Finding]):
     """The findings so far.
 
-    :param show: is called with each finding as soon as it is made.
+    :param show: is called with each finding.
     """
 
     def __init__(self, show: Callable[[Finding], None]) -> None:

@@ -182,7 +182,7 @@ def _denied(
 
 
 def _trusts_sagemaker(document: Any) -> bool:
-    """Tell whether a trust policy lets SageMaker assume the role; boto3 parses it, other clients leave it quoted."""
+    """Return whether a trust policy allows SageMaker to assume the role; some clients return it as quoted text."""
     policy = json.loads(unquote(document)) if isinstance(document, str) else document or {}
     statements = policy.get("Statement", [])
     for statement in [statements] if isinstance(statements, Mapping) else statements:

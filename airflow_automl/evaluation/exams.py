@@ -26,7 +26,7 @@ class Question(NamedTuple):
     """A request to the model.
 
     :param body: of the request.
-    :param truth: for each thing that is asked about, what is known, as JSON values.
+    :param truth: the known answer to each question, as JSON values.
     """
 
     body: bytes
@@ -57,7 +57,7 @@ class Exam(ABC):
 
     @abstractmethod
     def units(self, answer: bytes, truth: Sequence[Any]) -> list[Any]:
-        """Return what is measured: an element for each thing that was asked about.
+        """Return what is measured: an element for each question.
 
         :raises ValueError: the answer can't be read.
         """

@@ -33,7 +33,7 @@ class Bounds:
     """How much is asked, and how sure the answer is to be.
 
     :param most: rows, images, series or texts to draw; ``None`` for the problem type's default.
-    :param seconds: after which no more is asked.
+    :param seconds: after which no more requests are sent.
     :param seed: of the sample and of the bootstrap.
     :param resamples: of the bootstrap; ``0`` for no intervals.
     :param confidence: of the intervals.
@@ -86,7 +86,7 @@ class Live:
         return tag_metrics(self.tags)
 
     def describe_job(self, hook: SageMakerAutoMLDeploymentHook) -> dict[str, Any] | None:
-        """Ask about the job that trained what is served; ``None`` if no tag names it, or it is gone."""
+        """Describe the job that trained the served model; ``None`` if no tag names it, or it does not exist."""
         try:
             return hook.describe_job(self.tags[TAG_JOB]) if self.tags.get(TAG_JOB) else None
         except AutoMLJobNotFound:
@@ -132,7 +132,7 @@ def evaluate_endpoint(
 
     Operations: DescribeModel, InvokeEndpoint; ListBucket and GetObject for the data.
 
-    :param needed: a metric without which the evaluation is of no use.
+    :param needed: a metric that the evaluation must have.
     :return: the evaluation, see :func:`evaluation`.
     :raises UnscorableChampion: the endpoint does not answer what ``needed`` is computed from.
     :raises AutoMLValidationError: the data or the answers can't be read.

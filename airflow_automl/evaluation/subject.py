@@ -14,7 +14,7 @@ from airflow_automl.scoring import NUMBER_METRICS
 class Subject:
     """The problem that a model solves.
 
-    :param problem_type: as :func:`airflow_automl.contract.documents.problem_type` names it; ``None`` if nothing tells.
+    :param problem_type: as :func:`airflow_automl.contract.documents.problem_type` names it; ``None`` if unknown.
     :param target: the column with the truth, if the data is a table.
     :param objective: the metric that the job optimised, by its standard name.
     :param weight: the column with the rows' weights in training, which the model does not see.

@@ -72,7 +72,7 @@ def automl_error(error: ClientError | BotoCoreError | ResponseParserError) -> Au
     """Return the error of this package that says what AWS answered.
 
     :param error: what boto3 or aiobotocore raised.
-    :return: an error whose type tells whether to try again; its message is the service's own text.
+    :return: an error whose type decides whether to try again; its message is the service's own text.
     """
     code = error_code(error)
     if isinstance(error, ClientError):
@@ -109,7 +109,7 @@ def automl_error(error: ClientError | BotoCoreError | ResponseParserError) -> Au
 
 
 class ConnectionHealth:
-    """For how long an Airflow connection has been of no use, and what its errors therefore mean.
+    """How long an Airflow connection has been unusable, and whether its errors are final.
 
     :param connection: the connection's id, for messages.
     """

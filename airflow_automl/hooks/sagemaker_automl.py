@@ -168,7 +168,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
     def call(self, operation: str, **request: Any) -> dict[str, Any]:
         """Call one operation of SageMaker by its boto3 name.
 
-        :return: the answer as it came, without its metadata.
+        :return: the answer, without its metadata.
         """
         with self.reaching_aws() as client:
             answer = dict(getattr(client, operation)(**request))
@@ -203,7 +203,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         :param name: the job's name.
         :param api_version: ``V1`` calls DescribeAutoMLJob, ``V2`` DescribeAutoMLJobV2. ``None`` calls the latter first,
             and the former if the job is not found or the call is denied.
-        :return: the answer as it came, without its metadata.
+        :return: the answer, without its metadata.
         :raises AutoMLJobNotFound: no job has this name in the account and region.
         """
         return in_worker(describe(WorkerCalls(self), Target(AUTOML_JOB, name, api_version))) or {}
@@ -287,9 +287,9 @@ class SageMakerAutoMLHook(AwsBaseHook):
             self.log.warning("This account does not allow tags, continuing without them: %s", error)
 
     def mark_adopted(self, arn: str, try_number: int) -> None:
-        """AddTags to a job: this try waits on it, and no older one may stop it.
+        """AddTags to a job: this try waits on it, and an older try must not stop it.
 
-        If that fails, as for a job that has as many tags as it can have, a warning says so.
+        If that fails, as for a job with the largest number of tags, it logs a warning.
         """
         try:
             self.write_tags(arn, {TRY_TAG: str(try_number)})
@@ -307,7 +307,7 @@ class SageMakerAutoMLHook(AwsBaseHook):
         """Return an aiobotocore client, to be entered with ``async with``.
 
         The connection is fetched and the service's model is read in a thread: both would block the event loop. The
-        client does not retry by itself, unless the connection or ``config`` says so: the watcher has to notice each
+        client does not retry by itself, unless the connection or ``config`` sets it: the watcher has to notice each
         throttled call.
         """
         from asgiref.sync import sync_to_async

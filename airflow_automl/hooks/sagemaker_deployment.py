@@ -2,7 +2,7 @@
 
 SageMaker's hosting operations have no client tokens (model packages excepted) and no typed errors: "already there" and
 "not there" are both ``ValidationException``. So nothing here reads messages: what a create answered is decided by a
-describe, and the names, which are derived from their content, make an existing resource the one that was asked for.
+describe, and the names, which are derived from their content, identify an existing resource as the requested one.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
     ) -> bytes:
         """InvokeEndpoint; return the answer's body.
 
-        :param target_variant: ask this variant, instead of the one that the endpoint chooses by its weights.
+        :param target_variant: the variant to call; by default, the endpoint chooses one by its weights.
         """
         request: dict[str, Any] = {"EndpointName": name, "Body": body, "ContentType": content_type, "Accept": accept}
         if target_variant:

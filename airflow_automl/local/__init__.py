@@ -1,4 +1,4 @@
-"""The embedded Autopilot: a local service that speaks the API of Amazon SageMaker Autopilot and trains for real."""
+"""The embedded Autopilot: a local service with the API of Amazon SageMaker Autopilot, which trains real models."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Background:
         """Call ``step`` again and again until the task is cancelled.
 
         :param name: of the task, for logs and states.
-        :param step: one turn; it waits by itself for the next one.
+        :param step: one turn, with the wait before the next one.
         """
 
         async def run() -> None:

@@ -133,7 +133,7 @@ def find(arguments: Sequence[str]) -> Process | None:
 
 
 def memory(leader: Process) -> int:
-    """Return the memory of a session in bytes; shared pages count once where the operating system tells (PSS)."""
+    """Return the memory of a session in bytes; shared pages count once if the operating system reports PSS."""
     total = 0
     for pid in members(leader):
         with contextlib.suppress(psutil.Error):

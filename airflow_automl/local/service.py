@@ -54,7 +54,7 @@ class Settings:
     :param credentials: demanded of every request; by default any signature, or none, is accepted.
     :param region: the AWS region of all ARNs.
     :param account: the AWS account of all ARNs.
-    :param model_dir: folder of weights and base models; by default the one that ``AUTOML_MODEL_DIR`` names, if any.
+    :param model_dir: folder of weights and base models; by default ``AUTOML_MODEL_DIR``, if set.
     :param trainer_command: starts a trainer; the job's folder is added.
     :param ray: address of the Jobs API of a Ray cluster that runs the trainers; by default this machine runs them.
     :param executor_file: says what jobs may use; see :func:`.read_shares`.
@@ -201,7 +201,7 @@ class Service:
         return f"arn:aws:sagemaker:{self.region}:{self.account}:{kind}/{name}"
 
     def jobs_changed(self) -> None:
-        """Tell the supervisor that a job was created or is to be stopped."""
+        """Notify the supervisor that a job was created or is to be stopped."""
         self.supervisor.wake()
 
     def s3_client(self) -> Any:

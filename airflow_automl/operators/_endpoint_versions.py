@@ -51,7 +51,7 @@ def take_back(
 ) -> None:
     """Delete the config and the model of a deployment that failed, if nothing uses them or used them before.
 
-    :param made: the names that this try of the task made. A config that was there already goes only if its tags say
+    :param made: the names that this try of the task made. An older config is only deleted if its tags say
         that no endpoint has served it: an earlier try made it and did not come further.
     """
     config = hook.describe_endpoint_config(config_name)
@@ -67,7 +67,7 @@ def take_back(
 def _remove(
     hook: SageMakerAutoMLDeploymentHook, endpoint_name: str, configs: Collection[str], models: Iterable[str]
 ) -> None:
-    """Delete configs, and those of the models that no other config and no model package refers to.
+    """Delete configs, and their models that no other config or model package refers to.
 
     Operations: DescribeModel, ListEndpointConfigs, DescribeEndpointConfig, ListModelPackages, DescribeModelPackage,
     DeleteModel, DeleteEndpointConfig.

@@ -63,7 +63,7 @@ class Submission(NamedTuple):
 
 
 class JobCreation:
-    """Creates a task's job, or adopts the one that an earlier try created.
+    """Creates a task's job, or adopts the job of an earlier try.
 
     A job is adopted if it has the same owner, generation and request. A derived name covers all three, so that it is
     sufficient if an account forbids tags.
@@ -134,7 +134,7 @@ class JobCreation:
         raise AssertionError("unreachable")
 
     def _adopt(self, name: str, *, given: bool) -> Submission | None:
-        """Return the job that has this name; ``None`` if it is ours and ended badly, so that another is needed.
+        """Return the job of this name; ``None`` if it is this task's and failed, so that another is needed.
 
         :raises AutoMLNameTaken: the given name can't be used.
         """
@@ -166,7 +166,7 @@ class JobCreation:
     def stop_older_jobs(self, *, stop: bool) -> None:
         """Stop the jobs of this task instance that it will not adopt, such as those of before a clear, and log why.
 
-        Their triggers or workers may not have done so: they may be dead, or Airflow has told them nothing. Throttled
+        Their triggers or workers may not have done so: they may have died, or Airflow did not notify them. Throttled
         calls are made again for a minute. If that does not help, or AWS denies a call, a warning says what was left
         undone.
 

@@ -50,9 +50,9 @@ def read_config(text: str, folders: Iterable[str | Path]) -> Any:
 
 
 def api_of(request: Any, wanted: Api | None) -> Api:
-    """Tell which operation a request is for, and that it is a request at all.
+    """Return the API version that a request is for.
 
-    :param wanted: the version that the operator says outright, or ``None``.
+    :param wanted: the version that the operator requires, or ``None``.
     :raises AutoMLValidationError: the request is not a mapping, or of the other version.
     """
     if not isinstance(request, Mapping):

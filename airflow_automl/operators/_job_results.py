@@ -162,7 +162,7 @@ class JobResultsMixin(_Operator):
         return candidate
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
-        """Tell OpenLineage what the job read and wrote; called by its provider, also when the task has failed."""
+        """Return the inputs and outputs of the job for OpenLineage; its provider calls this, also for a failed task."""
         from airflow_automl.lineage import lineage
 
         return lineage(self._describe)

@@ -34,7 +34,7 @@ def evaluated(evaluation: Mapping[str, Any]) -> str:
 
 
 def metric_name(name: str, candidate: Mapping[str, Any]) -> str:
-    """Return a metric's standard name; ``objective`` stands for the one that the candidate's job optimised."""
+    """Return a metric's standard name; ``objective`` means the metric that the candidate's job optimised."""
     if name != OBJECTIVE:
         return metrics.standard_name(name)
     objective = metrics.objective_name(candidate)
@@ -116,7 +116,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing speaks against the candidate."""
+        """Whether the candidate is accepted."""
         return not self.failures
 
     def also(self, ground: str) -> Verdict:

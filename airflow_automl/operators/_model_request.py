@@ -97,7 +97,7 @@ class ServedCandidate:
         return {**body, **copy.deepcopy(dict(self.model))}
 
     def tag_list(self, own: Mapping[str, Any]) -> list[dict[str, str]]:
-        """Return the tags of what is made: ours first, then the task's, the connection's and the job's.
+        """Return the tags of new resources: this package's first, then the task's, the connection's and the job's.
 
         :param own: they win over the job's of the same keys, which name the task that trained.
         """

@@ -25,7 +25,7 @@ class SageMakerAutoMLDeleteEndpointOperator(EndpointOperator):
 
     :param endpoint_name: the endpoint (templated).
     :param delete_versions: delete its configs and models too.
-    :param wait_for_completion: ``False`` ends the task when the deletion has begun.
+    :param wait_for_completion: ``False`` ends the task when the deletion has started.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
     :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. ``None``: no limit. What was

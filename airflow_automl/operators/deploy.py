@@ -74,7 +74,7 @@ class SageMakerAutoMLDeployOperator(ServingOperator, EndpointOperator):
     :param tags: further tags, beside the job's own.
     :param keep_versions: how many of this endpoint's configs and models (created by this operator) are kept, the
         serving and the previous one always among them; ``0`` keeps all.
-    :param wait_for_completion: ``False`` ends the task when the deployment has begun.
+    :param wait_for_completion: ``False`` ends the task when the deployment has started.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
     :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. ``None``: no limit. What was

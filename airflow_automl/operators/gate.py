@@ -221,7 +221,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
 
 
 def document_or_name(champion: Any) -> Any:
-    """Return a champion given as text that renders a dict as the dict, and a name as it is."""
+    """Return a champion given as text that renders a dict as the dict, and a name unchanged."""
     if isinstance(champion, str) and champion.lstrip().startswith("{"):
         return document(champion, "champion")
     return champion

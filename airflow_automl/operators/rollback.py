@@ -27,10 +27,10 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
 
     :param endpoint_name: the endpoint (templated).
     :param endpoint_config: the config to roll back to, such as
-        ``deploy.output["previous_endpoint_config"]`` (templated); default: the one that the endpoint served before,
+        ``deploy.output["previous_endpoint_config"]`` (templated); default: the config that the endpoint served before,
         which :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator` wrote into its config's tags.
     :param deployment_config: AWS's ``DeploymentConfig``, as for deploying.
-    :param wait_for_completion: ``False`` ends the task when the rollback has begun.
+    :param wait_for_completion: ``False`` ends the task when the rollback has started.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
     :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. ``None``: no limit. What was

@@ -74,7 +74,7 @@ class SageMakerAutoMLTransformOperator(ServingOperator, WaitingOperator):
     :param model: other members of CreateModel in AWS's shape.
     :param role_arn: the role that the model runs with; default: the job's, else the connection's.
     :param tags: further tags, beside the job's own.
-    :param wait_for_completion: ``False`` ends the task when the job has begun; its model is then not removed.
+    :param wait_for_completion: ``False`` ends the task when the job has started; its model is then not deleted.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: a timedelta, or seconds, between two polls. Default: ``[automl] poll_interval`` (30).
     :param timeout: a timedelta, or seconds, to wait at most; 3 hours by default. Then the job is stopped. ``None``: no

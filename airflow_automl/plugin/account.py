@@ -79,7 +79,7 @@ class Jobs:
     on_aws: bool = True
 
     def waits(self, row: Mapping[str, Any]) -> bool:
-        """Tell whether a job of the list waits for a slot of the embedded Autopilot."""
+        """Return whether a job of the list waits for a slot of the embedded Autopilot."""
         return not self.on_aws and queued(row)
 
 
@@ -187,7 +187,7 @@ class Account:
         return await self._ask(source, "insights", describe.get("AutoMLJobArn"), ask, lambda _: _ENDED)
 
     async def is_aws(self, source: Source) -> bool:
-        """Tell whether the calls go to AWS itself, whose console can be linked to."""
+        """Return whether the calls go to AWS itself, which has a console to link to."""
         return await self._ask(source, "is_aws", "", lambda hook: bool(hook.is_aws), lambda _: _CONNECTION)
 
     async def prices(self, source: Source) -> dict[str, Any] | None:

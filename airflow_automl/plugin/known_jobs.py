@@ -25,7 +25,7 @@ _LIFETIME = 5.0
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A task that pushed a job's document: the one that submitted it, or one that waited for it."""
+    """A task that pushed a job's document: it submitted the job, or waited for it."""
 
     dag_id: str
     run_id: str
@@ -41,12 +41,12 @@ class JobRecord:
 
     @property
     def arn(self) -> str:
-        """The job's ARN, empty if the service did not tell."""
+        """The job's ARN, empty if unknown."""
         return str(self.job.get("arn") or "")
 
     @property
     def owner(self) -> Owner:
-        """The task that the document names as the one that submitted the job, else this one; no proof of either."""
+        """The task that submitted the job according to the document, else this one; neither is proven."""
         return owner_of(self.job.get("tags")) or self.task
 
     @property

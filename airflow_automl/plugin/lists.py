@@ -130,7 +130,7 @@ async def task_instance(
     map_index: MapIndex = "-1",
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> HTMLResponse:
-    """Show the job of a task instance, or a list if a mapped task is meant as a whole."""
+    """Show the job of a task instance, or a list for a mapped task as a whole."""
     rights = Rights(user)
     index = int(map_index) if map_index.isdecimal() else None
 

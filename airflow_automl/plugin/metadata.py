@@ -50,7 +50,7 @@ class Result(NamedTuple):
 
 
 def sources(of: Iterable[JobRecord]) -> dict[JobRecord, Source]:
-    """Tell through which connection each task reached its job, by the task's rendered fields.
+    """Return the connection of each task's job, from the task's rendered fields.
 
     Airflow keeps those of the newest runs only; the others are taken to use ``aws_default`` in the job's region.
     """
@@ -178,7 +178,7 @@ def _told_by_events(dag_id: str) -> list[list[dict[str, Any]]]:
 
 
 def dag_exists(dag_id: str) -> bool:
-    """Tell whether Airflow has this DAG now."""
+    """Return whether Airflow has this DAG now."""
     with create_session(scoped=False) as session:
         return bool(
             session.scalar(

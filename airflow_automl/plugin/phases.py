@@ -22,7 +22,7 @@ def steps(describe: Mapping[str, Any], reached: str | None = None) -> list[Step]
     """List the steps of a job's way, and where it is.
 
     :param describe: an answer of a describe.
-    :param reached: the last secondary status in which the job was seen to work, as far as it was seen. A job that
+    :param reached: the last observed secondary status in which the job worked. A job that
         was stopped or failed ends there: AWS does not say which steps it took.
     """
     outcome, end = states.outcome(describe), states.end(describe)

@@ -33,7 +33,7 @@ class Rights:
         self._manager = get_auth_manager()
 
     def may_see_dag(self, dag_id: str) -> bool:
-        """Tell whether the user may see a DAG, and so its jobs."""
+        """Return whether the user may see a DAG, and so its jobs."""
         return dag_id in self.visible_dags({dag_id})
 
     def visible_dags(self, dag_ids: set[str]) -> set[str]:
@@ -49,17 +49,17 @@ class Rights:
         }
 
     def may_stop(self, owner: Owner | None, source: Source) -> bool:
-        """Tell whether the user may stop a job: they may mark its task, or change the connection if it has none."""
+        """Return whether the user may stop a job: they may mark its task, or change the connection if it has none."""
         if owner is None:
             return self._may_use(source.connection, "PUT")
         return self._dag(owner.dag_id, "PUT", DagAccessEntity.TASK_INSTANCE)
 
     def may_see_xcoms(self, dag_id: str) -> bool:
-        """Tell whether the user may see what a DAG's tasks returned."""
+        """Return whether the user may see what a DAG's tasks returned."""
         return self._dag(dag_id, "GET", DagAccessEntity.XCOM)
 
     def may_start(self, dag_id: str) -> bool:
-        """Tell whether the user may start runs of a DAG."""
+        """Return whether the user may start runs of a DAG."""
         return self._dag(dag_id, "POST", DagAccessEntity.RUN)
 
     def _dag(self, dag_id: str, method: str, entity: DagAccessEntity) -> bool:
@@ -69,7 +69,7 @@ class Rights:
         )
 
     def may_see_connection(self, connection: str | None) -> bool:
-        """Tell whether the user may see a connection, and so the jobs in its account that no DAG owns."""
+        """Return whether the user may see a connection, and so the jobs in its account that no DAG owns."""
         return self._may_use(connection, "GET")
 
     def _may_use(self, connection: str | None, method: str) -> bool:
@@ -78,7 +78,7 @@ class Rights:
         return bool(self._manager.is_authorized_connection(method=method, details=details, user=self.user))  # type: ignore[arg-type]
 
     def may_ask(self, connection: str | None, seen: Iterable[JobRecord]) -> bool:
-        """Tell whether the pages may use a connection for this user at all.
+        """Return whether the pages may use a connection for this user.
 
         :param seen: the jobs that Airflow knows: a connection through which a DAG that the user may see reached a job
             is one whose jobs of that DAG the user may see.
@@ -91,7 +91,7 @@ class Rights:
         )
 
     def may_see_job(self, owner: Owner | None, connection: str | None) -> bool:
-        """Tell whether the user may see a job: the right to its DAG, or to the connection if it has none."""
+        """Return whether the user may see a job: the right to its DAG, or to the connection if it has none."""
         return self.may_see_connection(connection) if owner is None else self.may_see_dag(owner.dag_id)
 
     def connections(self) -> list[str]:

@@ -90,7 +90,7 @@ class Filters:
     problem_type: str = ""
 
     def takes(self, row: Row) -> bool:
-        """Tell whether a row is wanted."""
+        """Return whether a row passes the filters."""
         return (
             self.search.lower() in row.name.lower()
             and self.status in ("", row.status)

@@ -37,7 +37,7 @@ _ALGORITHMS = {
 
 
 def algorithm(label: str, images: Iterable[str] = ()) -> str:
-    """Name a candidate's algorithm by its short name or its containers' images; a dash if neither tells."""
+    """Name a candidate's algorithm by its short name or its containers' images; a dash if unknown."""
     for text in (label, *images):
         parts = re.split(r"[^a-z]+", text.lower())
         for key, name in _ALGORITHMS.items():
@@ -53,7 +53,7 @@ def board(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, 
     :param names: the metrics to show, the objective first.
     :return: ``columns`` (``label``, ``lower``), ``rows`` (the given ones with ``label``, ``algorithm``, and for each
         column the texts ``cells`` and the numbers ``sort``), ``given_up``: the rows that were stopped for better
-        ones, and ``gone``: how many these are, in words.
+        ones, and ``gone``: their number, in words.
     """
     cut = shared([str(row["name"]) for row in rows]) if len(rows) > 1 else 0
     columns = [Scores(name, [row["metrics"].get(name) for row in rows]) for name in names]

@@ -97,7 +97,7 @@ def _steps(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = [{"what": "Created", "at": job["created"]}]
     for each in seen:
         ended = each["status"] == job["status"] and job["ended"]
-        # While a job is in progress, the second status tells more.
+        # While a job is in progress, the secondary status is more precise.
         what = report["verdict"]["title"] if ended else words(each["secondary_status"] or each["status"])
         steps.append({"what": what, "at": each["at"]})
     if not job["ended"]:

@@ -1,7 +1,7 @@
 """Plots as inline SVG, drawn by hand: no library to install, no script, colours from the page's style sheet.
 
 Every plot is narrow enough (480 units) to be read on a phone, and gets its colours by class, so that it follows the
-page into dark mode and onto paper. A point or bar tells its exact values in a ``<title>``.
+page into dark mode and onto paper. A point or bar has its exact values in a ``<title>``.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Axes:
         return tag(shape, points=text, class_=kind)
 
     def dot(self, a: float, b: float, title: str, best: bool, *, faint: bool = False) -> Markup:
-        """Draw a point that tells its values."""
+        """Draw a point with its values as tooltip."""
         return _dot(self.x(a), self.y(b), title, best, faint=faint)
 
     def frame(self, below: str, ticks: Mapping[float, str] | None = None, beside: str = "") -> list[Markup]:

@@ -1,4 +1,4 @@
-"""Wait until an AutoML job has ended, whoever submitted it."""
+"""Wait until any AutoML job has ended."""
 
 from __future__ import annotations
 

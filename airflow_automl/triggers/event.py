@@ -1,4 +1,4 @@
-"""Assets that change when an AutoML job ends, whoever started it."""
+"""Assets that change when any AutoML job ends."""
 
 from __future__ import annotations
 

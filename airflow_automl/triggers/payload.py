@@ -1,4 +1,4 @@
-"""What the job trigger tells its task: one schema for every outcome, made and validated here.
+"""The events of the job trigger: one schema for every outcome, made and validated here.
 
 An event is ``{"schema_version": 1, "status": …, "job_name": …, "message": …, "job": …, "timeline": […], "error": …,
 "runs_on": …}``. ``job`` is the describe answer, JSON-safe, or ``None``; ``timeline`` holds the statuses that the job

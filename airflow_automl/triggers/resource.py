@@ -14,7 +14,7 @@ from airflow_automl.waiting import Target, resource_event
 
 @stops_when_cancelled
 class SageMakerResourceTrigger(AwsTrigger, BaseTrigger):
-    """Wait until an endpoint or a transform job has a final status, and say so in one event.
+    """Wait until an endpoint or a transform job has a final status, and fire one event.
 
     A final status is not success: an endpoint whose update failed is ``InService`` too, with its old config. The task
     that waited decides. Throttling and lost connections never end the wait; only the deadline does, or a refusal by
@@ -36,7 +36,7 @@ class SageMakerResourceTrigger(AwsTrigger, BaseTrigger):
     :param connection_exists: the connection was there when the task began, and is never replaced by boto3's own
         credentials.
     :return: events ``{"status", "kind", "name", "resource_status", "message", "error", "state"}``; ``status`` is
-        ``final`` (``resource_status`` is ``None`` if the resource is gone), ``timeout``, or ``error`` if AWS refuses
+        ``final`` (``resource_status`` is ``None`` if it does not exist), ``timeout``, or ``error`` if AWS refuses
         to describe it.
     """
 

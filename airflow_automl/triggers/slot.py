@@ -17,7 +17,7 @@ from airflow_automl.triggers._watcher import watcher_for
 def validate_slot_event(event: Any) -> tuple[bool, dict[str, float | None]]:
     """Read the event of a slot trigger.
 
-    :return: whether a slot seems to be free, which only the attempt to submit tells; and the trigger's ``limits``.
+    :return: whether a slot seems to be free, which only the attempt to submit can prove; and the trigger's ``limits``.
     :raises InvalidTriggerEvent: it is none.
     """
     if not isinstance(event, Mapping) or event.get("status") not in {"free", "timeout"}:

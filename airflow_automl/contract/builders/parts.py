@@ -77,7 +77,7 @@ def given(**members: Any) -> dict[str, Any]:
 
 
 def to_seconds(duration: Seconds | None) -> int | str | None:
-    """Turn a ``timedelta`` into whole seconds, rounded up; anything else stays as it is."""
+    """Turn a ``timedelta`` into whole seconds, rounded up; other values are returned unchanged."""
     return math.ceil(duration.total_seconds()) if isinstance(duration, timedelta) else duration
 
 
@@ -156,7 +156,7 @@ def deployment(
 def split(validation_fraction: float | str | None = None) -> dict[str, Any]:
     """Build DataSplitConfig: how much of the training data to validate with.
 
-    Not for time series (R69), and of no use with a validation channel (R70).
+    Not for time series (R69), and without effect with a validation channel (R70).
 
     :param validation_fraction: more than 0 and less than 1, below 0.5 advised; 0.2 by default (R68).
     """
@@ -195,5 +195,5 @@ def algorithms_config(algorithms: Sequence[str] | str | None) -> list[dict[str, 
 
 
 def listed(values: Any) -> Any:
-    """Make a list of what Python has several kinds of; anything else stays as it is."""
+    """Turn tuples, sets and other collections into a list; other values are returned unchanged."""
     return list(values) if isinstance(values, list | tuple | set | frozenset) else values

@@ -195,7 +195,7 @@ def output_path_length(job: JobRequest) -> Findings:
 
 @warn("R27")
 def output_path_length_v1(job: JobRequest) -> Findings:
-    """The older pages of V1 promise no more than 128 characters."""
+    """Older pages of V1 allow at most 128 characters."""
     output = job.root.node("OutputDataConfig")
     path = output.text("S3OutputPath")
     if job.api == "V1" and path is not None and MAX_OUTPUT_PATH_V1 < len(path) <= MAX_OUTPUT_PATH:

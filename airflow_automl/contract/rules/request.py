@@ -1,4 +1,4 @@
-"""Requests of both versions seen as one thing, so that a rule is written once."""
+"""One view of requests of both versions, so that a rule is written once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["JobRequest", "Node"]
 class Node:
     """An object inside a request together with its path.
 
-    Whatever is missing or of a wrong type reads as absent: rules judge only what is well-formed.
+    Missing members and members of a wrong type read as absent: rules check well-formed members only.
     """
 
     __slots__ = ("body", "path", "present")
@@ -37,11 +37,11 @@ class Node:
         return f"{self.path}.{name}" if self.path else name
 
     def has(self, name: str) -> bool:
-        """Tell whether a member is given, in whatever form."""
+        """Return whether a member is given, in any form."""
         return name in self.body
 
     def get(self, name: str) -> Any:
-        """Return a member as it is."""
+        """Return a member unchanged."""
         return self.body.get(name)
 
     def node(self, name: str) -> Node:

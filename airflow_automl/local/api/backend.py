@@ -37,7 +37,7 @@ class Backend(Protocol):
         ...
 
     def jobs_changed(self) -> None:
-        """Tell the supervisor that a job was created or is to be stopped."""
+        """Notify the supervisor that a job was created or is to be stopped."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 A job's trainer log is the one stream ``<job's name>/trainer`` of the group ``/aws/sagemaker/TrainingJobs``, and of
 ``/aws/sagemaker/AutoMLJobs``, which the SageMaker SDK reads (``fit(logs=True)``). The other groups of SageMaker are
-there and empty; groups of users are not ours, and answered by moto.
+there and empty; moto answers for groups that users create.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def read_shares(path: Path, share: Share) -> tuple[Share, dict[str, Share]]:
     :param share: what the file does not say.
     :return: for any job, and for jobs of the problem types that have a table, such as
         ``[executor.TextGenerationJobConfig]``.
-    :raises StartupError: the file can't be read, or says something that is not valid.
+    :raises StartupError: the file can't be read, or is not valid.
     """
     try:
         document = tomllib.loads(path.read_text())["executor"]

@@ -20,7 +20,7 @@ class ArtifactError(AutoMLTerminalError):
 
 
 def unpack(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
-    """Extract an artefact: regular files and folders only, nothing outside of ``folder``, and no bomb.
+    """Extract an artefact: regular files and folders only, nothing outside of ``folder``, and at most the allowed size.
 
     :param path: the ``model.tar.gz``.
     :param folder: where to; made if it is missing.

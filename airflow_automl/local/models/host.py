@@ -208,7 +208,7 @@ def _serve(path: Path, parent: int) -> None:
             if os.fork() == 0:
                 listener.close()
                 _child(connection, document, own)
-    log.info("The service is gone")
+    log.info("The service has ended; the model host ends")
 
 
 def _child(connection: socket.socket, document: Mapping[str, Any], parent: int) -> None:
@@ -246,7 +246,7 @@ def _listen(path: Path) -> socket.socket:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fork processes for models until the process that started the host is gone.
+    """Fork processes for models until the process that started the host has ended.
 
     :param arguments: of the command line.
     :return: the exit code.

@@ -59,7 +59,7 @@ def decode(
     order, and others than the model's are ignored. JSON is a row or a list of rows, also under ``instances``, or the
     ``{"columns": …, "data": …}`` of pandas; JSON lines have a row in each line. A row is an object (other members than
     the model's columns are ignored) or a list of values in the order of the columns, also under ``features``. If the
-    model takes one column only, a bare value is a row as well.
+    model has a single column, a bare value is also a row.
 
     :param body: the request's body.
     :param content_type: its type; CSV when there is none.

@@ -111,7 +111,7 @@ def cache_folder() -> Path:
 
 
 def available(name: str) -> bool:
-    """Whether the file is there; its digest is not looked at.
+    """Return whether the file exists, without a check of its digest.
 
     :param name: a key of :data:`WEIGHTS`.
     """

@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 
 def pack(document: Mapping[str, Any], bodies: Sequence[bytes] = ()) -> bytes:
-    """A message as it is sent."""
+    """Return a message in bytes."""
     text = json.dumps({**document, "sizes": [len(body) for body in bodies]}).encode()
     return b"".join((len(text).to_bytes(HEAD, "big"), text, *bodies))
 
@@ -40,7 +40,7 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], list[bytes]]:
     """Wait for a message.
 
     :return: its document and bodies.
-    :raises EOFError: the other side is gone.
+    :raises EOFError: the other side has closed the connection.
     """
     document = json.loads(_exactly(connection, int.from_bytes(_exactly(connection, HEAD), "big")))
     return document, [_exactly(connection, size) for size in document.pop("sizes")]

@@ -139,7 +139,7 @@ class JobStore:
         """Jobs that wait for their turn, oldest first.
 
         :param status: ``InProgress``, or ``Stopping`` for those that shall not have it any more.
-        :param limit: at most so many; -1 for all. A queue may be long, and is looked at after every request.
+        :param limit: at most so many; -1 for all. A queue may be long, and is read after every request.
         """
         rows = self.database.all(
             "SELECT * FROM jobs WHERE stage = 'queued' AND status = ? ORDER BY created LIMIT ?", (status, limit)
@@ -203,7 +203,7 @@ class JobStore:
         self.database.execute("UPDATE jobs SET handle = ? WHERE name = ?", (dump(handle), name))
 
     def requeue(self, name: str, *, crashed: bool) -> None:
-        """Let a job whose trainer is gone start over."""
+        """Let a job whose trainer has died start over."""
         self.database.execute(
             "UPDATE jobs SET stage = 'queued', handle = NULL, crashes = crashes + ?"
             " WHERE name = ? AND stage = 'training'",
@@ -309,7 +309,7 @@ class JobStore:
                 self._close_candidates(name, "Failed")
 
     def completed(self, name: str, outcome: str) -> None:
-        """End a job well.
+        """Complete a job.
 
         :param outcome: how its training ended; a report or deployment that failed outranks that.
         """
@@ -374,5 +374,5 @@ class JobStore:
 
 
 def partial_failure_reasons(job: Job) -> Sequence[dict[str, str]]:
-    """PartialFailureReasons as the API tells them, empty if there are none."""
+    """PartialFailureReasons in the API's form, empty if there are none."""
     return [{"PartialFailureMessage": entry["message"]} for entry in job.partial]

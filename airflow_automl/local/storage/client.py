@@ -63,11 +63,11 @@ KEYS = (
 _ALTERED = re.compile(r"\\|[\0-\x08\x0b\x0c\x0e-\x1f\ufffd-\uffff]|^/|//|(^|/)\.(\.|uploads)?(/|$)|\.versions(/|$)")
 
 PLAIN_KEYS = "AUTOML_S3_PLAIN_KEYS"
-"""The environment variable that tells a trainer that its store is the embedded one."""
+"""The environment variable that marks a trainer's store as the embedded one."""
 
 
 def keeps(key: str, *, prefix: bool = False) -> bool:
-    """Return whether the embedded store keeps a key as it is given; it would alter or hide others.
+    """Return whether the embedded store stores a key unchanged; it alters or hides other keys.
 
     :param prefix: ``key`` is the beginning of one.
     """

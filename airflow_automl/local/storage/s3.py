@@ -359,7 +359,7 @@ class ExternalStore:
             log.warning("no bucket %r at %s: %s", BUCKET, self.endpoint_url, error)
 
     async def stop(self) -> None:
-        """Leave the store as it is."""
+        """Do nothing: the store is not the service's own."""
 
 
 def running_url(folder: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 All triggers of one event loop that share a connection, region, ``verify`` and botocore config share one
 :class:`~airflow_automl.triggers._watcher.watcher.Watcher`, with one client. Its rule: **a list is a hint, a describe
-is the truth**. Only DescribeAutoMLJob(V2) ends a wait; ListAutoMLJobs says whom to describe.
+is the truth**. Only DescribeAutoMLJob(V2) ends a wait; ListAutoMLJobs says which jobs to describe.
 
 At every poll (one in every interval, two from 500 jobs on):
 

@@ -54,7 +54,7 @@ class _Built:
 class Client:
     """Calls to SageMaker by one client that no trigger owns; built at the first call and when credentials expire.
 
-    Calls raise errors of :mod:`airflow_automl.exceptions`. The client itself never tries again: whoever calls it
+    Calls raise errors of :mod:`airflow_automl.exceptions`. The client itself never tries again: its caller
     knows how often that is wanted.
     """
 
@@ -68,7 +68,7 @@ class Client:
         self.connection_exists = settings.connection_exists
 
     async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        """Call one operation by its boto3 name, and return the answer as it came.
+        """Call one operation by its boto3 name, and return the answer.
 
         :raises AutoMLAccessDenied: a policy forbids it, or credentials stayed stale after they were read again.
         :raises AutoMLTransientError: it may succeed later.

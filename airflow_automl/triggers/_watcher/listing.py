@@ -73,7 +73,7 @@ class Listing:
         return jobs
 
     async def unfinished(self, most_pages: int) -> tuple[Jobs, datetime | None]:
-        """List all jobs that have not ended, and the service's time. What the watcher knows stays as it is."""
+        """List all jobs that have not ended, and the service's time. The watcher's own state is unchanged."""
         since: datetime | None = None
         jobs: Jobs = {}
         # In this order, a job that stops in between is in one of the two lists.
@@ -94,7 +94,7 @@ class Listing:
     async def changed_since(self, since: datetime | None, most_pages: int) -> tuple[Jobs, datetime | None, bool]:
         """List the jobs that changed since a time, or one page of all; the service's time; whether there is more.
 
-        What the watcher knows stays as it is.
+        The watcher's own state is unchanged.
         """
         filters: dict[str, Any] = {} if since is None else {"LastModifiedTimeAfter": since}
         return await self._pages(1 if since is None else most_pages, **filters)

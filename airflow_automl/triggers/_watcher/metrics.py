@@ -1,4 +1,4 @@
-"""What a watcher tells Airflow's metrics. All names start with ``automl.``, and all have the tag ``connection``."""
+"""The metrics of a watcher. All names start with ``automl.``, and all have the tag ``connection``."""
 
 from __future__ import annotations
 

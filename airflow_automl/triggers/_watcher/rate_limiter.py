@@ -36,7 +36,7 @@ class RateLimiter:
         self._timer: asyncio.TimerHandle | None = None
 
     async def turn(self, urgent: bool = False) -> float:
-        """Wait for a turn; return when it was, to say so to :meth:`throttled` or :meth:`failed`."""
+        """Wait for a turn; return its time, for :meth:`throttled` and :meth:`failed`."""
         loop = asyncio.get_running_loop()
         waiting = loop.create_future()
         heapq.heappush(self._waiting, (not urgent, next(self._order), waiting))

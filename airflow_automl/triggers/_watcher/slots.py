@@ -69,7 +69,7 @@ class SlotLine:
         await future
 
     async def serve(self) -> None:
-        """Let tasks go, for as long as any wait; begun with the first of them."""
+        """Release tasks while any wait; started by the first one."""
         loop = asyncio.get_running_loop()
         if not self._refused and not self._claims:
             # Otherwise the queue is unchanged: the last released task is back, or has not submitted yet.
@@ -93,7 +93,7 @@ class SlotLine:
     def _take_in(self, running: set[str], changed: set[str], *, first: bool = False) -> None:
         """Drop the claims of tasks that have submitted, and learn the quota.
 
-        A short job may have come and gone between two polls: only its change is seen.
+        A short job may start and end between two polls: only its change is seen.
 
         :param running: jobs that have not ended.
         :param changed: jobs that were submitted or have changed since the last poll.

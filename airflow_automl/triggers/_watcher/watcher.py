@@ -59,7 +59,7 @@ class _Watch:
         self.notices: dict[asyncio.Future[Describe], tuple[Notice, contextvars.Context]] = {}
 
     def notice(self, answer: Mapping[str, Any]) -> None:
-        """Tell all who wait what the job's status is now, each in its own context: that is where its log goes."""
+        """Notify all waiting triggers of the job's status, each in its own context, so that it logs to its own task."""
         for tell, context in self.notices.values():
             context.run(tell, answer)
 

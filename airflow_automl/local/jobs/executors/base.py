@@ -15,7 +15,7 @@ class State(NamedTuple):
     :param running: whether it runs.
     :param seconds: time since its start, by a monotonic clock.
     :param ended: how it ended, such as ``was killed by signal 9``; meaningless while it runs.
-    :param lost: it ended because the place where it ran is gone: its job starts over elsewhere.
+    :param lost: it ended because its machine is lost: its job starts over elsewhere.
     """
 
     running: bool

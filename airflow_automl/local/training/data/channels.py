@@ -48,7 +48,7 @@ class Channel:
     def download(self, store: Store, folder: Path) -> list[tuple[Path, str]]:
         """Download the objects, and unpack those that are compressed.
 
-        :param folder: where to; made. Whoever calls this removes it.
+        :param folder: where to; created. The caller removes it.
         :return: each file with the address of its object.
         :raises JobFailure: an object can't be read.
         """
@@ -180,7 +180,7 @@ def _channel(store: Store, kind: str, entry: Mapping[str, Any], notes: list[str]
 
 
 def _without_markers(objects: list[S3Object], kind: str, notes: list[str]) -> list[S3Object]:
-    """Leave out what Spark and others put beside data, and empty parts; an object alone is taken as it is."""
+    """Drop marker files of Spark and others, and empty parts; a single object is always used."""
     if len(objects) == 1:
         return objects
 

@@ -36,7 +36,7 @@ NUMERIC_NULLS = frozenset((*_WORDS, "?", "-", "\u2013", "\u2014", ".", *_EXCEL_E
 """Marks of a missing value in columns of numbers and of moments; in a text column these are values like any other."""
 
 IDENTIFIER = "identifier"
-"""The role of a column that tells series apart: everything in it is a name, and only an empty cell is missing."""
+"""The role of a column that identifies series: each value is a name, and only an empty cell is missing."""
 
 EXACT = 2**53
 """From here on, a float does not hold every whole number."""

@@ -23,7 +23,7 @@ def require(columns: Sequence[str], where: str, wanted: Mapping[str, str]) -> No
     :param columns: what the data have.
     :param where: what the data are, for the message.
     :param wanted: column → what it is for, such as ``target column``.
-    :raises JobFailure: a column is not there; the message names the ones that are, and what may have been meant.
+    :raises JobFailure: a column does not exist; the message names those that do, and similar ones.
     """
     for column, role in wanted.items():
         if column in columns:

@@ -106,7 +106,7 @@ class CsvFile:
     :param path: its path.
     :param uri: the address of its object.
     :param names: of its columns.
-    :param cells: the header as it is written.
+    :param cells: the cells of the header.
     :param data: the rows below the header.
     :param quoted: whether values may hold commas or span lines.
     :param escaped: whether its quotes were escaped by backslashes; ``None`` if they may be.

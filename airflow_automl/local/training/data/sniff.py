@@ -1,4 +1,4 @@
-"""What a downloaded file really is, told from its bytes, so that a wrong content type is named as such."""
+"""The format of a downloaded file, by its bytes, so that messages can name a wrong content type."""
 
 from __future__ import annotations
 

@@ -21,11 +21,11 @@ MAX_INTEGER_CLASSES = 20
 """More distinct whole numbers than this are a quantity, not classes, unless the request says otherwise."""
 
 MAX_CLASSES = 2000
-"""AWS takes no more classes than this."""
+"""AWS's limit of classes."""
 
 
 def infer_problem_type(target: pd.Series) -> str:
-    """Tell the problem from the target's values.
+    """Infer the problem type from the target's values.
 
     Two distinct values are binary, whatever they are. Text is multiclass. Numbers with a fraction are regression.
     Whole numbers are classes as long as there are at most 20 of them, each common enough to learn (on average 10

@@ -17,7 +17,7 @@ TELLING_SHARE = 0.01
 """From this part of the rows on, what is lost is a PartialFailureReason."""
 
 _FEW = 256
-"""So many values are looked at one by one; of more, each distinct one is looked at once."""
+"""Up to this number, values are read one by one; beyond it, each distinct value is read once."""
 
 
 class Refused(ValueError):
@@ -115,7 +115,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def encoded(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column whose distinct texts are looked for once, although it is decided and read by them."""
+    """A column whose distinct texts are found once, to choose its codec and to read it."""
     return values.dictionary_encode() if pa.types.is_string(values.type) and len(values) > _FEW else values
 
 

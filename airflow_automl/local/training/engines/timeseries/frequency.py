@@ -81,7 +81,7 @@ class Frequency:
         """Return the longest cycle that a series of some length has seen twice; 1 for none.
 
         :param length: of the series, in steps.
-        :param longest: cycles above this are not looked at.
+        :param longest: longer cycles are ignored.
         """
         fitting = [p for p in self.seasons if 2 * p <= length and (longest is None or p <= longest)]
         return max(fitting, default=1)

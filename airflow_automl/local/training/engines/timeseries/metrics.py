@@ -71,7 +71,7 @@ def _ratio(loss: float, total: float) -> float:
 
 
 def measure_items(window: Window, forecast: Array, quantiles: Sequence[int]) -> list[dict[str, float]]:
-    """Return the metrics of each series by itself."""
+    """Return the metrics of each series."""
     return [
         measure(Window(window.truth[i : i + 1], window.scale[i : i + 1]), forecast[i : i + 1], quantiles)
         for i in range(len(window.truth))

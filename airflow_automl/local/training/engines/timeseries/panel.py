@@ -27,7 +27,7 @@ class Rows:
     :param codes: number of the series that each row belongs to.
     :param keys: the series, by number.
     :param steps: the step that each row is in.
-    :param target: ``NaN`` if a row has no value; such rows tell about the future.
+    :param target: ``NaN`` if a row has no value; such rows have known values of the future.
     :param related: the additional columns.
     """
 

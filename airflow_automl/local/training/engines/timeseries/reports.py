@@ -84,7 +84,7 @@ def explain(dataset: Dataset, name: str, forecast: Callable[[Panel], np.ndarray]
     """Explain a candidate.
 
     :param dataset: what was trained on; it has features.
-    :param seconds: no further round is begun after this; one round is always made.
+    :param seconds: no round starts after this; there is always one.
     """
     panel = dataset.panel
     sample = panel.of(sorted(panel.series, key=lambda s: -float(np.abs(s.target).sum()))[:_SERIES])

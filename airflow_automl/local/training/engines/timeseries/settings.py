@@ -33,7 +33,7 @@ class Settings:
 
     :param target: the column to forecast.
     :param timestamp: the column of times.
-    :param item: the column that tells series apart, together with ``grouping``.
+    :param item: the column that identifies series, together with ``grouping``.
     :param grouping: further columns of the key (R110).
     :param horizon: steps to forecast.
     :param frequency: of the grid.
@@ -58,7 +58,7 @@ class Settings:
     def read(cls, config: Mapping[str, Any]) -> Settings:
         """Read the configuration of a job.
 
-        :raises JobFailure: columns stand for two things (R84), a country has no calendar (R85), a filling is unknown.
+        :raises JobFailure: a column has two roles (R84), a country has no calendar (R85), a filling is unknown.
         """
         series = config["TimeSeriesConfig"]
         transformations = config.get("Transformations") or {}
@@ -94,7 +94,7 @@ class Settings:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """Return the columns that tell series apart."""
+        """Return the columns that identify series."""
         return (self.item, *self.grouping)
 
     @property

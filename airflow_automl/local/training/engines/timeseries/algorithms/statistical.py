@@ -29,7 +29,7 @@ from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 
 _FILE = "models.json"
 _STEPS = 1000
-"""Older steps than this are not looked at: they cost much and say little."""
+"""Older steps are ignored: they cost much and add little."""
 
 Choice = tuple[Any, ...]
 
