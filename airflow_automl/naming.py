@@ -186,7 +186,7 @@ class TaskGeneration:
         return tags
 
     def difference(self, tags: Mapping[str, str], request: str) -> str | None:
-        """Return why a job with these tags is not this task's; ``None`` if it is."""
+        """Return why a job with these tags is not this task's; ``None`` if it is.
 
         :param tags: what ListTags answered.
         :param request: the digest of this task's request.

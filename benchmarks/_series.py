@@ -143,7 +143,7 @@ def _classics() -> Any:
         found = _data("fpp2", name)
         if "time" not in found or len(found) < 100:
             continue
-        # They end at different times; all are told as if they ended together.
+        # They end at different times; to the model, they end together.
         months = pd.date_range(end="2010-12-01", periods=len(found), freq="MS")
         values = found["value"] / found["value"].mean() * 100
         parts.append(pd.DataFrame({"item": name, "ts": months, "y": values.to_numpy()}))

@@ -3,7 +3,7 @@
 ``python benchmarks/timeseries.py --results FILE`` forecasts the last horizon of real collections (see ``_series.py``)
 from what lies before it, with every approach, each in a process of its own, and appends a line of JSON to the file as
 each is done; what the file has already is not measured again. ``--cuts 3`` does the same with histories that end three
-and six horizons earlier. All approaches see the same history; the horizon is looked at once, at the end.
+and six horizons earlier. All approaches see the same history; the horizon is used once, at the end.
 
 ``--docs docs/benchmarks.md`` writes the tables of that page again from the file, and measures nothing.
 

@@ -6,7 +6,7 @@
 
 Each kind runs in one real ``TriggerRunner``, in a process of its own as in a triggerer, against a stand-in for
 SageMaker in another process on loopback. The modules of both kinds are imported before anything is measured. Poll
-interval: 5 s. Start: from handing the triggers over until each job was looked at or listed. Steady: a window after
+interval: 5 s. Start: from handing the triggers over until each job was described or listed. Steady: a window after
 that in which nothing ends. Ends: all jobs end, spread over a minute; latency is from then to the trigger's event.
 """
 
@@ -248,7 +248,7 @@ def measure(kind: str, n: int, *, steady: float, spread: float, faults: dict[str
             while not stand_in.control()["all_seen"]:
                 supervisor.step()
                 if supervisor.failures or time.monotonic() - began > 900:
-                    raise RuntimeError("triggers failed, or not every job was looked at within 15 minutes")
+                    raise RuntimeError("triggers failed, or not every job was described within 15 minutes")
             supervisor.run_for(0.5)
             start_cpu, start_seconds = cpu() - cpu_before, time.monotonic() - began
             lags = [float(line) for line in lag_file.read().split()]

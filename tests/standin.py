@@ -84,7 +84,7 @@ class Faults:
     :param errors: share of the calls that are answered with HTTP 500.
     :param list_lag: seconds by which lists are behind.
     :param list_misses: share of the jobs that lists never show.
-    :param skew: seconds by which the service's clock is ahead of ours.
+    :param skew: seconds by which the service's clock is ahead of the client's.
     :param deny: operations that are denied.
     :param expired_next: so many calls to come are refused as if their credentials had expired.
     :param valid_key: calls signed with another access key are refused as expired.
@@ -174,7 +174,7 @@ class StandIn:
         tags: Mapping[str, str] | None = None,
         **extra: Any,
     ) -> Job:
-        """Add a job that somebody else created ``age`` seconds ago."""
+        """Add a job that another user created ``age`` seconds ago."""
         request = {
             "AutoMLJobName": name,
             "OutputDataConfig": {"S3OutputPath": "s3://out/"},

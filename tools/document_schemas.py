@@ -4,7 +4,7 @@ Types are AWS's; nothing is required and unknown members are allowed, because re
 after ``tools/service_model.py``:
 
     python tools/document_schemas.py            # write the file
-    python tools/document_schemas.py --check    # only tell whether it is current
+    python tools/document_schemas.py --check    # only check that it is current
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Make the IAM policies of the documentation from what the code calls.
 
     python tools/iam.py            # write docs/policies/*.json and docs/iam.md
-    python tools/iam.py --check    # only tell whether they are current
+    python tools/iam.py --check    # only check that they are current
 
 ``CALLS`` is the one list of the operations that the Airflow side makes. The tests compare it with the operations that
 the source names, and with every call that the hooks make while the tests run (``tests/aws_calls.py``), so that neither
-can have one that the other lacks. ``IMPLIED`` and the job's role are kept by hand: no call of ours shows them.
+can have one that the other lacks. ``IMPLIED`` and the job's role are kept by hand: no call in the code shows them.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ CALLS: tuple[Call, ...] = (
 
 
 class Implied(NamedTuple):
-    """A permission that is needed although no call of ours has its name."""
+    """A permission that is needed although no call in the code has its name."""
 
     action: str
     statement: str
@@ -229,7 +229,7 @@ IMPLIED: tuple[Implied, ...] = (
     Implied("sagemaker:AddTags", "Transforms", "`Tags` in CreateTransformJob."),
     Implied("sagemaker:AddTags", "Registry", "`Tags` in CreateModelPackageGroup and CreateModelPackage."),
     Implied("kms:CreateGrant", "KeyGrants", "`VolumeKmsKeyId`, `KmsKeyId`: SageMaker grants its instances the key."),
-    Implied("kms:DescribeKey", "CustomersKeys", "The key is looked at before it is used."),
+    Implied("kms:DescribeKey", "CustomersKeys", "SageMaker describes the key before it uses it."),
     Implied("kms:Decrypt", "CustomersKeys", "Reading reports and model quality files that are encrypted with it."),
     Implied("kms:GenerateDataKey", "CustomersKeys", "Writing reports into a bucket that is encrypted with it."),
     Implied("iam:CreateServiceLinkedRole", "AutoscalingsOwnRole", "Made by AWS at the first RegisterScalableTarget."),
@@ -250,7 +250,7 @@ class RoleStatement(NamedTuple):
     condition: dict[str, Any] | None = None
 
 
-#: What the job's role does: nothing of it is a call of ours.
+#: Actions of the job's role, none of which is a call in the code.
 JOB_ROLE: tuple[RoleStatement, ...] = (
     RoleStatement(
         "DataAndArtefacts",
@@ -313,7 +313,7 @@ JOB_ROLE: tuple[RoleStatement, ...] = (
     ),
 )
 
-#: Only for jobs in a VPC, and for keys of yours.
+#: Only for jobs in a VPC, and for your own keys.
 JOB_ROLE_VPC = RoleStatement(
     "NetworkInterfaces",
     "A job in a VPC gets network interfaces there (`VpcConfig`). EC2 knows no narrower resource for the describes.",
@@ -333,7 +333,7 @@ JOB_ROLE_VPC = RoleStatement(
 JOB_ROLE_KEYS = (
     RoleStatement(
         "CustomersKeys",
-        "Data, artefacts or volumes that are encrypted with a key of yours.",
+        "Data, artefacts or volumes that are encrypted with your own key.",
         ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"),
         (KEY,),
     ),

@@ -1,4 +1,4 @@
-"""Find phrases that readers stumble over, in the documentation and in the package's texts and comments.
+"""Find phrases that readers stumble over: in the documentation, texts, comments and names of tests.
 
 python tools/prose.py    # prints each place and what to write instead; the exit code is 1 if there is one
 """
@@ -29,7 +29,12 @@ PATTERNS = (
     (r"heeds?|sightings?", "the event itself"),
     (r"nobody's", "say what happens"),
     (r"in vain|for want of", "the fact itself"),
-    (r"(is|are|was|were|be|been|unless) told", "say who does what"),
+    (r"(is|are|was|were|be|been|unless) told|tells? whether", "say who does what; Return whether"),
+    (r"patience|lessons? of|tellers?", "timeout, the fact itself"),
+    (r"whom|somebody else('?s)?", "the role: caller, user, another task"),
+    (r"looked (at|for|up once)|(be|is|are|was|were) gone", "read, checked, searched; deleted, ended"),
+    (r"as (it|they) (came|come)|came? back from", "unchanged, returned"),
+    (r"(?<!the )(is|are) a reason too|by itself again", "the fact itself"),
     (r"nothing of|tells? of", "does not mention, mention"),
     (r"of (yours|ours|theirs)|(none|one) of ours", "your, our, their own"),
     (r"obeys?", "follow, apply"),
@@ -46,7 +51,11 @@ _SOURCES = (
     "airflow_automl/**/*.py",
     "airflow_automl/**/*.html",
     "dags/*.py",
+    "tests/**/*.py",
+    "tools/*.py",
+    "benchmarks/*.py",
 )
+_TEST = re.compile(r"\bdef test_\w+")
 
 
 def problems(root: Path = ROOT) -> Iterator[str]:

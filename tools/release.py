@@ -78,7 +78,7 @@ def problems(root: Path = ROOT) -> list[str]:
             today = datetime.now(UTC).date().isoformat()
             found.append(f"CHANGELOG.md says {version} is {section[1]!r}; write the day, such as {today}")
         if not section[2].strip():
-            found.append(f"CHANGELOG.md says nothing of {version}")
+            found.append(f"CHANGELOG.md does not mention {version}")
     status = subprocess.run(["git", "-C", root, "status", "--porcelain"], capture_output=True, text=True, check=False)
     if status.returncode == 0 and status.stdout.strip():
         found.append("the working tree has changes that are not committed")

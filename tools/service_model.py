@@ -3,7 +3,7 @@
 Keeps the AutoML operations and the shapes they reach, without documentation. Run it after an upgrade of botocore:
 
     python tools/service_model.py            # write the file
-    python tools/service_model.py --check    # only tell whether it is current
+    python tools/service_model.py --check    # only check that it is current
 """
 
 from __future__ import annotations

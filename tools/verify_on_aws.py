@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--recorded", type=Path, metavar="FILE", help="use this recording; nothing is called")
     parser.add_argument("--record", type=Path, default=Path("aws.json"), metavar="FILE", help="(default: %(default)s)")
     parser.add_argument("--endpoint", default="aws", help="another endpoint than AWS's own")
-    parser.add_argument("--bucket", help="a bucket of yours in the region; objects are put below conformance/")
+    parser.add_argument("--bucket", help="your own bucket in the region; objects are put below conformance/")
     parser.add_argument("--role", help="the ARN of a role that SageMaker may assume")
     parser.add_argument("--profile", help="of the AWS credentials; by default boto3's usual sources")
     parser.add_argument("--region", default="us-east-1", help="(default: %(default)s)")

@@ -73,7 +73,7 @@ def redacted(line: str) -> str:
 def job_log_tails(hook: SageMakerAutoMLHook, describe: Mapping[str, Any]) -> list[LogTail]:
     """Read the ends of the logs of a failed job's failed steps, at most three.
 
-    The steps of failed candidates are known. A job that failed before it had any is looked for by the beginning of its
+    The steps of failed candidates are known. A job that failed before it had any is found by the beginning of its
     children's names, among what logged while it ran.
 
     Operations: ListCandidatesForAutoMLJob; DescribeLogStreams and GetLogEvents of CloudWatch Logs.

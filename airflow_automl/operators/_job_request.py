@@ -41,7 +41,7 @@ def read_config(text: str, folders: Iterable[str | Path]) -> Any:
     path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None:
         searched = ", ".join(str(candidate) for candidate in candidates)
-        raise _problem(f"{text!r} does not exist; looked for {searched}")
+        raise _problem(f"{text!r} does not exist; searched {searched}")
     content = path.read_text(encoding="utf-8")
     try:
         return parse_json(content) if path.suffix == ".json" else parse_yaml(content)

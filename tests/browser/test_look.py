@@ -155,7 +155,7 @@ def test_every_report_is_accessible(chromium: Any, axe: str, tmp_path: Path, the
     assert found == []
 
 
-def test_a_tab_changes_by_itself_from_no_job_or_no_answer_to_a_job_to_its_end(live: Live, chromium: Any) -> None:
+def test_a_tab_updates_itself_from_no_job_or_no_answer_to_a_job_to_its_end(live: Live, chromium: Any) -> None:
     service, opened = live.service, open_page(live, chromium)
     address = page("job", name="late-comer")
     opened.goto(live.url + address)

@@ -1,6 +1,6 @@
 """The AutoML pages in a full Airflow, used as people use them: headless Chromium, logins, running jobs.
 
-With ``AUTOML_SCREENSHOTS=FOLDER`` the screenshots are kept there, to be looked at.
+With ``AUTOML_SCREENSHOTS=FOLDER`` the screenshots are kept there.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def airflow(
         python=programs(request.param) / "python",
         dags=Path(__file__).with_name("dags"),
         overrides={
-            # The wheel, and nothing of the checkout.
+            # The wheel, without the checkout.
             "PYTHONPATH": "",
             "AIRFLOW__AUTOML__DEPLOYMENT": request.param,
             # Airflow 3.0 begins to watch an asset when a file is parsed again after the asset became known.
@@ -156,7 +156,7 @@ def test_sensors_wait_for_a_job(airflow: FullAirflow, jobs: Jobs, service: Autop
     airflow.until(lambda: airflow.run_state(run) == "success", f"{run} has succeeded")
 
 
-def test_a_job_of_somebody_else_begins_a_dag_once_even_if_the_triggerer_restarts(
+def test_a_job_of_another_user_starts_a_dag_once_even_if_the_triggerer_restarts(
     airflow: FullAirflow, service: Autopilot
 ) -> None:
     def submit(name: str) -> None:
@@ -189,13 +189,13 @@ def test_a_job_of_somebody_else_begins_a_dag_once_even_if_the_triggerer_restarts
     # One at a time: Airflow may leave an event that comes right after another one to the run of the next event.
     prefix = f"watched-{secrets.token_hex(3)}-job-"
     submit(f"{prefix}1")
-    airflow.until(lambda: told(prefix) == [f"{prefix}1"], "the first job is told")
+    airflow.until(lambda: told(prefix) == [f"{prefix}1"], "an event of the first job")
     airflow.stop("triggerer")
     submit(f"{prefix}2")
     airflow.start("triggerer")
-    airflow.until(lambda: f"{prefix}2" in told(prefix), "the job that ended meanwhile is told")
+    airflow.until(lambda: f"{prefix}2" in told(prefix), "an event of the job that ended meanwhile")
     submit(f"{prefix}3")
-    airflow.until(lambda: f"{prefix}3" in told(prefix), "the third job is told")
+    airflow.until(lambda: f"{prefix}3" in told(prefix), "an event of the third job")
     assert told(prefix) == [f"{prefix}{number}" for number in (1, 2, 3)]
 
 

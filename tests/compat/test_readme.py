@@ -49,7 +49,7 @@ def test_the_readmes_dag_runs_deferred_on_what_mwaa_installs(tmp_path: Path) -> 
             python=programs("3.2") / "python",
             dags=dags,
             overrides={
-                "PYTHONPATH": "",  # the wheel, and nothing of the checkout
+                "PYTHONPATH": "",  # the wheel, without the checkout
                 "AIRFLOW__AUTOML__POLL_INTERVAL": "1",
             },
         ) as airflow:

@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--bucket", default="airflow-automl", help="created on loopback endpoints if it is missing")
     parser.add_argument("--prefix", default="conformance", help="key prefix of data and results")
     parser.add_argument("--train", action="store_true", help="also let one small job train to its end (costs money)")
-    parser.add_argument("--patience", type=float, default=900, metavar="SECONDS", help="how long jobs may take to stop")
+    parser.add_argument("--timeout", type=float, default=900, metavar="SECONDS", help="how long jobs may take to stop")
     args = parser.parse_args(arguments)
 
     compared = _load(parser, args.compare) if args.compare else None
@@ -89,7 +89,7 @@ def _run(args: argparse.Namespace) -> Recording:
     s3 = session.client("s3", endpoint_url=args.s3_endpoint, **keys)
     if local and args.bucket not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
         s3.create_bucket(Bucket=args.bucket)
-    settings = Settings(args.role, args.bucket, args.prefix, args.train, args.patience)
+    settings = Settings(args.role, args.bucket, args.prefix, args.train, args.timeout)
     return Sequence(settings, client, s3, _say).record()
 
 

@@ -53,7 +53,9 @@ class Recording:
     def load(cls, path: Path) -> Recording:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document.get("format") != FORMAT:
-            raise ValueError(f"{path} has format {document.get('format')!r}; this release reads {FORMAT}: record anew")
+            raise ValueError(
+                f"{path} has format {document.get('format')!r}; this release reads {FORMAT}: record it again"
+            )
         return cls(document["about"], [Call(**call) for call in document["calls"]])
 
 

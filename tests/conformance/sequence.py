@@ -33,14 +33,14 @@ class Settings:
     :param role: the role that jobs get.
     :param bucket: where their data and results go.
     :param train: also let one small job train to its end.
-    :param patience: seconds to wait for a job to stop or to end.
+    :param timeout: seconds to wait for a job to stop or to end.
     """
 
     role: str
     bucket: str
     prefix: str = "airflow-automl-conformance"
     train: bool = False
-    patience: float = 900.0
+    timeout: float = 900.0
 
 
 class Sequence:
@@ -224,7 +224,7 @@ class Sequence:
         whole = {**request, "AutoMLJobName": name, "AutoMLProblemTypeConfig": {"TabularJobConfig": config}}
         del whole["ModelDeployConfig"]  # an endpoint would be left behind
         self._call("trained/create", "create_auto_ml_job_v2", **whole)
-        self._wait(name, self._settings.patience * 6)
+        self._wait(name, self._settings.timeout * 6)
         self._call("trained/describe", "describe_auto_ml_job_v2", AutoMLJobName=name)
         listed = self._client.list_candidates_for_auto_ml_job(AutoMLJobName=name)["Candidates"]
         self._say(f"it has {len(listed)} candidates")
@@ -347,12 +347,12 @@ class Sequence:
 
     # Waiting and cleaning up
 
-    def _wait(self, name: str, patience: float | None = None) -> None:
-        deadline = time.monotonic() + (patience or self._settings.patience)
+    def _wait(self, name: str, timeout: float | None = None) -> None:
+        deadline = time.monotonic() + (timeout or self._settings.timeout)
         pause = 0.1
         while self._status(name) not in TERMINAL:
             if time.monotonic() > deadline:
-                self._say(f"{name} has not ended; going on")
+                self._say(f"{name} has not ended; continuing")
                 return
             time.sleep(pause)
             pause = min(pause * 1.5, 15)

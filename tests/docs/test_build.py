@@ -66,7 +66,7 @@ def documented(page: Path) -> Iterator[object]:
 
 
 def optional(found: object) -> set[str]:
-    """Parameters with a default, of a class also those that it hands on to its bases."""
+    """Parameters with a default, of a class also those of its bases."""
     functions = [base.__init__ for base in inspect.getmro(found)] if inspect.isclass(found) else [found]
     taken = [each for function in functions for each in inspect.signature(function).parameters.values()]
     return {each.name for each in taken if each.default is not each.empty or each.kind is each.VAR_KEYWORD}

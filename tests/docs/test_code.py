@@ -45,7 +45,7 @@ def vocabulary() -> dict[str, Any]:
 
 
 def running_example(names: dict[str, Any]) -> dict[str, Any]:
-    """The tasks of which the pages go on."""
+    """The tasks that the pages presuppose."""
     train = names["SageMakerAutoMLJobOperator"](
         task_id="example_train", config=contract.tabular("s3://acme-ml/churn/train/", target="churn", max_runtime=60)
     )
@@ -192,7 +192,7 @@ def _known(command: str) -> None:
 
 
 def _automl(arguments: list[str]) -> None:
-    """Parse a command line of ours, as the program does, and run nothing."""
+    """Parse a command line of airflow-automl, without running it."""
     from airflow_automl.cli import COMMANDS as KNOWN
 
     parser = argparse.ArgumentParser(exit_on_error=False)
@@ -205,11 +205,11 @@ def _automl(arguments: list[str]) -> None:
     try:
         parser.parse_args(arguments)
     except SystemExit as end:
-        raise AssertionError(f"airflow-automl {shlex.join(arguments)} is no command line") from end
+        raise AssertionError(f"airflow-automl {shlex.join(arguments)} is not a command line") from end
 
 
 def test_paths_of_the_repository_that_pages_name_are_there() -> None:
-    """In code spans and links: what looks like a file of ours is one."""
+    """In code spans and links: what looks like a file of the project is one."""
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")):
         if page.parent.name == "decisions":
             continue

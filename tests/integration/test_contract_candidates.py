@@ -158,7 +158,7 @@ def test_the_ends_are_those_of_the_scripts(client: Any) -> None:
     }
 
 
-def test_what_was_resolved_is_told_in_either_form(client: Any) -> None:
+def test_resolved_attributes_are_returned_in_the_form_of_either_version(client: Any) -> None:
     v1 = client.describe_auto_ml_job(AutoMLJobName="v1")
     v2 = client.describe_auto_ml_job_v2(AutoMLJobName="v1")
     assert v1["ResolvedAttributes"] == {
@@ -172,7 +172,7 @@ def test_what_was_resolved_is_told_in_either_form(client: Any) -> None:
         "AutoMLProblemTypeResolvedAttributes": {"TabularResolvedAttributes": {"ProblemType": "BinaryClassification"}},
     }
     assert v1["BestCandidate"] == v2["BestCandidate"]
-    # Resolved values are told there alone: the configuration stays what was given (R100).
+    # Only ResolvedAttributes has the resolved values: the configuration stays what was given (R100).
     assert "ProblemType" not in v1
     assert "AutoMLJobObjective" not in v1
     assert v2["AutoMLProblemTypeConfig"] == {"TabularJobConfig": {"TargetAttributeName": "y"}}

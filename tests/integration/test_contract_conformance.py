@@ -44,7 +44,7 @@ def test_the_embedded_autopilot_answers_as_recorded(
     )
 
 
-def test_every_kind_of_difference_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_kind_of_difference_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = json.loads(EMBEDDED.read_text())
     calls = {call["label"]: call for call in document["calls"]}
     calls["V1/describe"]["fields"]["AutoMLJobConfig.Mode"] = "AUTO"

@@ -145,7 +145,7 @@ def test_page_sizes_are_1_to_100(orchard: Any, size: int) -> None:
 
 
 @pytest.mark.parametrize("token", ["x", "!!!", "bm9uc2Vuc2U=", "WzEsIDJd", "e30=", "W251bGwsIDFd"])
-def test_a_token_that_nobody_gave_is_invalid(orchard: Any, token: str) -> None:
+def test_an_unknown_token_is_invalid(orchard: Any, token: str) -> None:
     client, _ = orchard
     with pytest.raises(ClientError, match="NextToken") as error:
         client.list_auto_ml_jobs(NextToken=token)

@@ -1,4 +1,4 @@
-"""Clients that know nothing of this project work against the embedded Autopilot: the amazon provider's own hook."""
+"""Clients without any code for this project work against the embedded Autopilot: the amazon provider's own hook."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_malformed_json_is_a_serialization_error(wire: Wire, body: bytes) -> Non
 
 
 @pytest.mark.parametrize("body", [[], [{}], "text", 1, 1.5, True, None], ids=repr)
-def test_a_body_that_is_no_object_is_a_serialization_error(wire: Wire, body: Any) -> None:
+def test_a_body_that_is_not_an_object_is_a_serialization_error(wire: Wire, body: Any) -> None:
     assert_error(wire.send(json.dumps(body).encode(), CREATE), 400, "SerializationException")
 
 
@@ -85,7 +85,7 @@ def test_an_empty_body_is_an_empty_request(wire: Wire) -> None:
         assert f"{missing}: is required and missing" in answer.message
 
 
-def test_a_huge_number_is_no_crash(wire: Wire) -> None:
+def test_a_huge_number_does_not_crash_the_service(wire: Wire) -> None:
     request = valid_request(Random(2), "V2", "huge-number", "TabularJobConfig")
     tabular = request["AutoMLProblemTypeConfig"]["TabularJobConfig"]
     for digits in (30, 400, 5000):
@@ -96,7 +96,7 @@ def test_a_huge_number_is_no_crash(wire: Wire) -> None:
         assert answer.code in {"ValidationException", "SerializationException"}
 
 
-def test_the_limits_of_runtimes_hold_no_more_than_the_wire_does(wire: Wire) -> None:
+def test_runtime_limits_are_at_most_what_the_wire_can_carry(wire: Wire) -> None:
     request = valid_request(Random(2), "V2", "long-runtime", "TabularJobConfig")
     runtime = 10**30
     request["AutoMLProblemTypeConfig"]["TabularJobConfig"]["CompletionCriteria"] = {
@@ -195,12 +195,12 @@ class TestTarget:
         assert_error(answer, 400, "UnknownOperationException")
 
     @pytest.mark.parametrize("target", ["sagemaker.CreateAutoMLJob", "Nobody_20200101.DoIt", "CreateAutoMLJob", "."])
-    def test_targets_of_nobody_are_unknown_operations(self, wire: Wire, target: str) -> None:
+    def test_unknown_targets_are_unknown_operations(self, wire: Wire, target: str) -> None:
         assert_error(
             wire.send(b"{}", {"X-Amz-Target": target, "Content-Type": JSON_1_1}), 400, "UnknownOperationException"
         )
 
-    def test_a_service_of_nobody_is_an_unknown_operation(self, wire: Wire) -> None:
+    def test_an_unknown_service_is_an_unknown_operation(self, wire: Wire) -> None:
         signed_for = "Credential=AKIA/20200101/mars-1/olympus/aws4_request, SignedHeaders=host, Signature=00"
         headers = {"X-Amz-Target": "Olympus.Climb", "Authorization": f"AWS4-HMAC-SHA256 {signed_for}"}
 

@@ -53,11 +53,11 @@ class End(NamedTuple):
     """How a job ends, and what that means.
 
     :param extra: members of the describe answer that differ from the stand-in's own; ``None`` leaves one out.
-    :param accept: what the task is told to accept.
+    :param accept: what the task accepts.
     :param error: what an operator raises.
     :param says: what the error's message says.
     :param lenient: a sensor takes the end for a success by default.
-    :param hands_on: a best candidate is handed on.
+    :param hands_on: a best candidate is passed downstream.
     """
 
     status: str
@@ -338,7 +338,7 @@ def ran(stage: Stage, request: pytest.FixtureRequest) -> tuple[str, Run]:
 
 
 def watching(stage: Stage, name: str, end: End, deferrable: bool) -> None:
-    """A sensor on a job that somebody else starts at the moment when the sensor does, so that it has to wait."""
+    """A sensor on a job of another program that starts together with the sensor, so that it has to wait."""
     job_name = f"of-somebody-{name.replace('_', '-')}"[:32].rstrip("-")
 
     def start(_: Any) -> None:

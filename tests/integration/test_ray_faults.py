@@ -112,7 +112,7 @@ class Proxy:
             target.shutdown(socket.SHUT_WR)
 
 
-def test_nothing_fails_while_ray_is_away_and_health_says_so(ray: Cluster, tmp_path: Path) -> None:
+def test_nothing_fails_while_ray_is_unreachable_and_health_reports_it(ray: Cluster, tmp_path: Path) -> None:
     proxy = Proxy(int(ray.address.rpartition(":")[2]))
     with service_on(proxy.address, tmp_path) as service:
         sagemaker = service.client()

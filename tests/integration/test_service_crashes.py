@@ -62,7 +62,7 @@ def test_a_trainer_that_finished_meanwhile_is_not_run_again(tmp_path: Path, exec
         assert gone(pid)
 
 
-def test_a_job_whose_trainer_is_gone_too_starts_over_and_its_status_never_goes_back(tmp_path: Path) -> None:
+def test_a_job_that_lost_its_trainer_starts_over_and_its_status_never_goes_back(tmp_path: Path) -> None:
     with scripted_service(tmp_path / "data", max_jobs=1) as service:
         script = "phases,candidate-60,begin,firstwait,candidate-70,completed"
         service.client().create_auto_ml_job_v2(**request("again", script))

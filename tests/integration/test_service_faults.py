@@ -74,7 +74,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]
 
 
 @pytest.mark.slow
-def test_a_store_that_dies_costs_no_job_if_it_comes_back(faulty: RunningService) -> None:
+def test_a_store_that_dies_and_restarts_costs_no_job(faulty: RunningService) -> None:
     sagemaker = faulty.client()
     for name in ("pause-1", "lost-1"):
         sagemaker.create_auto_ml_job_v2(**job(name, "ENSEMBLING", "lightgbm"))
@@ -93,7 +93,7 @@ def test_a_store_that_dies_costs_no_job_if_it_comes_back(faulty: RunningService)
         reason = ended(sagemaker, "lost-1", 120)["FailureReason"]
         assert "s3://automl/out/lost-1/" in reason
         assert "can't be reached" in reason
-        # The store has moved behind the address of clients; new jobs are told where to.
+        # The store has moved behind the address of clients; new jobs get its new address.
         until(lambda: json.loads(record.read_text())["ports"][0] != before and _reads(faulty), 60)
         assert faulty.client("s3").head_object(Bucket="automl", Key="in/train.csv")["ContentLength"] > 1000
         sagemaker.create_auto_ml_job_v2(**job("disk-1", "ENSEMBLING", "lightgbm"))
@@ -110,7 +110,7 @@ def _reads(service: RunningService) -> bool:
 
 @contextmanager
 def closed_port(free: Callable[[], None], port: int) -> Iterator[None]:
-    """A port that somebody else takes as soon as it is free, and who hangs up on every caller."""
+    """A port that another program takes as soon as it is free, and on which it closes every connection."""
 
     class HangUp(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -292,7 +292,7 @@ def test_a_job_that_is_stopped_while_it_deploys_takes_its_endpoint_back(service:
 
         until(lambda: secondary() == "DeployingModel", 90)
         until(lambda: sagemaker.list_endpoints(NameContains="one-click")["Endpoints"])
-        # A crash in the middle is no end; a stop is.
+        # A crash in the middle does not end the job; a stop does.
         service.kill()
     service.start()
     sagemaker = service.client()
@@ -371,7 +371,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(service: RunningService
                 acknowledged.append(f"n-{number}")
         assert refused.value.response["Error"]["Code"] == "ServiceUnavailable"
         assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
-        # What it knew it still tells, and the trainer goes on meanwhile.
+        # It still answers reads, and the trainer continues.
         assert sagemaker.describe_auto_ml_job_v2(AutoMLJobName="before")["AutoMLJobStatus"] == "InProgress"
         (small.data_dir / "jobs" / "before").joinpath("go").touch()
         filler.unlink()

@@ -50,7 +50,7 @@ def jobs(service: RunningService) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", ["hang-tuning", "hang-ensembling"])
-def test_a_candidate_that_never_ends_is_ended_and_the_job_goes_on(
+def test_a_candidate_that_never_ends_is_killed_and_the_job_continues(
     service: RunningService, jobs: dict[str, dict[str, Any]], name: str
 ) -> None:
     described = jobs[name]

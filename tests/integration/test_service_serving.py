@@ -131,7 +131,7 @@ def test_an_update_that_fails_keeps_the_old_configuration_serving(service: Runni
     sagemaker.create_endpoint_config(EndpointConfigName="good", ProductionVariants=[{**VARIANT, "ModelName": model}])
     sagemaker.create_endpoint(EndpointName="rollback", EndpointConfigName="good")
     assert in_service(sagemaker, "rollback")["EndpointStatus"] == "InService"
-    service.client("s3").put_object(Bucket="automl", Key="strange/model.tar.gz", Body=b"code of somebody else")
+    service.client("s3").put_object(Bucket="automl", Key="strange/model.tar.gz", Body=b"code of another owner")
     container = {"Image": "any", "ModelDataUrl": "s3://automl/strange/model.tar.gz"}
     sagemaker.create_model(ModelName="strange", PrimaryContainer=container, ExecutionRoleArn=ROLE)
     variants = [{**VARIANT, "ModelName": "strange"}]
@@ -194,7 +194,7 @@ def test_bad_invocations_get_the_errors_of_aws(
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] < 500
 
 
-def test_endpoints_come_back_after_the_model_host_or_the_service_was_killed(
+def test_endpoints_serve_again_after_the_model_host_or_the_service_was_killed(
     service: RunningService, job: dict[str, Any]
 ) -> None:
     before = invoke(service, "one-click")
@@ -315,7 +315,7 @@ def test_the_registry_keeps_versions_and_their_approval(service: RunningService,
     sagemaker.delete_model_package_group(ModelPackageGroupName="churn")
 
 
-def test_deleted_endpoints_are_gone_for_the_waiter(service: RunningService, job: dict[str, Any]) -> None:
+def test_the_waiter_sees_that_an_endpoint_is_deleted(service: RunningService, job: dict[str, Any]) -> None:
     sagemaker = service.client()
     sagemaker.delete_endpoint(EndpointName="one-click")
     waiter = sagemaker.get_waiter("endpoint_deleted")

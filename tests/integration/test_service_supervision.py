@@ -167,7 +167,7 @@ def test_the_runtime_limit_keeps_what_was_finished(service: RunningService, sage
     assert gone(pid)
 
 
-def test_a_deployment_that_fails_is_told_as_a_warning(sagemaker: Any) -> None:
+def test_a_failed_deployment_is_a_warning(sagemaker: Any) -> None:
     sagemaker.create_auto_ml_job_v2(**request("undeployed", "phases,candidate-60,completed", **DEPLOY))
     job = ended(sagemaker, "undeployed", 30)
     assert (job["AutoMLJobStatus"], job["AutoMLJobSecondaryStatus"]) == ("Completed", "ModelDeploymentError")

@@ -42,7 +42,7 @@ def test_the_name_is_the_distributions_name(info: dict[str, Any]) -> None:
 
 
 def test_airflows_own_check_refuses_another_name(tmp_path: Path) -> None:
-    """Why the test above matters: with another name nothing of Airflow starts."""
+    """Why the test above matters: with another name Airflow does not start."""
     (tmp_path / "wrong_provider.py").write_text(
         "def get_provider_info():\n    return {'package-name': 'something-else', 'name': 'x', 'description': 'x'}\n"
     )

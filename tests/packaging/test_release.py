@@ -38,7 +38,7 @@ def test_it_is_not_ready_before_its_changes_are_written_and_dated(checkout: Path
     release.set_version("7.8.9", checkout)
     found = "\n".join(release.problems(checkout))
     assert "is 'unreleased'; write the day" in found
-    assert "says nothing of 7.8.9" in found
+    assert "does not mention 7.8.9" in found
     changelog = checkout / "CHANGELOG.md"
     changelog.write_text(changelog.read_text().replace("7.8.9 — unreleased\n", "7.8.9 — 2026-01-02\n\n- News.\n"))
     assert release.problems(checkout) == []

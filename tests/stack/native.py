@@ -24,7 +24,7 @@ class Image(NamedTuple):
 
     :param environment: its ``ENV``.
     :param directory: its ``WORKDIR``.
-    :param mounts: folders of ours that stand for folders of the image.
+    :param mounts: local folders that stand for folders of the image.
     :param files: its files; by default those of this machine.
     :param stop: the signal that ends it.
     """

@@ -41,7 +41,7 @@ class TestNames:
     def test_every_name_is_one_that_the_service_takes(self, dag: str, task: str) -> None:
         assert NAME.fullmatch(derive_name(dag, digest(1), digest(2), task))
 
-    def test_the_first_ten_characters_tell_jobs_apart(self) -> None:
+    def test_the_first_ten_characters_distinguish_jobs(self) -> None:
         names = [TaskGeneration("", "churn", "run", "train", -1).job_name("request", number) for number in range(2000)]
         assert len(set(names)) == 2000
         assert len({name[:10] for name in names}) > 1990
@@ -160,13 +160,13 @@ class TestEvents:
             {"status": "failed", "job_name": "j", "job": "x"},
         ],
     )
-    def test_what_is_no_event_is_refused(self, event: Any) -> None:
+    def test_a_value_that_is_not_an_event_is_refused(self, event: Any) -> None:
         with pytest.raises(exceptions.InvalidTriggerEvent):
             validate_event(event)
 
 
 class TestConfig:
-    def test_a_missing_file_says_where_it_was_looked_for(self, tmp_path: Path) -> None:
+    def test_a_missing_file_is_reported_with_the_searched_folders(self, tmp_path: Path) -> None:
         with pytest.raises(exceptions.AutoMLValidationError, match=re.escape(str(tmp_path / "a.json"))):
             read_config("a.json", [tmp_path])
 
@@ -190,7 +190,7 @@ class TestConfig:
         assert (config["Mode"], config["RoleArn"]) == ("ENSEMBLING", "s")
 
     @pytest.mark.parametrize("text", ["s3://bucket/config", "{'a': ", "request.txt"])
-    def test_text_that_is_no_config_is_refused(self, text: str, tmp_path: Path) -> None:
+    def test_text_that_is_not_a_config_is_refused(self, text: str, tmp_path: Path) -> None:
         with pytest.raises(exceptions.AutoMLValidationError, match="config"):
             read_config(text, [tmp_path])
 
@@ -218,7 +218,7 @@ class TestConfig:
 
 
 class TestSettings:
-    def test_an_option_that_is_no_number_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_option_that_is_not_a_number_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW__AUTOML__POLL_INTERVAL", "often")
         with pytest.raises(exceptions.AutoMLValidationError, match="often"):
             settings.poll_interval()

@@ -89,7 +89,7 @@ def _operator(error: Exception, **arguments: Any) -> Any:
         (RuntimeError("x"), False),
     ],
 )
-def test_before_3_3_a_policy_ends_a_task_for_good_by_airflows_exception(
+def test_before_3_3_a_policy_fails_a_task_without_retries_by_airflows_exception(
     error: Exception, final: bool, resumed: bool
 ) -> None:
     def run(operator: Any) -> None:
@@ -189,7 +189,7 @@ async def test_before_3_3_progress_is_kept_as_a_variable(monkeypatch: pytest.Mon
     await store.aset("key", {"after": "2026-01-01"})
     assert await store.aget("key") == {"after": "2026-01-01"}
     supervisor.broken = True
-    # To take an answer that failed for "nothing is kept" would begin anew, and leave jobs out.
+    # To take an answer that failed for "nothing is kept" would start again, and omit jobs.
     with pytest.raises(AirflowRuntimeError):
         await store.aget("key")
 

@@ -1,4 +1,4 @@
-"""What OpenLineage is told, through its provider's own extractors and serializer."""
+"""The events for OpenLineage, through its provider's own extractors and serializer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def task_run(standin: StandIn) -> TaskRun:
     return TaskRun()
 
 
-def test_a_completed_job_tells_its_data_its_artefacts_and_its_candidate(standin: StandIn, task_run: TaskRun) -> None:
+def test_the_lineage_of_a_completed_job_has_its_data_its_artefacts_and_its_candidate(
+    standin: StandIn, task_run: TaskRun
+) -> None:
     from tests.standin import candidate
 
     best = {**candidate("job"), "CandidateProperties": LOCATIONS}
@@ -78,7 +80,7 @@ def test_a_completed_job_tells_its_data_its_artefacts_and_its_candidate(standin:
         assert each["_schemaURL"]
 
 
-def test_a_failed_job_is_told_with_its_reason(standin: StandIn, task_run: TaskRun) -> None:
+def test_the_lineage_of_a_failed_job_has_its_reason(standin: StandIn, task_run: TaskRun) -> None:
     standin.plan = lambda request: ends("Failed", "Failed")
     standin.extra_by_task = {"train": {"FailureReason": "column y is missing"}}
     operator = task_run.operator()
@@ -91,7 +93,9 @@ def test_a_failed_job_is_told_with_its_reason(standin: StandIn, task_run: TaskRu
     assert (run["status"], run["failureReason"], run.get("bestCandidate")) == ("Failed", "column y is missing", None)
 
 
-def test_a_job_that_is_not_waited_for_is_told_as_it_was_submitted(standin: StandIn, task_run: TaskRun) -> None:
+def test_the_lineage_of_a_job_that_is_not_waited_for_is_that_of_its_submission(
+    standin: StandIn, task_run: TaskRun
+) -> None:
     standin.plan = lambda request: ENDLESS
     operator = task_run.operator(wait_for_completion=False)
     operator.execute(task_run.context())
@@ -100,7 +104,7 @@ def test_a_job_that_is_not_waited_for_is_told_as_it_was_submitted(standin: Stand
     assert not {"ended", "seconds", "bestCandidate"} & run.keys()
 
 
-def test_a_sensor_tells_the_job_that_it_waited_for(standin: StandIn, task_run: TaskRun) -> None:
+def test_the_lineage_of_a_sensor_has_its_job(standin: StandIn, task_run: TaskRun) -> None:
     standin.add_job("theirs", api="V1", age=10.0)
     sensor = SageMakerAutoMLJobSensor(task_id="wait", job_name="theirs", api_version="V1", poke_interval=0.1)
     sensor.execute(task_run.context())
@@ -109,7 +113,7 @@ def test_a_sensor_tells_the_job_that_it_waited_for(standin: StandIn, task_run: T
     assert document["job_facets"]["automl"]["apiVersion"] == "V1"
 
 
-def test_a_task_that_got_no_job_tells_nothing_wrong(standin: StandIn) -> None:
+def test_a_task_without_a_job_has_no_lineage(standin: StandIn) -> None:
     operator = SageMakerAutoMLJobOperator(task_id="train", config=V2_RENDERED)
     document = told(operator, TaskInstanceState.FAILED)
     assert (document["inputs"], document["outputs"], document["run_facets"]) == ([], [], {})

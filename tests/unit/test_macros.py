@@ -78,7 +78,7 @@ def test_what_is_not_there() -> None:
         macros.artifact(ti, "train", "BacktestResults")
 
 
-def test_mapped_tasks_are_told_apart() -> None:
+def test_mapped_tasks_are_distinguished() -> None:
     with pytest.raises(NoBestCandidate):
         # What was pulled is the argument itself: it went through.
         macros.best_candidate(TaskInstance(), "train", map_indexes=3)

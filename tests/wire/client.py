@@ -1,4 +1,4 @@
-"""A client that sends exactly the bytes it is told to, as no SDK would."""
+"""A client that sends exactly the given bytes, as no SDK would."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Wire:
         )
 
     def send(self, body: bytes, headers: Mapping[str, str], method: str = "POST", path: str = "/") -> Answer:
-        """Send bytes. A connection that was closed since the last answer is opened once more."""
+        """Send bytes. A connection that was closed since the last answer is opened again."""
         try:
             return self._send(method, path, body, headers)
         except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):

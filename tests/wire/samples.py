@@ -124,7 +124,7 @@ class _Walk:
 
 
 class _Steering:
-    """What a request that is valid by the model still has to obey."""
+    """What a request that is valid by the model still has to satisfy."""
 
     def __init__(self, walk: _Walk, api: Api, request: dict[str, Any]) -> None:
         self.random = walk.random

@@ -75,7 +75,7 @@ class Deployments:
         self._release(name, before, changes.get("Variants", before))
 
     def _release(self, name: str, before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> None:
-        """End the processes of variants that are gone, or that serve another model now."""
+        """End the processes of variants that were deleted or serve another model now."""
         serving = {owner_of(name, variant): containers_of(variant) for variant in after}
         for owner in (owner_of(name, variant) for variant in before):
             self._host.release(owner, serving.get(owner))

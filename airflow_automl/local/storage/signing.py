@@ -26,7 +26,7 @@ def signature_of(
 ) -> str:
     """Compute the signature of a client's request again.
 
-    :param target: path and query, as they came.
+    :param target: path and query, as received.
     :param headers: by lower-case name.
     :param names: of the signed headers, separated by semicolons.
     :param scope: credentials, service and region.

@@ -40,7 +40,7 @@ def test_scheduled_retraining_deploys_a_model_that_answers(world: World) -> None
 
 
 @pytest.mark.slow
-def test_the_next_run_keeps_a_model_that_is_as_good_as_it_was(world: World) -> None:
+def test_the_next_run_keeps_a_model_that_is_as_good_as_before(world: World) -> None:
     jobs = world.client("sagemaker").list_auto_ml_jobs()["AutoMLJobSummaries"]
     if not any(job["AutoMLJobStatus"] == "Completed" for job in jobs):
         test_scheduled_retraining_deploys_a_model_that_answers(world)

@@ -86,7 +86,7 @@ def test_runs_side_by_side_wait_in_the_triggerer_and_end_as_they_should(world: W
 
 
 def value(xcom: Any) -> Any:
-    """An XCom as the API shows it: text, where it is no scalar."""
+    """An XCom as the API shows it: text, unless it is a scalar."""
     return json.loads(xcom) if isinstance(xcom, str) and xcom[:1] in "[{" else xcom
 
 

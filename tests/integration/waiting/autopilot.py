@@ -29,7 +29,7 @@ class Autopilot(RunningService):
         super().__init__(data_dir, [sys.executable, "-m", "tests.integration.waiting.autopilot", str(data_dir), port])
 
     def release(self, name: str) -> None:
-        """Let a job go on."""
+        """Let a job continue."""
         (self.data_dir / "jobs" / name / "go").touch()
 
 

@@ -1,4 +1,4 @@
-"""One Airflow and one embedded service for all tests of this folder: they start slowly and bear many runs at once."""
+"""One Airflow and one embedded service for all tests of this folder: they start slowly and manage many runs at once."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from tests.integration.waiting.jobs import Jobs
 from tests.integration.waiting.stack import FullAirflow, Run
 from tests.service.running import trainer_pid
 
-#: The job runs until it is told to go on.
+#: The job runs until a file releases it.
 SCRIPT = "phases,begin,wait,candidate-60,completed"
 VICTIMS = ("scheduler", "triggerer", "api-server", "dag-processor", "task", "supervisor", "service", "trainer")
 _NUMBERS = count(1)
@@ -41,7 +41,7 @@ class Storm:
         self._began = time.monotonic()
 
     def pass_over(self, runs: int, victims: Sequence[str], pause: float) -> None:
-        """Start runs, kill while they go on, let their jobs end, and wait until the runs have.
+        """Start runs, kill during them, let their jobs end, and wait until the runs have.
 
         :param victims: of :data:`VICTIMS`, each killed once, in random order.
         :param pause: seconds between two kills at most.
@@ -72,9 +72,9 @@ class Storm:
     def _kill(self, victim: str) -> None:
         kill: Callable[[], str | None] = getattr(self, f"_kill_{victim.replace('-', '_')}")
         at = time.monotonic() - self._began
-        whom = kill()
+        killed = kill()
         self.log.append(
-            f"{at:.1f} s: {victim} {whom or ''}".rstrip() if whom is not None else f"{at:.1f} s: no {victim}"
+            f"{at:.1f} s: {victim} {killed or ''}".rstrip() if killed is not None else f"{at:.1f} s: no {victim}"
         )
 
     def _kill_scheduler(self) -> str:
@@ -105,7 +105,7 @@ class Storm:
         return self._kill_process(lambda task: task)
 
     def _kill_supervisor(self) -> str | None:
-        """The task itself goes on until it notices."""
+        """The task itself continues until it notices."""
         return self._kill_process(psutil.Process.parent)
 
     def _kill_process(self, of: Callable[[psutil.Process], psutil.Process | None]) -> str | None:
@@ -153,4 +153,4 @@ class Storm:
                     yield f"{run} had a job that failed by itself: {earlier.get('FailureReason')}"
             best = self.airflow.xcom(run, "train") or {}
             if not str(best.get("CandidateName")).startswith(jobs[-1]["AutoMLJobName"]):
-                yield f"{run} handed on {best.get('CandidateName')}, and its job was {jobs[-1]['AutoMLJobName']}"
+                yield f"{run} passed {best.get('CandidateName')}, and its job was {jobs[-1]['AutoMLJobName']}"

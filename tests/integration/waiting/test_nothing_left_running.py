@@ -13,7 +13,7 @@ from tests.integration.waiting.stack import FullAirflow, Run
 
 
 def _delete(airflow: FullAirflow, run: Run) -> None:
-    """Airflow deletes only runs that have ended; whoever watches its tasks may come too late to be told how."""
+    """Airflow deletes only runs that have ended; a watcher of its tasks may be too late to see how."""
     airflow.mark_run(run, "failed")
     airflow.delete_run(run)
 
@@ -73,7 +73,7 @@ def test_what_a_user_ends_stops_its_job(waiting: Waiting, dag_id: str, act: str)
 
 
 @pytest.mark.parametrize("dag_id", ["deferred", "in_worker"])
-def test_a_clear_stops_the_old_job_and_trains_anew(waiting: Waiting, dag_id: str) -> None:
+def test_a_clear_stops_the_old_job_and_trains_again(waiting: Waiting, dag_id: str) -> None:
     run = waiting.runs[dag_id, "clear"]
     waiting.airflow.clear(run)
     waiting.stopped(run, ["Stopped", "InProgress"])
@@ -83,7 +83,7 @@ def test_a_clear_stops_the_old_job_and_trains_anew(waiting: Waiting, dag_id: str
     waiting.stopped(run, ["Stopped", "Stopped"])
 
 
-def test_a_clear_of_a_running_task_trains_anew_also_if_the_old_job_runs_on(waiting: Waiting) -> None:
+def test_a_clear_of_a_running_task_trains_again_also_if_the_old_job_still_runs(waiting: Waiting) -> None:
     airflow, run = waiting.airflow, waiting.runs["in_worker_kept", "clear"]
     airflow.clear(run)
     waiting.stopped(run, ["InProgress", "InProgress"])
@@ -93,7 +93,7 @@ def test_a_clear_of_a_running_task_trains_anew_also_if_the_old_job_runs_on(waiti
     waiting.stopped(run, ["Stopped", "Stopped"])
 
 
-def test_a_run_that_is_deleted_and_made_again_under_its_id_trains_anew(waiting: Waiting) -> None:
+def test_a_run_that_is_deleted_and_created_again_with_its_id_trains_again(waiting: Waiting) -> None:
     airflow = waiting.airflow
     run = airflow.trigger("in_worker", "again", script="phases,candidate-60,completed")
     for number in (1, 2):
@@ -105,7 +105,7 @@ def test_a_run_that_is_deleted_and_made_again_under_its_id_trains_anew(waiting: 
             airflow.trigger_again(run, script="phases,candidate-60,completed")
 
 
-def test_a_worker_that_is_told_to_end_stops_its_job_and_trains_anew(waiting: Waiting) -> None:
+def test_a_terminated_worker_stops_its_job_and_the_next_try_trains_again(waiting: Waiting) -> None:
     run = waiting.runs["in_worker", "kill"]
     task = waiting.airflow.process_of(run)
     task.terminate()

@@ -86,7 +86,7 @@ def test_a_restart_of_the_triggerer_neither_repeats_nor_loses_an_event(
     # The first look is the beginning: what ended before it is history.
     airflow.until(lambda: any(airflow.watermarks("trained_model")), "the jobs are watched")
     train(first)
-    airflow.until(lambda: told() == [first], "the first job is told")
+    airflow.until(lambda: told() == [first], "an event of the first job")
     airflow.until(
         lambda: [first] in [airflow.xcom(run, "names") for run in airflow.runs("on_trained")],
         "the DAG that is scheduled on the asset has run",
@@ -96,11 +96,11 @@ def test_a_restart_of_the_triggerer_neither_repeats_nor_loses_an_event(
     train(f"of-no-interest-{tag}")
     airflow.start("triggerer")
     train(third)
-    airflow.until(lambda: len(told()) >= 3, "all jobs are told")
+    airflow.until(lambda: len(told()) >= 3, "events of all jobs")
     assert told() == [first, second, third]
 
 
-def test_lineage_is_told_as_the_provider_sends_it(airflow: FullAirflow, service: Autopilot, lineage_file: Path) -> None:
+def test_lineage_is_as_the_provider_sends_it(airflow: FullAirflow, service: Autopilot, lineage_file: Path) -> None:
     run = airflow.trigger("lineage", "lineage")
     airflow.until(lambda: airflow.run_state(run) == "success", "the run has ended")
 
@@ -111,7 +111,7 @@ def test_lineage_is_told_as_the_provider_sends_it(airflow: FullAirflow, service:
             event for event in events if event["eventType"] == "COMPLETE" and event["job"]["name"] == "lineage.train"
         ]
 
-    (event,) = airflow.until(told, "the task's lineage is told")
+    (event,) = airflow.until(told, "the task's lineage")
     (job,) = Jobs(service).of(run)
     assert [(data["namespace"], data["name"]) for data in event["inputs"]] == [
         ("s3://automl", "script/phases,candidate-71,completed")
@@ -126,7 +126,7 @@ def test_metrics_of_the_watcher_arrive(airflow: FullAirflow, service: Autopilot,
     run = airflow.trigger("deferred", "metrics", script="phases,candidate-60,wait,completed")
     airflow.until(lambda: airflow.states(run)["train"] == "deferred", "the task waits")
     # The latency of an event is that of an end that was waited for.
-    airflow.until(lambda: "airflow.automl.poll_duration" in metrics.metrics, "the job is looked at")
+    airflow.until(lambda: "airflow.automl.poll_duration" in metrics.metrics, "a poll")
     (job,) = Jobs(service).of(run)
     service.release(job["AutoMLJobName"])
     airflow.until(lambda: airflow.run_state(run) == "success", "the run has ended")

@@ -34,7 +34,7 @@ def test_samples_get_their_verdict(example):
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[entry["id"] for entry in EXAMPLES])
-def test_the_version_is_told_from_the_request(example):
+def test_the_version_follows_from_the_request(example):
     assert api_version(example["request"]) == example["api"]
 
 
@@ -78,7 +78,7 @@ def test_an_unknown_version_is_refused():
 
 @pytest.mark.parametrize("request_", [None, [], "request", 7, True, {}, {"": None}, {1: 2, None: 3}])
 @pytest.mark.parametrize("api", APIS)
-def test_what_is_no_request_is_named(api, request_):
+def test_a_value_that_is_not_a_request_is_named(api, request_):
     found = check(api, request_)
     assert found
     assert all(isinstance(entry, Violation) for entry in found)

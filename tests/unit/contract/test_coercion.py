@@ -29,7 +29,7 @@ def test_integers_are_put_back(given_, expected):
 @pytest.mark.parametrize(
     "value", ["5.5", "five", "1e3", "0x5", "\N{ARABIC-INDIC DIGIT FIVE}", 5, 5.0, True, [5], "9" * 30]
 )
-def test_what_is_no_integer_is_left_for_the_check(value):
+def test_a_value_that_is_not_an_integer_is_left_to_the_check(value):
     assert (
         max_candidates(coerce("V2", criteria(value))) is value or max_candidates(coerce("V2", criteria(value))) == value
     )
@@ -43,7 +43,7 @@ def test_numbers_are_put_back(given_, expected):
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", "1e999", "a half"])
-def test_what_is_no_finite_number_is_left_for_the_check(value):
+def test_a_value_that_is_not_a_finite_number_is_left_to_the_check(value):
     request = v1(AutoMLJobConfig={"DataSplitConfig": {"ValidationFraction": value}})
     assert coerce("V1", request) == request
 
@@ -100,7 +100,7 @@ def test_a_template_of_a_whole_object_is_read(given_):
 
 
 @pytest.mark.parametrize("text", ["not an object", "{[]: 1}", "[" * 5000])
-def test_text_that_is_no_object_is_left_for_the_check(text):
+def test_text_that_is_not_an_object_is_left_to_the_check(text):
     assert coerce("V2", {"SecurityConfig": text}) == {"SecurityConfig": text}
 
 
@@ -121,7 +121,7 @@ class TestAnyRequest:
 
     @SETTINGS
     @given(data=st.data())
-    def test_valid_ones_come_back_from_strings(self, api, data):
+    def test_valid_values_are_converted_from_strings(self, api, data):
         request = data.draw(strategies.valid(create_shape(api)))
         assert coerce(api, _stringified(request)) == request
 

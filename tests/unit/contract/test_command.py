@@ -73,7 +73,7 @@ class TestExitCodes:
         assert caught.value.code == 2
 
     @pytest.mark.parametrize("content", ["[]", "7", "null", '"text"'])
-    def test_what_is_no_object_is_1(self, check_file, content):
+    def test_a_file_without_an_object_exits_with_1(self, check_file, content):
         code, out, _ = check_file(content)
         assert code == 1
         assert out.startswith("error    request: received")

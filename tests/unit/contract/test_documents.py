@@ -156,7 +156,7 @@ class TestJob:
         assert document["created"] == "2026-01-02T03:04:05+00:00"
         assert document["ended"] is None
 
-    def test_the_best_candidate_tells_the_objective_where_nothing_else_does(self):
+    def test_the_objective_is_that_of_the_best_candidate_if_nothing_else_has_it(self):
         answer = {"BestCandidate": {"FinalAutoMLJobObjectiveMetric": {"MetricName": "validation:f1", "Value": 1}}}
         assert job(answer)["objective"] == "F1"
 

@@ -149,6 +149,6 @@ def test_unknown_fields_are_left_for_the_check():
 
 
 @pytest.mark.parametrize("request_", [None, [], "x"])
-def test_what_is_no_request_is_refused(request_):
+def test_a_value_that_is_not_a_request_is_refused(request_):
     with pytest.raises(AutoMLValidationError, match="must be an object"):
         to_v2(request_)

@@ -49,7 +49,7 @@ def test_stop_answers_nothing():
     assert output_shape("StopAutoMLJob") is None
 
 
-def test_versions_are_told_apart_by_their_own_fields():
+def test_versions_are_distinguished_by_their_own_fields():
     members = {api: set(shapes()[create_shape(api)]["members"]) for api in CREATE_OPERATIONS}
     assert set(_ONLY_V1) == members["V1"] - members["V2"]
     assert set(_ONLY_V2) == (members["V2"] - members["V1"]) | {"AutoMLProblemTypeConfigName"}

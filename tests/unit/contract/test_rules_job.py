@@ -49,7 +49,7 @@ class TestR33AndR34EndpointName:
     def test_an_empty_name_is_a_matter_of_its_pattern(self):
         assert found("V2", v2("text", ModelDeployConfig={"EndpointName": ""})) == {("shape", self.PATH)}
 
-    def test_a_switch_that_is_no_boolean_is_a_matter_of_its_type(self):
+    def test_a_switch_that_is_not_a_boolean_violates_its_type(self):
         config = {"AutoGenerateEndpointName": "true"}
         assert found("V2", v2("text", ModelDeployConfig=config)) == {
             ("shape", "ModelDeployConfig.AutoGenerateEndpointName")

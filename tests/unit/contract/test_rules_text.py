@@ -95,6 +95,6 @@ class TestR90Eula:
     def test_the_default_model_asks_for_nothing(self, config):
         assert warned("V2", v2("generation", config)) == set()
 
-    def test_acceptance_settles_it(self):
+    def test_acceptance_makes_it_a_success(self):
         config = {"BaseModelName": "Llama2-7B", "ModelAccessConfig": {"AcceptEula": True}}
         assert warned("V2", v2("generation", config)) == set()

@@ -189,7 +189,7 @@ def test_deep_nesting_is_named_not_followed():
     assert {path.count("Child") for path in found} == {64, 65}
 
 
-def test_a_role_that_is_too_short_is_told_its_form():
+def test_a_role_that_is_too_short_is_shown_the_form():
     request = v1(RoleArn=ROLE[:20])
     (found,) = check_shape(shapes(), create_shape("V1"), request)
     assert found.path == "RoleArn"

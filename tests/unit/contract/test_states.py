@@ -117,7 +117,7 @@ class TestOutcome:
             (describe("Stopped", "MaxAutoMLJobRuntimeReached"), Outcome.STOPPED),
         ],
     )
-    def test_ends_are_told_apart(self, answer, expected):
+    def test_ends_are_distinguished(self, answer, expected):
         assert outcome(answer) is expected
 
     @pytest.mark.parametrize(("status", "secondary"), list(PAIRS))

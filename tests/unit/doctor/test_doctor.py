@@ -140,7 +140,9 @@ def test_what_is_wrong(account: Account, doctor: Doctor, change: dict[str, Any],
         ("s3:PutObject", "output"),
     ],
 )
-def test_what_may_not_be_looked_at_is_no_problem(account: Account, doctor: Doctor, refused: str, check: str) -> None:
+def test_a_check_without_permission_is_not_a_problem(
+    account: Account, doctor: Doctor, refused: str, check: str
+) -> None:
     account.refused = {refused}
     code, found = doctor()
     assert code == 0
@@ -234,7 +236,7 @@ def test_an_endpoint_that_is_not_there_is_said_soon_and_with_the_right_hint(
     assert "credentials" not in printed
 
 
-def test_findings_are_shown_while_others_are_still_looked_for() -> None:
+def test_findings_are_shown_while_other_checks_still_run() -> None:
     shown: list[str] = []
     findings = Findings(lambda finding: shown.append(finding.check))
     findings.ok("connection", "there")

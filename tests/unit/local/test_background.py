@@ -17,7 +17,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "_PAUSE", 0.0)
 
 
-async def test_a_task_that_fails_goes_on_and_tells_its_state(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_background_task_that_fails_continues_and_reports_its_state(caplog: pytest.LogCaptureFixture) -> None:
     tasks, works, failed, settled = Background(), asyncio.Event(), asyncio.Event(), asyncio.Event()
     turns = 0
 

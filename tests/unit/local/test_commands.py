@@ -90,7 +90,7 @@ def test_other_machines_need_credentials(tmp_path: Path) -> None:
         ["--ray-address", "head:8265"],
     ],
 )
-def test_wrong_usage_is_told_by_exit_code_2(arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     assert run("local", *arguments).returncode == 2
 
 
@@ -174,7 +174,7 @@ def evaluated(command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=clean_environment(), timeout=60)
 
 
-def test_variables_of_no_service_make_eval_fail(tmp_path: Path) -> None:
+def test_without_a_service_the_variables_make_eval_fail(tmp_path: Path) -> None:
     for command in (f"env --data-dir {tmp_path}", f"env --wait 0.2 --data-dir {tmp_path}", "env --wiat"):
         result = evaluated(command)
         assert result.stdout == "1 \n"

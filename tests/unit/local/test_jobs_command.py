@@ -241,7 +241,7 @@ def test_the_folder_of_an_earlier_release_is_listed(tmp_path: Path, capsys: pyte
     assert listed(capsys, tmp_path)[0] == ["job-001", "job-000"]
 
 
-@pytest.mark.parametrize("damage", [b"this is no database" * 100, b"SQLite format 3\0" + b"\0" * 5000])
+@pytest.mark.parametrize("damage", [b"this is not a database" * 100, b"SQLite format 3\0" + b"\0" * 5000])
 def test_a_damaged_state_is_named(tmp_path: Path, damage: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "state.db").write_bytes(damage)
     assert "can't be read" in (line := refused(capsys, tmp_path))

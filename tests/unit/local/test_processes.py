@@ -32,21 +32,21 @@ def family() -> Iterator[subprocess.Popen[bytes]]:
     child.wait()
 
 
-def test_a_process_is_told_from_a_later_one_with_its_pid() -> None:
+def test_a_process_is_distinguished_from_a_later_one_with_its_pid() -> None:
     own = processes.identify(os.getpid())
     assert own is not None
     assert processes.alive(own)
     assert not processes.alive(Process(own.pid, own.started + 1))
 
 
-def test_a_process_is_told_from_one_that_had_its_pid_before_a_reboot() -> None:
+def test_a_process_is_distinguished_from_one_with_its_pid_before_a_reboot() -> None:
     own = processes.identify(os.getpid())
     assert own is not None
     assert not processes.alive(own._replace(boot="another"))
     assert processes.alive(own._replace(boot=None)), "earlier releases did not record it"
 
 
-def test_a_session_is_told_from_a_later_one_with_its_pid(family: subprocess.Popen[bytes]) -> None:
+def test_a_session_is_distinguished_from_a_later_one_with_its_pid(family: subprocess.Popen[bytes]) -> None:
     leader = processes.holder(family.pid)
     for gone in (leader._replace(started=leader.started - 1), leader._replace(boot="another")):
         assert processes.members(gone) == []
@@ -83,7 +83,7 @@ def test_a_session_ends_with_all_its_groups(family: subprocess.Popen[bytes]) -> 
     assert processes.members(leader) == []
 
 
-def test_one_that_ended_but_was_not_reaped_is_gone(family: subprocess.Popen[bytes]) -> None:
+def test_a_process_that_ended_but_was_not_reaped_counts_as_ended(family: subprocess.Popen[bytes]) -> None:
     known = processes.identify(family.pid)
     assert known is not None
     os.kill(family.pid, 9)

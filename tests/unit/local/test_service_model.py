@@ -40,5 +40,5 @@ def test_times_are_epoch_seconds(value: Any) -> None:
         ([], True),
     ],
 )
-def test_wrong_json_types_are_told_from_wrong_values(value: Any, expected: bool) -> None:
+def test_wrong_json_types_are_distinguished_from_wrong_values(value: Any, expected: bool) -> None:
     assert mistyped("CreateModelInput", value) is expected

@@ -132,9 +132,7 @@ def _fire(trigger: Any) -> dict[str, Any]:
     return asyncio.run(first())
 
 
-def test_a_wait_that_fails_for_a_reason_nobody_thought_of_stops_its_job(
-    standin: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wait_that_fails_unexpectedly_stops_its_job(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_automl.triggers._watcher.watcher import Watcher
 
     async def broken(*_: Any, **__: Any) -> None:
@@ -157,7 +155,7 @@ def test_every_error_of_a_deferred_wait_keeps_its_type(name: str) -> None:
     assert "why" in str(event.failure)
 
 
-def test_a_task_that_is_told_to_keep_its_job_says_that_it_runs_on(standin: StandIn, task: TaskRun) -> None:
+def test_a_task_that_keeps_its_job_logs_that_it_still_runs(standin: StandIn, task: TaskRun) -> None:
     standin.faults.deny = DESCRIBES
     with pytest.raises(AutoMLAccessDenied, match="it continues, because stop_on_kill is False"):
         task.attempt(stop_on_kill=False)
@@ -263,7 +261,7 @@ class TestConnections:
         assert not standin.jobs
 
     @pytest.mark.parametrize("made", ["sensor", "stop", "deploy", "transform", "delete", "rollback"])
-    def test_no_task_goes_on_with_other_credentials_after_a_deferral(
+    def test_no_task_continues_with_other_credentials_after_a_deferral(
         self, standin: StandIn, task: TaskRun, monkeypatch: pytest.MonkeyPatch, made: str
     ) -> None:
         for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x"), ("ENDPOINT_URL", standin.url)):
@@ -289,7 +287,7 @@ class TestConnections:
         assert operator.hook.connection_exists
         assert not standin.calls
 
-    def test_a_triggerer_is_told_that_the_connection_was_there(self, standin: StandIn, task: TaskRun) -> None:
+    def test_a_trigger_knows_that_the_connection_existed(self, standin: StandIn, task: TaskRun) -> None:
         with pytest.raises(TaskDeferred) as deferred:
             task.attempt(deferrable=True)
         assert deferred.value.trigger.serialize()[1]["connection_exists"] is True
@@ -344,7 +342,7 @@ class TestArguments:
 
     @pytest.mark.parametrize("given", [-1, timedelta(seconds=-1), "90", True, float("nan"), float("inf")])
     @pytest.mark.parametrize("name", ["timeout", "poll_interval", "wait_for_slot"])
-    def test_what_is_no_time_is_refused_at_once(self, name: str, given: Any) -> None:
+    def test_a_value_that_is_not_a_time_is_refused_at_parse_time(self, name: str, given: Any) -> None:
         with pytest.raises(AutoMLValidationError, match=f"is not valid for {name}"):
             SageMakerAutoMLJobOperator(task_id="t", config=V2_RENDERED, **{name: given})
         with pytest.raises(AutoMLValidationError, match="is not valid for wait_for_creation"):
@@ -352,7 +350,7 @@ class TestArguments:
         with pytest.raises(AutoMLValidationError, match="is not valid for poll_interval"):
             SageMakerAutoMLEventTrigger(poll_interval=given)
 
-    def test_settings_that_are_no_json_are_refused_at_once(self) -> None:
+    def test_settings_that_are_not_json_are_refused_at_parse_time(self) -> None:
         with pytest.raises(AutoMLValidationError, match="is not valid for botocore_config"):
             SageMakerAutoMLJobOperator(task_id="t", config=V2_RENDERED, botocore_config={"a": object()})
 

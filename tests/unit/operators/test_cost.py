@@ -62,7 +62,7 @@ def test_a_job_costs_its_run_time_and_the_training_of_all_its_candidates() -> No
     assert cost_text(None) == cost_text({"amount": "much"}) == "\N{EN DASH}"
 
 
-def test_the_log_and_the_document_of_a_job_tell_what_it_cost(priced: StandIn, capsys: Any, caplog: Any) -> None:
+def test_the_log_and_the_document_of_a_job_have_its_cost(priced: StandIn, capsys: Any, caplog: Any) -> None:
     task = TaskRun()
     with caplog.at_level(logging.INFO):
         task.attempt()
@@ -88,7 +88,7 @@ def test_without_prices_nothing_costs_and_no_candidates_are_asked_for(standin: S
     assert standin.calls["ListCandidatesForAutoMLJob"] == 0
 
 
-def test_a_job_is_no_failure_because_its_cost_can_not_be_told(priced: StandIn, capsys: Any, caplog: Any) -> None:
+def test_an_unknown_cost_does_not_fail_a_job(priced: StandIn, capsys: Any, caplog: Any) -> None:
     priced.faults.deny = frozenset({"ListCandidatesForAutoMLJob"})
     task = TaskRun()
     assert task.attempt()
@@ -126,7 +126,7 @@ def test_wrong_prices_are_refused_with_what_is_valid(monkeypatch: pytest.MonkeyP
     assert "[automl] prices" in str(refused.value)
 
 
-def test_wrong_prices_are_told_before_a_job_is_submitted(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_prices_are_reported_before_a_job_is_submitted(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__AUTOML__PRICES", "5 dollars")
     with pytest.raises(AutoMLValidationError, match="expected JSON, received '5 dollars'"):
         TaskRun().attempt()
@@ -198,7 +198,7 @@ def test_a_retry_continues_with_its_job_although_the_budget_is_used_up(priced: S
         ({"run": True}, "received True"),
     ],
 )
-def test_a_wrong_budget_is_told_when_the_dag_is_parsed(given: Any, said: str) -> None:
+def test_a_wrong_budget_fails_the_dag_at_parse_time(given: Any, said: str) -> None:
     with pytest.raises(AutoMLValidationError, match=said):
         SageMakerAutoMLJobOperator(task_id="train", config=V2_RENDERED, max_cost=given)
 

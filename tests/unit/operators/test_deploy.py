@@ -152,7 +152,7 @@ def test_a_creation_that_fails_removes_endpoint_config_and_model(
     assert not hosting.models
 
 
-def test_a_deployment_of_somebody_else_is_waited_for(
+def test_a_deployment_of_another_task_is_waited_for(
     hosting: HostingStandIn, run_task: Run, context: dict[str, Any], job: dict[str, Any], deferrable: bool
 ) -> None:
     run_task(deploy(candidate=make_candidate(), job=job))
@@ -164,7 +164,7 @@ def test_a_deployment_of_somebody_else_is_waited_for(
     assert mine["previous_endpoint_config"] == other["endpoint_config"]
 
 
-def test_our_failed_endpoint_is_replaced_and_a_foreign_one_is_not(
+def test_a_failed_endpoint_of_this_package_is_replaced_and_another_one_is_not(
     hosting: HostingStandIn, run_task: Run, candidate: dict[str, Any], job: dict[str, Any]
 ) -> None:
     run_task(deploy(candidate=candidate, job=job))
@@ -442,7 +442,7 @@ def test_an_unfinished_candidate(hosting: HostingStandIn, run_task: Run, job: di
         run_task(deploy(candidate=candidate, job=job))
 
 
-def test_nothing_to_deploy_is_told_when_the_dag_is_parsed() -> None:
+def test_a_deployment_without_a_model_fails_the_dag_at_parse_time() -> None:
     with pytest.raises(AutoMLValidationError, match="candidate, job, job_name: none is given"):
         SageMakerAutoMLDeployOperator(task_id="deploy", endpoint_name="churn")
 
@@ -500,7 +500,7 @@ def test_old_versions_of_our_own_are_removed_and_nothing_else(
     assert set(hosting.models) == {"churn-hand-made", *(each["model"] for each in results[-2:])}
 
 
-def test_tags_that_the_account_forbids_are_gone_without(
+def test_without_permission_for_tags_there_are_none(
     hosting: HostingStandIn, run_task: Run, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any]
 ) -> None:
     hosting.tags_forbidden = True
@@ -594,7 +594,7 @@ def test_the_deadline_ends_the_wait(
 
 
 @pytest.mark.parametrize("event", [None, {}, {"status": "?"}])
-def test_foreign_events_are_refused(context: dict[str, Any], event: Any) -> None:
+def test_events_of_other_triggers_are_refused(context: dict[str, Any], event: Any) -> None:
     operator = deploy(candidate=make_candidate())()
     with pytest.raises(InvalidTriggerEvent, match="expected an event"):
         operator.execute_complete(context, event)

@@ -125,13 +125,13 @@ def test_parquet(serve: Serve, context: dict[str, Any], tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03garbage that is no deflate", "is neither Parquet nor CSV in UTF-8"),
+        (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03garbage that is not deflate", "is neither Parquet nor CSV in UTF-8"),
         (b"PAR1 no footer", "is damaged Parquet"),
         (b"risk,churn\n\n0.1,Yes\n0.2,Yes,No\n", "line 4 of .* has 3 values, its header 2"),
         (b"risk\n0.1\n", "has no column 'churn'; it has: risk"),
     ],
 )
-def test_data_that_can_not_be_read_is_told_with_its_place(
+def test_unreadable_data_is_reported_with_its_address(
     serve: Serve, context: dict[str, Any], tmp_path: Path, content: bytes, reason: str
 ) -> None:
     serve(BINARY)
@@ -140,7 +140,7 @@ def test_data_that_can_not_be_read_is_told_with_its_place(
         evaluate(context, tmp_path)
 
 
-def test_a_manifest_that_is_none_is_told_with_its_line(serve: Serve, context: dict[str, Any], tmp_path: Path) -> None:
+def test_an_invalid_manifest_is_reported_with_its_line(serve: Serve, context: dict[str, Any], tmp_path: Path) -> None:
     serve({"ImageClassificationJobConfig": {}})
     (tmp_path / "train.manifest").write_text('{"label-metadata": {"class-name": "cat"}, "source-ref": "x"}\n{"a": \n')
     with pytest.raises(AutoMLValidationError, match=r"line 2 of .*train.manifest is not a JSON object"):

@@ -1,6 +1,6 @@
 """The job operator, the sensor and the stop operator in a real Airflow, against a stand-in at the wire.
 
-One DAG run holds many independent tasks: each is one way for a task to be told of a job's end. What each end of a job
+One DAG run holds many independent tasks: each is one way in which a task learns of a job's end. What each end of a job
 means for a task is tested with the integration tests (`test_ends.py`).
 """
 
@@ -48,7 +48,7 @@ V2: dict[str, Any] = {
 
 
 class Ran:
-    """A DAG run that has ended, and what each of its tasks handed on."""
+    """A DAG run that has ended, and what each of its tasks returned."""
 
     def __init__(self, run: Any, stand_in: StandIn) -> None:
         from airflow.models.xcom import XComModel

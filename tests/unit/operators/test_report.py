@@ -167,7 +167,7 @@ def test_the_link_leads_to_where_a_browser_finds_the_page(
     assert extra.get_link(operator, ti_key=None) == ""
 
 
-def test_a_run_that_kept_the_model_is_reported_and_the_history_goes_on(
+def test_a_run_that_kept_the_model_is_reported_and_the_history_continues(
     completed: HostingStandIn, context: dict[str, Any], tmp_path: Path, job: dict[str, Any]
 ) -> None:
     report = SageMakerAutoMLReportOperator(

@@ -69,7 +69,7 @@ async def test_an_endpoint_at_rest_ends_the_wait(endpoint: HostingStandIn) -> No
     }
 
 
-async def test_an_endpoint_that_is_gone_ends_the_wait(endpoint: HostingStandIn) -> None:
+async def test_a_deleted_endpoint_ends_the_wait(endpoint: HostingStandIn) -> None:
     event = await first_event(SageMakerResourceTrigger("endpoint", "other", poll_interval=0.01))
     assert (event["status"], event["resource_status"]) == ("final", None)
 

@@ -31,7 +31,7 @@ from tests.unit.operators.test_job import V2
 
 
 class Killed(BaseException):
-    """The worker process is gone: nothing after this runs."""
+    """The worker process dies: nothing after this runs."""
 
 
 class TaskRun:
@@ -169,7 +169,7 @@ def test_a_try_killed_while_deferring_is_continued(standin: StandIn, task: TaskR
     assert deferred.value.trigger.job_name.lower() in standin.jobs
 
 
-def test_a_retry_after_a_job_that_failed_trains_anew(standin: StandIn, task: TaskRun) -> None:
+def test_a_retry_after_a_job_that_failed_trains_again(standin: StandIn, task: TaskRun) -> None:
     standin.plan = lambda request: ends("Failed", "Failed") if not standin.jobs else COMPLETED
     with pytest.raises(AutoMLJobFailed):
         task.attempt()
@@ -177,7 +177,7 @@ def test_a_retry_after_a_job_that_failed_trains_anew(standin: StandIn, task: Tas
     assert created(standin) == 2
 
 
-def test_a_retry_after_a_job_that_completed_takes_it_as_it_is(standin: StandIn, task: TaskRun) -> None:
+def test_a_retry_after_a_job_that_completed_adopts_it(standin: StandIn, task: TaskRun) -> None:
     first = task.attempt()
     assert task.attempt() == first
     assert created(standin) == 1
@@ -188,7 +188,7 @@ def test_a_retry_after_a_job_that_completed_takes_it_as_it_is(standin: StandIn, 
     [TaskRun.clear, lambda task: task.clear(running=True), TaskRun.make_again],
     ids=["clear", "clear_of_a_running_task", "made_again"],
 )
-def test_a_clear_or_a_run_made_again_trains_anew_and_stops_the_old_job(
+def test_a_clear_or_a_run_created_again_trains_again_and_stops_the_old_job(
     standin: StandIn, task: TaskRun, again: Callable[[TaskRun], None]
 ) -> None:
     standin.plan = lambda request: ENDLESS
@@ -210,7 +210,7 @@ def test_a_run_that_is_made_again_does_not_take_the_old_model(standin: StandIn, 
     assert created(standin) == 2
 
 
-def test_a_retry_with_another_request_trains_anew_and_says_why(
+def test_a_retry_with_another_request_trains_again_and_logs_why(
     standin: StandIn, task: TaskRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     standin.plan = lambda request: ENDLESS
@@ -243,7 +243,7 @@ def test_a_given_name_is_adopted_for_the_same_run_and_request_only(
         task.attempt(config=config)
 
 
-def test_other_tags_are_no_other_request(standin: StandIn, task: TaskRun) -> None:
+def test_other_tags_do_not_make_another_request(standin: StandIn, task: TaskRun) -> None:
     task.attempt()
     task.attempt(config={**V2_RENDERED, "Tags": [{"Key": "cost-center", "Value": "42"}]})
     assert created(standin) == 1
@@ -342,7 +342,7 @@ def test_a_given_name_is_adopted_by_a_retry_but_not_made_twice(standin: StandIn,
         task.attempt(config=config)
 
 
-def test_a_worker_that_is_told_to_end_stops_its_job(standin: StandIn, task: TaskRun) -> None:
+def test_a_terminated_worker_stops_its_job(standin: StandIn, task: TaskRun) -> None:
     standin.plan = lambda request: ENDLESS
     operator = task.operator()
     with pytest.MonkeyPatch.context() as patch:
@@ -357,7 +357,7 @@ def test_a_worker_that_is_told_to_end_stops_its_job(standin: StandIn, task: Task
 
 
 @pytest.mark.parametrize("moment", ["before the call", "during the call"])
-def test_a_worker_that_is_told_to_end_leaves_no_job_that_it_goes_on_to_make(
+def test_a_terminated_worker_leaves_no_job_of_a_create_call_under_way(
     standin: StandIn, task: TaskRun, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     standin.plan = lambda request: ENDLESS
@@ -379,7 +379,7 @@ def test_a_worker_that_is_told_to_end_leaves_no_job_that_it_goes_on_to_make(
     assert created(standin) == (moment == "during the call")
 
 
-def test_a_worker_that_is_told_to_end_does_not_judge_its_own_stop(
+def test_a_terminated_worker_does_not_judge_its_own_stop(
     standin: StandIn, task: TaskRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     standin.plan = lambda request: ENDLESS
@@ -445,7 +445,7 @@ def test_throttling_and_failures_end_no_wait(standin: StandIn, task: TaskRun, en
         assert operator.execute(task.context())
 
 
-def test_a_throttled_look_at_a_new_job_is_no_want_of_a_slot(
+def test_a_throttled_describe_of_a_new_job_does_not_mean_that_a_slot_is_missing(
     standin: StandIn, task: TaskRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     standin.plan = lambda request: ENDLESS

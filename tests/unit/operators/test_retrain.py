@@ -52,7 +52,9 @@ def test_the_first_run_trains(hosting: HostingStandIn, context: dict[str, Any]) 
     assert decision["reason"] == "Training is needed: endpoint churn serves no model yet."
 
 
-def test_a_misspelt_bound_is_told_before_anything_is_deployed(hosting: HostingStandIn, context: dict[str, Any]) -> None:
+def test_a_misspelt_bound_is_reported_before_anything_is_deployed(
+    hosting: HostingStandIn, context: dict[str, Any]
+) -> None:
     with pytest.raises(AutoMLValidationError, match=r"AUC.mx is unknown; did you mean max\?"):
         decide(context, evaluation=None, require={"AUC": {"mx": 0.8}})
 

@@ -88,7 +88,7 @@ def test_a_retry_goes_back_one_step_and_no_further(
     assert len(hosting.made("UpdateEndpoint")) == 1
 
 
-def test_a_clear_decides_anew_what_to_go_back_to(
+def test_a_clear_decides_again_which_version_to_restore(
     hosting: HostingStandIn, run_task: Run, context: dict[str, Any], versions: list[str]
 ) -> None:
     context["ti"].max_tries = 1
@@ -167,7 +167,7 @@ def test_a_model_that_never_got_a_config_goes_too(hosting: HostingStandIn, run_t
 
 
 @pytest.mark.usefixtures("versions")
-def test_versions_can_be_kept_and_what_is_gone_is_no_error(hosting: HostingStandIn, run_task: Run) -> None:
+def test_versions_can_be_kept_and_missing_ones_are_not_an_error(hosting: HostingStandIn, run_task: Run) -> None:
     assert run_task(delete(delete_versions=False))["endpoint_configs"] == []
     assert len(hosting.configs) == 3
     assert len(run_task(delete())["endpoint_configs"]) == 3

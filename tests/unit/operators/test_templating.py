@@ -139,7 +139,7 @@ def test_nested_values_get_the_types_of_the_service_model(
 
 
 @pytest.mark.parametrize("named", ["in the DAG file", "by a parameter", "by an XCom", "by a mapped XCom", "in expand"])
-def test_a_file_that_is_named_at_run_time_is_no_template(
+def test_a_file_that_is_named_at_run_time_is_not_a_template(
     run_dag: RunDag, standin: StandIn, tmp_path: Path, named: str
 ) -> None:
     given = config()

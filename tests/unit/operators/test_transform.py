@@ -94,7 +94,7 @@ def test_a_retry_after_a_crash_at_any_call_scores_once(
     assert not hosting.models
 
 
-def test_a_retry_after_a_failure_and_a_clear_score_anew(
+def test_a_retry_after_a_failure_and_a_clear_score_again(
     hosting: HostingStandIn, run_task: Run, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any]
 ) -> None:
     context["ti"].max_tries = 1
@@ -151,7 +151,7 @@ def test_a_request_that_aws_would_refuse_makes_nothing(
     assert hosting.calls == []
 
 
-def test_a_job_that_somebody_stopped(
+def test_a_job_that_a_user_stopped(
     hosting: HostingStandIn, run_task: Run, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any]
 ) -> None:
     begun = run_task(transform(candidate=candidate, job=job, wait_for_completion=False))
@@ -222,7 +222,7 @@ def test_throttling_and_empty_answers_end_no_wait(
 
 @pytest.mark.parametrize("deferrable", [False, True])
 @pytest.mark.parametrize("stoppable", [False, True])
-def test_a_job_that_may_not_be_looked_at_is_stopped_or_keeps_its_model(
+def test_a_job_that_may_not_be_described_is_stopped_or_keeps_its_model(
     hosting: HostingStandIn,
     run_task: Run,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""Answers are asked for once, remembered, forgotten, and not waited for in vain."""
+"""Answers are requested once, cached and dropped, and pages do not wait for late ones."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_many_who_ask_at_once_make_one_call(answers: Answers) -> None:
     assert set(await asyncio.gather(*asking)) == {"answer 1"}
 
 
-async def test_a_failure_is_told_again_without_asking_again(answers: Answers) -> None:
+async def test_a_failure_is_shown_again_without_another_call(answers: Answers) -> None:
     service = Service(fails=True)
     for _ in range(3):
         with pytest.raises(LookupError, match="question 1"):

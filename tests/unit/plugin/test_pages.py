@@ -32,7 +32,7 @@ EXAMPLES = Path(__file__).resolve().parents[3] / "dags"
 # What they show
 
 
-def test_the_job_page_tells_everything(browser: Browser, world: World) -> None:
+def test_the_job_page_shows_everything(browser: Browser, world: World) -> None:
     text = browser("admin").get(world.pages()["job"]).text
     for expected in ("Training models", "Leaderboard", "Configuration", "in run", world.churn.replace("+", "&#43;")):
         assert expected in text or expected.replace("&#43;", "+") in text

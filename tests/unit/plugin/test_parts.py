@@ -61,7 +61,7 @@ def test_every_state_of_a_job_has_steps(pair: Any) -> None:
         )
 
 
-def test_a_status_of_tomorrow_is_shown_as_it_is() -> None:
+def test_an_unknown_status_is_shown_unchanged() -> None:
     found = steps(describe(AutoMLJobStatus="InProgress", AutoMLJobSecondaryStatus="PonderingQuantumModels"))
     assert [(step.label, step.state) for step in found][1] == ("Pondering quantum models", "now")
 
@@ -143,7 +143,7 @@ def test_a_partial_failure_shows_in_the_list() -> None:
     assert rows.from_summary(summary("a"), SOURCE, None).end.tone == "good"
 
 
-def test_a_list_tells_a_job_of_definitions_only_from_one_that_trained() -> None:
+def test_a_list_distinguishes_a_job_of_definitions_only_from_one_that_trained() -> None:
     row = rows.from_summary(summary("a", AutoMLJobSecondaryStatus="CandidateDefinitionsGenerated"), SOURCE, None)
     assert row.end.title == "Candidate definitions only"
 

@@ -204,7 +204,7 @@ def test_the_connections_secrets_reach_no_page(browser: Browser, world: World) -
 
 
 def made_up(world: World, user: Any, name: str, **job: Any) -> None:
-    """Write an XCom ``job`` about somebody else's job, as anybody with the role *user* may."""
+    """Write an XCom ``job`` about another user's job, as any user with the role *user* may."""
     known = world.sagemaker.jobs[name]
     value = {"schema_version": 1, "name": name, "arn": known.arn, "status": "InProgress", "tags": {}, **job}
     address = f"/api/v2/dags/countries/dagRuns/{world.countries}/taskInstances/train/xcomEntries"

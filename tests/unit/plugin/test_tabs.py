@@ -107,7 +107,7 @@ def test_the_tab_of_a_dag_shows_its_history(browser: Browser, after_training: di
     assert "AUC over the runs" not in browser("admin").get(page("task", dag_id="after_accepted", task_id="gate")).text
 
 
-def test_the_tab_of_a_dag_without_a_report_shows_what_the_events_of_its_assets_tell(
+def test_the_tab_of_a_dag_without_a_report_shows_the_events_of_its_assets(
     browser: Browser, world: World, run_dag: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__AUTOML__PRICES", '{"currency": "USD", "default": 60}')

@@ -79,7 +79,7 @@ def test_images_are_part_of_the_page() -> None:
         7,
     ],
 )
-def test_what_is_no_small_picture_is_not_shown(image: Any) -> None:
+def test_a_value_that_is_not_a_small_picture_is_not_shown(image: Any) -> None:
     sample = {"image": image, "actual": "cat", "predicted": "cat", "probability": 0.8}
 
     page = render(report("ImageClassification", documents(sample)))

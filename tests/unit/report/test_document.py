@@ -137,7 +137,7 @@ def test_durations(seconds: float | None, text: str) -> None:
     assert duration_text(seconds) == text
 
 
-def test_times_that_cannot_be_read_are_no_times() -> None:
+def test_times_that_cannot_be_read_are_omitted() -> None:
     assert seconds_between("yesterday", "2026-01-01T00:00:00+00:00") is None
     assert seconds_between(None, datetime.now(UTC).isoformat()) is None
     assert seconds_between("2026-01-01T00:00:00", "2026-01-01T00:00:00+00:00") is None

@@ -36,7 +36,7 @@ def test_each_run_says_how_it_ended(summary: dict[str, Any], said: dict[str, Any
     assert note("r", summary, **said)["end"] == end
 
 
-def test_the_picture_comes_first_and_the_table_tells_the_newest_run_first() -> None:
+def test_the_picture_comes_first_and_the_table_has_the_newest_run_first() -> None:
     runs = [
         note("first", deployment={"endpoint_name": "churn"}),
         note("second", {}, decision={"train": False, "reason": "kept"}, evaluation=EVALUATION),
@@ -51,7 +51,7 @@ def test_the_picture_comes_first_and_the_table_tells_the_newest_run_first() -> N
     assert shown.count("<circle") == 2
 
 
-def test_one_run_is_no_history_and_what_others_pushed_is_left_out() -> None:
+def test_one_run_is_not_a_history_and_entries_of_other_tasks_are_omitted() -> None:
     assert not history.section([note("only")])
     stray: list[Any] = [note("only"), {"run_id": "x"}, "text", {**note("y"), "value": "high"}]
     assert not history.section(stray)

@@ -45,7 +45,7 @@ def test_candidates_that_were_given_up_are_apart() -> None:
         ("assets-model", [], "\N{EN DASH}"),
     ],
 )
-def test_an_algorithm_is_told_by_name_or_image(label: str, images: list[str], expected: str) -> None:
+def test_an_algorithm_is_recognized_by_name_or_image(label: str, images: list[str], expected: str) -> None:
     assert algorithm(label, images) == expected
 
 

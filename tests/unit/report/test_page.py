@@ -92,7 +92,7 @@ def test_nothing_outside_is_loaded_and_the_policy_forbids_it() -> None:
     assert set(links) <= {"http://www.w3.org/2000/svg"}
 
 
-def test_every_plot_is_well_formed_and_tells_its_values() -> None:
+def test_every_plot_is_well_formed_and_has_its_values() -> None:
     drawings = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", everything(), re.DOTALL)]
     assert len(drawings) == 8
     for drawing in drawings:
@@ -190,7 +190,7 @@ def test_a_running_job_is_timed_until_now() -> None:
     assert "Now: In progress</b>" in render(build(running, [], now=now))
 
 
-def test_the_page_tells_the_cost_if_there_are_prices() -> None:
+def test_the_page_has_the_cost_if_there_are_prices() -> None:
     prices = {"currency": "USD", "job": 30.0, "default": 1.0}
     assert "<dt>Cost</dt><dd>1.00 USD</dd>" in render(build(describe(), [], prices=prices))
     assert "Cost" not in render(build(describe(), []))

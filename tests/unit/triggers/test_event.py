@@ -266,7 +266,7 @@ async def test_a_job_that_may_never_be_described_holds_nothing_back(
     assert not airflow.payloads
 
 
-async def test_an_event_that_airflow_did_not_store_is_told_again(standin: StandIn) -> None:
+async def test_an_event_that_airflow_did_not_store_is_fired_again(standin: StandIn) -> None:
     store = Store()
     async with triggerer() as airflow:
         airflow.add(store)
@@ -316,7 +316,7 @@ async def test_errors_of_service_and_store_delay_events_and_lose_none(standin: S
     assert sorted(airflow.names) == ["denied", *(f"job-{number}" for number in range(5))]
 
 
-async def test_a_store_that_can_not_be_read_at_the_start_is_no_fresh_start(standin: StandIn) -> None:
+async def test_a_store_that_can_not_be_read_at_the_start_is_not_an_empty_one(standin: StandIn) -> None:
     store = Store()
     async with triggerer() as airflow:
         airflow.add(store)

@@ -78,13 +78,13 @@ async def test_its_event_carries_the_describe_answer_as_json(standin: StandIn, s
 
 async def test_it_waits_for_a_job_that_is_not_there_yet_if_asked(standin: StandIn) -> None:
     waiting = asyncio.create_task(fire(_trigger(stop_on_kill=False, wait_for_creation=60)))
-    # The first two looks are those that end a wait without patience.
+    # The first two polls are those that end a wait without wait_for_creation.
     await until(lambda: standin.calls["DescribeAutoMLJobV2"] > 2)
     standin.add_job("job", ends("Completed", "Completed", 0.1))
     assert validate_event((await waiting).payload).status is EventStatus.COMPLETED
 
 
-async def test_it_says_where_it_looked_for_a_job_that_never_comes(standin: StandIn) -> None:
+async def test_a_job_that_never_appears_is_reported_with_the_searched_region(standin: StandIn) -> None:
     event = validate_event((await fire(_trigger(stop_on_kill=False, wait_for_creation=0.1))).payload)
     assert event.status is EventStatus.NOT_FOUND
     assert "(region us-east-1, connection 'aws_default')" in event.message
@@ -114,7 +114,7 @@ async def test_at_its_deadline_it_stops_the_job_and_says_timeout(standin: StandI
     assert standin.calls["StopAutoMLJob"] == 1
 
 
-async def test_a_job_of_somebody_else_is_not_stopped_at_the_deadline(standin: StandIn) -> None:
+async def test_a_job_of_another_task_is_not_stopped_at_the_deadline(standin: StandIn) -> None:
     standin.add_job("job", ENDLESS)
     event = await fire(_trigger(deadline=time.time() + 0.5, stop_on_kill=False))
     assert event.payload["status"] == "timeout"
@@ -209,7 +209,7 @@ async def test_a_task_that_another_triggerer_waits_for_keeps_its_job(killed: Any
     assert await killed({"run": {"train": "deferred"}})
 
 
-async def test_a_mapped_task_is_told_from_its_siblings(killed: Any) -> None:
+async def test_a_mapped_task_is_distinguished_from_its_siblings(killed: Any) -> None:
     assert await killed({"run": {"train_3": "deferred", "train_2": "failed"}}, map_index=3)
     assert killed.asked[0].map_index == 3
     assert not await killed({"run": {"train_3": "failed", "train_2": "deferred"}}, map_index=3)
@@ -255,7 +255,7 @@ async def test_a_job_that_is_not_the_tasks_is_never_stopped(killed: Any) -> None
     assert not killed.asked
 
 
-async def test_on_kill_bears_throttling_and_a_job_that_is_gone(killed: Any, standin: StandIn) -> None:
+async def test_on_kill_survives_throttling_and_a_missing_job(killed: Any, standin: StandIn) -> None:
     standin.faults.throttle_next = 2
     assert not await killed({"run": {"train": "failed"}})
     standin.jobs.clear()

@@ -50,6 +50,6 @@ def test_an_event_without_version_or_message_is_understood() -> None:
         ({"status": "timeout"}, "names no job"),
     ],
 )
-def test_what_is_no_event_is_refused_by_name(event: Any, said: str) -> None:
+def test_a_value_that_is_not_an_event_is_refused_by_name(event: Any, said: str) -> None:
     with pytest.raises(InvalidTriggerEvent, match=said):
         validate_event(event)

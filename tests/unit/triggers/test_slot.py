@@ -61,7 +61,7 @@ async def test_counting_that_is_denied_or_throttled_does_not_strand_anybody(stan
 
 
 @pytest.mark.parametrize("event", [None, {}, {"status": "gone"}, {"status": "free"}, {"status": "free", "limits": 3}])
-def test_an_event_that_is_none_of_ours_is_refused(event: Any) -> None:
+def test_an_event_of_another_package_is_refused(event: Any) -> None:
     with pytest.raises(InvalidTriggerEvent):
         validate_slot_event(event)
 
@@ -154,7 +154,7 @@ async def test_a_quota_that_is_raised_is_found_and_one_that_is_lowered_stops_the
     assert account.refused < looks / 10
 
 
-async def test_a_line_that_sees_nothing_goes_on_one_at_a_time() -> None:
+async def test_a_queue_that_can_not_list_jobs_releases_one_at_a_time() -> None:
     account = Account(quota=4, waiting=12)
     account.end(4)
     looks = 0

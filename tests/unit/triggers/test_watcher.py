@@ -183,7 +183,7 @@ async def test_a_look_that_another_trigger_woke_is_not_the_second(standin: Stand
 
 
 @pytest.mark.parametrize("others", [0, 10])
-async def test_a_job_that_is_not_there_is_looked_for_again_and_not_for_ever(standin: StandIn, others: int) -> None:
+async def test_a_job_that_does_not_exist_is_described_again_and_not_for_ever(standin: StandIn, others: int) -> None:
     for number in range(others):
         standin.add_job(f"job-{number}", ENDLESS)
     waits = [asyncio.create_task(watcher_for(AWS).end_of(f"job-{n}", "V2", INTERVAL)) for n in range(others)]
@@ -236,7 +236,7 @@ async def test_every_status_is_noticed_in_order_and_none_goes_back(standin: Stan
         wait.cancel()
 
 
-async def test_two_triggers_of_one_job_both_hear_of_its_end(standin: StandIn) -> None:
+async def test_two_triggers_of_one_job_are_both_notified_of_its_end(standin: StandIn) -> None:
     standin.add_job("job", running(0.5))
     first, second = await asyncio.gather(*(watcher_for(AWS).end_of("job", "V2", INTERVAL) for _ in range(2)))
     assert is_terminal(first["AutoMLJobStatus"])

@@ -3,7 +3,7 @@
 The service and this process share nothing but the store. Under the address of the attempt, the service writes
 :data:`SPECIFICATION`. This process writes numbered reports (:func:`report_key`), which hold the events of the trainer
 and its log, and then :data:`BEAT`, which counts them and says how the trainer is. It stops the trainer when the
-specification is gone: a service that can't reach this node in any other way can still be sure that nothing runs here.
+specification is deleted: a service that can't reach this node in any other way is still sure that nothing runs here.
 """
 
 from __future__ import annotations

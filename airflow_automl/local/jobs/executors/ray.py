@@ -51,7 +51,7 @@ class _Attempt:
     :param beat: the node's last beat; empty before the first. It was new at ``beat_seen``, in monotonic time.
     :param reports: fetched and not applied yet, by number.
     :param status: Ray's, or :data:`_UNKNOWN`; empty until it was asked.
-    :param withdrawn: its specification is deleted, and beats were looked for after that.
+    :param withdrawn: its specification was deleted, and beats were read after that.
     :param lock: held while it is submitted, and while its specification is deleted.
     """
 

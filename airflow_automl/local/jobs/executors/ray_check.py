@@ -146,7 +146,7 @@ def _look() -> dict[str, Any]:
 
 
 def _look_at_all() -> list[dict[str, Any]]:
-    """Have every node of the cluster looked at, by a task there."""
+    """Check every node of the cluster by a task there."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

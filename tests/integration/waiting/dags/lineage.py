@@ -1,4 +1,4 @@
-"""A DAG whose lineage is told."""
+"""A DAG with lineage."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_an_entry_that_comes_between_shifts_no_page(listed: Any, database: Datab
         base64.urlsafe_b64encode(json.dumps([None, "a"]).encode()).decode(),
     ],
 )
-def test_a_token_of_somebody_else_is_refused(listed: Any, token: str) -> None:
+def test_a_token_of_another_caller_is_refused(listed: Any, token: str) -> None:
     ask, _ = listed
     with pytest.raises(ServiceError, match="NextToken"):
         ask(SortBy="CreationTime", NextToken=token)
@@ -205,7 +205,7 @@ def test_a_name_part_that_no_name_has_is_found_missing_without_a_walk(database: 
         assert steps_of_a_page(*each) <= before + 2, each
 
 
-def test_an_index_that_an_earlier_release_made_otherwise_is_made_anew(tmp_path: Path) -> None:
+def test_an_index_of_an_earlier_release_is_made_again(tmp_path: Path) -> None:
     database = Database(tmp_path / "state.db")
     fill_jobs(database, [Entry(name="churn-xy", status="Failed", created=1.0, modified=1.0)])
     database.execute("DROP INDEX jobs_by_status")
@@ -280,7 +280,7 @@ def test_model_packages_are_listed_by_group_type_and_approval(database: Database
         OPERATIONS["DeleteModelPackageGroup"](backend, {"ModelPackageGroupName": "g"})
 
 
-def test_a_deleted_resource_leaves_the_lists_and_its_name_can_come_back(database: Database) -> None:
+def test_a_deleted_resource_leaves_the_lists_and_its_name_can_be_used_again(database: Database) -> None:
     resources = ResourceStore(database)
     backend: Any = SimpleNamespace(resources=resources)
     for _ in range(2):

@@ -22,7 +22,7 @@ def backend(database: Database) -> Any:
 
 @pytest.mark.parametrize("name", ["sklearn-automl", *ALGORITHMS])
 @pytest.mark.parametrize("listed", [True, False])
-def test_a_part_of_a_pipeline_is_no_model(backend: Any, name: str, listed: bool) -> None:
+def test_a_part_of_a_pipeline_is_not_a_model(backend: Any, name: str, listed: bool) -> None:
     part = {"Image": image(name), "ModelDataUrl": "s3://b/model.tar.gz"}
     given = {"Containers": [part]} if listed else {"PrimaryContainer": part}
     with pytest.raises(ServiceError, match="Give all of the candidate's InferenceContainers"):

@@ -123,6 +123,6 @@ def test_refusals(service: Any, operation: str, members: dict[str, Any], code: s
     assert refusal.value.code == code
 
 
-def test_other_groups_and_operations_are_not_ours(service: Any) -> None:
+def test_other_groups_and_operations_are_left_to_moto(service: Any) -> None:
     assert ask(service, "GetLogEvents", logGroupName="mine", logStreamName="s") is None
     assert ask(service, "PutLogEvents") is None

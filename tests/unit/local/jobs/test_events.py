@@ -38,7 +38,7 @@ def apply(jobs: JobStore, path: Path) -> events.Final | None:
     return events.apply(jobs, jobs.get("churn"), partial(executor.events, {"job": "churn"}))
 
 
-def test_no_file_is_no_event(jobs: JobStore, path: Path) -> None:
+def test_a_missing_file_has_no_events(jobs: JobStore, path: Path) -> None:
     assert apply(jobs, path) is None
 
 
@@ -81,8 +81,8 @@ def test_another_attempt_says_nothing(jobs: JobStore, path: Path) -> None:
     ],
 )
 def test_a_broken_event_is_passed_over(jobs: JobStore, path: Path, broken: bytes) -> None:
-    append(path, broken, line(event="failed", reason="for good"))
-    assert apply(jobs, path) == events.Final("for good", None)
+    append(path, broken, line(event="failed", reason="final"))
+    assert apply(jobs, path) == events.Final("final", None)
     assert jobs.candidates("churn") == []
 
 

@@ -167,7 +167,7 @@ def test_what_ray_never_got_starts_over(cluster: Cluster) -> None:
     until(lambda: executor.stop(handle), executor.exchange)
 
 
-def test_a_stopped_trainer_is_gone_before_that_is_said(cluster: Cluster) -> None:
+def test_a_trainer_has_ended_before_it_is_reported_as_stopped(cluster: Cluster) -> None:
     executor = cluster.executor("wait")
     handle = executor.start(specification())
     executor.ask()

@@ -103,7 +103,7 @@ async def test_a_session_that_has_a_trainers_pid_by_now_is_left_alone(
     assert (job.stage, job.crashes) == ("queued", 1)
 
 
-async def test_a_limit_beyond_all_numbers_is_no_limit(
+async def test_an_infinite_limit_is_not_a_limit(
     supervisor: Supervisor, jobs: JobStore, added: Callable[..., Job]
 ) -> None:
     added(MaxAutoMLJobRuntimeInSeconds=10**400)
@@ -115,7 +115,7 @@ async def test_a_limit_beyond_all_numbers_is_no_limit(
 
 
 @pytest.mark.parametrize(("seconds", "crashes"), [(0.0, 0), (5.0, 1)])
-def test_a_job_whose_place_is_gone_starts_over(
+def test_a_job_that_lost_its_machine_starts_over(
     supervisor: Supervisor,
     jobs: JobStore,
     added: Callable[..., Job],
@@ -134,7 +134,7 @@ def test_a_job_whose_place_is_gone_starts_over(
     assert (job.stage, job.crashes, job.status) == ("queued", crashes, "InProgress")
 
 
-def test_a_job_that_cannot_be_started_fails_and_does_not_come_back(
+def test_a_job_that_cannot_be_started_fails_for_ever(
     supervisor: Supervisor, jobs: JobStore, added: Callable[..., Job]
 ) -> None:
     added(path="https://s3.amazonaws.com")
@@ -227,7 +227,9 @@ async def test_a_queued_job_whose_start_fails_for_the_moment_is_started_later(
     await supervisor.stop()
 
 
-def test_what_a_trainer_is_told_and_its_handle_are_json(supervisor: Supervisor, added: Callable[..., Job]) -> None:
+def test_the_specification_and_the_handle_of_a_trainer_are_json(
+    supervisor: Supervisor, added: Callable[..., Job]
+) -> None:
     settings = TrainerSettings("123456789012", "us-east-1", Share(1, None))
     given = specification(settings, added(MaxAutoMLJobRuntimeInSeconds=60))
     assert json.loads(json.dumps(given)) == given

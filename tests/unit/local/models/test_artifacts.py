@@ -89,7 +89,7 @@ def test_a_cut_archive_is_damaged(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x1f\x8b"])
-def test_what_is_no_artefact_is_refused(tmp_path, content):
+def test_a_file_that_is_not_an_artefact_is_refused(tmp_path, content):
     path = tmp_path / "model.tar.gz"
     path.write_bytes(content)
     with pytest.raises(artifacts.ArtifactError, match="is not a model artefact of airflow-automl"):

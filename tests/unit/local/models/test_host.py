@@ -210,7 +210,7 @@ def test_only_the_owner_may_talk_to_models(running):
     assert stat.S_IMODE(running.path.stat().st_mode) == 0o600
 
 
-def test_a_host_that_is_asked_nonsense_goes_on(running, loaded):
+def test_a_host_survives_an_invalid_request(running, loaded):
     for message in (b"", b"\0\0\0\1{"):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(running.path))

@@ -58,7 +58,7 @@ def test_the_configured_folder_goes_before_the_package(package, tmp_path, monkey
     assert weights.locate("tiny") == configured
 
 
-def test_missing_weights_are_told_with_the_command_and_the_folder(pinned):
+def test_missing_weights_are_reported_with_the_command_and_the_folder(pinned):
     assert not weights.available("tiny")
     with pytest.raises(JobFailure) as failure:
         weights.locate("tiny")

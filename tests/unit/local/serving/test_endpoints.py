@@ -16,7 +16,7 @@ from airflow_automl.local.state.jobs import JobStore
 from airflow_automl.local.state.resources import Resource, ResourceStore
 
 
-async def test_an_endpoint_made_anew_is_waited_for(resources: ResourceStore, jobs: JobStore) -> None:
+async def test_an_endpoint_that_is_created_again_is_waited_for(resources: ResourceStore, jobs: JobStore) -> None:
     loading, go_on = asyncio.Event(), asyncio.Event()
 
     released: list[str] = []
@@ -52,7 +52,7 @@ async def test_an_endpoint_made_anew_is_waited_for(resources: ResourceStore, job
 
 
 @pytest.mark.parametrize("works", [True, False])
-async def test_an_endpoint_settles_once_the_disk_has_room_again(
+async def test_an_endpoint_is_in_service_once_the_disk_has_room_again(
     resources: ResourceStore, jobs: JobStore, monkeypatch: pytest.MonkeyPatch, works: bool
 ) -> None:
     monkeypatch.setattr(background, "_PAUSE", 0.0)

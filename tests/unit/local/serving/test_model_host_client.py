@@ -214,7 +214,7 @@ async def test_the_model_that_was_asked_longest_ago_makes_room(ask: Asked) -> No
     assert int(await ask(FIRST, "pid")) == pids[key_of(FIRST)]
 
 
-async def test_a_model_that_nobody_asks_is_unloaded_until_somebody_does(
+async def test_a_model_without_requests_is_unloaded_until_the_next_one(
     ask: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     holding, file = await ask.held(OTHER, "a")

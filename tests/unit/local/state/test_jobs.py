@@ -98,7 +98,7 @@ def test_a_candidate_of_an_earlier_attempt_stays_until_it_is_made_again(jobs: Jo
     assert jobs.digest("s3://b/a") == "2"
 
 
-def test_at_most_five_partial_failures_are_told_and_reports_come_first(jobs: JobStore, job: str) -> None:
+def test_at_most_five_partial_failures_are_returned_and_reports_come_first(jobs: JobStore, job: str) -> None:
     for number in range(7):
         jobs.add_partial_failure(job, "Candidate", f"candidate {number} " + "x" * 2000)
     jobs.add_partial_failure(job, "ModelInsightsError", "no insights")
@@ -152,7 +152,7 @@ def test_a_trainer_in_a_database_of_an_earlier_release_gets_a_handle(tmp_path: P
     jobs.database.close()
 
 
-def test_times_go_on_after_a_restart_even_if_the_clock_went_back(tmp_path: Path) -> None:
+def test_times_increase_after_a_restart_even_if_the_clock_was_set_back(tmp_path: Path) -> None:
     first = Database(tmp_path / "state.db")
     JobStore(first).add("future", "arn:future", "V2", {})
     first.execute("UPDATE jobs SET modified = 99999999999.0")

@@ -127,7 +127,7 @@ def test_a_bucket_is_deleted_once_all_its_objects_are(client: Any, bucket: str) 
 @pytest.mark.parametrize(
     ("headers", "status"), [({"Expect": "100-continue", "Content-Length": "9"}, 417), ({"Transfer-Encoding": "x"}, 411)]
 )
-def test_keys_to_delete_are_always_looked_at(running: Running, headers: dict[str, str], status: int) -> None:
+def test_keys_to_delete_are_always_checked(running: Running, headers: dict[str, str], status: int) -> None:
     connection = HTTPConnection("127.0.0.1", running.server.port, timeout=30)
     connection.request("POST", "/automl?delete", headers=headers)
     assert connection.getresponse().status == status
@@ -155,7 +155,7 @@ def test_what_was_written_encrypted_is_read_after_a_restart(running: Running, cl
     assert client.get_object(Bucket=bucket, Key="b")["Body"].read() == b"part"
 
 
-def test_a_bucket_encrypts_by_default_once_told(client: Any, bucket: str) -> None:
+def test_a_bucket_encrypts_by_default_once_configured(client: Any, bucket: str) -> None:
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
     client.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
     client.put_object(Bucket=bucket, Key="a", Body=b"1")
@@ -695,7 +695,7 @@ def test_versions_come_newest_first_on_every_page(client: Any, bucket: str) -> N
     assert keys(client, bucket) == ["a", "a-b", "a.b"]
 
 
-def test_a_prefix_is_gone_with_its_last_object(client: Any, bucket: str) -> None:
+def test_a_prefix_disappears_with_its_last_object(client: Any, bucket: str) -> None:
     client.put_object(Bucket=bucket, Key="folder/sub/a", Body=b"")
     client.put_object(Bucket=bucket, Key="rest", Body=b"")
     client.delete_object(Bucket=bucket, Key="folder/sub/a")
@@ -709,7 +709,7 @@ def test_a_prefix_is_gone_with_its_last_object(client: Any, bucket: str) -> None
     assert keys(client, bucket, Prefix="folder/") == ["folder/"]
 
 
-def test_prefixes_and_objects_are_told_apart_by_the_delimiter(client: Any, bucket: str) -> None:
+def test_prefixes_and_objects_are_distinguished_by_the_delimiter(client: Any, bucket: str) -> None:
     for key in ("a", "a/b", "a/b/c", "ab"):
         client.put_object(Bucket=bucket, Key=key, Body=b"")
     answer = client.list_objects_v2(Bucket=bucket, Delimiter="/", Prefix="a")
@@ -737,7 +737,7 @@ def test_conditional_writes_and_ranges(client: Any, bucket: str) -> None:
     assert code_of(client.get_object, Bucket=bucket, Key="a", Range="bytes=99-") == "InvalidRange"
 
 
-def test_metadata_tags_and_checksums_come_back(client: Any, bucket: str) -> None:
+def test_metadata_tags_and_checksums_are_returned(client: Any, bucket: str) -> None:
     client.put_object(
         Bucket=bucket,
         Key="a",

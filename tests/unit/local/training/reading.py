@@ -160,7 +160,7 @@ def load_texts(
 
 
 class Served:
-    """A model of some data, with nothing of training but what its artefact keeps."""
+    """A model of some data, with its artefact alone."""
 
     def __init__(self, data: TabularDataset) -> None:
         rows = [frame[data.columns] for frame in (data.train, data.validation)]

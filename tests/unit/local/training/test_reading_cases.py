@@ -319,7 +319,7 @@ def test_f1_finds_the_threshold_of_rare_classes() -> None:
     assert 0.002 < threshold < 0.0026
 
 
-def test_a_librarys_stack_trace_is_no_reason() -> None:
+def test_a_librarys_stack_trace_is_not_a_reason() -> None:
     said = (
         "[05:43:28] /workspace/src/data/data.cc:1461: Check failed: valid: Label contains NaN, infinity or a value too "
         "large.\nStack trace:\n  [bt] (0) /usr/lib/libxgboost.so(+0x22dcbc) [0x7fa3c6cfdcbc]\n"
@@ -391,7 +391,7 @@ def test_a_body_may_double_quotes_where_the_training_data_escapes_them(bucket: B
 
 
 @pytest.mark.parametrize("quoting", [csv_module.QUOTE_MINIMAL, csv_module.QUOTE_ALL])
-def test_a_byte_order_mark_before_any_row_is_no_part_of_its_value(bucket: Bucket, tmp_path: Path, quoting: Any) -> None:
+def test_a_byte_order_mark_before_a_row_is_not_part_of_its_value(bucket: Bucket, tmp_path: Path, quoting: Any) -> None:
     mark, header = "\ufeff", ["a", "b", "y"]
     table = [[f"{word}, {row % 5}", str(row % 9), target] for row, (_, word, target) in enumerate(rows())]
     parts = [reading.written([header, *table[start : start + 200]], quoting) for start in (0, 200)]
@@ -451,7 +451,7 @@ def test_numbers_may_be_grouped_if_they_are_said_to_be_numbers(bucket: Bucket, t
 
 
 @pytest.mark.parametrize("before", ["\n\n", "  \n", "\ufeff\n \t\n"])
-def test_blank_lines_before_the_header_are_no_rows(bucket: Bucket, tmp_path: Path, before: str) -> None:
+def test_blank_lines_before_the_header_are_not_rows(bucket: Bucket, tmp_path: Path, before: str) -> None:
     body = before.encode() + csv(rows())
     served = reading.Served(reading.load(bucket, tmp_path, {"a.csv": body}))
     for given in (body, before.encode() + csv([row[:2] for row in rows()], ["a", "b"]).partition(b"\n")[2]):
@@ -474,7 +474,7 @@ def test_no_name_of_a_column_is_taken(bucket: Bucket, tmp_path: Path, name: str)
 
 
 @pytest.mark.parametrize("header", [["a", "b", "y"], ["", " b", "y"]])
-def test_a_header_that_is_repeated_in_a_body_is_no_row(bucket: Bucket, tmp_path: Path, header: list[str]) -> None:
+def test_a_header_that_is_repeated_in_a_body_is_not_a_row(bucket: Bucket, tmp_path: Path, header: list[str]) -> None:
     body = csv(rows(300), header) + b"\xef\xbb\xbf" + csv(rows(300), header)
     served = reading.Served(reading.load(bucket, tmp_path, {"a.csv": body}))
     assert len(served.expected) == 600
@@ -490,7 +490,7 @@ def test_a_header_that_is_repeated_in_a_body_is_no_row(bucket: Bucket, tmp_path:
         ("Report\n1,2\n", "The first row must name the columns"),
     ],
 )
-def test_what_is_no_csv_is_named(bucket: Bucket, tmp_path: Path, body: str, reason: str) -> None:
+def test_a_file_that_is_not_csv_is_named(bucket: Bucket, tmp_path: Path, body: str, reason: str) -> None:
     with pytest.raises(JobFailure, match=reason.replace("[", r"\[")):
         reading.load(bucket, tmp_path, {"a.csv": body.encode()})
 

@@ -105,7 +105,7 @@ def test_every_algorithm_answers_as_it_was_measured(
         for metric in ("AUC", "LogLoss") if classes else ("RMSE", "MAE", "R2"):
             assert measured[metric] == pytest.approx(candidate_metrics(candidate)[metric], rel=1e-4), (name, metric)
         if "linear" in name.lower() and not classes:
-            # A gap and a fraction in a column that had only whole numbers are no zero and no whole number.
+            # A gap and a fraction in a column that had only whole numbers are neither zero nor a whole number.
             values = [[value, "0.1", "red", "3", "01/02/23", "1.0", "10:05"] for value in ("150", "150.7", "", "0")]
             whole, half, none, zero = predictor.predict(pd.DataFrame(values, columns=HEADER[:-1]))
             assert whole != half

@@ -80,7 +80,7 @@ def test_loader_endpoint_and_transform_agree(package: str, name: str, target: st
     assert served.invoke(body) == expected
     assert served.transform(body, limit=10_000) == expected
 
-    # One row a request, in batches as they come together, and each alone.
+    # One row a request, in batches, and each alone.
     tables = host.Tables(predictor, (key,))
     lines = asked.iloc[:64].to_csv(index=False, header=False).encode().splitlines()
     together = tables.respond([Payload(line, "text/csv") for line in lines])

@@ -19,7 +19,7 @@ from airflow_automl.local.training.engines.course import Course, Files
 ROWS = 40
 MAX_ROUNDS = 12
 _ROWS_PER_ROUND = 4000
-"""Rounds are made of so many predictions, so that the clock is looked at often enough."""
+"""Rounds are made of so many predictions, so that the clock is read often enough."""
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def test_a_header_goes_before_every_payload() -> None:
     assert cut(b"a,b\n1,2\n3,4\n", how, single=True) == [b"a,b\n1,2\n", b"a,b\n3,4\n"]
 
 
-def test_a_header_that_is_repeated_is_no_record() -> None:
+def test_a_repeated_header_is_not_a_record() -> None:
     assert cut(b"a,b\n1,2\na,b\n3,4\n", processing("text/csv;header=present")) == [b"a,b\n1,2\n3,4\n"]
 
 

@@ -200,7 +200,7 @@ async def test_a_record_that_is_too_large_is_refused_before_it_is_read(
     assert max(read) <= MEBI + 2
 
 
-async def test_a_job_that_began_before_goes_on_with_the_objects_that_are_left(
+async def test_a_job_continues_with_the_objects_that_are_left(
     transforms: Transforms, resources: ResourceStore, store: Store
 ) -> None:
     store.objects |= {f"in/{name}.csv": b"1,2\n" for name in "bc"}

@@ -99,7 +99,7 @@ def test_versions_are_not_dates():
         (("abc", "1.10"), (["abc", "1.10"], [" abc", "1.10 "])),
     ],
 )
-def test_a_category_is_one_whatever_carries_it(written, carriers):
+def test_a_category_is_the_same_in_every_type(written, carriers):
     codec = Codec.from_json(decide("c", column(*written), "categorical").as_json())
     expected = codec.read(column(*written)).values.tolist()
     for values in carriers:

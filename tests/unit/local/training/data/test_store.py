@@ -69,7 +69,7 @@ def test_an_upload_to_a_missing_bucket_says_so(bucket: Bucket, tmp_path):
         bucket.store.upload(tmp_path / "model", "s3://no-such-bucket/model")
 
 
-def test_a_store_that_is_gone_is_a_reason_too(monkeypatch):
+def test_an_unreachable_store_is_a_reason_of_failure(monkeypatch):
     monkeypatch.setattr(retry, "TIMEOUT", 0.0)
     client = boto3.client(
         "s3",
@@ -85,7 +85,7 @@ def test_a_store_that_is_gone_is_a_reason_too(monkeypatch):
         list(Store(client).objects("s3://b/in/"))
 
 
-def test_a_store_that_comes_back_is_waited_for(tmp_path):
+def test_a_store_that_restarts_is_waited_for(tmp_path):
     """The first connections are refused; the third is cut off in the middle of the object."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

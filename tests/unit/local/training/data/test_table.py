@@ -82,7 +82,7 @@ def test_parquet_columns_are_typed(tmp_path):
     assert read_parquet([(path, URI)]).to_pylist() == [{"zip": "01000", "n": 1}, {"zip": "2", "n": 2}]
 
 
-def test_row_labels_of_pandas_are_no_column(tmp_path):
+def test_row_labels_of_pandas_are_not_a_column(tmp_path):
     pd.DataFrame({"a": [1, 2]}, index=[7, 9]).to_parquet(tmp_path / "data.parquet")
     assert read_parquet([(tmp_path / "data.parquet", URI)]).column_names == ["a"]
 

@@ -93,7 +93,7 @@ def test_types_are_judged_over_all_files_of_all_groups(tmp_path):
     assert training.column("c")[ROWS].as_py() == 0.5
 
 
-def test_what_is_no_table_is_refused_with_the_same_words(tmp_path):
+def test_a_file_that_is_not_a_table_is_refused_with_the_same_message(tmp_path):
     path, uri = write(tmp_path, {"a": str, "b": str})
     path.write_text(path.read_text() + "1,2,3\n")
     with pytest.raises(JobFailure, match=f"row {ROWS + 2} has 3 values where the header has 2 columns"):

@@ -128,7 +128,7 @@ def test_a_report_that_fails_is_a_partial_failure_and_the_other_one_is_written(c
     assert training.phases(events(job)) == ["GeneratingExplainabilityReport", "GeneratingModelInsightsReport"]
 
 
-def test_no_report_is_begun_without_time(course: Any) -> None:
+def test_without_time_no_report_is_started(course: Any) -> None:
     job = course(0)
     best = job.make("good", [], done)
     assert job.report(best, pytest.fail, pytest.fail, "Completed") == OUT_OF_TIME

@@ -55,7 +55,7 @@ def test_partial_failures_are_five_at_most_and_each_once(tmp_path):
     assert [event["message"] for event in read(tmp_path / "events")] == [f"model {number}" for number in range(1, 6)]
 
 
-def test_a_metric_that_is_no_number_is_left_out(tmp_path):
+def test_a_metric_that_is_not_a_number_is_omitted(tmp_path):
     log = EventLog(tmp_path / "events", 1)
     candidate = Candidate("c", "Regression", "MSE", [])
     candidate.validation = {"MSE": 1.0, "R2": math.nan}

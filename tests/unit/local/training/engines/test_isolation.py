@@ -21,7 +21,7 @@ def children():
     return [stat.split()[0] for stat in stats if stat.rpartition(")")[2].split()[1] == str(mine)]
 
 
-def test_the_result_comes_back_and_nothing_else_changes():
+def test_the_result_is_returned_and_nothing_else_changes():
     memory = {"here": 1}
 
     def work(ask):
@@ -79,7 +79,7 @@ def test_a_crash_says_how():
         isolation.run(lambda ask: threading.Lock(), 60)
 
 
-def test_errors_come_back_as_they_are():
+def test_errors_are_returned_unchanged():
     def give_up(ask):
         raise Pruned(0.25, 3)
 
@@ -117,7 +117,7 @@ def test_libraries_with_threads_of_their_own_work_in_the_copy():
     def work(ask):
         return xgboost.train({"nthread": 2}, data, 3).num_boosted_rounds()
 
-    # Used here first: a copy of OpenMP's threads would be waited for in vain.
+    # Used here first: a copy of OpenMP's threads would be waited for and never end.
     assert work(None) == 3
     assert isolation.run(work, 60) == 3
 

@@ -89,7 +89,7 @@ def test_other_objectives_leave_the_threshold_alone():
     assert metrics.best_threshold("Accuracy", truth == "yes", scores[:, 1]) == 0.5
 
 
-def test_metrics_that_are_no_objectives_go_by_their_standard_name_alone():
+def test_metrics_that_are_not_objectives_have_their_standard_name_alone():
     assert metrics.data({"AUC": 0.5, "LogLoss": 0.1}, "Validation") == [
         {"MetricName": "AUC", "StandardMetricName": "AUC", "Value": 0.5, "Set": "Validation"},
         {"StandardMetricName": "LogLoss", "Value": 0.1, "Set": "Validation"},

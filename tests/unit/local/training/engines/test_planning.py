@@ -42,7 +42,7 @@ def test_only_what_the_request_names_is_trained():
     assert set(made.hyperparameters) == {"XGB", "LR"}
 
 
-def test_missing_packages_are_told(monkeypatch):
+def test_missing_packages_are_reported(monkeypatch):
     monkeypatch.setattr(registry, "_installed", lambda package: package != "torch")
     made = make(algorithms=["nn-torch", "lightgbm"])
     assert dict(made.missing) == {"nn-torch": ["torch"]}

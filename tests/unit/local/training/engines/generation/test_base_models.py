@@ -90,7 +90,7 @@ def test_an_alias_does_not_hide_weights_of_that_name(folder):
         ("{", "is not JSON"),
     ],
 )
-def test_an_alias_that_leads_nowhere_is_told(folder, aliases, message):
+def test_an_alias_without_a_model_is_reported(folder, aliases, message):
     (folder / "aliases.json").write_text(aliases)
     with pytest.raises(JobFailure, match=message):
         base_models.find(None)
@@ -159,7 +159,7 @@ def test_what_a_killed_conversion_left_behind_is_removed(gguf, tmp_path):
     assert not left.exists()
 
 
-def test_a_cache_that_cannot_be_written_is_told(gguf, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_reported(gguf, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv(weights.CACHE_DIR, str(tmp_path / "file"))
     with pytest.raises(JobFailure, match=r"can't be kept in .*AUTOML_CACHE_DIR"):

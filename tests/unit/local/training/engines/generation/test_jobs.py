@@ -281,7 +281,7 @@ def test_a_base_model_that_is_not_here_fails_the_job_before_anything_is_read(tra
 
 
 def test_a_gated_model_needs_its_licence_accepted(train, models):
-    (models / "Tiny" / "EULA.txt").write_text("Use it for good.")
+    (models / "Tiny" / "EULA.txt").write_text("Use it well.")
     try:
         assert "AcceptEula" in reason(train(tiny.questions(20)))
         assert train(tiny.questions(20), {"ModelAccessConfig": {"AcceptEula": True}})[-1]["event"] == "completed"
@@ -330,7 +330,7 @@ def test_a_fine_tuning_step_that_never_ends_is_killed_at_the_limit(train, monkey
     assert killed_in_time(found, 15)
 
 
-def test_memory_that_is_not_enough_is_told(train, monkeypatch):
+def test_too_little_memory_is_reported(train, monkeypatch):
     import torch
 
     answer_loss = fine_tuning.answer_loss

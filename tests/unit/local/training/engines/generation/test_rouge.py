@@ -28,7 +28,7 @@ def test_the_lines_of_a_summary_are_matched_by_their_union():
     assert found["RougeLSum"] == pytest.approx(2 * (4 / 5) * (4 / 10) / (4 / 5 + 4 / 10))
 
 
-def test_a_word_is_matched_no_more_often_than_it_occurs():
+def test_a_word_is_matched_at_most_as_often_as_it_occurs():
     assert rouge("the cat", "the the the the")["Rouge1"] == pytest.approx(2 * (1 / 2) * (1 / 4) / (1 / 2 + 1 / 4))
 
 

@@ -105,7 +105,7 @@ def test_the_adapter_is_kept_as_it_was_at_its_lowest_loss(model, encoded):
     assert course.validation == [(1.0, 0.9), (2.0, 0.4), (3.0, 0.7)]
 
 
-def test_the_base_model_stays_as_it_is(model, encoded):
+def test_the_base_model_is_unchanged(model, encoded):
     before = {name: value.clone() for name, value in model.network.state_dict().items()}
     training.add_adapter(model)
     training.fit(model, encoded, HyperParameters(epochs=1), lambda: 1.0, lambda pace: True)
@@ -128,7 +128,7 @@ def test_no_time_at_all_means_no_step(model, encoded):
     assert (course.steps, course.validation) == (0, [])
 
 
-def test_a_loss_that_is_no_number_fails_with_what_to_change(model, encoded):
+def test_a_loss_that_is_not_a_number_fails_with_advice(model, encoded):
     training.add_adapter(model)
     with pytest.raises(JobFailure, match=r"lower learningRate \(0.0005\)"):
         training.fit(model, encoded, HyperParameters(epochs=1), lambda: math.nan, lambda pace: True)
@@ -148,7 +148,7 @@ def test_a_prompt_is_answered_alike_alone_and_in_company(model):
     assert model.generate(prompts, 6)[0] == model.generate(prompts[:1], 6)[0]
 
 
-def test_a_folder_that_is_no_language_model_is_told(folder, tmp_path):
+def test_a_folder_that_is_not_a_language_model_is_reported(folder, tmp_path):
     broken = tmp_path / "Broken"
     broken.mkdir()
     (broken / "config.json").write_text('{"model_type": "never-heard-of"}')

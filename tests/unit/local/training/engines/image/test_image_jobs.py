@@ -120,7 +120,7 @@ async def test_a_job_from_folders_to_an_endpoint(jobs, bucket):
 
 
 @needs_weights
-def test_without_pytorch_the_backbone_is_the_only_candidate_and_broken_images_are_told(jobs, bucket, no_torch):
+def test_without_pytorch_the_backbone_is_the_only_candidate_and_broken_images_are_reported(jobs, bucket, no_torch):
     lines = []
     for number, (label, image) in enumerate(digits(3, 4, each=6)):
         lines.append((bucket.put(f"scans/{number}.png", image), f"number {label}"))
@@ -198,7 +198,7 @@ def test_a_batch_of_images_that_never_ends_is_killed_at_the_limit(jobs, bucket, 
 
 @needs_weights
 @needs_torch
-def test_networks_come_back_from_the_processes_that_trained_them(jobs, bucket):
+def test_networks_are_returned_from_the_processes_that_trained_them(jobs, bucket):
     for number, (label, image) in enumerate(digits(0, 1, each=6)):
         bucket.put(f"in/{label}/{number}.png", image)
 

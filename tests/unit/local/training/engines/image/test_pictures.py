@@ -122,7 +122,7 @@ def test_a_bomb_is_not_opened(width, height, reason):
     ],
     ids=["empty", "gif", "svg", "cut png", "cut jpeg", "noise"],
 )
-def test_what_is_no_picture_is_refused(content, reason):
+def test_a_file_that_is_not_a_picture_is_refused(content, reason):
     with pytest.raises(PictureError, match=reason):
         pictures.read(content)
 

@@ -48,7 +48,7 @@ def reviews(rows):
 
 
 def toy(rows=40):
-    """Two classes that one word tells apart."""
+    """Two classes that differ in one word."""
     fruits, tools = ["apple pie", "pear juice", "plum cake"], ["steel hammer", "rusty saw", "long nail"]
     texts = [f"{(fruits, tools)[number % 2][number % 3]} number {number}" for number in range(rows)]
     return pd.DataFrame({"text": texts, "label": [("food", "shop")[number % 2] for number in range(rows)]})
@@ -146,7 +146,7 @@ def test_with_one_candidate_allowed_it_is_the_embedding(jobs, bucket):
     assert resolved["completion_criteria"] == {"MaxCandidates": 1}
 
 
-def test_what_is_odd_about_the_data_is_told(jobs, bucket, only_tfidf):
+def test_oddities_of_the_data_are_reported(jobs, bucket, only_tfidf):
     frame = toy(60)
     frame.loc[len(frame)] = ["a text without a label", None]
     frame.loc[len(frame)] = ["   ", "food"]
@@ -238,7 +238,7 @@ def test_an_embedding_batch_that_never_ends_is_killed(jobs, bucket, monkeypatch)
 
 
 @needs_weights
-def test_an_embedding_comes_back_from_the_process_that_trained_it(jobs, bucket):
+def test_an_embedding_is_returned_from_the_process_that_trained_it(jobs, bucket):
     limits = {"MaxCandidates": 1, "MaxRuntimePerTrainingJobInSeconds": 60}
     found = jobs.train(problem(**limits), [channel(bucket.put("in/train.csv", toy()))])
     assert completed(found)["minilm"]["CandidateProperties"]["CandidateArtifactLocations"]["ModelInsights"]
@@ -267,7 +267,7 @@ def test_what_there_was_no_time_for_is_left_out_of_the_embedding():
 
 
 class Short(Clock):
-    """A time whose parts are over after they were looked at so often, and which itself never ends."""
+    """A time whose parts are over after a number of reads, and which itself never ends."""
 
     def __init__(self, looks, counts=False):
         super().__init__(None)
@@ -288,7 +288,7 @@ def numbered(rows):
 
 
 @needs_weights
-def test_where_time_is_short_the_embedding_learns_from_a_part_and_says_so():
+def test_in_a_short_time_the_embedding_learns_from_a_part_and_reports_it():
     (texts, codes), (others, truth) = numbered(100), numbered(6)
 
     # One batch of validation texts and two of four batches of training texts.

@@ -112,7 +112,7 @@ def test_long_seasons_are_taken_out_before_ets_and_arima() -> None:
         assert np.abs(said[..., 0] - truth).mean() < 1
 
 
-def test_without_time_nothing_is_begun() -> None:
+def test_without_time_nothing_is_started() -> None:
     panel = panel_of(weekly(), config())
     for name in available(ALGORITHMS)[0]:
         over = Context(clock=Clock(-1))

@@ -49,7 +49,7 @@ def test_a_frequency_knows_the_cycles_that_fit_into_its_steps(text: str, seasons
 
 
 @pytest.mark.parametrize("text", ["", "0D", "1d", "1S", "D1", "-1D"])
-def test_anything_else_is_no_frequency(text: str) -> None:
+def test_anything_else_is_not_a_frequency(text: str) -> None:
     with pytest.raises(JobFailure, match="number and Y, M, W, D, H or min"):
         Frequency.parse(text)
 
@@ -153,6 +153,6 @@ def test_typed_columns_are_read_too() -> None:
         ([1.5], "has the type double"),
     ],
 )
-def test_what_is_no_timestamp_is_named(values: list[object], message: str) -> None:
+def test_a_value_that_is_not_a_timestamp_is_named(values: list[object], message: str) -> None:
     with pytest.raises(JobFailure, match=message):
         read(values)

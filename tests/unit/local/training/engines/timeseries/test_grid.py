@@ -36,7 +36,7 @@ def test_values_of_one_step_are_aggregated(how: str | None, first: float) -> Non
     assert panel.series[0].target[0] == first
 
 
-def test_series_begin_with_their_first_value_and_go_on_until_the_last_one_of_all() -> None:
+def test_series_begin_with_their_first_value_and_end_with_the_last_one_of_all() -> None:
     a, b = panel_of(GAPPY, config()).series
     assert (a.key, b.key) == (("a",), ("b",))
     assert (a.start, len(a), b.start, len(b)) == (0, 8, 1, 7)
@@ -105,7 +105,7 @@ def test_gaps_of_other_columns_are_filled_or_carried(fills: dict[str, str], expe
     assert related([2, 2, None, 6, None, 8, None], **fills) == expected
 
 
-def test_a_column_that_nobody_knows_in_advance_is_carried_forward_in_backtests() -> None:
+def test_a_column_without_future_values_is_carried_forward_in_backtests() -> None:
     days = pd.date_range("2024-01-01", periods=12).strftime("%Y-%m-%d")
     rows = pd.DataFrame({"item": "a", "ts": days, "y": range(12), "visitors": np.arange(12.0)})
     panel = panel_of(rows, config(), [Codec("visitors", Kind.NUMBER)])

@@ -252,7 +252,7 @@ def test_requests_that_come_together_are_one_panel_and_get_their_own_series(serv
         (HISTORY.to_csv(index=False), CSV, "application/json", "it answers text/csv"),
     ],
 )
-def test_a_request_that_cannot_be_read_is_told_why(
+def test_a_request_that_cannot_be_read_gets_the_reason(
     served: Path, body: str, content_type: str, accept: str, message: str
 ) -> None:
     status, answer, _ = invoke(served, body, content_type, accept)
@@ -416,7 +416,7 @@ def test_a_series_that_never_ends_is_killed_at_the_limit(
     assert "its share of the job's time" in stopped["FailureReason"]
 
 
-def test_every_algorithm_comes_back_from_the_process_that_trained_it(jobs: Jobs, bucket: Bucket) -> None:
+def test_every_algorithm_is_returned_from_the_process_that_trained_it(jobs: Jobs, bucket: Bucket) -> None:
     uri = bucket.put("in/d.csv", weekly(2))
     limits = {"CompletionCriteria": {"MaxRuntimePerTrainingJobInSeconds": 120}}
     events = jobs.train(problem(*base.available(base.ALGORITHMS)[0], **limits), [channel(uri)])
@@ -432,7 +432,7 @@ def test_an_objective_that_the_data_leaves_undefined_fails_the_job(jobs: Jobs, b
     assert candidate_metrics(labels(events)["npts"])["AverageWeightedQuantileLoss"] == 0
 
 
-def test_a_model_that_is_no_better_than_the_naive_one_is_told_so(jobs: Jobs, bucket: Bucket) -> None:
+def test_a_model_that_is_not_better_than_the_naive_one_is_reported(jobs: Jobs, bucket: Bucket) -> None:
     # The same week over and over: nothing can beat repeating it.
     uri = bucket.put("in/d.csv", weekly(2, 70, noise=0))
     events = jobs.train(problem("npts"), [channel(uri)])

@@ -318,7 +318,7 @@ def test_histories_are_the_same_in_every_way(tmp_path: Path) -> None:
     everything()
 
 
-def test_a_header_that_is_repeated_in_a_body_is_no_row(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_header_that_is_repeated_in_a_body_is_not_a_row(bucket: Bucket, tmp_path: Path) -> None:
     text = history()
     head = text.partition("\n")[0]
     data = trained(bucket, tmp_path, f"{text}{head}\n")

@@ -184,7 +184,7 @@ def test_every_row_validates_once_and_classes_are_spread(tables):
     )
 
 
-def test_targets_come_back_on_their_own_scale():
+def test_predictions_have_the_scale_of_the_target():
     values = np.random.default_rng(1).lognormal(4, 1, 500)
     assert may_be_logarithmic(values)
     assert not may_be_logarithmic(np.linspace(-1, 1, 50))
