@@ -1,7 +1,7 @@
 """SageMaker's hosting operations on loopback, as AWS answers them: a stand-in at the wire for the downstream tests.
 
 It keeps models, endpoint configs, endpoints, transform jobs, model packages and tags in memory, speaks AWS JSON 1.1 to
-an unmodified boto3, and refuses what the service model forbids. An endpoint has its final status after some describes, so
+an unmodified boto3, and refuses what the service model forbids. An endpoint has its final status after some calls, so
 that waits end without sleeping. ``deploys_fail`` makes deployments end as AWS's failed ones do: a new endpoint is
 ``Failed``, an updated one goes back ``InService`` with its old config; ``ends_as`` lets them end in another status.
 """
