@@ -1,4 +1,4 @@
-"""Find phrases that readers stumble over: in the documentation, texts, comments and names of tests.
+"""Find phrases that are hard to read in the documentation, texts, comments and names of tests.
 
 python tools/prose.py    # prints each place and what to write instead; the exit code is 1 if there is one
 """
@@ -61,7 +61,7 @@ _TEST = re.compile(r"\bdef test_\w+")
 def problems(root: Path = ROOT) -> Iterator[str]:
     """Yield each place that has such a phrase, with what to write instead."""
     for source in _SOURCES:
-        for path in sorted(root.glob(source)):
+        for path in sorted(set(root.glob(source)) - {Path(__file__).resolve()}):
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
                 for found in _PATTERN.finditer(line):
                     index = next(int(name[1:]) for name, text in found.groupdict().items() if text is not None)
