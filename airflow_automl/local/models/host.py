@@ -77,7 +77,9 @@ class Tables:
             tables.append(table)
         if not tables:
             return [error for error in read if isinstance(error, PayloadError)]
-        columns = {name: np.concatenate([table[name] for table in tables]) for name in names}
+        columns = tables[0]
+        if len(tables) > 1:
+            columns = {name: np.concatenate([table[name] for table in tables]) for name in names}
         rows = pd.DataFrame(columns, copy=False)
         answer = self._predictor.answer(rows, conformed=True)
         found: list[tuple[bytes, str] | PayloadError] = []

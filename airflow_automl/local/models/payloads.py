@@ -183,14 +183,15 @@ def encode(answer: Mapping[str, Any], keys: Sequence[str], kind: str) -> tuple[b
             columns[key] = [str(value) for value in found] if "labels" in answer else [float(value) for value in found]
         else:
             columns[key] = np.asarray(answer[key], dtype="float64").tolist()
-    rows = [dict(zip(keys, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    lines = zip(*columns.values(), strict=True)
+    if kind == CSV:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(lines)
+        return text.getvalue().encode(), f"{kind}; charset=utf-8"
+    rows = [dict(zip(keys, values, strict=True)) for values in lines]
     if kind == JSON:
         return json.dumps({"predictions": rows}).encode(), kind
-    if kind == JSON_LINES:
-        return "".join(json.dumps(row) + "\n" for row in rows).encode(), kind
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(row.values() for row in rows)
-    return text.getvalue().encode(), f"{kind}; charset=utf-8"
+    return "".join(json.dumps(row) + "\n" for row in rows).encode(), kind
 
 
 def media_type(kind: str) -> str:

@@ -27,7 +27,7 @@ from airflow_automl.local.retry import TIMEOUT, unreachable
 from airflow_automl.local.serving.endpoints import MODEL, Deployments
 from airflow_automl.local.serving.model_host_client import Container, ModelHost
 from airflow_automl.local.serving.model_pool import HostingError
-from airflow_automl.local.serving.transform.records import Processing, RecordError, answers, batches, begin, split
+from airflow_automl.local.serving.transform.records import Processing, RecordError, answers, batches, begin, blocks
 from airflow_automl.local.state.resources import Resource, ResourceStore
 from airflow_automl.local.storage.client import Location, parse_uri
 from airflow_automl.local.training.data import csv_text, sniff
@@ -44,7 +44,7 @@ _MEBI = 1024 * 1024
 #: Bytes that a compressed object may unpack to.
 _UNPACKED = 100 << 30
 #: Bytes of a payload of a table's rows, where MaxPayloadInMB allows more.
-_TABLE = _MEBI
+_TABLE = 2 * _MEBI
 #: Payloads of one record each that are in memory at once: the model gets those that wait for it together.
 _SINGLE = 64
 #: Metadata of an output: the job that wrote it.
@@ -232,12 +232,12 @@ class Transforms:
         self, job: _Job, processing: Processing, names: Sequence[str], handle: IO[bytes], out: IO[bytes]
     ) -> None:
         lines = job.request["TransformOutput"].get("AssembleWith", "None") == "Line"
-        records = split(handle, processing, job.limit)
-        top, records = await asyncio.to_thread(begin, records, names, processing)
-        headers = processing.headers(top is not None)
         # Rows of a table don't depend on each other: small payloads keep all processes busy.
         fill = _TABLE if names else 0
-        cut = batches(records, job.limit, single=job.single, top=top, processing=processing, fill=fill)
+        found = blocks(handle, processing, job.limit, fill or _MEBI)
+        top, found = await asyncio.to_thread(begin, found, names, processing)
+        headers = processing.headers(top is not None)
+        cut = batches(found, job.limit, single=job.single, top=top, processing=processing, fill=fill)
 
         async def answered(given: list[bytes], payload: bytes) -> bytes:
             answer = await self._ask(job, payload, headers)

@@ -7,8 +7,9 @@ import io
 import itertools
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import IO, Any
 
 from airflow_automl.local.serving.transform import json_path
@@ -57,10 +58,14 @@ class Processing:
         accept = request["TransformOutput"].get("Accept") or content_type.partition(";")[0]
         return cls(content_type, accept, given.get("JoinSource") == "Input", *filters)
 
-    @property
+    @cached_property
     def csv(self) -> bool:
         """Return whether the input is CSV."""
         return _is_csv(self.content_type)
+
+    @cached_property
+    def _appended(self) -> bool:
+        return self.csv and _is_csv(self.accept) and self.output_filter is None
 
     @property
     def header(self) -> bool:
@@ -89,6 +94,9 @@ class Processing:
         """The model's answer to a record, as the job is to store it."""
         if not self.join and self.output_filter is None:
             return answer
+        if self._appended and b'"' not in record + answer:
+            # What CSV's reader and writer would make of it.
+            return b"%b,%b" % (record, answer)
         value = _read(answer, self.accept)
         if self.join:
             value = self._joined(_read(record, self.content_type), value)
@@ -113,90 +121,109 @@ class Processing:
         return self.join or self.output_filter is not None
 
 
-def split(handle: IO[bytes], processing: Processing, limit: int = 0) -> Iterator[bytes]:
-    """Cut an object into records, one a line; a value in quotes may span lines of CSV.
+def blocks(handle: IO[bytes], processing: Processing, limit: int = 0, size: int = 1 << 20) -> Iterator[bytes]:
+    """Cut an object into blocks of whole records, one a line; a value in quotes may span lines of CSV.
 
     :param handle: the object; CSV is plain (:mod:`airflow_automl.local.training.data.csv_text`).
     :param processing: knows its content type.
     :param limit: bytes that a payload may have; 0 for no limit.
-    :return: the records that are not empty, without the ends of their lines.
-    :raises RecordError: a record is longer than any payload.
+    :param size: bytes of a block at most, unless it has a longer record.
     """
-    longest = limit if processing.input_filter is None else max(limit, _LONGEST)
     # A record without an end, or a compressed one, must not fill the memory before it is refused.
-    cut = csv_text.records if processing.csv else _lines
-    for record in cut(handle, longest if limit else 0):
-        if limit and len(record) > longest:
-            raise RecordError(f"a record has more than {longest} bytes; MaxPayloadInMB allows {limit}")
-        yield record
+    whole = csv_text.whole if processing.csv else _whole_lines
+    return csv_text.blocks(handle, size, _longest(processing, limit), whole)
 
 
-def _lines(handle: IO[bytes], longest: int) -> Iterator[bytes]:
-    while line := handle.readline(longest + 2 if longest else -1):
-        if record := line.rstrip(b"\r\n"):
-            yield record
+def _longest(processing: Processing, limit: int) -> int:
+    return max(limit, _LONGEST) if limit and processing.input_filter else limit
+
+
+def _whole_lines(data: bytes) -> int:
+    return data.rfind(b"\n") + 1
+
+
+def records(block: bytes, processing: Processing) -> list[bytes]:
+    """The records of a block that are not empty, without the ends of their lines."""
+    if processing.csv:
+        return csv_text.rows(block)
+    return [record for line in block.split(b"\n") if (record := line.rstrip(b"\r"))]
 
 
 def batches(
-    found: Iterator[bytes], limit: int, *, single: bool, top: bytes | None, processing: Processing, fill: int = 0
+    found: Iterable[bytes], limit: int, *, single: bool, top: bytes | None, processing: Processing, fill: int = 0
 ) -> Iterator[tuple[list[bytes], bytes]]:
     """Put records into payloads.
 
-    :param found: the records of an object.
+    :param found: the blocks of an object.
     :param limit: bytes that a payload may have; 0 for no limit.
     :param single: one record a payload.
-    :param fill: bytes that a payload is filled to, if that is less than the limit.
+    :param fill: bytes that a payload of rows of a table is filled to, if that is less than the limit; 0 if the records
+        are something else.
     :param top: the header, which goes before every payload and is skipped if it is repeated; ``None`` without one.
-    :return: the records as they were, and the payload.
+    :return: the records as they were, if each needs its own answer, and the payload.
+    :raises RecordError: a record is longer than any payload.
     """
-    fill = min(limit or fill, fill or limit)
     head = b"" if top is None else processing.payload(top) + b"\n"
+    # What reads tables skips empty lines and repeated headers: without a look at each row, a block is a payload.
+    whole = fill > 0 and not (single or processing.per_record or processing.input_filter)
+    most, longest = limit or sys.maxsize, _longest(processing, limit) or sys.maxsize
+    fill = min(limit or fill, fill or limit)
     # The only text of a row may be the name of its column.
     again = top if top and b"," in top else None
-    records: list[bytes] = []
+    given: list[bytes] = []
     payload: list[bytes] = []
     size = len(head)
-    for record in found:
-        if record == again:
+    for block in found:
+        if whole and len(head) + len(block) <= most:
+            if block.strip(b"\r\n"):
+                yield [], head + block
             continue
-        filtered = processing.payload(record) + b"\n"
-        if limit and len(head) + len(filtered) > limit:
-            raise RecordError(f"a record has {len(filtered)} bytes; MaxPayloadInMB allows {limit}")
-        if records and (single or (fill and size + len(filtered) > fill)):
-            yield records, head + b"".join(payload)
-            records, payload, size = [], [], len(head)
-        records.append(record)
-        payload.append(filtered)
-        size += len(filtered)
-    if records:
-        yield records, head + b"".join(payload)
+        for record in records(block, processing):
+            if record == again:
+                continue
+            if len(record) > longest:
+                raise RecordError(f"a record has more than {longest} bytes; MaxPayloadInMB allows {limit}")
+            filtered = processing.payload(record) + b"\n"
+            if len(head) + len(filtered) > most:
+                raise RecordError(f"a record has {len(filtered)} bytes; MaxPayloadInMB allows {limit}")
+            if given and (single or (fill and size + len(filtered) > fill)):
+                yield given, head + b"".join(payload)
+                given, payload, size = [], [], len(head)
+            given.append(record)
+            payload.append(filtered)
+            size += len(filtered)
+        if whole and given:
+            yield given, head + b"".join(payload)
+            given, payload, size = [], [], len(head)
+    if given:
+        yield given, head + b"".join(payload)
 
 
 def begin(found: Iterator[bytes], names: Sequence[str], processing: Processing) -> tuple[bytes | None, Iterator[bytes]]:
-    """Take the header from the records of an object.
+    """Take the header from the blocks of an object.
 
-    :param found: the records.
+    :param found: the blocks.
     :param names: the columns that the model takes; empty if it takes no rows of a table.
     :param processing: knows the content type and the input's filter.
-    :return: the header, or ``None`` without one, and the records after it.
+    :return: the header, or ``None`` without one, and the blocks after it.
     :raises RecordError: the header lacks columns of the model.
     """
-    blank: list[bytes] = []
-    for first in found:
-        if first.strip() or not processing.csv or (len(names) == 1 and names[0].startswith(UNNAMED)):
-            if _is_header(first, names, processing):
-                return first, found
-            break
-        blank.append(first)
-    else:
-        return None, iter(blank or [b""])
-    # In a single column, a line of blanks is a missing value.
-    return None, itertools.chain(blank if len(names) == 1 else (), (first,), found)
+    # An object without records is a record without a value: the model says what is wrong with it.
+    block = next(filter(lambda each: each.strip(b"\r\n"), found), b" \n")
+    left = records(block, processing) if processing.csv else []
+    lone = len(names) == 1
+    place = next((at for at, row in enumerate(left) if row.strip() or (lone and names[0].startswith(UNNAMED))), None)
+    top = None
+    if place is not None and _is_header(left[place], names, processing):
+        top = left[place]
+        block = b"\n".join([*left[place + 1 :], b""])
+    elif place and not lone:
+        # In a single column, a line of blanks is a missing value.
+        block = b"\n".join([*left[place:], b""])
+    return top, itertools.chain((block,), found)
 
 
 def _is_header(first: bytes, names: Sequence[str], processing: Processing) -> bool:
-    if not processing.csv:
-        return False
     if not names:
         return processing.header
     cells = _read(processing.payload(first), processing.content_type)

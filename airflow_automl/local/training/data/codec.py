@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from airflow_automl.local.training.data import moments
 from airflow_automl.local.training.data.columns import trimmed
-from airflow_automl.local.training.data.values import Refused, by_type, distinct, is_text, plain
+from airflow_automl.local.training.data.values import FEW, Refused, by_type, distinct, is_text, plain
 
 _NOT_A_NUMBER = ("NaN", "nan", "NAN", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN")
 NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "null", "NULL", "<NA>", *_NOT_A_NUMBER))
@@ -34,6 +34,8 @@ _EXCEL_ERRORS = ("#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "#NULL!")
 _WORDS = ("None", "none", "NONE", "Null", "Nan", "\\N")
 NUMERIC_NULLS = frozenset((*_WORDS, "?", "-", "\u2013", "\u2014", ".", *_EXCEL_ERRORS))
 """Marks of a missing value in columns of numbers and of moments; in a text column these are values like any other."""
+
+_MARKS = pa.array(sorted(NULLS | NUMERIC_NULLS))
 
 IDENTIFIER = "identifier"
 """The role of a column that identifies series: each value is a name, and only an empty cell is missing."""
@@ -145,6 +147,8 @@ class Codec:
             return self._floats(values.cast(pa.float64(), safe=False))
         if self.moment and pa.types.is_timestamp(values.type):
             return self._moments(values)
+        if self.numeric and len(values) > FEW and (numbers := _numbers(values)) is not None:
+            return self._floats(numbers)
         found_values, indices = distinct(values)
         junk: list[int] = []
         out_of_range: list[int] = []
@@ -302,6 +306,19 @@ class Codec:
 
 _TRUTHS = ("false", "true")
 _JUNK, _OUT_OF_RANGE = object(), object()
+
+
+def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Texts as numbers, if Arrow reads all of them that are not marks of missing values."""
+    if not pa.types.is_string(values.type):
+        return None
+    given = pc.if_else(pc.is_in(values, value_set=_MARKS), None, values)
+    try:
+        found = given.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    # Arrow reads more spellings of what is not a number than training does.
+    return None if pc.any(pc.is_nan(found)).as_py() else found
 
 
 def _no_value(value: Any) -> Any:

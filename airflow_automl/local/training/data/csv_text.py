@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,7 +25,8 @@ _STRICT = rb'(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)'
 _ESCAPED = rb'(?:"(?:[^"\\]++|\\.|"")*+"|[^",\r\n]*+)'
 # A value of a lenient parser: quotes matter at its beginning only.
 _VALUE = rb'(?:"(?:[^"]++|"")*+"[^,\r\n]*+|[^",\r\n][^,\r\n]*+|)'
-_ROW = re.compile(rb"%b(?:,%b)*+(%b)" % (_VALUE, _VALUE, _END))
+_ROW = re.compile(rb"(%b(?:,%b)*+)%b" % (_VALUE, _VALUE, _END))
+_ROWS = re.compile(rb"(?:%b)*+" % _ROW.pattern)
 _CHUNK = 1 << 20
 
 
@@ -123,27 +124,42 @@ def rewrite(path: Path, escaped: bool) -> None:
     made.replace(path)
 
 
-def records(handle: IO[bytes], longest: int) -> Iterator[bytes]:
-    """The rows of plain CSV as they are written, without the ends of their lines.
+def whole(data: bytes) -> int:
+    """Where the last row of plain CSV ends whose end is there; 0 if there is none."""
+    end = 0 if b'"' in data else data.rfind(b"\n") + 1
+    return end or _ROWS.match(data).end()  # type: ignore[union-attr]
 
-    Empty lines are left out.
+
+def rows(data: bytes) -> list[bytes]:
+    """The rows of plain CSV as they are written, without the ends of their lines and without empty lines."""
+    if b'"' not in data:
+        return list(filter(None, data.splitlines()))
+    end = whole(data)
+    return list(filter(None, [*_ROW.findall(data[:end]), data[end:].rstrip(b"\r\n")]))
+
+
+def blocks(handle: IO[bytes], size: int, longest: int, whole: Callable[[bytes], int] = whole) -> Iterator[bytes]:
+    """Cut a text into blocks of whole rows.
 
     :param handle: the text.
+    :param size: bytes of a block at most, unless it has a longer row.
     :param longest: bytes that a row may have; 0 for no limit. Of a longer one only the beginning is read and returned.
+    :param whole: where the last row ends whose end is there.
     """
-    rest, size = b"", _CHUNK
-    while chunk := handle.read(min(size, longest + 2 - len(rest)) if longest else size):
+    rest, wanted = b"", size
+    while True:
+        asked = min(wanted, longest + 2 if longest else wanted) - len(rest)
+        chunk = handle.read(asked)
         rest += chunk
-        place = 0
-        # The chunk may end within a line ending.
-        while (found := _ROW.match(rest, place)) and found.end() < len(rest):
-            if row := rest[place : found.start(1)]:
-                yield row
-            place = found.end()
-        # A row longer than a chunk is read again, each time with twice as much of it.
-        rest, size = rest[place:], size if place else 2 * size
-        if longest and len(rest) > longest + 1:
-            yield rest
-            return
-    if last := rest.rstrip(b"\r\n"):
-        yield last
+        end = whole(rest)
+        if len(chunk) < asked or (longest and not end and len(rest) > longest + 1):
+            break
+        if end:
+            yield rest[:end]
+            rest = rest[end:]
+            wanted = max(size, len(rest) + 1)
+        else:
+            # A row longer than a block is read again, each time with twice as much of it.
+            wanted = 2 * len(rest)
+    if rest:
+        yield rest

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 TELLING_SHARE = 0.01
 """From this part of the rows on, what is lost is a PartialFailureReason."""
 
-_FEW = 256
+FEW = 256
 """Up to this number, values are read one by one; beyond it, each distinct value is read once."""
 
 
@@ -116,12 +116,12 @@ def is_text(kind: pa.DataType) -> bool:
 
 def encoded(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column whose distinct texts are found once, to choose its codec and to read it."""
-    return values.dictionary_encode() if pa.types.is_string(values.type) and len(values) > _FEW else values
+    return values.dictionary_encode() if pa.types.is_string(values.type) and len(values) > FEW else values
 
 
 def distinct(values: pa.ChunkedArray) -> tuple[list[Any], np.ndarray | None]:
     """The distinct values and the position of each row's among them; few values as they are."""
-    if len(values) <= _FEW:
+    if len(values) <= FEW:
         return values.to_pylist(), None
     if pa.types.is_dictionary(values.type):
         values = values.unify_dictionaries()

@@ -18,7 +18,7 @@ from airflow_automl.local.models import artifacts, host
 from airflow_automl.local.models.artifacts import Predictor
 from airflow_automl.local.models.payloads import PayloadError
 from airflow_automl.local.models.wire import Payload
-from airflow_automl.local.serving.transform.records import Processing, answers, batches, begin, split
+from airflow_automl.local.serving.transform.records import Processing, batches, begin, blocks
 from airflow_automl.local.storage.client import parse_uri
 from airflow_automl.local.training.data import channels, csv_text, dataset
 from airflow_automl.local.training.data.codec import NULLS, NUMERIC_NULLS, Codec, Kind
@@ -219,14 +219,17 @@ class Served:
         )
         if processing.csv:
             body = csv_text.body(body, None, self.predictor.metadata["escaped"])
-        top, records = begin(split(io.BytesIO(body), processing), self.names, processing)
-        content_type = processing.headers(top is not None)["content-type"]
         longest = max(len(line) for line in body.split(b"\n")) + 200
-        found: list[float] = []
-        for given, payload in batches(records, limit + longest, single=False, top=top, processing=processing):
-            answer = self._answer(payload, content_type)
-            found += [float(one) for one in answers(answer, given, "text/csv")]
-        return found
+        # One time in blocks as they are, one time record by record.
+        ways: list[list[float]] = []
+        for fill in (limit, 0):
+            top, cut = begin(blocks(io.BytesIO(body), processing, size=fill or limit), self.names, processing)
+            kind = processing.headers(top is not None)["content-type"]
+            made = batches(cut, limit + longest, single=False, top=top, processing=processing, fill=fill)
+            found = [self._answer(payload, kind) for _, payload in made]
+            ways.append([float(line) for body in found for line in body.splitlines()])
+        assert ways[0] == ways[1]
+        return ways[0]
 
 
 def rows_of(text: str) -> tuple[list[str], list[list[str]]]:

@@ -16,7 +16,8 @@ from airflow_automl.local.serving.transform.records import (
     answers,
     batches,
     begin,
-    split,
+    blocks,
+    records,
 )
 
 RECORD: Any = {"id": 7, "features": [1, 2, 3], "nested": {"a b": "x"}}
@@ -61,9 +62,9 @@ def processing(content: str = "text/csv", accept: str | None = None, **given: st
 
 
 def cut(data: bytes, how: Processing, limit: int = 0, single: bool = False, fill: int = 0) -> list[bytes]:
-    records = split(io.BytesIO(data), how)
-    top = next(records) if how.header else None
-    return [payload for _, payload in batches(records, limit, single=single, top=top, processing=how, fill=fill)]
+    names = ["a", "b"] if how.header else []
+    top, found = begin(blocks(io.BytesIO(data), how, limit, fill or 1 << 20), names, how)
+    return [payload for _, payload in batches(found, limit, single=single, top=top, processing=how, fill=fill)]
 
 
 def test_records_fill_payloads_up_to_their_limit() -> None:
@@ -73,8 +74,37 @@ def test_records_fill_payloads_up_to_their_limit() -> None:
     with pytest.raises(RecordError, match="MaxPayloadInMB"):
         cut(b"1,2,3,4,5,6\n", processing(), limit=8)
     # A payload may be filled less, but a record that is allowed is taken.
+    filtered = processing(InputFilter="$[:]")
+    assert cut(b"1,2\n3,4\n5,6,7,8,9\n", filtered, limit=12, fill=4) == [b"1,2\n", b"3,4\n", b"5,6,7,8,9\n"]
+    assert cut(b"1,2\n3,4\n5,6", filtered, limit=8, fill=100) == [b"1,2\n3,4\n", b"5,6\n"]
+
+
+def test_rows_of_tables_are_sent_in_blocks_as_they_are() -> None:
+    assert cut(b"1,2\r\n\n3,4\n5,6\n7,8", processing(), fill=12) == [b"1,2\r\n\n3,4\n", b"5,6\n7,8"]
     assert cut(b"1,2\n3,4\n5,6,7,8,9\n", processing(), limit=12, fill=4) == [b"1,2\n", b"3,4\n", b"5,6,7,8,9\n"]
-    assert cut(b"1,2\n3,4\n5,6", processing(), limit=8, fill=100) == [b"1,2\n3,4\n", b"5,6\n"]
+    assert cut(b'1,"x\ny"\n2,"z"\n', processing(), fill=8) == [b'1,"x\ny"\n', b'2,"z"\n']
+    assert cut(b"1,2\r3,4\r5,6", processing(), fill=8) == [b"1,2\r3,4\r", b"5,6"]
+    assert cut(b"[1]\n[2]\n[3]", processing("application/jsonlines"), fill=8) == [b"[1]\n[2]\n", b"[3]"]
+    header = processing("text/csv;header=present")
+    assert cut(b"\na,b\n1,2\n3,4\n5,6", header, fill=9) == [b"a,b\n1,2\n", b"a,b\n3,4\n5,6"]
+    # With its header, a block may be too long for one payload.
+    assert cut(b"a,b\n1,2\n3,4\n5,6\n", header, limit=8, fill=8) == [b"a,b\n1,2\n", b"a,b\n3,4\n", b"a,b\n5,6\n"]
+    with pytest.raises(RecordError, match="a record has more than 8 bytes; MaxPayloadInMB allows 8"):
+        cut(b"1,2,3,4,5,6\n", processing(), limit=8, fill=8)
+    # The model says what is wrong with an object without records.
+    assert cut(b"\r\n\n", processing(), fill=8) == cut(b"", processing("application/jsonlines"), fill=8) == [b" \n"]
+    assert cut(b"a,b\n", header, fill=8) == []
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("quote", [b"", b'"'])
+def test_blocks_have_all_records_wherever_they_are_cut(end: bytes, quote: bytes) -> None:
+    inner = b"x\n,y" if quote else b"x"
+    rows = [b"%d,%b%b%b" % (number, quote, inner * (number % 5), quote) for number in range(20)]
+    how = processing()
+    for size in range(1, 40):
+        found = list(blocks(io.BytesIO(end.join(rows)), how, size=size))
+        assert [row for block in found for row in records(block, how)] == rows, size
 
 
 def test_a_header_goes_before_every_payload() -> None:
@@ -92,8 +122,8 @@ def test_a_value_in_quotes_may_span_lines() -> None:
 
 def test_the_first_record_is_a_header_if_it_names_the_models_columns() -> None:
     def begun(text: bytes, names: list[str], how: Processing) -> tuple[bytes | None, list[bytes]]:
-        top, records = begin(iter(text.splitlines()), names, how)
-        return top, list(records)
+        top, found = begin(iter([text]), names, how)
+        return top, [row for block in found for row in records(block, how)]
 
     assert begun(b" b,a,target\n1,2,3", ["a", "b"], processing()) == (b" b,a,target", [b"1,2,3"])
     assert begun(b"1,2\n3,4", ["a", "b"], processing()) == (None, [b"1,2", b"3,4"])

@@ -171,3 +171,40 @@ def test_what_a_value_is_does_not_depend_on_the_values_beside_it(trained, values
     together = codec.take(values).tolist()
     assert [None if one != one else one for one in together] == [None if one != one else one for one in alone]
     assert codec.take(pd.Series(values, dtype=object)).tolist()[:1] == alone[:1]
+
+
+@pytest.mark.parametrize("role", ["auto", "numeric"])
+@pytest.mark.parametrize("truths", [None, ("no", "yes")])
+def test_many_numbers_are_read_as_each_alone(role, truths):
+    numbers = ["1", "-0", "+5", "1.", ".5", "1e5", "1e-400", "007", "0.1", "9007199254740993", "4.9e-324", " 5", "\t7"]
+    gone = ["", None, "NaN", "?", "-", "inf", "-Infinity", "1e400", "-1e400"]
+    other = [
+        "nAn",
+        "nan(a)",
+        "0x1p3",
+        "1_0",
+        "\u0661",
+        "\u22125",
+        "yes",
+        "True",
+        "x",
+        "1,234",
+        "1,23",
+        "1.2.3",
+        "1 234",
+    ]
+    codec = Codec("a", Kind.NUMBER, role=role, truths=truths)
+
+    def outcome(values):
+        try:
+            found = codec.read(column(*values))
+        except Refused as refused:
+            return f"{refused.row}: {refused}"
+        return [repr(value) for value in found.values.tolist()], found.lost.tolist()
+
+    for spelling in (*numbers, *gone, *other):
+        alone = outcome([spelling])
+        expected = alone
+        if not isinstance(alone, str):
+            expected = alone[0] * 300, list(range(300)) if alone[1] else []
+        assert outcome([spelling] * 300) == expected, spelling
