@@ -24,7 +24,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 try:
     import numpy as np
@@ -48,7 +48,9 @@ __all__ = [
     "Predictor",
     "Responder",
     "Stage",
+    "Threshold",
     "answer_of",
+    "chosen",
     "describe",
     "load",
     "load_folders",
@@ -58,6 +60,10 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 2
+
+Threshold: TypeAlias = float | Sequence[float]
+"""How the class of a row is chosen: the probability from which a row is positive, of two classes; of more, what the
+probability of each is multiplied by before the largest wins (0.5: by the same)."""
 METADATA = "metadata.json"
 MODEL = "model"
 
@@ -168,24 +174,34 @@ class Predictor:
         return pd.DataFrame(found, columns=list(self.labels), index=rows.index)
 
 
+def chosen(scores: np.ndarray, threshold: Threshold = 0.5) -> np.ndarray:
+    """The position of the predicted class of each row.
+
+    :param scores: probabilities of the classes for each row.
+    :param threshold: see :data:`Threshold`.
+    """
+    if scores.shape[1] == 2:
+        return np.asarray(scores[:, 1] >= threshold, dtype=int)
+    return np.asarray((scores * np.asarray(threshold)).argmax(axis=1))
+
+
 def answer_of(
-    scores: np.ndarray, labels: Sequence[int | str], threshold: float = 0.5, positive_probability: bool = False
+    scores: np.ndarray, labels: Sequence[int | str], threshold: Threshold = 0.5, positive_probability: bool = False
 ) -> dict[str, Any]:
     """The answer of a chain's last stage, from plain scores.
 
     :param scores: predictions, or probabilities of the classes for each row.
     :param labels: the classes (of two, the second is the positive one); empty for regression.
-    :param threshold: binary: probability from which a row is positive.
+    :param threshold: see :data:`Threshold`.
     :param positive_probability: binary: ``probability`` is that of the positive class (HYPERPARAMETER_TUNING), not that
         of the predicted one (ENSEMBLING).
     """
     if not labels:
         return {"predicted_label": [float(value) for value in scores]}
-    binary = len(labels) == 2
-    chosen = (scores[:, 1] >= threshold).astype(int) if binary else scores.argmax(axis=1)
-    shown = np.ones_like(chosen) if binary and positive_probability else chosen
+    found = chosen(scores, threshold)
+    shown = np.ones_like(found) if len(labels) == 2 and positive_probability else found
     return {
-        "predicted_label": [labels[index] for index in chosen],
+        "predicted_label": [labels[index] for index in found],
         "probability": scores[np.arange(len(scores)), shown],
         "probabilities": scores,
         "labels": list(labels),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_automl.contract.metrics import direction
+from airflow_automl.local.models.artifacts import Threshold
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.base import JobSpec
 
@@ -69,7 +70,7 @@ class Candidate:
     status: str = "InProgress"
     ended: float | None = None
     failure: str | None = None
-    threshold: float = 0.5
+    threshold: Threshold = 0.5
     validation: dict[str, float] = field(default_factory=dict)
     train: dict[str, float] = field(default_factory=dict)
     containers: Sequence[Mapping[str, Any]] = ()

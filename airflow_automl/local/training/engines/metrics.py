@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from airflow_automl.contract import metrics as contract
+from airflow_automl.local.models.artifacts import Threshold, chosen
 from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.data.target import BINARY, REGRESSION
 
-THRESHOLD_METRICS = frozenset({"F1", "BalancedAccuracy"})
-"""Binary objectives for which 0.5 is rarely the best threshold."""
+THRESHOLD_METRICS = frozenset({"F1", "BalancedAccuracy", "F1macro", "RecallMacro"})
+"""Objectives for which the most probable class is rarely the best answer."""
+
+_EXPONENTS = np.arange(11) / 10
 
 OBJECTIVES = frozenset(name for names in contract.OBJECTIVES.values() for name in names)
 """Metrics that a request, and the final metric of a candidate, can name."""
@@ -37,7 +40,7 @@ def scores(
     predicted: Array,
     labels: Sequence[int | str] = (),
     weights: Array | None = None,
-    threshold: float = 0.5,
+    threshold: Threshold = 0.5,
 ) -> dict[str, float]:
     """Return all metrics that apply to a problem.
 
@@ -47,7 +50,7 @@ def scores(
         ``labels``.
     :param labels: the classes; of two, the second is the positive one.
     :param weights: sample weights, or ``None``.
-    :param threshold: binary: probability from which a row is positive.
+    :param threshold: how a row's class is chosen.
     :return: metric → value; metrics that are undefined for the data are left out.
     """
     weights = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype="float64")
@@ -73,10 +76,10 @@ def _regression(truth: Array, predicted: Array, weights: Array) -> dict[str, flo
 
 
 def _classification(
-    problem_type: str, actual: Array, probabilities: Array, weights: Array, threshold: float
+    problem_type: str, actual: Array, probabilities: Array, weights: Array, threshold: Threshold
 ) -> dict[str, float]:
     classes = probabilities.shape[1]
-    guess = (probabilities[:, 1] >= threshold).astype(int) if classes == 2 else probabilities.argmax(axis=1)
+    guess = chosen(probabilities, threshold)
     confusion = np.zeros((classes, classes))
     np.add.at(confusion, (actual, guess), weights)
     hits, real, said = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
@@ -84,11 +87,11 @@ def _classification(
         recall = np.where(real > 0, hits / real, np.nan)
         precision = np.where(said > 0, hits / said, 0.0)
         f1 = np.where(real + said > 0, 2 * hits / (real + said), np.nan)
-    chosen = np.clip(probabilities[np.arange(len(actual)), actual], 1e-15, 1)
+    likelihood = np.clip(probabilities[np.arange(len(actual)), actual], 1e-15, 1)
     found = {
         "Accuracy": hits.sum() / confusion.sum(),
         "BalancedAccuracy": float(np.nanmean(recall)),
-        "LogLoss": float(np.average(-np.log(chosen), weights=weights)),
+        "LogLoss": float(np.average(-np.log(likelihood), weights=weights)),
     }
     if problem_type == BINARY:
         found |= {"F1": f1[1], "Precision": precision[1], "Recall": recall[1]}
@@ -105,11 +108,34 @@ def _classification(
 
 
 def _auc(actual: Array, score: Array, weights: Array) -> float:
-    from sklearn.metrics import roc_auc_score
+    _, ranks = np.unique(score, return_inverse=True)
+    positive = np.bincount(ranks, np.where(actual == 1, weights, 0.0))
+    negative = np.bincount(ranks, np.where(actual == 1, 0.0, weights))
+    pairs = positive.sum() * negative.sum()
+    return float(positive @ (negative.cumsum() - negative / 2) / pairs) if pairs else float("nan")
 
-    if len(np.unique(actual)) < 2:
-        return float("nan")
-    return float(roc_auc_score(actual, score, sample_weight=weights))
+
+def decide(objective: str, actual: Array, probabilities: Array, weights: Array | None = None) -> Threshold:
+    """Return how to choose the class of a row, so that the objective is best on some rows.
+
+    Of more than two classes, the rare ones are favoured: their probabilities are divided by a power of their share,
+    from 0 (the most probable class) to 1 (best for BalancedAccuracy, if the probabilities are right). One number is
+    learned, not one for each class: rare classes have few rows to learn from.
+
+    :param actual: position of each row's class.
+    :param probabilities: of the classes, for models that had not seen the row.
+    :param weights: sample weights, or ``None``.
+    """
+    classes = probabilities.shape[1]
+    if classes == 2:
+        return best_threshold(objective, actual == 1, probabilities[:, 1], weights)
+    if objective not in THRESHOLD_METRICS:
+        return 0.5
+    weights = np.ones(len(actual)) if weights is None else np.asarray(weights, dtype="float64")
+    shares = np.maximum(np.bincount(actual, weights, minlength=classes), 1e-9 * weights.sum()) / weights.sum()
+    tried = [tuple((shares**-power).round(6).tolist()) for power in _EXPONENTS]
+    values = [_classification("", actual, probabilities, weights, factors)[objective] for factors in tried]
+    return tried[int(np.argmax(values))]
 
 
 def best_threshold(objective: str, truth: Array, positive: Array, weights: Array | None = None) -> float:
@@ -119,8 +145,8 @@ def best_threshold(objective: str, truth: Array, positive: Array, weights: Array
     :param truth: booleans: is the row positive?
     :param positive: probability of that.
     :param weights: sample weights, or ``None``.
-    :return: a threshold between 0 and 1, halfway between two of the probabilities, or 0.5; among equally good ones that
-        closest to 0.5.
+    :return: a threshold between 0 and 1, halfway between two of the probabilities, or 0.5, or 0 (every row is positive);
+        among equally good ones that closest to 0.5.
     """
     if objective not in THRESHOLD_METRICS:
         return 0.5
@@ -129,7 +155,7 @@ def best_threshold(objective: str, truth: Array, positive: Array, weights: Array
     ranked = np.asarray(positive, dtype="float64")[order]
     # Halfway between neighbours: the last bit of a probability must not decide when the model is served.
     distinct = np.unique(ranked)
-    grid = np.append((distinct[1:] + distinct[:-1]) / 2, 0.5)
+    grid = np.append((distinct[1:] + distinct[:-1]) / 2, [0.0, 0.5])
     mass = np.where(np.asarray(truth)[order], weights[order], 0.0)
     other = weights[order] - mass
     # Weight of the rows below each threshold, by class.

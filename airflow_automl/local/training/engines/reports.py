@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import escape
 
+from airflow_automl.local.models.artifacts import Threshold, chosen
 from airflow_automl.local.training.data.target import BINARY, REGRESSION
 
 _STYLE = (
@@ -45,6 +46,7 @@ def explanation(
     contributions: Mapping[str, float],
     method: str,
     sentences: Sequence[str] = (),
+    more: Sequence[tuple[str, str]] = (),
     **document: Any,
 ) -> dict[str, str]:
     """Return the files of an explainability report: ``analysis.json`` in Clarify's layout, and a page.
@@ -53,9 +55,10 @@ def explanation(
     :param contributions: feature → its contribution, for the chart.
     :param method: how they were measured, in a sentence.
     :param sentences: what a person should know about the data.
+    :param more: further parts of the page.
     :param document: the rest of ``analysis.json``.
     """
-    parts = [(heading, bars(contributions)), ("Method", f"<p>{escape(method)}</p>"), *notes(sentences)]
+    parts = [(heading, bars(contributions)), ("Method", f"<p>{escape(method)}</p>"), *more, *notes(sentences)]
     return {
         "analysis.json": json.dumps({"version": "1.0", "method": method, **document}, indent=1),
         "report.html": page(f"Explainability: {name}", parts),
@@ -75,8 +78,8 @@ def matrix(labels: Sequence[str], rows: Sequence[Sequence[float]]) -> str:
 
 
 def bars(values: Mapping[str, float], limit: int = 30) -> str:
-    """Horizontal bars, the longest first."""
-    shown = sorted(values.items(), key=lambda item: -abs(item[1]))[:limit]
+    """Horizontal bars, the longest first, equal ones by name."""
+    shown = sorted(values.items(), key=lambda item: (-abs(item[1]), item[0]))[:limit]
     largest = max((abs(value) for _, value in shown), default=0) or 1
     parts = []
     for line, (name, value) in enumerate(shown):
@@ -144,7 +147,7 @@ def statistics(
     truth: np.ndarray,
     scores: np.ndarray,
     labels: Sequence[int | str],
-    threshold: float,
+    threshold: Threshold,
     metrics: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return the insights as a program reads them, laid out as Model Monitor's ``statistics.json`` for model quality.
@@ -152,7 +155,7 @@ def statistics(
     :param truth: the target's values on the validation data.
     :param scores: predictions, or probabilities in the order of ``labels``.
     :param labels: the classes; empty for regression.
-    :param threshold: binary: probability from which a row is positive.
+    :param threshold: how a row's class is chosen.
     :param metrics: the candidate's validation metrics.
     """
     named = {_snake(name): {"value": value} for name, value in metrics.items() if name != "InferenceLatency"}
@@ -177,7 +180,7 @@ def statistics(
         return document
     position = {label: index for index, label in enumerate(labels)}
     actual = np.array([position[label] for label in truth.tolist()])
-    guess = (scores[:, 1] >= threshold).astype(int) if len(labels) == 2 else scores.argmax(axis=1)
+    guess = chosen(scores, threshold)
     counts = np.zeros((len(labels), len(labels)), dtype=int)
     np.add.at(counts, (actual, guess), 1)
     section = named | {

@@ -130,10 +130,20 @@ def test_a_binary_job_from_data_to_reports(bucket, tmp_path):
     analysis = json.loads(bucket.read(locations["Explainability"] + "/analysis.json"))
     importance = analysis["explanations"]["kernel_shap"]["label0"]["global_shap_values"]
     assert importance["contract"] > 0
+    shuffled = analysis["explanations"]["permutation"]["global_importance"]
+    assert set(shuffled) == set(importance)
+    values = [entry["value"] for entry in shuffled.values()]
+    assert values == sorted(values, reverse=True)
     insights = json.loads(bucket.read(locations["ModelInsights"] + "/statistics.json"))
     assert (
         sum(sum(row.values()) for row in insights["binary_classification_metrics"]["confusion_matrix"].values()) == 200
     )
+    compared = insights["comparison"]
+    assert compared["value"] == pytest.approx(chosen["FinalAutoMLJobObjectiveMetric"]["Value"], abs=1e-4)
+    assert set(compared["baselines"]) == {"a constant answer", "a linear model"}
+    for other in compared["baselines"].values():
+        assert other["interval"][0] < other["better_by"] < other["interval"][1]
+        assert other["verdict"] in (folder / "trainer.log").read_text()
     assert not (folder / "work").exists()
 
 
@@ -290,6 +300,10 @@ def test_few_rows_are_cross_validated_and_models_stacked(bucket, tmp_path):
     assert 0.7 < measured["Validation", "AUC"] < measured["Train", "AUC"]
     answer = predictor.predict_proba(frame.head(50))
     assert np.isfinite(np.asarray(answer, dtype=float)).all()
+    explained = json.loads(bucket.read(properties["CandidateArtifactLocations"]["Explainability"] + "/analysis.json"))
+    shuffled = explained["explanations"]["permutation"]
+    assert "first fold" in shuffled["method"]
+    assert next(iter(shuffled["global_importance"].values()))["value"] > 0
     assert json.loads(bucket.read(properties["CandidateArtifactLocations"]["ModelInsights"] + "/statistics.json"))
 
 

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models import artifacts
 from airflow_automl.local.training.data.target import MULTICLASS
-from airflow_automl.local.training.engines import metrics, reports
+from airflow_automl.local.training.engines import comparison, metrics, reports
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.candidates import Candidate, image, step
 from airflow_automl.local.training.engines.classification.approach import Approach, Samples, Trained
@@ -210,6 +210,9 @@ def insights(problem: Problem, candidate: Candidate, trained: Trained, samples: 
     """Make the model insights: ``statistics.json``, ``samples.json`` and a page."""
     truth = np.array(samples.labels, dtype=object)[samples.validation_codes]
     document = reports.statistics(MULTICLASS, truth, trained.probabilities, samples.labels, 0.5, candidate.validation)
+    measure = comparison.Measure(MULTICLASS, OBJECTIVE, samples.validation_codes, range(len(samples.labels)))
+    constant = comparison.constant(MULTICLASS, OBJECTIVE, samples.train_codes, len(truth), measure.labels)
+    document["comparison"] = comparison.compare(measure, trained.probabilities, 0.5, {comparison.CONSTANT: constant})
     examples, notes = _examples(problem, trained, samples), [*samples.notes, *trained.notes]
     rows = [
         [
@@ -221,6 +224,7 @@ def insights(problem: Problem, candidate: Candidate, trained: Trained, samples: 
     ]
     parts = [
         *reports.notes(notes),
+        *comparison.section(document["comparison"]),
         *reports.sections(document),
         ("Samples", reports.table(rows, ["sample", "actual", "predicted", "probability"])),
     ]

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import escape
 
+from airflow_automl.local.errors import cause
 from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.engines import metrics, reports
 from airflow_automl.local.training.engines.candidates import Candidate
-from airflow_automl.local.training.engines.course import Course, Files
+from airflow_automl.local.training.engines.comparison import (
+    CONSTANT,
+    LINEAR,
+    Measure,
+    compare,
+    constant,
+    interval,
+    section,
+)
+from airflow_automl.local.training.engines.course import Clock, Course, Files
+
+log = logging.getLogger(__name__)
 
 ROWS = 40
 MAX_ROUNDS = 12
@@ -95,33 +111,122 @@ MAX_ROWS = 20_000
 
 Scores = Callable[[pd.DataFrame], np.ndarray]
 
+_PERMUTATIONS = 2
+_PERMUTED = 30_000
+"""Predictions for the permutation importance, of at least 100 and at most 1,000 rows."""
+
+LINEAR_SECONDS = 15.0
+
+FIRST_FOLD = "Measured on the rows of the first fold, with the models that did not learn from them."
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Validation rows, and a model that did not learn from them.
+
+    :param scores: its answers for rows.
+    :param note: what a person should know about it.
+    """
+
+    rows: pd.DataFrame
+    scores: Scores
+    note: str = ""
+
+
+def permutation(
+    dataset: TabularDataset, unseen: Unseen, candidate: Candidate, order: Sequence[str], clock: Clock
+) -> dict[str, dict[str, Any]]:
+    """Measure how much worse the objective gets when the values of a feature are shuffled.
+
+    :param order: the features; those at the end are left out if there is no time.
+    :return: feature → ``value`` and the ``interval`` that 95 % of the resampled rows and shuffles give; the largest
+        value first, equal ones by name.
+    """
+    most = min(max(_PERMUTED // (_PERMUTATIONS * len(order)), 100), 1000)
+    rows = unseen.rows.iloc[metrics.sample(len(unseen.rows), most)]
+    features = rows[dataset.columns].reset_index(drop=True)
+    measure = Measure(
+        dataset.problem_type,
+        dataset.objective,
+        rows[dataset.target].to_numpy(),
+        dataset.labels,
+        dataset.weights(rows),
+    )
+    whole = measure.values(unseen.scores(features), candidate.threshold)
+    step = max(1, _ROWS_PER_ROUND // (_PERMUTATIONS * len(rows)))
+    found: dict[str, dict[str, Any]] = {}
+    for begin in range(0, len(order), step):
+        if clock.passed:
+            break
+        names = order[begin : begin + step]
+        shuffled = []
+        for name in names:
+            random = np.random.default_rng([SEED, dataset.columns.index(name)])
+            for _ in range(_PERMUTATIONS):
+                values = features[name].take(random.permutation(len(features))).reset_index(drop=True)
+                shuffled.append(features.assign(**{name: values}))
+        answers = unseen.scores(pd.concat(shuffled, ignore_index=True))
+        parts = np.split(answers, len(shuffled))
+        for place, name in enumerate(names):
+            losses = []
+            for number in range(_PERMUTATIONS):
+                every = slice(number, None, _PERMUTATIONS)
+                part = parts[place * _PERMUTATIONS + number]
+                now = measure.values(part, candidate.threshold, every)
+                losses.append(np.append(whole[0], whole[1:][every]) - now)
+            value = float(np.mean([loss[0] for loss in losses]))
+            found[name] = {"value": value, "interval": interval(np.concatenate([loss[1:] for loss in losses]))}
+    return dict(sorted(found.items(), key=lambda entry: (-entry[1]["value"], entry[0])))
+
 
 def report(
-    course: Course, dataset: TabularDataset, candidate: Candidate, scores: Scores, known: np.ndarray, secondary: str
+    course: Course,
+    dataset: TabularDataset,
+    candidate: Candidate,
+    scores: Scores,
+    known: np.ndarray,
+    unseen: Callable[[], AbstractContextManager[Unseen]],
+    linear: Callable[[Clock], np.ndarray],
+    secondary: str,
 ) -> str:
     """Report on the best candidate.
 
     :param scores: rows → predictions, or probabilities in the order of the labels.
     :param known: the answers for the validation rows, by models that had not seen the row.
+    :param unseen: opens the candidate for rows that it has not seen.
+    :param linear: trains a linear model, within a time limit, and answers for the validation rows likewise.
     :param secondary: the secondary status that the training ended with.
     :return: the secondary status that the job ends with.
     """
     return course.report(
         candidate,
-        lambda: _explain(dataset, candidate.name, scores, course.for_report(MAX_SECONDS, 0.4)),
-        lambda: _insights(dataset, candidate, known),
+        lambda: _explain(dataset, candidate, scores, unseen, course.for_report(MAX_SECONDS, 0.4)),
+        lambda: _insights(dataset, candidate, known, lambda: linear(Clock(course.for_report(LINEAR_SECONDS, 0.4)))),
         secondary,
     )
 
 
-def _explain(dataset: TabularDataset, name: str, scores: Scores, seconds: float) -> Files:
+def _explain(
+    dataset: TabularDataset,
+    candidate: Candidate,
+    scores: Scores,
+    unseen: Callable[[], AbstractContextManager[Unseen]],
+    seconds: float,
+) -> Files:
+    clock = Clock(seconds)
     # Binary problems are explained by the positive class alone: the other one moves by the opposite.
     first = 1 if len(dataset.labels) == 2 else 0
     outputs = [str(label) for label in dataset.labels[first:]] or [dataset.target]
     result = contributions(
-        dataset.validation[dataset.columns], lambda rows: scores(rows).reshape(len(rows), -1)[:, first:], seconds
+        dataset.validation[dataset.columns], lambda rows: scores(rows).reshape(len(rows), -1)[:, first:], 0.6 * seconds
     )
+    mean = dict(zip(dataset.columns, result.values.mean(axis=0).tolist(), strict=True))
+    with unseen() as opened:
+        shuffled = permutation(dataset, opened, candidate, sorted(mean, key=lambda name: (-mean[name], name)), clock)
+        note = opened.note
     method = f"Shapley values by sampling: {result.rows} validation rows, {result.rounds} feature orders each"
+    how = f"{dataset.objective} is worse by so much when the values of the feature are shuffled. {note}".strip()
+    rows = [[name, each["value"], *each["interval"]] for name, each in shuffled.items()]
     names = [f"label{index}" for index in range(len(outputs))]
     explained = {
         label: {
@@ -131,23 +236,42 @@ def _explain(dataset: TabularDataset, name: str, scores: Scores, seconds: float)
         for label, values, expected in zip(names, result.values, result.expected, strict=True)
     }
     return reports.explanation(
-        name,
+        candidate.name,
         "Mean absolute contribution to the prediction",
-        dict(zip(dataset.columns, result.values.mean(axis=0).tolist(), strict=True)),
+        mean,
         method,
         dataset.notes,
+        [
+            (
+                "Permutation importance on validation rows",
+                reports.table(rows, ["feature", "importance", "95 %: from", "to"]) + f"<p>{escape(how)}</p>",
+            )
+        ],
         labels=dict(zip(names, outputs, strict=True)),
-        explanations={"kernel_shap": explained},
+        explanations={
+            "kernel_shap": explained,
+            "permutation": {"metric": dataset.objective, "method": how, "global_importance": shuffled},
+        },
     )
 
 
-def _insights(dataset: TabularDataset, candidate: Candidate, scores: np.ndarray) -> Files:
+def _insights(
+    dataset: TabularDataset, candidate: Candidate, scores: np.ndarray, linear: Callable[[], np.ndarray]
+) -> Files:
     truth = dataset.validation[dataset.target].to_numpy()
     some = metrics.sample(len(truth), MAX_ROWS)
     document = reports.statistics(
         dataset.problem_type, truth[some], scores[some], dataset.labels, candidate.threshold, candidate.validation
     )
-    page = reports.page(
-        f"Model insights: {candidate.name}", [*reports.notes(dataset.notes), *reports.sections(document)]
-    )
+    problem = dataset.problem_type, dataset.objective
+    learned = dataset.train[dataset.target].to_numpy()
+    others = {CONSTANT: constant(*problem, learned, len(truth), dataset.labels)}
+    try:
+        others[LINEAR] = linear()
+    except Exception as error:
+        log.warning("No linear model to compare with: %s", cause(error))
+    measure = Measure(*problem, truth, dataset.labels, dataset.weights(dataset.validation))
+    document["comparison"] = compare(measure, scores, candidate.threshold, others)
+    parts = [*reports.notes(dataset.notes), *section(document["comparison"]), *reports.sections(document)]
+    page = reports.page(f"Model insights: {candidate.name}", parts)
     return {"statistics.json": json.dumps(document, indent=1), "report.html": page}

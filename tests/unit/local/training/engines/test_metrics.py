@@ -84,6 +84,28 @@ def test_the_threshold_is_the_best_of_all(objective, score):
     assert score(positive, scores[:, 1] >= chosen) == pytest.approx(best)
 
 
+@pytest.mark.parametrize("objective", ["BalancedAccuracy", "F1macro", "RecallMacro"])
+def test_rare_classes_are_favoured_if_that_helps_the_objective(objective):
+    random = np.random.default_rng(1)
+    actual = random.choice(3, 3000, p=[0.9, 0.07, 0.03])
+    likelihood = np.exp(1.5 * random.normal(size=(3000, 3)) + 2 * np.eye(3)[actual]) * [0.9, 0.07, 0.03]
+    probabilities = likelihood / likelihood.sum(axis=1, keepdims=True)
+
+    def reached(threshold):
+        return metrics.scores("MulticlassClassification", actual, probabilities, range(3), None, threshold)[objective]
+
+    factors = metrics.decide(objective, actual, probabilities)
+    assert 1 <= factors[0] < factors[1] < factors[2]
+    assert reached(factors) > reached(0.5) + 0.02
+    assert metrics.decide("Accuracy", actual, probabilities) == 0.5
+
+
+def test_a_class_without_rows_leaves_the_factors_finite():
+    probabilities = np.random.default_rng(1).dirichlet([3, 2, 1], 50)
+    factors = metrics.decide("BalancedAccuracy", np.array([0, 1] * 25), probabilities)
+    assert np.isfinite(factors).all()
+
+
 def test_other_objectives_leave_the_threshold_alone():
     truth, scores, _ = binary()
     assert metrics.best_threshold("Accuracy", truth == "yes", scores[:, 1]) == 0.5

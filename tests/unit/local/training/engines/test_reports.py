@@ -1,4 +1,5 @@
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -98,7 +99,7 @@ def test_what_could_not_be_read_is_on_both_pages_of_a_tabular_job():
     candidate.name, candidate.threshold, candidate.validation = "c", 0.5, {"MSE": 0.1}
     scores = lambda frame: frame["a"].to_numpy()  # noqa: E731
     for files in (
-        shapley._explain(data, "c", scores, 0),
-        shapley._insights(data, candidate, rows["y"].to_numpy()),
+        shapley._explain(data, candidate, scores, lambda: nullcontext(shapley.Unseen(rows, scores)), 0),
+        shapley._insights(data, candidate, rows["y"].to_numpy(), lambda: rows["y"].to_numpy()),
     ):
         assert "&lt;many&gt;&#39; in 12 rows." in files["report.html"]

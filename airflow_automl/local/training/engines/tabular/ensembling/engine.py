@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -23,10 +25,15 @@ from airflow_automl.local.training.engines.tabular import reports as reports
 from airflow_automl.local.training.engines.tabular.ensembling import plan as planning
 from airflow_automl.local.training.engines.tabular.ensembling.features import TARGET, WEIGHT, prepare
 from airflow_automl.local.training.engines.tabular.ensembling.model import answers
+from airflow_automl.local.training.engines.tabular.tuning.engine import linear_answers, workbench
+from airflow_automl.local.training.engines.tabular.tuning.features import FeatureTransformer
 
 log = logging.getLogger(__name__)
 
 _PROBLEMS = {BINARY: "binary", MULTICLASS: "multiclass", REGRESSION: "regression"}
+
+LINEAR_ROWS = 20_000
+"""Rows that the linear model learns from, which the best candidate is compared with."""
 
 TRAIN_SAMPLE = 5000
 """Rows of the training data that the Train metrics are measured on."""
@@ -91,7 +98,48 @@ def run(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | N
     def scores(rows: pd.DataFrame) -> np.ndarray:
         return answers(predictor, prepare(rows, dataset.features), name, dataset.labels)
 
-    return reports.report(course, dataset, best, scores, known[name], "Completed")
+    def linear(clock: Clock) -> np.ndarray:
+        learned = dataset
+        if len(dataset.train) > LINEAR_ROWS and dataset.train is not dataset.validation:
+            some = metrics.sample(len(dataset.train), LINEAR_ROWS)
+            learned = dataclasses.replace(dataset, train=dataset.train.iloc[some])
+        transformer = FeatureTransformer.fit(learned.train[learned.columns], learned.features)
+        return linear_answers(workbench(course.run, learned, transformer), clock)
+
+    opened = partial(unseen, predictor, name, dataset, scores)
+    return reports.report(course, dataset, best, scores, known[name], opened, linear, "Completed")
+
+
+@contextmanager
+def unseen(predictor: Any, name: str, dataset: TabularDataset, scores: reports.Scores) -> Iterator[reports.Unseen]:
+    """Open a model for validation rows that it has not seen: in a cross-validation, for those of the first fold.
+
+    :param name: AutoGluon's, of the model.
+    :param scores: the model's answers for rows.
+    """
+    predictor.persist(models=[name], max_memory=None)
+    try:
+        if dataset.train is not dataset.validation:
+            yield reports.Unseen(dataset.validation, scores)
+            return
+        from autogluon.core.models import WeightedEnsembleModel
+
+        trainer = predictor._trainer
+        bags = [bag for bag in trainer.models.values() if not isinstance(bag, WeightedEnsembleModel)]
+        divided = [bag for bag in bags if bag.n_children > 1]
+        note = reports.FIRST_FOLD if divided else ""
+        if len(divided) < len(bags):
+            note += " Forests learned from all rows, so what they rely on seems more important than it is."
+        rows = dataset.validation
+        if divided:
+            folds = divided[0]._cv_splitters[0].split(X=trainer.load_X(), y=trainer.load_y())
+            rows = rows.iloc[next(iter(folds))[1]]
+        for bag in divided:
+            # Only in memory; what was published is not touched.
+            bag.models = bag.models[:1]
+        yield reports.Unseen(rows, scores, note.strip())
+    finally:
+        predictor.unpersist()
 
 
 def train(

@@ -62,7 +62,7 @@ class AutoGluonStage:
         self._shared = shared_inputs(self._predictor, self._features.examples)
         self._model = metadata["model"]
         self._labels = list(metadata["labels"])
-        self._threshold = float(metadata["threshold"])
+        self._threshold = metadata["threshold"]
 
     def __call__(self, value: pd.DataFrame) -> dict[str, Any]:
         """See :class:`airflow_automl.local.models.artifacts.Stage`."""

@@ -191,9 +191,11 @@ class CandidateWatch(AbstractCallback):
         weights = data.weights(data.validation)
         if data.problem_type == BINARY:
             predicted = np.column_stack([1 - predicted, predicted])
-            positive = truth == data.labels[1]
-            candidate.threshold = metrics.best_threshold(data.objective, positive, predicted[:, 1], weights)
         self.answers[name] = predicted
+        if data.classification:
+            position = {label: code for code, label in enumerate(data.labels)}
+            actual = np.array([position[label] for label in truth.tolist()])
+            candidate.threshold = metrics.decide(data.objective, actual, predicted, weights)
         candidate.validation = metrics.scores(
             data.problem_type, truth, predicted, data.labels, weights, candidate.threshold
         )

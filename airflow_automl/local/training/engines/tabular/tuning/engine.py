@@ -7,8 +7,9 @@ import logging
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,18 @@ import pandas as pd
 
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models import artifacts
+from airflow_automl.local.models.artifacts import Threshold
 from airflow_automl.local.training.data.dataset import TabularDataset
-from airflow_automl.local.training.engines import metrics
+from airflow_automl.local.training.engines import isolation, metrics
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.candidates import Candidate, image, step
 from airflow_automl.local.training.engines.course import OUT_OF_TIME, Clock, Course, Stopped, median_seconds
 from airflow_automl.local.training.engines.tabular import modes, reports
 from airflow_automl.local.training.engines.tabular.tuning import table
-from airflow_automl.local.training.engines.tabular.tuning.features import FeatureTransformer
+from airflow_automl.local.training.engines.tabular.tuning.features import STANDARD, FeatureTransformer
 from airflow_automl.local.training.engines.tabular.tuning.learners import TrainedAlgorithm, may_be_logarithmic
 from airflow_automl.local.training.engines.tabular.tuning.search import (
+    LINEAR,
     Choice,
     Proposal,
     Search,
@@ -74,7 +77,14 @@ def run(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | N
     if tuning.best is None:
         return OUT_OF_TIME
     candidate, result = tuning.best
-    return reports.report(course, tuning.dataset, candidate, tuning.scores, result.measured.scores, tuning.secondary)
+    known = result.measured.scores
+
+    def linear(clock: Clock) -> np.ndarray:
+        return linear_answers(tuning.bench, clock)
+
+    return reports.report(
+        course, tuning.dataset, candidate, tuning.scores, known, tuning.unseen, linear, tuning.secondary
+    )
 
 
 def train(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | None) -> Tuning:
@@ -94,7 +104,7 @@ def train(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] |
         dataset = modes.join(dataset)
     began = time.monotonic()
     transformer = FeatureTransformer.fit(dataset.train[dataset.columns], dataset.features)
-    bench = _workbench(run, dataset, transformer)
+    bench = workbench(run, dataset, transformer)
     space = SearchSpace(
         algorithms=chosen,
         classes=bench.classes,
@@ -115,7 +125,17 @@ def train(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] |
     return tuning
 
 
-def _workbench(run: Run, dataset: TabularDataset, transformer: FeatureTransformer) -> Workbench:
+def linear_answers(bench: Workbench, clock: Clock) -> np.ndarray:
+    """Train a linear model on standardized features, and return its answers for the validation rows."""
+    choice = Choice(LINEAR, STANDARD, {"family": "logistic" if bench.classes else "ridge", "strength": 1e-3})
+    seconds = 60.0 if clock.left is None else clock.left
+    found: np.ndarray = isolation.run(lambda ask: bench.run(choice, clock, lambda *_: False).measured.scores, seconds)
+    return found
+
+
+def workbench(run: Run, dataset: TabularDataset, transformer: FeatureTransformer) -> Workbench:
+    """Return what trials train with and are measured on."""
+
     def of(rows: pd.DataFrame) -> table.Table:
         values = rows[dataset.target]
         if dataset.classification:
@@ -239,7 +259,19 @@ class Tuning:
         """Return the best candidate's answers for rows."""
         if self.best is None:
             raise JobFailure("No candidate was completed: there is nothing to predict with.")
-        model = self.best[1].model
+        return self._answers(self.best[1].model, rows)
+
+    def unseen(self) -> AbstractContextManager[reports.Unseen]:
+        """Open the best candidate for validation rows that it has not seen: in a cross-validation, for a fold's."""
+        if self.best is None:
+            raise JobFailure("No candidate was completed: there is nothing to predict with.")
+        model, rows = self.best[1].first, self.dataset.validation
+        if not self.bench.measuring.crossed:
+            return nullcontext(reports.Unseen(rows, partial(self._answers, model)))
+        fold = rows.iloc[self.bench.measuring.folds[0].positions]
+        return nullcontext(reports.Unseen(fold, partial(self._answers, model), reports.FIRST_FOLD))
+
+    def _answers(self, model: TrainedAlgorithm, rows: pd.DataFrame) -> np.ndarray:
         return model.scores(self.transformer.transform(rows[self.dataset.columns], model.view))
 
     def _latency(self, model: TrainedAlgorithm) -> float:
@@ -304,7 +336,7 @@ class Tuning:
             self._processors[view] = self._publish(key, document, save)
         return self._processors[view]
 
-    def _algorithm(self, choice: Choice, model: TrainedAlgorithm, threshold: float, name: str) -> tuple[str, str]:
+    def _algorithm(self, choice: Choice, model: TrainedAlgorithm, threshold: Threshold, name: str) -> tuple[str, str]:
         options = {"hyperparameters": dict(choice.options), "balanced": choice.balanced}
         document = {"role": ALGORITHM, "algorithm": choice.algorithm, "threshold": threshold, **options}
         tuner = step(self.course.run.spec, "training-job", "tuning")["CandidateStepName"]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from airflow_automl.local.models.artifacts import ArtifactError, answer_of
+from airflow_automl.local.models.artifacts import ArtifactError, Threshold, answer_of
 from airflow_automl.local.training.engines.tabular.tuning.features import FeatureTransformer
 from airflow_automl.local.training.engines.tabular.tuning.learners import TrainedAlgorithm
 
@@ -63,11 +63,11 @@ class Algorithm:
     """The second container: a view of the rows → predictions, or class numbers and their probabilities.
 
     :param model: the trained algorithm.
-    :param threshold: binary: probability from which a row is positive.
+    :param threshold: how a row's class is chosen.
     """
 
     model: TrainedAlgorithm
-    threshold: float
+    threshold: Threshold
 
     def __call__(self, value: Any) -> dict[str, Any]:
         """See :class:`airflow_automl.local.models.artifacts.Stage`."""
@@ -89,6 +89,6 @@ def load_stage(
 ) -> Processor | Algorithm:
     """Open the files of an artefact; there is no code in them."""
     if metadata["role"] == ALGORITHM:
-        return Algorithm(TrainedAlgorithm.load(folder, threads), float(metadata["threshold"]))
+        return Algorithm(TrainedAlgorithm.load(folder, threads), metadata["threshold"])
     labels = tuple(json.loads((folder / LABELS).read_text()))
     return Processor(FeatureTransformer.load(folder), metadata["view"], labels, environment.get(MODE))

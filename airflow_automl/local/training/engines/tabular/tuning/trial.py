@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from airflow_automl.contract.metrics import direction
+from airflow_automl.local.models.artifacts import Threshold
 from airflow_automl.local.training.data.split import SEED
-from airflow_automl.local.training.data.target import BINARY
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.course import Clock, Stopped, TimeIsUp
 from airflow_automl.local.training.engines.tabular.tuning.learners import (
@@ -51,13 +51,13 @@ class Measured:
     """Answers for the validation rows, and what they are worth.
 
     :param scores: predictions, or probabilities of the classes.
-    :param threshold: binary: probability from which a row is positive.
+    :param threshold: how a row's class is chosen.
     :param metrics: metric → value.
     :param value: the objective's value.
     """
 
     scores: np.ndarray
-    threshold: float
+    threshold: Threshold
     metrics: dict[str, float]
     value: float
 
@@ -67,12 +67,14 @@ class Result:
     """A candidate that was trained to its end.
 
     :param model: the final model.
+    :param first: the model of the first fold, which has not seen that fold's validation rows.
     :param measured: on validation rows that the measured models had not seen.
     :param train: metrics on training rows.
     :param cut: whether a time limit ended the training early.
     """
 
     model: TrainedAlgorithm
+    first: TrainedAlgorithm
     measured: Measured
     train: dict[str, float]
     cut: bool
@@ -115,7 +117,7 @@ class Workbench:
             for ninths, sample in self.measuring.samples:
                 models, measured, _, _ = self._train(choice, [sample], clock, lambda *_: False)
                 if clock.passed:
-                    return self._result(models[0], measured, cut=True)
+                    return self._result(models[0], models[0], measured, cut=True)
                 if report(ninths, measured.value):
                     raise Pruned(measured.value, ninths)
             silent = bool(self.measuring.samples)
@@ -125,6 +127,7 @@ class Workbench:
             models, measured, share, cut = self._train(
                 choice, parts, measuring, (lambda *_: False) if silent else report
             )
+            first = models[0]
             if self.measuring.crossed:
                 learner = start(self._assignment(choice, self.measuring.everything, self.threads))
                 goal = max(1, round(share * learner.total))
@@ -132,11 +135,11 @@ class Workbench:
                 if not learner.done:
                     raise TimeIsUp
                 models, cut = [self._model(choice, learner)], cut or learner.done < goal
-            return self._result(models[0], measured, cut)
+            return self._result(models[0], first, measured, cut)
 
-    def _result(self, model: TrainedAlgorithm, measured: Measured, cut: bool) -> Result:
+    def _result(self, model: TrainedAlgorithm, first: TrainedAlgorithm, measured: Measured, cut: bool) -> Result:
         train = self._metrics(self.sample.values, model.scores(self.sample.matrix(model.view)), measured.threshold)
-        return Result(model, measured, train, cut)
+        return Result(model, first, measured, train, cut)
 
     def _model(self, choice: Choice, learner: Learner) -> TrainedAlgorithm:
         return TrainedAlgorithm(choice.algorithm, choice.view, self._target(choice), learner.snapshot())
@@ -199,15 +202,13 @@ class Workbench:
             scores[fold.positions] = answer
         if not np.isfinite(scores).all():
             raise FloatingPointError("the model's answers are not finite")
-        threshold = 0.5
-        if self.problem_type == BINARY:
-            threshold = metrics.best_threshold(self.objective, truth == 1, scores[:, 1])
+        threshold = metrics.decide(self.objective, truth, scores) if self.classes else 0.5
         found = self._metrics(truth, scores, threshold)
         if self.objective not in found:
             raise ValueError(f"{self.objective} is undefined on the validation rows: they have one class only")
         return Measured(scores, threshold, found, found[self.objective])
 
-    def _metrics(self, truth: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, float]:
+    def _metrics(self, truth: np.ndarray, scores: np.ndarray, threshold: Threshold) -> dict[str, float]:
         return metrics.scores(self.problem_type, truth, scores, range(self.classes), None, threshold)
 
     def _better(self, value: float, than: float) -> bool:

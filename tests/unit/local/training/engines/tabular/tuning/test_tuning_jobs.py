@@ -245,6 +245,12 @@ def test_a_multiclass_job_keeps_whole_number_labels(train, bucket, tmp_path):
     )
     chosen = best(completed(found).values(), "F1macro")
     assert chosen["FinalAutoMLJobObjectiveMetric"]["Value"] > 0.85
+    locations = chosen["CandidateProperties"]["CandidateArtifactLocations"]
+    explained = json.loads(bucket.read(locations["Explainability"] + "/analysis.json"))["explanations"]
+    assert "first fold" in explained["permutation"]["method"]
+    compared = json.loads(bucket.read(locations["ModelInsights"] + "/statistics.json"))["comparison"]["baselines"]
+    assert compared["a constant answer"]["verdict"].startswith("Better")
+    assert abs(compared["a linear model"]["better_by"]) < 0.1
     containers = unpack(bucket, chosen, training.digests(found), tmp_path)
     predictor = artifacts.load_folders(
         [Path(entry["path"]) for entry in containers], [entry["environment"] for entry in containers]

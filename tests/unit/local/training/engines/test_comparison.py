@@ -1,0 +1,84 @@
+"""Comparisons with simple models, and permutation importance."""
+
+import json
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from airflow_automl.local.training.data.codec import Codec, Kind
+from airflow_automl.local.training.data.dataset import TabularDataset
+from airflow_automl.local.training.engines import comparison, reports
+from airflow_automl.local.training.engines.candidates import Candidate
+from airflow_automl.local.training.engines.course import Clock
+from airflow_automl.local.training.engines.tabular.reports import Unseen, permutation
+
+RANDOM = np.random.default_rng(3)
+TRUTH = RANDOM.normal(size=600)
+
+
+def compared(noise: float, metric: str = "RMSE", others: dict[str, np.ndarray] | None = None) -> dict:
+    measure = comparison.Measure("Regression", metric, TRUTH, ())
+    answers = TRUTH + noise * np.random.default_rng(4).normal(size=600)
+    constant = comparison.constant("Regression", metric, TRUTH, 600, ())
+    return comparison.compare(measure, answers, 0.5, {comparison.CONSTANT: constant} if others is None else others)
+
+
+@pytest.mark.parametrize("metric", ["RMSE", "MAE", "R2"])
+def test_a_better_candidate_is_better_by_its_difference_within_an_interval(metric):
+    found = compared(0.3, metric)["baselines"][comparison.CONSTANT]
+    low, high = found["interval"]
+    assert 0 < low < found["better_by"] < high
+    assert found["verdict"].startswith(f"Better than a constant answer: {metric} ")
+
+
+def test_a_candidate_that_is_not_better_than_a_constant_is_called_that(caplog):
+    with caplog.at_level(logging.WARNING):
+        document = compared(3.0)
+    verdict = document["baselines"][comparison.CONSTANT]["verdict"]
+    assert verdict.startswith("Not better than a constant answer: RMSE ")
+    assert verdict in caplog.text
+    assert verdict in reports.page("insights", comparison.section(document))
+
+
+def test_a_candidate_as_good_as_another_model_is_not_clearly_better():
+    other = TRUTH + 0.302 * np.random.default_rng(5).normal(size=600)
+    found = compared(0.3, others={comparison.LINEAR: other})["baselines"][comparison.LINEAR]
+    assert found["interval"][0] < 0 < found["interval"][1]
+    assert "etter than a linear model" in found["verdict"]
+    assert not found["verdict"].startswith("Better")
+
+
+def test_the_same_rows_give_the_same_interval():
+    assert compared(0.3) == compared(0.3)
+
+
+def test_a_constant_answer_may_call_all_rows_positive():
+    truth = np.array(["no", "yes", "yes"] * 100)
+    measure = comparison.Measure("BinaryClassification", "F1", truth, ("no", "yes"))
+    shares = comparison.constant("BinaryClassification", "F1", truth, 300, ("no", "yes"))
+    found = comparison.compare(measure, np.eye(2)[(truth == "yes").astype(int)], 0.5, {comparison.CONSTANT: shares})
+    assert found["baselines"][comparison.CONSTANT]["value"] == pytest.approx(0.8)
+
+
+def permuted(clock: Clock, names: str = "abc") -> dict:
+    frame = pd.DataFrame(RANDOM.normal(size=(300, 3)), columns=["a", "b", "c"])
+    frame["y"] = 3 * frame["a"] - frame["b"]
+    codecs = tuple(Codec(name, Kind.NUMBER) for name in "abc")
+    dataset = TabularDataset(frame, frame, codecs, "y", None, "Regression", "RMSE", ())
+    unseen = Unseen(frame, lambda rows: (3 * rows["a"] - rows["b"]).to_numpy())
+    return permutation(dataset, unseen, Candidate("n", "Regression", "RMSE", []), list(names), clock)
+
+
+def test_permutation_importance_ranks_features_with_intervals_and_is_json():
+    found = permuted(Clock(None))
+    assert list(found) == ["a", "b", "c"]
+    low, high = found["a"]["interval"]
+    assert 0 < low < found["a"]["value"] < high
+    assert found["c"] == {"value": 0, "interval": [0, 0]}
+    json.dumps(found)
+
+
+def test_permutation_importance_ends_with_its_time():
+    assert permuted(Clock(0)) == {}
