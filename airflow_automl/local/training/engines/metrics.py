@@ -145,8 +145,8 @@ def best_threshold(objective: str, truth: Array, positive: Array, weights: Array
     :param truth: booleans: is the row positive?
     :param positive: probability of that.
     :param weights: sample weights, or ``None``.
-    :return: a threshold between 0 and 1, halfway between two of the probabilities, or 0.5, or 0 (every row is positive);
-        among equally good ones that closest to 0.5.
+    :return: a threshold between 0 and 1, halfway between two of the probabilities, or 0.5, or 0, with which every row
+        is positive; among equally good ones that closest to 0.5.
     """
     if objective not in THRESHOLD_METRICS:
         return 0.5

@@ -183,7 +183,7 @@ def statistics(
     guess = chosen(scores, threshold)
     counts = np.zeros((len(labels), len(labels)), dtype=int)
     np.add.at(counts, (actual, guess), 1)
-    section = named | {
+    section: dict[str, Any] = named | {
         "confusion_matrix": {
             str(label): {str(other): int(counts[row, column]) for column, other in enumerate(labels)}
             for row, label in enumerate(labels)
