@@ -1,0 +1,32 @@
+"""The TF-IDF candidate by itself."""
+
+import numpy as np
+import pytest
+
+from airflow_automl.local.training.engines.classification.approach import Head, Samples
+from airflow_automl.local.training.engines.course import Clock
+from airflow_automl.local.training.engines.text.tfidf import Tfidf, TrainedTfidf
+
+
+@pytest.fixture(scope="module")
+def trained():
+    texts = ["apple pie", "steel hammer", "pear juice", "rusty saw", "apple cake", "steel nail"] * 4
+    codes = np.array([0, 1] * 12)
+    return Tfidf().train(Samples(texts[:18], codes[:18], texts[18:], codes[18:], ("food", "tool")), Clock(None), 1)
+
+
+def test_parts_of_words_tell_unknown_words_apart(trained, tmp_path):
+    unknown = ["pineapples", "hammering"]
+    answers = trained.predict(unknown)
+    assert answers.argmax(axis=1).tolist() == [0, 1]
+    trained.save(tmp_path)
+    assert np.allclose(TrainedTfidf.load(tmp_path).predict(unknown), answers, atol=1e-6)
+
+
+def test_an_artefact_of_words_alone_is_read(trained, tmp_path):
+    words = trained.vectorizers[:1]
+    head = Head(trained.head.weights[: len(words[0].vocabulary_)], trained.head.bias)
+    older = TrainedTfidf(np.empty(0), {}, (), words, head)
+    older.save(tmp_path)
+    assert not (tmp_path / "parts.json").exists()
+    assert np.allclose(TrainedTfidf.load(tmp_path).predict(["apple nail"]), older.predict(["apple nail"]), atol=1e-6)
