@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_automl.local.errors import JobFailure, listing
-from airflow_automl.local.training.data.target import REGRESSION
+from airflow_automl.local.training.data.target import BINARY, REGRESSION
 from airflow_automl.local.training.engines.metrics import THRESHOLD_METRICS
 from airflow_automl.local.training.engines.registry import missing
 from airflow_automl.local.training.engines.tabular.modes import FOLDS
@@ -52,7 +52,7 @@ def metric_for(objective: str, problem_type: str) -> str:
     lending club, three each): .423 fitted to F1, .440 to the log loss, which was ahead in five of the nine; the area
     under the ROC curve (.447) did not differ significantly from it.
     """
-    if objective in THRESHOLD_METRICS:
+    if problem_type == BINARY and objective in THRESHOLD_METRICS:
         return "log_loss"
     return _METRICS[objective]
 
