@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import shutil
@@ -26,6 +27,17 @@ os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_HOME.name}/air
 os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "INFO"
 for _name in [name for name in os.environ if name.startswith("AWS_")]:
     del os.environ[_name]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def service_models_are_read_once() -> Iterator[None]:
+    """Each session of botocore parses megabytes of JSON; a task makes one, and the tests thousands."""
+    from botocore.loaders import JSONFileLoader
+
+    read = functools.cache(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, file_path: read(file_path))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
