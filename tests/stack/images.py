@@ -107,6 +107,11 @@ class Store:
         """The folder with all files of an image."""
         return Path(self._buildah("mount", self._buildah("from", "--pull=never", image)))
 
+    def run(self, image: str, *command: str) -> str:
+        """What a command prints in a container of an image."""
+        container = self._buildah("from", "--pull=never", image)
+        return self._buildah("run", "--isolation", "chroot", container, "--", *command)
+
 
 def _pip_of_this_machine(folder: Path) -> Iterator[tuple[Path, str]]:
     """Let pip find packages in a build as it does here: its settings, and the files and folders that they name."""

@@ -20,6 +20,8 @@ from tests.stack import images, namespace
 from tests.stack.compose import ROOT, load, read_env
 from tests.stack.scenario import BUILT, SERVERS
 
+LOCKED_RAY = ROOT / "requirements" / "ray.txt"
+
 
 def _missing() -> str | None:
     servers = [name for name, path in SERVERS.items() if not Path(path).exists()]
@@ -77,7 +79,7 @@ def test_the_stack_of_the_compose_file_runs_the_retraining_dag_and_keeps_its_dat
 def test_the_images_are_built_and_their_processes_run_the_retraining_dag(folder: Path) -> None:
     (base,) = re.findall(r"^ARG PYTHON=(\S+)", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE)
     services = load(ROOT / "docker-compose.yaml", read_env(folder / ".env"))["services"].values()
-    own = {each["image"]: each for each in services if "build" in each and not each.get("profiles")}
+    own = {each["image"]: each for each in services if "build" in each}
     tree = clean_tree(folder / "tree")
     built = {}
     with images.Store(folder / "store") as store:
@@ -87,5 +89,8 @@ def test_the_images_are_built_and_their_processes_run_the_retraining_dag(folder:
             config = store.inspect(image)
             assert config["User"] == service["user"]
             built[image.split(":")[0]] = {**config, "files": str(store.files(image))}
+        (ray,) = (image for image, service in own.items() if service["build"]["target"] == "ray")
+        trainer = "import airflow_automl.local.training.main, ray; print(ray.__version__)"
+        assert f"ray=={store.run(ray, 'python', '-c', trainer)} " in LOCKED_RAY.read_text()
         (folder / BUILT).write_text(json.dumps(built))
         _run_stack(folder)
