@@ -9,8 +9,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,13 +32,33 @@ for _name in [name for name in os.environ if name.startswith("AWS_")]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def service_models_are_read_once() -> Iterator[None]:
-    """Each session of botocore parses megabytes of JSON; a task makes one, and the tests thousands."""
-    from botocore.loaders import JSONFileLoader
+def clients_are_made_quickly() -> Iterator[None]:
+    """Spare each client what a task does once, and the tests do thousands of times.
+
+    A session of botocore parses megabytes of JSON and lists the folders of all services; the amazon provider's hook
+    reads the source of every function on the stack to name its caller in the user agent.
+    """
+    from airflow.providers.amazon.aws.hooks import base_aws
+    from botocore.loaders import JSONFileLoader, Loader
 
     read = functools.cache(JSONFileLoader().load_file)
+    listed: dict[tuple[str, ...], list[str]] = {}
+    list_services = Loader.list_available_services
+
+    def list_once(self: Loader, type_name: str) -> list[str]:
+        key = (type_name, *self.search_paths)
+        if key not in listed:
+            listed[key] = list_services(self, type_name)
+        return listed[key]
+
+    def stack() -> list[inspect.FrameInfo]:
+        frames = traceback.walk_stack(None)
+        return [inspect.FrameInfo(frame, "", line, frame.f_code.co_name, None, None) for frame, line in frames]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JSONFileLoader, "load_file", lambda _, file_path: read(file_path))
+        patch.setattr(Loader, "list_available_services", list_once)
+        patch.setattr(base_aws, "inspect", SimpleNamespace(stack=stack, isclass=inspect.isclass))
         yield
 
 
