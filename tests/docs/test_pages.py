@@ -16,7 +16,7 @@ import pytest
 from airflow_automl import exceptions
 from airflow_automl.contract.model import fields, input_shape
 from airflow_automl.hooks.sagemaker_automl import automl_defaults
-from tests.docs.pages import DOCS, ROOT, blocks, table_rows
+from tests.docs.pages import DOCS, PAGES, ROOT, blocks, table_rows
 from tools import compat
 
 SOURCES = (ROOT / "airflow_automl", ROOT / "docker", ROOT / "tests" / "stack")
@@ -106,6 +106,14 @@ def test_every_code_that_the_embedded_service_answers_has_an_entry() -> None:
     assert "ValidationException" in codes
     entries = [row[0] for row in table_rows(page, "Calling the embedded Autopilot")]
     assert sorted(entries) == sorted(f'<a id="{code.lower()}"></a>`{code}`' for code in codes)
+
+
+def test_numbers_of_rules_are_links() -> None:
+    numbers = {row[0].partition("</a>")[2] for row in table_rows(DOCS / "reference" / "rules.md")}
+    for page in PAGES:
+        text = re.sub(r"\[R\d+\]\(|`[^`]*`|</a>R\d+", "", page.read_text())
+        named = set(re.findall(r"\bR\d+\b", text)) & numbers
+        assert not named - {"R2"}, page  # R2 is a metric, too
 
 
 def test_errors_link_to_the_documentation_that_the_package_names() -> None:
