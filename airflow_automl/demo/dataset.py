@@ -57,7 +57,6 @@ def upload(s3: Any, contents: Mapping[str, bytes]) -> None:
 
 
 def to_csv(table: pd.DataFrame, *, header: bool) -> bytes:
-    """The table as CSV bytes, without the index."""
     text: str = table.to_csv(index=False, header=header)
     return text.encode()
 

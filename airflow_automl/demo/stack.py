@@ -138,11 +138,9 @@ class Stack:
         )
 
     def airflow(self, name: str, *arguments: str) -> Process:
-        """Start an ``airflow`` command."""
         return self.start(name, [self._python, "-m", "airflow", *arguments], stop=signal.SIGINT)
 
     def run_airflow(self, name: str, *arguments: str) -> None:
-        """Run an ``airflow`` command to its end."""
         self.finish(self.airflow(name, *arguments))
 
     def start_standalone(self, users: str | None = None) -> tuple[str, Process]:
@@ -197,13 +195,11 @@ def parse_environment(printed: str) -> dict[str, str]:
 
 
 def tail(log: Path, lines: int = 25) -> str:
-    """The end of a log, with the log's path."""
     text = log.read_text(errors="replace").splitlines()[-lines:] if log.exists() else []
     return "\n".join([*(f"  {line}" for line in text), f"  (all of it: {log})"])
 
 
 def free_port() -> int:
-    """A free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

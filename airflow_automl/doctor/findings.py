@@ -15,8 +15,6 @@ _REFUSALS = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOpe
 
 
 class Status(StrEnum):
-    """How a check ended."""
-
     OK = "ok"
     PROBLEM = "problem"
     UNKNOWN = "could not check"
@@ -37,7 +35,6 @@ class Finding(NamedTuple):
     advice: str = ""
 
     def as_dict(self) -> dict[str, str]:
-        """Return the finding as JSON."""
         return {**self._asdict(), "status": self.status.value}
 
 
@@ -52,7 +49,6 @@ class Findings(list[Finding]):
         self._show = show
 
     def append(self, finding: Finding) -> None:
-        """Add a finding and show it."""
         super().append(finding)
         self._show(finding)
 

@@ -51,7 +51,6 @@ class LabelledData:
     argument: str = "data"
 
     def wrong(self, problem: str) -> AutoMLValidationError:
-        """Return the error of data that can't be used."""
         return AutoMLValidationError(self.argument, [f"{self.argument}: {problem}"])
 
     def files(self) -> dict[str, int]:

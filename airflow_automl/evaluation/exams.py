@@ -67,7 +67,6 @@ class Exam(ABC):
         """Return the metrics of some units."""
 
     def confusion(self, units: Sequence[Any]) -> dict[str, Any] | None:
-        """Return the confusion matrix of a classification."""
         return None
 
 

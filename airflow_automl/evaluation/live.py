@@ -77,7 +77,6 @@ class Live:
 
     @property
     def candidate(self) -> str:
-        """The candidate's name."""
         return self.tags.get(TAG_CANDIDATE, "unknown candidate")
 
     @property

@@ -178,7 +178,6 @@ class JobReader(AutoMLBaseOperator):
 
 
 def no_job_given(operator: BaseOperator) -> AutoMLValidationError:
-    """Return the error of an operator that was given no job."""
     return AutoMLValidationError(
         type(operator).__name__, ["job, job_name: none is given; pass job=train.job, or job_name="]
     )

@@ -127,7 +127,6 @@ class _AsksGate:
 
     @classmethod
     def is_in(cls, task: Any, gate: str) -> bool:
-        """Return whether a task asks a gate already."""
         hook = getattr(task, "_pre_execute_hook", None)
         while isinstance(hook, cls):
             if hook.gate == gate:

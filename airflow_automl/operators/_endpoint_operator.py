@@ -18,7 +18,6 @@ _SCALING_KEY = "airflow_automl.scaling"
 
 
 def is_changing(endpoint: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
-    """Return whether an endpoint is being created, updated or deleted."""
     return endpoint is not None and endpoint["EndpointStatus"] not in RESOURCES["endpoint"].final
 
 

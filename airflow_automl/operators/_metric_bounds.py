@@ -45,8 +45,6 @@ def metric_name(name: str, candidate: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Bound:
-    """What one metric must reach."""
-
     name: str
     minimum: float | None
     maximum: float | None
@@ -116,15 +114,12 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether the candidate is accepted."""
         return not self.failures
 
     def also(self, ground: str) -> Verdict:
-        """Return the verdict with one more ground."""
         return replace(self, grounds=(*self.grounds, ground))
 
     def against(self, failure: str) -> Verdict:
-        """Return the verdict with one more failure."""
         return replace(self, failures=(*self.failures, failure))
 
     def sentence(self, candidate_name: str) -> str:

@@ -32,12 +32,10 @@ class Deployment:
 
     @property
     def model_name(self) -> str:
-        """The name of the model."""
         return str(self.model["ModelName"])
 
     @property
     def config_name(self) -> str:
-        """The name of the endpoint config."""
         return str(self.config["EndpointConfigName"])
 
 
@@ -65,13 +63,11 @@ class ServedCandidate:
 
     @property
     def instance(self) -> str:
-        """The instance type."""
         named = self.instance_type or self.defaults.get("instance_type")
         return named or default_instance_type(self.candidate, self.job.get("problem_type"))
 
     @property
     def volume_key(self) -> str | None:
-        """The KMS key of the job's volumes."""
         key: str | None = (self.job.get("security") or {}).get("VolumeKmsKeyId")
         return key
 

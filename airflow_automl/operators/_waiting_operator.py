@@ -91,7 +91,6 @@ class WaitingOperator(AutoMLBaseOperator):
 
     @property
     def interval(self) -> float:
-        """Seconds between two polls."""
         return self.poll_interval or settings.poll_interval()
 
     def task_deadline(self, context: Context) -> float | None:

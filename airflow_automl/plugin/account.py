@@ -121,8 +121,6 @@ def _newest_first(rows: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any],
 
 
 class Account:
-    """Asks SageMaker for the pages."""
-
     def __init__(self, answers: Answers | None = None) -> None:
         self.answers = answers or Answers()
         self._hooks: OrderedDict[Source, _Known] = OrderedDict()
@@ -132,8 +130,6 @@ class Account:
         self._lock = threading.Lock()
 
     async def describe(self, source: Source, name: str) -> dict[str, Any]:
-        """DescribeAutoMLJobV2."""
-
         def lifetime(answer: Mapping[str, Any]) -> float:
             return _ENDED if is_terminal(answer.get("AutoMLJobStatus")) else _RUNNING
 
@@ -147,7 +143,6 @@ class Account:
         return answer
 
     def seen(self) -> Mapping[str, documents.JobDocument]:
-        """Return the documents of the jobs that the pages have seen, by ARN."""
         with self._lock:
             return dict(self._seen)
 
@@ -165,12 +160,10 @@ class Account:
         return await self._ask(source, "tags", arn, lambda hook: hook.read_tags(arn), lambda _: _TAGS)
 
     async def call(self, source: Source, operation: str, **request: str) -> dict[str, Any]:
-        """Call one describe operation by its boto3 name."""
         about = (operation, *request.items())
         return await self._ask(source, "call", about, lambda hook: hook.call(operation, **request), lambda _: _LIST)
 
     async def read(self, source: Source, address: str) -> bytes:
-        """Read an object of S3."""
         from airflow_automl.hooks.storage import Storage
 
         return await self._ask(source, "read", address, lambda hook: Storage(hook).read(address), lambda _: _LIST)
@@ -214,7 +207,6 @@ class Account:
             raise
 
     async def stop(self, source: Source, name: str) -> None:
-        """StopAutoMLJob."""
         await self._ask(source, "stop", (name, time.monotonic()), lambda hook: hook.stop_job(name), lambda _: 0.0)
         self.answers.forget(lambda key: key[0] == source and (key[2] == name or key[1] == "jobs"))
 

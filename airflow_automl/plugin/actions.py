@@ -68,7 +68,6 @@ async def stop(
     token: FormText,
     region: FormText = "",
 ) -> Response:
-    """Stop the job."""
     _same_origin(request)
     rights = Rights(user)
     shown = await shown_job(request, rights, source_of(connection, region), name)

@@ -20,7 +20,6 @@ class Line(NamedTuple):
 
     @property
     def differs(self) -> bool:
-        """Whether the candidates differ in it."""
         return len(set(self.texts)) > 1
 
 

@@ -36,7 +36,6 @@ class JobRecord:
 
     @property
     def name(self) -> str:
-        """The job's name."""
         return str(self.job["name"])
 
     @property
@@ -51,7 +50,6 @@ class JobRecord:
 
     @property
     def task(self) -> Owner:
-        """The task that pushed the document."""
         return Owner(self.dag_id, self.run_id, self.task_id, self.map_index)
 
     @property

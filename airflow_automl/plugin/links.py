@@ -51,7 +51,6 @@ class Links:
         return f"{address}/mapped/{owner.map_index}" if owner.map_index >= 0 else address
 
     def run(self, dag_id: str, run_id: str) -> str:
-        """Return Airflow's page of a run."""
         return self.owner(Owner(dag_id, run_id))
 
     def login(self) -> str:
@@ -60,7 +59,6 @@ class Links:
 
 
 def console_links(arn: str, name: str) -> Mapping[str, str]:
-    """Return the address of a job in AWS's console."""
     parts = arn.split(":")
     if len(parts) < 6:
         return {}

@@ -85,8 +85,6 @@ def _plain(request: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of the form."""
-
     name: str
     title: str
     description: str

@@ -66,21 +66,17 @@ def source_of(connection: str, region: str) -> Source:
 
 
 def account_of(request: Request) -> Account:
-    """Return what asks SageMaker."""
     account: Account = request.app.state.account
     return account
 
 
 def known_of(request: Request) -> KnownJobs:
-    """Return the jobs that this Airflow knows."""
     jobs: KnownJobs = request.app.state.known
     return jobs
 
 
 @dataclass(frozen=True, slots=True)
 class ShownJob:
-    """A job that the user may see."""
-
     describe: Mapping[str, Any]
     source: Source
     owner: Owner | None
@@ -94,12 +90,10 @@ class ShownJob:
 
     @property
     def name(self) -> str:
-        """The job's name."""
         return str(self.describe["AutoMLJobName"])
 
     @property
     def ended(self) -> bool:
-        """Whether the job will not change any more."""
         return is_terminal(self.describe.get("AutoMLJobStatus"))
 
 
@@ -144,7 +138,6 @@ Asked = Annotated[ShownJob, Depends(_asked)]
 
 
 async def view_of(request: Request, rights: Rights, shown: ShownJob) -> dict[str, Any]:
-    """Gather what the page of a job shows."""
     account, source, notes = account_of(request), shown.source, []
     candidates: Sequence[Mapping[str, Any]] | None = None
     try:
@@ -190,7 +183,6 @@ async def view_of(request: Request, rights: Rights, shown: ShownJob) -> dict[str
 
 
 async def job_page(request: Request, **view: Any) -> HTMLResponse:
-    """Render the page of a job."""
     page = await html(request, "job.html.j2", **view)
     if pictures := pictured(view["cards"]):
         page.headers["Content-Security-Policy"] = POLICY.replace("img-src 'self'", f"img-src 'self' {pictures}")
@@ -199,7 +191,6 @@ async def job_page(request: Request, **view: Any) -> HTMLResponse:
 
 @router.get("/job")
 async def job(request: Request, user: GetUserDep, shown: Asked) -> HTMLResponse:
-    """Show one job."""
     return await job_page(request, earlier=None, **await view_of(request, Rights(user), shown))
 
 

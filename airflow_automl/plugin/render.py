@@ -20,7 +20,6 @@ def _environment() -> Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """Render one of the package's templates."""
     return _environment().get_template(template).render(**values)
 
 

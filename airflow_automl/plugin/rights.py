@@ -37,7 +37,6 @@ class Rights:
         return dag_id in self.visible_dags({dag_id})
 
     def visible_dags(self, dag_ids: set[str]) -> set[str]:
-        """Return those of the DAGs that the user may see."""
         by_team: dict[str | None, set[str]] = defaultdict(set)
         teams = teams_of_dags(dag_ids)
         for dag_id in dag_ids:
@@ -55,11 +54,9 @@ class Rights:
         return self._dag(owner.dag_id, "PUT", DagAccessEntity.TASK_INSTANCE)
 
     def may_see_xcoms(self, dag_id: str) -> bool:
-        """Return whether the user may see what a DAG's tasks returned."""
         return self._dag(dag_id, "GET", DagAccessEntity.XCOM)
 
     def may_start(self, dag_id: str) -> bool:
-        """Return whether the user may start runs of a DAG."""
         return self._dag(dag_id, "POST", DagAccessEntity.RUN)
 
     def _dag(self, dag_id: str, method: str, entity: DagAccessEntity) -> bool:

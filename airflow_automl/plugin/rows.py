@@ -46,7 +46,6 @@ class Row:
 
     @property
     def running(self) -> bool:
-        """Whether the job may still change."""
         return not is_terminal(self.status)
 
     @property
@@ -90,7 +89,6 @@ class Filters:
     problem_type: str = ""
 
     def takes(self, row: Row) -> bool:
-        """Return whether a row passes the filters."""
         return (
             self.search.lower() in row.name.lower()
             and self.status in ("", row.status)
@@ -100,8 +98,6 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list."""
-
     rows: Sequence[Row]
     number: int
     pages: int

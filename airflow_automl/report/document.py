@@ -212,7 +212,6 @@ def details(best: Mapping[str, Any] | None, objective: str | None = None) -> dic
 
 
 def containers(candidate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a candidate's images and models."""
     listed = candidate.get("InferenceContainers") or [
         container for group in (candidate.get("InferenceContainerDefinitions") or {}).values() for container in group
     ]

@@ -82,7 +82,6 @@ def board(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, 
 
 
 def board_of(candidates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Lay out the leaderboard of candidates, as the service answers them."""
     objective = next(filter(None, map(metrics.objective_name, candidates)), None)
     rows = leaderboard(candidates, None, objective)
     return board(rows, metric_names(rows, objective))

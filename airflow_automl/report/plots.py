@@ -49,7 +49,6 @@ def _round(value: float) -> str:
 
 
 def svg(height: float, title: str, parts: Iterable[Markup]) -> Markup:
-    """Return a drawing of the plots' width."""
     content = Markup("").join([tag("title", title), *parts])
     return tag("svg", content, viewBox=f"0 0 {WIDTH} {_round(height)}", role="img", xmlns="http://www.w3.org/2000/svg")
 
@@ -108,12 +107,10 @@ class Axes:
         self.across, self.up = across, up
 
     def x(self, value: float) -> float:
-        """Return where a value is from left to right."""
         low, high = self.across
         return self.left + (value - low) / ((high - low) or 1.0) * self.width
 
     def y(self, value: float) -> float:
-        """Return where a value is from top to bottom."""
         low, high = self.up
         return _TOP + (high - value) / ((high - low) or 1.0) * (self.bottom - _TOP)
 

@@ -49,5 +49,4 @@ class Scores:
 
 
 def score(value: float | None, metric: str | None) -> str:
-    """Return one value of a metric, as a leaderboard shows it."""
     return Scores(metric or "", [value]).text(value)

@@ -52,7 +52,6 @@ def _sample(given: Any) -> dict[str, Any] | None:
 
 
 def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]:
-    """Show what was read; see :class:`airflow_automl.report.sections.Section`."""
     shown = []
     if found.get("notes"):
         items = Markup("").join(Markup("<li>{}</li>").format(note) for note in found["notes"])

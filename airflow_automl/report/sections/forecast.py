@@ -28,7 +28,6 @@ def read(candidate: Mapping[str, Any], list_objects: Lister, read_object: Reader
 
 
 def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]:
-    """See :class:`airflow_automl.report.sections.Section`."""
     shown = []
     if found.get("metrics"):
         shown.append(Card("Backtests", _comparison(found), _verdict(found)))

@@ -36,7 +36,6 @@ def read(candidate: Mapping[str, Any], list_objects: Lister, read_object: Reader
 
 
 def cards(found: Mapping[str, Any], report: Mapping[str, Any]) -> Sequence[Card]:
-    """See :class:`airflow_automl.report.sections.Section`."""
     shown = []
     base = found.get("base_model")
     if found.get("before") and found.get("after"):

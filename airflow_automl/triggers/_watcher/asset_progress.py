@@ -66,13 +66,11 @@ class Progress:
         self.told = {arn: end for arn, end in self.told.items() if end > self.after - OVERLAP}
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON."""
         told = {arn: end.isoformat() for arn, end in self.told.items()}
         return {"schema_version": 1, "start": self.start.isoformat(), "after": self.after.isoformat(), "told": told}
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Progress:
-        """Make it of its JSON."""
         return cls(
             datetime.fromisoformat(document["start"]),
             datetime.fromisoformat(document["after"]),
@@ -113,6 +111,5 @@ async def ended_since(listing: Listing, since: datetime) -> tuple[list[Mapping[s
 
 
 def ended_at(job: Mapping[str, Any]) -> datetime:
-    """When a job that has ended did so, by its summary."""
     end: datetime = job.get("EndTime") or job["LastModifiedTime"]
     return end

@@ -106,7 +106,6 @@ class Client:
         return await describe(self, Target(AUTOML_JOB, name, api_version)) or {}
 
     async def pause(self, seconds: float) -> None:
-        """Wait."""
         await asyncio.sleep(seconds)
 
     async def close(self) -> None:

@@ -58,7 +58,6 @@ class Listing:
         return 0.0 if self._failing_since is None else now - self._failing_since
 
     def denied(self, now: float) -> bool:
-        """Whether lists were denied lately."""
         return now < self._denied_until
 
     def deny(self, now: float) -> None:

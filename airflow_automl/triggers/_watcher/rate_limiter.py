@@ -45,12 +45,10 @@ class RateLimiter:
         return loop.time()
 
     def succeeded(self) -> None:
-        """Note that a call was answered."""
         self._failures = 0
         self.rate = min(self._full_rate, self.rate + self._full_rate / 20)
 
     def throttled(self, turn: float) -> None:
-        """Note that the service asked to slow down."""
         if turn > self._slowed:
             self.rate = max(min(SLOWEST, self._full_rate), self.rate / 2)
         self.failed(turn)

@@ -188,7 +188,6 @@ class Backbone(Approach):
     weights = (name,)
 
     def train(self, samples: Samples, clock: Clock, threads: int) -> Network:
-        """Compute the features and train the head."""
         state = read_state(weights.locate(self.name))
         session = open_session(build(state), threads)
 

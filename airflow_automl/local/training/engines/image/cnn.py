@@ -40,7 +40,6 @@ class Cnn(Approach):
     name = "cnn"
 
     def missing(self) -> str | None:
-        """Return how to install PyTorch, ``None`` if it is installed."""
         if importlib.util.find_spec("torch") is None:
             return "it needs PyTorch: run `pip install 'airflow-automl[torch]'` where the embedded Autopilot runs."
         return None

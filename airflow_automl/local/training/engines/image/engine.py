@@ -40,11 +40,9 @@ class ImageClassification(Problem):
         return whole, parts
 
     def opened(self, item: Path) -> np.ndarray:
-        """Return the picture that a file holds."""
         return data.opened(item)
 
     def shown(self, item: Path) -> dict[str, str]:
-        """Return a small copy of the picture."""
         return {"image": pictures.inlined(data.opened(item))}
 
 

@@ -171,9 +171,7 @@ class Network(Trained):
         return {name: value for name, value in self.__dict__.items() if name != "_session"}
 
     def predict(self, items: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the probability of each class for pictures."""
         return run(self._session, items)
 
     def save(self, folder: Path) -> None:
-        """Write the model."""
         (folder / FILE).write_bytes(self.model)

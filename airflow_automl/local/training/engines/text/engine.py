@@ -47,7 +47,6 @@ class TextClassification(Problem):
         return " ".join(found), parts
 
     def shown(self, item: str) -> dict[str, str]:
-        """Return the beginning of the text."""
         return {"text": item if len(item) <= _SHOWN else item[: _SHOWN - 1] + "…"}
 
 

@@ -124,7 +124,6 @@ class TrainedMiniLm(Trained):
     head: Head
 
     def predict(self, items: Sequence[str]) -> np.ndarray:
-        """Return the probability of each class for texts."""
         vectors, positions = self.encoder.encode(items)
         return self.head.probabilities(vectors[np.argsort(positions)])
 
@@ -147,7 +146,6 @@ class MiniLm(Approach):
     weights = ("minilm-int8", "minilm-tokenizer")
 
     def train(self, samples: Samples, clock: Clock, threads: int) -> TrainedMiniLm:
-        """Embed the texts and train the head."""
         model, tokenizer = (weights.locate(name) for name in self.weights)
         encoder = Encoder(model, tokenizer, threads)
         fitted, learned = fit_embedded(encoder.encode, samples, _STRENGTHS, clock)

@@ -98,7 +98,6 @@ class TrainedTfidf(Trained):
     head: Head
 
     def predict(self, items: Sequence[str]) -> np.ndarray:
-        """Return the probability of each class for texts."""
         return self.head.probabilities(_features(self.vectorizers, items))
 
     def save(self, folder: Path) -> None:

@@ -35,7 +35,6 @@ class Additive(Forecaster):
         return cls()
 
     def forecast(self, panel: Panel, context: Context) -> np.ndarray:
-        """Fit Prophet to each series and forecast its horizon."""
         holidays = _holidays(panel)
         return np.array(context.each(lambda series: _one(series, panel, holidays), panel.series))
 
@@ -44,7 +43,6 @@ class Additive(Forecaster):
 
     @classmethod
     def load(cls, folder: Path, document: dict[str, Any]) -> Self:
-        """Return the algorithm; it has no files."""
         return cls()
 
 

@@ -38,7 +38,6 @@ class SeasonalNaive(Forecaster):
 
     @classmethod
     def load(cls, folder: Path, document: dict[str, Any]) -> Self:
-        """Return the same again."""
         return cls()
 
 

@@ -164,7 +164,6 @@ class CnnQr(_Neural):
 
     @classmethod
     def build(cls, windows: Windows, quantiles: Sequence[int]) -> nn.Module:
-        """Return the untrained network."""
         return _Cnn(windows, len(quantiles))
 
     def loss(self, batch: Batch) -> torch.Tensor:
@@ -188,7 +187,6 @@ class DeepAr(_Neural):
 
     @classmethod
     def build(cls, windows: Windows, quantiles: Sequence[int]) -> nn.Module:
-        """Return the untrained network."""
         return _Lstm(windows)
 
     def loss(self, batch: Batch) -> torch.Tensor:

@@ -54,7 +54,6 @@ class Npts(Forecaster):
         return float(pinball(truth[..., None], found[..., 1:], shares).sum())
 
     def forecast(self, panel: Panel, context: Context) -> np.ndarray:
-        """Forecast the horizon of each series from weighted values of its own past."""
         shares = np.array(panel.settings.quantiles) / 100
         return np.array(context.each(lambda series: self._one(series, panel.horizon, shares), panel.series))
 
@@ -73,10 +72,8 @@ class Npts(Forecaster):
         return found
 
     def save(self, folder: Path) -> None:
-        """Write the two numbers."""
         (folder / _FILE).write_text(json.dumps(asdict(self)))
 
     @classmethod
     def load(cls, folder: Path, document: dict[str, Any]) -> Self:
-        """Read them."""
         return cls(**json.loads((folder / _FILE).read_text()))
