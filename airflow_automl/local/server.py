@@ -111,7 +111,7 @@ async def _serve(settings: Settings, listener: socket.socket, host: str, ready: 
         ready(url)
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        log.info("ending")
+        log.info("stopping the service")
         server.should_exit = True
         if serving is not None:
             await serving

@@ -182,8 +182,7 @@ class JobCreation:
             )
         except (AutoMLAccessDenied, AutoMLThrottled) as error:
             log.warning(
-                "Older AutoML jobs of this task can't be listed, and run on if there are any: %s. Their names contain "
-                "%s",
+                "Older AutoML jobs of this task can't be listed, so none is stopped: %s. Their names contain %s",
                 *(error, generation.task_digest),
             )
             return
@@ -237,9 +236,7 @@ class JobCreation:
         except AutoMLAccessDenied as error:
             if "AddTags" not in str(error) or not ours:
                 raise
-            self._log.warning(
-                "This account does not let jobs be tagged with their origin; continuing without: %s", error
-            )
+            self._log.warning("This account does not allow tags with a job's origin; continuing without: %s", error)
             self._hook.create_job(self._api, request)
             return users
         return tags

@@ -177,7 +177,7 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
         except AutoMLTerminalError as error:
             if not isinstance(error, AutoMLJobNotFound) or not self._may_be_created(context):
                 self._fail(error)
-            self.log.info("AutoML job %s is not there yet: %s", name, error)
+            self.log.info("AutoML job %s does not exist yet: %s", name, error)
             return PokeReturnValue(is_done=False)
         if self._notice is None:
             self._notice = TransitionLog(self.log, self._earlier.get("timeline", ()))

@@ -109,7 +109,7 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
                 # The watcher has polled twice, an interval apart.
                 if time.monotonic() >= until:
                     raise
-                self.log.info("AutoML job %s is not there yet: %s", self.job_name, error)
+                self.log.info("AutoML job %s does not exist yet: %s", self.job_name, error)
 
     async def _give_up(self, error: Exception, notice: TransitionLog) -> JobEvent:
         """Stop the job, unless it has ended meanwhile: then that is what happened."""

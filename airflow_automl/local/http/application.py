@@ -129,7 +129,7 @@ class Application:
         except asyncio.CancelledError:
             raise
         except sqlite3.OperationalError as error:
-            log.error("%s could not be kept: %s", target or scope["path"], error)  # noqa: TRY400 - no bug, no traceback
+            log.error("%s could not be stored: %s", target or scope["path"], error)  # noqa: TRY400 - no bug, no traceback
             return _failure(self._unkept(error), headers)
         except Exception:
             log.exception("%s %s %s failed", scope["method"], scope["path"], target)

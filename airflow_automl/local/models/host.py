@@ -227,7 +227,7 @@ def _child(connection: socket.socket, document: Mapping[str, Any], parent: int) 
     except (EOFError, ConnectionError):
         code = os.EX_OK
     except BaseException:
-        log.exception("The process of a model ends")
+        log.exception("The process of a model failed and ends")
     finally:
         os._exit(code)
 

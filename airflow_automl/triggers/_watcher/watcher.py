@@ -169,7 +169,7 @@ class Watcher:
                     if not self._users:
                         return
         except Exception as error:
-            log.exception("The watcher failed, and so do all waits that use it")
+            log.exception("The watcher failed; all waits that use it fail")
             for watch in list(self._watches.values()):
                 watch.end(error)
         finally:

@@ -235,7 +235,7 @@ class RayExecutor:
             try:
                 place.delete()
             except ClientError:
-                log.warning("the store keeps the reports of %s", attempt.handle["id"], exc_info=True)
+                log.warning("the reports could not be deleted from the store: %s", attempt.handle["id"], exc_info=True)
             self._attempts.pop(attempt.handle["id"], None)
             return
         now, withdrawn = time.monotonic(), attempt.stopping

@@ -177,7 +177,7 @@ def _work(work: Callable[[Ask], Any], channel: Connection) -> NoReturn:
         _send(channel, message)
         code = 0
     except BaseException:
-        log.exception("The result of a training step could not be handed over")
+        log.exception("The result of a training step could not be returned")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
