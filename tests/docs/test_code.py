@@ -44,6 +44,18 @@ def vocabulary() -> dict[str, Any]:
     return {**names, "timedelta": timedelta, "pendulum": pendulum, "contract": contract}
 
 
+@pytest.mark.parametrize("page", sorted({block.page for block in PYTHON}))
+def test_a_page_imports_what_its_code_uses(page: str) -> None:
+    imported: set[str] = set()
+    for block in (block for block in PYTHON if block.page == page):
+        nodes = list(ast.walk(ast.parse(block.text)))
+        for node in nodes:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                imported |= {(name.asname or name.name).partition(".")[0] for name in node.names}
+        names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        assert not names & set(vocabulary()) - imported, block
+
+
 def running_example(names: dict[str, Any]) -> dict[str, Any]:
     """The tasks that the pages presuppose."""
     train = names["SageMakerAutoMLJobOperator"](
