@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,85 @@ def test_credentials_are_granted_only_to_who_has_them(service: RunningService) -
         with pytest.raises(ClientError) as refused:
             stranger.assume_role(RoleArn=ROLE, RoleSessionName="dag")
         assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+
+
+MINUTE = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def watch(service: RunningService) -> Any:
+    """CloudWatch, with a metric of 100 values in one minute, and one in each of the next four."""
+    client = service.client("cloudwatch")
+    data = [{"MetricName": "Took", "Timestamp": MINUTE, "Values": [float(n) for n in range(1, 101)], "Unit": "Seconds"}]
+    data += [
+        {"MetricName": "Took", "Timestamp": MINUTE + timedelta(minutes=number), "Value": number, "Unit": "Seconds"}
+        for number in range(1, 5)
+    ]
+    client.put_metric_data(Namespace="Mine", MetricData=data)
+    return client
+
+
+def asked(stat: str, period: int = 60, **more: Any) -> dict[str, Any]:
+    metric = {"Namespace": "Mine", "MetricName": "Took"}
+    return {"Id": "m", "MetricStat": {"Metric": metric, "Period": period, "Stat": stat, **more}}
+
+
+def metric_data(watch: Any, *queries: dict[str, Any], **more: Any) -> list[tuple[list[datetime], list[float]]]:
+    # A minute that StartTime cuts belongs to the answer.
+    times = {"StartTime": MINUTE + timedelta(seconds=30), "EndTime": MINUTE + timedelta(minutes=5)}
+    pages = watch.get_paginator("get_metric_data").paginate(MetricDataQueries=list(queries), **times, **more)
+    found: list[tuple[list[datetime], list[float]]] = [([], []) for _ in queries]
+    for page in pages:
+        for (at, values), result in zip(found, page["MetricDataResults"], strict=True):
+            at += result["Timestamps"]
+            values += result["Values"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("stat", "expected"), [("p50", 50), ("p90", 90), ("p99.9", 100), ("p0", 1), ("Average", 50.5), ("SampleCount", 100)]
+)
+def test_cloudwatch_answers_statistics_and_percentiles(watch: Any, stat: str, expected: float) -> None:
+    ((_, values),) = metric_data(watch, asked(stat))
+    assert values[-1] == expected
+    assert len(values) == 5
+    kind = {"ExtendedStatistics": [stat]} if stat.startswith("p") else {"Statistics": [stat]}
+    times = {"StartTime": MINUTE, "EndTime": MINUTE + timedelta(minutes=1)}
+    (point,) = watch.get_metric_statistics(Namespace="Mine", MetricName="Took", Period=60, **times, **kind)[
+        "Datapoints"
+    ]
+    assert point.get("ExtendedStatistics", point)[stat] == expected
+    assert point["Unit"] == "Seconds"
+
+
+def test_metric_data_come_in_the_asked_order_unit_periods_and_pages(watch: Any) -> None:
+    minutes = [MINUTE + timedelta(minutes=number) for number in range(5)]
+    assert metric_data(watch, asked("Minimum"), ScanBy="TimestampAscending") == [(minutes, [1, 1, 2, 3, 4])]
+    assert metric_data(watch, asked("Minimum")) == [(minutes[::-1], [4, 3, 2, 1, 1])]
+    assert metric_data(watch, asked("Minimum", Unit="Bytes")) == [([], [])]
+    assert metric_data(watch, asked("Maximum", 120, Unit="Seconds")) == [(minutes[::-2], [4, 3, 100])]
+    both = asked("Minimum"), asked("Maximum") | {"Id": "n"}
+    assert metric_data(watch, *both, PaginationConfig={"PageSize": 3}) == metric_data(watch, *both)
+    one = watch.get_metric_data(
+        MetricDataQueries=both, StartTime=MINUTE, EndTime=MINUTE + timedelta(minutes=5), MaxDatapoints=7
+    )
+    assert [result["StatusCode"] for result in one["MetricDataResults"]] == ["Complete", "PartialData"]
+
+
+@pytest.mark.parametrize("stat", ["p101", "tm90", "Median", "sum"])
+def test_a_statistic_that_is_not_known_is_refused(watch: Any, stat: str) -> None:
+    with pytest.raises(ClientError, match=r"not supported: it knows SampleCount.*percentiles") as refused:
+        metric_data(watch, asked(stat))
+    assert refused.value.response["Error"]["Code"] == "ValidationError"
+    with pytest.raises(ClientError, match=f"'{stat}' is not supported"):
+        watch.get_metric_statistics(
+            Namespace="Mine", MetricName="Took", StartTime=MINUTE, EndTime=datetime.now(UTC), Period=60,
+            ExtendedStatistics=[stat],
+        )  # fmt: skip
+
+
+def test_a_period_or_an_expression_that_cannot_be_is_refused(watch: Any) -> None:
+    with pytest.raises(ClientError, match="Period 90 is not valid"):
+        metric_data(watch, asked("Sum", 90))
+    with pytest.raises(ClientError, match="Expression is not supported"):
+        metric_data(watch, {"Id": "e", "Expression": "m * 2"})

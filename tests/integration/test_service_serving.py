@@ -365,6 +365,13 @@ def test_cloudwatch_and_autoscaling_know_the_endpoint(service: RunningService, m
     # The two requests may lie in two minutes, which are points of their own.
     assert sum(point["Sum"] for point in points["Datapoints"]) == pytest.approx(latency)
     assert latency > 100
+    for query in queries:
+        query["MetricStat"]["Stat"] = "p50"
+    medians = [
+        entry["Values"] for entry in watch.get_metric_data(MetricDataQueries=queries, **times)["MetricDataResults"]
+    ]
+    assert set(medians[0]) == {1}
+    assert all(0 < value < latency * 1.05 for value in medians[2])
     scaling = service.client("application-autoscaling")
     target = {
         "ServiceNamespace": "sagemaker",

@@ -12,7 +12,6 @@ import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 from xml.sax.saxutils import escape
@@ -28,7 +27,6 @@ log = logging.getLogger(__name__)
 _SIGNED_FOR = re.compile(r"Credential=[^/,]*/[^/,]*/[^/,]*/([^/,]+)/aws4_request")
 _PRESIGNED_FOR = re.compile(r"X-Amz-Credential=[^&]*(?:/|%2F)([^/&%]+)(?:/|%2F)aws4_request", re.IGNORECASE)
 _ACTION = re.compile(rb"(?:^|&)Action=(\w+)")
-_UNITS = {"ModelLatency": "Microseconds"}
 _GRANTED = re.compile(r"<(AccessKeyId|SecretAccessKey|SessionToken)>[^<]*</\1>")
 
 SERVICES: dict[str, dict[str, str]] = {
@@ -147,30 +145,6 @@ class OtherServices:
             bounds = members.get("MinCapacity"), members.get("MaxCapacity")
             self._scale(str(members.get("ResourceId")), bounds if operation.startswith("Register") else None)
 
-    def _tell_cloudwatch(self) -> None:
-        from moto.cloudwatch.models import cloudwatch_backends
-
-        data = [
-            {
-                "MetricName": name,
-                "Dimensions": [
-                    {"Name": kind, "Value": value}
-                    for kind, value in zip(("EndpointName", "VariantName"), owner.split("/"), strict=True)
-                ],
-                # moto's times are UTC without a zone.
-                "Timestamp": datetime.fromtimestamp(minute, UTC).replace(tzinfo=None),
-                "Unit": _UNITS.get(name, "None"),
-                "StatisticValues": {
-                    "SampleCount": sums.samples,
-                    "Sum": sums.total,
-                    "Minimum": sums.least,
-                    "Maximum": sums.most,
-                },
-            }
-            for minute, owner, name, sums in self._metrics()
-        ]
-        cloudwatch_backends[self._account][self._region].put_metric_data("AWS/SageMaker", data)
-
     def close(self) -> None:
         """End the thread."""
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -192,6 +166,10 @@ class OtherServices:
     def _moto(self) -> Any:
         from moto.iam.models import iam_backends
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+        from airflow_automl.local.http import watch
+
+        watch.install()
 
         class Dispatcher(DomainDispatcherApplication):
             def infer_service_region_host(self, environ: dict[str, Any], path: str) -> str:
@@ -215,7 +193,9 @@ class OtherServices:
         subject = operation or f"{request.method} {request.path}"
         try:
             if service == "monitoring":
-                self._tell_cloudwatch()
+                from airflow_automl.local.http import watch
+
+                watch.store(self._account, self._region, self._metrics())
             status, headers, body = _call(self._moto, request, operation, self._account)
         except ModuleNotFoundError as error:
             raise unknown_operation(

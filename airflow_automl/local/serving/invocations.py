@@ -59,6 +59,7 @@ class Runtime:
         try:
             answer = await self._host.invoke(owner, containers, payload, count=count_of(variant))
         except BusyError as error:
+            self._metrics.invoked(owner, 503, None)
             raise ServiceError("ServiceUnavailable", str(error), 503) from error
         except HostingError as error:
             answer = Answer(500, "text/plain", str(error).encode())

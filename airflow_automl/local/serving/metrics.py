@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import re
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from airflow_automl.local.background import Background
 from airflow_automl.local.files import write_private
@@ -18,13 +21,55 @@ _WRITE, _LATENCIES = 5.0, 1000
 _MINUTES = 180
 
 
-class Sums(NamedTuple):
-    """A metric of a variant in one minute."""
+STATISTICS = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
+"""The statistics of CloudWatch that a metric has beside percentiles."""
 
-    samples: int
-    total: float
-    least: float
-    most: float
+_PERCENTILE = re.compile(r"p(100|\d{1,2}(?:\.\d{1,10})?)")
+
+
+def percentile_of(statistic: str) -> float | None:
+    """Return the share of values that a percentile such as ``p99.9`` names; ``None`` for another statistic."""
+    found = _PERCENTILE.fullmatch(statistic)
+    return float(found[1]) / 100 if found else None
+
+
+@dataclass
+class Sums:
+    """A metric of a variant in one minute.
+
+    :param buckets: how many values there are of two significant digits, for percentiles.
+    """
+
+    samples: float = 0
+    total: float = 0
+    least: float = math.inf
+    most: float = -math.inf
+    buckets: Counter[float] = field(default_factory=Counter)
+
+    def add(self, value: float) -> None:
+        """Count a value."""
+        self.merge(Sums(1, value, value, value, Counter({float(f"{value:.1e}"): 1})))
+
+    def merge(self, other: Sums) -> None:
+        """Count the values of another minute."""
+        self.samples += other.samples
+        self.total += other.total
+        self.least, self.most = min(self.least, other.least), max(self.most, other.most)
+        self.buckets.update(other.buckets)
+
+    def statistic(self, name: str) -> float | None:
+        """Return a statistic of CloudWatch; ``None`` for a percentile of values that are not known."""
+        share = percentile_of(name)
+        if share is None:
+            average = self.total / self.samples if self.samples else None
+            found = (self.samples, average, self.total, self.least, self.most)
+            return dict(zip(STATISTICS, found, strict=True))[name]
+        left = round(share * self.buckets.total(), 9)
+        for value in sorted(self.buckets):
+            left -= self.buckets[value]
+            if left <= 0:
+                return self.most if share == 1 else min(max(value, self.least), self.most)
+        return None
 
 
 class Metrics:
@@ -46,27 +91,25 @@ class Metrics:
         """Write the file whenever something changed, until the task is cancelled."""
         return background.repeat("endpoint-metrics", self._write)
 
-    def invoked(self, owner: str, status: int, seconds: float) -> None:
+    def invoked(self, owner: str, status: int, seconds: float | None) -> None:
         """Count an invocation.
 
         :param owner: ``ENDPOINT/VARIANT``.
-        :param status: what the model answered.
-        :param seconds: that it took.
+        :param status: of the response.
+        :param seconds: that the model took; ``None`` if it was not asked.
         """
         client, server = int(400 <= status < 500), int(status >= 500)
-        for name, value in (
-            ("Invocations", 1.0),
-            ("Invocation4XXErrors", client),
-            ("Invocation5XXErrors", server),
-            ("InvocationModelErrors", client or server),
-            ("ModelLatency", seconds * 1e6),
-        ):
-            self._add(owner, name, value)
+        self._add(owner, "Invocations", 1)
+        self._add(owner, "Invocation4XXErrors", client)
+        self._add(owner, "Invocation5XXErrors", server)
+        if seconds is not None:
+            self._add(owner, "InvocationModelErrors", client or server)
+            self._add(owner, "ModelLatency", seconds * 1e6)
+            self._latencies[owner].append(seconds * 1e3)
         totals = self._totals[owner]
         totals["invocations"] += 1
         totals["errors_4xx"] += client
         totals["errors_5xx"] += server
-        self._latencies[owner].append(seconds * 1e3)
 
     def batched(self, owner: str, size: int) -> None:
         """Count a batch of requests that one prediction answered; transform jobs are not variants."""
@@ -85,14 +128,10 @@ class Metrics:
 
     def _add(self, owner: str, name: str, value: float) -> None:
         minute = int(time.time() // 60) * 60
-        known = self._minutes.get((minute, owner, name))
-        if known is None:
+        if (minute, owner, name) not in self._minutes:
             old = minute - 60 * _MINUTES
             self._minutes = {key: sums for key, sums in self._minutes.items() if key[0] > old}
-            self._minutes[minute, owner, name] = Sums(1, value, value, value)
-            return
-        sums = Sums(known.samples + 1, known.total + value, min(known.least, value), max(known.most, value))
-        self._minutes[minute, owner, name] = sums
+        self._minutes.setdefault((minute, owner, name), Sums()).add(value)
 
     async def _write(self) -> None:
         await asyncio.sleep(_WRITE)
