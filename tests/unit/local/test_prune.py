@@ -43,21 +43,27 @@ class World:
         return main(["prune", "--older-than", "0m", "--data-dir", str(self.folder.root), *options])
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    running = Running(tmp_path_factory.mktemp("store"))
+    yield running
+    running.end()
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, store: Running) -> Iterator[World]:
     folder = DataFolder(tmp_path)
     folder.prepare()
-    running = Running(folder.s3)
-    try:
-        own = processes.holder(os.getpid())
-        url, keys = running.server.endpoint_url, CREDENTIALS
-        info = ServiceInfo(
-            own.pid, own.started, "", url, "us-east-1", "1" * 12, keys.access_key_id, keys.secret_access_key, s3.BUCKET
-        )
-        folder.write_info(info)
-        yield World(folder, running.client)
-    finally:
-        running.end()
+    own = processes.holder(os.getpid())
+    url, keys = store.server.endpoint_url, CREDENTIALS
+    info = ServiceInfo(
+        own.pid, own.started, "", url, "us-east-1", "1" * 12, keys.access_key_id, keys.secret_access_key, s3.BUCKET
+    )
+    folder.write_info(info)
+    world = World(folder, store.client)
+    yield world
+    for key in world.objects_left():
+        world.objects.delete_object(Bucket=s3.BUCKET, Key=key)
 
 
 def test_working_files_and_logs_go_and_artefacts_stay(world: World, capsys: pytest.CaptureFixture[str]) -> None:
