@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -48,7 +49,7 @@ class JobsApi:
                 why = f"Ray at {self._address} refuses the token in RAY_AUTH_TOKEN of the service (HTTP {error.code})"
                 raise PermissionError(why) from error
             raise
-        except (URLError, OSError) as error:
+        except (URLError, OSError, HTTPException) as error:
             raise ConnectionError(
                 f"Ray at {self._address} can't be reached: {getattr(error, 'reason', error)}"
             ) from error

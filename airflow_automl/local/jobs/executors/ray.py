@@ -49,6 +49,7 @@ class _Attempt:
 
     :param specification: to submit; ``None`` once Ray has it.
     :param beat: the node's last beat; empty before the first. It was new at ``beat_seen``, in monotonic time.
+    :param began: when the trainer began, in monotonic time.
     :param reports: fetched and not applied yet, by number.
     :param status: Ray's, or :data:`_UNKNOWN`; empty until it was asked.
     :param withdrawn: its specification was deleted, and beats were read after that.
@@ -59,6 +60,7 @@ class _Attempt:
     specification: Mapping[str, Any] | None
     beat: dict[str, Any] = field(default_factory=dict)
     beat_seen: float = float("-inf")
+    began: float | None = None
     looked: float = float("-inf")
     reports: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     position: int = 0
@@ -114,14 +116,15 @@ class RayExecutor:
         self._environment = environment
         self._command = command
         self._attempts: dict[str, _Attempt] = {}
-        self._began: dict[str, float] = {}
         self._logs = LocalExecutor(folder, (), dict)
+        self._started = threading.Event()
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ray")
 
     def start(self, specification: Mapping[str, Any]) -> Handle:
         """Submit a trainer as soon as Ray can be reached; the job is ``Starting`` until Ray has room for it."""
         handle = self._handle(specification)
         self._attempts[handle["id"]] = _Attempt(handle, specification)
+        self._started.set()
         return handle
 
     def find(self, specification: Mapping[str, Any]) -> Handle | None:
@@ -146,13 +149,14 @@ class RayExecutor:
     def state(self, handle: Handle) -> State:
         """Return the state of a trainer; it runs until its end is known for sure."""
         attempt = self._attempts.get(handle["id"])
-        began = self._began.get(handle["id"])
-        seconds = 0.0 if began is None else time.monotonic() - began
-        if attempt is not None and attempt.complete:
+        if attempt is None:
+            return State(True, 0.0, "")
+        seconds = 0.0 if attempt.began is None else time.monotonic() - attempt.began
+        if attempt.complete:
             return State(False, attempt.beat["seconds"], attempt.beat["ended"])
-        if attempt is not None and attempt.refused:
+        if attempt.refused:
             return State(False, 0.0, f"was refused ({attempt.message})")
-        if attempt is not None and attempt.dead:
+        if attempt.dead:
             # What Ray says of its own actor is true of the place; other errors would come again elsewhere.
             place = attempt.error.startswith("JOB_SUPERVISOR_ACTOR") and "UNSCHEDULABLE" not in attempt.error
             why = f"ended on Ray ({attempt.status} {attempt.message})".replace(" )", ")")
@@ -212,12 +216,13 @@ class RayExecutor:
 
         :raises Exception: Ray can't be reached, or refuses something.
         """
+        self._started.clear()
         attempts = [attempt for attempt in list(self._attempts.values()) if not attempt.forgotten]
         if time.monotonic() > self._ray.heard + _PATIENCE:
             # Called once, before many calls wait for a timeout.
             self._ray.request("GET", "/api/version")
         self._for_each(self._ask_one, attempts)
-        time.sleep(_INTERVAL)
+        self._started.wait(_INTERVAL)
 
     def _for_each(self, work: Callable[[_Attempt], None], attempts: Iterable[_Attempt]) -> None:
         futures = [self._threads.submit(work, attempt) for attempt in attempts]
@@ -235,7 +240,7 @@ class RayExecutor:
             try:
                 place.delete()
             except ClientError:
-                log.warning("the reports could not be deleted from the store: %s", attempt.handle["id"], exc_info=True)
+                log.warning("the store keeps the reports of %s", attempt.handle["id"], exc_info=True)
             self._attempts.pop(attempt.handle["id"], None)
             return
         now, withdrawn = time.monotonic(), attempt.stopping
@@ -253,7 +258,7 @@ class RayExecutor:
                     self._take(attempt, number, place.read(report_key(number)))
             attempt.beat, attempt.beat_seen = beat, now
             if beat["seconds"]:
-                self._began[attempt.handle["id"]] = now - beat["seconds"]
+                attempt.began = now - beat["seconds"]
         attempt.looked, attempt.withdrawn = now, withdrawn
 
     def _take(self, attempt: _Attempt, number: int, report: dict[str, Any] | None) -> None:

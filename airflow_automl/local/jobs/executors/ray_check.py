@@ -58,8 +58,8 @@ def examine(address: str, settings: TrainerSettings, environment: Mapping[str, s
         yield Finding("token", str(error), "set RAY_AUTH_TOKEN in the service's environment to the cluster's token")
     except HTTPError as error:
         said = one_line(error.read().decode(errors="replace"))
-        yield Finding("job", f"Ray refuses a job (HTTP {error.code}): {said}", "do what it says")
-    except (KeyError, ValueError):
+        yield Finding("job", f"Ray refuses a job (HTTP {error.code}): {said}", "fix what it names")
+    except (KeyError, TypeError, ValueError):
         yield Finding("address", f"{address} is not the dashboard of a Ray cluster", "correct --ray-address")
     except OSError as error:
         yield Finding("address", str(error), "start the cluster, or correct --ray-address: it names the dashboard")
@@ -113,7 +113,7 @@ def _room(family: str, share: Share, nodes: list[Mapping[str, float]]) -> Findin
     needs = {"CPU": share.cores, "memory": share.memory or 0, "GPU": share.gpus}
     fit = [node for node in nodes if all(node.get(kind, 0) >= amount for kind, amount in needs.items())]
     most = _amounts({kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in needs})
-    advice = f"lower them in --executor-file, or add a node: such jobs wait forever. The most of a node is {most}"
+    advice = f"lower them in --executor-file, or add a node: until then, such jobs wait. The most of a node is {most}"
     found = f"{family} needs {_amounts(needs)}; {len(fit)} of {len(nodes)} nodes have that"
     return Finding("resources", found, "" if fit else advice)
 
@@ -169,8 +169,7 @@ def _look_at_all() -> list[dict[str, Any]]:
 def _run(command: list[str]) -> dict[str, Any]:
     # Ray gets this by value: its own process on the node need not have this package.
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines() or ["it says nothing"]
-    return dict(json.loads(lines[-1])) if done.returncode == 0 else {"error": lines[-1]}
+    return dict(json.loads(_last(done.stdout))) if done.returncode == 0 else {"error": _last(done.stderr)}
 
 
 if __name__ == "__main__":

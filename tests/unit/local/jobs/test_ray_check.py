@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,6 +66,23 @@ def test_a_server_that_is_not_ray_is_named(cluster: Cluster) -> None:
     cluster.version = {"name": "something else"}
     (found,) = wrong(cluster)
     assert "is not the dashboard of a Ray cluster" in found.message
+
+
+def test_a_port_that_does_not_speak_http_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            client, _ = server.accept()
+            client.recv(1000)
+            client.sendall(b"\x00\x00\x12\x04\x00 as gRPC does\r\n")
+            client.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        (found,) = examine(f"http://127.0.0.1:{server.getsockname()[1]}", SETTINGS, STORE)
+        thread.join()
+    assert "can't be reached" in found.message
+    assert "it names the dashboard" in found.advice
 
 
 @pytest.mark.parametrize("status", [401, 403])
