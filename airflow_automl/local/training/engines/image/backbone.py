@@ -159,10 +159,7 @@ def _inverted(
 def _block(
     graph: Graph, state: State, value: str, convolution: str, norm: str, size: int, stride: int = 1, groups: int = 1
 ) -> tuple[str, int]:
-    """Add a convolution with its batch normalization folded in.
-
-    :return: the output, and its height and width.
-    """
+    """Add a convolution with its batch normalization folded in; return the output, its height and width."""
     kernel = state[f"{convolution}.weight"]
     scale = state[f"{norm}.weight"] / np.sqrt(state[f"{norm}.running_var"] + _EPSILON)
     bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale

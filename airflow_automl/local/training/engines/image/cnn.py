@@ -116,10 +116,7 @@ class _Trainer:
     def learn(
         self, train: np.ndarray, codes: np.ndarray, validation: np.ndarray, validation_codes: np.ndarray
     ) -> tuple[np.ndarray, int]:
-        """Train.
-
-        :return: the best state's answers for the validation pictures, and the number of finished epochs.
-        """
+        """Train; return the best state's answers for the validation pictures, and the number of epochs."""
         batch = min(64, max(8, len(train) // 10))
         steps = -(-len(train) // batch)
         began, seconds = time.monotonic(), self._clock.left

@@ -161,11 +161,7 @@ def _channel(run: Run, entry: Mapping[str, Any], kind: str, folder: Path, notes:
 
 
 def _keep(store: Store, source: Source, path: Path, wanted: str) -> str | None:
-    """Download an image and keep its picture.
-
-    :return: why it can't be used, ``None`` if it can.
-    :raises JobFailure: it is not there, or of another content type than the channel.
-    """
+    """Download an image and store its picture; return why it can't be used, ``None`` if it can."""
     raw = path.with_suffix(".raw")
     try:
         store.download(source.object, raw)

@@ -94,11 +94,7 @@ class _Training:
         return [step(spec, "processing-job", "grid"), step(spec, "training-job", f"train-{label}")]
 
     def train(self, name: str, waiting: int, candidate: Candidate) -> dict[str, str]:
-        """Train one algorithm: measure it on the backtests, then train it on everything.
-
-        :param waiting: number of algorithms that share the time that is left, this one included.
-        :return: the digest of its artefact.
-        """
+        """Measure one algorithm on the backtests and train it on everything; return the artefact's digest."""
         clock, threads = self._course.for_candidate(waiting), self._course.run.spec.threads
         algorithm, backtest, panel = forecaster(name), self._backtest, self._dataset.panel
 
@@ -113,12 +109,7 @@ class _Training:
         return self._publish(candidate, name, {name: 1.0}, self._forecasts[name], replaced)
 
     def combine(self, candidate: Candidate) -> dict[str, str]:
-        """Combine the trained algorithms and the baselines, weighted by their backtests.
-
-        If one baseline alone was better than that, it is the ensemble.
-
-        :return: the digest of its artefact.
-        """
+        """Combine the algorithms and the baselines, or take the best baseline if it alone was better."""
         objective, quantiles = self._dataset.objective, self._dataset.panel.settings.quantiles
         forecasts = {each.label: self._forecasts[each.label] for each in self.trained.values()}
         choices = {}
