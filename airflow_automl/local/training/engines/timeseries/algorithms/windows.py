@@ -168,7 +168,7 @@ def train(
     torch.set_num_threads(context.threads)
     random = np.random.default_rng(SEED)
     optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-3)
-    # Rates fall as the budget is used up, be that steps or time, so that a short training ends settled too.
+    # Rates fall as the budget is used up, be that steps or time, so that a short training converges too.
     began, total = time.monotonic(), context.clock.left
     network.train()
     for step in range(_STEPS):
