@@ -1,4 +1,4 @@
-"""A full Airflow with users, jobs that do what a script says, and a browser that keeps what it complains of."""
+"""A full Airflow with users, jobs that do what a script says, and a browser that records its errors."""
 
 from __future__ import annotations
 

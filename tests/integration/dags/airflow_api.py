@@ -43,7 +43,7 @@ class Airflow:
         self._ask("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
 
     def scheduled_run(self, dag_id: str) -> Run:
-        """The run that the scheduler makes by itself when the DAG is unpaused."""
+        """The run that the scheduler creates when the DAG is unpaused."""
         deadline = time.monotonic() + RUN_WITHIN
         while time.monotonic() < deadline:
             runs = self._ask("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"run_type": "scheduled"})
@@ -123,7 +123,7 @@ class Airflow:
         raise AssertionError(f"there is no run of {dag_id} that an event of {source} made")
 
     def asset_event(self, name: str, extra: dict[str, Any]) -> None:
-        """Say that somebody has updated an asset."""
+        """Create an asset event."""
         assets = self._ask("GET", "/api/v2/assets", params={"limit": 100})["assets"]
         (asset,) = [each for each in assets if each["name"] == name]
         self._ask("POST", "/api/v2/assets/events", json={"asset_id": asset["id"], "extra": extra})

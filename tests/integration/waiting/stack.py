@@ -241,7 +241,7 @@ class FullAirflow:
         return task["trigger"] is not None or task["id"] in self.tasks()
 
     def watched(self, run: Run, task_id: str = "train", attempt: int = 1, times: int = 1) -> bool:
-        """Whether a deferred task's trigger has begun: until then Airflow tells nobody that the task was ended.
+        """Whether a deferred task's trigger has started: until then Airflow does not report that the task was ended.
 
         :param times: in how many triggerers, one after the other.
         """
