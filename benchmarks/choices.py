@@ -1,8 +1,8 @@
 """What single choices of the training are worth, on rows that the models have not seen.
 
 ``python benchmarks/choices.py`` prints two tables in Markdown. *Rare classes*: LightGBM and a logistic regression on
-five unbalanced tables, with the most probable class as their answer, with weights of the classes in training, and with the
-factors that candidates get; two splits. *Categories*: XGBoost, cross-validated, with and without the frequencies of
+five unbalanced tables, with the most probable class as their answer, with weights of the classes in training, and with
+the factors that candidates get; two splits. *Categories*: XGBoost, cross-validated, with and without the frequencies of
 categories; four tables with columns of many categories. One thread, about two minutes.
 """
 

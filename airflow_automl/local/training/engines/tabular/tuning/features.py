@@ -200,8 +200,8 @@ MAX_CATEGORIES = 200
 """Most frequent categories of a column; the rarer ones are one category together."""
 
 _MANY, _TREE_CATEGORIES = 50, 100
-"""From so many categories on, trees also get how frequent a category is, and only the most frequent ones are told
-apart: splits by categories overfit rare ones."""
+"""From so many categories on, trees also get how frequent a category is, and the rarer ones as one category: splits by
+categories overfit rare ones."""
 
 SPARSE_WIDTH = 300
 """From this many columns on, matrices of categories and words are kept sparse."""
