@@ -97,7 +97,7 @@ def _classification(
         found |= {"F1": f1[1], "Precision": precision[1], "Recall": recall[1]}
         found["AUC"] = _auc(actual, probabilities[:, 1], weights)
     else:
-        # A class that neither occurs nor is predicted in these rows says nothing about the model.
+        # Classes that neither occur nor are predicted in these rows do not count.
         seen = (real > 0) | (said > 0)
         found |= {
             "F1macro": float(np.nanmean(f1)),
@@ -153,7 +153,7 @@ def best_threshold(objective: str, truth: Array, positive: Array, weights: Array
     weights = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype="float64")
     order = np.argsort(positive)
     ranked = np.asarray(positive, dtype="float64")[order]
-    # Halfway between neighbours: the last bit of a probability must not decide when the model is served.
+    # Halfway between neighbours, so that the last bit of a probability does not decide.
     distinct = np.unique(ranked)
     grid = np.append((distinct[1:] + distinct[:-1]) / 2, [0.0, 0.5])
     mass = np.where(np.asarray(truth)[order], weights[order], 0.0)

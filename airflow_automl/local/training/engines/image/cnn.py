@@ -125,7 +125,7 @@ class _Trainer:
         while epoch < EPOCHS and not self._clock.passed:
             order = self._random.permutation(len(train))
             for number in range(steps):
-                # The schedule follows the epochs, or the clock if that is ahead.
+                # The schedule follows the epochs or the clock, whichever is ahead.
                 done = (epoch + number / steps) / EPOCHS
                 if seconds:
                     done = max(done, (time.monotonic() - began) / seconds)

@@ -103,7 +103,7 @@ class _Training:
             forecasts, replaced = backtest.run(algorithm, measuring)
             return forecasts, replaced, algorithm.fit(panel, Context(threads, clock))
 
-        # Networks look at the clock at every step; the others may be caught in one series.
+        # Networks check the clock at every step; the others may hang in one series.
         share = None if ALGORITHMS[name].needs else clock.left
         self._forecasts[name], replaced, self._members[name] = self._course.limited(work, share=share)
         return self._publish(candidate, name, {name: 1.0}, self._forecasts[name], replaced)
@@ -178,7 +178,7 @@ class _Training:
         candidate.parameters = {"algorithm": trained.label, "weights": dict(trained.weights)}
         one = panel.of(panel.series[:1])
         began = time.monotonic()
-        # With more threads torch would begin a pool, for which the copies of this process would wait forever.
+        # With more threads, torch starts a pool, for which copies of this process would wait forever.
         replace(model, threads=1).of(one)
         candidate.validation["InferenceLatency"] = time.monotonic() - began
         names = [*panel.settings.reserved, *(codec.name for codec in dataset.columns)]
@@ -194,7 +194,7 @@ class _Training:
             "escaped": dataset.escaped,
             "features": [{"name": name} for name in names],
             "columns": [feature.as_json() for feature in dataset.columns],
-            # The files are data, and other versions open them too; these are recorded for comparison.
+            # Other versions can open the files, too; these are recorded for comparison.
             "written_with": artifacts.versions(["numpy", "statsforecast", "prophet", "torch"]),
         }
 
