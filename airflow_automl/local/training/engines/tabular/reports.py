@@ -164,7 +164,8 @@ def permutation(
             random = np.random.default_rng([SEED, dataset.columns.index(name)])
             for _ in range(_PERMUTATIONS):
                 values = features[name].take(random.permutation(len(features))).reset_index(drop=True)
-                shuffled.append(features.assign(**{name: values}))
+                shuffled.append(features.copy(deep=False))
+                shuffled[-1][name] = values
         answers = unseen.scores(pd.concat(shuffled, ignore_index=True))
         parts = np.split(answers, len(shuffled))
         for place, name in enumerate(names):
