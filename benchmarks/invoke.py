@@ -185,7 +185,7 @@ class Side:
 
     def deploy(self, candidate: dict[str, Any], name: str) -> None:
         """Serve a candidate."""
-        self.sagemaker.create_model(ModelName=name, Containers=candidate["InferenceContainers"], ExecutionRoleArn=ROLE)
+        self.sagemaker.create_model(ModelName=name, Containers=_containers(candidate), ExecutionRoleArn=ROLE)
         variant = {"VariantName": "all", "ModelName": name, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
         self.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
         self.endpoint(name, name)
@@ -334,6 +334,14 @@ def _algorithm(candidate: dict[str, Any]) -> str:
     return next((each for each in ALGORITHMS if f"-{each}" in candidate["CandidateName"].lower()), "ensemble")
 
 
+def _containers(candidate: dict[str, Any]) -> list[dict[str, Any]]:
+    """The containers of a candidate; those of texts and images depend on the processor."""
+    found: list[dict[str, Any]] = (
+        candidate.get("InferenceContainers") or candidate["InferenceContainerDefinitions"]["CPU"]
+    )
+    return found
+
+
 def _deployed(side: Side, model: str, job: Job) -> str:
     """The name of an endpoint, and a model, that serves a candidate."""
     name = f"bench-{model}-{time.time():.0f}"
@@ -349,7 +357,7 @@ def _loaded(side: Side, folder: Path, model: str, job: Job) -> Any:
     from airflow_automl.local.models import artifacts
 
     archive = folder / "model.tar.gz"
-    uri = side.candidate(model, job)["InferenceContainers"][0]["ModelDataUrl"]
+    uri = _containers(side.candidate(model, job))[0]["ModelDataUrl"]
     side.s3.download_file(*uri.removeprefix("s3://").split("/", 1), str(archive))
     return artifacts.load(archive)
 
