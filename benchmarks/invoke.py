@@ -411,20 +411,15 @@ def _hung(sides: dict[str, Side], folder: Path, options: argparse.Namespace) -> 
 
 def _transform(sides: dict[str, Side], folder: Path, options: argparse.Namespace) -> None:
     """Rows per second of a transform, and of `predict` in this process on the rows of one of its equal objects."""
-    from threadpoolctl import threadpool_limits
-
     many = churn().drop(columns="churn").sample(options.rows, replace=True, random_state=1)
     rows = many.to_csv(index=False, header=False).encode()
     for model in [each for each in options.models if _job_of(each) == "table"]:
         job = table()
         predictor = _loaded(sides["here"], folder, model, job)
-        for threads in sorted({1, os.cpu_count() or 1}):
-            with threadpool_limits(threads):
-                used = time.process_time()
-                whole = min(_timed(lambda predictor=predictor: predictor.predict(many)) for _ in range(2))
-                used = (time.process_time() - used) / 2 / len(many) * 1e6
-            speed = len(many) / whole
-            print(f"{model}: predict, {threads} threads: {speed:.0f} rows/s, CPU {used:.1f} us a row", flush=True)
+        used = time.process_time()
+        speed = len(many) / min(_timed(lambda predictor=predictor: predictor.predict(many)) for _ in range(2))
+        used = (time.process_time() - used) / 2 / len(many) * 1e6
+        print(f"{model}: predict in one process: {speed:.0f} rows/s, CPU {used:.1f} us a row", flush=True)
         for name, side in sides.items():
             seconds, used, memory = side.transform(_deployed(side, model, job), rows, options.objects)
             count, size = options.objects * len(many), options.objects * len(rows) / 1e6
