@@ -33,16 +33,16 @@ def run(args: argparse.Namespace) -> int:
     :raises StartupError: no service runs on the folder.
     """
     deadline = time.monotonic() + args.wait
-    waiting = False
+    told = False
     while True:
         try:
             info = running_service(args.data_dir)
         except StartupError:
             if time.monotonic() >= deadline:
                 raise
-            if not waiting:
+            if not told:
                 print(f"waiting for the service on {args.data_dir}", file=sys.stderr)
-                waiting = True
+                told = True
             time.sleep(0.1)
         else:
             break

@@ -129,7 +129,10 @@ class OtherServices:
         return self._grant(response) if grants else response
 
     def _grant(self, response: Response) -> Response:
-        """Replace moto's credentials by those that service and store accept; clients send no token if it is empty."""
+        """Put credentials that the service and the store accept in place of those that moto made up.
+
+        Clients send no token if it is empty: the store knows none.
+        """
         key, secret, token = self._credentials
         granted = {"AccessKeyId": key, "SecretAccessKey": secret, "SessionToken": token or ""}
         body = _GRANTED.sub(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
@@ -271,7 +270,7 @@ def _json_row(entry: Any, number: int, names: list[str], target: str | None) -> 
         return [entry]
     if not isinstance(entry, dict):
         raise PayloadError(f"Row {number} must be an object or a list of values, not {type(entry).__name__}.")
-    with contextlib.suppress(KeyError):
+    if all(name in entry for name in names):
         return [entry[name] for name in names]
     values = list(entry.values())
     order, missing = locate(list(entry), names)

@@ -19,7 +19,7 @@ def answers() -> Iterator[Answers]:
 
 
 class Service:
-    """Counts calls; answers when released."""
+    """Counts what it is asked; answers when it is let."""
 
     def __init__(self, *, hangs: bool = False, fails: bool = False) -> None:
         self.asked, self.fails = 0, fails

@@ -1,4 +1,4 @@
-"""Types found while reading equal those found value by value."""
+"""What is typed while it is read is what it would be if it were judged value by value."""
 
 import random
 

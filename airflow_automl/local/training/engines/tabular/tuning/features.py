@@ -2,7 +2,7 @@
 
 There are three views of the same rows; the search chooses among those that fit the algorithm:
 
-- ``trees``: numbers unchanged, missing ones too; categories as codes, many of them as frequencies too; texts as topics.
+- ``trees``: numbers unchanged, missing ones too; categories as codes; texts as topics.
 - ``standard``: numbers standardized; categories and words one-hot encoded.
 - ``ranks``: as ``standard``, with numbers mapped to a normal distribution by rank.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -199,10 +199,6 @@ FIT_ROWS = 200_000
 MAX_CATEGORIES = 200
 """Most frequent categories of a column; the rarer ones are one category together."""
 
-_MANY, _TREE_CATEGORIES = 50, 100
-"""From so many categories on, trees also get how frequent a category is, and the rarer ones as one category: splits by
-categories overfit rare ones."""
-
 SPARSE_WIDTH = 300
 """From this many columns on, matrices of categories and words are kept sparse."""
 
@@ -232,7 +228,6 @@ class FeatureTransformer:
     :param categories: of each categorical column, the most frequent first.
     :param words: of each text column that has any.
     :param scalers: by view.
-    :param frequencies: of a column of many categories: logarithm of how many rows each has, 0 for all others.
     """
 
     columns: list[Column]
@@ -240,7 +235,6 @@ class FeatureTransformer:
     categories: dict[str, list[str]]
     words: dict[str, Words]
     scalers: dict[str, Scaler]
-    frequencies: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, frame: pd.DataFrame, features: Sequence[Codec]) -> FeatureTransformer:
@@ -272,13 +266,7 @@ class FeatureTransformer:
                 "There is nothing to learn from."
             )
         scalers = {view: Scaler.fit(numbers[:, kept], ranks=view == RANKS) for view in (STANDARD, RANKS)}
-        frequencies = {
-            name: [*np.log1p(np.bincount(codes[codes >= 0], minlength=len(known) + 1)[:-1]).tolist(), 0.0]
-            for name, known in categories.items()
-            if len(known) > _MANY
-            for codes in [_code(frame[name], known)]
-        }
-        return cls(judged, kept, categories, words, scalers, frequencies)
+        return cls(judged, kept, categories, words, scalers)
 
     def extract(self, frame: pd.DataFrame) -> Extract:
         """Read the columns of some rows, once for all views."""
@@ -298,13 +286,7 @@ class FeatureTransformer:
         if view == TREES:
             codes = np.where(extract.codes < 0, np.nan, extract.codes)
             topics = [words.summary(text) for words, text in zip(self.words.values(), extract.texts, strict=True)]
-            counts = []
-            for index, name in enumerate(self.categories):
-                if name in self.frequencies:
-                    column = extract.codes[:, index]
-                    counts.append(np.where(column < 0, np.nan, np.take(self.frequencies[name], column))[:, None])
-                    codes[:, index] = np.minimum(codes[:, index], _TREE_CATEGORIES)
-            return np.hstack([extract.numbers, codes, *topics, *counts]).astype("float32")
+            return np.hstack([extract.numbers, codes, *topics]).astype("float32")
         parts: list[Any] = [self.scalers[view].apply(extract.numbers)]
         parts += [_one_hot(extract.codes[:, index], width) for index, width in enumerate(self._widths())]
         parts += extract.texts
@@ -325,7 +307,7 @@ class FeatureTransformer:
     def tree_types(self) -> list[str]:
         """XGBoost's type of each column of the ``trees`` view: quantity or category."""
         topics = sum(len(words.topics) for words in self.words.values())
-        return ["q"] * len(self.kept) + ["c"] * len(self.categories) + ["q"] * (topics + len(self.frequencies))
+        return ["q"] * len(self.kept) + ["c"] * len(self.categories) + ["q"] * topics
 
     def _widths(self) -> list[int]:
         return [len(known) + 1 for known in self.categories.values()]
@@ -344,7 +326,6 @@ class FeatureTransformer:
         document = {
             "columns": [column.as_json() for column in self.columns],
             "categories": self.categories,
-            "frequencies": self.frequencies,
             "terms": {name: words.terms for name, words in self.words.items()},
             "scalers": [name for name in views if name in self.scalers],
         }
@@ -368,9 +349,7 @@ class FeatureTransformer:
             for index, (name, terms) in enumerate(document["terms"].items())
         }
         judged = [Column.from_json(entry) for entry in document["columns"]]
-        # Artefacts of earlier versions have none.
-        frequencies = document.get("frequencies", {})
-        return cls(judged, arrays["kept"], document["categories"], words, scalers, frequencies)
+        return cls(judged, arrays["kept"], document["categories"], words, scalers)
 
 
 def _numbers(judged: Sequence[Column], frame: pd.DataFrame) -> np.ndarray:

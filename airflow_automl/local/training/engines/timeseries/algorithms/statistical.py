@@ -70,7 +70,7 @@ class _Statistical(Forecaster):
         except TimeIsUp:
             raise
         except Exception:
-            # A numerical error in one series must not fail the others.
+            # Numerical trouble with one series must not cost the others.
             return None
 
     def forecast(self, panel: Panel, context: Context) -> np.ndarray:
