@@ -185,7 +185,7 @@ class Side:
 
     def deploy(self, candidate: dict[str, Any], name: str) -> None:
         """Serve a candidate."""
-        self.sagemaker.create_model(ModelName=name, Containers=candidate["InferenceContainers"], ExecutionRoleArn=ROLE)
+        self.sagemaker.create_model(ModelName=name, Containers=_containers(candidate), ExecutionRoleArn=ROLE)
         variant = {"VariantName": "all", "ModelName": name, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
         self.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
         self.endpoint(name, name)
@@ -334,6 +334,14 @@ def _algorithm(candidate: dict[str, Any]) -> str:
     return next((each for each in ALGORITHMS if f"-{each}" in candidate["CandidateName"].lower()), "ensemble")
 
 
+def _containers(candidate: dict[str, Any]) -> list[dict[str, Any]]:
+    """The containers of a candidate; those of texts and images depend on the processor."""
+    found: list[dict[str, Any]] = (
+        candidate.get("InferenceContainers") or candidate["InferenceContainerDefinitions"]["CPU"]
+    )
+    return found
+
+
 def _deployed(side: Side, model: str, job: Job) -> str:
     """The name of an endpoint, and a model, that serves a candidate."""
     name = f"bench-{model}-{time.time():.0f}"
@@ -349,7 +357,7 @@ def _loaded(side: Side, folder: Path, model: str, job: Job) -> Any:
     from airflow_automl.local.models import artifacts
 
     archive = folder / "model.tar.gz"
-    uri = side.candidate(model, job)["InferenceContainers"][0]["ModelDataUrl"]
+    uri = _containers(side.candidate(model, job))[0]["ModelDataUrl"]
     side.s3.download_file(*uri.removeprefix("s3://").split("/", 1), str(archive))
     return artifacts.load(archive)
 
@@ -403,20 +411,15 @@ def _hung(sides: dict[str, Side], folder: Path, options: argparse.Namespace) -> 
 
 def _transform(sides: dict[str, Side], folder: Path, options: argparse.Namespace) -> None:
     """Rows per second of a transform, and of `predict` in this process on the rows of one of its equal objects."""
-    from threadpoolctl import threadpool_limits
-
     many = churn().drop(columns="churn").sample(options.rows, replace=True, random_state=1)
     rows = many.to_csv(index=False, header=False).encode()
     for model in [each for each in options.models if _job_of(each) == "table"]:
         job = table()
         predictor = _loaded(sides["here"], folder, model, job)
-        for threads in sorted({1, os.cpu_count() or 1}):
-            with threadpool_limits(threads):
-                used = time.process_time()
-                whole = min(_timed(lambda predictor=predictor: predictor.predict(many)) for _ in range(2))
-                used = (time.process_time() - used) / 2 / len(many) * 1e6
-            speed = len(many) / whole
-            print(f"{model}: predict, {threads} threads: {speed:.0f} rows/s, CPU {used:.1f} us a row", flush=True)
+        used = time.process_time()
+        speed = len(many) / min(_timed(lambda predictor=predictor: predictor.predict(many)) for _ in range(2))
+        used = (time.process_time() - used) / 2 / len(many) * 1e6
+        print(f"{model}: predict in one process: {speed:.0f} rows/s, CPU {used:.1f} us a row", flush=True)
         for name, side in sides.items():
             seconds, used, memory = side.transform(_deployed(side, model, job), rows, options.objects)
             count, size = options.objects * len(many), options.objects * len(rows) / 1e6

@@ -63,7 +63,7 @@ def clients_are_made_quickly() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def triggers_settle_at_once() -> Iterator[None]:
+def triggers_start_at_once() -> Iterator[None]:
     """In one process there is no scheduler that a trigger might overtake."""
     from airflow_automl.triggers import _base
 

@@ -187,14 +187,14 @@ class HostingStandIn:
             if endpoint["looks"] > 0:
                 endpoint["looks"] -= 1
             else:
-                self._settle(endpoint)
+                self._record(endpoint)
         if endpoint["EndpointStatus"] == "gone":
             del self.endpoints[request["EndpointName"]]
             return self.DescribeEndpoint(request)
         shown = {key: value for key, value in endpoint.items() if key not in {"looks", "pending", "DeploymentConfig"}}
         return {"LastModifiedTime": endpoint["CreationTime"], **shown}
 
-    def _settle(self, endpoint: dict[str, Any]) -> None:
+    def _record(self, endpoint: dict[str, Any]) -> None:
         if endpoint["EndpointStatus"] == "Deleting":
             endpoint["EndpointStatus"] = "gone"
             return

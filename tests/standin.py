@@ -351,7 +351,7 @@ class StandIn:
     # For benchmarks in another process
 
     def control(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Set faults, add jobs ``[name, seconds]``, set when jobs end, and tell what was asked so far."""
+        """Set faults, add jobs ``[name, seconds]``, set when jobs end, and return the calls so far."""
         if "faults" in command:
             known = {**command["faults"]}
             known["deny"] = frozenset(known.get("deny", ()))
@@ -375,7 +375,7 @@ def _channel() -> dict[str, Any]:
 
 
 class _Server:
-    """HTTP/1.1 with keep-alive, no more of it than AWS's clients need."""
+    """HTTP/1.1 with keep-alive, only what AWS's clients need."""
 
     def __init__(self, stand_in: StandIn) -> None:
         self._stand_in = stand_in

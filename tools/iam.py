@@ -399,11 +399,10 @@ _PAGE = """\
 
 There are two identities: **Airflow's**, which calls SageMaker, and **the job's role**, which a request names
 (`RoleArn`) and with which SageMaker reads your data. The first policy is generated from the calls in the code, and a
-test fails if one has what the other lacks. The second is written by hand from AWS's documentation, and [not
-verified](not-verified-on-aws.md).
+test compares the two. The second is written from AWS's documentation, and [not verified](not-verified-on-aws.md).
 
-Replace the account `{account}`, the bucket `{bucket}`, the role `AutoML` and the ARN of the key by yours. The
-policies allow all regions (`*`); restrict them to yours.
+Replace the account `{account}`, the bucket `{bucket}`, the role `AutoML` and the ARN of the key with yours. The
+policies allow all regions (`*`); restrict them to your own.
 
 ## Airflow's identity
 

@@ -15,6 +15,7 @@ from airflow_automl.contract.files import parse_json, parse_yaml
 from airflow_automl.contract.model import CREATE_OPERATIONS
 from airflow_automl.contract.violations import Violation, errors, warnings
 from airflow_automl.contract.wording import counted
+from airflow_automl.exceptions import DOCS
 
 __all__ = ["add_arguments", "run"]
 
@@ -63,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{violation.severity:<8} {violation}")
     if templated:
         print(f"note     {counted(len(templated), 'templated value')} not checked: {', '.join(sorted(templated))}")
+    if judged:
+        print(f"What to do: {DOCS}/reference/rules.md", file=sys.stderr)
     broken = errors(judged)
     print(
         f"{args.file}: {CREATE_OPERATIONS[api]} request with {counted(len(broken), 'error')} "

@@ -191,10 +191,7 @@ def _pinball(real: float, quantile: float, share: float) -> float:
 
 
 def _known(text: str) -> bool:
-    """Return whether there is a value: an empty text, blanks and NaN are none.
-
-    :raises ValueError: the text is not a number.
-    """
+    """Return whether there is a value (not empty, blank or NaN); raise ValueError if it is not a number."""
     return bool(text.strip()) and not math.isnan(float(text))
 
 

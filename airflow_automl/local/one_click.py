@@ -46,7 +46,7 @@ async def deploy(backend: Backend, job: Job) -> str:
         _make(backend, job, endpoints.create, endpoint, backend.arn(endpoints.KIND, endpoint_name))
     except ServiceError as error:
         raise DeploymentFailed(f"the best candidate could not be deployed: {error.message}") from error
-    await backend.deployments.settled(endpoint_name)
+    await backend.deployments.wait_until_deployed(endpoint_name)
     found = backend.resources.find(endpoints.KIND, endpoint_name)
     if found is None:
         raise DeploymentFailed(f"the endpoint {endpoint_name!r} was deleted while it was being made")

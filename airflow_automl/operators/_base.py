@@ -225,10 +225,10 @@ def _numbers(operator: type, argument: str) -> tuple[type, ...]:
     return ()
 
 
-def told_to_end(subject: str) -> Exception:
-    """Return what a task raises that still runs after its ``on_kill``, which is all that Airflow calls in a worker.
+def task_terminated(subject: str) -> Exception:
+    """Return the error of a task that still runs after its ``on_kill``: Airflow does not end the process.
 
-    It is none of this package's errors: a retry policy takes those for final, and the task may be tried again.
+    It is not an error of this package: a retry policy treats those as final, and the task may be tried again.
 
     :param subject: what the task is about, such as ``AutoML job churn-1``.
     """

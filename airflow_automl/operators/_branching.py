@@ -116,11 +116,7 @@ class BranchingOperator(AutoMLBaseOperator, SkipMixin):
 
 
 class _AsksGate:
-    """Runs before a task directly after a gate in a mapped task group, and skips it if the gate decided so.
-
-    :param task: the task; what was to run before it, runs after this.
-    :param gate: the gate's task id.
-    """
+    """Runs before a task directly after a gate in a mapped task group; skips it if the gate decided so."""
 
     def __init__(self, task: Any, gate: str) -> None:
         self.task_id, self.gate, self.before = task.task_id, gate, getattr(task, "_pre_execute_hook", None)

@@ -62,12 +62,12 @@ def api_of(request: Any, wanted: Api | None) -> Api:
             "the API version is not clear: a V2 request has AutoMLJobInputDataConfig and AutoMLProblemTypeConfig, "
             f"a V1 request InputDataConfig; this one has {', '.join(map(str, request)) or 'nothing'}"
         )
-    told: Api = documents.api_version(request)
+    api: Api = documents.api_version(request)
     if wanted is None:
-        return told
-    if wanted == "V1" and told == "V2":
+        return api
+    if wanted == "V1" and api == "V2":
         raise _problem("is a V2 request; use SageMakerAutoMLJobV2Operator or SageMakerAutoMLJobOperator")
-    if wanted == "V2" and told == "V1" and "InputDataConfig" in request:
+    if wanted == "V2" and api == "V1" and "InputDataConfig" in request:
         raise _problem("is a V1 request; use SageMakerAutoMLJobV1Operator or SageMakerAutoMLJobOperator")
     return wanted
 

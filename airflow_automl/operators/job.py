@@ -20,7 +20,7 @@ from airflow_automl.exceptions import (
     restored,
 )
 from airflow_automl.naming import TaskGeneration
-from airflow_automl.operators._base import document, told_to_end
+from airflow_automl.operators._base import document, task_terminated
 from airflow_automl.operators._job_creation import CreateRefused, JobCreation, Submission
 from airflow_automl.operators._job_request import Api, api_of, complete, read_config
 from airflow_automl.operators._job_results import JobResultsMixin
@@ -219,14 +219,14 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
         def will_create(name: str) -> None:
             self._running = name
             if self._gives_up:
-                raise told_to_end(f"AutoML job {name}")
+                raise task_terminated(f"AutoML job {name}")
 
         submission = creation.submit(will_create=will_create, created=created)
         self._running = submission.name
         if self._gives_up:
             # The signal came during the create call, before there was a job to stop.
             self.on_kill()
-            raise told_to_end(f"AutoML job {submission.name}")
+            raise task_terminated(f"AutoML job {submission.name}")
         return submission
 
     @property
@@ -264,10 +264,10 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
                 raise
             self._running = None
             said = self.stop(name).said if self.stop_on_kill else _RUNS_ON
-            told = explained(error, f"AutoML job {name}", self._with_link(said))
-            if told is error:  # An error that is its own cause has an endless traceback in Airflow 3.0.
+            reworded = explained(error, f"AutoML job {name}", self._with_link(said))
+            if reworded is error:  # An error that is its own cause has an endless traceback in Airflow 3.0.
                 raise
-            raise told from error
+            raise reworded from error
 
     def _with_link(self, said: str) -> str:
         return f"{said} (SageMaker console: {self.console_url})" if self.console_url else said
@@ -297,7 +297,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
         self._running = None
         if self._gives_up and describe.get("AutoMLJobStatus") == JobStatus.STOPPED:
             # This task stopped it: its status says nothing about the job.
-            raise told_to_end(f"AutoML job {describe.get('AutoMLJobName')}")
+            raise task_terminated(f"AutoML job {describe.get('AutoMLJobName')}")
         return self.conclude(context, describe, tags)
 
     def described(self, result: StopResult) -> str:

@@ -19,7 +19,7 @@ from airflow_automl.exceptions import (
     restored,
 )
 from airflow_automl.naming import TaskGeneration
-from airflow_automl.operators._base import document, told_to_end
+from airflow_automl.operators._base import document, task_terminated
 from airflow_automl.operators._model_request import ServedCandidate, problems_of_role
 from airflow_automl.operators._serving_operator import ServingOperator
 from airflow_automl.operators._waiting_operator import WaitingOperator
@@ -143,7 +143,7 @@ class SageMakerAutoMLTransformOperator(ServingOperator, WaitingOperator):
             # The signal may have come before there was a job to stop.
             self._running = name
             self.on_kill()
-            raise told_to_end(f"transform job {name}")
+            raise task_terminated(f"transform job {name}")
         state = {"model": model["ModelName"]}
         if not self.wait_for_completion:
             self._running = None
@@ -183,7 +183,7 @@ class SageMakerAutoMLTransformOperator(ServingOperator, WaitingOperator):
         if status == "Stopped":
             if self._killed:
                 # This task stopped it: its status says nothing about the job.
-                raise told_to_end(f"transform job {event['name']}")
+                raise task_terminated(f"transform job {event['name']}")
             raise AutoMLJobStopped(f"transform job {event['name']} was stopped")
         self.show_logs(event["name"])
         reason = found.get("FailureReason") or "AWS gives no reason; look at the job's logs in CloudWatch"

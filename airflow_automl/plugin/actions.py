@@ -26,10 +26,7 @@ FormText = Annotated[str, Form(max_length=4000)]
 
 
 def _same_origin(request: Request) -> None:
-    """Refuse what a browser says that another site sent.
-
-    :raises Denied: it was another site.
-    """
+    """Raise Denied if the browser says that another site sent the request."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None:
         # Set by the browser. Behind a proxy, the host of the request may differ from the browser's.
@@ -155,10 +152,7 @@ def _schema(param: Any) -> dict[str, Any]:
 
 
 def _trigger(dag_id: str, conf: Mapping[str, Any], user_name: str) -> str:
-    """Create a run, as Airflow's own trigger form does.
-
-    :raises AutoMLValidationError: the params refuse the configuration.
-    """
+    """Create a run, as Airflow's own trigger form does; raise if the params refuse the configuration."""
     from airflow.api.common.trigger_dag import trigger_dag
     from airflow.exceptions import ParamValidationError
     from airflow.utils.types import DagRunTriggeredByType

@@ -146,10 +146,10 @@ def histories(dag_id: str, most: int = 10) -> list[list[dict[str, Any]]]:
         for task_id, map_index, value in session.execute(query):
             listed = json.loads(value) if isinstance(value, str) else value
             found.setdefault((task_id, map_index), listed if isinstance(listed, list) else [])
-    return (list(found.values()) or _told_by_events(dag_id))[:most]
+    return (list(found.values()) or _jobs_of_events(dag_id))[:most]
 
 
-def _told_by_events(dag_id: str) -> list[list[dict[str, Any]]]:
+def _jobs_of_events(dag_id: str) -> list[list[dict[str, Any]]]:
     """Return the jobs in the events of the assets that a DAG's tasks update, oldest first, for each of these tasks."""
     columns = (AssetEvent.source_task_id, AssetEvent.source_map_index, AssetEvent.source_run_id)
     query = (
@@ -164,14 +164,14 @@ def _told_by_events(dag_id: str) -> list[list[dict[str, Any]]]:
     for task_id, map_index, run_id, at, extra in reversed(events):
         job = (extra or {}).get("job")
         if isinstance(job, Mapping) and job.get("name"):
-            told = {
+            summary = {
                 "job_name": job["name"],
                 "objective": job.get("objective"),
                 "value": job.get("score"),
                 "runtime_seconds": seconds_between(job.get("created"), job.get("ended")),
                 "cost": job.get("cost"),
             }
-            run = history.entry({"run_id": run_id}, told, at.isoformat(), None, None, None, None)
+            run = history.entry({"run_id": run_id}, summary, at.isoformat(), None, None, None, None)
             # Nothing in an event says whether the model was deployed. A run may update several assets.
             found.setdefault((task_id, map_index), {})[run_id] = {**run, "end": "Trained"}
     return [list(each.values()) for each in found.values()]

@@ -128,7 +128,7 @@ def from_summary(
     job = seen if seen and not is_terminal(noted.get("status")) else noted
     status = str(summary.get("AutoMLJobStatus") or "")
     # Lists lack the best candidate; the job's document has it, if it is as new.
-    told = job.get("end") if job.get("status") == status else None
+    ended = job.get("end") if job.get("status") == status else None
     return Row(
         str(summary["AutoMLJobName"]),
         source,
@@ -137,7 +137,7 @@ def from_summary(
         "" if queued else str(summary.get("AutoMLJobSecondaryStatus") or ""),
         summary.get("CreationTime"),
         summary.get("EndTime"),
-        QUEUED if queued else End(**told) if told else end({**summary, "BestCandidate": summary}),
+        QUEUED if queued else End(**ended) if ended else end({**summary, "BestCandidate": summary}),
         job,
         str(summary.get("FailureReason") or "") or " ".join(filter(None, partial)),
     )

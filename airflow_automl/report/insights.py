@@ -26,7 +26,8 @@ def read(
     :param problem_type: that of the job; its section (:mod:`airflow_automl.report.sections`) reads what it shows.
     :return: any of ``feature_importance`` (feature → mean absolute SHAP value), ``confusion_matrix``
         (``{"labels", "rows"}``), ``roc`` (``{"fpr", "tpr"}``), ``precision_recall`` (``{"recall", "precision"}``),
-        ``predictions`` (``{"actual", "predicted"}``), ``residuals`` (``{"counts", "edges"}``), what the problem type's
+        ``predictions`` (``{"actual", "predicted"}``), ``residuals`` (``{"counts", "edges"}``),
+        ``comparison`` (sentences of the embedded Autopilot on simple models), what the problem type's
         section found under its name, and ``notes`` on what could not be read.
     """
     locations = ((candidate or {}).get("CandidateProperties") or {}).get("CandidateArtifactLocations") or {}
@@ -90,6 +91,10 @@ def _model_insights(content: Mapping[str, Any], found: dict[str, Any]) -> None:
         curve = _series(section, "precision_recall_curve", "recalls", "precisions")
         if curve:
             found["precision_recall"] = {"recall": curve[0], "precision": curve[1]}
+    comparison = content.get("comparison")
+    others = comparison.get("baselines") if isinstance(comparison, Mapping) else None
+    if isinstance(others, Mapping) and (known := [each for each in others.values() if isinstance(each, Mapping)]):
+        found["comparison"] = [str(each.get("verdict", "")) for each in known]
     section = content.get("regression_metrics")
     pairs = _series(section, "residuals", "actual", "predicted")
     if pairs:

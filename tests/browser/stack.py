@@ -1,4 +1,4 @@
-"""A full Airflow with users, jobs that do what a script says, and a browser that keeps what it complains of."""
+"""A full Airflow with users, jobs that do what a script says, and a browser that records its errors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from airflow_automl.demo.stack import Stack, parse_environment
+from tests.airflow_rest import Rest
 from tests.service.running import RunningService, scripted_service
 
 USERS = {"grace": "admin", "ruth": "viewer", "nick": ""}
@@ -29,22 +28,20 @@ class Airflow:
 
     def __init__(self, url: str, service: RunningService) -> None:
         self.url, self.service = url, service
-        self.api = httpx.Client(base_url=url, timeout=600)
-        token = self.api.post("/auth/token", json={"username": "grace", "password": "grace"}).raise_for_status()
-        self.api.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
+        self.api = Rest(url, {"username": "grace", "password": "grace"})
 
     def trigger(self, dag_id: str, **conf: Any) -> str:
         """Start a run; return its id."""
-        self.api.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
-        run = self.api.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
-        return str(run.raise_for_status().json()["dag_run_id"])
+        self.api.ask("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+        run = self.api.ask("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
+        return str(run.json()["dag_run_id"])
 
     def job(self, dag_id: str, run_id: str, map_index: int = -1) -> str:
         """The name of the job that a run's task ``train`` submitted, once it has."""
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/train/xcomEntries/job"
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/train/xcomEntries/job"
 
         def name() -> str | None:
-            answer = self.api.get(path, params={"deserialize": False, "map_index": map_index})
+            answer = self.api.send("GET", path, params={"deserialize": False, "map_index": map_index})
             if answer.status_code != 200:
                 return None
             value = answer.json()["value"]
@@ -54,7 +51,7 @@ class Airflow:
 
     def state(self, dag_id: str, run_id: str) -> str:
         """The state of a run."""
-        return str(self.api.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").raise_for_status().json()["state"])
+        return str(self.api.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
 
 def until(what: Callable[[], Any], seconds: float = 900.0) -> Any:

@@ -200,7 +200,7 @@ def test_stopping_asks_first_and_stops(airflow: Airflow, tab: Watched, shot: Any
 def test_training_again_fills_in_the_manual_dags_form(
     airflow: Airflow, tab: Watched, training: tuple[str, str], shot: Any
 ) -> None:
-    airflow.api.patch("/api/v2/dags/manual_automl", json={"is_paused": True}).raise_for_status()
+    airflow.api.ask("PATCH", "/dags/manual_automl", json={"is_paused": True})
     frame = tab.open(task_tab("churn_models", training[0]))
     frame.get_by_role("link", name="Train again…").click()
     assert frame.get_by_label("Training data").input_value().startswith("s3://automl/script/phases")

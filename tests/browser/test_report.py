@@ -1,4 +1,4 @@
-"""The report in a real browser: it complains of nothing, asks nobody for anything, and knows light and dark."""
+"""The report in a real browser: no errors, no requests, light and dark mode."""
 
 from __future__ import annotations
 

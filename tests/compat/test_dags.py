@@ -179,7 +179,7 @@ def test_a_job_of_another_user_starts_a_dag_once_even_if_the_triggerer_restarts(
         return sorted(found)
 
     def watches() -> bool:
-        """Whether the watcher has kept how far it is: a job that ended before is not told."""
+        """Whether the watcher has stored its position: a job that ended before fires no event."""
         if airflow.version >= (3, 3):
             return bool(airflow.watermarks("watched"))
         variables = airflow.api.get("/variables").raise_for_status().json()["variables"]

@@ -1,4 +1,4 @@
-"""The script that verifies on AWS what nobody has verified, run on what the embedded Autopilot answers."""
+"""The script for the open questions on AWS, run on answers of the embedded Autopilot."""
 
 from __future__ import annotations
 

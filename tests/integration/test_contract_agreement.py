@@ -1,4 +1,4 @@
-"""``check`` and the embedded service say the same of every request, and describe what was asked for as it was asked."""
+"""``check`` and the embedded service agree on every request, and describe answers repeat the request."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def fuzz(autopilot: Autopilot, *, seed: int, shots: int) -> Figures:
 
 
 def assert_healthy(autopilot: Autopilot, figures: Figures, log: Path) -> None:
-    """Every acknowledged job is there, no other is, and the service's log knows of no failure of its own."""
+    """Every acknowledged job exists, no other does, and the service's log has no failure."""
     assert autopilot.alive
     pages = autopilot.client().get_paginator("list_auto_ml_jobs").paginate(NameContains="fuzz-")
     listed = {job["AutoMLJobArn"] for page in pages for job in page["AutoMLJobSummaries"]}

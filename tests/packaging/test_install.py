@@ -1,4 +1,4 @@
-"""The wheel alone, with each extra, in new environments: what somebody gets who has no checkout."""
+"""The wheel alone, with each extra, in new environments, without a checkout."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def create(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     return {"EndpointArn": arn}
 
 
-def _settled(backend: Backend, name: str) -> Resource:
+def _stable(backend: Backend, name: str) -> Resource:
     endpoint = existing(backend, KIND, name)
     if endpoint.status in ("Creating", "Updating", "Deleting"):
         raise invalid(f'Cannot update in-progress endpoint "{endpoint.arn}": it is {endpoint.status}; wait for it.')
@@ -74,7 +74,7 @@ def list_endpoints(backend: Backend, request: dict[str, Any]) -> Mapping[str, An
 
 def update(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """UpdateEndpoint; until the new configuration is loaded, and if it can't be, the old one serves."""
-    endpoint = _settled(backend, request["EndpointName"])
+    endpoint = _stable(backend, request["EndpointName"])
     config = existing(backend, endpoint_configs.KIND, request["EndpointConfigName"])
     backend.resources.update(
         KIND,
@@ -91,7 +91,7 @@ def update(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
 
 def update_weights(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """UpdateEndpointWeightsAndCapacities."""
-    endpoint = _settled(backend, request["EndpointName"])
+    endpoint = _stable(backend, request["EndpointName"])
     variants: list[dict[str, Any]] = endpoint.document.get("Variants", [])
     for desired in request["DesiredWeightsAndCapacities"]:
         variant = variant_named(endpoint, desired["VariantName"])
@@ -105,7 +105,7 @@ def update_weights(backend: Backend, request: dict[str, Any]) -> Mapping[str, An
 
 def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DeleteEndpoint."""
-    backend.deployments.remove(_settled(backend, request["EndpointName"]))
+    backend.deployments.remove(_stable(backend, request["EndpointName"]))
     return {}
 
 

@@ -33,16 +33,16 @@ def run(args: argparse.Namespace) -> int:
     :raises StartupError: no service runs on the folder.
     """
     deadline = time.monotonic() + args.wait
-    told = False
+    waiting = False
     while True:
         try:
             info = running_service(args.data_dir)
         except StartupError:
             if time.monotonic() >= deadline:
                 raise
-            if not told:
+            if not waiting:
                 print(f"waiting for the service on {args.data_dir}", file=sys.stderr)
-                told = True
+                waiting = True
             time.sleep(0.1)
         else:
             break

@@ -226,10 +226,7 @@ def _cells(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _print(columns: Sequence[str], kept: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
-    """Print a table; on a terminal, the columns that fit. Only names are cut.
-
-    :param kept: the columns in the order in which they are chosen, the names first.
-    """
+    """Print a table; a narrow terminal keeps columns in the order of ``kept``. Only names are cut."""
     widths = {column: max(len(column), *(len(row[column]) for row in rows), 0) for column in columns}
     name = kept[0]
     if sys.stdout.isatty():

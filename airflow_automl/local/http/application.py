@@ -205,10 +205,7 @@ class _Held:
         self._size = 0
 
     def add(self, size: int) -> None:
-        """Add bytes.
-
-        :raises ServiceError: ServiceUnavailable if all bodies together would take more than they may.
-        """
+        """Count bytes; raise ServiceUnavailable if all bodies together take too many."""
         if self._all.size + size > MAX_ALL_BODIES:
             raise ServiceError(
                 "ServiceUnavailable",
@@ -225,10 +222,7 @@ class _Held:
 
 
 class _AnswerCache:
-    """Answers by operation and request body, all forgotten at the next change of the state.
-
-    :param database: the state.
-    """
+    """Answers by operation and request body, all dropped at the next change of the state."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -129,10 +129,7 @@ class OtherServices:
         return self._grant(response) if grants else response
 
     def _grant(self, response: Response) -> Response:
-        """Put credentials that the service and the store accept in place of those that moto made up.
-
-        Clients send no token if it is empty: the store knows none.
-        """
+        """Replace moto's credentials by those that service and store accept; clients send no token if it is empty."""
         key, secret, token = self._credentials
         granted = {"AccessKeyId": key, "SecretAccessKey": secret, "SessionToken": token or ""}
         body = _GRANTED.sub(

@@ -46,11 +46,7 @@ def apply(store: JobStore, job: Job, read: Callable[[int], tuple[list[dict[str, 
 
 @cache
 def _shapes() -> dict[str, Any]:
-    """The model's shapes, but for what the service itself does not keep to.
-
-    A forecast's candidate has backtest results if there is nothing to explain. A step keeps what DescribeTrainingJob
-    answers of it.
-    """
+    """The model's shapes, with optional artefact locations (forecasts), and HyperParameters in steps."""
     found = shapes()
     locations, step = found["CandidateArtifactLocations"], found["AutoMLCandidateStep"]
     kept = {**step["members"], "HyperParameters": {"shape": "HyperParameters"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -270,7 +271,7 @@ def _json_row(entry: Any, number: int, names: list[str], target: str | None) -> 
         return [entry]
     if not isinstance(entry, dict):
         raise PayloadError(f"Row {number} must be an object or a list of values, not {type(entry).__name__}.")
-    if all(name in entry for name in names):
+    with contextlib.suppress(KeyError):
         return [entry[name] for name in names]
     values = list(entry.values())
     order, missing = locate(list(entry), names)

@@ -52,7 +52,7 @@ class Deployments:
         """Deploy what an endpoint in Creating or Updating waits for."""
         self._tasks.start(name, self._deploy(name))
 
-    async def settled(self, name: str) -> None:
+    async def wait_until_deployed(self, name: str) -> None:
         """Wait until an endpoint is neither Creating nor Updating."""
         if (task := self._tasks.get(name)) is not None:
             await asyncio.shield(task)
@@ -71,7 +71,7 @@ class Deployments:
         changes = await self._loaded(endpoint)
         before = endpoint.document.get("Variants", ())
         # The disk may be full: without this, the endpoint would stay as it is until the next restart.
-        await self._background.until_done(f"endpoint {name}", lambda: self._settle(name, changes))
+        await self._background.until_done(f"endpoint {name}", lambda: self._record(name, changes))
         self._release(name, before, changes.get("Variants", before))
 
     def _release(self, name: str, before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> None:
@@ -105,7 +105,7 @@ class Deployments:
         status = "InService" if endpoint.document.get("Variants") else "Failed"
         return {"status": status, "Wanted": None, "FailureReason": reason[:MAX_REASON]}
 
-    def _settle(self, name: str, changes: Mapping[str, Any]) -> None:
+    def _record(self, name: str, changes: Mapping[str, Any]) -> None:
         if self._resources.find(ENDPOINT, name) is not None:
             self._resources.update(ENDPOINT, name, **changes)
             log.info("endpoint %s is %s", name, changes["status"])

@@ -171,10 +171,7 @@ def _read(
     columns: str,
     rows: _Part | None = None,
 ) -> list[sqlite3.Row]:
-    """Read the first rows that pass all filters.
-
-    :param rows: a query of the ids to look at; by default the index of the order is walked.
-    """
+    """Read the first rows that pass all filters, of those that ``rows`` selects or along the order's index."""
     parameters: tuple[Any, ...] = ()
     if rows is None:
         # With a single status, its index is ordered by name.

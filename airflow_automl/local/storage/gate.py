@@ -205,10 +205,7 @@ class Gate:
             store.close()
 
     async def _check(self, asked: _Asked, reader: asyncio.StreamReader) -> bytes | None:
-        """Refuse a request, or return its body if that had to be read.
-
-        :raises _Refusal: the store would carry the request out wrongly.
-        """
+        """Refuse a request that the store would carry out wrongly, or return its body if that had to be read."""
         headers, query = asked.headers, asked.query
         source = unquote(headers.get("x-amz-copy-source", "").partition("?")[0]).removeprefix("/").partition("/")[2]
         for name in (asked.key, source):
@@ -292,10 +289,7 @@ class Gate:
         return ask
 
     async def _check_folder(self, asked: _Asked, source: str) -> None:
-        """Refuse what the store does wrongly to a key that ends with '/', or to one beside it.
-
-        :param source: the key that is copied.
-        """
+        """Refuse what the store does wrongly to a key that ends with '/', or to a key beside it."""
         folder = asked.key.endswith("/")
         if asked.makes:
             given = ("x-amz-decoded-content-length", "content-length", "transfer-encoding")

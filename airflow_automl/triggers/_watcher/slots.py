@@ -113,11 +113,7 @@ class SlotLine:
         self._refused = False
 
     def _let_go(self, running: set[str] | None, now: float) -> None:
-        """Let as many go as seem to have room, and one more now and then.
-
-        :param running: jobs that have not ended, ``None`` if that is not known.
-        :param now: by the loop's clock.
-        """
+        """Release as many tasks as there seems to be room for, and sometimes one more."""
         # A task that neither is back nor has submitted was cleared, or its time is over.
         claims = {since: gone for since, gone in self._claims.items() if gone > now - CLAIM}
         if running is None and len(claims) < len(self._claims):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import httpx
+from tests.airflow_rest import Rest
 
 RUN_WITHIN = 1500.0
 
@@ -19,41 +19,30 @@ class Run(NamedTuple):
 
     @property
     def path(self) -> str:
-        return f"/api/v2/dags/{self.dag_id}/dagRuns/{self.run_id}"
+        return f"/dags/{self.dag_id}/dagRuns/{self.run_id}"
 
 
 class Airflow:
     """Airflow's public REST API."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=120)
-        token = self._ask("GET", "/auth/token")["access_token"]
-        self._client.headers["Authorization"] = f"Bearer {token}"
-
-    def _ask(self, method: str, path: str, **options: Any) -> Any:
-        """The answer's JSON. A 5xx has changed nothing (who waits too long for SQLite's lock gets one): ask again."""
-        for _ in range(5):
-            answer = self._client.request(method, path, **options)
-            if answer.status_code < 500:
-                break
-            time.sleep(2)
-        return answer.raise_for_status().json()
+        self._api = Rest(url)
 
     def unpause(self, dag_id: str) -> None:
-        self._ask("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
+        self._api.ask("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
     def scheduled_run(self, dag_id: str) -> Run:
-        """The run that the scheduler makes by itself when the DAG is unpaused."""
+        """The run that the scheduler creates when the DAG is unpaused."""
         deadline = time.monotonic() + RUN_WITHIN
         while time.monotonic() < deadline:
-            runs = self._ask("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"run_type": "scheduled"})
+            runs = self._api.get(f"/dags/{dag_id}/dagRuns", run_type="scheduled")
             for run in runs["dag_runs"]:
                 return Run(dag_id, run["dag_run_id"])
             time.sleep(0.3)
         raise AssertionError(f"the scheduler made no run of {dag_id}")
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> Run:
-        run = self._ask("POST", f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
+        run = self._api.ask("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf}).json()
         return Run(dag_id, run["dag_run_id"])
 
     def follow(self, runs: Sequence[Run]) -> dict[Run, tuple[str, dict[str, set[str]]]]:
@@ -64,7 +53,7 @@ class Airflow:
         while len(ended) < len(runs):
             assert time.monotonic() < deadline, f"not all runs ended within {RUN_WITHIN:.0f} s; seen: {seen}"
             for run in [run for run in runs if run not in ended]:
-                state = self._ask("GET", run.path)["state"]
+                state = self._api.get(run.path)["state"]
                 for task in self._tasks(run):
                     seen[run].setdefault(task["task_id"], set()).add(str(task["state"]))
                 if state in {"success", "failed"}:
@@ -90,7 +79,7 @@ class Airflow:
 
     def xcom(self, run: Run, task_id: str, key: str) -> Any:
         path = f"{run.path}/taskInstances/{task_id}/xcomEntries/{key}"
-        return self._ask("GET", path, params={"deserialize": False})["value"]
+        return self._api.get(path, deserialize=False)["value"]
 
     def log(self, run: Run, task_id: str) -> str:
         """What a task logged in its first try."""
@@ -98,11 +87,11 @@ class Airflow:
         return "\n".join(str(line["event"] if isinstance(line, dict) else line) for line in lines)
 
     def _tasks(self, run: Run) -> list[dict[str, Any]]:
-        return list(self._ask("GET", f"{run.path}/taskInstances")["task_instances"])
+        return list(self._api.get(f"{run.path}/taskInstances")["task_instances"])
 
     def _lines(self, run: Run, task_id: str, try_number: int, map_index: int) -> list[Any]:
         path = f"{run.path}/taskInstances/{task_id}/logs/{try_number}"
-        return list(self._ask("GET", path, params={"full_content": True, "map_index": map_index})["content"])
+        return list(self._api.get(path, full_content=True, map_index=map_index)["content"])
 
     def asset_run(self, dag_id: str, source: Run | None = None) -> Run:
         """The run that an asset event has made, once there is one.
@@ -111,36 +100,36 @@ class Airflow:
         """
         deadline = time.monotonic() + RUN_WITHIN
         while time.monotonic() < deadline:
-            found = self._ask("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"run_type": "asset_triggered"})
+            found = self._api.get(f"/dags/{dag_id}/dagRuns", run_type="asset_triggered")
             for each in found["dag_runs"]:
                 run = Run(dag_id, each["dag_run_id"])
                 if each["start_date"] is None:
                     continue  # Airflow 3.3 answers 500 for the events of a run that is still queued.
-                events = self._ask("GET", f"{run.path}/upstreamAssetEvents")["asset_events"]
+                events = self._api.get(f"{run.path}/upstreamAssetEvents")["asset_events"]
                 if source is None or source.run_id in {event["source_run_id"] for event in events}:
                     return run
             time.sleep(0.3)
         raise AssertionError(f"there is no run of {dag_id} that an event of {source} made")
 
     def asset_event(self, name: str, extra: dict[str, Any]) -> None:
-        """Say that somebody has updated an asset."""
-        assets = self._ask("GET", "/api/v2/assets", params={"limit": 100})["assets"]
+        """Create an asset event."""
+        assets = self._api.get("/assets", limit=100)["assets"]
         (asset,) = [each for each in assets if each["name"] == name]
-        self._ask("POST", "/api/v2/assets/events", json={"asset_id": asset["id"], "extra": extra})
+        self._api.ask("POST", "/assets/events", json={"asset_id": asset["id"], "extra": extra})
 
     def question(self, run: Run, task_id: str) -> dict[str, Any]:
         """What a task asks a person, once it asks."""
         deadline = time.monotonic() + RUN_WITHIN
         path = f"{run.path}/taskInstances/{task_id}/-1/hitlDetails"
         while time.monotonic() < deadline:
-            task = self._ask("GET", f"{run.path}/taskInstances/{task_id}")
+            task = self._api.get(f"{run.path}/taskInstances/{task_id}")
             assert task["state"] not in {"failed", "upstream_failed", "skipped"}, task
             if task["state"] == "awaiting_input":
-                return dict(self._ask("GET", path))
+                return dict(self._api.get(path))
             time.sleep(0.3)
         raise AssertionError(f"{task_id} of {run} asked nobody")
 
     def answer(self, run: Run, task_id: str, option: str) -> None:
         """Answer as a person would in the UI."""
         path = f"{run.path}/taskInstances/{task_id}/-1/hitlDetails"
-        self._ask("PATCH", path, json={"chosen_options": [option], "params_input": {}})
+        self._api.ask("PATCH", path, json={"chosen_options": [option], "params_input": {}})

@@ -1,4 +1,4 @@
-"""``airflow-automl demo``: what happens when somebody presses Ctrl-C in the middle."""
+"""``airflow-automl demo``: Ctrl-C in the middle."""
 
 from __future__ import annotations
 

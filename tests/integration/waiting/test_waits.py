@@ -1,4 +1,4 @@
-"""Every way to wait, once, in a full Airflow; and what it tells metrics and lineage."""
+"""Every way to wait, once, in a full Airflow; and its metrics and lineage."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from airflow_automl.cli import main
+from airflow_automl.exceptions import DOCS
 from tests.unit.contract.samples import TAB, v1, v2
 
 
@@ -34,8 +35,8 @@ class TestExitCodes:
         assert out.endswith("CreateAutoMLJob request with 0 errors and 1 warning\n")
 
     def test_errors_are_1_and_all_shown(self, check_file):
-        code, out, _ = check_file(json.dumps(v2(AutoMLJobName="bad_name", DataSplitConfig={"ValidationFraction": 0})))
-        assert code == 1
+        code, out, err = check_file(json.dumps(v2(AutoMLJobName="bad_name", DataSplitConfig={"ValidationFraction": 0})))
+        assert (code, err) == (1, f"What to do: {DOCS}/reference/rules.md\n")
         lines = out.splitlines()
         assert [line.split(":")[0] for line in lines[:2]] == [
             "error    AutoMLJobName",

@@ -1,4 +1,4 @@
-"""Where a service tells its trainers and its model host to look for weights."""
+"""Where trainers and model host search for weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sensor on a job that is not there yet, and what it says of one that never comes."""
+"""The sensor on a job that does not exist yet, or never does."""
 
 from __future__ import annotations
 

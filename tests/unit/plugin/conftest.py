@@ -131,7 +131,7 @@ def pages(application: Any) -> Any:
 
 @pytest.fixture
 def browser(application: Any, pages: Any, world: World) -> Iterator[Browser]:
-    """A function that opens the API server as a user of a role; ``None`` is nobody, ``"none"`` a user without one."""
+    """A function that opens the API server as a user of a role; ``None`` is not logged in, ``"none"`` has no role."""
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 

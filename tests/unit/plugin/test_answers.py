@@ -19,7 +19,7 @@ def answers() -> Iterator[Answers]:
 
 
 class Service:
-    """Counts what it is asked; answers when it is let."""
+    """Counts calls; answers when released."""
 
     def __init__(self, *, hangs: bool = False, fails: bool = False) -> None:
         self.asked, self.fails = 0, fails

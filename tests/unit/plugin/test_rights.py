@@ -25,7 +25,7 @@ def token(text: str) -> str:
 
 @pytest.fixture
 def only_countries(application: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody may see a DAG but ``countries``: the simple auth manager itself tells no DAGs apart."""
+    """Only the DAG ``countries`` is visible: the simple auth manager does not distinguish DAGs."""
     from airflow.api_fastapi.app import get_auth_manager
 
     manager = get_auth_manager()

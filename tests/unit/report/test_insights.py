@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from airflow_automl.report import build, render
 from airflow_automl.report.insights import read
+from tests.unit.report.samples import candidate, describe
 
 CANDIDATE = {
     "CandidateProperties": {"CandidateArtifactLocations": {"Explainability": "s3://b/e", "ModelInsights": "s3://b/m"}}
@@ -53,6 +55,15 @@ def test_confusion_matrix_and_roc() -> None:
 )
 def test_other_shapes_are_passed_over(content: Any) -> None:
     assert reading({"s3://b/e/x.json": content, "s3://b/m/x.json": content}) == {}
+
+
+def test_the_comparison_with_simple_models_is_in_the_report() -> None:
+    verdict = "Not better than <a linear model>: MSE 2 against 1."
+    found = reading({"s3://b/m/statistics.json": {"comparison": {"baselines": {"linear": {"verdict": verdict}}}}})
+    assert found == {"comparison": [verdict]}
+    best = candidate("c", 0.9, 1, "MSE")
+    page = render(build(describe(BestCandidate=best), [best], insights=found))
+    assert "<li>Not better than &lt;a linear model&gt;: MSE 2 against 1.</li>" in page
 
 
 def test_residuals_of_a_regression() -> None:

@@ -1,4 +1,4 @@
-"""The job trigger: what it says at each end, at its deadline, and what it stops."""
+"""The job trigger: its event at each end and at its deadline, and what it stops."""
 
 from __future__ import annotations
 

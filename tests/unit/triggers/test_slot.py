@@ -80,7 +80,7 @@ class Account:
         self._waits = {number: asyncio.ensure_future(self.line.turn(float(number))) for number in range(waiting)}
 
     async def look(self, *, blind: bool = False) -> int:
-        """Let the line look once; whoever is let go tries to submit. Return how many did."""
+        """Let the queue poll once; released tasks try to submit. Return how many did."""
         await asyncio.sleep(0)
         if not blind:
             self.line._take_in(set(self.running), self.changed, first=not self._looks)

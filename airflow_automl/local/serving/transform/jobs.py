@@ -43,8 +43,10 @@ _SCRATCH = ".transform-"
 _MEBI = 1024 * 1024
 #: Bytes that a compressed object may unpack to.
 _UNPACKED = 100 << 30
-#: Bytes of a payload of a table's rows, where MaxPayloadInMB allows more.
-_TABLE = 2 * _MEBI
+#: Bytes of a payload of a table's rows at first, at least and at most, where MaxPayloadInMB allows more.
+_FIRST, _LEAST, _TABLE = 1 << 17, 1 << 13, 2 * _MEBI
+#: Seconds for an answer, with the wait for a free process, up to which payloads grow, and from which they shrink.
+_SOON, _LATE = 2.0, 20.0
 #: Payloads of one record each that are in memory at once: the model gets those that wait for it together.
 _SINGLE = 64
 #: Metadata of an output: the job that wrote it.
@@ -169,7 +171,9 @@ class Transforms:
         # While one is read or stored, the model works on another.
         at_once = min(2 * self._cores, len(objects))
         single = request.get("BatchStrategy") == "SingleRecord"
-        job = _Job(name, request, containers, max(2, ((_SINGLE if single else self._cores) + 1) // at_once), single)
+        job = _Job(
+            name, request, containers, max(2, ((_SINGLE if single else self._cores) + 1) // at_once), single, _Pace()
+        )
         left = iter(objects)
 
         async def work() -> None:
@@ -233,14 +237,16 @@ class Transforms:
     ) -> None:
         lines = job.request["TransformOutput"].get("AssembleWith", "None") == "Line"
         # Rows of a table don't depend on each other: small payloads keep all processes busy.
-        fill = _TABLE if names else 0
-        found = blocks(handle, processing, job.limit, fill or _MEBI)
+        fill = (lambda: job.pace.size) if names else None
+        found = blocks(handle, processing, job.limit, fill or (lambda: _MEBI))
         top, found = await asyncio.to_thread(begin, found, names, processing)
         headers = processing.headers(top is not None)
         cut = batches(found, job.limit, single=job.single, top=top, processing=processing, fill=fill)
 
         async def answered(given: list[bytes], payload: bytes) -> bytes:
+            began = time.monotonic()
             answer = await self._ask(job, payload, headers)
+            job.pace.took(time.monotonic() - began)
             if processing.per_record:
                 # Joins of many records take up to a second: in a thread, so that other requests don't wait.
                 answer = await asyncio.to_thread(_finished, processing, given, answer)
@@ -268,6 +274,19 @@ class Transforms:
         return answer.body
 
 
+class _Pace:
+    """Bytes of a payload of rows: few if the model is slow, so that each is answered in time."""
+
+    def __init__(self) -> None:
+        self.size = min(_FIRST, _TABLE)
+
+    def took(self, seconds: float) -> None:
+        if seconds < _SOON:
+            self.size = min(2 * self.size, _TABLE)
+        elif seconds > _LATE:
+            self.size = max(self.size // 2, _LEAST)
+
+
 class _Job(NamedTuple):
     """What a job's objects have in common.
 
@@ -280,6 +299,7 @@ class _Job(NamedTuple):
     containers: list[Container]
     at_once: int
     single: bool
+    pace: _Pace
 
     @property
     def limit(self) -> int:

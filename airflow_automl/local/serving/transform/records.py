@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, Any
@@ -121,13 +121,15 @@ class Processing:
         return self.join or self.output_filter is not None
 
 
-def blocks(handle: IO[bytes], processing: Processing, limit: int = 0, size: int = 1 << 20) -> Iterator[bytes]:
+def blocks(
+    handle: IO[bytes], processing: Processing, limit: int = 0, size: Callable[[], int] = lambda: 1 << 20
+) -> Iterator[bytes]:
     """Cut an object into blocks of whole records, one a line; a value in quotes may span lines of CSV.
 
     :param handle: the object; CSV is plain (:mod:`airflow_automl.local.training.data.csv_text`).
     :param processing: knows its content type.
     :param limit: bytes that a payload may have; 0 for no limit.
-    :param size: bytes of a block at most, unless it has a longer record.
+    :param size: bytes of the next block at most, unless it has a longer record.
     """
     # A record without an end, or a compressed one, must not fill the memory before it is refused.
     whole = csv_text.whole if processing.csv else _whole_lines
@@ -150,24 +152,29 @@ def records(block: bytes, processing: Processing) -> list[bytes]:
 
 
 def batches(
-    found: Iterable[bytes], limit: int, *, single: bool, top: bytes | None, processing: Processing, fill: int = 0
+    found: Iterable[bytes],
+    limit: int,
+    *,
+    single: bool,
+    top: bytes | None,
+    processing: Processing,
+    fill: Callable[[], int] | None = None,
 ) -> Iterator[tuple[list[bytes], bytes]]:
     """Put records into payloads.
 
     :param found: the blocks of an object.
     :param limit: bytes that a payload may have; 0 for no limit.
     :param single: one record a payload.
-    :param fill: bytes that a payload of rows of a table is filled to, if that is less than the limit; 0 if the records
-        are something else.
+    :param fill: bytes that the next payload of rows of a table is filled to, if that is less than the limit; ``None``
+        if the records are something else.
     :param top: the header, which goes before every payload and is skipped if it is repeated; ``None`` without one.
     :return: the records as they were, if each needs its own answer, and the payload.
     :raises RecordError: a record is longer than any payload.
     """
     head = b"" if top is None else processing.payload(top) + b"\n"
     # What reads tables skips empty lines and repeated headers: without a look at each row, a block is a payload.
-    whole = fill > 0 and not (single or processing.per_record or processing.input_filter)
+    whole = fill is not None and not (single or processing.per_record or processing.input_filter)
     most, longest = limit or sys.maxsize, _longest(processing, limit) or sys.maxsize
-    fill = min(limit or fill, fill or limit)
     # The only text of a row may be the name of its column.
     again = top if top and b"," in top else None
     given: list[bytes] = []
@@ -178,6 +185,7 @@ def batches(
             if block.strip(b"\r\n"):
                 yield [], head + block
             continue
+        room = min(most, fill()) if fill else most
         for record in records(block, processing):
             if record == again:
                 continue
@@ -186,7 +194,7 @@ def batches(
             filtered = processing.payload(record) + b"\n"
             if len(head) + len(filtered) > most:
                 raise RecordError(f"a record has {len(filtered)} bytes; MaxPayloadInMB allows {limit}")
-            if given and (single or (fill and size + len(filtered) > fill)):
+            if given and (single or size + len(filtered) > room):
                 yield given, head + b"".join(payload)
                 given, payload, size = [], [], len(head)
             given.append(record)

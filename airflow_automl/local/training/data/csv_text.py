@@ -138,15 +138,17 @@ def rows(data: bytes) -> list[bytes]:
     return list(filter(None, [*_ROW.findall(data[:end]), data[end:].rstrip(b"\r\n")]))
 
 
-def blocks(handle: IO[bytes], size: int, longest: int, whole: Callable[[bytes], int] = whole) -> Iterator[bytes]:
+def blocks(
+    handle: IO[bytes], size: Callable[[], int], longest: int, whole: Callable[[bytes], int] = whole
+) -> Iterator[bytes]:
     """Cut a text into blocks of whole rows.
 
     :param handle: the text.
-    :param size: bytes of a block at most, unless it has a longer row.
+    :param size: bytes of the next block at most, unless it has a longer row.
     :param longest: bytes that a row may have; 0 for no limit. Of a longer one only the beginning is read and returned.
     :param whole: where the last row ends whose end is there.
     """
-    rest, wanted = b"", size
+    rest, wanted = b"", size()
     while True:
         asked = min(wanted, longest + 2 if longest else wanted) - len(rest)
         chunk = handle.read(asked)
@@ -157,7 +159,7 @@ def blocks(handle: IO[bytes], size: int, longest: int, whole: Callable[[bytes], 
         if end:
             yield rest[:end]
             rest = rest[end:]
-            wanted = max(size, len(rest) + 1)
+            wanted = max(size(), len(rest) + 1)
         else:
             # A row longer than a block is read again, each time with twice as much of it.
             wanted = 2 * len(rest)

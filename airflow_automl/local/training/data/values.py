@@ -171,6 +171,8 @@ def by_type(values: Iterable[Any]) -> list[tuple[np.ndarray, pa.ChunkedArray]]:
     if isinstance(values, pd.Series) and values.dtype != object:
         return [(np.arange(len(values)), arrow(values))]
     entries = list(values)
+    if len(set(map(type, entries)) - {type(None)}) <= 1:
+        return [(np.arange(len(entries)), arrow(entries))]
     missing, groups = [], dict[type, list[int]]()
     for position, value in enumerate(entries):
         if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):

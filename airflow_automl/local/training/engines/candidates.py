@@ -118,7 +118,7 @@ class Candidate:
                 str(key): (value if isinstance(value, str) else json.dumps(value, default=str))[:2500]
                 for key, value in list(self.parameters.items())[:100]
             }
-        # Text generation minimizes a loss that the final metric can't name.
+        # Text generation minimizes a loss that is not among the final metrics.
         if self.objective in self.validation and self.objective in metrics.OBJECTIVES:
             document["FinalAutoMLJobObjectiveMetric"] = {
                 "Type": direction(self.objective),
@@ -142,8 +142,8 @@ class Candidate:
                 self.train, "Train"
             )
         if self.explainability or self.backtest:
-            # The API requires Explainability in this structure: without that report there is none (R98). Forecasts are
-            # the exception: the service answers their backtest results if there is nothing to explain.
+            # The API requires Explainability in this structure: without that report it is absent (R98), except for
+            # forecasts, whose backtest results are always returned.
             locations = {
                 "Explainability": self.explainability,
                 "ModelInsights": self.insights,

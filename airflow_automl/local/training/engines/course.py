@@ -121,11 +121,9 @@ class Course:
         self.criteria = criteria
         self.candidates: list[Candidate] = []
         self._failures: list[str] = []
-        # The service ends the job at the request's limit; nothing but the course keeps to the default one.
+        # The service enforces the request's limit; the default one is enforced here alone.
         self._end = Clock(run.spec.max_runtime, run.spec.started)
         self._default_end = Clock(criteria.get(PER_JOB), run.spec.started)
-
-    # Time
 
     def for_training(self) -> float | None:
         """Return the seconds for training from now on; the rest is kept for uploads and reports.
@@ -157,8 +155,6 @@ class Course:
         """Return whether there is time for another report."""
         left = self._end.left
         return left is None or left > REPORT_SECONDS
-
-    # Candidates
 
     @property
     def completed(self) -> list[Candidate]:
@@ -272,8 +268,6 @@ class Course:
         # The job's limit came before the first candidate was done: the job is complete without one (R52).
         return OUT_OF_TIME
 
-    # Artefacts
-
     def folder(self, key: str) -> Path:
         """Return the local folder from which :meth:`publish` packs an artefact."""
         return self.run.folder / "export" / key.replace("/", "-")
@@ -309,8 +303,6 @@ class Course:
         for name, content in files.items():
             self.run.store.write(content, f"{location}/{name}", _TYPES[Path(name).suffix])
         return location
-
-    # Reports
 
     def report(
         self, candidate: Candidate, explain: Callable[[], Files | None], insights: Callable[[], Files], secondary: str

@@ -100,7 +100,7 @@ class EventLog:
         with self._lock:
             if self._ended:
                 return
-            # The rest of a line that a full disk cut off must not swallow this one.
+            # A line that a full disk cut off must not merge with this one.
             line = b"\n" + line if self._cut else line
             self._cut = True
             if os.write(self._descriptor, line) < len(line):

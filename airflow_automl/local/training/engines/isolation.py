@@ -73,7 +73,7 @@ class Step:
             return (Died(f"its process ended without a result ({how})"),)
         if kind != "question":
             return (content,)
-        # A step that was killed for its time in the meantime is found out at the next look.
+        # A step that was killed at its limit in the meantime is detected at the next check.
         with contextlib.suppress(BrokenPipeError):
             _send(self.channel, answer(content))
         return None
@@ -82,7 +82,7 @@ class Step:
         """Kill what remains of it."""
         self.channel.close()
         if not self._reaped:
-            # Its group: a library may have started processes of its own.
+            # The group: a library may have started processes.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
@@ -97,7 +97,7 @@ def first(steps: Collection[Step], answer: Callable[[Step, Any], Any]) -> tuple[
     """
     by_channel: dict[Any, Step] = {step.channel: step for step in steps}
     while True:
-        # One call waits for 24 days at most, and a limit may be longer.
+        # One call waits for 24 days at most; a limit may be longer.
         ready = wait(by_channel, min(max(0.0, min(step.left for step in steps)), _LONGEST_LOOK))
         for channel in ready:
             step = by_channel[channel]
@@ -127,7 +127,7 @@ def run(work: Callable[[Ask], Any], seconds: float, answer: Callable[[Any], Any]
 
 
 def _send(channel: Connection, message: Any) -> None:
-    # Not by channel.send: PyTorch makes that send tensors through shared memory, which ends with the process.
+    # Not channel.send: PyTorch sends tensors through shared memory, which ends with the process.
     channel.send_bytes(pickle.dumps(message))
 
 
@@ -162,7 +162,7 @@ def _fork(work: Callable[[Ask], Any], ours: Connection, theirs: Connection) -> i
 def _work(work: Callable[[Ask], Any], channel: Connection) -> NoReturn:
     code = 1
     try:
-        # A group of its own in the trainer's session: the step can be killed alone, and with the job.
+        # A process group in the trainer's session: the step can be killed alone, and with the job.
         os.setpgid(0, 0)
 
         def ask(question: Any) -> Any:
@@ -181,7 +181,7 @@ def _work(work: Callable[[Ask], Any], channel: Connection) -> NoReturn:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        # No clean-up of what belongs to the process that was copied.
+        # No clean-up: it belongs to the copied process.
         os._exit(code)
 
 

@@ -15,7 +15,10 @@ from airflow_automl.local.training.data.target import BINARY, REGRESSION
 THRESHOLD_METRICS = frozenset({"F1", "BalancedAccuracy", "F1macro", "RecallMacro"})
 """Objectives for which the most probable class is rarely the best answer."""
 
-_EXPONENTS = np.arange(11) / 10
+_POWERS = np.arange(11) / 10
+_RESAMPLES = 40
+_DECISION_ROWS = 20_000
+"""Rows from which thresholds are learned; more change nothing."""
 
 OBJECTIVES = frozenset(name for names in contract.OBJECTIVES.values() for name in names)
 """Metrics that a request, and the final metric of a candidate, can name."""
@@ -97,7 +100,7 @@ def _classification(
         found |= {"F1": f1[1], "Precision": precision[1], "Recall": recall[1]}
         found["AUC"] = _auc(actual, probabilities[:, 1], weights)
     else:
-        # A class that neither occurs nor is predicted in these rows says nothing about the model.
+        # Classes that neither occur nor are predicted in these rows do not count.
         seen = (real > 0) | (said > 0)
         found |= {
             "F1macro": float(np.nanmean(f1)),
@@ -116,47 +119,57 @@ def _auc(actual: Array, score: Array, weights: Array) -> float:
 
 
 def decide(objective: str, actual: Array, probabilities: Array, weights: Array | None = None) -> Threshold:
-    """Return how to choose the class of a row, so that the objective is best on some rows.
+    """Return how to choose the class of a row, so that the objective is good on rows like these.
 
-    Of more than two classes, the rare ones are favoured: their probabilities are divided by a power of their share,
-    from 0 (the most probable class) to 1 (best for BalancedAccuracy, if the probabilities are right). One number is
-    learned, not one for each class: rare classes have few rows to learn from.
+    Of two classes, it is a threshold, halfway between two of the probabilities: the mean of those that are best on
+    resamples, which does better on other rows than the one that is best on just these. Of more classes, the rare ones
+    are favoured: their probabilities are divided by a power of their share, from 0 (the most probable class) to 1 (best
+    for BalancedAccuracy, if the probabilities are right). One number is learned, not one for each class: rare classes
+    have few rows to learn from.
 
+    :param objective: for those that are not in :data:`THRESHOLD_METRICS`, the most probable class is chosen.
     :param actual: position of each row's class.
     :param probabilities: of the classes, for models that had not seen the row.
     :param weights: sample weights, or ``None``.
     """
-    classes = probabilities.shape[1]
-    if classes == 2:
-        return best_threshold(objective, actual == 1, probabilities[:, 1], weights)
     if objective not in THRESHOLD_METRICS:
         return 0.5
-    weights = np.ones(len(actual)) if weights is None else np.asarray(weights, dtype="float64")
+    some = sample(len(actual), _DECISION_ROWS)
+    actual, probabilities = actual[some], probabilities[some]
+    rows, classes = probabilities.shape
+    weights = np.ones(rows) if weights is None else np.asarray(weights, dtype="float64")[some]
+    if classes == 2:
+        resamples = weights * np.random.default_rng(SEED).multinomial(rows, np.full(rows, 1 / rows), _RESAMPLES)
+        positive = probabilities[:, 1]
+        mean = np.mean([best_threshold(objective, actual == 1, positive, each) for each in resamples])
+        grid = _thresholds(positive)
+        return float(grid[np.argmin(np.abs(grid - mean))])
     shares = np.maximum(np.bincount(actual, weights, minlength=classes), 1e-9 * weights.sum()) / weights.sum()
-    tried = [tuple((shares**-power).round(6).tolist()) for power in _EXPONENTS]
+    tried = [tuple((shares**-power).round(6).tolist()) for power in _POWERS]
     values = [_classification("", actual, probabilities, weights, factors)[objective] for factors in tried]
     return tried[int(np.argmax(values))]
 
 
-def best_threshold(objective: str, truth: Array, positive: Array, weights: Array | None = None) -> float:
+def _thresholds(positive: Array) -> Array:
+    # Halfway between neighbours, so that the last bit of a probability does not decide.
+    distinct = np.unique(positive)
+    return np.append((distinct[1:] + distinct[:-1]) / 2, [0.0, 0.5])
+
+
+def best_threshold(objective: str, truth: Array, positive: Array, weights: Array) -> float:
     """Return the threshold at which a binary objective is best on some rows.
 
-    :param objective: ``F1`` or ``BalancedAccuracy``; for any other metric 0.5 is returned.
+    :param objective: ``F1`` or ``BalancedAccuracy``.
     :param truth: booleans: is the row positive?
     :param positive: probability of that.
-    :param weights: sample weights, or ``None``.
+    :param weights: sample weights.
     :return: a threshold between 0 and 1, halfway between two of the probabilities, or 0.5, or 0, with which every row
         is positive; among equally good ones that closest to 0.5.
     """
-    if objective not in THRESHOLD_METRICS:
-        return 0.5
-    weights = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype="float64")
     order = np.argsort(positive)
-    ranked = np.asarray(positive, dtype="float64")[order]
-    # Halfway between neighbours: the last bit of a probability must not decide when the model is served.
-    distinct = np.unique(ranked)
-    grid = np.append((distinct[1:] + distinct[:-1]) / 2, [0.0, 0.5])
-    mass = np.where(np.asarray(truth)[order], weights[order], 0.0)
+    ranked = positive[order]
+    grid = _thresholds(ranked)
+    mass = np.where(truth[order], weights[order], 0.0)
     other = weights[order] - mass
     # Weight of the rows below each threshold, by class.
     below = np.searchsorted(ranked, grid, side="left")

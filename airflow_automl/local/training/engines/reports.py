@@ -163,7 +163,7 @@ def statistics(
     if problem_type == REGRESSION:
         residuals = truth - scores
         order = spread(len(truth), RESIDUALS)
-        # Residuals that hardly differ have no 30 bins between them.
+        # Residuals that hardly differ do not fill 30 bins.
         margin = max(1e-6 * float(np.abs(residuals).max()), 1e-12)
         bounds = (float(residuals.min()) - margin, float(residuals.max()) + margin)
         counts, edges = np.histogram(residuals, bins=min(30, max(5, len(truth) // 20)), range=bounds)

@@ -45,7 +45,7 @@ async def test_an_endpoint_that_is_created_again_is_waited_for(resources: Resour
     loading.clear()
     await loading.wait()
     asyncio.get_running_loop().call_soon(go_on.set)
-    await deployments.settled("churn")
+    await deployments.wait_until_deployed("churn")
     found = resources.find(ENDPOINT, "churn")
     assert found is not None
     assert found.status == "InService"
@@ -87,7 +87,7 @@ async def test_an_endpoint_is_in_service_once_the_disk_has_room_again(
         resources.add(kind, "churn", f"arn:{kind}", document, taken=in_use("taken"), status=status)
     deployments = Deployments(resources, jobs, Host(), Background())  # type: ignore[arg-type]
     deployments.begin("churn")
-    await deployments.settled("churn")
+    await deployments.wait_until_deployed("churn")
     found = resources.find(ENDPOINT, "churn")
     assert found is not None
     assert found.status == ("InService" if works else "Failed")

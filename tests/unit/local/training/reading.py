@@ -222,8 +222,8 @@ class Served:
         longest = max(len(line) for line in body.split(b"\n")) + 200
         # One time in blocks as they are, one time record by record.
         ways: list[list[float]] = []
-        for fill in (limit, 0):
-            top, cut = begin(blocks(io.BytesIO(body), processing, size=fill or limit), self.names, processing)
+        for fill in ((lambda: limit), None):
+            top, cut = begin(blocks(io.BytesIO(body), processing, size=lambda: limit), self.names, processing)
             kind = processing.headers(top is not None)["content-type"]
             made = batches(cut, limit + longest, single=False, top=top, processing=processing, fill=fill)
             found = [self._answer(payload, kind) for _, payload in made]

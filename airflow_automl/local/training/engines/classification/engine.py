@@ -150,7 +150,7 @@ def _make(
         "labels": list(samples.labels),
         "approach": approach.name,
         "settings": dict(made.settings),
-        # The files are data, and other versions open them too; these are recorded for comparison.
+        # Other versions can open the files, too; these are recorded for comparison.
         "written_with": artifacts.versions(["numpy", "scikit-learn", "onnxruntime", "tokenizers", "pillow"]),
     }
     uri, digest = course.publish(f"training/{name}/output/model.tar.gz", metadata, made.save)
@@ -196,7 +196,7 @@ def explain(problem: Problem, name: str, trained: Trained, samples: Samples, sec
         for part, loss in zip(parts, answers[0, chosen] - answers[1:, chosen], strict=True):
             losses.setdefault(part, []).append(float(loss))
         count += 1
-    # The sum over the explained samples: what is seen once weighs less than what is seen often.
+    # The sum over the explained samples, so that frequent parts weigh more.
     importance = {part: float(np.sum(np.abs(values))) / max(count, 1) for part, values in losses.items()}
     top = dict(sorted(importance.items(), key=lambda entry: -entry[1])[:200])
     method = f"{problem.method} {count} validation samples."

@@ -45,7 +45,7 @@ def converted(gguf: Path, sha256: str) -> Path:
         with (cache / f"{target.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not _intact(target):
-                # While the lock is held, no process works on what a killed one left behind.
+                # The lock is held: these files are left from a killed process.
                 for unfinished in cache.glob(f".{target.name}-*"):
                     shutil.rmtree(unfinished, ignore_errors=True)
                 _make(gguf, target)

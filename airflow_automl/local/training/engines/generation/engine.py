@@ -60,7 +60,7 @@ def save(model: LanguageModel, base: BaseModel, folder: Path) -> int:
     :return: tokens of prompt and answer together, at most.
     """
     for config in model.network.peft_config.values():
-        # What is written here ends up in the artefact: the model's name, not a path of this machine.
+        # This becomes part of the artefact: the model's name, not a path of this machine.
         config.base_model_name_or_path = base.name
     model.network.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
@@ -80,7 +80,7 @@ def publish(
         "base_model": {"name": base.name, "digest": base.digest},
         "hyperparameters": adapter.evaluation["hyperparameters"],
         "max_total_tokens": total,
-        # The files are data, and other versions open them too; these are recorded for comparison.
+        # Other versions can open the files, too; these are recorded for comparison.
         "written_with": artifacts.versions(["torch", "transformers", "peft", "tokenizers"]),
     }
     folder = f"fine-tuning/{candidate.steps[0]['CandidateStepName']}/output"

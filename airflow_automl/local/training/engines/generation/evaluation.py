@@ -47,7 +47,7 @@ class Evaluation:
     @property
     def metrics(self) -> dict[str, float]:
         """By the API's names; what is not a finite number is left out."""
-        # exp overflows at 710; a loss of that size makes a perplexity that says nothing.
+        # exp overflows at 710, where a perplexity has no meaning.
         found = {"ValidationLoss": self.loss, "Perplexity": math.exp(min(self.loss, 700.0)), **self.rouge}
         return {name: value for name, value in found.items() if math.isfinite(value)}
 

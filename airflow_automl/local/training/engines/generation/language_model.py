@@ -63,7 +63,7 @@ class LanguageModel:
         if not ends:
             raise JobFailure("The base model names no token that ends a text: add eos_token_id to its config.json.")
         self.ends: list[int] = ends
-        # Which token fills the gaps is of no importance: the attention mask hides it.
+        # Any token fills the gaps: the attention mask hides it.
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
 
     @classmethod
@@ -104,8 +104,6 @@ class LanguageModel:
         """Tokens of an example, at most."""
         return min(CONTEXT, self.positions)
 
-    # Tokens
-
     def prompt(self, text: str, room: int | None = None) -> list[int]:
         """Return the tokens of a prompt, in the form in which the base model was taught to read one.
 
@@ -136,14 +134,12 @@ class LanguageModel:
             whole = self.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
             return self._plain(whole)
         ids: list[int] = self.tokenizer(f"{text}\n")["input_ids"]
-        # A tokenizer may end every text; here the answer is still to come.
+        # A tokenizer may append an end token; here the answer follows.
         return ids[:-1] if ids and ids[-1] in self.ends else ids
 
     def _plain(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
-
-    # Text
 
     def generate(
         self,

@@ -210,7 +210,7 @@ class TextGenerator:
         try:
             texts = iter(self._texts(together, SECONDS))
         except PayloadError as error:
-            # It took too long: said to all whose prompts were generated together.
+            # Too slow: an error for all requests of the batch.
             return [each if isinstance(each, PayloadError) else error for each in found]
         answers: list[tuple[bytes, str] | PayloadError] = []
         for each in found:

@@ -159,15 +159,12 @@ def _inverted(
 def _block(
     graph: Graph, state: State, value: str, convolution: str, norm: str, size: int, stride: int = 1, groups: int = 1
 ) -> tuple[str, int]:
-    """Add a convolution with its batch normalization folded in.
-
-    :return: the output, and its height and width.
-    """
+    """Add a convolution with its batch normalization folded in; return the output, its height and width."""
     kernel = state[f"{convolution}.weight"]
     scale = state[f"{norm}.weight"] / np.sqrt(state[f"{norm}.running_var"] + _EPSILON)
     bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
     after = -(-size // stride)
-    # TensorFlow's "same" padding, which the weights were trained with: what is odd goes to the right and the bottom.
+    # TensorFlow's "same" padding, as in training: an odd pixel is at the right and the bottom.
     total = max((after - 1) * stride + kernel.shape[2] - size, 0)
     pads = [total // 2, total // 2, total - total // 2, total - total // 2]
     return graph.convolution(value, kernel * scale[:, None, None, None], bias, stride, pads, groups), after

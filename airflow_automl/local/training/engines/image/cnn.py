@@ -116,10 +116,7 @@ class _Trainer:
     def learn(
         self, train: np.ndarray, codes: np.ndarray, validation: np.ndarray, validation_codes: np.ndarray
     ) -> tuple[np.ndarray, int]:
-        """Train.
-
-        :return: the best state's answers for the validation pictures, and the number of finished epochs.
-        """
+        """Train; return the best state's answers for the validation pictures, and the number of epochs."""
         batch = min(64, max(8, len(train) // 10))
         steps = -(-len(train) // batch)
         began, seconds = time.monotonic(), self._clock.left
@@ -128,7 +125,7 @@ class _Trainer:
         while epoch < EPOCHS and not self._clock.passed:
             order = self._random.permutation(len(train))
             for number in range(steps):
-                # The schedule follows the epochs, or the clock if that is ahead.
+                # The schedule follows the epochs or the clock, whichever is ahead.
                 done = (epoch + number / steps) / EPOCHS
                 if seconds:
                     done = max(done, (time.monotonic() - began) / seconds)

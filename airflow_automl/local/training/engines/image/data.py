@@ -60,7 +60,7 @@ def find(store: Store, entry: Mapping[str, Any]) -> list[Source]:
 def _folders(store: Store, uri: str) -> Iterator[Source]:
     """Find images in one folder for each class, at any depth (R20)."""
     bucket, prefix = parse_uri(uri)
-    # A prefix without its slash would take the images of "cats-old" for those of a class of "cats".
+    # Without the slash, the prefix "cats" would include "cats-old".
     folder = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
     for entry in store.objects(f"s3://{bucket}/{folder}"):
         relative = entry.key[len(folder) :]
@@ -161,11 +161,7 @@ def _channel(run: Run, entry: Mapping[str, Any], kind: str, folder: Path, notes:
 
 
 def _keep(store: Store, source: Source, path: Path, wanted: str) -> str | None:
-    """Download an image and keep its picture.
-
-    :return: why it can't be used, ``None`` if it can.
-    :raises JobFailure: it is not there, or of another content type than the channel.
-    """
+    """Download an image and store its picture; return why it can't be used, ``None`` if it can."""
     raw = path.with_suffix(".raw")
     try:
         store.download(source.object, raw)

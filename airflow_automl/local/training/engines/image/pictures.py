@@ -56,9 +56,8 @@ def read(source: bytes | Path) -> np.ndarray:
         raise PictureError("it is neither PNG nor JPEG" if content else "it is empty")
     try:
         with warnings.catch_warnings():
-            # The number of pixels is judged here.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            # Cameras put several pictures into one JPEG file: the first one is read.
+            # Cameras write several pictures into one JPEG file: the first one is read.
             with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "MPO")) as opened:
                 image: Any = opened
                 _require_bounded(*image.size)
@@ -87,7 +86,7 @@ def _colours(image: Any) -> Any:
     from PIL import Image
 
     if image.mode in {"I;16", "I;16B", "I", "F"}:
-        # 16 bits of grey, which a plain conversion would cut off at 255.
+        # 16 bits of grey, which a plain conversion clips at 255.
         values = np.asarray(image, dtype="float32")
         return Image.fromarray((values / 257).clip(0, 255).astype("uint8")).convert("RGB")
     if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:

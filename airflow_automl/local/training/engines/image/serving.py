@@ -89,7 +89,7 @@ def _kind(request: Payload) -> str:
             f"The model can't read the content type {request.content_type}; it reads {listing(CONTENT_TYPES)}: one "
             "image as it is in its file."
         )
-    # A batch transform that names no Accept asks for what it sends.
+    # A batch transform without Accept repeats its content type there.
     wanted = [part for part in (request.accept or "").split(",") if "image" not in part]
     return payloads.negotiate(",".join(wanted))
 

@@ -1,4 +1,4 @@
-"""Tabular jobs: reads the data, settles what the request left open, and hands over to the mode's engine."""
+"""Tabular jobs: reads the data, completes the request, and hands over to the mode's engine."""
 
 from __future__ import annotations
 

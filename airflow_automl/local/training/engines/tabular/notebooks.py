@@ -279,7 +279,7 @@ def definitions(
 
 
 def _request(spec: JobSpec, dataset: TabularDataset, mode: str, criteria: dict[str, int]) -> dict[str, Any]:
-    """Return the job's own request with everything settled that it left open."""
+    """Return the job's own request completed with the defaults that the job used."""
     request = {
         key: spec.request[key]
         for key in ("AutoMLJobInputDataConfig", "OutputDataConfig", "RoleArn", "DataSplitConfig", "SecurityConfig")

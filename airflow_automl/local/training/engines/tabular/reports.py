@@ -17,7 +17,7 @@ from markupsafe import escape
 from airflow_automl.local.errors import cause
 from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.data.split import SEED
-from airflow_automl.local.training.engines import metrics, reports
+from airflow_automl.local.training.engines import isolation, metrics, reports
 from airflow_automl.local.training.engines.candidates import Candidate
 from airflow_automl.local.training.engines.comparison import (
     CONSTANT,
@@ -164,7 +164,8 @@ def permutation(
             random = np.random.default_rng([SEED, dataset.columns.index(name)])
             for _ in range(_PERMUTATIONS):
                 values = features[name].take(random.permutation(len(features))).reset_index(drop=True)
-                shuffled.append(features.assign(**{name: values}))
+                shuffled.append(features.copy(deep=False))
+                shuffled[-1][name] = values
         answers = unseen.scores(pd.concat(shuffled, ignore_index=True))
         parts = np.split(answers, len(shuffled))
         for place, name in enumerate(names):
@@ -201,7 +202,7 @@ def report(
     return course.report(
         candidate,
         lambda: _explain(dataset, candidate, scores, unseen, course.for_report(MAX_SECONDS, 0.4)),
-        lambda: _insights(dataset, candidate, known, lambda: linear(Clock(course.for_report(LINEAR_SECONDS, 0.4)))),
+        lambda: _insights(dataset, candidate, known, linear, course.for_report(LINEAR_SECONDS, 0.4)),
         secondary,
     )
 
@@ -256,7 +257,11 @@ def _explain(
 
 
 def _insights(
-    dataset: TabularDataset, candidate: Candidate, scores: np.ndarray, linear: Callable[[], np.ndarray]
+    dataset: TabularDataset,
+    candidate: Candidate,
+    scores: np.ndarray,
+    linear: Callable[[Clock], np.ndarray],
+    seconds: float,
 ) -> Files:
     truth = dataset.validation[dataset.target].to_numpy()
     some = metrics.sample(len(truth), MAX_ROWS)
@@ -267,7 +272,10 @@ def _insights(
     learned = dataset.train[dataset.target].to_numpy()
     others = {CONSTANT: constant(*problem, learned, len(truth), dataset.labels)}
     try:
-        others[LINEAR] = linear()
+        # What has hardly any time is not begun, and what takes longer is ended.
+        clock = Clock(seconds if seconds > isolation.GRACE else 0)
+        clock.check()
+        others[LINEAR] = isolation.run(lambda ask: linear(clock), seconds)
     except Exception as error:
         log.warning("No linear model to compare with: %s", cause(error))
     measure = Measure(*problem, truth, dataset.labels, dataset.weights(dataset.validation))

@@ -47,14 +47,14 @@ class Encoder:
         self.files = {MODEL: model, TOKENIZER: tokenizer}
         self._session = open_session(model, threads)
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
-        # Cut here, so that what was cut is known.
+        # Cut here, to count what is cut.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.longer = 0
         self._threads = threads
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A session belongs to its process; another one opens the same files.
+        # A session can't be pickled: another process opens the files again.
         return Encoder, (self.files[MODEL], self.files[TOKENIZER], self._threads)
 
     def encode(self, texts: Sequence[str], clock: Clock | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -108,7 +108,7 @@ def assemble(
         how = settings.aggregation
         warn(f"{copies} rows repeat the item, timestamp and target of another row; each counts ({how} of a step)")
     calendar = calendar or Calendar.over(settings.frequency, moments)
-    # The first value of a step is the earliest one, wherever its row stands.
+    # The first value of a step is the earliest, in any order of rows.
     order = np.argsort(moments, kind="stable")
     rows = Rows(
         codes[order],
@@ -127,7 +127,7 @@ def numbers(column: pa.ChunkedArray, name: str) -> Array:
     """
     if pa.types.is_timestamp(column.type) or pa.types.is_boolean(column.type):
         raise JobFailure(f"The target '{name}' must be numeric; it has the value '{column[0].as_py()}'.")
-    # Codes such as 007 are text in other columns; here only a number can be meant.
+    # Codes such as 007 are text in other columns; here they are numbers.
     try:
         reading = Codec(name, Kind.NUMBER, "numeric").read(column)
     except Unusable as error:
@@ -217,7 +217,6 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: P
     if without:
         notes.append(f"{without} items have no value in the target '{settings.target}' and are left out")
     _require_history(max(len(entry.target) for entry in series), settings)
-    # A column without any value says nothing.
     columns = tuple(feature for feature in columns if rows.related[feature.name].notna().any())
     related = Related.learn(rows, series, columns, settings)
     panel = related.panel(rows, series, settings, calendar)

@@ -94,11 +94,7 @@ class _Training:
         return [step(spec, "processing-job", "grid"), step(spec, "training-job", f"train-{label}")]
 
     def train(self, name: str, waiting: int, candidate: Candidate) -> dict[str, str]:
-        """Train one algorithm: measure it on the backtests, then train it on everything.
-
-        :param waiting: number of algorithms that share the time that is left, this one included.
-        :return: the digest of its artefact.
-        """
+        """Measure one algorithm on the backtests and train it on everything; return the artefact's digest."""
         clock, threads = self._course.for_candidate(waiting), self._course.run.spec.threads
         algorithm, backtest, panel = forecaster(name), self._backtest, self._dataset.panel
 
@@ -107,18 +103,13 @@ class _Training:
             forecasts, replaced = backtest.run(algorithm, measuring)
             return forecasts, replaced, algorithm.fit(panel, Context(threads, clock))
 
-        # Networks look at the clock at every step; the others may be caught in one series.
+        # Networks check the clock at every step; the others may hang in one series.
         share = None if ALGORITHMS[name].needs else clock.left
         self._forecasts[name], replaced, self._members[name] = self._course.limited(work, share=share)
         return self._publish(candidate, name, {name: 1.0}, self._forecasts[name], replaced)
 
     def combine(self, candidate: Candidate) -> dict[str, str]:
-        """Combine the trained algorithms and the baselines, weighted by their backtests.
-
-        If one baseline alone was better than that, it is the ensemble.
-
-        :return: the digest of its artefact.
-        """
+        """Combine the algorithms and the baselines, or take the best baseline if it alone was better."""
         objective, quantiles = self._dataset.objective, self._dataset.panel.settings.quantiles
         forecasts = {each.label: self._forecasts[each.label] for each in self.trained.values()}
         choices = {}
@@ -187,7 +178,7 @@ class _Training:
         candidate.parameters = {"algorithm": trained.label, "weights": dict(trained.weights)}
         one = panel.of(panel.series[:1])
         began = time.monotonic()
-        # With more threads torch would begin a pool, for which the copies of this process would wait forever.
+        # With more threads, torch starts a pool, for which copies of this process would wait forever.
         replace(model, threads=1).of(one)
         candidate.validation["InferenceLatency"] = time.monotonic() - began
         names = [*panel.settings.reserved, *(codec.name for codec in dataset.columns)]
@@ -203,7 +194,7 @@ class _Training:
             "escaped": dataset.escaped,
             "features": [{"name": name} for name in names],
             "columns": [feature.as_json() for feature in dataset.columns],
-            # The files are data, and other versions open them too; these are recorded for comparison.
+            # Other versions can open the files, too; these are recorded for comparison.
             "written_with": artifacts.versions(["numpy", "statsforecast", "prophet", "torch"]),
         }
 

@@ -114,7 +114,7 @@ def _naive(series: Series, panel: Panel, seasons: int) -> Array:
     mean = np.mean([target[len(target) - back * season + ahead % season] for back in range(1, count + 1)], axis=0)
     errors = target[count * season :] - said
     spread = float(np.sqrt(np.mean(errors**2))) if len(errors) else 0.0
-    # Each season ahead adds the error of one more; a mean of seasons does not go astray so.
+    # Each season ahead adds an error; a mean of seasons does not.
     return normal_quantiles(mean, spread * np.sqrt(ahead // season / count + 1), panel.settings.quantiles)
 
 

@@ -208,7 +208,7 @@ class Panel:
     def _cut(self, series: Series, length: int) -> Series:
         features = series.features[: length + self.horizon].copy()
         carried = [index for index, known in enumerate(self.known) if not known]
-        # What was not known then has its last value: only this is there when a real forecast is made.
+        # Unknown values are replaced by the last one, as in a real forecast.
         features[length:, carried] = features[length - 1, carried]
         return Series(series.key, series.start, series.target[:length], series.filled[:length], features)
 

@@ -63,8 +63,9 @@ def processing(content: str = "text/csv", accept: str | None = None, **given: st
 
 def cut(data: bytes, how: Processing, limit: int = 0, single: bool = False, fill: int = 0) -> list[bytes]:
     names = ["a", "b"] if how.header else []
-    top, found = begin(blocks(io.BytesIO(data), how, limit, fill or 1 << 20), names, how)
-    return [payload for _, payload in batches(found, limit, single=single, top=top, processing=how, fill=fill)]
+    top, found = begin(blocks(io.BytesIO(data), how, limit, lambda: fill or 1 << 20), names, how)
+    most = (lambda: fill) if fill else None
+    return [payload for _, payload in batches(found, limit, single=single, top=top, processing=how, fill=most)]
 
 
 def test_records_fill_payloads_up_to_their_limit() -> None:
@@ -103,7 +104,7 @@ def test_blocks_have_all_records_wherever_they_are_cut(end: bytes, quote: bytes)
     rows = [b"%d,%b%b%b" % (number, quote, inner * (number % 5), quote) for number in range(20)]
     how = processing()
     for size in range(1, 40):
-        found = list(blocks(io.BytesIO(end.join(rows)), how, size=size))
+        found = list(blocks(io.BytesIO(end.join(rows)), how, size=lambda size=size: size))
         assert [row for block in found for row in records(block, how)] == rows, size
 
 

@@ -266,6 +266,31 @@ async def test_rows_of_tables_come_in_payloads_that_keep_all_processes_busy(
     assert {store.objects[f"out/{name}.csv.out"] for name in "abcdef"} == {b"8\n8\n4\n"}
 
 
+async def test_payloads_grow_while_the_model_answers_soon_and_shrink_when_it_does_not(
+    transforms: Transforms, resources: ResourceStore, store: Store, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "_FIRST", 16)
+    monkeypatch.setattr(jobs_module, "_LEAST", 4)
+    model.names = ["a", "b"]
+    store.objects = {"in/a.csv": b"1,2\n" * 1000}
+    add_job(resources)
+    transforms.begin("score")
+    await ended(transforms)
+    sizes = [len(payload) for payload in model.payloads]
+    assert sizes[:3] == [16, 16, 32]
+    assert max(sizes) > 500
+    model.payloads = []
+    monkeypatch.setattr(jobs_module, "_SOON", -2.0)
+    monkeypatch.setattr(jobs_module, "_LATE", -1.0)
+    resources.update(TRANSFORM_JOB, "score", status="InProgress")
+    store.writers.clear()
+    transforms.begin("score")
+    await ended(transforms)
+    assert len(model.payloads[0]) == 16
+    assert len(model.payloads[-1]) == 4
+    assert b"".join(model.payloads) == store.objects["in/a.csv"]
+
+
 async def test_a_job_that_fails_ends_what_it_works_on(
     transforms: Transforms, resources: ResourceStore, store: Store, model: Model
 ) -> None:

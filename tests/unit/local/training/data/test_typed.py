@@ -1,4 +1,4 @@
-"""What is typed while it is read is what it would be if it were judged value by value."""
+"""Types found while reading equal those found value by value."""
 
 import random
 

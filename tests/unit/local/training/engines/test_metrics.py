@@ -79,9 +79,33 @@ def test_undefined_metrics_are_left_out():
 def test_the_threshold_is_the_best_of_all(objective, score):
     truth, scores, _ = binary()
     positive = truth == "yes"
-    chosen = metrics.best_threshold(objective, positive, scores[:, 1])
+    chosen = metrics.best_threshold(objective, positive, scores[:, 1], np.ones(len(truth)))
     best = max(score(positive, scores[:, 1] >= threshold) for threshold in scores[:, 1])
     assert score(positive, scores[:, 1] >= chosen) == pytest.approx(best)
+
+
+@pytest.mark.parametrize("objective", ["F1", "BalancedAccuracy"])
+def test_a_threshold_from_resamples_is_better_on_other_rows(objective):
+    gains = []
+    for seed in range(30):
+        random = np.random.default_rng(seed)
+        actual = (random.random(4000) < 0.15).astype(int)
+        positive = 1 / (1 + np.exp(2 - 1.5 * actual - random.normal(size=4000)))
+        scores = np.column_stack([1 - positive, positive])
+        known, others = slice(0, 200), slice(200, None)
+
+        def reached(threshold, actual=actual[others], scores=scores[others]):
+            return metrics.scores("BinaryClassification", actual, scores, range(2), None, threshold)[objective]
+
+        best = metrics.best_threshold(objective, actual[known] == 1, positive[known], np.ones(200))
+        gains.append(reached(metrics.decide(objective, actual[known], scores[known])) - reached(best))
+    assert np.mean(gains) > 0.0005
+
+
+def test_a_threshold_is_never_one_of_the_probabilities():
+    actual, positive = np.array([0, 0, 1, 0, 1, 1] * 30), np.array([0.2, 0.4, 0.4, 0.6, 0.6, 0.8] * 30)
+    threshold = metrics.decide("F1", actual, np.column_stack([1 - positive, positive]))
+    assert threshold in (0.0, pytest.approx(0.3), 0.5, pytest.approx(0.7))
 
 
 @pytest.mark.parametrize("objective", ["BalancedAccuracy", "F1macro", "RecallMacro"])
@@ -108,7 +132,7 @@ def test_a_class_without_rows_leaves_the_factors_finite():
 
 def test_other_objectives_leave_the_threshold_alone():
     truth, scores, _ = binary()
-    assert metrics.best_threshold("Accuracy", truth == "yes", scores[:, 1]) == 0.5
+    assert metrics.decide("Accuracy", (truth == "yes").astype(int), scores) == 0.5
 
 
 def test_metrics_that_are_not_objectives_have_their_standard_name_alone():

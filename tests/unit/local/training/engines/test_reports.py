@@ -100,6 +100,6 @@ def test_what_could_not_be_read_is_on_both_pages_of_a_tabular_job():
     scores = lambda frame: frame["a"].to_numpy()  # noqa: E731
     for files in (
         shapley._explain(data, candidate, scores, lambda: nullcontext(shapley.Unseen(rows, scores)), 0),
-        shapley._insights(data, candidate, rows["y"].to_numpy(), lambda: rows["y"].to_numpy()),
+        shapley._insights(data, candidate, rows["y"].to_numpy(), lambda clock: rows["y"].to_numpy(), 5),
     ):
         assert "&lt;many&gt;&#39; in 12 rows." in files["report.html"]

@@ -44,7 +44,7 @@ class Column:
 
     @classmethod
     def judge(cls, feature: Codec, values: pd.Series) -> Column:
-        """Settle the role of a feature that was given none."""
+        """Choose the role of a feature that was given none."""
         if feature.role == SEQUENCE and not _is_numeric_sequence(values):
             # A sequence of words is learned from like any other text.
             return cls(feature, TEXT)

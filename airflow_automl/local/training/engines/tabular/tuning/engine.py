@@ -20,7 +20,7 @@ from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models import artifacts
 from airflow_automl.local.models.artifacts import Threshold
 from airflow_automl.local.training.data.dataset import TabularDataset
-from airflow_automl.local.training.engines import isolation, metrics
+from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.candidates import Candidate, image, step
 from airflow_automl.local.training.engines.course import OUT_OF_TIME, Clock, Course, Stopped, median_seconds
@@ -77,11 +77,7 @@ def run(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | N
     if tuning.best is None:
         return OUT_OF_TIME
     candidate, result = tuning.best
-    known = result.measured.scores
-
-    def linear(clock: Clock) -> np.ndarray:
-        return linear_answers(tuning.bench, clock)
-
+    known, linear = result.measured.scores, partial(linear_answers, tuning.bench)
     return reports.report(
         course, tuning.dataset, candidate, tuning.scores, known, tuning.unseen, linear, tuning.secondary
     )
@@ -128,9 +124,7 @@ def train(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] |
 def linear_answers(bench: Workbench, clock: Clock) -> np.ndarray:
     """Train a linear model on standardized features, and return its answers for the validation rows."""
     choice = Choice(LINEAR, STANDARD, {"family": "logistic" if bench.classes else "ridge", "strength": 1e-3})
-    seconds = 60.0 if clock.left is None else clock.left
-    found: np.ndarray = isolation.run(lambda ask: bench.run(choice, clock, lambda *_: False).measured.scores, seconds)
-    return found
+    return bench.run(choice, clock, lambda *_: False).measured.scores
 
 
 def workbench(run: Run, dataset: TabularDataset, transformer: FeatureTransformer) -> Workbench:

@@ -2,7 +2,7 @@
 
 There are three views of the same rows; the search chooses among those that fit the algorithm:
 
-- ``trees``: numbers unchanged, missing ones too; categories as codes; texts as topics.
+- ``trees``: numbers unchanged, missing ones too; categories as codes, many of them as frequencies too; texts as topics.
 - ``standard``: numbers standardized; categories and words one-hot encoded.
 - ``ranks``: as ``standard``, with numbers mapped to a normal distribution by rank.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -199,6 +199,10 @@ FIT_ROWS = 200_000
 MAX_CATEGORIES = 200
 """Most frequent categories of a column; the rarer ones are one category together."""
 
+_MANY, _TREE_CATEGORIES = 50, 100
+"""From so many categories on, trees also get how frequent a category is, and the rarer ones as one category: splits by
+categories overfit rare ones."""
+
 SPARSE_WIDTH = 300
 """From this many columns on, matrices of categories and words are kept sparse."""
 
@@ -228,6 +232,7 @@ class FeatureTransformer:
     :param categories: of each categorical column, the most frequent first.
     :param words: of each text column that has any.
     :param scalers: by view.
+    :param frequencies: of a column of many categories: logarithm of how many rows each has, 0 for all others.
     """
 
     columns: list[Column]
@@ -235,6 +240,7 @@ class FeatureTransformer:
     categories: dict[str, list[str]]
     words: dict[str, Words]
     scalers: dict[str, Scaler]
+    frequencies: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, frame: pd.DataFrame, features: Sequence[Codec]) -> FeatureTransformer:
@@ -266,7 +272,13 @@ class FeatureTransformer:
                 "There is nothing to learn from."
             )
         scalers = {view: Scaler.fit(numbers[:, kept], ranks=view == RANKS) for view in (STANDARD, RANKS)}
-        return cls(judged, kept, categories, words, scalers)
+        frequencies = {
+            name: [*np.log1p(np.bincount(codes[codes >= 0], minlength=len(known) + 1)[:-1]).tolist(), 0.0]
+            for name, known in categories.items()
+            if len(known) > _MANY
+            for codes in [_code(frame[name], known)]
+        }
+        return cls(judged, kept, categories, words, scalers, frequencies)
 
     def extract(self, frame: pd.DataFrame) -> Extract:
         """Read the columns of some rows, once for all views."""
@@ -286,7 +298,13 @@ class FeatureTransformer:
         if view == TREES:
             codes = np.where(extract.codes < 0, np.nan, extract.codes)
             topics = [words.summary(text) for words, text in zip(self.words.values(), extract.texts, strict=True)]
-            return np.hstack([extract.numbers, codes, *topics]).astype("float32")
+            counts = []
+            for index, name in enumerate(self.categories):
+                if name in self.frequencies:
+                    column = extract.codes[:, index]
+                    counts.append(np.where(column < 0, np.nan, np.take(self.frequencies[name], column))[:, None])
+                    codes[:, index] = np.minimum(codes[:, index], _TREE_CATEGORIES)
+            return np.hstack([extract.numbers, codes, *topics, *counts]).astype("float32")
         parts: list[Any] = [self.scalers[view].apply(extract.numbers)]
         parts += [_one_hot(extract.codes[:, index], width) for index, width in enumerate(self._widths())]
         parts += extract.texts
@@ -307,7 +325,7 @@ class FeatureTransformer:
     def tree_types(self) -> list[str]:
         """XGBoost's type of each column of the ``trees`` view: quantity or category."""
         topics = sum(len(words.topics) for words in self.words.values())
-        return ["q"] * len(self.kept) + ["c"] * len(self.categories) + ["q"] * topics
+        return ["q"] * len(self.kept) + ["c"] * len(self.categories) + ["q"] * (topics + len(self.frequencies))
 
     def _widths(self) -> list[int]:
         return [len(known) + 1 for known in self.categories.values()]
@@ -326,6 +344,7 @@ class FeatureTransformer:
         document = {
             "columns": [column.as_json() for column in self.columns],
             "categories": self.categories,
+            "frequencies": self.frequencies,
             "terms": {name: words.terms for name, words in self.words.items()},
             "scalers": [name for name in views if name in self.scalers],
         }
@@ -349,7 +368,9 @@ class FeatureTransformer:
             for index, (name, terms) in enumerate(document["terms"].items())
         }
         judged = [Column.from_json(entry) for entry in document["columns"]]
-        return cls(judged, arrays["kept"], document["categories"], words, scalers)
+        # Artefacts of earlier versions have none.
+        frequencies = document.get("frequencies", {})
+        return cls(judged, arrays["kept"], document["categories"], words, scalers, frequencies)
 
 
 def _numbers(judged: Sequence[Column], frame: pd.DataFrame) -> np.ndarray:

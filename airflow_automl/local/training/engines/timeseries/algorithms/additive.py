@@ -54,7 +54,7 @@ def _one(series: Series, panel: Panel, holidays: pd.DataFrame | None) -> np.ndar
             warnings.simplefilter("ignore")
             return _fitted(series, panel, holidays)
     except Exception as error:
-        # Numerical trouble with one series must not cost the others.
+        # A numerical error in one series must not fail the others.
         log.warning("prophet could not forecast %s: %s", series.key, error)
         return np.full((panel.horizon, 1 + len(panel.settings.quantiles)), np.nan)
 
@@ -70,26 +70,26 @@ def _fitted(series: Series, panel: Panel, holidays: pd.DataFrame | None) -> np.n
     model = Prophet(
         holidays=holidays,
         uncertainty_samples=_SAMPLES,
-        # A cycle that the steps can't show, or that was not seen twice, is not a season.
+        # A season is longer than a step, and occurs twice in the history.
         yearly_seasonality=bool(days >= 730 and unit != "Y"),
         weekly_seasonality=bool(days >= 14 and (unit in ("min", "H") or str(panel.settings.frequency) == "1D")),
         daily_seasonality=bool(days >= 2 and unit in ("min", "H")),
         n_changepoints=min(25, max(0, history // 2)),
     )
-    # They say nothing that a reader of the job's log could act on, and are made loud by the first model.
+    # Their messages do not help a reader of the job's log; the first model raises their level.
     for name in ("cmdstanpy", "prophet"):
         logging.getLogger(name).setLevel(logging.ERROR)
     features = series.features[skip:]
     columns = {"ds": moments.astype("datetime64[ns]")}
     for place, (name, known) in enumerate(zip(panel.features, panel.known, strict=True)):
-        # Holidays have effects of their own each; a column that does not change explains nothing.
+        # Each holiday has its own effect; a constant column explains nothing.
         if known and not name.startswith("holidays:") and np.ptp(features[:history, place]) > 0:
             columns[f"x{place}"] = features[:, place]
             model.add_regressor(f"x{place}")
     frame = pd.DataFrame(columns)
     model.fit(frame.head(history).assign(y=series.target[skip:]), seed=SEED)
     ahead = frame.tail(panel.horizon).reset_index(drop=True)
-    # The library draws from numpy's global generator, which other threads share.
+    # The library uses numpy's global generator, which other threads share.
     with _DRAWING:
         state = np.random.get_state()
         np.random.seed(SEED)

@@ -50,7 +50,7 @@ class Context:
             made = work(entry)
             done += 1
             if left is not None and done == _LOOK_AFTER and len(given) > 2 * _LOOK_AFTER:
-                # Many more than the time allows for: better to know now than when it is over.
+                # Far too many for the time: stop now rather than when it is over.
                 needed = (time.monotonic() - began) * len(given) / done
                 if needed > 1.5 * left:
                     raise TimeIsUp
@@ -128,7 +128,7 @@ class _Entry(NamedTuple):
     needs: str | None = None
 
 
-#: Name in AutoMLAlgorithms → its class; the quick ones first, so that there is something when time is short.
+#: Name in AutoMLAlgorithms → its class; the quick ones first, so that there is a candidate if time is short.
 ALGORITHMS = {
     "npts": _Entry("npts", "Npts"),
     "ets": _Entry("statistical", "Ets"),
@@ -138,7 +138,7 @@ ALGORITHMS = {
     "arima": _Entry("statistical", "Arima"),
 }
 
-#: What the ensemble may also hold; no one can ask for them.
+#: Further members of the ensemble, which requests can't name.
 BASELINES = {
     "seasonal-naive": _Entry("naive", "SeasonalNaive"),
     "seasonal-mean": _Entry("naive", "SeasonalMean"),

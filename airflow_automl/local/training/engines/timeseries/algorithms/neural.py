@@ -140,7 +140,7 @@ class _Neural(Forecaster):
             with torch.inference_mode():
                 answer = self.answer(batch, panel.settings.quantiles)
             found.append(answer * batch.scale.numpy()[:, None, None] + batch.level.numpy()[:, None, None])
-        # A series that never changes, or has hardly begun, can't be forecast this way.
+        # A constant or very short series can't be forecast this way.
         useless = np.array([not usable(series) for series in panel.series])
         return np.where(useless[:, None, None], np.nan, np.concatenate(found))
 
@@ -194,7 +194,7 @@ class DeepAr(_Neural):
         windows = self.windows
         values = torch.cat([batch.past, batch.future], dim=1)
         lagged = torch.cat([batch.lagged, batch.future], dim=1)[:, : values.shape[1]]
-        # Here the horizon has happened, so that values of a season before are known in it too.
+        # In training, the horizon's own values are known, and so are those of a season before.
         inside = windows.context + windows.season
         if windows.season < windows.horizon:
             lagged = lagged.clone()

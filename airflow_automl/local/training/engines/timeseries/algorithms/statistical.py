@@ -70,7 +70,7 @@ class _Statistical(Forecaster):
         except TimeIsUp:
             raise
         except Exception:
-            # Numerical trouble with one series must not cost the others.
+            # A numerical error in one series must not fail the others.
             return None
 
     def forecast(self, panel: Panel, context: Context) -> np.ndarray:

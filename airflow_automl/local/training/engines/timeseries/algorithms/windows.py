@@ -80,7 +80,7 @@ class Windows:
         season = frequency.season(panel.longest, longest=_MAX_CONTEXT)
         context = min(_MAX_CONTEXT, max(2 * panel.horizon, 2 * season, 16), max(4, panel.longest - panel.horizon))
         step = frequency.multiple * _UNITS[frequency.unit]
-        # A phase that comes up for the first time when a forecast is made would lead astray.
+        # A phase that first occurs in the forecast would mislead the network.
         cycles = tuple(cycle for cycle in _CYCLES if 2 * step <= cycle <= panel.longest * step / 2)
         return cls(panel.horizon, context, season, len(panel.features), cycles)
 
@@ -122,7 +122,7 @@ class Windows:
         scale = np.sqrt((((recent - level[:, None]) * visible) ** 2).sum(axis=1) / count)
         scale = np.where(scale > 1e-9 * np.maximum(1, np.abs(level)), scale, np.maximum(1, np.abs(level)))
         scaled = (values - level[:, None]) / scale[:, None] * there
-        # Within the horizon a lagged value may itself be in the horizon: it is not known, and 0.
+        # Within the horizon, a lagged value may be unknown: it is 0.
         known = scaled.copy()
         known[:, -self.horizon :] = 0
         tensors = (
@@ -141,7 +141,7 @@ class Windows:
         moments = calendar.stamps(np.arange(first, first + self.context + self.horizon)).astype("int64")
         parts = []
         for cycle in self.cycles:
-            # The epoch began on a Thursday; where a cycle starts makes no difference to a network.
+            # The epoch began on a Thursday; the start of a cycle makes no difference to a network.
             phase = 2 * math.pi * (moments % cycle) / cycle
             parts += [np.stack([f(k * phase) for f in (np.sin, np.cos) for k in (1, 2)], axis=1)]
         own = np.zeros((self.context + self.horizon, self.extra))
@@ -168,7 +168,7 @@ def train(
     torch.set_num_threads(context.threads)
     random = np.random.default_rng(SEED)
     optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-3)
-    # Rates fall as the budget is used up, be that steps or time, so that a short training ends settled too.
+    # Rates fall as the budget is used up, be that steps or time, so that a short training converges too.
     began, total = time.monotonic(), context.clock.left
     network.train()
     for step in range(_STEPS):

@@ -1,4 +1,4 @@
-"""Each algorithm on series that it must be able to forecast, and on such that nobody can."""
+"""Each algorithm on series that it must forecast, and on unpredictable ones."""
 
 from __future__ import annotations
 

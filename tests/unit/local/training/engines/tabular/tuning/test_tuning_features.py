@@ -1,5 +1,7 @@
 """What the feature transformer makes of the columns of a table."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -146,3 +148,28 @@ def test_columns_that_teach_nothing_fail_the_job():
 
 def _dense(matrix):
     return matrix.toarray() if sparse.issparse(matrix) else matrix
+
+
+def test_of_many_categories_trees_get_the_frequency_and_the_most_frequent_ones(tmp_path):
+    names = [f"town{number:03d}" for number in range(150) for _ in range(2 + (number == 7) * 10)]
+    towns = pd.DataFrame({"town": names})
+    transformer = FeatureTransformer.fit(towns, (Codec("town", Kind.TEXT),))
+    assert transformer.tree_types == ["c", "q"]
+    transformer.save(tmp_path)
+    rows = pd.DataFrame({"town": ["town007", "town149", "elsewhere", None]})
+    for each in (transformer, FeatureTransformer.load(tmp_path)):
+        code, frequency = each.transform(rows, TREES).T
+        assert code[:3].tolist() == [0, 100, 100]
+        assert frequency[:3] == pytest.approx(np.log([13, 3, 1]))
+        assert np.isnan([code[3], frequency[3]]).all()
+
+
+def test_an_artefact_without_frequencies_is_read_as_it_was(tmp_path):
+    towns = pd.DataFrame({"town": [f"town{number % 150:03d}" for number in range(600)]})
+    FeatureTransformer.fit(towns, (Codec("town", Kind.TEXT),)).save(tmp_path)
+    document = json.loads((tmp_path / "features.json").read_text())
+    del document["frequencies"]
+    (tmp_path / "features.json").write_text(json.dumps(document))
+    older = FeatureTransformer.load(tmp_path)
+    assert older.tree_types == ["c"]
+    assert older.transform(towns, TREES).max() == 149

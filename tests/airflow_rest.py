@@ -1,0 +1,39 @@
+"""Airflow's public REST API, as all tests of whole Airflows call it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+
+
+class Rest:
+    """A client that is logged in.
+
+    :param url: the API server's address.
+    :param login: username and password; without, everybody is an administrator.
+    """
+
+    def __init__(self, url: str, login: dict[str, str] | None = None) -> None:
+        # A request may wait for SQLite as long as SQLite itself waits for its lock.
+        self._client = httpx.Client(base_url=f"{url}/api/v2", timeout=180)
+        token = httpx.post(f"{url}/auth/token", json=login) if login else httpx.get(f"{url}/auth/token")
+        self._client.headers["Authorization"] = f"Bearer {token.raise_for_status().json()['access_token']}"
+
+    def send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Ask again after a 5xx, which has changed nothing: requests that hold and await SQLite's lock time out."""
+        for _ in range(5):
+            answer = self._client.request(method, path, **options)
+            if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                break
+            time.sleep(2)
+        return answer
+
+    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """The same, and raise what is not 2xx."""
+        return self.send(method, path, **options).raise_for_status()
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The JSON at a path."""
+        return self.ask("GET", path, params=query).json()
