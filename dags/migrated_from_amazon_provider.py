@@ -38,7 +38,8 @@ with DAG(
             role="{{ params.role }}",  # role_arn; better there too
             # compressed_input=True: compression="Gzip"
             max_runtime="{{ params.max_runtime }}",  # time_limit
-            deployment=deployment("churn-migrated"),  # autodeploy_endpoint_name
+            # autodeploy_endpoint_name. This makes a new endpoint; SageMakerAutoMLDeployOperator also updates one.
+            deployment=deployment("churn-migrated"),
             # extras: whatever else the request can say
             problem_type="BinaryClassification",
             objective="AUC",

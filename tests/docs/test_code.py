@@ -121,6 +121,29 @@ def _check_config(task: Any) -> None:
     assert not errors
 
 
+def test_the_migrated_task_asks_for_the_same_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    import boto3
+    from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
+    from airflow.sdk import DAG
+    from botocore.stub import ANY, Stubber
+
+    before, after, *_ = (block.text for block in PYTHON if block.page == "docs/migration.md")
+    with DAG("before") as old:
+        exec(before, {})
+    with DAG("after") as new:
+        exec(after, {})
+    client = boto3.client("sagemaker", "us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    monkeypatch.setattr(SageMakerHook, "conn", client)
+    task = old.get_task("train")
+    task.wait_for_completion = False
+    deploys = {"ModelDeployConfig": {"EndpointName": new.get_task("deploy").endpoint_name}}
+    request = {**new.get_task("train").config, "AutoMLJobName": ANY, **deploys}
+    with Stubber(client) as stubber:
+        stubber.add_response("create_auto_ml_job", {"AutoMLJobArn": "arn"}, request)
+        task.execute({})
+        stubber.assert_no_pending_responses()
+
+
 WHOLE = [
     block
     for block in PYTHON
