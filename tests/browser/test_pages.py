@@ -215,7 +215,7 @@ def test_training_again_fills_in_the_manual_dags_form(
     frame.get_by_label("Most candidates").fill("3")
     frame.get_by_role("button", name="Start").click()
     frame.get_by_role("heading", name="Started").wait_for()
-    runs = airflow.api.get("/api/v2/dags/manual_automl/dagRuns").json()["dag_runs"]
+    runs = airflow.api.get("/dags/manual_automl/dagRuns")["dag_runs"]
     assert [run["conf"]["max_candidates"] for run in runs] == [3]
     assert runs[0]["conf"]["target"] == "y"
     assert runs[0]["triggering_user_name"] == "grace"
