@@ -243,5 +243,7 @@ def test_a_statistic_that_is_not_known_is_refused(watch: Any, stat: str) -> None
 def test_a_period_or_an_expression_that_cannot_be_is_refused(watch: Any) -> None:
     with pytest.raises(ClientError, match="Period 90 is not valid"):
         metric_data(watch, asked("Sum", 90))
+    with pytest.raises(ClientError, match="NextToken 'x' is not valid"):
+        metric_data(watch, asked("Sum"), PaginationConfig={"StartingToken": "x"})
     with pytest.raises(ClientError, match="Expression is not supported"):
         metric_data(watch, {"Id": "e", "Expression": "m * 2"})

@@ -164,9 +164,9 @@ class OtherServices:
         from moto.iam.models import iam_backends
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-        from airflow_automl.local.http import watch
+        from airflow_automl.local.http import metric_data
 
-        watch.install()
+        metric_data.install()
 
         class Dispatcher(DomainDispatcherApplication):
             def infer_service_region_host(self, environ: dict[str, Any], path: str) -> str:
@@ -190,9 +190,9 @@ class OtherServices:
         subject = operation or f"{request.method} {request.path}"
         try:
             if service == "monitoring":
-                from airflow_automl.local.http import watch
+                from airflow_automl.local.http import metric_data
 
-                watch.store(self._account, self._region, self._metrics())
+                metric_data.store(self._account, self._region, self._metrics())
             status, headers, body = _call(self._moto, request, operation, self._account)
         except ModuleNotFoundError as error:
             raise unknown_operation(

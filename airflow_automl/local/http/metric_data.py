@@ -123,7 +123,10 @@ def _get_metric_data(self: Any) -> Any:
                 {"Id": query["Id"], "Label": label, "StatusCode": "Complete", "Timestamps": [], "Values": []}
             )
             points += [(results[-1], *value) for value in values]
-    first = int(params.get("NextToken") or 0)
+    token = params.get("NextToken") or "0"
+    if not token.isdecimal():
+        raise InvalidParameterValue(f"The NextToken {token!r} is not valid: give one that this operation returned.")
+    first = int(token)
     last = first + min(int(params.get("MaxDatapoints") or _POINTS), _POINTS)
     for result, at, value in points[first:last]:
         result["Timestamps"].append(at)
