@@ -99,10 +99,10 @@ def thresholds(frame: Frame, target: str, objective: str) -> dict[str, float]:
         for model in models():
             model.fit(rows[train], codes[train])
             answers, measured = model.predict_proba(rows[test]), model.predict_proba(rows[known])
-            equal = np.ones(len(known))
+            equal = np.ones((1, len(known)))
             for name, threshold in {
                 "0.5": 0.5,
-                "best": metrics.best_threshold(objective, codes[known] == 1, measured[:, 1], equal),
+                "best": metrics.best_thresholds(objective, codes[known] == 1, measured[:, 1], equal)[0],
                 "of candidates": metrics.decide(objective, codes[known], measured),
             }.items():
                 value = metrics.scores("BinaryClassification", codes[test], answers, range(2), None, threshold)

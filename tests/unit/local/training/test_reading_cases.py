@@ -311,12 +311,11 @@ def test_f1_finds_the_threshold_of_rare_classes() -> None:
     random = np.random.default_rng(0)
     truth = random.random(100_000) < 0.001
     positive = np.where(truth, random.uniform(0.002, 0.004, len(truth)), random.uniform(0, 0.0025, len(truth)))
-    threshold = metrics.best_threshold("F1", truth, positive)
-    found = metrics.scores(
-        "BinaryClassification", truth.astype(int), np.column_stack([1 - positive, positive]), (0, 1), None, threshold
-    )
+    probabilities = np.column_stack([1 - positive, positive])
+    threshold = metrics.decide("F1", truth.astype(int), probabilities)
+    found = metrics.scores("BinaryClassification", truth.astype(int), probabilities, (0, 1), None, threshold)
     assert found["F1"] > 0.8
-    assert 0.002 < threshold < 0.0026
+    assert 0.002 < threshold < 0.0026  # type: ignore[operator]
 
 
 def test_a_librarys_stack_trace_is_not_a_reason() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import gzip
+import math
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,7 @@ async def test_payloads_grow_while_the_model_answers_soon_and_shrink_when_it_doe
 ) -> None:
     monkeypatch.setattr(jobs_module, "_FIRST", 16)
     monkeypatch.setattr(jobs_module, "_LEAST", 4)
+    monkeypatch.setattr(jobs_module, "_SOON", math.inf)
     model.names = ["a", "b"]
     store.objects = {"in/a.csv": b"1,2\n" * 1000}
     add_job(resources)

@@ -79,7 +79,7 @@ def test_undefined_metrics_are_left_out():
 def test_the_threshold_is_the_best_of_all(objective, score):
     truth, scores, _ = binary()
     positive = truth == "yes"
-    chosen = metrics.best_threshold(objective, positive, scores[:, 1], np.ones(len(truth)))
+    (chosen,) = metrics.best_thresholds(objective, positive, scores[:, 1], np.ones((1, len(truth))))
     best = max(score(positive, scores[:, 1] >= threshold) for threshold in scores[:, 1])
     assert score(positive, scores[:, 1] >= chosen) == pytest.approx(best)
 
@@ -97,7 +97,7 @@ def test_a_threshold_from_resamples_is_better_on_other_rows(objective):
         def reached(threshold, actual=actual[others], scores=scores[others]):
             return metrics.scores("BinaryClassification", actual, scores, range(2), None, threshold)[objective]
 
-        best = metrics.best_threshold(objective, actual[known] == 1, positive[known], np.ones(200))
+        (best,) = metrics.best_thresholds(objective, actual[known] == 1, positive[known], np.ones((1, 200)))
         gains.append(reached(metrics.decide(objective, actual[known], scores[known])) - reached(best))
     assert np.mean(gains) > 0.0005
 
