@@ -177,7 +177,7 @@ class Native:
         return done.returncode == 0
 
     def down(self) -> None:
-        """Stop everything in reverse order; a service that does not end in its grace period is an error."""
+        """Stop everything in reverse order; only the DAG processor may exceed its grace period."""
         for name in reversed(list(self.running)):
             process = self.running.pop(name)
             if process.poll() is not None:
@@ -188,7 +188,11 @@ class Native:
                 # Two cores are shared by all services here.
                 process.wait(grace * 3)
             except subprocess.TimeoutExpired:
-                raise StackError(f"{name} did not end within {grace * 3:.0f} s:\n{self._tail(name)}") from None
+                if name != "airflow-dag-processor":
+                    raise StackError(f"{name} did not end within {grace * 3:.0f} s:\n{self._tail(name)}") from None
+                # Seen once on a busy machine: it parsed files for 90 s after the signal. Docker kills it, too.
+                process.kill()
+                process.wait()
             print(f"{name}: ended with {process.returncode}", flush=True)
 
     def _tail(self, name: str) -> str:
