@@ -16,7 +16,7 @@ from airflow_automl.exceptions import AutoMLJobFailed, AutoMLJobNotFound
 from airflow_automl.sensors import SageMakerAutoMLJobSensor
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 from tests.fakes import fake
-from tests.standin import COMPLETED, ENDLESS, StandIn, connection, ends
+from tests.standin import ENDLESS, StandIn, connection, ends
 from tests.unit.triggers.conftest import fire, until
 
 WHERE = r"\(region us-east-1, connection 'aws_default'\)"
@@ -80,7 +80,7 @@ def test_rotated_credentials_are_taken_up_by_a_poking_sensor(
     # The service takes the old key for stale, which ends no wait; then the connection is read again.
     assert not sensor.poke(context)
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", connection(standin.url).replace('"test"', '"rotated"'))
-    standin.jobs["later"].script = COMPLETED
+    standin.jobs["later"].script = ends("Completed", "Completed", after=0.0)
     assert sensor.poke(context).xcom_value["CandidateName"] == "later-best"
 
 
