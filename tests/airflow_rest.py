@@ -1,4 +1,4 @@
-"""Airflow's public REST API, as all tests of whole Airflows call it."""
+"""Airflow's public REST API, as the tests that run a full Airflow call it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Rest:
     """A client that is logged in.
 
     :param url: the API server's address.
-    :param login: username and password; without, everybody is an administrator.
+    :param login: username and password; without a login, every user is an administrator.
     """
 
     def __init__(self, url: str, login: dict[str, str] | None = None) -> None:
@@ -31,7 +31,7 @@ class Rest:
         return answer
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """The same, and raise what is not 2xx."""
+        """Send a request; raise an error if the status is not 2xx."""
         return self.send(method, path, **options).raise_for_status()
 
     def get(self, path: str, **query: Any) -> Any:

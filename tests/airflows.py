@@ -1,4 +1,4 @@
-"""What tests need of Airflow that has another place, or is not there, in some of the versions that are supported."""
+"""Parts of Airflow that tests need, and that some supported versions lack or have in another module."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ TaskInstanceState: Any = importlib.import_module(
 
 
 def since(major: int, minor: int, what: str) -> pytest.MarkDecorator:
-    """Skip a test on Airflows that lack something.
+    """Skip a test on Airflow versions that lack a feature.
 
-    :param what: what they lack, for the summary.
+    :param what: the missing feature, for the summary.
     """
     return pytest.mark.skipif((major, minor) > AIRFLOW, reason=f"{what}: from Airflow {major}.{minor} on")
 

@@ -33,7 +33,7 @@ for _name in [name for name in os.environ if name.startswith("AWS_")]:
 
 @pytest.fixture(scope="session", autouse=True)
 def clients_are_made_quickly() -> Iterator[None]:
-    """Spare each client what a task does once, and the tests do thousands of times.
+    """Cache work that a task does once per client, because the tests create thousands of clients.
 
     A session of botocore parses megabytes of JSON and lists the folders of all services; the amazon provider's hook
     reads the source of every function on the stack to name its caller in the user agent.
@@ -64,7 +64,7 @@ def clients_are_made_quickly() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def triggers_start_at_once() -> Iterator[None]:
-    """In one process there is no scheduler that a trigger might overtake."""
+    """Shorten the wait for the scheduler: in a single process, a trigger can't fire before the scheduler records it."""
     from airflow_automl.triggers import _base
 
     with pytest.MonkeyPatch.context() as patch:
@@ -78,12 +78,12 @@ def airflow_home() -> Path:
     """The session's AIRFLOW_HOME, with a migrated SQLite database."""
     home = Path(_HOME.name)
     (home / "dags").mkdir(exist_ok=True)
-    # Whether there is a file or not: on Airflow 3.0 a test that came before may have left an empty one.
+    # Also if the file exists: on Airflow 3.0, an earlier test may have left an empty one.
     done = subprocess.run(
         [sys.executable, "-m", "airflow", "db", "migrate"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    # Tests write their DAGs to the database; other Airflows begin with one that knows none.
+    # A copy for tests that start another Airflow: tests write their DAGs to the database of this one.
     shutil.copy(home / "airflow.db", home / "migrated.db")
     return home
 
@@ -98,7 +98,7 @@ def register(dag: Any) -> None:
     if hasattr(LazyDeserializedDAG, "from_dag"):  # since 3.1
         serialized = LazyDeserializedDAG.from_dag(dag)
     else:
-        dag.relative_fileloc = Path(dag.fileloc).name  # set by whoever reads a file of DAGs
+        dag.relative_fileloc = Path(dag.fileloc).name  # set by the parser of a DAG file
         serialized = LazyDeserializedDAG(data=SerializedDAG.to_dict(dag))
 
     arguments = {

@@ -1,6 +1,6 @@
-"""Fakes of Airflow's objects, each held against the real class: what that lacks, a fake can't have.
+"""Fakes of Airflow's objects, each checked against the real class: a fake can't have a member that the class lacks.
 
-A fake with a method of its own making would let a test pass on an Airflow that has no such method.
+Otherwise a test could pass with a method that Airflow does not have.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def fake(real: type, /, **members: Any) -> Any:
 
 
 def stands_for(real: type) -> Callable[[_Fake], _Fake]:
-    """Class decorator: every public method of the fake is one of the real class, and is called as that is."""
+    """Class decorator: every public method of the fake must exist in the real class, with the same signature."""
 
     def check(cls: _Fake) -> _Fake:
         for name, member in list(vars(cls).items()):

@@ -220,7 +220,7 @@ class HostingStandIn:
         return {}
 
     def invoke(self, endpoint: str, body: str, headers: Any) -> bytes:
-        """InvokeEndpoint: what ``predict`` says of the whole body."""
+        """InvokeEndpoint: the result of ``predict`` for the whole body."""
         with self._lock:
             variant = headers.get("X-Amzn-SageMaker-Target-Variant")
             self.calls.append(("InvokeEndpoint", {"EndpointName": endpoint, "Body": body, "TargetVariant": variant}))
@@ -239,7 +239,7 @@ class HostingStandIn:
         tags = self.tags.get(request["ResourceArn"], {})
         return {"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
 
-    # AutoML jobs, as far as the tasks after training ask for them
+    # AutoML jobs, as far as the tasks after training read them
 
     def DescribeAutoMLJobV2(self, request: dict[str, Any]) -> dict[str, Any]:
         if request["AutoMLJobName"] not in self.jobs:
@@ -399,7 +399,7 @@ def serve() -> Iterator[HostingStandIn]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # an answer of two writes takes 40 ms otherwise
+        disable_nagle_algorithm = True  # otherwise an answer in two writes takes 40 ms
 
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers["Content-Length"]))

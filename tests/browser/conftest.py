@@ -1,4 +1,4 @@
-"""The API server with the pages in it, listening on loopback: what a browser needs, without the rest of Airflow."""
+"""The API server with the pages in it, listening on loopback: enough for a browser, without the rest of Airflow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BEGAN = time.time() - 7190
 
 
 def candidates(job: str, count: int, given_up: int = 0) -> list[dict[str, Any]]:
-    """Candidates of many scores, each with hyperparameters, steps and metrics on two data sets; some given up."""
+    """Candidates with many scores, each with hyperparameters, steps and metrics on two data sets; some were stopped."""
     algorithms = ("LightGBM", "XGBoost", "CatBoost", "RandomForest")
     made = []
     for number in range(count + given_up):
@@ -86,7 +86,7 @@ def add_tuned(service: StandIn, name: str, count: int, given_up: int = 0, **extr
 
 @dataclass
 class Live:
-    """The API server, where it listens, and how a browser logs in."""
+    """The API server, its address, and a browser's login."""
 
     url: str
     token: str

@@ -1,4 +1,4 @@
-"""A full Airflow with users, jobs that do what a script says, and a browser that records its errors."""
+"""A full Airflow with users, scripted jobs, and a browser that records its errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Airflow:
         return str(run.json()["dag_run_id"])
 
     def job(self, dag_id: str, run_id: str, map_index: int = -1) -> str:
-        """The name of the job that a run's task ``train`` submitted, once it has."""
+        """Wait until a run's task ``train`` has submitted its job; return the job's name."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/train/xcomEntries/job"
 
         def name() -> str | None:
@@ -55,7 +55,7 @@ class Airflow:
 
 
 def until(what: Callable[[], Any], seconds: float = 900.0) -> Any:
-    """Ask until the answer is truthy."""
+    """Poll until the answer is truthy."""
     deadline = time.monotonic() + seconds
     while not (answer := what()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
@@ -76,7 +76,7 @@ def running_airflow(folder: Path) -> Iterator[Airflow]:
             dags,
             {
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
-                # A busy machine makes the API server slow; its tasks are not to fail of that.
+                # On a busy machine the API server is slow; tasks must not fail because of that.
                 "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "120",
                 "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
             },
@@ -93,10 +93,10 @@ def running_airflow(folder: Path) -> Iterator[Airflow]:
 
 
 class Watched:
-    """A browser tab that keeps every complaint and every request to elsewhere.
+    """A browser tab that records every console error and every request to another address.
 
     :param page: Playwright's page.
-    :param url: Airflow's address; requests to any other are noted.
+    :param url: Airflow's address; requests to other addresses are recorded.
     """
 
     def __init__(self, page: Any, url: str) -> None:
@@ -117,7 +117,7 @@ class Watched:
             self.foreign.append(request.url)
 
     def log_in(self, name: str) -> None:
-        """Log in as a person does."""
+        """Log in through the form."""
         self.page.goto(f"{self.url}/auth/login/")
         self.page.get_by_label("Username").fill(name)
         self.page.get_by_label("Password").fill(name)
@@ -125,6 +125,6 @@ class Watched:
         self.page.wait_for_url(lambda url: "/auth/" not in url)
 
     def open(self, path: str) -> Any:
-        """Open a page of Airflow; return the frame in it that holds ours."""
+        """Open a page of Airflow; return the frame that contains this package's page."""
         self.page.goto(f"{self.url}{path}")
         return self.page.frame_locator("iframe[title=AutoML]")

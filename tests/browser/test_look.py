@@ -68,7 +68,7 @@ def shown(
     after_training: dict[str, str],  # noqa: F811
     run_dag: Any,
 ) -> dict[str, str]:
-    """The addresses of all kinds of pages, with jobs of every end, and tabs of tasks of every kind."""
+    """The addresses of all kinds of pages, with jobs of every outcome, and tabs of every kind of task."""
     with DAG("refused", schedule=None) as refused:
         SageMakerAutoMLJobOperator(task_id="train", config={**CONFIG, "RoleArn": "nobody", "AutoMLJobObjective": {}})
     refused_id = str(run_dag(refused).run_id)
@@ -120,7 +120,7 @@ def violations(opened: Any, axe: str) -> list[str]:
 def test_every_page_is_accessible_and_fits(
     live: Live, chromium: Any, axe: str, shown: dict[str, str], theme: str, width: int
 ) -> None:
-    # The pages' policy lets nobody evaluate a script, axe-core neither.
+    # The pages' Content-Security-Policy forbids the evaluation of scripts, also for axe-core.
     opened = open_page(live, chromium, theme, width, bypass_csp=True)
     problems = []
     for name, address in shown.items():

@@ -1,4 +1,4 @@
-"""The AutoML pages in a full Airflow, used as people use them: headless Chromium, logins, running jobs.
+"""The AutoML pages in a full Airflow, in headless Chromium, with logins and running jobs.
 
 With ``AUTOML_SCREENSHOTS=FOLDER`` the screenshots are kept there.
 """
@@ -20,10 +20,10 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
-#: Milliseconds; nothing here is to be fast, and other tests may run beside.
+#: Milliseconds; long, because other tests may run at the same time.
 PATIENCE = 180_000
 
-#: Complaints that are not about our pages: Airflow gives every plugin's frame this sandbox.
+#: Errors that this package's pages do not cause: Airflow gives every plugin's frame this sandbox.
 AIRFLOWS_OWN = re.compile(r"allow-scripts and allow-same-origin")
 
 
@@ -50,7 +50,7 @@ def tab(airflow: Airflow, chromium: Any) -> Watched:
 
 @pytest.fixture(autouse=True)
 def nothing_to_complain_of(tab: Watched) -> Iterator[None]:
-    """After every test: no error in the console, and no request to anywhere else."""
+    """After every test: no error in the console, and no request to another address."""
     yield
     complaints = [each for each in tab.complaints if not AIRFLOWS_OWN.search(each)]
     tab.complaints.clear()
@@ -86,7 +86,7 @@ def task_tab(dag_id: str, run_id: str, mapped: str = "") -> str:
 
 @pytest.fixture(scope="module")
 def training(airflow: Airflow) -> tuple[str, str]:
-    """A run whose job trains until it is let; its id, and the job's name."""
+    """A run whose job trains until the test releases it: the run's id, and the job's name."""
     run_id = airflow.trigger("churn_models")
     return run_id, airflow.job("churn_models", run_id)
 
@@ -209,7 +209,7 @@ def test_training_again_fills_in_the_manual_dags_form(
     frame.get_by_label("Most candidates").fill("0")
     shot("start")
     frame.get_by_role("button", name="Start").click()
-    frame.get_by_role("alert").wait_for()  # the DAG's params allow no such number
+    frame.get_by_role("alert").wait_for()  # the DAG's params do not allow this number
     assert tab.complaints, "the browser notes the refusal"
     tab.complaints.clear()
     frame.get_by_label("Most candidates").fill("3")

@@ -87,7 +87,7 @@ def test_a_report_loads_nothing_and_complains_of_nothing(tmp_path: Path, problem
 
 
 def asked_for(folder: Path) -> set[str]:
-    """Return the addresses that the page, rather than the browser itself, asked for."""
+    """Return the addresses that the page requested, without those that the browser itself requested."""
     events = json.loads((folder / "net.json").read_text())["events"]
     requests = [event["params"] for event in events if "initiator" in event.get("params", {})]
     return {each["url"] for each in requests if each.get("url", "").startswith("http") and each["initiator"] != BROWSER}

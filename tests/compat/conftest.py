@@ -10,7 +10,7 @@ import pytest
 
 from tools import compat
 
-# Airflow is many processes: each would compile all that it imports.
+# Airflow has many processes, and each would compile all of its imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 

@@ -22,7 +22,7 @@ BUCKET = "automl"
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Autopilot]:
-    """The embedded service: trains what has data, and plays what has a script."""
+    """The embedded service: jobs with data are trained, and jobs with a script follow it."""
     with autopilot(tmp_path_factory.mktemp("autopilot") / "data") as service:
         generator = random.Random(7)
         rows = ["tenure,charge,plan,left"]
@@ -60,7 +60,7 @@ def airflow(
             # The wheel, without the checkout.
             "PYTHONPATH": "",
             "AIRFLOW__AUTOML__DEPLOYMENT": request.param,
-            # Airflow 3.0 begins to watch an asset when a file is parsed again after the asset became known.
+            # Airflow 3.0 starts to watch an asset when the DAG file is parsed again after the asset was registered.
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "20",
             "AIRFLOW__SCHEDULER__PARSING_CLEANUP_INTERVAL": "5",
         },
@@ -186,7 +186,7 @@ def test_a_job_of_another_user_starts_a_dag_once_even_if_the_triggerer_restarts(
         return any(each["key"].startswith(PROGRESS_KEY) for each in variables)
 
     airflow.until(watches, "Airflow watches for jobs that end")
-    # One at a time: Airflow may leave an event that comes right after another one to the run of the next event.
+    # One at a time: Airflow may add an event that closely follows another one to the run of the next event.
     prefix = f"watched-{secrets.token_hex(3)}-job-"
     submit(f"{prefix}1")
     airflow.until(lambda: told(prefix) == [f"{prefix}1"], "an event of the first job")

@@ -11,9 +11,9 @@ from tests.compat.conftest import cell_parameters, programs
 from tools import compat
 
 UNIT = "tests/unit/"
-#: Not of the Airflow side, or the same code on every Airflow.
+#: Tests that are not of the Airflow side, or whose code is the same on every Airflow.
 ELSEWHERE = ("local", "report", "demo", "contract")
-#: What imports every module and parses every DAG file: `make test` has no time for more.
+#: Imports every module and parses every DAG file; more would take too long for `make test`.
 QUICK = ("test_airflow_side.py", "test_example_dags.py")
 
 

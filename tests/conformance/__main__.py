@@ -80,10 +80,10 @@ def _run(args: argparse.Namespace) -> Recording:
     endpoint = None if aws else args.endpoint
     session = boto3.Session(profile_name=args.profile, region_name=args.region)
     local = endpoint is not None and urlsplit(endpoint).hostname in {"127.0.0.1", "localhost", "::1"}
-    # A loopback endpoint without configured keys takes any; boto3 wants some to sign with.
+    # A loopback endpoint without configured keys accepts any key; boto3 needs one to sign with.
     keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
     keys = keys if local and session.get_credentials() is None else {}
-    # Every answer is recorded as it comes: invalid requests are sent, and only throttling is waited out.
+    # Every answer is recorded unchanged, also that to an invalid request. Only throttled calls are retried.
     config = Config(parameter_validation=False, retries={"mode": "adaptive", "total_max_attempts": 8})
     client = session.client("sagemaker", endpoint_url=endpoint, config=config, **keys)
     s3 = session.client("s3", endpoint_url=args.s3_endpoint, **keys)

@@ -1,4 +1,4 @@
-"""Small data of each kind that the API trains on, made here and uploaded."""
+"""Generates and uploads a small data set for each problem type."""
 
 from __future__ import annotations
 

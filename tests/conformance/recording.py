@@ -1,4 +1,4 @@
-"""What answers look like once everything that differs from run to run is taken out, and how two recordings differ."""
+"""Recordings of answers, without the values that differ from run to run, and their comparison."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Recording:
 
 
 class Normaliser:
-    """Takes out of answers what no two runs have in common.
+    """Replaces the values in answers that differ from run to run.
 
     :param names: text → what stands for it, such as the run's prefix of names and the bucket.
     """
@@ -69,12 +69,12 @@ class Normaliser:
         self._names = dict(sorted(names.items(), key=lambda item: -len(item[0])))
 
     def fields(self, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Lay an answer out as path → value, without its metadata."""
+        """Return an answer as path → value, without its metadata."""
         members = {key: value for key, value in answer.items() if key != "ResponseMetadata"}
         return {path: self._value(path, value) for path, value in _leaves(members)}
 
     def text(self, value: str) -> str:
-        """Replace what is the run's own in a text."""
+        """Replace values of this run in a text."""
         for name, stands_for in self._names.items():
             value = value.replace(name, stands_for)
         return _ACCOUNT.sub(r"\1<region>:<account>:", value)
@@ -92,7 +92,7 @@ class Normaliser:
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping) and value:
         if value.get("AutoMLJobStatus") == "InProgress":
-            # A running job passes its phases at the service's own pace.
+            # The phase of a running job depends on the service's speed.
             value = {**value, "AutoMLJobSecondaryStatus": "<phase>"}
         for key, item in value.items():
             yield from _leaves(item, f"{path}.{key}" if path else str(key))

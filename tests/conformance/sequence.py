@@ -1,6 +1,6 @@
 """The calls: jobs of both versions and all five types, errors, lists, candidates, stops and tags.
 
-Jobs are stopped as soon as they are described, one after the other: a run costs next to nothing, and needs only one of
+Jobs are stopped as soon as they are described, one after the other: a run costs very little, and needs only one of
 the account's slots. Nothing is left running, whatever happens in between.
 """
 
@@ -48,7 +48,7 @@ class Sequence:
 
     :param client: boto3's ``sagemaker`` client, made without parameter validation: invalid requests are to be sent.
     :param s3: boto3's ``s3`` client.
-    :param say: told what happens.
+    :param say: called with each progress message.
     """
 
     def __init__(self, settings: Settings, client: Any, s3: Any, say: Callable[[str], None]) -> None:
@@ -58,7 +58,7 @@ class Sequence:
         self._say = say
         self._calls: list[Call] = []
         self._created: list[str] = []
-        # Names are never free again: a run needs names of its own, of one length so that limits stay where they are.
+        # Job names can't be reused: each run has its own names, of equal length because of length limits.
         self._run = f"cf{int(time.time()):08x}"[-10:]
         self._normaliser = Normaliser(
             {
@@ -179,7 +179,7 @@ class Sequence:
             self._raw(f"rejected/{sample['rule']} {sample['id']}", operation, body)
 
     def _at_home(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """A sample with a name and the role of this run, unless they are what is wrong with it."""
+        """A sample with a name and the role of this run, unless one of them is the invalid value."""
         request = dict(sample["request"])
         if sample["field"] != "AutoMLJobName":
             request["AutoMLJobName"] = self._name(sample["id"])
@@ -222,7 +222,7 @@ class Sequence:
         config["CompletionCriteria"] = {"MaxCandidates": 2, "MaxAutoMLJobRuntimeInSeconds": 3600}
         config.pop("CandidateGenerationConfig", None)
         whole = {**request, "AutoMLJobName": name, "AutoMLProblemTypeConfig": {"TabularJobConfig": config}}
-        del whole["ModelDeployConfig"]  # an endpoint would be left behind
+        del whole["ModelDeployConfig"]  # otherwise an endpoint would remain
         self._call("trained/create", "create_auto_ml_job_v2", **whole)
         self._wait(name, self._settings.timeout * 6)
         self._call("trained/describe", "describe_auto_ml_job_v2", AutoMLJobName=name)
@@ -230,7 +230,7 @@ class Sequence:
         self._say(f"it has {len(listed)} candidates")
 
     def _requests(self) -> dict[str, tuple[str, dict[str, Any]]]:
-        """One job of each kind, with what can be said of it."""
+        """One job of each kind, with all read calls about it."""
         settings, data = self._settings, self._data
         shared = {"OutputDataConfig": {"S3OutputPath": f"{data['root']}out/"}, "RoleArn": settings.role}
         limits = {"MaxRuntimePerTrainingJobInSeconds": 600, "MaxAutoMLJobRuntimeInSeconds": 1800}

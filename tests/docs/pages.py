@@ -17,7 +17,7 @@ _FENCE = re.compile(
 
 
 class Block(NamedTuple):
-    """A code block: where it stands, its language, its text."""
+    """A code block: its page and line, its language, its text."""
 
     page: str
     line: int
@@ -39,7 +39,7 @@ def blocks(*languages: str) -> Iterator[Block]:
 
 
 def commands() -> Iterator[tuple[Block, str]]:
-    """Every command that a page tells the reader to type."""
+    """Every command in a page's console blocks."""
     for block in blocks("console", "bash", "sh", "shell"):
         prompt = block.language == "console"
         joined = re.sub(r"\\\n\s*>?\s*", " ", block.text)

@@ -1,4 +1,4 @@
-"""The documentation is built strictly, and its reference pages say of parameters what the code says."""
+"""The documentation is built strictly, and the parameters in its reference pages agree with the code."""
 
 from __future__ import annotations
 

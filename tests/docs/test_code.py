@@ -33,7 +33,7 @@ COMMANDS = list(commands())
 
 
 def vocabulary() -> dict[str, Any]:
-    """What a fragment of a page may take for granted: our names, Airflow's, and the tasks of the running example."""
+    """Names that a fragment of a page may use: this package's, Airflow's, and the tasks of the running example."""
     import pendulum
     from airflow import sdk
 
@@ -57,7 +57,7 @@ def test_a_page_imports_what_its_code_uses(page: str) -> None:
 
 
 def running_example(names: dict[str, Any]) -> dict[str, Any]:
-    """The tasks that the pages presuppose."""
+    """The tasks that the fragments of the pages refer to."""
     train = names["SageMakerAutoMLJobOperator"](
         task_id="example_train", config=contract.tabular("s3://acme-ml/churn/train/", target="churn", max_runtime=60)
     )
@@ -81,7 +81,7 @@ def test_there_is_code_to_test() -> None:
     assert len(COMMANDS) > 15
 
 
-#: What a fragment can't do here: ask an endpoint, load a model that somebody trained.
+#: Fragments that can't run here: they call an endpoint, or load a trained model.
 OUTSIDE = re.compile(r"\bboto3\b|\bruntime\.|\bartifacts\b|local\.artifacts")
 
 

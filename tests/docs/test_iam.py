@@ -18,12 +18,12 @@ from tests.aws_calls import KNOWN, RECORD, CallWithoutPolicy, _note
 from tools import iam
 
 PACKAGE = iam.ROOT / "airflow_automl"
-#: The only places that call AWS; the others use what these offer.
+#: The only modules that call AWS; all others go through these.
 CALLERS = (
     *("hooks", "triggers", "sensors", "operators", "links", "notifications", "report", "plugin", "doctor"),
     "waiting.py",
 )
-#: Words that the code uses for other things, and that some operation's method has for its name.
+#: Names in the code that are also the name of an operation's method, but mean something else.
 OTHER_WORDS = frozenset(
     {"create_job", "describe_job", "list_jobs", "stop_job", "search", "verify", "sign", "create_app"}
 )
@@ -97,7 +97,7 @@ def test_policies_are_narrow(path: Path) -> None:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         assert not [action for action in actions if action.endswith(":*") or action == "*"]
         if "Resource" in statement and "*" in statement["Resource"]:
-            # IAM knows no resources for these.
+            # IAM has no resource types for these.
             assert all(
                 action.split(":")[1].startswith(("List", "Describe"))
                 or action in ("ecr:GetAuthorizationToken", "cloudwatch:PutMetricData", "sts:GetCallerIdentity")

@@ -1,4 +1,4 @@
-"""What the pages say of the code, looked up in the code."""
+"""Checks statements of the pages against the code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SOURCES = (ROOT / "airflow_automl", ROOT / "docker", ROOT / "tests" / "stack")
 
 @cache
 def messages() -> tuple[str, ...]:
-    """Every text of the source; what is put into it at run time is an ellipsis."""
+    """Every text in the source; values inserted at run time are replaced by an ellipsis."""
     found: list[str] = []
     for folder in SOURCES:
         for path in folder.rglob("*.py"):
@@ -59,7 +59,7 @@ def test_a_message_that_is_quoted_is_one_that_the_code_says(message: str) -> Non
     if re.fullmatch(r"AutoML\w+|NoBestCandidate", message):
         assert hasattr(importlib.import_module("airflow_automl.exceptions"), message)
         return
-    # What stands for something else may stand for more than the source's own ellipsis does.
+    # An ellipsis in the page may replace more than one in the source.
     pattern = ".*".join(re.escape(part.strip()) for part in message.split("…"))
     assert any(re.search(pattern, text) for text in messages()), f"no such message: {message}"
 
@@ -158,7 +158,7 @@ def test_everything_public_has_its_place_in_the_reference(module: str) -> None:
 
 
 def _is_data(value: object) -> bool:
-    """What a builder or a check gives back; the pages of these show it."""
+    """Whether the name is a return type of a builder or a check, which is documented on its page."""
     return isinstance(value, type)
 
 

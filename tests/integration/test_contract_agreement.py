@@ -27,7 +27,7 @@ CREATE = {"V1": "CreateAutoMLJob", "V2": "CreateAutoMLJobV2"}
 DESCRIBE = {"V1": "DescribeAutoMLJob", "V2": "DescribeAutoMLJobV2"}
 EVERY_KIND = [("V1", "TabularJobConfig"), *(("V2", problem) for problem in PROBLEMS)]
 
-#: Members of describe answers that come into being while a job runs.
+#: Members of describe answers that appear while a job runs.
 _LATER = (
     "EndTime",
     "FailureReason",

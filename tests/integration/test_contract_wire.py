@@ -1,4 +1,4 @@
-"""What no SDK would send: each gets the error that AWS names, as JSON, and leaves the service in good health."""
+"""Requests that no SDK would send: each gets AWS's error, as JSON, and the service stays healthy."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class TestSize:
 
     @staticmethod
     def _raw(autopilot: Autopilot, headers: bytes, *chunks: bytes, half_close: bool = False) -> bytes:
-        """Send bytes that an HTTP client would not, and read what comes back until the other side closes."""
+        """Send bytes that an HTTP client would not send, and read the answer until the other side closes."""
         url = urlsplit(autopilot.url)
         with socket.create_connection((url.hostname, url.port), timeout=20) as connection:
             start = b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"

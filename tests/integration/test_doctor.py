@@ -1,4 +1,4 @@
-"""The doctor on the embedded Autopilot, which any newcomer starts with; and its logs through an unmodified client."""
+"""The doctor on the embedded Autopilot, and the Autopilot's logs through an unmodified client."""
 
 from __future__ import annotations
 

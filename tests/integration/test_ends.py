@@ -50,13 +50,13 @@ BEST = {"BestCandidate": candidate("kept")}
 
 
 class End(NamedTuple):
-    """How a job ends, and what that means.
+    """How a job ends, and the result for its task.
 
     :param extra: members of the describe answer that differ from the stand-in's own; ``None`` leaves one out.
     :param accept: what the task accepts.
     :param error: what an operator raises.
-    :param says: what the error's message says.
-    :param lenient: a sensor takes the end for a success by default.
+    :param says: text in the error's message.
+    :param lenient: a sensor succeeds at this end by default.
     :param hands_on: a best candidate is passed downstream.
     """
 
@@ -465,7 +465,7 @@ def test_answers_that_can_not_be_read_are_waited_out(stage: Stage, monkeypatch: 
 
     def unreadable(job: Any) -> dict[str, Any]:
         seen.append(job.name)
-        # botocore refuses a union without a member, whatever else the answer says.
+        # botocore refuses a union without a member, regardless of the rest of the answer.
         return described(job) | ({"AutoMLProblemTypeConfig": {}} if 2 <= seen.count(job.name) <= 4 else {})
 
     monkeypatch.setattr(stage.stand_in, "_described", unreadable)

@@ -1,4 +1,4 @@
-"""Thousands of requests, most of them nonsense, end without a server error or a dead process."""
+"""Thousands of requests, most of them invalid, cause no server error and no dead process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.wire.fuzz import shoot
 
 
 class Figures(NamedTuple):
-    """What came of a run."""
+    """The result of a run."""
 
     statuses: Counter[tuple[str, int]]
     accepted: set[str]
@@ -38,7 +38,7 @@ class Figures(NamedTuple):
 
 
 def fuzz(autopilot: Autopilot, *, seed: int, shots: int) -> Figures:
-    """Fire and check each answer; every failure names the seed and the shot that make it again."""
+    """Send requests and check each answer; every failure names the seed and the request that reproduce it."""
     statuses: Counter[tuple[str, int]] = Counter()
     accepted: set[str] = set()
     process = psutil.Process(autopilot.process.pid)

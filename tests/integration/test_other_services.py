@@ -1,4 +1,4 @@
-"""What other AWS services answer: the few that clients need, and nothing pretended."""
+"""Other AWS services: the calls that clients need are answered, and all others are refused."""
 
 from __future__ import annotations
 

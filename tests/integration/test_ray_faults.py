@@ -64,7 +64,7 @@ def ray() -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True, params=range(int(os.environ.get("RAY_FAULT_TURNS", "1"))), ids=lambda turn: f"turn{turn}")
 def turn(request: pytest.FixtureRequest) -> int:
-    """Which time a test runs."""
+    """The number of the repetition."""
     number: int = request.param
     return number
 
@@ -147,7 +147,7 @@ def test_ten_jobs_end_right_although_a_node_dies(ray: Cluster, tmp_path: Path) -
         let_go(service, *names)
         again = until(lambda: [name for name in first if "attempt 2 runs" in log(service, name)] or None, 120)
         ray.workers.append(ray.worker())
-        # Its turn comes after the others: only one node is left.
+        # It runs after the others, because only one node is left.
         print(f"started over {time.monotonic() - killed:.1f} s after the node died")
         for name in names:
             job = ended(sagemaker, name, 240)

@@ -99,7 +99,7 @@ def test_a_stop_is_remembered(tmp_path: Path, executor: dict[str, str]) -> None:
     with scripted_service(tmp_path / "data", max_jobs=1, **executor) as service:
         service.client().create_auto_ml_job_v2(**request("stopping", TRAINING))
         pid = trainer_pid(service, "stopping")
-        # Stopped at the very moment of the stop: the service can't act on it any more.
+        # The service is killed at the time of the stop, so it can't act on the request.
         service.client().stop_auto_ml_job(AutoMLJobName="stopping")
         service.kill()
         service.start()

@@ -1,4 +1,4 @@
-"""What a service lives on breaks: its disk, its S3 store, its model host. Training and models are real."""
+"""A service whose disk, S3 store or model host fails. Training and models are real."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def host(service: RunningService) -> Process:
 
 @contextmanager
 def frozen(service: RunningService) -> Iterator[Process]:
-    """No model answers: what asks one is in the middle of something until the end of this."""
+    """While this holds, no model answers, so that requests stay in progress."""
     process = host(service)
     stopped = members(process)
     for pid in stopped:
@@ -333,7 +333,7 @@ class OnSmallDisk(RunningService):
 
     @property
     def data_dir(self) -> Path:  # type: ignore[override]
-        """The folder as the service sees it, once it runs."""
+        """Wait until the service runs; return its folder as the service sees it."""
         return Path(f"/proc/{self.process.pid}/root{self._folder}") if hasattr(self, "process") else self._folder
 
     @data_dir.setter

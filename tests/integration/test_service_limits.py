@@ -1,4 +1,4 @@
-"""Limits of single candidates, kept from outside of what trains them; the trainer is real, a library of it hangs."""
+"""Time limits of single candidates, enforced from another process. The trainer is real; one of its libraries hangs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def job(name: str, mode: str, algorithms: list[str], **criteria: int) -> dict[st
 
 @pytest.fixture(scope="module")
 def jobs(service: RunningService) -> dict[str, dict[str, Any]]:
-    """Name → the ended job; all at once, because most of their time is waiting."""
+    """Name → the ended job; all at once, because they mostly wait."""
     sagemaker = service.client()
     asked = [
         job("hang-tuning", "HYPERPARAMETER_TUNING", ["xgboost", "linear-learner"], MaxCandidates=2),

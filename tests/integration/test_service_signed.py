@@ -1,4 +1,4 @@
-"""A service with credentials lets only those in who have them."""
+"""A service with credentials accepts only clients that have them."""
 
 from __future__ import annotations
 

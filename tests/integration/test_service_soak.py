@@ -53,7 +53,7 @@ def test_every_job_is_accounted_for(tmp_path: Path) -> None:
         until(lambda: unfinished() == 0, 120)
         for name in stopped:
             status = sagemaker.describe_auto_ml_job_v2(AutoMLJobName=name)["AutoMLJobStatus"]
-            # Some had ended before they were stopped; nothing else may have come of it.
+            # Some had ended before they were stopped; no other outcome is allowed.
             assert status in ("Stopped", "Completed", "Failed")
         orphans = [e.name for e in Path("/proc").iterdir() if e.name.isdigit() and _is_trainer(e, service.data_dir)]
         assert orphans == []
@@ -73,7 +73,7 @@ def test_every_job_that_really_trains_is_accounted_for(tmp_path: Path) -> None:
             name = f"job-{number}"
             sagemaker.create_auto_ml_job_v2(**_training(name))
             fates[name] = chance.choices(["completes", "stopped", "killed"], [6, 2, 2])[0]
-            # Four train, and some wait; which one is hit in which phase is for chance to say.
+            # Four jobs train, and some wait; job and phase are chosen at random.
             until(lambda: len(_unfinished(service.client())) < 6, 600)
             victims = [victim for victim in _unfinished(sagemaker) if fates[victim] != "completes"]
             if victims and chance.random() < 0.5:

@@ -1,4 +1,4 @@
-"""A forecasting job through an unmodified boto3: created, listed, deployed by itself, asked, and used in batch."""
+"""A forecasting job through an unmodified boto3: created, listed, deployed by the job, called, and used in batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.service.running import ROLE, RunningService, ended, real_service, unt
 pytest.importorskip("statsforecast", reason="the extra 'timeseries' is not installed")
 pytest.importorskip("prophet", reason="the extra 'timeseries' is not installed")
 
-# The example DAG's test takes the same way in `make test`.
+# The test of the example DAG covers the same steps in `make test`.
 pytestmark = pytest.mark.slow
 
 FLIGHTS = daily_flights(carriers=2)
@@ -67,7 +67,7 @@ def test_the_job_is_described_as_the_api_says(service: RunningService, job: dict
     assert set(locations) == {"Explainability", "ModelInsights", "BacktestResults"}
     candidates = service.client().list_candidates_for_auto_ml_job(AutoMLJobName="flights")["Candidates"]
     assert len(candidates) == 3
-    # What can't be explained has backtest results all the same.
+    # A candidate that can't be explained has backtest results too.
     others = [entry for entry in candidates if entry["CandidateName"] != job["BestCandidate"]["CandidateName"]]
     assert {*others[0]["CandidateProperties"]["CandidateArtifactLocations"]} == {"BacktestResults"}
     values = [entry["FinalAutoMLJobObjectiveMetric"]["Value"] for entry in candidates]

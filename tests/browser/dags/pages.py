@@ -1,4 +1,4 @@
-"""DAGs whose jobs do what their run's configuration says; see ``tests/service/scripted_trainer.py``."""
+"""DAGs whose jobs follow the script in the configuration of the run; see ``tests/service/scripted_trainer.py``."""
 
 from __future__ import annotations
 

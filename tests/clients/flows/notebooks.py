@@ -1,6 +1,6 @@
 """The calls of six public Autopilot notebooks, from upload to prediction: `notebooks.py NAME FOLDER`.
 
-AWS's notebooks wait a minute between two looks at a job, and draw what they get. The order of the calls is theirs.
+AWS's notebooks wait a minute between two polls and plot the results. The order of the calls is the same here.
 """
 
 import io
@@ -35,7 +35,7 @@ def upload(file: str, frame: pandas.DataFrame | None = None, header: bool = True
 
 
 def create(uri: str, target: str, config: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """Create a job of the first version and look at it until it ends."""
+    """Create a V1 job and poll it until it ends."""
     source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri}}
     channel = {"DataSource": source, "TargetAttributeName": target, **more.pop("Channel", {})}
     sm.create_auto_ml_job(
@@ -195,7 +195,7 @@ def time_series() -> None:
 
 
 def serverless() -> None:
-    """A candidate behind a serverless endpoint. AWS's chains one endpoint per container; here they are one model."""
+    """A candidate behind a serverless endpoint. AWS's has one endpoint per container; here they are one model."""
     data = pandas.read_csv(folder / "churn.csv")
     job = create(
         upload("raw.csv", data),

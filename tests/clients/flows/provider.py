@@ -1,4 +1,4 @@
-"""The amazon provider's operators in one DAG: bucket, AutoML job, model, endpoint, transform, and all away again."""
+"""The amazon provider's operators in one DAG: bucket, AutoML job, model, endpoint, transform, and their deletion."""
 
 import json
 import os

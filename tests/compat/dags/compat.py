@@ -1,4 +1,4 @@
-"""What must work on every Airflow that is supported. Imports no test code: only the wheel is installed here."""
+"""DAGs that must work on every supported Airflow. Without test code: only the wheel is installed here."""
 
 from __future__ import annotations
 

@@ -62,14 +62,14 @@ class Airflow:
         return {run: (ended[run], seen[run]) for run in runs}
 
     def succeeded(self, runs: Sequence[Run]) -> dict[Run, dict[str, set[str]]]:
-        """Wait until all runs have ended, and well; return every state that each one's tasks were seen in."""
+        """Wait until all runs have succeeded; return every state that each one's tasks were seen in."""
         ends = self.follow(runs)
         failed = [run for run, (state, _) in ends.items() if state != "success"]
         assert not failed, "\n\n".join(map(self.failures, failed))
         return {run: seen for run, (_, seen) in ends.items()}
 
     def failures(self, run: Run) -> str:
-        """What each failed task of a run logged at last, with its exception."""
+        """The last log lines of each failed task of a run, with its exception."""
         return "\n\n".join(
             f"{run}: {task['task_id']}[{task['map_index']}] failed in try {task['try_number']}:\n"
             + "\n".join(map(str, self._lines(run, task["task_id"], task["try_number"], task["map_index"])[-30:]))
@@ -96,7 +96,7 @@ class Airflow:
     def asset_run(self, dag_id: str, source: Run | None = None) -> Run:
         """The run that an asset event has made, once there is one.
 
-        :param source: the run that updated the asset; ``None`` if nobody else could have.
+        :param source: the run that updated the asset; ``None`` if no other run could have.
         """
         deadline = time.monotonic() + RUN_WITHIN
         while time.monotonic() < deadline:
@@ -118,7 +118,7 @@ class Airflow:
         self._api.ask("POST", "/assets/events", json={"asset_id": asset["id"], "extra": extra})
 
     def question(self, run: Run, task_id: str) -> dict[str, Any]:
-        """What a task asks a person, once it asks."""
+        """Wait until a task asks a person; return the question."""
         deadline = time.monotonic() + RUN_WITHIN
         path = f"{run.path}/taskInstances/{task_id}/-1/hitlDetails"
         while time.monotonic() < deadline:
@@ -130,6 +130,6 @@ class Airflow:
         raise AssertionError(f"{task_id} of {run} asked nobody")
 
     def answer(self, run: Run, task_id: str, option: str) -> None:
-        """Answer as a person would in the UI."""
+        """Answer a task's question as in the UI."""
         path = f"{run.path}/taskInstances/{task_id}/-1/hitlDetails"
         self._api.ask("PATCH", path, json={"chosen_options": [option], "params_input": {}})

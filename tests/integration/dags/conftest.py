@@ -49,7 +49,7 @@ class World:
         return Outcome(code, process.log.read_text())
 
     def task_states(self, dag_id: str) -> dict[str, str]:
-        """The states of the newest run's tasks, each instance of a mapped one by itself: ``train[1]``."""
+        """The states of the newest run's tasks, with one entry per mapped instance: ``train[1]``."""
         runs = json.loads(self._airflow("dags", "list-runs", dag_id, "--output", "json"))
         newest = max(runs, key=lambda run: run["start_date"] or "")
         states = json.loads(self._airflow("tasks", "states-for-dag-run", dag_id, newest["run_id"], "--output", "json"))
@@ -71,10 +71,10 @@ class World:
 
 @contextmanager
 def started(folder: Path, **environment: str) -> Iterator[World]:
-    """A world whose data are small, ready to run DAGs."""
+    """An Autopilot and an Airflow with small data, ready to run DAGs."""
     with Stack(folder) as stack:
         stack.use_airflow(DAGS, {})
-        # A test that needs weights of its own puts them there.
+        # A test that needs its own weights puts them there.
         stack.environment["AUTOML_MODEL_DIR"] = str(stack.folder / "models")
         stack.environment.update(environment)
         migration = stack.airflow("db-migrate", "db", "migrate")

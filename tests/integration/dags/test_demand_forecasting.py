@@ -22,7 +22,7 @@ def test_demand_is_forecast_for_all_items_and_served_for_one(world: World) -> No
     body = flights.to_csv(index=False).encode()
     s3.put_object(Bucket=dataset.BUCKET, Key="demand/history/flights.csv", Body=body)
 
-    # The defaults but for two: the quick algorithms, and a runtime that ends the test where something hangs.
+    # The defaults but for two: the quick algorithms, and a runtime limit that ends the test if something hangs.
     outcome = world.dags_test("demand_forecasting", {"algorithms": ["npts", "ets"], "max_runtime": 500})
 
     assert outcome.code == 0, outcome.log

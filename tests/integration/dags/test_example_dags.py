@@ -115,7 +115,7 @@ def test_a_dag_runs_with_the_defaults_of_its_form(
 ) -> None:
     if not (prepared / f"{dag_id}.py").exists():
         pytest.skip("needs an extra that is not installed")
-    # The defaults allow hours. A job that its limit ends does not deploy its model.
+    # The defaults allow hours. A job that reaches its limit does not deploy its model.
     monkeypatch.setitem(world.stack.environment, "AIRFLOW__AUTOML__MAX_RUNTIME", "300")
 
     # The ten jobs of many_segments run one after the other here.

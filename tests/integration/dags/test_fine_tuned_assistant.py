@@ -1,4 +1,4 @@
-"""The assistant, from questions and answers to an endpoint, with a model that learns in seconds."""
+"""The assistant DAG, from questions and answers to an endpoint, with a model that trains in seconds."""
 
 from __future__ import annotations
 

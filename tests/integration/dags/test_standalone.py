@@ -24,7 +24,7 @@ DAGS = [
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    """One for each try: what a test that failed has left would fail it again, and hide why."""
+    """One for each try: remains of a failed test would fail it again, and hide the reason."""
     # DAGs run with the defaults of their forms, which allow hours.
     with started(tmp_path / "world", AIRFLOW__AUTOML__MAX_RUNTIME="300") as world:
         yield world
@@ -54,12 +54,12 @@ def segments(world: World) -> list[str]:
 
 
 def test_the_examples_do_what_they_say(world: World, airflow: Airflow, segments: list[str]) -> None:
-    """All at once, as far as one does not wait for another's model."""
+    """All DAGs at once, unless one needs the model of another."""
     sagemaker, s3 = world.client("sagemaker"), world.client("s3")
     for dag_id in DAGS:
         airflow.unpause(dag_id)
 
-    # Four runs of which the scheduler begins one, the gate keeps one back, the service fails one, and V1 trains one.
+    # Four runs: the scheduler starts one, the gate rejects one, the service fails one, and one trains with V1.
     broken = airflow.trigger("manual_automl", {**FORM, "target": "no_such_column"})
     kept_back = airflow.trigger("manual_automl", {**FORM, "min_score": 0.9999, "endpoint_name": "never"})
     through_v1 = airflow.trigger(
@@ -90,7 +90,7 @@ def test_the_examples_do_what_they_say(world: World, airflow: Airflow, segments:
     assert "skipped" in ends[through_v1][1]["deploy"]
     assert_trained_by_v1(sagemaker, airflow, through_v1)
 
-    # From here on, since the scheduled run has updated the same asset.
+    # From this time on, because the scheduled run has updated the same asset.
     airflow.unpause("deploy_on_new_model")
     migrated = airflow.trigger("migrated_from_amazon_provider", {**SMALL, "output": f"s3://{dataset.BUCKET}/automl/"})
     for run in (approved, rejected):
@@ -100,7 +100,7 @@ def test_the_examples_do_what_they_say(world: World, airflow: Airflow, segments:
         assert question["subject"] == f"Deploy {best}?"
         assert "| Candidate | AUC |" in question["body"]
         assert f"| `{best}` | 0." in question["body"]
-    # People answer late; Airflow fails a task that is answered before the scheduler has heard that it asks.
+    # Answer late: Airflow fails a task that is answered before the scheduler has recorded its question.
     airflow.answer(approved, "ask", "Approve")
     airflow.answer(rejected, "ask", "Reject")
     customers = dataset.load().test.head(40).drop(columns=dataset.TARGET)
@@ -136,7 +136,7 @@ def test_the_examples_do_what_they_say(world: World, airflow: Airflow, segments:
 
 
 def assert_failed(sagemaker: Any, airflow: Airflow, run: Run) -> None:
-    """The reason is the service's, and the end of the trainer's log stands in the task's."""
+    """The error has the service's reason, and the task's log has the end of the trainer's log."""
     name = value(airflow.xcom(run, "train", "job"))["name"]
     assert "no_such_column" in sagemaker.describe_auto_ml_job_v2(AutoMLJobName=name)["FailureReason"]
     assert f"The end of {name}/trainer in /aws/sagemaker/TrainingJobs" in airflow.log(run, "train")
@@ -163,7 +163,7 @@ def assert_v1_pipeline(sagemaker: Any, airflow: Airflow, run: Run) -> None:
 
 
 def assert_challenge(sagemaker: Any, airflow: Airflow, first: Run, second: Run) -> None:
-    """The first candidate is deployed unopposed; the second is trained alike, and so is no better."""
+    """The first candidate is deployed without a champion; the second one is trained alike, so it is not better."""
     decision = value(airflow.xcom(first, "beats_the_champion", "return_value"))
     assert decision["passed"]
     assert "there is no champion churn-champion yet" in decision["reason"]
@@ -172,7 +172,7 @@ def assert_challenge(sagemaker: Any, airflow: Airflow, first: Run, second: Run) 
     assert not decision["passed"], decision
     assert champion["candidate_name"] in decision["champion"]["name"]
     assert "scored now on 600 rows" in decision["champion"]["name"]
-    # Scored through the endpoint, the champion is as good as its job had measured it.
+    # The champion's score through the endpoint equals the one that its job measured.
     trained = value(airflow.xcom(first, "challenger", "return_value"))["FinalAutoMLJobObjectiveMetric"]["Value"]
     assert decision["champion"]["value"] == pytest.approx(trained, abs=1e-4)
     serving = sagemaker.describe_endpoint(EndpointName="churn-champion")["EndpointConfigName"]

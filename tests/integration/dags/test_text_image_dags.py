@@ -24,7 +24,7 @@ def page(world: World, folder: str) -> str:
 
 
 def outputs(world: World, prefix: str) -> dict[str, bytes]:
-    """The transform's answers by the names of what they answer."""
+    """The transform's answers by the name of the input."""
     s3 = world.client("s3")
     keys = [item["Key"] for item in s3.list_objects_v2(Bucket=dataset.BUCKET, Prefix=prefix)["Contents"]]
     return {

@@ -1,6 +1,6 @@
 """Every task after training, each failing once after each of its calls.
 
-The job is there already (``params.job``); nothing that these tasks make may be made twice.
+The job exists already (``params.job``). These tasks must not create any resource twice.
 """
 
 from __future__ import annotations

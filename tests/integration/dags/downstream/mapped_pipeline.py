@@ -1,4 +1,4 @@
-"""One pipeline for each of two targets: what makes customers leave can be learned; whether they are women can't."""
+"""One pipeline for each of two targets: churn is predictable from the data; gender is not."""
 
 from __future__ import annotations
 
