@@ -1,4 +1,4 @@
-"""Ray's Jobs API over HTTP without Ray: what it knows of jobs is what a test says."""
+"""Ray's Jobs API over HTTP without Ray: tests set the state of its jobs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class JobsApi:
         #: A status with which everything is refused.
         self.denies = 0
         self.version: dict[str, str] = {"version": "4", "ray_version": "2.60.0"}
-        #: What every job writes.
+        #: The log of every job.
         self.output = ""
         self._begin = begin
         api = self

@@ -1,4 +1,4 @@
-"""A store for tests of what reads and writes objects: moto's S3 in this process, on a free port of loopback."""
+"""A store for tests that read and write objects: moto's S3 in this process, on a free port of loopback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Bucket:
         self.store = Store(client)
 
     def put(self, key: str, body: bytes | str | pd.DataFrame) -> str:
-        """Write an object; a frame becomes CSV, or Parquet where the key says so."""
+        """Write an object; a frame becomes CSV, or Parquet if the key ends so."""
         if isinstance(body, pd.DataFrame):
             if key.endswith(".parquet"):
                 buffer = io.BytesIO()

@@ -86,7 +86,7 @@ class Cluster:
         self.workers = [self.worker() for _ in range(self._count)]
 
     def worker(self) -> subprocess.Popen[bytes]:
-        """Start one more worker, and wait until it is there: of two that start at once, one may fail."""
+        """Start one more worker, and wait until it runs: if two start at once, one may fail."""
         (agent,) = _free_ports(1)
         log = self._folder / "nodes.log"
         before = log.read_text().count(_STARTED)

@@ -77,16 +77,16 @@ class Refused(Exception):
 
 @dataclass
 class Faults:
-    """What goes wrong.
+    """The faults of the stand-in.
 
     :param throttle_rate: List calls per second above which lists are throttled.
-    :param throttle_next: so many calls to come are throttled.
+    :param throttle_next: number of next calls that are throttled.
     :param errors: share of the calls that are answered with HTTP 500.
     :param list_lag: seconds by which lists are behind.
     :param list_misses: share of the jobs that lists never show.
     :param skew: seconds by which the service's clock is ahead of the client's.
     :param deny: operations that are denied.
-    :param expired_next: so many calls to come are refused as if their credentials had expired.
+    :param expired_next: number of next calls that are refused as if their credentials had expired.
     :param valid_key: calls signed with another access key are refused as expired.
     :param quota: how many jobs may run at once.
     :param forbid_tags: jobs can't be tagged.

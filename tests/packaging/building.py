@@ -13,7 +13,7 @@ UV = Path(sys.executable).with_name("uv")
 
 
 def clean_tree(target: Path) -> Path:
-    """Copy what belongs to the project, and nothing that lies about."""
+    """Copy the files of the project, without ignored ones."""
     listed = subprocess.run(
         ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         capture_output=True,

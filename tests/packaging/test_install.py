@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(not UV.exists(), reason="uv is not installed beside this Python"),
 ]
 
-#: What each extra must make possible, in a Python of its own.
+#: Code that each extra must make possible, run in a separate Python.
 IMPORTS = {
     "": ["airflow_automl.operators", "airflow_automl.sensors", "airflow_automl.triggers", "airflow_automl.hooks"],
     "local": [

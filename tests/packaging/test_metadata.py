@@ -1,4 +1,4 @@
-"""What Airflow reads of this package: a mistake here breaks every process of a deployment, not one DAG."""
+"""Metadata of this package that Airflow reads: an error here breaks every process of a deployment, not only one DAG."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _closure(extras: tuple[str, ...]) -> set[str]:
         except importlib.metadata.PackageNotFoundError:
             continue
         if name == "airflow-automl":
-            # An editable installation's metadata is as old as the installation.
+            # An editable installation's metadata is that of the time of installation.
             required = list(PROJECT["dependencies"])
             for extra in wanted:
                 required += PROJECT["optional-dependencies"][extra]

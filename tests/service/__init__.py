@@ -1,1 +1,1 @@
-"""Helpers that run the embedded service for tests: the service, and a trainer that does what a test tells it."""
+"""Helpers that run the embedded service for tests: the service, and a trainer that follows a test's script."""

@@ -44,7 +44,7 @@ class RunningService:
         line = self.process.stdout.readline()
         assert line.startswith("ready "), self.log.read_text()[-3000:]
         self.url = line.split()[1]
-        # A left-over server on the same port would answer in this one's place.
+        # A server that remains on the same port would answer instead of this one.
         assert self.info.pid == self.process.pid
         assert urlsplit(self.url).port not in (None, 4566)
 
@@ -66,7 +66,7 @@ class RunningService:
         )
 
     def evaluate(self, **arguments: Any) -> dict[str, Any]:
-        """What the evaluate operator says of one of the service's endpoints."""
+        """The evaluate operator's result for one of the service's endpoints."""
         from airflow_automl.local.commands.env import connection
         from airflow_automl.operators import SageMakerAutoMLEvaluateOperator
 
@@ -77,12 +77,12 @@ class RunningService:
         return found
 
     def kill(self) -> None:
-        """As a crash would end it: nothing but this one process."""
+        """Kill only this process, as a crash does."""
         self.process.kill()
         self.process.wait()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """As a user would end it.
+        """Stop the service as a user does.
 
         :return: its exit code.
         """
@@ -92,7 +92,7 @@ class RunningService:
 
 @contextmanager
 def scripted_service(data_dir: Path, **options: Any) -> Iterator[RunningService]:
-    """A service whose jobs do what their S3 prefix says; see ``scripted_trainer.py``.
+    """A service whose jobs follow the script in their S3 prefix; see ``scripted_trainer.py``.
 
     :param options: of the service; ``trainer`` is another script of this folder.
     """
@@ -114,7 +114,7 @@ def _ended(service: RunningService) -> Iterator[RunningService]:
         yield service
     finally:
         if service.process.poll() is not None:
-            # What a killed service left behind is ended by the next one on its folder.
+            # The next service on the folder ends the processes that a killed one left.
             service.start()
         assert service.stop() == 0
 
@@ -141,7 +141,7 @@ def request(name: str, script: str, **more: Any) -> dict[str, Any]:
 
 
 def until(what: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Ask until the answer is truthy."""
+    """Poll until the answer is truthy."""
     deadline = time.monotonic() + seconds
     while not (answer := what()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"

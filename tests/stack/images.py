@@ -98,7 +98,7 @@ class Store:
             )
 
     def inspect(self, image: str) -> dict[str, Any]:
-        """What an image says of itself: ``Env``, ``WorkingDir``, ``User``, …"""
+        """The configuration of an image: ``Env``, ``WorkingDir``, ``User``, …"""
         described = json.loads(self._buildah("inspect", "--type", "image", image))
         found: dict[str, Any] = described["OCIv1"]["config"]
         return found
@@ -123,7 +123,7 @@ def _pip_of_this_machine(folder: Path) -> Iterator[tuple[Path, str]]:
         value = str(ast.literal_eval(shown))
         if not settings.has_section(section):
             settings.add_section(section)
-        # What comes from the environment is listed first, and wins.
+        # Settings from the environment are listed first, and take precedence.
         if not settings.has_option(section, option):
             settings.set(section, option, " ".join(value.split()))
         for word in value.split():

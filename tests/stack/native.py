@@ -16,7 +16,7 @@ from tests.stack import namespace
 
 
 class StackError(AssertionError):
-    """A service did not start, stay or stop as the compose file wants it; the message shows its log."""
+    """A service did not start, run or stop as the compose file requires; the message shows its log."""
 
 
 class Image(NamedTuple):
@@ -69,7 +69,7 @@ class Native:
         hosts = ["127.0.0.1 localhost"]
         hosts += [f"127.0.1.{number} {name}" for number, name in enumerate(self.services, start=1)]
         Path("/etc/hosts").write_text("\n".join(hosts) + "\n")
-        # Whoever installed Python may have done so in a folder of their own.
+        # Python may be installed in a user's home folder.
         for parent in Path(sys.base_prefix).parents:
             parent.chmod(parent.stat().st_mode | 0o055)
         users = {int(service["user"].split(":")[0]) for service in self.services.values()}
@@ -107,7 +107,7 @@ class Native:
             yield path, config["target"], True
 
     def _owner(self, name: str, target: str) -> tuple[int, int]:
-        """Who owns a new volume: as the folder of the image that it covers, or the service's user."""
+        """The owner of a new volume: that of the folder in the image that it covers, or the service's user."""
         if name in self._roots:
             covered = Path(f"{self._roots[name]}{target}").stat()
             return covered.st_uid, covered.st_gid
@@ -115,7 +115,7 @@ class Native:
         return int(uid), int(gid)
 
     def up(self) -> None:
-        """Start everything, each service when what it depends on is ready, and wait until all is healthy."""
+        """Start all services, each one when its dependencies are ready, and wait until all are healthy."""
         done: set[str] = set()
         while len(done) < len(self.services):
             for name, service in self.services.items():
@@ -139,7 +139,7 @@ class Native:
             )
 
     def log(self, name: str) -> Path:
-        """What a service prints."""
+        """The output of a service."""
         return self._folder / "logs" / f"{name}.log"
 
     def _wait(self, name: str, condition: str) -> None:
@@ -158,7 +158,7 @@ class Native:
             time.sleep(1)
 
     def healthy(self, name: str) -> bool:
-        """Make a service's health check once."""
+        """Run a service's health check once."""
         check = self.services[name]["healthcheck"]
         kind, *words = check["test"]
         command = words if kind == "CMD" else ["sh", "-c", words[0]]

@@ -179,7 +179,7 @@ def test_the_dockerfile_copies_all_that_the_wheel_is_made_of() -> None:
 
 def test_images_are_made_from_lock_files_whose_versions_are_the_tested_ones() -> None:
     tested = dict(re.findall(r"^(\S+)==(\S+)", (ROOT / "requirements" / "dev.txt").read_text(), re.MULTILINE))
-    # FAB signs users in, in the stack alone; what it brings is tested by the native stack.
+    # Only the stack uses FAB, for logins; the native stack tests it.
     for lock in ("airflow", "autopilot", "build"):
         text = (ROOT / "docker" / f"{lock}.txt").read_text()
         pinned = dict(re.findall(r"^(\S+)==(\S+)", text, re.MULTILINE))

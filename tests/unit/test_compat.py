@@ -189,7 +189,7 @@ async def test_before_3_3_progress_is_kept_as_a_variable(monkeypatch: pytest.Mon
     await store.aset("key", {"after": "2026-01-01"})
     assert await store.aget("key") == {"after": "2026-01-01"}
     supervisor.broken = True
-    # To take an answer that failed for "nothing is kept" would start again, and omit jobs.
+    # If a failed answer were read as "no state", the watcher would start again and omit jobs.
     with pytest.raises(AirflowRuntimeError):
         await store.aget("key")
 

@@ -1,4 +1,4 @@
-"""What is read of tasks and asset events."""
+"""The documents read from tasks and asset events."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ JSON_1_1 = "application/x-amz-json-1.1"
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back.
+    """The answer.
 
     :param code: the error's name as SDKs read it, empty for a success.
     """

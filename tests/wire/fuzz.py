@@ -1,4 +1,4 @@
-"""Requests of every degree of nonsense."""
+"""Random requests, from valid to completely invalid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")
 
 
 class Shot(NamedTuple):
-    """What to send, and whether it is known beforehand what comes back.
+    """A request, and whether its outcome is known in advance.
 
     :param kind: for the figures.
     :param accepted: whether the request must be accepted (``True``), refused (``False``), or either (``None``).
@@ -125,7 +125,7 @@ def _token(random: Random) -> str:
 
 
 def anything(random: Random, depth: int = 0) -> Any:
-    """Any JSON value, with a liking for those at some edge."""
+    """Any JSON value, edge cases more often."""
     if depth < 4 and random.random() < 0.3:
         if random.random() < 0.5:
             return [anything(random, depth + 1) for _ in range(random.randint(0, 4))]

@@ -1,4 +1,4 @@
-"""One thing made wrong in a valid request, with the path at which it must be reported."""
+"""A valid request with one change that makes it invalid, and the path at which this must be reported."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _places(shape_name: str, value: Any, path: str, steps: tuple[str | int, ...]
 def _changes(random: Random, place: _Place) -> Iterator[_Change]:
     shape, value = place.shape, place.value
     kind = _KIND.get(shape["type"], shape["type"])
-    if place.steps:  # the request as a whole is the business of the wire's own tests
+    if place.steps:  # the tests of the wire cover the request as a whole
         other = random.choice([name for name in _OF_TYPE if name != kind])
         # null reads as absent to some, and as a wrong value to others; it is never a malformed body.
         yield _Change(f"{other} for {kind}", "", lambda _: _OF_TYPE[other], mistyped=other != "null")

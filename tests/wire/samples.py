@@ -50,7 +50,7 @@ def valid_request(
 ) -> dict[str, Any]:
     """Draw a request that the API accepts.
 
-    :param random: where chance comes from.
+    :param random: the random number generator.
     :param name: the job's name, which nobody can draw so that it is never taken.
     :param problem: a member of AutoMLProblemTypeConfig; drawn where none is given.
     :param fullness: how likely an optional field is given; 1 gives every field that can go together with the others.

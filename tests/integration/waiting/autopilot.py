@@ -22,7 +22,7 @@ MAX_JOBS = 64
 
 
 class Autopilot(RunningService):
-    """A service whose jobs do what their S3 prefix says; a step ``wait`` lasts until :meth:`release`."""
+    """A service whose jobs follow the script in their S3 prefix; a step ``wait`` lasts until :meth:`release`."""
 
     def __init__(self, data_dir: Path) -> None:
         port = str(free_port())
@@ -41,7 +41,7 @@ def autopilot(data_dir: Path) -> Iterator[Autopilot]:
         yield service
     finally:
         if service.process.poll() is not None:
-            # What a killed service left behind is ended by the next one on its folder.
+            # The next service on the folder ends the processes that a killed one left.
             service.start()
         assert service.stop() == 0
 

@@ -55,7 +55,7 @@ def airflow(
         "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
             {"type": "file", "log_file_path": str(lineage_file), "append": True}
         ),
-        # A crash is to be noticed soon, and a slow machine not to be taken for one.
+        # Short enough to notice a crash soon, long enough not to mistake a slow machine for one.
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
     }

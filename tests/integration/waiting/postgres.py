@@ -1,4 +1,4 @@
-"""A PostgreSQL of one's own: a cluster in a temporary folder, on a free port of loopback."""
+"""A PostgreSQL server for tests: a cluster in a temporary folder, on a free port of loopback."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def postgres() -> Iterator[str]:
     pytest.importorskip("psycopg2")
     pytest.importorskip("asyncpg")
     binaries, owner = _binaries(), _owner()
-    # Not below pytest's folder, which nobody but its owner may enter.
+    # Not below pytest's folder, which only its owner may enter.
     folder = Path(tempfile.mkdtemp(prefix="airflow-automl-postgres-"))
     if owner:
         os.chown(folder, owner["user"], owner["group"])

@@ -25,10 +25,10 @@ DAGS = Path(__file__).with_name("dags")
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 600.0
 
-#: Tasks are forked from the scheduler: what it has imported, none of them need import.
+#: Tasks are forked from the scheduler: they do not repeat the imports of the scheduler.
 PRELOAD = "import airflow_automl.hooks.sagemaker_automl, airflow_automl.operators, boto3  # noqa: F401\n"
 
-#: How soon Airflow notices that one of its parts is dead; by default it takes minutes.
+#: Timeouts after which Airflow notices a dead component; the defaults are minutes.
 IMPATIENT = {
     "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
@@ -95,7 +95,7 @@ class FullAirflow:
                 if migrated is not None:
                     with contextlib.closing(sqlite3.connect(migrated)) as source:
                         source.backup(target)
-                # Readers and writers don't wait for each other; it is a property of the file.
+                # With WAL, a property of the file, readers and writers don't wait for each other.
                 target.execute("PRAGMA journal_mode=WAL")
         self._stack.use_airflow(
             dags,
@@ -131,7 +131,7 @@ class FullAirflow:
         assert not self._api.get("/importErrors")["total_entries"], self._api.get("/importErrors")
 
     def end(self) -> None:
-        """Kill whatever of it runs."""
+        """Kill all components that run."""
         for name in list(self._components):
             self.kill(name)
 
@@ -165,7 +165,7 @@ class FullAirflow:
         return self.folder / f"{name}.log"
 
     def tasks(self) -> dict[str, psutil.Process]:
-        """The processes that run a task's code, by the task instance's id; each one's parent supervises it."""
+        """The processes that run a task's code, by the task instance's id; the parent of each is its supervisor."""
         found = {}
         for process in psutil.Process(self._components["scheduler"].popen.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
@@ -224,7 +224,7 @@ class FullAirflow:
         return found
 
     def task_instances(self, run: Run) -> list[dict[str, Any]]:
-        """What the API says of a run's tasks."""
+        """The API's answer about a run's tasks."""
         found: list[dict[str, Any]] = self._api.get(f"{_path(run)}/taskInstances", limit=2000)["task_instances"]
         return found
 
@@ -278,7 +278,7 @@ class FullAirflow:
         return [(dag_id, run["dag_run_id"]) for run in self._api.get(f"/dags/{dag_id}/dagRuns", limit=1000)["dag_runs"]]
 
     def until(self, what: Callable[[], Any], why: str, seconds: float = PATIENCE) -> Any:
-        """Ask until the answer is truthy."""
+        """Poll until the answer is truthy."""
         deadline = time.monotonic() + seconds
         while not (answer := what()):
             assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {why} (logs: {self.folder})"
@@ -293,7 +293,7 @@ def _path(run: Run) -> str:
 
 @contextmanager
 def full_airflow(*arguments: Any, **more: Any) -> Iterator[FullAirflow]:
-    """Run Airflow until the block ends; parameters as of :class:`FullAirflow`."""
+    """Run Airflow until the block ends; the parameters are those of :class:`FullAirflow`."""
     airflow = FullAirflow(*arguments, **more)
     try:
         airflow.begin()

@@ -1,4 +1,4 @@
-"""A StatsD that remembers."""
+"""A StatsD server that records its metrics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class Received:
-    """What arrived: each metric's name, its kinds and its newest value."""
+    """The received metrics: each one's name, its kinds and its newest value."""
 
     def __init__(self, port: int) -> None:
         self.port = port

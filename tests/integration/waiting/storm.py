@@ -22,10 +22,10 @@ _NUMBERS = count(1)
 
 
 class Storm:
-    """DAG runs, and the crashes that they live through.
+    """DAG runs, and the crashes during them.
 
-    :param seed: decides who is killed when.
-    :param waits: DAGs of ``dags/waiting.py``; the runs are dealt out to them in turn.
+    :param seed: decides which process is killed when.
+    :param waits: DAGs of ``dags/waiting.py``; the runs use them in turn.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Storm:
         )
 
     def _kill_scheduler(self) -> str:
-        """With it die its executor's workers and their tasks."""
+        """Its executor's workers and their tasks die with it."""
         lost = len(self.airflow.tasks())
         self.airflow.kill("scheduler")
         self.airflow.start("scheduler")
@@ -90,7 +90,7 @@ class Storm:
         return ""
 
     def _kill_api_server(self) -> str:
-        """Tasks and triggers talk to Airflow through it: what they say in the meantime is lost."""
+        """Tasks and triggers reach Airflow through it: their messages during the failure are lost."""
         self.airflow.kill("api-server")
         self.airflow.start("api-server")
         self.airflow.await_api()
@@ -119,7 +119,7 @@ class Storm:
         return None
 
     def _kill_service(self) -> str:
-        """Trainers live on; the next service takes them over."""
+        """Trainers keep running; the next service takes them over."""
         self.service.kill()
         self.service.start()
         return ""
@@ -134,7 +134,7 @@ class Storm:
         return None
 
     def wrong(self) -> Iterator[str]:
-        """Say what is not as it should be, run by run."""
+        """Yield the differences from the expected state, run by run."""
         for run in self.runs:
             jobs = self.jobs.of(run)
             statuses = [job["AutoMLJobStatus"] for job in jobs]

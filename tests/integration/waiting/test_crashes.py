@@ -1,4 +1,4 @@
-"""Everything that takes part in a wait is killed, at random, and every run ends with the one job that it wanted.
+"""All processes of a wait are killed at random, and every run ends with exactly one job.
 
 Airflow and the embedded service are real; jobs are scripted, so that hundreds of them are affordable.
 """

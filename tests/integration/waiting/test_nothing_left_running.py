@@ -13,7 +13,7 @@ from tests.integration.waiting.stack import FullAirflow, Run
 
 
 def _delete(airflow: FullAirflow, run: Run) -> None:
-    """Airflow deletes only runs that have ended; a watcher of its tasks may be too late to see how."""
+    """End and delete a run: Airflow deletes only ended runs. A task's process may then find no state of its task."""
     airflow.mark_run(run, "failed")
     airflow.delete_run(run)
 
@@ -41,7 +41,7 @@ class Waiting:
         waits |= {("deferred_kept", "mark_failed"): "deferred", ("in_worker_kept", "mark_failed"): "running"}
         waits |= {("in_worker", "kill"): "running", ("in_worker_kept", "clear"): "running"}
         self.runs: dict[tuple[str, str], Run] = {}
-        # One after the other: begun at once, they hold and await SQLite's lock in Airflow's one API server.
+        # One after the other: at the same time, they would block each other on SQLite's lock in the API server.
         for key, state in waits.items():
             self.runs[key] = run = airflow.trigger(key[0], f"nothing-left-{key[1]}", script=ENDLESS)
             airflow.until(

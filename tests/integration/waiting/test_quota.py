@@ -25,7 +25,7 @@ def _latencies(account: StandIn) -> list[float]:
 
 
 def pass_a_quota(airflow: FullAirflow, account: StandIn, tasks: int, seconds: float) -> str:
-    """Run so many tasks with jobs of so many seconds, check that none suffers, and say how long it took."""
+    """Run some tasks with jobs of some seconds, check that all succeed, and return how long it took."""
     account.reset()
     account.faults.quota = QUOTA
     account.plan = lambda request: running(seconds)

@@ -70,7 +70,7 @@ def test_a_restart_of_the_triggerer_neither_repeats_nor_loses_an_event(
     airflow: FullAirflow, service: Autopilot
 ) -> None:
     sagemaker = service.client()
-    # Of its own in each run of the test: names of jobs can't be used again.
+    # Unique in each run of the test, because job names can't be reused.
     tag = secrets.token_hex(3)
     first, second, third = (f"watched-{tag}-{number}" for number in (1, 2, 3))
 
@@ -83,7 +83,7 @@ def test_a_restart_of_the_triggerer_neither_repeats_nor_loses_an_event(
         names = [event["extra"]["payload"]["job"]["name"] for event in airflow.asset_events("trained_model")]
         return sorted(name for name in names if tag in name)
 
-    # The first look is the beginning: what ended before it is history.
+    # The watcher starts with its first poll: jobs that ended before it cause no event.
     airflow.until(lambda: any(airflow.watermarks("trained_model")), "the jobs are watched")
     train(first)
     airflow.until(lambda: told() == [first], "an event of the first job")
@@ -125,7 +125,7 @@ def test_lineage_is_as_the_provider_sends_it(airflow: FullAirflow, service: Auto
 def test_metrics_of_the_watcher_arrive(airflow: FullAirflow, service: Autopilot, metrics: Received) -> None:
     run = airflow.trigger("deferred", "metrics", script="phases,candidate-60,wait,completed")
     airflow.until(lambda: airflow.states(run)["train"] == "deferred", "the task waits")
-    # The latency of an event is that of an end that was waited for.
+    # The latency of an event is measured from the end of the job.
     airflow.until(lambda: "airflow.automl.poll_duration" in metrics.metrics, "a poll")
     (job,) = Jobs(service).of(run)
     service.release(job["AutoMLJobName"])

@@ -1,4 +1,4 @@
-"""Small valid requests of every kind, and what the check says of them."""
+"""Small valid requests of every kind, and the findings of the check."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from airflow_automl.contract.model import shapes
 
-#: Of all property tests here; FUZZ_EXAMPLES asks for more than an everyday run makes.
+#: The settings of all property tests here; FUZZ_EXAMPLES sets a larger number of examples.
 SETTINGS = settings(
     deadline=None,
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "60")),
@@ -23,7 +23,7 @@ SETTINGS = settings(
 
 _TAG_CHARACTERS = st.characters(categories=("L", "Z", "N"), include_characters="_.:/=+-@")
 
-#: Any JSON value, and the numbers that JSON can't say.
+#: Any JSON value, and the numbers that JSON can't represent.
 ANY_JSON = st.recursive(
     st.none()
     | st.booleans()

@@ -52,7 +52,7 @@ LIMITS = {
     "max_runtime_per_training_job": timedelta(minutes=30),
     "max_runtime": timedelta(hours=2),
 }
-# Between them, these requests say every field of both operations.
+# Together, these requests have every field of both operations.
 FULL_V1 = job_v1(
     channel("s3://bucket/train/", channel_type="training", compression="None"),
     validation="s3://bucket/valid/",

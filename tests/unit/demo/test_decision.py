@@ -1,4 +1,4 @@
-"""What the demo shows of the run that decides not to train."""
+"""The demo's output for a run that decides not to train."""
 
 from __future__ import annotations
 

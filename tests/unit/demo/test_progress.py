@@ -1,4 +1,4 @@
-"""What the demo shows of its job while it trains, and that it trains alone."""
+"""The demo's output while its job trains, and that no other job trains at that time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An AWS account on loopback, as far as the doctor asks: STS, IAM, KMS, Service Quotas, S3 and SageMaker."""
+"""An AWS account on loopback, as far as the doctor reads it: STS, IAM, KMS, Service Quotas, S3 and SageMaker."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def serve() -> Iterator[Account]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # an answer of two writes takes 40 ms otherwise
+        disable_nagle_algorithm = True  # otherwise an answer in two writes takes 40 ms
 
         def handle_call(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -23,7 +23,7 @@ Connect = Callable[..., None]
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     with serve() as account:
-        # The address is all that tells the stand-in from AWS.
+        # Only the address distinguishes the stand-in from AWS.
         monkeypatch.setattr(SageMakerAutoMLHook, "is_aws", property(lambda _: True))
         yield account
 

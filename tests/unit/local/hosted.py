@@ -10,7 +10,7 @@ from airflow_automl.local.models.wire import Answer, Payload
 
 
 class Hosted:
-    """Loads a model, and asks it.
+    """Loads a model, and sends requests to it.
 
     :param folders: the unpacked artefacts of its containers, with the environment of each.
     """

@@ -95,7 +95,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
 
 
 def refused_at_once(arguments: list[str], words: str) -> None:
-    """Start the service in this process, which must not get far."""
+    """Start the service in this process; the start must fail."""
     parser = argparse.ArgumentParser()
     serve.add_arguments(parser)
     with pytest.raises(StartupError, match=re.escape(words)):

@@ -26,7 +26,7 @@ class Killed(BaseException):
 
 @stands_for(RuntimeTaskInstance)
 class TaskInstance(SimpleNamespace):
-    """What operators use of a task instance."""
+    """The parts of a task instance that operators use."""
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = json.loads(json.dumps(value))

@@ -1,4 +1,4 @@
-"""A wait that ends badly stops its job, keeps the type of its error and names the job; and the arguments of waits."""
+"""A wait that fails stops its job, keeps the type of its error and names the job; and the arguments of waits."""
 
 from __future__ import annotations
 
@@ -374,7 +374,7 @@ class TestArguments:
 
 
 async def test_a_wait_lasts_until_its_deadline_and_looks_a_last_time_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At an interval of 30 s, a wait of 25 s ends after 25 s, not at the first look."""
+    """With an interval of 30 s, a wait of 25 s ends after 25 s, not at the first poll."""
     now = 1000.0
     looks: list[float] = []
 

@@ -1,4 +1,4 @@
-"""Whatever happens to a deployment: what served before serves after, and nothing is left over."""
+"""If a deployment fails at any point, the previous model keeps serving, and no resource remains."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Case:
         if name in ("same run again", "changed settings"):
             self.run(self.deploy("second"))
         if name == "same run again":
-            # Somebody put the version before back: the run's own config and model are there, and do not serve.
+            # The previous version was deployed again: the run's own config and model are there, and do not serve.
             self.run(lambda: SageMakerAutoMLRollbackOperator(task_id="back", endpoint_name="churn", poll_interval=0.01))
         if name == "changed settings":
             tried = self.deploy("second", instance_type="ml.c5.large")

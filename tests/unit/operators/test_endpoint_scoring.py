@@ -45,7 +45,7 @@ def champion(hosting: HostingStandIn) -> HostingStandIn:
 
 @pytest.fixture
 def rows(tmp_path: Path) -> str:
-    """Four rows in two files, one of them gzipped, and one row whose truth is not known."""
+    """Four rows in two files, one of them gzipped, and one row without a label."""
     (tmp_path / "part-0.csv").write_text('risk,churn,note\n0.9,Yes,"a, b"\n0.4,Yes,c\n0.7,,unknown\n')
     (tmp_path / "part-1.csv.gz").write_bytes(gzip.compress(b"risk,churn,note\n0.6,No,d\n0.1,No,e\n"))
     return f"file://{tmp_path}"

@@ -1,4 +1,4 @@
-"""The gate's decisions, and what they do to the run."""
+"""The gate's decisions, and their effect on the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a gate's decision does to a run, in Airflow itself."""
+"""The effect of a gate's decision on a run, in Airflow itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def states(run: Any) -> dict[str, str]:
     return {
         f"{ti.task_id.rpartition('.')[2]}{'' if ti.map_index < 0 else f'[{ti.map_index}]'}": str(ti.state)
         for ti in run.get_task_instances()
-        if ti.state != "removed"  # Airflow 3.0 keeps a task that it saw before it knew its map indexes
+        if ti.state != "removed"  # Airflow 3.0 keeps the task instance from before the expansion of the mapped task
     }
 
 

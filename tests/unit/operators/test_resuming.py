@@ -1,4 +1,4 @@
-"""One run of a task makes one job, wherever it is killed. Each test is a story of tries against the stand-in."""
+"""One run of a task submits one job, wherever it is killed. Each test is a sequence of tries against the stand-in."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture
 def ends_while_waited_for(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs run until a task sleeps between two looks."""
+    """Jobs run until a task sleeps between two polls."""
     standin.plan = lambda request: ENDLESS
 
     def sleep(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Going back to the config before, and deleting an endpoint with all its versions."""
+"""The return to the previous config, and the deletion of an endpoint with all its versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sensor on a job that does not exist yet, or never does."""
+"""The sensor on a job that does not exist yet, or that is never created."""
 
 from __future__ import annotations
 

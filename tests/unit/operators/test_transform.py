@@ -252,7 +252,7 @@ def test_a_job_that_may_not_be_described_is_stopped_or_keeps_its_model(
 def killed_while_waiting(
     make: Callable[[], SageMakerAutoMLTransformOperator], context: dict[str, Any]
 ) -> SageMakerAutoMLTransformOperator:
-    """Return the operator of a try whose worker fell silent while it waited."""
+    """Return the operator of a try whose worker was killed while it waited."""
     operator = make()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("airflow_automl.waiting.time.sleep", lambda _: (_ for _ in ()).throw(Killed))

@@ -31,7 +31,7 @@ CONFIG = tabular(
 
 @pytest.fixture(scope="session")
 def sagemaker() -> Iterator[StandIn]:
-    """A stand-in for SageMaker behind the connection ``aws_default``, whose secrets are never to be seen."""
+    """A stand-in for SageMaker behind the connection ``aws_default``, whose secrets must never be shown."""
     with serve() as stand_in, pytest.MonkeyPatch.context() as patch:
         patch.setenv(
             "AIRFLOW_CONN_AWS_DEFAULT",

@@ -1,4 +1,4 @@
-"""Answers are requested once, cached and dropped, and pages do not wait for late ones."""
+"""Answers are requested once, cached and expire, and pages do not wait for late answers."""
 
 from __future__ import annotations
 

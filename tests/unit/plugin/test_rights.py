@@ -1,4 +1,4 @@
-"""Who may see and do what; what a page must never say; forms that other sites send."""
+"""Permissions to read and act; text that a page must never show; forms that other sites send."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_every_page_has_a_policy_and_runs_nothing_inline(browser: Browser, world
             '<script src="/automl/static/pages.js">',
             '<script src="/automl/static/board.js" defer>',
         ]
-        # Only a link that a person follows leads elsewhere.
+        # Only links that a user clicks lead to other sites.
         assert not re.search(r'<(?!a\s)[^>]*\s(?:src|href)="(?:https?:)?//', answer.text)
 
 
@@ -239,7 +239,7 @@ def test_a_made_up_xcom_gives_no_right(
     world.sagemaker.add_job(target, ENDLESS)
     assert user.get(page("job", name=target)).status_code == 403
     made_up(world, user, target)
-    pages.state.known = KnownJobs()  # which looks every few seconds
+    pages.state.known = KnownJobs()  # which polls every few seconds
     world.sagemaker.faults.forbid_tags = tags_forbidden
     try:
         assert user.get(page("job", name=target)).status_code == (200 if tags_forbidden else 403)

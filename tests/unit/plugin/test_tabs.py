@@ -1,4 +1,4 @@
-"""What the tabs of tasks show: what each task made, and a page that changes its kind when the task does."""
+"""The tabs of tasks show each task's result, and change when the task changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a model did over the runs of its DAG."""
+"""The history of a model's scores over the runs of its DAG."""
 
 from __future__ import annotations
 

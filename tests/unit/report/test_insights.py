@@ -1,4 +1,4 @@
-"""Reading what lies beside a candidate, whatever it looks like."""
+"""Reading the files beside a candidate, also damaged ones."""
 
 from __future__ import annotations
 

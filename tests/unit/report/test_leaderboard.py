@@ -1,4 +1,4 @@
-"""The leaderboard as people read it, and plots of hundreds of candidates."""
+"""The leaderboard of the report, and plots of hundreds of candidates."""
 
 from __future__ import annotations
 

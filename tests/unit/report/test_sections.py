@@ -1,4 +1,4 @@
-"""What a problem type adds to the report: read beside the candidate, shown on the page, never the report's end."""
+"""The report's section of each problem type: read from the candidate's files; a failure does not fail the report."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Fired:
-    """One event, and when it came."""
+    """One event, and its time."""
 
     payload: dict[str, Any]
     at: float = field(default_factory=time.time)
@@ -48,7 +48,7 @@ async def fire(trigger: SageMakerAutoMLJobTrigger) -> Fired:
 
 
 async def until(condition: Callable[[], bool], within: float = 60.0) -> None:
-    """Wait for what happens in the stand-in's thread, where no event can be awaited."""
+    """Poll for a change in the stand-in's thread, where no event can be awaited."""
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)

@@ -134,7 +134,7 @@ async def triggerer() -> AsyncIterator[Triggerer]:
 
 
 def _polls(standin: StandIn, count: int) -> Callable[[], bool]:
-    """Tell when so many more lists have been answered."""
+    """Wait until this many more lists have been answered."""
     from_now = standin.calls["ListAutoMLJobs"] + count
     return lambda: standin.calls["ListAutoMLJobs"] >= from_now
 
@@ -229,7 +229,7 @@ async def test_watchers_of_one_asset_keep_their_progress_apart(standin: StandIn)
         standin.add_job("churn-1", running(0.0))
         await until(lambda: "churn-1" in store.progress)
     for kept in [key for key, text in store.values.items() if "churn-1" not in text]:
-        # As if this one had not come so far.
+        # As if this trigger had not got this far.
         del store.values[kept]
     async with triggerer() as again:
         again.add(store, name_prefix="churn-")

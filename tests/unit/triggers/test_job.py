@@ -174,7 +174,7 @@ class Airflow:
 
 @pytest.fixture
 def killed(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that kills a deferred task whose state is then as given; it returns whether the job runs on."""
+    """Return a function that kills a deferred task with the given state, and returns whether the job continues."""
 
     async def kill(states: Any, *, map_index: int = -1, try_number: int = 1, **kwargs: Any) -> bool:
         job = standin.jobs.get("job") or standin.add_job("job", ENDLESS)
@@ -274,7 +274,7 @@ async def test_on_kill_survives_throttling_and_a_missing_job(killed: Any, standi
 @pytest.mark.parametrize(
     ("message", "state", "stopped"),
     [
-        # Before 3.3 Airflow does not say why it cancels: the task's state tells.
+        # Before 3.3, Airflow gives no reason for a cancellation; the task's state shows it.
         (getattr(triggerer_job_runner, "_USER_ACTION_CANCEL_MSG", None), "failed", True),
         (None, "deferred", False),
     ],

@@ -1,4 +1,4 @@
-"""A pace keeps its rate, yields to throttling, and shrugs at single errors."""
+"""The rate limiter keeps its rate, slows down when throttled, and ignores single errors."""
 
 from __future__ import annotations
 

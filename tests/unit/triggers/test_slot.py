@@ -1,4 +1,4 @@
-"""The line for the account's quota: fair, without bursts, and never stuck."""
+"""The queue for the account's quota: fair, without bursts, and never blocked."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_an_event_of_another_package_is_refused(event: Any) -> None:
 
 
 class Account:
-    """An account of a quota, a line before it, and time that is counted in looks."""
+    """An account with a quota, its queue, and time that is counted in polls."""
 
     def __init__(self, quota: int, waiting: int) -> None:
         self.quota, self.refused, self.most = quota, 0, 0

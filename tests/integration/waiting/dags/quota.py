@@ -1,4 +1,4 @@
-"""As many mapped tasks as one likes against an account's quota."""
+"""Any number of mapped tasks against an account's quota."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ with DAG("quota", schedule=None, start_date=datetime(2026, 1, 1), is_paused_upon
         deferrable=True,
         poll_interval=1.0,
         wait_for_slot=timedelta(days=1),
-        # A scheduler that is late fails a task whose second half is already there; the retry finds the completed job.
+        # A late scheduler fails a task that has already been resumed; the retry finds the completed job.
         retries=2,
         retry_delay=timedelta(seconds=1),
     ).expand(config=configs())

@@ -1,4 +1,4 @@
-"""What the tests of waiting run: one DAG for each way to wait; ``conf["script"]`` says what the job does."""
+"""One DAG for each way to wait; ``conf["script"]`` is the script of the job."""
 
 from __future__ import annotations
 

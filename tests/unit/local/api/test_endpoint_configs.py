@@ -1,4 +1,4 @@
-"""What CreateEndpointConfig takes, asked of the operation itself."""
+"""Requests that CreateEndpointConfig accepts and refuses, called directly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of lists are right whatever filters, order and size, stay right while entries come and go, and read little."""
+"""Pages of lists are correct for all filters, orders and sizes, also while entries change, and read few rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What CreateModel takes, asked of the operation itself."""
+"""Requests that CreateModel accepts and refuses, called directly."""
 
 from __future__ import annotations
 

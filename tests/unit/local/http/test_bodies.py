@@ -1,4 +1,4 @@
-"""Request bodies take a bounded part of the memory, and none before the signature can be right."""
+"""Request bodies use a bounded part of the memory, and none before the signature has been checked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from airflow_automl.local.storage.client import Credentials
 
 
 class Client:
-    """A connection whose body comes chunk by chunk."""
+    """A connection whose body arrives chunk by chunk."""
 
     def __init__(self, chunks: list[bytes], **headers: str) -> None:
         self.chunks = chunks

@@ -1,4 +1,4 @@
-"""``GET /health`` says how the background tasks are, without a signature."""
+"""``GET /health`` answers the status of the background tasks, without a signature."""
 
 from __future__ import annotations
 

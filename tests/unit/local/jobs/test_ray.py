@@ -1,4 +1,4 @@
-"""Trainers as Ray jobs: submitted once, reports applied once, ended for sure. Ray is a script, nodes are real."""
+"""Trainers as Ray jobs: submitted once, reports applied once, always ended. Ray is scripted, nodes are real."""
 
 from __future__ import annotations
 

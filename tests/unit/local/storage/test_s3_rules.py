@@ -1,4 +1,4 @@
-"""Rules of Amazon S3 that clients rely on, asked of the store that the service runs."""
+"""Rules of Amazon S3 that clients rely on, tested on the store of the service."""
 
 from __future__ import annotations
 

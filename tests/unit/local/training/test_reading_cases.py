@@ -1,4 +1,4 @@
-"""Files that people have: what training reads in them is what the endpoint, transform and the loader read."""
+"""Common kinds of files: endpoint, transform and loader read the same values in them as training."""
 
 from __future__ import annotations
 

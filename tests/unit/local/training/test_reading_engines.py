@@ -85,7 +85,7 @@ def test_every_algorithm_answers_as_it_was_measured(
             environments.append({**container["Environment"], "SAGEMAKER_INFERENCE_OUTPUT": keys})
         predictor = artifacts.load_folders(folders, environments)
         if mode == "ENSEMBLING":
-            # A time of day would be one of today, and tomorrow another.
+            # As a date, a time of day would get the current day, and another one tomorrow.
             known = predictor._stages[0]._predictor.feature_metadata_in
             assert not known.get_features(required_special_types=["datetime_as_object"])
         model = host.Tables(predictor, payloads.response_keys(environments[-1], not classes))

@@ -1,4 +1,4 @@
-"""Transform jobs end as they went, also while the disk is full; what is too large is refused before it is read."""
+"""Transform jobs end with the correct status, also if the disk is full; too large objects are refused unread."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ async def test_answers_keep_the_order_of_their_records_and_few_are_in_memory_at_
         nonlocal running, most
         running += 1
         most = max(most, running)
-        # The later a record comes, the sooner is it answered.
+        # Later records are answered earlier.
         for _ in range(100 - int(payload.body)):
             await asyncio.sleep(0)
         running -= 1

@@ -45,7 +45,7 @@ def test_a_step_that_never_ends_is_killed_with_what_it_started(monkeypatch, tmp_
                 time.sleep(60)
         pids.write_text(f"{os.getpid()} {grandchild}")
         while True:
-            # As a library that does not return to Python would, it hears nobody.
+            # Ignores signals, as a library that does not return to Python does.
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
             time.sleep(60)
 
@@ -66,7 +66,7 @@ def test_a_limit_may_be_longer_than_the_system_waits_at_once():
 
 def test_a_crash_says_how():
     def crash(ask):
-        # Without this, pytest's handler writes a crash report of this meant crash into the middle of its dots.
+        # Without this, pytest's handler prints a report of this intended crash.
         faulthandler.disable()
         os.kill(os.getpid(), signal.SIGSEGV)
 
@@ -74,7 +74,7 @@ def test_a_crash_says_how():
         isolation.run(crash, 60)
     with pytest.raises(isolation.Died, match="exit code 3"):
         isolation.run(lambda ask: os._exit(3), 60)
-    # What can't be pickled can't come back.
+    # A result that can't be pickled can't be returned.
     with pytest.raises(isolation.Died, match="exit code 1"):
         isolation.run(lambda ask: threading.Lock(), 60)
 

@@ -1,4 +1,4 @@
-"""Which images a channel means, and their labels: folders, ManifestFile, AugmentedManifestFile (R21, R22)."""
+"""The images of a channel, and their labels: folders, ManifestFile, AugmentedManifestFile (R21, R22)."""
 
 import json
 

@@ -25,7 +25,7 @@ EVERY = [pytest.param(name, marks=[needs_torch] if ALGORITHMS[name].needs else [
 
 
 def brief() -> Context:
-    """Networks train for as long as they may: here it is a moment, however slow the machine."""
+    """Networks use all of their time limit: here it is very short, on any machine."""
     return Context(clock=Clock(600))
 
 

@@ -68,7 +68,7 @@ def test_what_few_series_missed_by_moves_little_and_widens_more() -> None:
     narrow = [said(past, 0.5) for past in backtest.pasts]
     truths = [window.truth for window in backtest.windows]
     many = Calibration.of(backtest.pasts, truths, narrow)
-    # The same that was missed by, told of one series: as if there were only so much to learn from.
+    # The same errors, from a single series: the calibration has less evidence.
     one = Calibration.of([backtest.pasts[0].of(backtest.pasts[0].series[:1])], [truths[0][:1]], [narrow[0][:1]])
     missed = (truths[0][:1] - narrow[0][:1, :, 3]) / (
         narrow[0][:1, :, 3] - narrow[0][:1, :, 1] + metrics.naive_scale(backtest.pasts[0])[:1, None]

@@ -121,7 +121,7 @@ def test_timestamps_are_read_as_people_write_them(values: list[object], first: s
 
 
 def test_instants_in_different_zones_are_brought_to_one_clock() -> None:
-    # The hour that is there twice when clocks go back, in Berlin.
+    # The hour that occurs twice when clocks change in Berlin.
     assert read(["2024-10-27T02:30:00+02:00", "2024-10-27T02:30:00+01:00", "2024-10-27 01:30:00Z"]) == [
         "2024-10-27T00:30:00",
         "2024-10-27T01:30:00",

@@ -433,7 +433,7 @@ def test_an_objective_that_the_data_leaves_undefined_fails_the_job(jobs: Jobs, b
 
 
 def test_a_model_that_is_not_better_than_the_naive_one_is_reported(jobs: Jobs, bucket: Bucket) -> None:
-    # The same week over and over: nothing can beat repeating it.
+    # The same week repeated: no model is better than repeating it.
     uri = bucket.put("in/d.csv", weekly(2, 70, noise=0))
     events = jobs.train(problem("npts"), [channel(uri)])
     (candidate,) = training.candidates(events).values()
