@@ -91,7 +91,7 @@ def test_a_model_is_trained_judged_deployed_and_reported(airflow: FullAirflow, s
 
 
 @pytest.mark.parametrize("act", ["mark_failed", "mark_success", "run_marked_failed"])
-def test_what_a_user_ends_while_deferred_stops_its_job(airflow: FullAirflow, jobs: Jobs, act: str) -> None:
+def test_a_deferred_task_that_a_user_ends_stops_its_job(airflow: FullAirflow, jobs: Jobs, act: str) -> None:
     run = airflow.trigger("deferred", act, script=ENDLESS)
     airflow.until(lambda: airflow.watched(run) and jobs.states(run) == ["InProgress"], f"the triggerer watches {run}")
     if act == "run_marked_failed":

@@ -121,7 +121,7 @@ def test_errors_link_to_the_documentation_that_the_package_names() -> None:
     assert urls["Documentation"] == f"{exceptions.DOCS}/index.md"
 
 
-def test_what_the_doctor_advises_to_read_is_a_page() -> None:
+def test_pages_that_the_doctor_names_exist() -> None:
     named = set(re.findall(r"…/((?:policies/)?[\w-]+\.(?:md|json))", "\n".join(messages())))
     assert named >= {"aws.md", "iam.md", "policies/job-role-trust.json"}
     assert [name for name in named if (DOCS / name).exists()] == list(named)

@@ -200,7 +200,7 @@ class TestConfig:
             with pytest.raises(exceptions.AutoMLValidationError, match="can't be parsed"):
                 read_config(name, [tmp_path])
 
-    def test_what_a_template_rendered_to_text_is_read(self, tmp_path: Path) -> None:
+    def test_a_config_that_a_template_rendered_to_text_is_parsed(self, tmp_path: Path) -> None:
         assert read_config("{'a': True}", [tmp_path]) == read_config('{"a": true}', [tmp_path]) == {"a": True}
 
     def test_a_job_without_a_limit_is_warned_about(self) -> None:

@@ -49,7 +49,7 @@ def rendered(template: str) -> str:
         ("macros.automl.job(ti, 'train').status", "Completed"),
     ],
 )
-def test_what_templates_ask_for(template: str, text: str) -> None:
+def test_the_macros_render_their_values(template: str, text: str) -> None:
     try:
         metadata.distribution("airflow-automl")
     except metadata.PackageNotFoundError:
@@ -68,7 +68,7 @@ def test_a_leaderboard_is_a_markdown_table() -> None:
     assert macros.leaderboard(TaskInstance(), "nothing") == "| Candidate |\n| --- |"
 
 
-def test_what_is_not_there() -> None:
+def test_missing_candidates_metrics_and_artefacts_are_errors() -> None:
     ti = TaskInstance()
     with pytest.raises(NoBestCandidate, match="task 'elsewhere' has no best candidate"):
         macros.best_metric(ti, "elsewhere")

@@ -45,7 +45,7 @@ def steps(dag: DAG) -> list[str]:
         (ALL, ["evaluate", "decide", "train", "challenger", "gate", "deploy", "report"]),
     ],
 )
-def test_what_is_not_given_leaves_its_tasks_out(settings: dict[str, Any], expected: list[str]) -> None:
+def test_omitted_arguments_omit_their_tasks(settings: dict[str, Any], expected: list[str]) -> None:
     assert steps(build(**settings)) == expected
 
 

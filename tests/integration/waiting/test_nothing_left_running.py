@@ -66,7 +66,7 @@ def waiting(airflow: FullAirflow, service: Autopilot) -> Waiting:
 
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("dag_id", ["deferred", "in_worker"])
-def test_what_a_user_ends_stops_its_job(waiting: Waiting, dag_id: str, act: str) -> None:
+def test_a_task_that_a_user_ends_stops_its_job(waiting: Waiting, dag_id: str, act: str) -> None:
     run = waiting.runs[dag_id, act]
     ACTS[act](waiting.airflow, run)
     waiting.stopped(run, ["Stopped"])

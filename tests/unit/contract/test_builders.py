@@ -175,7 +175,7 @@ class TestTabular:
             "AutoMLJobObjective": {"MetricName": "AUC"},
         }
 
-    def test_what_is_not_given_is_absent(self):
+    def test_omitted_arguments_are_absent(self):
         assert tabular(target="y") == {"TabularJobConfig": {"TargetAttributeName": "y"}}
 
     def test_false_and_zero_are_given(self):

@@ -140,7 +140,7 @@ def test_every_rule_has_a_number_and_a_purpose():
     assert len({rule.find for rule in RULES}) == len(RULES)
 
 
-def test_what_the_builders_make_is_fine():
+def test_requests_of_the_builders_have_no_violations():
     request = builders.tabular(
         "s3://acme-ml/churn/train/",
         target="churn",

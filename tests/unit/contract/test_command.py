@@ -57,7 +57,7 @@ class TestExitCodes:
             ("[" * 100_000, "request.json"),
         ],
     )
-    def test_what_is_neither_json_nor_yaml_is_2(self, check_file, content, name):
+    def test_a_file_that_is_neither_json_nor_yaml_is_2(self, check_file, content, name):
         code, out, err = check_file(content, name)
         assert (code, out) == (2, "")
         assert err.startswith("airflow-automl check: ")
@@ -120,7 +120,7 @@ class TestOperatorConfigs:
         assert code == 0
         assert f"note     3 templated values not checked: AutoMLJobName, {TAB}.Mode, Tags" in out
 
-    def test_what_the_operator_fills_in_may_be_missing(self, check_file):
+    def test_members_that_the_operator_fills_in_may_be_missing(self, check_file):
         request = v2()
         for name in ("AutoMLJobName", "OutputDataConfig", "RoleArn"):
             del request[name]
@@ -129,7 +129,7 @@ class TestOperatorConfigs:
         request["OutputDataConfig"] = {"KmsKeyId": "key"}
         assert check_file(json.dumps(request), "request.json", "--config")[0] == 0
 
-    def test_what_is_there_is_still_checked(self, check_file):
+    def test_present_members_are_still_checked(self, check_file):
         request = v2(RoleArn="nobody", AutoMLJobName=None, OutputDataConfig=7)
         code, out, _ = check_file(json.dumps(request), "request.json", "--config")
         assert code == 1

@@ -124,7 +124,7 @@ class TestBest:
     def test_the_first_of_complete_equals(self):
         assert best([candidate("a", 0.9), candidate("b", 0.9)])["CandidateName"] == "a"
 
-    def test_what_is_not_completed_or_not_measured_is_passed_over(self):
+    def test_candidates_without_completion_or_metric_are_ignored(self):
         assert (
             best([candidate("a", 0.9, status="InProgress"), candidate("b"), candidate("c", 0.1)])["CandidateName"]
             == "c"

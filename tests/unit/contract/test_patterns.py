@@ -42,7 +42,7 @@ def test_patterns_are_javas_and_match_whole_values(pattern, value, expected):
     assert matches(pattern, value) is expected
 
 
-def test_what_is_tried_first_for_ascii_agrees_with_the_pattern_itself():
+def test_the_shortcut_for_ascii_agrees_with_the_pattern():
     for code in range(128):
         assert matches(TAG, chr(code)) is (patterns._compile(TAG).fullmatch(chr(code)) is not None)
 

@@ -56,7 +56,7 @@ def test_every_rules_fields_are_fields(tool, rows):
             assert any(re.fullmatch(regex, path) for path in listed), (row.number, pattern)
 
 
-def test_what_handles_a_field_exists(tool):
+def test_the_code_named_for_each_field_exists(tool):
     names = {
         name
         for handlers in (tool.SAID, tool.READ, tool.LOOKED_UP)

@@ -56,7 +56,7 @@ class TestMetricsByProblem:
         assert found("V2", v2("time_series", AutoMLJobObjective=objective(metric))) == expected
 
     @pytest.mark.parametrize("metric", ["InferenceLatency", "LogLoss", "wQL", "auc"])
-    def test_what_the_enum_lacks_is_a_matter_of_shape(self, metric):
+    def test_a_value_outside_of_the_enum_violates_the_shape(self, metric):
         assert ("shape", METRIC) in found("V1", v1(AutoMLJobObjective=objective(metric)))
 
     def test_r44_text_generation_ignores_any(self):

@@ -66,15 +66,15 @@ class TestR55AlgorithmsOfTheMode:
 
 class TestR56WithoutMode:
     @pytest.mark.parametrize("names", [(), ("xgboost",), ("mlp",), ("catboost", "xgboost")])
-    def test_what_some_mode_trains_is_warned_about(self, names):
+    def test_algorithms_of_only_one_mode_are_warned_about(self, names):
         for api, request, path in algorithms(*names):
             assert warned(api, request) == {("R56", f"{path}.{GENERATION}")}
 
-    def test_what_no_mode_trains_together_is_rejected(self):
+    def test_algorithms_of_different_modes_are_rejected(self):
         for api, request, path in algorithms("mlp", "catboost"):
             assert found(api, request) == {("R56", f"{path}.{GENERATION}")}
 
-    def test_what_no_mode_knows_is_rejected(self):
+    def test_an_algorithm_of_no_mode_is_rejected(self):
         for api, request, path in algorithms("xgboost", "prophet"):
             assert found(api, request) == {
                 ("R55", f"{path}.{GENERATION}[0].AutoMLAlgorithms[1]"),

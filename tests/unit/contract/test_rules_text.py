@@ -74,7 +74,7 @@ class TestR88Ranges:
         assert found("V2", generation(**{name: value})) == {("R88", f"{HYPERPARAMETERS}.{name}")}
 
     @pytest.mark.parametrize("value", ["", "1 ", "+1"])
-    def test_what_breaks_the_pattern_is_a_matter_of_shape_too(self, value):
+    def test_a_value_that_breaks_the_pattern_violates_the_shape_too(self, value):
         path = f"{HYPERPARAMETERS}.epochCount"
         assert found("V2", generation(epochCount=value)) == {("R88", path), ("shape", path)}
 

@@ -91,7 +91,9 @@ def test_an_account_that_is_ready(account: Account, doctor: Doctor) -> None:
     assert (ROLE, "s3:PutObject", "arn:aws:s3:::acme-ml/automl/x") in account.simulated
 
 
-def test_what_people_read(account: Account, connect: Connect, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_printed_lines_of_the_doctor(
+    account: Account, connect: Connect, capsys: pytest.CaptureFixture[str]
+) -> None:
     account.roles.clear()
     account.refused = {"servicequotas:ListServiceQuotas"}
     assert main(["doctor"]) == 1
@@ -123,7 +125,9 @@ def test_what_people_read(account: Account, connect: Connect, capsys: pytest.Cap
         ),
     ],
 )
-def test_what_is_wrong(account: Account, doctor: Doctor, change: dict[str, Any], check: str, finding: str) -> None:
+def test_each_problem_is_reported(
+    account: Account, doctor: Doctor, change: dict[str, Any], check: str, finding: str
+) -> None:
     vars(account).update(change)
     code, found = doctor()
     assert code == 1

@@ -93,7 +93,7 @@ def test_the_table_fits_the_terminal_and_cuts_no_number(
     assert ("GeneratingModelInsightsReport" in cells) == ("SECONDARY" in header)
 
 
-def test_what_is_piped_has_every_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_piped_output_has_every_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_measured_job(tmp_path)
     assert main(["jobs", "--data-dir", str(tmp_path)]) == 0
     header, row = capsys.readouterr().out.splitlines()[:2]
@@ -142,7 +142,7 @@ def test_json_has_every_job_of_the_page_and_nothing_else(tmp_path: Path, capsys:
     assert datetime.fromisoformat(job["created"]).tzinfo is not None
 
 
-def test_what_endpoints_did_fits_the_terminal_and_is_there_as_json(
+def test_endpoint_metrics_fit_the_terminal_and_are_available_as_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_measured_job(tmp_path)

@@ -83,7 +83,7 @@ def test_in_a_worker_a_job_that_may_not_be_described_is_stopped_and_named(
     assert f"AutoML job {job.name}" in str(caught.value)
 
 
-def test_what_can_not_be_stopped_either_is_named(standin: StandIn, task: TaskRun) -> None:
+def test_a_job_that_can_not_be_stopped_is_named(standin: StandIn, task: TaskRun) -> None:
     standin.faults.deny = DESCRIBES | {"StopAutoMLJob"}
     with pytest.raises(AutoMLAccessDenied, match="it continues, because it could not be stopped") as caught:
         task.attempt()

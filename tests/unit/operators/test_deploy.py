@@ -244,7 +244,7 @@ def test_the_jobs_kms_key_is_left_away_where_instances_encrypt_themselves(
     assert "KmsKeyId" not in config
 
 
-def test_what_only_aws_has_reaches_the_wire_unchanged(
+def test_settings_that_only_aws_supports_are_sent_unchanged(
     hosting: HostingStandIn, run_task: Run, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any]
 ) -> None:
     capture = {
@@ -421,7 +421,7 @@ def test_serverless(hosting: HostingStandIn, run_task: Run, candidate: dict[str,
         ({"job": None}, "no role to run the model with"),
     ],
 )
-def test_what_aws_would_refuse_is_refused_before_anything_is_made(
+def test_a_request_that_aws_would_refuse_is_refused_before_any_resource_is_created(
     hosting: HostingStandIn, run_task: Run, job: dict[str, Any], settings: dict[str, Any], message: str
 ) -> None:
     candidate = make_candidate(containers=settings.pop("containers", 1))

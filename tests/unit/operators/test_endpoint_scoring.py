@@ -193,5 +193,5 @@ def test_the_first_candidate_passes_unscored(hosting: HostingStandIn, context: d
         ),
     ],
 )
-def test_what_a_job_learned(describe: dict[str, Any], subject: Subject) -> None:
+def test_the_subject_of_a_job_is_read_from_its_description(describe: dict[str, Any], subject: Subject) -> None:
     assert subject_of(describe) == subject

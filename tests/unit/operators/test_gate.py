@@ -216,7 +216,7 @@ def branching(context: dict[str, Any], **settings: Any) -> list[str]:
         (["retry", "report"], 0.9, ["deploy"]),
     ],
 )
-def test_what_a_decision_does_to_the_tasks_after_it(
+def test_a_decision_skips_the_expected_tasks_downstream(
     context: dict[str, Any], on_reject: Any, required: float, skipped: list[str]
 ) -> None:
     assert branching(context, on_reject=on_reject, require={"AUC": required}) == skipped
@@ -257,7 +257,7 @@ def test_the_branch_can_be_a_task_group(context: dict[str, Any], required: float
     assert list(raised.value.tasks) == skipped
 
 
-def test_what_is_missing_is_said_of_a_candidate_that_no_xcom_holds(context: dict[str, Any]) -> None:
+def test_a_missing_candidate_fails_with_a_hint_to_do_xcom_push(context: dict[str, Any]) -> None:
     with pytest.raises(NoBestCandidate, match="do_xcom_push=False"):
         decide(context, candidate=None)
 

@@ -212,7 +212,7 @@ def test_stopped_jobs_have_stopped_and_ended_ones_are_left_alone(ran_tasks: Ran)
     assert ran_tasks.stand_in.jobs["done"].stopped is None
 
 
-def test_what_a_dag_does_not_name_comes_from_the_connection(ran_tasks: Ran) -> None:
+def test_fields_that_a_dag_omits_come_from_the_connection(ran_tasks: Ran) -> None:
     name = ran_tasks.xcoms["defaults", "job"]["name"]
     request = ran_tasks.stand_in.jobs[name].request
     assert request["RoleArn"] == ROLE

@@ -58,7 +58,9 @@ def test_a_task_that_fails_before_it_has_a_request_breaks_nothing_downstream(
 
 
 @pytest.mark.parametrize("given", [{"candidate": None}, {}])
-def test_what_needs_a_candidate_says_that_there_was_no_job_and_why(standin: StandIn, given: dict[str, Any]) -> None:
+def test_a_task_that_needs_a_candidate_fails_with_the_reason_for_the_missing_job(
+    standin: StandIn, given: dict[str, Any]
+) -> None:
     refusal = {"schema_version": 1, "name": None, "reason": "RoleArn: no role", "violations": []}
     task = SageMakerAutoMLDeployOperator(task_id="deploy", job=refusal, endpoint_name="churn", **given)
     with pytest.raises(NoBestCandidate, match=r"no job was submitted, .* RoleArn: no role"):

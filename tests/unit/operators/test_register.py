@@ -141,7 +141,7 @@ def test_reports_beside_the_candidate_are_linked(
     }
 
 
-def test_what_aws_would_refuse_is_refused_before_a_group_is_made(
+def test_a_request_that_aws_would_refuse_is_refused_before_a_group_is_created(
     hosting: HostingStandIn, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any]
 ) -> None:
     with pytest.raises(AutoMLValidationError, match="ModelApprovalStatus"):
@@ -212,7 +212,7 @@ def test_an_answer_that_is_neither_changes_nothing(
         ({"group": "a", "model_package": "b"}, "give exactly one"),
     ],
 )
-def test_what_cannot_be_approved(
+def test_invalid_approvals_are_refused(
     hosting: HostingStandIn, context: dict[str, Any], settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(AutoMLValidationError, match=message):

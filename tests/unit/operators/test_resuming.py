@@ -320,7 +320,7 @@ def test_two_airflows_do_not_adopt_each_others_jobs(
 
 
 @pytest.mark.parametrize("other", ["Mine", "mine"])
-def test_a_given_name_of_somebody_elses_job_fails(standin: StandIn, task: TaskRun, other: str) -> None:
+def test_a_given_name_of_another_users_job_fails(standin: StandIn, task: TaskRun, other: str) -> None:
     standin.add_job(other, ENDLESS)
     with pytest.raises(AutoMLNameTaken, match="can't be reused"):
         task.attempt(config={**V2_RENDERED, "AutoMLJobName": "Mine"})

@@ -115,7 +115,7 @@ def test_a_rollback_that_fails_says_why(hosting: HostingStandIn, run_task: Run) 
 
 
 @pytest.mark.usefixtures("versions")
-def test_what_cannot_be_rolled_back(hosting: HostingStandIn, run_task: Run) -> None:
+def test_impossible_rollbacks_fail_with_the_reason(hosting: HostingStandIn, run_task: Run) -> None:
     with pytest.raises(AutoMLDeploymentFailed, match="there is no endpoint other"):
         run_task(rollback(endpoint_name="other"))
     with pytest.raises(

@@ -77,7 +77,7 @@ def objects(monkeypatch: pytest.MonkeyPatch) -> Iterator[Objects]:
         server.shutdown()
 
 
-def test_what_is_written_is_found_and_read_in_the_hooks_region(objects: Objects) -> None:
+def test_written_objects_are_found_and_read_in_the_hooks_region(objects: Objects) -> None:
     storage = Storage(SageMakerAutoMLDeploymentHook(region_name="eu-central-1"))
     storage.write("s3://acme/reports/a b.html", b"<p>")
     storage.write("s3://acme/reports2/other.html", b"no")

@@ -41,7 +41,7 @@ def target(request: Any) -> Any:
     return request["AutoMLProblemTypeConfig"]["TabularJobConfig"]["TargetAttributeName"]
 
 
-def test_what_a_template_rendered_to_is_not_rendered_again(run_dag: RunDag, standin: StandIn) -> None:
+def test_a_rendered_template_is_not_rendered_again(run_dag: RunDag, standin: StandIn) -> None:
     given = config()
     given["AutoMLProblemTypeConfig"]["TabularJobConfig"]["TargetAttributeName"] = "{{ conn.aws_default.password }}"
     with DAG("once", params={"config": json.dumps(given)}):

@@ -281,7 +281,7 @@ def test_the_report_opens_in_airflow_with_the_rights_of_its_job(
     assert browser(None).get(address).status_code == 401
 
 
-def test_what_is_not_in_s3_is_not_served(browser: Browser, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_outside_of_s3_is_not_served(browser: Browser, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "airflow_automl.plugin.metadata.report_of", lambda owner, name: {"html": "/etc/passwd", "job_name": name}
     )

@@ -57,7 +57,7 @@ def test_one_run_is_not_a_history_and_entries_of_other_tasks_are_omitted() -> No
     assert not history.section(stray)
 
 
-def test_what_each_run_cost_is_a_column_if_any_run_has_a_cost() -> None:
+def test_the_history_has_a_cost_column_if_any_run_has_a_cost() -> None:
     priced = note("new", {**SUMMARY, "cost": {"amount": 12.5, "currency": "<b>"}})
     of_an_older_release = {key: value for key, value in note("old").items() if key != "cost"}
     shown = str(history.section([of_an_older_release, priced]))

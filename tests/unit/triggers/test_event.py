@@ -174,7 +174,7 @@ async def test_only_chosen_names_and_ends_count(standin: StandIn) -> None:
     assert airflow.payloads[0]["best_candidate"] is None
 
 
-async def test_what_ended_before_the_first_look_is_history(standin: StandIn) -> None:
+async def test_a_job_that_ended_before_the_first_poll_causes_no_event(standin: StandIn) -> None:
     standin.add_job("old", age=60.0)
     store = Store()
     async with triggerer() as airflow:
@@ -237,7 +237,7 @@ async def test_watchers_of_one_asset_keep_their_progress_apart(standin: StandIn)
         await until(lambda: again.names == ["churn-2"])
 
 
-async def test_what_one_look_has_no_time_for_is_left_to_the_next(
+async def test_jobs_that_one_poll_has_no_time_for_are_read_by_the_next(
     standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store()

@@ -156,7 +156,7 @@ def test_the_next_service_finds_what_a_killed_one_submitted(cluster: Cluster) ->
     assert (cluster.folder / "jobs" / "churn" / "trainer.log").read_text().count("first line") == 1
 
 
-def test_what_ray_never_got_starts_over(cluster: Cluster) -> None:
+def test_a_trainer_that_ray_never_received_starts_over(cluster: Cluster) -> None:
     executor = cluster.executor()
     handle = executor.find(specification())
     assert handle is not None
@@ -258,7 +258,7 @@ def test_a_trainer_that_lives_on_while_ray_forgot_it_runs(cluster: Cluster) -> N
     found.stop()
 
 
-def test_what_ray_or_the_store_refuses_fails_with_their_words(cluster: Cluster) -> None:
+def test_a_refusal_of_ray_or_the_store_fails_the_job_with_its_message(cluster: Cluster) -> None:
     executor = cluster.executor()
     cluster.api.refuses = 400
     handle = executor.start(specification())

@@ -144,7 +144,7 @@ def test_a_job_that_never_begins_is_stopped_and_named(cluster: Cluster, monkeypa
     assert len(cluster.stops) == 1
 
 
-def test_what_ray_refuses_is_shown(cluster: Cluster) -> None:
+def test_a_refusal_of_ray_is_shown(cluster: Cluster) -> None:
     cluster.refuses = 400
     (found,) = wrong(cluster)
     assert "memory is not valid" in found.message

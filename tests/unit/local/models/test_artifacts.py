@@ -157,7 +157,7 @@ def test_the_containers_of_a_candidate_are_loaded_in_one_call(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("lacking", ["numpy", "pandas", "pyarrow"])
-def test_what_the_loader_lacks_is_named_with_the_line_that_installs_it(lacking):
+def test_a_missing_package_of_the_loader_is_named_with_the_command_that_installs_it(lacking):
     done = run_without([lacking], "from airflow_automl.local.models import archive, artifacts")
     assert f"{lacking} is not installed. Install: pip install numpy pandas pyarrow" in done.stderr
 
@@ -179,7 +179,7 @@ def test_the_first_versions_import_still_works():
     assert as_before is artifacts
 
 
-def test_what_a_model_lacks_here_is_named_with_the_line_that_installs_it(tmp_path):
+def test_a_missing_library_of_a_model_is_named_with_the_command_that_installs_it(tmp_path):
     path = packed(tmp_path, libraries={"no-such-library": "1.2.3", "numpy": "0.9.1", "python": "2.7.1"})
     with pytest.raises(artifacts.ArtifactError, match=r"pip install 'no-such-library==1.2.3' 'numpy==0.9.1'\n"):
         artifacts.load(path)

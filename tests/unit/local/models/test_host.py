@@ -161,7 +161,7 @@ def test_more_rows_than_fit_into_one_prediction_wait_for_the_next(loaded):
     assert len(ask(loaded, csv(pd.concat([ROWS] * 600)))[0][2].splitlines()) == 1200
 
 
-def test_what_cannot_be_loaded_says_why_and_its_process_ends(running, folder, tmp_path):
+def test_a_model_that_can_not_be_loaded_gives_the_reason_and_its_process_ends(running, folder, tmp_path):
     for folders, output, reason in (
         ([folder], "score", "asks for 'score'"),
         ([tmp_path], KEYS, "is not a model artefact"),

@@ -84,7 +84,7 @@ def test_missing_values_are_missing():
         (b"1,2,3,4", "image/png", "can't read the content type image/png"),
     ],
 )
-def test_what_the_model_cannot_take_is_explained(body, kind, reason):
+def test_payloads_that_the_model_refuses_get_the_reason(body, kind, reason):
     with pytest.raises(payloads.PayloadError, match=reason):
         decode(body, kind)
 

@@ -33,7 +33,7 @@ async def host(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ModelH
 
 
 @pytest.mark.parametrize("family", ["table", "text", "image", "timeseries", "generation"])
-async def test_what_one_model_does_no_other_suffers(host: ModelHost, family: str) -> None:
+async def test_a_misbehaving_model_does_not_affect_other_models(host: ModelHost, family: str) -> None:
     def model(family: str) -> list[Container]:
         return [Container("image", "s3://automl/m.tar.gz", "sha", {"FAMILY": family})]
 

@@ -45,7 +45,7 @@ def test_a_minute_has_sums_that_are_taken_once(tmp_path: Path, minute: list[floa
     assert metrics.take() == []
 
 
-def test_answers_that_nobody_fetches_are_deleted_after_three_hours(tmp_path: Path, minute: list[float]) -> None:
+def test_answers_that_are_not_fetched_are_deleted_after_three_hours(tmp_path: Path, minute: list[float]) -> None:
     metrics = Metrics(tmp_path / "endpoints.json")
     for _ in range(400):
         metrics.invoked("churn/all", 200, 0.1)

@@ -48,7 +48,7 @@ def test_secrets_are_for_their_owner_alone_and_last(folder: DataFolder) -> None:
     assert folder.root.stat().st_mode & 0o077 == 0
 
 
-def test_what_a_dead_service_published_is_not_believed(folder: DataFolder) -> None:
+def test_the_address_that_a_dead_service_published_is_not_used(folder: DataFolder) -> None:
     folder.write_info(info())
     assert folder.read_info() == info()
     with pytest.raises(StartupError, match="no service runs"):

@@ -492,7 +492,7 @@ def test_a_part_of_a_wrong_size_or_order_or_content_makes_no_object(client: Any,
         ("ChecksumCRC64NVME", "M3eFcAZSQlc=", f"{'A' * 11}="),
     ],
 )
-def test_what_does_not_have_its_checksum_is_not_kept(
+def test_an_object_with_a_wrong_checksum_is_not_stored(
     client: Any, bucket: str, member: str, right: str, wrong: str
 ) -> None:
     at = {"Bucket": bucket, "Key": "a"}

@@ -93,7 +93,7 @@ def test_numbers_with_thousands_separators_are_numbers_if_they_are_said_to_be(bu
     assert not data.failures
 
 
-def test_what_a_role_cannot_read_is_missing_and_counted_everywhere(bucket: Bucket, tmp_path: Path) -> None:
+def test_values_that_do_not_fit_the_given_type_are_missing_and_counted(bucket: Bucket, tmp_path: Path) -> None:
     table = rows()
     for row in range(0, 600, 50):
         table[row][0] = "many"
@@ -278,7 +278,7 @@ def test_columns_separated_by_semicolons_are_recognized(bucket: Bucket, tmp_path
         reading.load(bucket, tmp_path, {"a.csv": body.encode()})
 
 
-def test_what_spark_and_others_leave_beside_data_is_left_out_and_said(bucket: Bucket, tmp_path: Path) -> None:
+def test_marker_files_of_spark_and_others_are_ignored_and_noted(bucket: Bucket, tmp_path: Path) -> None:
     files = {
         "part-0.csv": csv(rows()),
         "part-1.csv": b"",
@@ -430,7 +430,7 @@ def test_a_quote_inside_a_value_that_is_not_quoted_is_a_quote(bucket: Bucket, tm
         (["1.234,56", "12,5"], "text", 0),
     ],
 )
-def test_what_spreadsheets_write_is_read_alike(
+def test_values_as_spreadsheets_write_them_are_read_the_same_everywhere(
     bucket: Bucket, tmp_path: Path, values: list[str], kind: str, missing: int
 ) -> None:
     table = [[values[row % len(values)], *entry[1:]] for row, entry in enumerate(rows())]

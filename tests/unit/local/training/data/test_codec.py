@@ -165,7 +165,7 @@ def test_nested_parquet_columns_are_not_usable():
         (("2024-01-05", "x"), [dt.date(2024, 1, 5), "x", pd.NaT]),
     ],
 )
-def test_what_a_value_is_does_not_depend_on_the_values_beside_it(trained, values):
+def test_a_value_is_read_independently_of_the_other_values(trained, values):
     codec = decide("c", column(*trained))
     alone = [codec.take([value])[0] for value in values]
     together = codec.take(values).tolist()

@@ -60,7 +60,7 @@ def test_a_file_with_other_columns_is_named(tmp_path):
         ("a,b\n1,2\n".encode("utf-16"), "UTF-16"),
     ],
 )
-def test_what_is_not_a_table_is_refused_with_its_reason(tmp_path, content, reason):
+def test_a_file_that_is_not_a_table_is_refused_with_the_reason(tmp_path, content, reason):
     with pytest.raises(JobFailure, match=reason) as failure:
         read_csv([(write(tmp_path, content), URI)])
     assert URI in failure.value.reason
@@ -88,7 +88,7 @@ def test_row_labels_of_pandas_are_not_a_column(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"PAR1 cut"])
-def test_what_is_not_parquet_is_refused(tmp_path, content):
+def test_a_file_that_is_not_parquet_is_refused(tmp_path, content):
     with pytest.raises(JobFailure, match=r"is not Parquet, but the channel's ContentType is"):
         read_parquet([(write(tmp_path, content), URI)])
 

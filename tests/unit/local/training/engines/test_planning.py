@@ -120,7 +120,7 @@ def test_limits_reach_autogluon():
         ("MSE", "Regression", "mean_squared_error"),
     ],
 )
-def test_what_autogluon_optimizes_for_an_objective(objective, problem, metric):
+def test_each_objective_has_a_metric_of_autogluon(objective, problem, metric):
     assert plan.metric_for(objective, problem) == metric
 
 

@@ -89,7 +89,7 @@ def test_clarifys_layout_is_what_readers_expect():
     assert found == {"feature_importance": {"a": 0.5}}
 
 
-def test_what_could_not_be_read_is_on_both_pages_of_a_tabular_job():
+def test_unreadable_values_are_shown_on_both_pages_of_a_tabular_job():
     rows = pd.DataFrame({"a": RANDOM.normal(size=60)}).assign(y=lambda frame: frame["a"] * 2)
     note = "12 of 600 values of the column 'a' can't be read as numbers and count as missing: '<many>' in 12 rows."
     data = TabularDataset(

@@ -151,7 +151,7 @@ def test_a_damaged_conversion_is_done_again(gguf):
     assert len(made) == 2
 
 
-def test_what_a_killed_conversion_left_behind_is_removed(gguf, tmp_path):
+def test_files_of_a_killed_conversion_are_removed(gguf, tmp_path):
     path, _ = gguf
     left = tmp_path / "cache" / f".small-{'a' * 16}-x7f"
     left.mkdir(parents=True)

@@ -55,6 +55,6 @@ def test_a_text_ends_before_the_first_stop():
         ({"inputs": "a", "parameters": {"stop": [""]}}, "stop must be a text"),
     ],
 )
-def test_what_is_wrong_is_said(document, message):
+def test_invalid_requests_are_refused_with_the_reason(document, message):
     with pytest.raises(PayloadError, match=message):
         read(document)

@@ -47,7 +47,7 @@ def test_the_loss_is_the_cross_entropy_of_the_answers_tokens(model, encoded):
     assert training.mean_loss(model, encoded) == pytest.approx(expected, rel=1e-4)
 
 
-def test_what_goes_through_the_network_at_once_is_bounded(encoded, monkeypatch):
+def test_the_number_of_tokens_in_one_pass_is_bounded(encoded, monkeypatch):
     monkeypatch.setattr(training, "TOKENS_AT_ONCE", 60)
     parts = list(training.slices(encoded))
     assert [example for part in parts for example in part] == encoded

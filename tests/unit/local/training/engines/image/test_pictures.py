@@ -74,7 +74,7 @@ def test_sixteen_bits_of_grey_keep_their_range():
     assert abs(found[112, 112].astype(int) - 128).max() < 4
 
 
-def test_what_is_transparent_is_white():
+def test_transparent_pixels_become_white():
     clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
 
     assert (pictures.read(encode(clear)) == 255).all()

@@ -62,7 +62,7 @@ def test_a_forecast_that_is_right_is_left_alone() -> None:
     assert all(abs(move) < 0.1 for move in calibration.moves)
 
 
-def test_what_few_series_missed_by_moves_little_and_widens_more() -> None:
+def test_with_few_series_quantiles_move_less_and_widen_more() -> None:
     panel = noise(items=40)
     backtest = Backtest.over(panel)
     narrow = [said(past, 0.5) for past in backtest.pasts]

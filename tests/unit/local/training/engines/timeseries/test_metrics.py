@@ -32,7 +32,7 @@ def test_coverage_is_how_often_the_truth_is_not_above_a_quantile() -> None:
     assert metrics.coverage([WINDOW], [SAID], (10, 90)) == {"p10": 0.5, "p90": 1.0}
 
 
-def test_what_is_undefined_is_left_out() -> None:
+def test_undefined_metrics_are_omitted() -> None:
     nothing = Window(np.zeros((1, 2)), np.array([0.0]))
     assert set(metrics.measure(nothing, np.ones((1, 2, 2)), (50,))) == {"RMSE"}
     perfect = metrics.measure(nothing, np.zeros((1, 2, 2)), (50,))

@@ -333,7 +333,7 @@ def test_a_header_that_is_repeated_in_a_body_is_not_a_row(bucket: Bucket, tmp_pa
         (history().replace(",", ";"), {}, "The target 'y' is not in .* seem to be separated by ';'"),
     ],
 )
-def test_what_no_forecast_can_be_made_of_is_refused(
+def test_data_without_a_possible_forecast_are_refused(
     bucket: Bucket, tmp_path: Path, text: str, columns: dict[str, str], reason: str
 ) -> None:
     with pytest.raises(JobFailure, match=reason):

@@ -161,7 +161,7 @@ def test_samples_come_before_all_rows(tables):
     assert told == [1, 3]
 
 
-def test_what_a_sample_taught_is_kept_when_the_time_is_over(tables):
+def test_a_model_trained_on_a_sample_is_kept_at_the_time_limit(tables):
     rows, classes = tables["load_breast_cancer"]
     measuring = Measuring.holdout(rows, rows, classes, sampled=True)
     workbench = Workbench(measuring, "BinaryClassification", "AUC", classes, 2, Part(rows))

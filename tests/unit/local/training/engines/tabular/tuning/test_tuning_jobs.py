@@ -334,7 +334,7 @@ def test_a_limit_that_lets_no_candidate_learn_fails_with_a_reason(train, monkeyp
         ),
     ],
 )
-def test_what_the_mode_does_not_have_fails_with_a_reason(train, config, reason):
+def test_options_that_the_mode_does_not_have_fail_the_job_with_the_reason(train, config, reason):
     found = train(churn(), tabular("churn") | config)
     assert found[-1]["event"] == "failed"
     assert reason in found[-1]["reason"]
