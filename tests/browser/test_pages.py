@@ -221,7 +221,7 @@ def test_training_again_fills_in_the_manual_dags_form(
     assert runs[0]["triggering_user_name"] == "grace"
 
 
-def test_each_sees_what_they_may(airflow: Airflow, chromium: Any, training: tuple[str, str]) -> None:
+def test_each_user_sees_only_permitted_pages(airflow: Airflow, chromium: Any, training: tuple[str, str]) -> None:
     viewer = open_tab(airflow, chromium, "ruth")
     frame = viewer.open(task_tab("churn_models", training[0]))
     frame.get_by_role("heading", name="Leaderboard").wait_for()

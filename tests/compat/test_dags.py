@@ -134,7 +134,7 @@ def test_a_triggerer_that_dies_or_restarts_stops_nothing(airflow: FullAirflow, j
     airflow.until(lambda: jobs.states(run) == ["Stopped"], f"the job of {run} is stopped")
 
 
-def test_an_error_that_would_come_again_is_not_tried_again(airflow: FullAirflow, jobs: Jobs) -> None:
+def test_an_error_that_would_recur_is_not_retried(airflow: FullAirflow, jobs: Jobs) -> None:
     run = airflow.trigger("deferred", "failing", script="phases,failed")
     airflow.until(lambda: airflow.run_state(run) == "failed", f"{run} has failed")
     assert jobs.states(run) == ["Failed"]

@@ -140,7 +140,7 @@ def generic_paths(value: Any, path: str = "", *, of_map: bool = False) -> Iterat
 
 
 @pytest.mark.parametrize(("api", "problem"), EVERY_KIND)
-def test_a_request_with_the_least_is_described_with_nothing_made_up(wire: Wire, api: Any, problem: str) -> None:
+def test_a_minimal_request_is_described_without_invented_members(wire: Wire, api: Any, problem: str) -> None:
     request = valid_request(Random(3), api, fresh_name(), problem, fullness=0)
     created = wire.call(CREATE[api], request)
     assert created.status == 200, created.message

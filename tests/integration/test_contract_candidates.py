@@ -100,7 +100,7 @@ def test_filters(client: Any) -> None:
     ("size", "order", "sort_by"),
     itertools.product([1, 2, 4, 300], ["Ascending", "Descending"], ["CreationTime", "FinalObjectiveMetricValue"]),
 )
-def test_pages_join_to_the_whole_list(client: Any, size: int, order: str, sort_by: str) -> None:
+def test_all_pages_together_are_the_list(client: Any, size: int, order: str, sort_by: str) -> None:
     paginator = client.get_paginator("list_candidates_for_auto_ml_job")
     pages = list(
         paginator.paginate(AutoMLJobName="many", SortBy=sort_by, SortOrder=order, PaginationConfig={"PageSize": size})

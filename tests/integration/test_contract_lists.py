@@ -124,7 +124,7 @@ def test_filters_narrow_together(orchard: Any) -> None:
     ("size", "sort_by", "order"),
     itertools.product([1, 2, 3, 7, 100], ["Name", "CreationTime", "Status"], ["Ascending", "Descending"]),
 )
-def test_pages_join_to_the_whole_list(orchard: Any, size: int, sort_by: str, order: str) -> None:
+def test_all_pages_together_are_the_list(orchard: Any, size: int, sort_by: str, order: str) -> None:
     client, _ = orchard
     request = {"SortBy": sort_by, "SortOrder": order}
 

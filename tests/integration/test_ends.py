@@ -421,7 +421,7 @@ def test_a_metric_of_an_old_job_is_understood(ran: tuple[str, Run]) -> None:
         assert run.state("gate") == "success"
 
 
-def test_the_whole_way_is_waited_for(ran: tuple[str, Run]) -> None:
+def test_all_statuses_until_the_end_are_awaited(ran: tuple[str, Run]) -> None:
     _, run = ran
     assert run.state("whole_way") == "success"
     assert run.xcom("whole_way", "job")["secondary_status"] == "Completed"

@@ -45,7 +45,7 @@ def create(service: RunningService, name: str, data: str, **options: Any) -> Any
     return client
 
 
-def test_a_base_model_that_is_not_there_fails_the_job_with_what_is(service: RunningService) -> None:
+def test_a_missing_base_model_fails_the_job_with_a_list_of_the_installed_ones(service: RunningService) -> None:
     client = create(service, "nobody", "small")
     found = ended(client, "nobody", 120)
     assert found["AutoMLJobStatus"] == "Failed"

@@ -214,7 +214,7 @@ def test_cloudwatch_answers_statistics_and_percentiles(watch: Any, stat: str, ex
     assert point["Unit"] == "Seconds"
 
 
-def test_metric_data_come_in_the_asked_order_unit_periods_and_pages(watch: Any) -> None:
+def test_metric_data_have_the_requested_order_unit_periods_and_pages(watch: Any) -> None:
     minutes = [MINUTE + timedelta(minutes=number) for number in range(5)]
     assert metric_data(watch, asked("Minimum"), ScanBy="TimestampAscending") == [(minutes, [1, 1, 2, 3, 4])]
     assert metric_data(watch, asked("Minimum")) == [(minutes[::-1], [4, 3, 2, 1, 1])]

@@ -124,7 +124,7 @@ def test_every_option_of_the_configuration_is_documented_and_read(info: dict[str
         assert "".join(name) in options
 
 
-def test_the_version_is_said_once_and_the_same_everywhere(info: dict[str, Any]) -> None:
+def test_the_version_is_defined_once_and_the_same_everywhere(info: dict[str, Any]) -> None:
     assert PROJECT["version"] == airflow_automl.__version__ == importlib.metadata.version("airflow-automl")
     assert info["versions"][0] == PROJECT["version"]
     changelog = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)

@@ -58,7 +58,7 @@ def test_every_problem_type(config: Any) -> None:
     assert dag.get_task("automl.train").config is config  # type: ignore[union-attr]
 
 
-def test_with_validation_data_the_gate_asks_the_endpoint_about_it() -> None:
+def test_with_validation_data_the_gate_sends_them_to_the_endpoint() -> None:
     config = tabular("s3://acme-ml/t/", validation="s3://acme-ml/v/", target="churn", max_runtime=60)
     dag = build(config, **ALL)
     assert "challenger" not in steps(dag)

@@ -70,5 +70,5 @@ def test_a_class_has_one_spelling() -> None:
     assert class_metrics(["10", "9"], ["10", "9"], [[0.1, 0.9], [0.9, 0.1]], ["9", "10"])["AUC"] == 1
 
 
-def test_no_auc_of_rows_that_are_all_alike() -> None:
+def test_rows_of_one_class_have_no_auc() -> None:
     assert "AUC" not in class_metrics(["Yes", "Yes"], ["Yes", "No"], [[0.3, 0.7], [0.8, 0.2]], ["No", "Yes"])

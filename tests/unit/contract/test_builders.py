@@ -145,14 +145,14 @@ class TestEveryFieldCanBeSaid:
         said = {path for request in FULL_V2 for path in paths(request)}
         assert {field.path for field in fields(create_shape("V2"))} <= said
 
-    def test_and_what_is_said_is_valid(self):
+    def test_full_requests_of_the_builders_are_valid(self):
         assert [found for found in check("V1", FULL_V1) if found.severity == "error"] == []
         for request in FULL_V2:
             assert [found for found in check("V2", request) if found.severity == "error"] == []
 
 
 class TestTabular:
-    def test_what_the_readme_promises(self):
+    def test_the_builder_call_of_the_readme(self):
         assert tabular(
             "s3://acme-ml/churn/train/",
             target="churn",

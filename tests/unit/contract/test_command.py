@@ -100,7 +100,7 @@ class TestForms:
         assert main(["check", "-"]) == 0
         assert capsys.readouterr().out.startswith("-: CreateAutoMLJobV2")
 
-    def test_the_version_can_be_said(self, check_file):
+    def test_the_api_version_can_be_chosen(self, check_file):
         code, out, _ = check_file(json.dumps(v2()), "request.json", "--api", "V1")
         assert code == 1
         assert "AutoMLProblemTypeConfig: unknown field" in out

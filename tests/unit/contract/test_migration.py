@@ -125,7 +125,7 @@ class TestWhatV1Infers:
 @pytest.mark.parametrize(
     "example", [e for e in EXAMPLES if e["api"] == "V1" and e["expect"] == "accept"], ids=lambda e: e["id"]
 )
-def test_what_v1_accepts_v2_accepts(example):
+def test_v2_accepts_the_converted_examples_of_v1(example):
     converted = to_v2(example["request"])
     assert [found for found in check("V2", converted) if found.severity == "error"] == []
 

@@ -58,7 +58,7 @@ def test_every_pattern_of_the_whole_service_can_be_read():
         matches(pattern, "vålue")
 
 
-def test_the_patterns_of_requests_are_said_in_words():
+def test_the_patterns_of_requests_are_explained_in_words():
     pattern = shapes()["AutoMLJobName"]["pattern"]
     assert describe_pattern(pattern).startswith("letters, digits and hyphens")
     assert pattern in describe_pattern(pattern)

@@ -39,7 +39,7 @@ def test_every_rule_is_on_the_page(rows):
     assert {*(f"R{number}" for number in range(1, 116)), *(rule.number for rule in RULES)} <= set(rows)
 
 
-def test_what_the_page_says_is_checked_is_checked_and_nothing_else(rows):
+def test_the_page_lists_exactly_the_rules_that_are_checked(rows):
     severities = {"rejected": "error", "warned": "warning"}
     for number, row in rows.items():
         said = {severities[word] for word in row.broken.split(", ") if word in severities}

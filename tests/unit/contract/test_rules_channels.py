@@ -162,7 +162,7 @@ class TestR27OutputPath:
         assert {rule for rule, _ in found("V2", request)} == {"R27", "shape"}
 
 
-def test_nothing_is_said_of_channels_of_an_unclear_problem():
+def test_channels_of_an_unclear_problem_have_no_findings():
     request = v2_channels("text", channel(ContentType="image/png", data_type="ManifestFile", CompressionType="Gzip"))
     request["AutoMLProblemTypeConfig"]["TabularJobConfig"] = {"TargetAttributeName": "y"}
     assert found("V2", request) == {("shape", "AutoMLProblemTypeConfig")}

@@ -66,7 +66,7 @@ class TestR55AlgorithmsOfTheMode:
 
 class TestR56WithoutMode:
     @pytest.mark.parametrize("names", [(), ("xgboost",), ("mlp",), ("catboost", "xgboost")])
-    def test_algorithms_of_only_one_mode_are_warned_about(self, names):
+    def test_algorithms_that_one_mode_trains_together_are_warned_about(self, names):
         for api, request, path in algorithms(*names):
             assert warned(api, request) == {("R56", f"{path}.{GENERATION}")}
 
@@ -136,7 +136,7 @@ class TestR68Split:
             assert found(api, self.split(api, fraction)) == {("R68", path)}
 
     @pytest.mark.parametrize("fraction", [-0.1, 1.1])
-    def test_beyond_the_bounds_the_model_says_so_too(self, fraction):
+    def test_values_beyond_the_bounds_violate_the_model_too(self, fraction):
         for api, path in self.PATHS:
             assert found(api, self.split(api, fraction)) == {("R68", path), ("shape", path)}
 

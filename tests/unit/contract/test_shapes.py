@@ -160,7 +160,7 @@ class TestMessages:
     def test_long_values_are_shortened(self):
         assert len(message("Only", "x" * 10_000)) < 200
 
-    def test_too_long_and_wrong_are_said_once(self):
+    def test_a_value_that_is_too_long_and_invalid_is_reported_once(self):
         assert message("Text", "ABCDE") == "received 'ABCDE'; has 5 characters, must have 2 to 4"
 
     def test_numbers_that_python_refuses_to_print(self):

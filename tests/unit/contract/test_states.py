@@ -70,7 +70,7 @@ class TestOrder:
         for phase in itertools.chain.from_iterable(ORDER.values()):
             assert PAIRS["InProgress", phase.secondary].use is Use.EMIT
 
-    def test_every_way_starts_alike_and_never_turns_back(self):
+    def test_every_path_through_the_statuses_starts_the_same_and_never_goes_back(self):
         for way in ORDER.values():
             assert way[0].secondary == "Starting"
             assert len({phase.secondary for phase in way}) == len(way)

@@ -229,7 +229,7 @@ def test_a_file_that_cannot_be_read(connect: Connect, capsys: pytest.CaptureFixt
     assert "/nowhere.json" in capsys.readouterr().err
 
 
-def test_an_endpoint_that_is_not_there_is_said_soon_and_with_the_right_hint(
+def test_a_missing_endpoint_is_reported_soon_and_with_the_right_hint(
     connect: Connect, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dead = f"http://127.0.0.1:{free_port()}"

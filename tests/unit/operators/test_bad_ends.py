@@ -90,7 +90,7 @@ def test_a_job_that_can_not_be_stopped_is_named(standin: StandIn, task: TaskRun)
     assert only_job(standin).name in str(caught.value)
 
 
-def test_the_error_of_what_can_not_be_stopped_has_the_consoles_address(
+def test_the_error_for_a_job_that_can_not_be_stopped_has_the_address_of_the_console(
     standin: StandIn, task: TaskRun, monkeypatch: pytest.MonkeyPatch, at_each_pause: Callable[..., None]
 ) -> None:
     monkeypatch.setattr(SageMakerAutoMLHook, "is_aws", True)
@@ -190,7 +190,7 @@ class TestConnections:
         assert task.attempt()
 
     @pytest.mark.parametrize("later", [None, json.dumps({"conn_type": "aws"})], ids=["missing", "empty"])
-    def test_a_connection_that_goes_away_is_waited_for_and_never_replaced(
+    def test_a_connection_that_disappears_is_awaited_and_never_replaced(
         self,
         standin: StandIn,
         task: TaskRun,

@@ -96,7 +96,7 @@ def test_a_champion_that_answers_labels_only_blocks_no_deployment(
     assert decision["champion"]["value"] == 0.5
 
 
-def test_of_several_variants_the_one_with_most_traffic_is_asked(
+def test_the_variant_with_the_most_traffic_is_called(
     champion: HostingStandIn, context: dict[str, Any], rows: str
 ) -> None:
     (config,) = champion.configs.values()

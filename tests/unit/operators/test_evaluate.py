@@ -292,7 +292,7 @@ def test_the_time_limit_ends_with_what_was_asked(
     assert "max_seconds (3.5) was reached" in capsys.readouterr().out + caplog.text
 
 
-def test_a_variant_is_asked_by_its_name(serve: Serve, context: dict[str, Any], churn: str) -> None:
+def test_a_variant_is_called_by_its_name(serve: Serve, context: dict[str, Any], churn: str) -> None:
     hosting = serve(BINARY, "Accuracy")
     hosting.predict = lambda body: "Yes\n" * len(body.splitlines())
     (config,) = hosting.configs.values()

@@ -52,7 +52,7 @@ def test_bounds(context: dict[str, Any], require: Any, passed: bool) -> None:
     assert decide(context, require=require)["passed"] is passed
 
 
-def test_a_latency_is_judged_in_seconds_as_aws_measures_it_and_said_in_milliseconds(context: dict[str, Any]) -> None:
+def test_a_latency_is_compared_in_seconds_as_aws_measures_it_and_shown_in_milliseconds(context: dict[str, Any]) -> None:
     candidate = make_candidate()
     candidate["CandidateProperties"]["CandidateMetrics"].append({"MetricName": "InferenceLatency", "Value": 0.0123})
     rejected = decide(context, candidate=candidate, require={"InferenceLatency": 0.01})
@@ -178,7 +178,7 @@ def test_the_champion_can_be_the_newest_approved_version_in_the_registry(
     assert decision["champion"]["value"] == 0.86
 
 
-def test_a_champion_that_says_nothing_of_its_metrics(hosting: HostingStandIn, context: dict[str, Any]) -> None:
+def test_a_champion_without_recorded_metrics(hosting: HostingStandIn, context: dict[str, Any]) -> None:
     hosting.models["m"] = {}
     hosting.CreateEndpointConfig(
         {"EndpointConfigName": "by-hand", "ProductionVariants": [{"VariantName": "a", "ModelName": "m"}]}
@@ -262,7 +262,7 @@ def test_a_missing_candidate_fails_with_a_hint_to_do_xcom_push(context: dict[str
         decide(context, candidate=None)
 
 
-def test_a_candidate_that_was_not_pushed_is_asked_for_by_its_job(
+def test_a_candidate_that_was_not_pushed_is_read_from_its_job(
     hosting: HostingStandIn, context: dict[str, Any], job: dict[str, Any]
 ) -> None:
     hosting.jobs[job["name"]] = {"AutoMLJobName": job["name"], "BestCandidate": make_candidate("asked-for")}

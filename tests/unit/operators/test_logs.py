@@ -142,7 +142,7 @@ def test_never_more_than_three_streams(hosting: HostingStandIn, logs: Logs) -> N
         ("the tokenizer has 30522 words", "the tokenizer has 30522 words"),
     ],
 )
-def test_secrets_in_log_lines_are_masked(line: str, shown: str) -> None:
+def test_log_lines_are_shortened_and_secrets_masked(line: str, shown: str) -> None:
     assert redacted(line) == shown
 
 

@@ -52,7 +52,7 @@ def test_a_version_has_all_containers_metrics_and_its_origin(
     }
 
 
-def test_all_response_keys_of_the_candidate_are_asked_for(hosting: HostingStandIn, context: dict[str, Any]) -> None:
+def test_all_response_keys_of_the_candidate_are_requested(hosting: HostingStandIn, context: dict[str, Any]) -> None:
     candidate = make_candidate(containers=3)
     supported = [each["Environment"].get("SAGEMAKER_INFERENCE_SUPPORTED") for each in candidate["InferenceContainers"]]
     register(context, candidate=candidate, response="all")

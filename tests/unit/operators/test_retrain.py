@@ -84,7 +84,7 @@ def test_conditions(
     assert decision["reason"].count(". ") == 0
 
 
-def test_new_data_asks_for_training(
+def test_new_data_require_training(
     live: HostingStandIn, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow_automl.hooks.storage import Storage

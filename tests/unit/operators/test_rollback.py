@@ -130,7 +130,7 @@ def test_impossible_rollbacks_fail_with_the_reason(hosting: HostingStandIn, run_
 
 @pytest.mark.parametrize("deferrable", [False, True])
 @pytest.mark.usefixtures("versions")
-def test_an_endpoint_goes_with_all_its_versions(hosting: HostingStandIn, run_task: Run, deferrable: bool) -> None:
+def test_an_endpoint_is_deleted_with_all_its_versions(hosting: HostingStandIn, run_task: Run, deferrable: bool) -> None:
     hosting.models["by-hand"] = {}
     hosting.CreateEndpointConfig(
         {"EndpointConfigName": "churn-by-hand", "ProductionVariants": [{"VariantName": "a", "ModelName": "by-hand"}]}
@@ -157,7 +157,7 @@ def test_a_deletion_can_be_retried_at_any_call(
 
 
 @pytest.mark.usefixtures("versions")
-def test_a_model_that_never_got_a_config_goes_too(hosting: HostingStandIn, run_task: Run) -> None:
+def test_a_model_without_a_config_is_deleted_too(hosting: HostingStandIn, run_task: Run) -> None:
     name = "churn-0123456789ab"
     tags = [{"Key": "airflow-automl:endpoint", "Value": "churn"}]
     hosting.CreateModel({"ModelName": name, "Tags": tags})

@@ -51,7 +51,7 @@ def test_no_error_is_its_own_cause(
     assert isinstance(caught.value.__cause__, AutoMLJobFailed) is soft_fail
 
 
-async def test_a_missing_job_is_not_said_to_run_on(standin: StandIn) -> None:
+async def test_a_missing_job_is_not_reported_as_running(standin: StandIn) -> None:
     event = (await fire(SageMakerAutoMLJobTrigger("later", poll_interval=0.1, stop_on_kill=False))).payload
     assert event["status"] == "not_found"
     assert not event["runs_on"]

@@ -124,7 +124,7 @@ def test_series_are_never_split(hosting: HostingStandIn, run_task: Run, job: dic
         run_task(transform(candidate=make_candidate(), job=job, join=True))
 
 
-def test_everything_that_aws_takes_can_be_said(
+def test_every_option_of_aws_can_be_set(
     hosting: HostingStandIn, run_task: Run, candidate: dict[str, Any], job: dict[str, Any]
 ) -> None:
     extra = {
@@ -276,7 +276,7 @@ def test_an_older_try_does_not_stop_what_a_newer_one_adopted(
     assert found["TransformJobStatus"] == "Stopping"
 
 
-def test_a_job_that_takes_no_more_tags_is_adopted_all_the_same(
+def test_a_job_that_accepts_no_more_tags_is_still_adopted(
     hosting: HostingStandIn, run_task: Run, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any]
 ) -> None:
     make = transform(candidate=candidate, job=job)

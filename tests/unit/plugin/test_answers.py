@@ -53,7 +53,7 @@ async def test_an_answer_is_remembered_as_long_as_it_says(answers: Answers) -> N
     assert [await answers.get("b", service, never) for _ in range(2)] == ["answer 2", "answer 3"]
 
 
-async def test_many_who_ask_at_once_make_one_call(answers: Answers) -> None:
+async def test_many_requests_at_the_same_time_make_one_call(answers: Answers) -> None:
     service = Service(hangs=True)
     asking = [asyncio.ensure_future(answers.get("a", service, never)) for _ in range(20)]
     await asyncio.sleep(0)
@@ -80,7 +80,7 @@ async def test_who_does_not_answer_is_given_up_and_not_asked_twice() -> None:
     answers.close()
 
 
-async def test_what_was_changed_is_asked_for_again(answers: Answers) -> None:
+async def test_an_answer_that_was_dropped_is_requested_again(answers: Answers) -> None:
     service = Service()
     await answers.get("a", service, forever)
     await answers.get("b", service, forever)

@@ -108,7 +108,7 @@ def test_every_end_has_a_page(browser: Browser, world: World, status: str, secon
     assert f'<span class="badge">{title}</span>' in answer.text
 
 
-def test_a_job_that_is_not_there_is_said_so(browser: Browser, world: World) -> None:
+def test_the_absence_of_a_job_is_reported(browser: Browser, world: World) -> None:
     answer = browser("admin").get(page("job", name="nobody"))
     assert answer.status_code == 404
     assert "There is no such job" in answer.text
@@ -223,7 +223,7 @@ async def test_a_page_that_waits_holds_up_no_other(
         assert (await waiting).status_code == 503
 
 
-def test_what_the_task_noted_is_shown_when_the_service_is_away(
+def test_the_xcoms_of_a_task_are_shown_if_the_service_is_unreachable(
     browser: Browser, pages: Any, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", connection_to("http://127.0.0.1:9"))

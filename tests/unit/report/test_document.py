@@ -123,7 +123,7 @@ def test_the_previous_run_is_compared_in_the_objectives_direction() -> None:
     assert build(describe(BestCandidate=best), [best], previous={"metrics": {"MSE": 1}})["previous"] is None
 
 
-def test_configuration_holds_what_was_asked_for_and_no_results() -> None:
+def test_the_configuration_has_the_requested_values_and_no_results() -> None:
     report = build(describe(BestCandidate=candidate("a", 0.8, 0)), [])
     assert "AutoMLProblemTypeConfig" in report["configuration"]
     assert not {"BestCandidate", "AutoMLJobStatus", "EndTime"} & report["configuration"].keys()

@@ -118,7 +118,7 @@ def test_the_least_that_a_service_can_answer_makes_a_page() -> None:
     assert "In progress" in render(build({}, [{}]))
 
 
-def test_the_failure_reason_is_said_once() -> None:
+def test_the_failure_reason_is_shown_once() -> None:
     text = render(build(describe(AutoMLJobStatus="Failed", FailureReason="No column churn"), []))
     assert text.count("No column churn") == 1
 

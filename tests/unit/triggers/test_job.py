@@ -98,7 +98,7 @@ def test_it_runs_alone_in_a_new_event_loop_each_time(standin: StandIn) -> None:
         assert event.payload["status"] == "completed"
 
 
-async def test_a_job_that_is_not_there_is_said_to_be(standin: StandIn) -> None:
+async def test_a_missing_job_is_reported(standin: StandIn) -> None:
     event = await fire(_trigger())
     assert validate_event(event.payload).status is EventStatus.NOT_FOUND
     assert "job" in event.payload["message"]
@@ -143,7 +143,7 @@ async def test_a_stop_that_is_throttled_is_tried_again(standin: StandIn) -> None
     assert standin.jobs["job"].stopped is not None
 
 
-async def test_a_stop_that_is_denied_is_said_in_the_event(standin: StandIn) -> None:
+async def test_a_denied_stop_is_reported_in_the_event(standin: StandIn) -> None:
     standin.add_job("job", ENDLESS)
     standin.faults.deny = frozenset({"StopAutoMLJob"})
     event = await fire(_trigger(deadline=time.time() - 1))
@@ -216,7 +216,7 @@ async def test_a_mapped_task_is_distinguished_from_its_siblings(killed: Any) -> 
 
 
 @pytest.mark.parametrize("answer", [None, RuntimeError("no answer")])
-async def test_where_airflow_does_not_answer_nothing_is_stopped(killed: Any, answer: Any) -> None:
+async def test_if_airflow_does_not_answer_no_job_is_stopped(killed: Any, answer: Any) -> None:
     assert await killed(answer)
 
 

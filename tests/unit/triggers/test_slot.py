@@ -34,7 +34,7 @@ async def fired(trigger: SageMakerAutoMLSlotTrigger) -> dict[str, Any]:
     raise AssertionError("the trigger fired nothing")
 
 
-async def test_the_first_that_asked_goes_when_a_job_has_ended(
+async def test_the_first_task_in_the_queue_submits_when_a_job_has_ended(
     standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slots, "PROBE_AFTER", math.inf)

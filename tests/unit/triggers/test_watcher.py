@@ -171,7 +171,7 @@ async def test_a_job_that_is_seen_late_is_not_missing(standin: StandIn) -> None:
     assert (await asyncio.wait_for(wait, 60))["AutoMLJobStatus"] == "Completed"
 
 
-async def test_a_look_that_another_trigger_woke_is_not_the_second(standin: StandIn) -> None:
+async def test_a_poll_that_another_trigger_caused_is_not_the_second_one(standin: StandIn) -> None:
     wait = asyncio.create_task(watcher_for(AWS).end_of("late", "V2", 2.0))
     await until(lambda: standin.calls.total() == 1)
     standin.add_job("other", ENDLESS)

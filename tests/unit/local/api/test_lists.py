@@ -134,7 +134,7 @@ def test_pages_put_together_are_the_whole_list(listed: Any, few: int, monkeypatc
         assert names == whole, request
 
 
-def test_an_entry_that_comes_between_shifts_no_page(listed: Any, database: Database) -> None:
+def test_a_new_entry_between_two_pages_does_not_shift_the_list(listed: Any, database: Database) -> None:
     ask, found = listed
     request = {"MaxResults": 100, "SortBy": "Name", "SortOrder": "Ascending"}
     names, token = ask(**request)

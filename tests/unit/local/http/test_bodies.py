@@ -82,6 +82,6 @@ async def test_bodies_together_take_no_more_than_they_may(jobs: JobStore, monkey
     assert await fourth.ask(asked) == (400, "ValidationException"), "what was answered counts no more"
 
 
-async def test_a_body_that_does_not_come_is_given_up(jobs: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_does_not_arrive_times_out(jobs: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(application, "_BODY_TIMEOUT", 0.0)
     assert await Client([b"x"]).ask(application_of(jobs)) == (408, "RequestTimeout")

@@ -153,7 +153,7 @@ def test_a_job_that_cannot_be_started_fails_for_ever(
         ("https://automl.s3.us-east-1.amazonaws.com/", "s3://automl/churn/"),
     ],
 )
-def test_what_a_job_writes_is_addressed_as_s3(added: Callable[..., Job], path: str, output: str) -> None:
+def test_the_output_path_of_a_job_is_an_s3_uri(added: Callable[..., Job], path: str, output: str) -> None:
     assert output_of(added(path=path)) == output
 
 

@@ -32,7 +32,7 @@ def member(name, kind=tarfile.REGTYPE, link="", size=1):
     return made
 
 
-def test_what_was_packed_is_unpacked(tmp_path):
+def test_a_packed_model_is_unpacked_unchanged(tmp_path):
     artifacts.unpack(packed(tmp_path, threshold=0.3), tmp_path / "out")
     assert (tmp_path / "out" / "model" / "deep" / "weights").read_bytes() == b"w" * 1000
     assert artifacts.describe(tmp_path / "out")["threshold"] == 0.3

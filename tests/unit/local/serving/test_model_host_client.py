@@ -141,7 +141,7 @@ def ask(asked: Asked, tmp_path: Path) -> Iterator[Asked]:
     asked.host.release("owner")
 
 
-async def test_what_waits_for_a_model_is_answered_by_one_prediction(
+async def test_waiting_requests_of_a_model_are_answered_by_one_prediction(
     ask: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[tuple[str, int]] = []

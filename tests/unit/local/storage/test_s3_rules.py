@@ -140,7 +140,7 @@ def test_a_bucket_that_holds_only_an_unfinished_upload_is_deleted(client: Any, b
     assert code_of(client.head_bucket, Bucket=bucket) == "404"
 
 
-def test_what_was_written_encrypted_is_read_after_a_restart(running: Running, client: Any, bucket: str) -> None:
+def test_encrypted_objects_are_read_after_a_restart(running: Running, client: Any, bucket: str) -> None:
     client.put_object(Bucket=bucket, Key="a", Body=b"secret" * 1000, ServerSideEncryption="AES256")
     upload = client.create_multipart_upload(Bucket=bucket, Key="b", ServerSideEncryption="AES256")["UploadId"]
     part = client.upload_part(Bucket=bucket, Key="b", UploadId=upload, PartNumber=1, Body=b"part")
@@ -281,7 +281,7 @@ NOT_OFFERED: dict[str, Callable[[Any, str], Any]] = {
 
 
 @pytest.mark.parametrize("name", NOT_OFFERED)
-def test_what_the_store_does_not_offer_is_refused_and_changes_nothing(client: Any, tree: str, name: str) -> None:
+def test_calls_that_the_store_does_not_offer_are_refused_and_change_nothing(client: Any, tree: str, name: str) -> None:
     with pytest.raises(ClientError, match=r"NotImplemented.*embedded store"):
         NOT_OFFERED[name](client, tree)
     if name in ("website", "accelerate"):
@@ -418,7 +418,9 @@ def test_of_an_object_and_the_folder_beside_it_neither_is_lost(client: Any, buck
 @pytest.mark.parametrize(
     ("name", "value"), [("x-amz-write-offset-bytes", "1"), ("x-amz-website-redirect-location", "/x")]
 )
-def test_what_the_store_would_ignore_in_a_put_is_refused(client: Any, bucket: str, name: str, value: str) -> None:
+def test_headers_of_a_put_that_the_store_would_ignore_are_refused(
+    client: Any, bucket: str, name: str, value: str
+) -> None:
     client.put_object(Bucket=bucket, Key="a", Body=b"0")
     client.meta.events.register("before-call.s3.PutObject", lambda params, **_: params["headers"].update({name: value}))
     assert code_of(client.put_object, Bucket=bucket, Key="a", Body=b"1") == "NotImplemented"

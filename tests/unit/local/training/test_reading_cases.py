@@ -113,7 +113,7 @@ def test_an_all_text_table_has_as_many_answers_as_rows(bucket: Bucket, tmp_path:
     checked(bucket, tmp_path, [[("x", "y", "z")[row % 3], *entry[1:]] for row, entry in enumerate(rows())])
 
 
-def test_a_header_that_is_repeated_is_left_out_and_said(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_repeated_header_is_omitted_and_noted(bucket: Bucket, tmp_path: Path) -> None:
     body = csv(rows(300)) + csv(rows(300))
     data = reading.load(bucket, tmp_path, {"a.csv": body, "b.csv": csv(rows(100))})
     assert len(data.train) + len(data.validation) == 700
@@ -147,7 +147,7 @@ def test_quotes_that_spark_escapes_by_backslashes_are_quotes(bucket: Bucket, tmp
     reading.check(served, header, table)
 
 
-def test_infinite_numbers_are_missing_and_said(bucket: Bucket, tmp_path: Path) -> None:
+def test_infinite_numbers_are_missing_and_noted(bucket: Bucket, tmp_path: Path) -> None:
     table = rows()
     for row in (3, 4):
         table[row][0], table[row + 10][2] = "inf", "-Infinity"
@@ -242,7 +242,7 @@ def test_a_validation_channel_may_have_other_spellings_and_another_order(bucket:
     assert sorted(served.invoke(csv(table)) + served.invoke(csv(other, [" b", "y", "a "]))) == served.expected
 
 
-def test_labels_that_differ_by_blanks_are_one_class_and_said(bucket: Bucket, tmp_path: Path) -> None:
+def test_labels_that_differ_by_blanks_are_one_class_and_noted(bucket: Bucket, tmp_path: Path) -> None:
     labels = (" yes", "yes ", "yes", "no")
     table = [[a, b, labels[row % 4]] for row, (a, b, _) in enumerate(rows())]
     data = checked(bucket, tmp_path, table)
@@ -250,7 +250,7 @@ def test_labels_that_differ_by_blanks_are_one_class_and_said(bucket: Bucket, tmp
     assert "The labels ' yes', 'yes ' of 'y' count as the ones without blanks around them." in data.notes
 
 
-def test_labels_that_differ_by_case_are_classes_of_their_own_and_said(bucket: Bucket, tmp_path: Path) -> None:
+def test_labels_that_differ_by_case_are_separate_classes_and_noted(bucket: Bucket, tmp_path: Path) -> None:
     labels = ("Yes", "yes", "yes ", "no")
     table = [[a, b, labels[row % 4]] for row, (a, b, _) in enumerate(rows())]
     data = checked(bucket, tmp_path, table)
@@ -294,13 +294,13 @@ def test_marker_files_of_spark_and_others_are_ignored_and_noted(bucket: Bucket, 
     assert "left out of the training data" in data.notes[0]
 
 
-def test_a_date_with_the_day_and_the_month_alike_is_said(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_date_with_an_ambiguous_order_of_day_and_month_is_noted(bucket: Bucket, tmp_path: Path) -> None:
     table = [[f"{row % 12 + 1:02d}/{row % 11 + 1:02d}/2024", b, y] for row, (a, b, y) in enumerate(rows())]
     data = checked(bucket, tmp_path, table)
     assert "the month is taken to be first" in data.notes[0]
 
 
-def test_a_column_of_numbers_with_a_few_words_is_text_and_said(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_column_of_numbers_with_a_few_words_is_text_and_noted(bucket: Bucket, tmp_path: Path) -> None:
     table = [[str(row), *entry[1:]] for row, entry in enumerate(rows())]
     table[9][0] = "n.a."
     data = checked(bucket, tmp_path, table)

@@ -201,7 +201,7 @@ def test_every_way_gives_the_same_predictions(bucket: reading.Memory, tmp_path: 
 
 
 @pytest.mark.parametrize("shape", sorted(SHAPES))
-def test_a_column_of_each_shape_is_read_alike(bucket: reading.Memory, tmp_path: Path, shape: str) -> None:
+def test_a_column_of_each_shape_is_read_the_same_everywhere(bucket: reading.Memory, tmp_path: Path, shape: str) -> None:
     source = random.Random(shape)
     columns = [[SHAPES[shape](source) for _ in range(520)], [str(number) for number in range(520)]]
     run(bucket, tmp_path, {"names": ["a", "y"], "columns": columns, "roles": {}, "quoting": 0}, "ENSEMBLING")
@@ -209,7 +209,7 @@ def test_a_column_of_each_shape_is_read_alike(bucket: reading.Memory, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("piece", range(3))
-def test_values_that_come_beyond_the_sniffed_part_are_read_alike(
+def test_values_after_the_sniffed_part_are_read_the_same_everywhere(
     bucket: reading.Memory, tmp_path: Path, piece: int
 ) -> None:
     @seed(piece)

@@ -106,7 +106,7 @@ def test_a_category_is_the_same_in_every_type(written, carriers):
         assert codec.read(arrow(values)).values.tolist() == expected
 
 
-def test_what_training_cannot_have_is_refused_and_what_it_may_have_is_missing():
+def test_values_that_training_refuses_are_refused_and_values_that_it_reads_as_missing_are_missing():
     numbers, given = decide("c", column("1", "2")), decide("c", column("1", "x"), "numeric")
     with pytest.raises(Refused, match="the column 'c' takes a number, not 'x'"):
         numbers.read(column("1", "x"))

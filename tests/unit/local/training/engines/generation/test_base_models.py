@@ -36,7 +36,7 @@ def test_a_folder_with_weights_is_a_base_model(folder):
     assert (model.name, model.open(), model.eula) == ("Falcon7BInstruct", path, False)
 
 
-def test_the_digest_is_that_of_everything_that_decides_what_the_model_says(folder):
+def test_the_digest_covers_everything_that_determines_the_answers_of_the_model(folder):
     path = register(folder, "Mine")
     before = base_models.find("Mine").digest
     (path / "README.md").write_text("more about it")
@@ -50,7 +50,7 @@ def test_a_folder_without_a_tokenizer_is_none(folder):
     assert base_models.available() == []
 
 
-def test_a_model_that_is_not_here_fails_with_what_is_and_how_to_add_it(folder):
+def test_a_missing_model_fails_with_the_installed_ones_and_how_to_add_it(folder):
     register(folder, "Mine")
     with pytest.raises(JobFailure) as failure:
         base_models.find(None)
@@ -60,7 +60,7 @@ def test_a_model_that_is_not_here_fails_with_what_is_and_how_to_add_it(folder):
     assert '{"Falcon7BInstruct": "Mine"}' in failure.value.reason
 
 
-def test_where_nothing_is_available_the_command_is_named(folder, monkeypatch):
+def test_if_no_base_model_is_available_the_command_is_named(folder, monkeypatch):
     monkeypatch.setattr(base_models, "PACKAGED", {"Small": "small"})
     monkeypatch.setitem(
         weights.WEIGHTS, "small", weights.Weights("small", "no-such-package", "1.0", "small.gguf", "0" * 64, "MIT")

@@ -145,7 +145,7 @@ def test_fine_tuning_makes_the_model_better(trained):
     assert best([candidate], "ValidationLoss") is candidate
 
 
-def test_what_was_measured_lies_beside_the_artefact(trained):
+def test_the_evaluation_is_stored_beside_the_artefact(trained):
     _, _, _, evaluation = trained
     assert evaluation["base_model"] == "Tiny"
     assert evaluation["hyperparameters"]["learningRate"] == 0.01
@@ -239,7 +239,7 @@ def test_the_model_host_serves_it(trained, environment, tmp_path):
     assert (status, "can't answer text/csv" in body.decode()) == (400, True)
 
 
-def test_a_request_that_takes_too_long_is_told_so(trained, environment, monkeypatch):
+def test_a_request_that_takes_too_long_gets_an_error_with_the_reason(trained, environment, monkeypatch):
     monkeypatch.setattr("airflow_automl.local.training.engines.generation.serving.SECONDS", -1.0)
     model = artifacts.load(trained[2])
     (refused,) = model.respond([Payload(b'{"inputs": "Hello"}')])
@@ -302,7 +302,7 @@ def seconds_left(monkeypatch, steps):
         ({"MaxRuntimePerTrainingJobInSeconds": 3000}, "Completed"),
     ],
 )
-def test_what_was_learned_when_the_time_is_over_is_kept(train, monkeypatch, criteria, secondary):
+def test_the_adapter_is_kept_at_the_time_limit(train, monkeypatch, criteria, secondary):
     seconds_left(monkeypatch, 5)
     found = train(tiny.questions(60), {"CompletionCriteria": criteria})
     (candidate,) = training.candidates(found).values()

@@ -80,7 +80,7 @@ def test_a_long_prompt_leaves_a_short_answer_whole(model):
     assert model.text(found.ids[-found.answer :]) == "Paris."
 
 
-def test_a_chat_model_is_asked_in_its_own_form(tmp_path):
+def test_prompts_of_a_chat_model_use_its_chat_template(tmp_path):
     chat = LanguageModel.load(tiny.write_model(tmp_path / "Chat", chat=True), threads=1)
     assert chat.tokenizer.decode(chat.prompt("Hello")) == "<user>Hello<model>"
     cut = chat.encode(Example("word " * 200, "Paris."))
@@ -143,7 +143,7 @@ def test_drawing_with_a_seed_can_be_repeated(model):
     assert all(len(tokens) <= 8 for tokens in first)
 
 
-def test_a_prompt_is_answered_alike_alone_and_in_company(model):
+def test_a_prompt_gets_the_same_answer_alone_and_in_a_batch(model):
     prompts = [model.prompt("France"), model.prompt("What is the capital of Norway, and of Japan?")]
     assert model.generate(prompts, 6)[0] == model.generate(prompts[:1], 6)[0]
 

@@ -171,7 +171,7 @@ def test_an_object_of_a_manifest_that_is_missing_is_named(jobs, bucket):
 
 
 @needs_weights
-def test_what_would_not_have_been_trained_anyway_is_not_missed(jobs, bucket, no_torch):
+def test_a_candidate_that_the_request_excludes_is_not_reported_as_missing(jobs, bucket, no_torch):
     for number, (label, image) in enumerate(digits(0, 1, each=4)):
         bucket.put(f"in/{label}/{number}.png", image)
     problem = {"ImageClassificationJobConfig": {"CompletionCriteria": {"MaxCandidates": 1}}}

@@ -24,7 +24,7 @@ def photo():
 
 
 @needs_weights
-def test_the_backbone_knows_a_palace_when_it_sees_one():
+def test_the_backbone_recognizes_a_palace():
     state = backbone.read_state(weights.locate("efficientnet-lite0"))
     head = Head(state["_fc.weight"].T, state["_fc.bias"])
 

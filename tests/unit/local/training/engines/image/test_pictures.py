@@ -44,7 +44,7 @@ def is_halves(found):
     ],
     ids=["rgb", "palette", "rgba", "transparent palette", "jpeg", "progressive", "huge jpeg", "narrow"],
 )
-def test_colours_come_through(content):
+def test_colours_are_preserved(content):
     found = pictures.read(content)
 
     assert found.shape == (224, 224, 3)

@@ -34,7 +34,7 @@ def test_an_image_outside_of_a_class_is_named(bucket):
         found(bucket, "s3://learning-data/pets/")
 
 
-def test_no_image_at_all_is_said(bucket):
+def test_a_channel_without_images_fails_with_the_reason(bucket):
     with pytest.raises(JobFailure, match="There is no image at s3://learning-data/none"):
         found(bucket, "s3://learning-data/none/")
 

@@ -258,7 +258,7 @@ def test_long_texts_are_cut_and_counted():
 
 
 @needs_weights
-def test_what_there_was_no_time_for_is_left_out_of_the_embedding():
+def test_texts_after_the_time_limit_are_not_embedded():
     encoder = Encoder(weights.locate("minilm-int8"), weights.locate("minilm-tokenizer"), threads=1)
 
     vectors, positions = encoder.encode(["a", "b"], Clock(0))

@@ -370,7 +370,7 @@ def test_an_algorithm_that_breaks_does_not_take_the_others_along(
     )
 
 
-def test_what_was_finished_when_the_time_was_over_is_kept(
+def test_finished_candidates_are_kept_at_the_time_limit(
     jobs: Jobs, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow_automl.local.training.engines.course import TimeIsUp

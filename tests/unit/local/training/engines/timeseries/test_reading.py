@@ -193,7 +193,7 @@ def test_dates_are_served_as_they_were_trained(bucket: Bucket, tmp_path: Path, f
 
 
 @pytest.mark.parametrize("items", [("NA", "nan"), ("007", "08"), ("1.0", "2.50"), (" a ", "b,c"), ("true", "false")])
-def test_whatever_names_an_item_is_an_item(bucket: Bucket, tmp_path: Path, items: tuple[str, ...]) -> None:
+def test_items_may_have_any_name(bucket: Bucket, tmp_path: Path, items: tuple[str, ...]) -> None:
     text = history(items=items)
     data = trained(bucket, tmp_path, text)
     assert [series.key for series in data.panel.series] == [(item.strip(),) for item in items]
@@ -223,7 +223,7 @@ def test_parquet_is_served_as_it_was_trained(bucket: Bucket, tmp_path: Path) -> 
     check(data, str(frame.to_csv(index=False)))
 
 
-def test_copies_of_rows_are_said(bucket: Bucket, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_duplicate_rows_are_noted(bucket: Bucket, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lines = history().splitlines(keepends=True)
     with caplog.at_level(logging.WARNING):
         data = trained(bucket, tmp_path, "".join([*lines, *lines[1:6]]))
@@ -231,7 +231,7 @@ def test_copies_of_rows_are_said(bucket: Bucket, tmp_path: Path, caplog: pytest.
     check(data, "".join([*lines, *lines[1:6]]))
 
 
-def test_what_training_refuses_a_forecast_refuses(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_forecast_refuses_values_that_training_refuses(bucket: Bucket, tmp_path: Path) -> None:
     header, rows = reading.rows_of(history(price=1))
     data = trained(bucket, tmp_path, reading.written([header, *rows]))
     for place, value, reason in (

@@ -131,7 +131,7 @@ def test_a_time_limit_keeps_what_was_learned(tables):
     assert result.measured.value > 0.9
 
 
-def test_no_time_at_all_is_said(tables):
+def test_a_search_without_any_time_raises_time_is_up(tables):
     rows, classes = tables["load_breast_cancer"]
     with pytest.raises(TimeIsUp):
         bench(rows, classes, "AUC", "BinaryClassification").run(BOOSTING, Clock(0.0), lambda *_: False)
