@@ -182,7 +182,7 @@ def test_the_pages_follow_airflows_theme(tab: Watched, training: tuple[str, str]
     tab.page.evaluate("localStorage.setItem('theme', 'light')")
 
 
-def test_stopping_asks_first_and_stops(airflow: Airflow, tab: Watched, shot: Any) -> None:
+def test_stopping_asks_for_confirmation_and_stops(airflow: Airflow, tab: Watched, shot: Any) -> None:
     run_id = airflow.trigger("churn_models")
     name = airflow.job("churn_models", run_id)
     frame = tab.open(task_tab("churn_models", run_id))

@@ -121,7 +121,7 @@ def _check_config(task: Any) -> None:
     assert not errors
 
 
-def test_the_migrated_task_asks_for_the_same_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_migrated_task_requests_the_same_job(monkeypatch: pytest.MonkeyPatch) -> None:
     import boto3
     from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
     from airflow.sdk import DAG

@@ -127,11 +127,11 @@ def test_pages_that_the_doctor_names_exist() -> None:
     assert [name for name in named if (DOCS / name).exists()] == list(named)
 
 
-def test_there_are_messages_to_look_up() -> None:
+def test_the_troubleshooting_page_quotes_messages() -> None:
     assert len(QUOTED) > 20
 
 
-def test_every_member_of_both_requests_is_said_to_differ_or_not() -> None:
+def test_the_page_states_for_every_member_whether_it_differs_from_aws() -> None:
     patterns = [
         pattern
         for row in table_rows(DOCS / "local.md", "As AWS does, and what differs")

@@ -116,9 +116,7 @@ def test_pages_have_at_most_300_candidates(client: Any) -> None:
 
 
 @pytest.mark.parametrize("name", [*SCRIPTS, "stopped"])
-def test_answers_of_ended_jobs_have_the_models_shape_and_obey_the_state_table(
-    service: RunningService, name: str
-) -> None:
+def test_answers_of_ended_jobs_match_the_service_model_and_the_state_table(service: RunningService, name: str) -> None:
     with Wire(service.url) as wire:
         answers = {"DescribeAutoMLJobV2": wire.call("DescribeAutoMLJobV2", {"AutoMLJobName": name}).json}
         if name == "v1":

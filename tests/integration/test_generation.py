@@ -150,7 +150,7 @@ def test_a_stop_ends_fine_tuning_and_its_process(service: RunningService) -> Non
     until(lambda: gone(pid))
 
 
-def test_a_time_limit_keeps_what_was_learned(service: RunningService) -> None:
+def test_a_model_trained_until_the_time_limit_is_kept(service: RunningService) -> None:
     client = create(service, "limited", "large", base_model="Tiny", epoch_count=10, batch_size=1, max_runtime=90)
     found = ended(client, "limited", 180)
     assert (found["AutoMLJobStatus"], found["AutoMLJobSecondaryStatus"]) == ("Completed", "MaxAutoMLJobRuntimeReached")

@@ -66,7 +66,7 @@ def test_a_candidate_that_never_ends_is_killed_and_the_job_continues(
     assert LIMIT <= ran <= LIMIT + 5
 
 
-def test_a_job_of_which_no_candidate_ends_has_that_as_its_reason(jobs: dict[str, dict[str, Any]]) -> None:
+def test_the_reason_of_a_job_without_a_finished_candidate(jobs: dict[str, dict[str, Any]]) -> None:
     assert jobs["hang-all"]["AutoMLJobStatus"] == "Failed"
     assert "MaxRuntimePerTrainingJobInSeconds" in jobs["hang-all"]["FailureReason"]
 

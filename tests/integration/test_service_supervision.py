@@ -156,7 +156,7 @@ def test_stop_works_at_any_moment(sagemaker: Any, delay: float) -> None:
     assert ended(sagemaker, name)["AutoMLJobStatus"] == "Stopped"
 
 
-def test_the_runtime_limit_keeps_what_was_finished(service: RunningService, sagemaker: Any) -> None:
+def test_finished_candidates_are_kept_at_the_runtime_limit(service: RunningService, sagemaker: Any) -> None:
     started = time.monotonic()
     sagemaker.create_auto_ml_job_v2(**request("limited", "phases,candidate-60,begin,child,wait", limit=4))
     pid = trainer_pid(service, "limited")

@@ -93,7 +93,7 @@ def test_the_endpoint_forecasts_from_recent_history_and_known_columns(
     assert all(0.5 * typical < float(row["p50"]) < 1.5 * typical for row in rows)
 
 
-def test_the_endpoint_is_evaluated_against_what_has_come_since(service: RunningService, job: dict[str, Any]) -> None:
+def test_the_endpoint_is_evaluated_against_newer_values(service: RunningService, job: dict[str, Any]) -> None:
     found = service.evaluate(endpoint_name="flights", job_name="flights", data="s3://automl/in/")
     assert (found["rows"], found["unit"], found["complete"]) == (2, "series", True)
     measured, validated = metrics.candidate_metrics(found), metrics.candidate_metrics(job["BestCandidate"])

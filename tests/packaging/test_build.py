@@ -72,7 +72,7 @@ def test_the_sdist_can_build_test_and_document_itself(built: Built) -> None:
     assert not [name for name in built.in_sdist if name.startswith((".git/", ".venv", "site/", ".demo", "dist/"))]
 
 
-def test_the_metadata_says_what_a_package_index_shows(built: Built) -> None:
+def test_the_metadata_has_the_fields_of_a_package_index(built: Built) -> None:
     with zipfile.ZipFile(built.wheel) as archive:
         folder = f"airflow_automl-{VERSION}.dist-info"
         metadata = Parser().parsestr(archive.read(f"{folder}/METADATA").decode())

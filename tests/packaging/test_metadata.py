@@ -163,13 +163,13 @@ def _closure(extras: tuple[str, ...]) -> set[str]:
 
 
 @pytest.mark.parametrize("extra", WITHOUT_TORCH)
-def test_no_torch_and_no_cuda_comes_with_an_extra_that_does_not_say_so(extra: str) -> None:
+def test_only_the_documented_extras_install_torch_or_cuda(extra: str) -> None:
     brought = _closure((extra,))
     assert len(brought) > 30
     assert not {name for name in brought if name == "torch" or name.startswith(("nvidia", "torchvision"))}
 
 
-def test_torch_comes_where_it_is_asked_for() -> None:
+def test_the_extras_that_need_torch_install_it() -> None:
     for extra in ("torch", "llm"):
         assert "torch" in _closure((extra,))
 

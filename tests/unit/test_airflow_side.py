@@ -47,7 +47,7 @@ class TestNames:
         assert len({name[:10] for name in names}) > 1990
         assert all(name.startswith("chur-") for name in names)
 
-    def test_names_of_a_task_instance_share_what_a_list_finds_and_nothing_else_does(self) -> None:
+    def test_only_names_of_the_same_task_instance_share_its_digest(self) -> None:
         generation = TaskGeneration("https://airflow", "churn", "manual__1", "train", -1, "2026-11-21", (0, 2))
         assert re.fullmatch(rf"chur-[a-z2-7]{{7}}-{generation.task_digest}-train", generation.job_name("r", 1))
         same = [{"run_started": "2026-11-22"}, {"clears": (1, 2)}, {"clears": (0, 3)}]

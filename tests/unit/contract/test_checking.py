@@ -84,7 +84,7 @@ def test_a_value_that_is_not_a_request_is_named(api, request_):
     assert all(isinstance(entry, Violation) for entry in found)
 
 
-def test_a_violation_of_the_whole_request_reads_well():
+def test_a_violation_of_the_whole_request_has_a_readable_message():
     assert str(check("V2", [])[0]) == "request: received a list; must be an object [shape]"
 
 

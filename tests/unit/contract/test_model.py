@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("tool", ["service_model.py", "document_schemas.py"])
-def test_generated_files_are_what_their_tools_make(tool):
+def test_generated_files_are_up_to_date(tool):
     run = subprocess.run([sys.executable, ROOT / "tools" / tool, "--check"], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
 

@@ -92,7 +92,7 @@ class TestR90Eula:
         assert warned("V2", v2("generation", {"BaseModelName": "Llama2-7B"})) == {("R90", self.PATH)}
 
     @pytest.mark.parametrize("config", [{}, {"BaseModelName": "Falcon7BInstruct"}])
-    def test_the_default_model_asks_for_nothing(self, config):
+    def test_the_default_model_needs_no_eula(self, config):
         assert warned("V2", v2("generation", config)) == set()
 
     def test_acceptance_makes_it_a_success(self):

@@ -75,7 +75,7 @@ class TestOrder:
             assert way[0].secondary == "Starting"
             assert len({phase.secondary for phase in way}) == len(way)
 
-    def test_auto_goes_the_way_of_the_mode_that_it_resolves_to(self):
+    def test_auto_has_the_phases_of_the_mode_that_it_resolves_to(self):
         assert [phase.secondary for phase in phases("AUTO")] == ["Starting", "AnalyzingData"]
         assert [phase.secondary for phase in phases("AUTO", "ENSEMBLING")][:4] == [
             *("Starting", "AnalyzingData", "PreTraining", "TrainingModels"),
@@ -171,7 +171,7 @@ class TestDeploymentFailed:
         assert deployment_failed(answer)
         assert runtime_limit_reached(answer)
 
-    def test_where_it_happened_or_was_not_asked_for_all_is_well(self):
+    def test_a_deployment_that_happened_or_was_not_requested_is_not_a_failure(self):
         assert not deployment_failed(describe("Completed", "Completed", **self.ASKED, **self.DONE))
         assert not deployment_failed(describe("Completed", "Completed"))
         assert not deployment_failed(describe("Completed", "Completed", ModelDeployConfig=None))

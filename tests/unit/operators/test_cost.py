@@ -81,7 +81,7 @@ def test_a_job_that_fails_costs_too(priced: StandIn) -> None:
     assert task.xcoms["job"]["cost"]["amount"] == pytest.approx(1.0)
 
 
-def test_without_prices_nothing_costs_and_no_candidates_are_asked_for(standin: StandIn) -> None:
+def test_without_prices_no_cost_is_shown_and_no_candidates_are_listed(standin: StandIn) -> None:
     task = TaskRun()
     task.attempt()
     assert task.xcoms["job"]["cost"] is None
@@ -173,7 +173,7 @@ def test_a_runs_budget_counts_the_jobs_of_the_run_alone(priced: StandIn) -> None
         task.attempt(max_cost={"run": "70", "month": 1e6})
 
 
-def test_derived_names_of_other_dags_are_not_asked_about(priced: StandIn) -> None:
+def test_derived_names_of_other_dags_are_not_described(priced: StandIn) -> None:
     spent(priced, "pric-g5x9aqw-k3x7aqw7b2mz-train", 500, dag="prices")
     spent(priced, "chur-g5x7aqw-k3x7aqw7b2mz-train", 1)
     TaskRun().attempt(max_cost={"month": 1000})

@@ -510,7 +510,7 @@ def test_without_permission_for_tags_there_are_none(
     assert hosting.endpoints["churn"]["EndpointConfigName"] == result["endpoint_config"]
 
 
-def test_access_denied_keeps_the_services_own_words(
+def test_access_denied_keeps_the_message_of_the_service(
     hosting: HostingStandIn,
     run_task: Run,
     candidate: dict[str, Any],
@@ -538,7 +538,7 @@ def test_access_denied_keeps_the_services_own_words(
         ("CreateEndpoint", "ThrottlingException", AutoMLThrottled, 1),
     ],
 )
-def test_a_refused_call_leaves_nothing_behind_and_a_throttled_one_what_the_retry_needs(
+def test_a_refused_call_leaves_no_resource_and_a_throttled_one_those_that_the_retry_needs(
     hosting: HostingStandIn,
     run_task: Run,
     candidate: dict[str, Any],

@@ -250,7 +250,7 @@ def test_generated_texts_are_compared_by_rouge(serve: Serve, context: dict[str, 
     assert metrics.candidate_metrics(found)["Rouge1"] == pytest.approx(0.8)
 
 
-def test_no_more_tokens_are_asked_for_than_the_container_can_answer(
+def test_no_more_tokens_are_requested_than_the_container_can_answer(
     serve: Serve, context: dict[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "rows.csv").write_text("input,output\nWho?,the small cat\n")
@@ -262,7 +262,7 @@ def test_no_more_tokens_are_asked_for_than_the_container_can_answer(
     assert json.loads(hosting.made("InvokeEndpoint")[0]["Body"])["parameters"] == {"max_new_tokens": 64}
 
 
-def test_without_probabilities_another_metric_stands_for_the_objective_and_a_gate_does_not_compare(
+def test_without_probabilities_another_metric_replaces_the_objective_and_a_gate_does_not_compare(
     serve: Serve, context: dict[str, Any], churn: str
 ) -> None:
     hosting = serve(BINARY, "AUC")
@@ -279,7 +279,7 @@ def test_without_probabilities_another_metric_stands_for_the_objective_and_a_gat
     assert not hosting.calls
 
 
-def test_the_time_limit_ends_with_what_was_asked(
+def test_an_evaluation_ends_at_its_time_limit_with_the_answered_rows(
     serve: Serve, context: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, caplog: Any
 ) -> None:
     (tmp_path / "rows.csv").write_text("input,output\n" + "q,a\n" * 9)

@@ -98,7 +98,7 @@ def test_the_previous_run_is_compared_with(
     assert "AUC was 0.8100 in churn-1111" in (tmp_path / "report.html").read_text()
 
 
-def test_a_leaderboard_that_may_not_be_listed_leaves_the_best_candidate(
+def test_if_the_leaderboard_is_denied_the_best_candidate_is_shown(
     completed: HostingStandIn, context: dict[str, Any], tmp_path: Path, job: dict[str, Any], monkeypatch: Any
 ) -> None:
     from tests.hosting import Refused

@@ -487,7 +487,7 @@ def test_a_full_account_is_waited_for_deferred(standin: StandIn, task: TaskRun) 
         operator.execute_with_slot(task.context(), {"status": "timeout", "limits": limits})
 
 
-def test_a_request_is_checked_whole_before_any_call(standin: StandIn, task: TaskRun) -> None:
+def test_the_whole_request_is_checked_before_any_call(standin: StandIn, task: TaskRun) -> None:
     config = {**V2_RENDERED, "RoleArn": "nobody", "OutputDataConfig": {"S3OutputPath": "/tmp"}}
     with pytest.raises(AutoMLValidationError) as caught:
         task.attempt(config=config)

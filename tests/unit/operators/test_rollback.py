@@ -73,7 +73,7 @@ def test_the_config_before_is_put_back(
 
 
 @pytest.mark.parametrize("died_after", range(6))
-def test_a_retry_goes_back_one_step_and_no_further(
+def test_a_retry_rolls_back_only_one_version(
     hosting: HostingStandIn, run_task: Run, versions: list[str], kill_after: Callable[[int], None], died_after: int
 ) -> None:
     kill_after(died_after)

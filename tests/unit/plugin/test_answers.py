@@ -47,7 +47,7 @@ def test_a_page_is_there_within_three_seconds() -> None:
     assert TIMEOUT < 3
 
 
-async def test_an_answer_is_remembered_as_long_as_it_says(answers: Answers) -> None:
+async def test_an_answer_is_cached_for_its_own_duration(answers: Answers) -> None:
     service = Service()
     assert [await answers.get("a", service, forever) for _ in range(3)] == ["answer 1"] * 3
     assert [await answers.get("b", service, never) for _ in range(2)] == ["answer 2", "answer 3"]
@@ -68,7 +68,7 @@ async def test_a_failure_is_shown_again_without_another_call(answers: Answers) -
             await answers.get("a", service, forever)
 
 
-async def test_who_does_not_answer_is_given_up_and_not_asked_twice() -> None:
+async def test_a_service_that_does_not_answer_times_out_and_is_called_only_once() -> None:
     answers, service = Answers(timeout=0.05), Service(hangs=True)
     for _ in range(3):
         with pytest.raises(NotAnswered):

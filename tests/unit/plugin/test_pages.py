@@ -42,7 +42,7 @@ def test_the_job_page_shows_everything(browser: Browser, world: World) -> None:
     assert "Stop…" in text
 
 
-def test_a_job_that_has_ended_is_not_asked_for_again(browser: Browser, world: World) -> None:
+def test_the_page_of_an_ended_job_does_not_refresh(browser: Browser, world: World) -> None:
     world.sagemaker.add_job("finished", age=100)
     text = browser("admin").get(page("job", name="finished")).text
     assert "data-refresh" not in text

@@ -66,7 +66,7 @@ def test_an_unknown_status_is_shown_unchanged() -> None:
     assert [(step.label, step.state) for step in found][1] == ("Pondering quantum models", "now")
 
 
-def test_the_mode_that_auto_chose_shows_by_what_it_does() -> None:
+def test_the_mode_that_auto_chose_is_visible_in_the_job() -> None:
     answer = problem("Tabular", Mode="AUTO")
     tuning = steps(describe(AutoMLJobStatus="InProgress", AutoMLJobSecondaryStatus="ModelTuning", **answer))
     training = steps(describe(AutoMLJobStatus="InProgress", AutoMLJobSecondaryStatus="TrainingModels", **answer))
@@ -148,7 +148,7 @@ def test_a_list_distinguishes_a_job_of_definitions_only_from_one_that_trained() 
     assert row.end.title == "Candidate definitions only"
 
 
-def test_a_row_has_the_end_that_a_page_saw_and_not_what_a_list_leaves_open() -> None:
+def test_a_row_shows_the_outcome_of_the_page_if_the_status_is_the_same() -> None:
     seen = {"status": "Completed", "end": {"title": "Completed, not deployed", "tone": "bad"}}
     assert rows.from_summary(summary("a"), SOURCE, None, seen).end.title == "Completed, not deployed"
     assert rows.from_summary(summary("a", AutoMLJobStatus="Failed"), SOURCE, None, seen).end.title == "Failed"

@@ -16,7 +16,7 @@ def row(name: str, status: str = "Completed", **measured: float) -> dict[str, An
     return {"name": name, "status": status, "metrics": measured, "best": False}
 
 
-def test_names_lose_what_they_share_and_scores_have_the_same_decimals() -> None:
+def test_names_are_shown_without_their_common_part_and_scores_with_the_same_decimals() -> None:
     laid = board([row("churn-1-LightGBM-a", AUC=0.9), row("churn-1-XGBoost-b", AUC=0.87654321)], ["AUC"])
     assert [each["label"] for each in laid["rows"]] == ["LightGBM-a", "XGBoost-b"]
     assert [each["cells"] for each in laid["rows"]] == [["0.9000"], ["0.8765"]]

@@ -76,7 +76,7 @@ async def test_its_event_carries_the_describe_answer_as_json(standin: StandIn, s
     assert "ResponseMetadata" not in ended.job
 
 
-async def test_it_waits_for_a_job_that_is_not_there_yet_if_asked(standin: StandIn) -> None:
+async def test_wait_for_creation_waits_for_a_job_that_does_not_exist_yet(standin: StandIn) -> None:
     waiting = asyncio.create_task(fire(_trigger(stop_on_kill=False, wait_for_creation=60)))
     # The first two polls are those that end a wait without wait_for_creation.
     await until(lambda: standin.calls["DescribeAutoMLJobV2"] > 2)

@@ -18,7 +18,7 @@ async def _turns(pace: RateLimiter, count: int) -> float:
     return time.monotonic() - began
 
 
-async def test_a_burst_needs_no_waiting() -> None:
+async def test_a_burst_does_not_wait() -> None:
     pace = RateLimiter(1 / 3600, burst=10)
     async with asyncio.timeout(60):
         await _turns(pace, 10)

@@ -35,7 +35,7 @@ AWS = AwsSettings.of("aws_default", None, None, None)
         pytest.param(Faults(errors=0.2, list_lag=1.0, list_misses=0.2, skew=600, throttle_next=10), id="all at once"),
     ],
 )
-async def test_every_event_arrives_once_in_time_and_right(standin: StandIn, herd: Herd, faults: Faults) -> None:
+async def test_every_event_arrives_once_on_time_and_is_correct(standin: StandIn, herd: Herd, faults: Faults) -> None:
     standin.faults = faults
     await herd()
 
@@ -210,7 +210,7 @@ async def test_where_v2_is_denied_a_job_of_unknown_version_is_described_by_v1(st
 
 
 @pytest.mark.parametrize("others", [0, 10])
-async def test_every_status_is_noticed_in_order_and_none_goes_back(standin: StandIn, others: int) -> None:
+async def test_every_status_is_reported_in_order(standin: StandIn, others: int) -> None:
     job = standin.add_job("job", ends("Completed", "Completed", 200.0), age=10.0)
     for number in range(others):
         standin.add_job(f"job-{number}", ENDLESS)

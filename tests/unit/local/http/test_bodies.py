@@ -59,7 +59,7 @@ def application_of(jobs: JobStore, signatures: Signatures | None = None) -> Appl
     return Application(backend, nothing, others, signatures)
 
 
-async def test_an_unsigned_body_is_dropped_as_it_comes(jobs: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unsigned_body_is_discarded_on_arrival(jobs: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(application, "MAX_ALL_BODIES", 0)
     client = Client([b"x" * 1000])
     client.go_on.set()

@@ -16,7 +16,7 @@ from airflow_automl.local.storage.client import Credentials
 
 
 @pytest.mark.parametrize("signed", [False, True])
-async def test_the_state_of_each_task_is_told(jobs: JobStore, signed: bool) -> None:
+async def test_the_state_of_each_task_is_shown(jobs: JobStore, signed: bool) -> None:
     states = {"supervisor": State(), "s3-watch": State("OSError(28)", 5.0)}
     backend: Any = SimpleNamespace(jobs=jobs, background=SimpleNamespace(states=lambda: states))
     signatures = Signatures(Credentials("key", "secret")) if signed else None

@@ -162,7 +162,7 @@ def test_a_missing_package_of_the_loader_is_named_with_the_command_that_installs
     assert f"{lacking} is not installed. Install: pip install numpy pandas pyarrow" in done.stderr
 
 
-def test_the_loader_and_what_opens_models_import_nothing_that_serves():
+def test_the_loader_does_not_import_serving_modules():
     code = "import json, sys\nfrom airflow_automl.local.models import archive, artifacts\n"
     code += "[artifacts.importlib.import_module(name) for name in artifacts._LOADERS.values()]\n"
     code += "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules if sys.modules[name]})))"

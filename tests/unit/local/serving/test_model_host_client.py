@@ -205,7 +205,7 @@ async def test_a_model_that_takes_too_much_memory_is_ended_and_says_so(ask: Aske
     assert await ask(FIRST, "") == "1"
 
 
-async def test_the_model_that_was_asked_longest_ago_makes_room(ask: Asked) -> None:
+async def test_the_least_recently_used_model_is_unloaded(ask: Asked) -> None:
     pids = {key_of(model): int(await ask(model, "pid")) for model in (FIRST, OTHER)}
     await ask(FIRST, "")
     ask.host._memory_limit = sum(process.loaded for process in ask.host._processes()) + (1 << 20)
@@ -295,7 +295,7 @@ async def test_a_host_that_dies_costs_no_request(ask: Asked) -> None:
     assert set(await asyncio.gather(*waiting)) <= {"1", "2", "3"}
 
 
-async def test_a_host_that_is_stopped_is_not_started_again_by_what_waits(looks: None, tmp_path: Path) -> None:
+async def test_waiting_requests_do_not_restart_a_stopped_host(looks: None, tmp_path: Path) -> None:
     ask = Asked(tmp_path)
     await ask.host.start()
     holding, _ = await ask.held(FIRST, "a")

@@ -617,7 +617,7 @@ def test_pages_say_how_they_are_cut(client: Any, tree: str) -> None:
 
 
 @pytest.mark.parametrize("change", ["delete_object", "delete_objects", "put_object"])
-def test_the_next_page_of_a_list_knows_what_changed_meanwhile(client: Any, bucket: str, change: str) -> None:
+def test_the_next_page_of_a_list_shows_changes_since_the_first(client: Any, bucket: str, change: str) -> None:
     for key in "abc":
         client.put_object(Bucket=bucket, Key=key, Body=b"")
     first = client.list_objects_v2(Bucket=bucket, MaxKeys=1)

@@ -185,7 +185,7 @@ def test_other_problems(bucket, tmp_path, target, problem, objective):
             assert (np.array(predicted) == rows[target]).mean() > 0.6
 
 
-def test_a_trainer_killed_at_once_leaves_what_was_finished(bucket, tmp_path):
+def test_the_finished_candidates_of_a_killed_trainer_are_kept(bucket, tmp_path):
     uri = bucket.put("in/train.csv", churn())
     config = {"TargetAttributeName": "churn", **algorithms("linear-learner", "catboost", "lightgbm", "xgboost")}
     folder = training.write_job(tmp_path / "killed", uri, config)

@@ -87,7 +87,9 @@ def test_two_digit_years_are_of_this_century(bucket: Bucket, tmp_path: Path) -> 
     assert set(data.train["d"].dt.month) == set(range(1, 13))
 
 
-def test_numbers_with_thousands_separators_are_numbers_if_they_are_said_to_be(bucket: Bucket, tmp_path: Path) -> None:
+def test_numbers_with_thousands_separators_are_read_if_the_column_is_declared_numeric(
+    bucket: Bucket, tmp_path: Path
+) -> None:
     data = reading.load(bucket, tmp_path, {"a.csv": case("27_sn_0").encode()}, types={"amount": "numeric"})
     assert data.train["amount"].tolist() == data.train["y"].tolist()
     assert not data.failures
@@ -443,7 +445,9 @@ def test_values_as_spreadsheets_write_them_are_read_the_same_everywhere(
 
 
 @pytest.mark.parametrize("separated", ["1,234", "1 234", "1'234", "1\u00a0234", "1\u202f234"])
-def test_numbers_may_be_grouped_if_they_are_said_to_be_numbers(bucket: Bucket, tmp_path: Path, separated: str) -> None:
+def test_numbers_may_have_thousands_separators_if_the_column_is_declared_numeric(
+    bucket: Bucket, tmp_path: Path, separated: str
+) -> None:
     table = [[separated if row % 2 else "-5", *entry[1:]] for row, entry in enumerate(rows())]
     data = checked(bucket, tmp_path, table, types={"a": "numeric"})
     assert set(data.train["a"]) == {1234.0, -5.0}

@@ -121,7 +121,7 @@ def test_channels_of_one_kind_twice_or_none_to_train_on(bucket):
         channels.resolve(bucket.store, [channel(uri, ChannelType="validation")])
 
 
-def test_a_validation_channel_is_what_is_measured_on(bucket, tmp_path):
+def test_metrics_are_measured_on_the_validation_channel(bucket, tmp_path):
     training = bucket.put("train.csv", people())
     validation = bucket.put("val.csv", people(50, age="unknown"))
     data = load(bucket, tmp_path, [channel(training), channel(validation, ChannelType="validation")], split=0.5)

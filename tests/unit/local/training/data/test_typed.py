@@ -59,7 +59,7 @@ COLUMNS = {
 
 @pytest.mark.parametrize("quoted", [False, True])
 @pytest.mark.parametrize("chosen", [*COLUMNS, "all"])
-def test_typed_columns_are_what_strings_would_become(tmp_path, chosen, quoted):
+def test_typed_columns_equal_columns_read_from_strings(tmp_path, chosen, quoted):
     columns = COLUMNS if chosen == "all" else {"other": str, chosen: COLUMNS[chosen], "last": lambda row: "x"}
     file = write(tmp_path, columns, quoted=quoted)
     [found] = typed.read([[file]], [])

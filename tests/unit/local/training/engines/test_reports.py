@@ -81,7 +81,7 @@ def test_pages_escape_what_they_show():
     assert "default-src 'none'" in text
 
 
-def test_clarifys_layout_is_what_readers_expect():
+def test_the_explainability_report_has_the_layout_of_clarify():
     found = {}
     _explainability(
         {"explanations": {"kernel_shap": {"label0": {"global_shap_values": {"a": 0.5}, "expected_value": 1}}}}, found

@@ -113,7 +113,7 @@ def test_the_base_model_is_unchanged(model, encoded):
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
-def test_training_ends_when_the_time_is_over_and_keeps_what_it_learned(model, encoded):
+def test_training_ends_at_the_time_limit_and_keeps_the_adapter(model, encoded):
     training.add_adapter(model)
     answers = iter([True] * 4 + [False])
     options = HyperParameters(epochs=2, batch_size=8)

@@ -80,7 +80,7 @@ def test_transparent_pixels_become_white():
     assert (pictures.read(encode(clear)) == 255).all()
 
 
-def test_a_picture_is_turned_as_its_camera_says():
+def test_a_picture_is_rotated_by_its_exif_orientation():
     turned = halves().transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise

@@ -206,7 +206,7 @@ def test_a_validation_class_that_training_lacks_fails_the_job(jobs, bucket, only
     assert "'toys', which the training data lack" in failure(jobs.train(problem(), channels))
 
 
-def test_a_validation_channel_is_what_candidates_are_measured_on(jobs, bucket, only_tfidf):
+def test_candidates_are_measured_on_the_validation_channel(jobs, bucket, only_tfidf):
     channels = [channel(bucket.put("a/train.csv", toy(30))), channel(bucket.put("b/val.csv", toy(7)), "validation")]
 
     candidate = completed(jobs.train(problem(), channels))["tfidf"]
@@ -224,7 +224,7 @@ def test_a_candidate_without_time_fails_the_job_with_the_limit(jobs, bucket, onl
     assert [entry["CandidateStatus"] for entry in training.candidates(found).values()] == ["Stopped"]
 
 
-def test_a_training_that_never_looks_at_the_time_is_killed(jobs, bucket, only_tfidf, monkeypatch):
+def test_a_training_that_ignores_its_time_limit_is_killed(jobs, bucket, only_tfidf, monkeypatch):
     monkeypatch.setattr(Tfidf, "train", lambda *_: time.sleep(60))
     found = jobs.train(problem(MaxRuntimePerTrainingJobInSeconds=1), [channel(bucket.put("in/train.csv", toy()))])
     assert killed_in_time(found, 1)
@@ -309,7 +309,7 @@ def test_without_time_for_validation_or_for_any_text_there_is_no_embedding(looks
         MiniLm().train(Samples(texts, codes, others, truth, ("food", "shop")), Short(looks), 1)
 
 
-def test_a_job_whose_time_is_over_ends_with_what_it_has(jobs, bucket, only_tfidf):
+def test_a_job_at_its_time_limit_ends_with_its_finished_candidates(jobs, bucket, only_tfidf):
     uri = bucket.put("in/train.csv", toy())
 
     found = jobs.train(problem(MaxAutoMLJobRuntimeInSeconds=30), [channel(uri)], max_runtime=0)

@@ -15,7 +15,7 @@ def trained():
     return Tfidf().train(Samples(texts[:18], codes[:18], texts[18:], codes[18:], ("food", "tool")), Clock(None), 1)
 
 
-def test_parts_of_words_tell_unknown_words_apart(trained, tmp_path):
+def test_parts_of_words_distinguish_unknown_words(trained, tmp_path):
     unknown = ["pineapples", "hammering"]
     answers = trained.predict(unknown)
     assert answers.argmax(axis=1).tolist() == [0, 1]

@@ -139,7 +139,7 @@ def test_work_is_spread_over_threads_in_order() -> None:
     assert Context(threads=3).each(lambda n: n * n, range(50)) == [n * n for n in range(50)]
 
 
-def test_backtests_of_a_short_history_look_at_the_last_two_horizons() -> None:
+def test_backtests_of_a_short_history_use_the_last_two_horizons() -> None:
     panel = panel_of(weekly(items=2, days=30), config(horizon=5))
     backtest = Backtest.over(panel)
     assert backtest.steps == (10, 5)
@@ -161,7 +161,7 @@ def test_backtests_of_a_short_history_look_at_the_last_two_horizons() -> None:
         ("1Y", 60, 4, 8),
     ],
 )
-def test_the_older_window_lies_whole_cycles_before_the_forecast(
+def test_the_older_window_begins_whole_cycles_before_the_forecast(
     frequency: str, steps: int, horizon: int, older: int
 ) -> None:
     unit = {"1H": "h", "1D": "D", "1W": "7D", "1Y": "YS"}[frequency]

@@ -95,7 +95,7 @@ def test_values_that_are_never_negative_stay_so() -> None:
 
 
 @pytest.mark.parametrize("name", SEASONAL)
-def test_a_baseline_repeats_what_was(name: str) -> None:
+def test_a_baseline_repeats_past_values(name: str) -> None:
     week = [float(n) for n in range(7)]
     frame = pd.DataFrame(
         {"item": "a", "ts": pd.date_range("2024-01-01", periods=56).strftime("%Y-%m-%d"), "y": week * 8}

@@ -337,7 +337,7 @@ def test_an_empty_list_of_features_leaves_all_columns_out(jobs: Jobs, bucket: Bu
     assert json.loads(bucket.read(f"{location}/summary.json"))["data"]["features"] == []
 
 
-def test_algorithms_that_need_torch_are_left_out_aloud_where_they_were_asked_for(
+def test_requested_algorithms_that_need_torch_are_omitted_with_a_partial_failure(
     jobs: Jobs, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base.importlib.util, "find_spec", lambda name: None if name == "torch" else object())

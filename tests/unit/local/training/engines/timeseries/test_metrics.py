@@ -49,7 +49,7 @@ def constant(value: float) -> np.ndarray:
     return np.full((1, 2, 2), value)
 
 
-def test_the_ensemble_prefers_what_was_right_and_is_judged_on_what_it_has_not_seen() -> None:
+def test_the_ensemble_prefers_accurate_members_and_is_measured_on_unseen_data() -> None:
     windows = [Window(np.full((1, 2), 10.0), np.ones(1)), Window(np.full((1, 2), 20.0), np.ones(1))]
     forecasts = {"good": [constant(11), constant(19)], "bad": [constant(30), constant(60)]}
     weights = weigh(windows, forecasts, "WAPE", (50,))

@@ -121,7 +121,7 @@ def test_a_result_is_the_same_on_every_run(tables):
         assert np.array_equal(runs[0].measured.scores, runs[1].measured.scores)
 
 
-def test_a_time_limit_keeps_what_was_learned(tables):
+def test_a_model_trained_until_the_time_limit_is_kept(tables):
     rows, classes = tables["load_breast_cancer"]
     endless = Choice("xgboost", TREES, BOOSTING.options | {"rounds": 10**6, "eta": 0.001})
     workbench = bench(rows, classes, "AUC", "BinaryClassification")

@@ -51,7 +51,7 @@ def transformer():
     return FeatureTransformer.fit(frame(), FEATURES)
 
 
-def test_columns_are_judged_by_what_they_hold(transformer):
+def test_the_role_of_a_column_follows_from_its_values(transformer):
     assert [column.role for column in transformer.columns] == [
         "numeric",
         "categorical",

@@ -280,7 +280,7 @@ def test_hyperband_gives_candidates_up_and_says_so(train):
     assert not [event for event in found if event["event"] == "partial_failure"]
 
 
-def test_the_time_limits_are_kept_and_what_was_found_is_kept_too(train):
+def test_the_time_limits_hold_and_finished_candidates_are_kept(train):
     limits = {"MaxCandidates": 750, "MaxAutoMLJobRuntimeInSeconds": 12, "MaxRuntimePerTrainingJobInSeconds": 2}
     found = train(churn(), tabular("churn", "xgboost", limits=limits))
     deadline = found[0]["at"] + 12
