@@ -78,9 +78,13 @@ def _places(shape_name: str, value: Any, path: str, steps: tuple[str | int, ...]
                 yield from _places(shape["value"]["shape"], item, f"{path}.{key}", (*steps, key))
 
 
+def _kind(shape: Mapping[str, Any]) -> str:
+    return _KIND.get(shape["type"], shape["type"])
+
+
 def _changes(random: Random, place: _Place) -> Iterator[_Change]:
     shape, value = place.shape, place.value
-    kind = _KIND.get(shape["type"], shape["type"])
+    kind = _kind(shape)
     if place.steps:  # the tests of the wire cover the request as a whole
         other = random.choice([name for name in _OF_TYPE if name != kind])
         # null reads as absent to some, and as a wrong value to others; it is never a malformed body.
@@ -89,7 +93,8 @@ def _changes(random: Random, place: _Place) -> Iterator[_Change]:
         case "structure" if isinstance(value, dict):
             yield from _structure_changes(random, shape, value)
         case "list":
-            yield from _size_changes(shape, value, "entries", lambda count: (value or [_OF_TYPE["string"]]) * count)
+            entry = _OF_TYPE[_kind(shapes()[shape["member"]["shape"]])]
+            yield from _size_changes(shape, value, "entries", lambda count: (value or [entry]) * count)
         case "string":
             yield from _string_changes(shape, value)
         case "number":
