@@ -182,7 +182,7 @@ def test_a_job_of_another_user_starts_a_dag_once_even_if_the_triggerer_restarts(
         """Whether the watcher has stored its position: a job that ended before fires no event."""
         if airflow.version >= (3, 3):
             return bool(airflow.watermarks("watched"))
-        variables = airflow.api.get("/variables").raise_for_status().json()["variables"]
+        variables = airflow.api.get("/variables")["variables"]
         return any(each["key"].startswith(PROGRESS_KEY) for each in variables)
 
     airflow.until(watches, "Airflow watches for jobs that end")
@@ -200,9 +200,9 @@ def test_a_job_of_another_user_starts_a_dag_once_even_if_the_triggerer_restarts(
 
 
 def test_the_tab_is_there_from_3_1_on(airflow: FullAirflow) -> None:
-    answer = airflow.api.get(f"{airflow.url}/automl/jobs")
+    answer = airflow.api.send("GET", f"{airflow.url}/automl/jobs")
     has_pages = airflow.version >= (3, 1)
     assert (answer.status_code == 200 and "AutoML" in answer.text) is has_pages
-    views = airflow.api.get("/plugins").raise_for_status().json()["plugins"]
+    views = airflow.api.get("/plugins")["plugins"]
     (plugin,) = (each for each in views if each["name"] == "airflow_automl")
     assert bool(plugin.get("external_views")) is has_pages

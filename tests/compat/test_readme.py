@@ -53,7 +53,7 @@ def test_the_readmes_dag_runs_deferred_on_what_mwaa_installs(tmp_path: Path) -> 
                 "AIRFLOW__AUTOML__POLL_INTERVAL": "1",
             },
         ) as airflow:
-            airflow.api.patch("/dags/churn_retraining", json={"is_paused": False}).raise_for_status()
+            airflow.api.ask("PATCH", "/dags/churn_retraining", json={"is_paused": False})
             (run,) = airflow.until(lambda: airflow.runs("churn_retraining"), "the schedule begins a run")
             deferred = set()
 

@@ -126,9 +126,9 @@ class FullAirflow:
         for name in ("api-server", "scheduler", "triggerer", "dag-processor"):
             self.start(name)
         self.await_api()
-        self._api = Rest(self.url)
-        self.until(lambda: self._api.get("/dags")["total_entries"] > 0, "the DAGs are known")
-        assert not self._api.get("/importErrors")["total_entries"], self._api.get("/importErrors")
+        self.api = Rest(self.url)
+        self.until(lambda: self.api.get("/dags")["total_entries"] > 0, "the DAGs are known")
+        assert not self.api.get("/importErrors")["total_entries"], self.api.get("/importErrors")
 
     def end(self) -> None:
         """Kill all components that run."""
@@ -176,7 +176,7 @@ class FullAirflow:
 
     def process_of(self, run: Run, task_id: str = "train") -> psutil.Process:
         """The process that runs a task's code."""
-        identity = self._api.get(f"{_path(run)}/taskInstances/{task_id}")["id"]
+        identity = self.api.get(f"{_path(run)}/taskInstances/{task_id}")["id"]
         return self.tasks()[identity]
 
     # What a user does
@@ -189,31 +189,31 @@ class FullAirflow:
         """Run a DAG under exactly this id, such as that of a run that was deleted."""
         dag_id, run_id = run
         body = {"logical_date": None, "dag_run_id": run_id, "conf": conf}
-        self._api.ask("POST", f"/dags/{dag_id}/dagRuns", json=body)
+        self.api.ask("POST", f"/dags/{dag_id}/dagRuns", json=body)
         return dag_id, run_id
 
     def mark_task(self, run: Run, state: str, task_id: str = "train") -> None:
         """Mark a task failed or success."""
-        self._api.ask("PATCH", f"{_path(run)}/taskInstances/{task_id}", json={"new_state": state})
+        self.api.ask("PATCH", f"{_path(run)}/taskInstances/{task_id}", json={"new_state": state})
 
     def mark_run(self, run: Run, state: str) -> None:
         """Mark a DAG run failed or success."""
-        self._api.ask("PATCH", _path(run), json={"state": state})
+        self.api.ask("PATCH", _path(run), json={"state": state})
 
     def delete_run(self, run: Run) -> None:
         """Delete a DAG run."""
-        self._api.ask("DELETE", _path(run))
+        self.api.ask("DELETE", _path(run))
 
     def clear(self, run: Run, task_id: str = "train") -> None:
         """Clear a task."""
         dag_id, run_id = run
         body = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "only_failed": False}
-        self._api.ask("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
+        self.api.ask("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
 
     # What a user sees
 
     def run_state(self, run: Run) -> str:
-        return str(self._api.get(_path(run))["state"])
+        return str(self.api.get(_path(run))["state"])
 
     def states(self, run: Run) -> dict[str, str]:
         """The states of a run's tasks; a mapped one is ``name[index]``."""
@@ -225,17 +225,17 @@ class FullAirflow:
 
     def task_instances(self, run: Run) -> list[dict[str, Any]]:
         """The API's answer about a run's tasks."""
-        found: list[dict[str, Any]] = self._api.get(f"{_path(run)}/taskInstances", limit=2000)["task_instances"]
+        found: list[dict[str, Any]] = self.api.get(f"{_path(run)}/taskInstances", limit=2000)["task_instances"]
         return found
 
     @property
     def version(self) -> tuple[int, ...]:
         """Major and minor version."""
-        return tuple(int(part) for part in self._api.get("/version")["version"].split(".")[:2])
+        return tuple(int(part) for part in self.api.get("/version")["version"].split(".")[:2])
 
     def waits(self, run: Run, task_id: str = "train") -> bool:
         """Whether a process or a trigger still works for a task."""
-        task = self._api.get(f"{_path(run)}/taskInstances/{task_id}")
+        task = self.api.get(f"{_path(run)}/taskInstances/{task_id}")
         return task["trigger"] is not None or task["id"] in self.tasks()
 
     def watched(self, run: Run, task_id: str = "train", attempt: int = 1, times: int = 1) -> bool:
@@ -249,33 +249,31 @@ class FullAirflow:
 
     def xcom(self, run: Run, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         path = f"{_path(run)}/taskInstances/{task_id}/xcomEntries/{key}"
-        answer = self._api.send("GET", path, params={"deserialize": True, "map_index": map_index})
+        answer = self.api.send("GET", path, params={"deserialize": True, "map_index": map_index})
         if answer.status_code == httpx.codes.BAD_REQUEST:
             # Airflow 3.0 deserializes only if its configuration says so.
-            answer = self._api.send("GET", path, params={"map_index": map_index})
+            answer = self.api.send("GET", path, params={"map_index": map_index})
         return None if answer.status_code == httpx.codes.NOT_FOUND else answer.raise_for_status().json()["value"]
 
     def asset_events(self, name: str) -> list[dict[str, Any]]:
         """An asset's events; as long as a run that they began is queued, Airflow 3.3 answers 500."""
         query = {"asset_id": self._asset(name)}
         answered = self.until(
-            lambda: (answer := self._api.send("GET", "/assets/events", params=query)).is_success and answer,
+            lambda: (answer := self.api.send("GET", "/assets/events", params=query)).is_success and answer,
             "Airflow tells an asset's events",
         )
         return list(answered.json()["asset_events"])
 
     def watermarks(self, name: str) -> list[str]:
         """The keys of an asset's state store."""
-        return [
-            state["key"] for state in self._api.get(f"/assets/{self._asset(name)}/state-store")["asset_state_store"]
-        ]
+        return [state["key"] for state in self.api.get(f"/assets/{self._asset(name)}/state-store")["asset_state_store"]]
 
     def _asset(self, name: str) -> int:
-        (asset,) = (each for each in self._api.get("/assets")["assets"] if each["name"] == name)
+        (asset,) = (each for each in self.api.get("/assets")["assets"] if each["name"] == name)
         return int(asset["id"])
 
     def runs(self, dag_id: str) -> list[Run]:
-        return [(dag_id, run["dag_run_id"]) for run in self._api.get(f"/dags/{dag_id}/dagRuns", limit=1000)["dag_runs"]]
+        return [(dag_id, run["dag_run_id"]) for run in self.api.get(f"/dags/{dag_id}/dagRuns", limit=1000)["dag_runs"]]
 
     def until(self, what: Callable[[], Any], why: str, seconds: float = PATIENCE) -> Any:
         """Poll until the answer is truthy."""
