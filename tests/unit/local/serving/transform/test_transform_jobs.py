@@ -279,7 +279,9 @@ async def test_payloads_grow_while_the_model_answers_soon_and_shrink_when_it_doe
     transforms.begin("score")
     await ended(transforms)
     sizes = [len(payload) for payload in model.payloads]
-    assert sizes[:3] == [16, 16, 32]
+    # How many are cut before an answer comes is left open.
+    assert sizes[0] == 16
+    assert sizes[:-1] == sorted(sizes[:-1])
     assert max(sizes) > 500
     model.payloads = []
     monkeypatch.setattr(jobs_module, "_SOON", -2.0)
