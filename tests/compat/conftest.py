@@ -14,9 +14,12 @@ from tools import compat
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-def cell_parameters() -> list[Any]:
-    """All cells, as parameters of a test or fixture."""
-    return [pytest.param(name, marks=pytest.mark.slow, id=name) for name in compat.cells()]
+def cell_parameters(quick: tuple[str, ...] = ()) -> list[Any]:
+    """All cells, as parameters of a test or fixture.
+
+    :param quick: the cells that ``make test`` also runs.
+    """
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow, id=name) for name in compat.cells()]
 
 
 def programs(name: str) -> Path:

@@ -13,8 +13,6 @@ from tools import compat
 UNIT = "tests/unit/"
 #: Tests that are not of the Airflow side, or whose code is the same on every Airflow.
 ELSEWHERE = ("local", "report", "demo", "contract")
-#: Imports every module and parses every DAG file; more would take too long for `make test`.
-QUICK = ("test_airflow_side.py", "test_example_dags.py")
 
 
 def run_tests(cell: compat.Cell, *arguments: str) -> None:
@@ -34,10 +32,6 @@ def run_tests(cell: compat.Cell, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("name", cell_parameters())
+@pytest.mark.parametrize("name", cell_parameters(quick=("lowest",)))
 def test_the_airflow_sides_unit_tests_pass(name: str) -> None:
     run_tests(compat.cells()[name], UNIT, *(f"--ignore={UNIT}{folder}" for folder in ELSEWHERE))
-
-
-def test_the_lowest_airflow_imports_the_package_and_parses_its_dags() -> None:
-    run_tests(compat.cells()["lowest"], *(f"{UNIT}{name}" for name in QUICK))
