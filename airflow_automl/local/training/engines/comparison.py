@@ -63,9 +63,7 @@ def interval(differences: np.ndarray) -> list[float]:
     return [float(bound) for bound in np.nanquantile(differences, _QUANTILES)]
 
 
-def constant(
-    problem_type: str, objective: str, learned: np.ndarray, rows: int, labels: Sequence[int | str]
-) -> np.ndarray:
+def constant(objective: str, learned: np.ndarray, rows: int, labels: Sequence[int | str]) -> np.ndarray:
     """Return the answers of the model that has seen no feature: the classes' shares, or the mean (MAE: the median).
 
     :param learned: the target's values in the training data.
@@ -106,8 +104,8 @@ def compare(
         low, high = interval(gain)
         verdict = "Better than" if low > 0 else "Not clearly better than" if gain[0] > 0 else "Not better than"
         sentence = (
-            f"{verdict} {name}: {measure.objective} {sign * mine[0]:.4g} against {sign * theirs[0]:.4g}, better by "
-            f"{gain[0]:.4g} (95 % interval {low:.4g} to {high:.4g})."
+            f"{verdict} {name}: {measure.objective} {sign * mine[0]:.4g} against {sign * theirs[0]:.4g}, a gain of "
+            f"{gain[0]:.4g} (95 % interval {low:.4g} to {high:.4g}; below 0 is worse)."
         )
         log.log(logging.INFO if low > 0 else logging.WARNING, "The best candidate: %s", sentence)
         value, difference = float(sign * theirs[0]), float(gain[0])

@@ -111,6 +111,7 @@ def _classification(
 
 
 def _auc(actual: Array, score: Array, weights: Array) -> float:
+    # Reports measure on thousands of resamples: scikit-learn's takes twenty times as long.
     _, ranks = np.unique(score, return_inverse=True)
     positive = np.bincount(ranks, np.where(actual == 1, weights, 0.0))
     negative = np.bincount(ranks, np.where(actual == 1, 0.0, weights))

@@ -211,7 +211,7 @@ def insights(problem: Problem, candidate: Candidate, trained: Trained, samples: 
     truth = np.array(samples.labels, dtype=object)[samples.validation_codes]
     document = reports.statistics(MULTICLASS, truth, trained.probabilities, samples.labels, 0.5, candidate.validation)
     measure = comparison.Measure(MULTICLASS, OBJECTIVE, samples.validation_codes, range(len(samples.labels)))
-    constant = comparison.constant(MULTICLASS, OBJECTIVE, samples.train_codes, len(truth), measure.labels)
+    constant = comparison.constant(OBJECTIVE, samples.train_codes, len(truth), measure.labels)
     document["comparison"] = comparison.compare(measure, trained.probabilities, 0.5, {comparison.CONSTANT: constant})
     examples, notes = _examples(problem, trained, samples), [*samples.notes, *trained.notes]
     rows = [

@@ -268,9 +268,8 @@ def _insights(
     document = reports.statistics(
         dataset.problem_type, truth[some], scores[some], dataset.labels, candidate.threshold, candidate.validation
     )
-    problem = dataset.problem_type, dataset.objective
     learned = dataset.train[dataset.target].to_numpy()
-    others = {CONSTANT: constant(*problem, learned, len(truth), dataset.labels)}
+    others = {CONSTANT: constant(dataset.objective, learned, len(truth), dataset.labels)}
     try:
         # What has hardly any time is not begun, and what takes longer is ended.
         clock = Clock(seconds if seconds > isolation.GRACE else 0)
@@ -278,7 +277,9 @@ def _insights(
         others[LINEAR] = isolation.run(lambda ask: linear(clock), seconds)
     except Exception as error:
         log.warning("No linear model to compare with: %s", cause(error))
-    measure = Measure(*problem, truth, dataset.labels, dataset.weights(dataset.validation))
+    measure = Measure(
+        dataset.problem_type, dataset.objective, truth, dataset.labels, dataset.weights(dataset.validation)
+    )
     document["comparison"] = compare(measure, scores, candidate.threshold, others)
     parts = [*reports.notes(dataset.notes), *section(document["comparison"]), *reports.sections(document)]
     page = reports.page(f"Model insights: {candidate.name}", parts)

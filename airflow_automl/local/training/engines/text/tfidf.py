@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
+import logging
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ import regex
 
 from airflow_automl.local.training.engines.classification.approach import Approach, Head, Samples, Trained, fit
 from airflow_automl.local.training.engines.course import Clock
+
+log = logging.getLogger(__name__)
 
 MAX_CHARACTERS = 50_000
 """What is read of a text."""
@@ -143,10 +145,11 @@ class Tfidf(Approach):
             raise ValueError("the texts have no words") from error
         if sum(min(len(text), _PARTS_CHARACTERS) for text in samples.train) <= _PARTS_MOST:
             parts = _vectorizer(True, min_df=2, max_features=most)
-            # Few short texts may have no part in common.
-            with contextlib.suppress(ValueError):
+            try:
                 learned.append(parts.fit_transform(samples.train))
                 vectorizers.append(parts)
+            except ValueError as error:
+                log.info("Without parts of words, which few short texts may not share: %s", error)
         features, measured = hstack(learned, format="csr"), _features(vectorizers, samples.validation)
         codes = samples.train_codes, samples.validation_codes
         fitted = fit(features, codes[0], measured, codes[1], classes, _STRENGTHS, clock, samples.own)

@@ -21,7 +21,7 @@ TRUTH = RANDOM.normal(size=600)
 def compared(noise: float, metric: str = "RMSE", others: dict[str, np.ndarray] | None = None) -> dict:
     measure = comparison.Measure("Regression", metric, TRUTH, ())
     answers = TRUTH + noise * np.random.default_rng(4).normal(size=600)
-    constant = comparison.constant("Regression", metric, TRUTH, 600, ())
+    constant = comparison.constant(metric, TRUTH, 600, ())
     return comparison.compare(measure, answers, 0.5, {comparison.CONSTANT: constant} if others is None else others)
 
 
@@ -57,7 +57,7 @@ def test_the_same_rows_give_the_same_interval():
 def test_a_constant_answer_may_call_all_rows_positive():
     truth = np.array(["no", "yes", "yes"] * 100)
     measure = comparison.Measure("BinaryClassification", "F1", truth, ("no", "yes"))
-    shares = comparison.constant("BinaryClassification", "F1", truth, 300, ("no", "yes"))
+    shares = comparison.constant("F1", truth, 300, ("no", "yes"))
     found = comparison.compare(measure, np.eye(2)[(truth == "yes").astype(int)], 0.5, {comparison.CONSTANT: shares})
     assert found["baselines"][comparison.CONSTANT]["value"] == pytest.approx(0.8)
 
