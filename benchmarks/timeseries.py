@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +25,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import _jobs
+from _results import FOLDER, Results, apart, script, write_page
 from _series import COLLECTIONS
 
 LIBRARY = ("AutoETS", "AutoARIMA", "AutoTheta", "AutoCES", "MSTL")
@@ -38,7 +39,7 @@ APPROACHES = ("autopilot", "autopilot, quick", "seasonal naive", *LIBRARY, "prop
 SECONDS = 400
 """Of CPU; an approach that needs more has failed."""
 
-BEGIN, END = "<!-- made by benchmarks/timeseries.py -->", "<!-- until here -->"
+KEYS = ("collection", "approach", "cut")
 
 
 def main() -> int:
@@ -47,7 +48,7 @@ def main() -> int:
     parser.add_argument("--collections", nargs="*", choices=list(COLLECTIONS), default=list(COLLECTIONS))
     parser.add_argument("--approaches", nargs="*", choices=APPROACHES, default=list(APPROACHES))
     parser.add_argument("--cuts", type=int, default=1)
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "timeseries.jsonl")
+    parser.add_argument("--results", type=Path, default=FOLDER / "timeseries.jsonl")
     parser.add_argument("--docs", type=Path)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -56,41 +57,19 @@ def main() -> int:
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         print(json.dumps(_measure(collection, approach, int(cut))))
         return 0
-    done = _results(options.results)
+    results = Results(options.results, KEYS)
     if options.docs:
-        page = options.docs.read_text()
-        before, rest = page.split(BEGIN)
-        options.docs.write_text(f"{before}{BEGIN}\n\n{tables(list(done.values()))}\n{END}{rest.split(END)[1]}")
+        write_page(options.docs, __file__, tables(results.rows))
         return 0
-    options.results.parent.mkdir(exist_ok=True)
     for cut in range(options.cuts):
         for collection in options.collections:
             for approach in options.approaches:
-                if (collection, approach, cut) not in done:
-                    row = {"collection": collection, "approach": approach, "cut": cut}
-                    row |= _apart(collection, approach, cut)
-                    print(row, flush=True)
-                    with options.results.open("a") as file:
-                        file.write(json.dumps(row) + "\n")
+                unit = {"collection": collection, "approach": approach, "cut": cut}
+                if results.get(unit) is None:
+                    # What waits for a core needs longer than its CPU time.
+                    found = apart(script(__file__, "--one", collection, approach, cut), 1, 20 * SECONDS)
+                    results.add(unit | found)
     return 0
-
-
-def _results(file: Path) -> dict[tuple[str, str, int], dict[str, Any]]:
-    """Read what was measured; of a thing that was measured twice the last."""
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    return {(row["collection"], row["approach"], row["cut"]): row for row in rows}
-
-
-def _apart(collection: str, approach: str, cut: int) -> dict[str, Any]:
-    """Measure in a process of its own."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-    command = [sys.executable, __file__, "--one", collection, approach, str(cut)]
-    try:
-        answer = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    except subprocess.CalledProcessError as error:
-        return {"failed": str(error).partition("returned")[2] or str(error)}
-    found: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
-    return found
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> str:
@@ -258,75 +237,22 @@ def _prophet(past: Any, series: Any) -> Any:
 
 def _autopilot(rows: Any, frequency: str, horizon: int, past: Any, names: Sequence[str]) -> tuple[Any, str, float]:
     """A whole job on the history, and its best candidate's forecast."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    from airflow_automl.contract.metrics import best
-    from airflow_automl.local.models import artifacts
-
-    _quieten()
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    os.environ |= {
-        "AWS_ENDPOINT_URL_S3": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    s3 = boto3.client("s3")
-    s3.create_bucket(Bucket="bench")
     last = past.calendar.stamps([past.series[0].end])[0]
     history = rows[rows["ts"] < str(last).replace("T", " ")]
-    s3.put_object(Bucket="bench", Key="in/data.csv", Body=history.to_csv(index=False).encode())
     config = _config(frequency, horizon)
     if names:
         config["CandidateGenerationConfig"] = {"AlgorithmsConfig": [{"AutoMLAlgorithms": list(names)}]}
-    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bench/in/"}}
-    with tempfile.TemporaryDirectory() as temporary:
-        job = Path(temporary) / "bench"
-        job.mkdir()
-        spec = {
-            "schema_version": 2,
-            "name": "bench",
-            "arn": "arn:aws:sagemaker:us-east-1:123456789012:automl-job/bench",
-            "account": "123456789012",
-            "region": "us-east-1",
-            "request": {
-                "AutoMLJobInputDataConfig": [{"DataSource": source}],
-                "AutoMLProblemTypeConfig": {"TimeSeriesForecastingJobConfig": config},
-            },
-            "threads": 1,
-            "max_runtime": None,
-            "attempt": 1,
-            "output": "s3://bench/out/",
-        }
-        (job / "spec.json").write_text(json.dumps(spec))
+    with tempfile.TemporaryDirectory() as temporary, _jobs.store() as environment:
+        os.environ |= environment
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        with (job / "log").open("wb") as log:
-            command = [sys.executable, "-m", "airflow_automl.local.training.main", str(job)]
-            subprocess.run(command, stdout=log, stderr=log, check=True)
+        job, data = Path(temporary) / "bench", history.to_csv(index=False).encode()
+        model, winner = _jobs.run(job, data, {"TimeSeriesForecastingJobConfig": config}, 1)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        events = [json.loads(line) for line in (job / "events.jsonl").read_text().splitlines()]
-        found = {e["candidate"]["CandidateName"]: e["candidate"] for e in events if e["event"] == "candidate"}
-        winner = best(list(found.values()))
-        assert winner is not None
-        uri = winner["InferenceContainers"][0]["ModelDataUrl"]
-        archive = Path(temporary) / "model.tar.gz"
-        s3.download_file("bench", uri.removeprefix("s3://bench/"), str(archive))
-        said = artifacts.load(archive).of(past)
-        label = winner["CandidateName"].split("-", 1)[1].rsplit("-", 1)[0]
-        backtest = winner["FinalAutoMLJobObjectiveMetric"]["Value"]
-    server.stop()
+        said = model.of(past)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    label = winner["CandidateName"].split("-", 1)[1].rsplit("-", 1)[0]
+    backtest = winner["FinalAutoMLJobObjectiveMetric"]["Value"]
     return said, f"{label}, {backtest:.4f} in its backtests", cpu
-
-
-def _quieten() -> None:
-    """The store in this process says every request."""
-    import logging
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":
