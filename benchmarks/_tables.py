@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -280,7 +281,10 @@ def _h2o(data: Data, options: argparse.Namespace) -> dict[str, Any]:
     import h2o  # type: ignore[import-not-found]
     from h2o.automl import H2OAutoML  # type: ignore[import-not-found]
 
-    h2o.init(nthreads=options.threads, max_mem_size="6g", bind_to_localhost=True, port=-1, verbose=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    h2o.init(port=port, nthreads=options.threads, max_mem_size="6g", bind_to_localhost=True, verbose=False)
     try:
         train, rows = h2o.import_file(str(data.folder / "train.csv")), h2o.import_file(str(data.folder / "test.csv"))
         if data.metric != RMSE:
