@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 _PROBLEMS = {BINARY: "binary", MULTICLASS: "multiclass", REGRESSION: "regression"}
 
+_DATE_PARTS = ("year", "month", "day", "dayofweek", "dayofyear", "hour", "minute")
+
 LINEAR_ROWS = 20_000
 """Rows that the linear model learns from, which the best candidate is compared with."""
 
@@ -201,6 +203,7 @@ def fit(dataset: TabularDataset, plan: planning.Plan, path: str, callbacks: list
     :return: the ``TabularPredictor``.
     """
     from autogluon.common.features.infer_types import check_if_nlp_feature, get_type_map_raw
+    from autogluon.features.generators import DatetimeFeatureGenerator
     from autogluon.tabular import FeatureMetadata, TabularPredictor
 
     predictor = TabularPredictor(
@@ -227,6 +230,9 @@ def fit(dataset: TabularDataset, plan: planning.Plan, path: str, callbacks: list
     ]
     # What codecs call text stays text: AutoGluon would guess dates in it, one by one, and take 10:05 for one of today.
     options["feature_metadata"] = FeatureMetadata(get_type_map_raw(rows), {"text": text})
+    # AutoGluon's own parts of a date lack the time of day.
+    dates = DatetimeFeatureGenerator(features=[*_DATE_PARTS])
+    options["_feature_generator_kwargs"] = {"enable_datetime_features": False, "custom_feature_generators": [dates]}
     return predictor.fit(
         train_data=train,
         tuning_data=None if crossed else prepare(dataset.validation, dataset.features, others),

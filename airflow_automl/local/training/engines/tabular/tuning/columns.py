@@ -12,6 +12,8 @@ import pandas as pd
 from airflow_automl.local.training.data.codec import Codec
 
 NUMERIC, CATEGORICAL, TEXT, DATETIME, SEQUENCE = "numeric", "categorical", "text", "datetime", "sequence"
+MOMENT = "moment"
+"""What dates and times are taken for; artefacts of earlier versions have ``datetime``, which yields fewer numbers."""
 
 _WORDS_OF_A_TEXT = 3.0
 """Values with on average this many words are sentences, not names of categories, if most of them differ."""
@@ -19,11 +21,13 @@ _WORDS_OF_A_TEXT = 3.0
 _SEPARATOR = re.compile(r"[\s,;|]+")
 _DAY = 86_400.0
 
+_DATE = ("day_number", "year", "month_sin", "month_cos", "day", "weekday", "weekend", "hour_sin", "hour_cos")
 _PARTS = {
     NUMERIC: ("value",),
     CATEGORICAL: (),
     TEXT: ("characters", "words"),
-    DATETIME: ("day_number", "year", "month_sin", "month_cos", "day", "weekday", "weekend", "hour_sin", "hour_cos"),
+    DATETIME: _DATE,
+    MOMENT: (*_DATE, "month", "hour", "day_of_year"),
     SEQUENCE: (
         *("length", "mean", "deviation", "minimum", "quartile", "median", "upper_quartile", "maximum", "first", "last"),
         *("slope", "mean_change", "autocorrelation", "position_of_maximum"),
@@ -36,7 +40,7 @@ _PARTS = {
 class Column:
     """A feature, and what it is taken for.
 
-    :param role: ``numeric``, ``categorical``, ``text``, ``datetime`` or ``sequence`` (never ``auto``).
+    :param role: ``numeric``, ``categorical``, ``text``, ``moment`` or ``sequence`` (never ``auto``).
     """
 
     feature: Codec
@@ -48,12 +52,12 @@ class Column:
         if feature.role == SEQUENCE and not _is_numeric_sequence(values):
             # A sequence of words is learned from like any other text.
             return cls(feature, TEXT)
+        if feature.role == DATETIME or (feature.role == "auto" and feature.moment):
+            return cls(feature, MOMENT)
         if feature.role != "auto":
             return cls(feature, feature.role)
         if feature.numeric:
             return cls(feature, NUMERIC)
-        if feature.moment:
-            return cls(feature, DATETIME)
         return cls(feature, TEXT if _is_text(values) else CATEGORICAL)
 
     @property
@@ -105,8 +109,8 @@ def numbers(column: Column, values: pd.Series) -> np.ndarray:
             found: np.ndarray = values.to_numpy(dtype="float32")
         # What is too large for 32 bits counts as missing, at training as at serving.
         return np.where(np.isfinite(found), found, np.float32("nan")).reshape(-1, 1)
-    if column.role == DATETIME:
-        return _moments(values)
+    if column.role in {DATETIME, MOMENT}:
+        return _moments(values)[:, : len(_PARTS[column.role])]
     if column.role == TEXT:
         texts = strings(values).fillna("")
         return np.column_stack([texts.str.len(), texts.str.count(r"\S+")]).astype("float32")
@@ -124,7 +128,7 @@ def _moments(moments: pd.Series) -> np.ndarray:
     month, hour = (parts.month - 1) / 12 * 2 * np.pi, seconds / _DAY * 2 * np.pi
     weekend = (parts.dayofweek >= 5).where(moments.notna())
     date = [day_number, parts.year, np.sin(month), np.cos(month), parts.day, parts.dayofweek, weekend]
-    columns = [*date, np.sin(hour), np.cos(hour)]
+    columns = [*date, np.sin(hour), np.cos(hour), parts.month, seconds / 3600, parts.dayofyear]
     return np.column_stack([np.asarray(part, dtype="float64") for part in columns]).astype("float32")
 
 

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data.codec import Codec, Kind
-from airflow_automl.local.training.engines.tabular.tuning.columns import Column
+from airflow_automl.local.training.engines.tabular.tuning.columns import Column, numbers
 from airflow_automl.local.training.engines.tabular.tuning.features import (
     RANKS,
     STANDARD,
@@ -55,12 +55,21 @@ def test_the_role_of_a_column_follows_from_its_values(transformer):
     assert [column.role for column in transformer.columns] == [
         "numeric",
         "categorical",
-        "datetime",
+        "moment",
         "text",
         "sequence",
         "categorical",
     ]
     assert list(transformer.categories) == ["city"], "a column that is always the same teaches nothing"
+
+
+def test_moments_have_the_time_of_day_and_old_artefacts_the_numbers_that_they_learned():
+    values = pd.Series(pd.to_datetime(["2024-02-29 18:30", None]))
+    feature = Codec("opened", Kind.MOMENT)
+    new, old = Column.judge(feature, values), Column.from_json({"feature": feature.as_json(), "role": "datetime"})
+    found = dict(zip(new.parts, numbers(new, values)[0], strict=True))
+    assert (found["opened.hour"], found["opened.month"], found["opened.day_of_year"]) == (18.5, 2, 60)
+    assert np.array_equal(numbers(old, values), numbers(new, values)[:, : len(old.parts)], equal_nan=True)
 
 
 def test_trees_see_missing_values_and_scaled_views_have_none(transformer):
