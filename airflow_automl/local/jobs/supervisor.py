@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -29,6 +30,8 @@ _GRACE = 1.0
 _MEMORY_INTERVAL = 1.0
 #: A job whose trainer died this often probably crashes the machine.
 _MAX_CRASHES = 5
+#: What the machine may have too little of for a while: disk, memory, processes, open files.
+_SHORTAGES = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE}
 
 #: Makes an endpoint of the job's best candidate and returns its name, or raises DeploymentFailed.
 Deploy = Callable[[Job], Coroutine[Any, Any, str]]
@@ -184,7 +187,11 @@ class Supervisor:
         try:
             handle = self._executor.start(specification(self._settings, job))
         except Exception as error:
-            # Nothing runs yet; an unchanged job would start over for ever.
+            # Nothing runs yet.
+            if isinstance(error, OSError) and error.errno in _SHORTAGES:
+                self._store.requeue(job.name, crashed=False)
+                raise
+            # An unchanged job would start over for ever.
             log.exception("the trainer could not be started for job %s", job.name)
             self._store.failed(job.name, f"the trainer could not be started: {error}")
             return

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import subprocess
 import sys
 import time
@@ -211,19 +213,29 @@ async def test_a_job_starts_over_if_only_a_child_of_its_trainer_survived(
     await supervisor.stop()
 
 
+@pytest.mark.parametrize(
+    "failing", ["airflow_automl.local.state.jobs.JobStore.begin_attempt", "pathlib.Path.mkdir", "subprocess.Popen"]
+)
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
 async def test_a_queued_job_whose_start_fails_for_the_moment_is_started_later(
-    supervisor: Supervisor, jobs: JobStore, added: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+    supervisor: Supervisor,
+    jobs: JobStore,
+    added: Callable[..., Job],
+    monkeypatch: pytest.MonkeyPatch,
+    failing: str,
+    number: int,
 ) -> None:
     added()
 
-    def full(*_: object) -> int:
+    def short(*_: object, **__: object) -> Any:
         monkeypatch.undo()
-        raise OSError(28, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(jobs, "begin_attempt", full)
+    monkeypatch.setattr(failing, short)
     await supervisor.start()
     supervisor.wake()
-    await until(lambda: jobs.get("churn").stage == "training")
+    await until(lambda: jobs.get("churn").stage == "training" and jobs.get("churn").handle is not None)
+    assert (jobs.get("churn").failure, jobs.get("churn").crashes) == (None, 0)
     await supervisor.stop()
 
 
