@@ -228,6 +228,10 @@ class FullAirflow:
         found: list[dict[str, Any]] = self.api.get(f"{_path(run)}/taskInstances", limit=2000)["task_instances"]
         return found
 
+    def running(self, run: Run) -> int:
+        """How many of a run's tasks are in a worker."""
+        return int(self.api.get(f"{_path(run)}/taskInstances", state="running", limit=1)["total_entries"])
+
     @property
     def version(self) -> tuple[int, ...]:
         """Major and minor version."""
