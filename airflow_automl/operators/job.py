@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.sdk.exceptions import AirflowRuntimeError
+
 from airflow_automl import cost, settings, xcom
 from airflow_automl.contract import JobStatus, documents, is_terminal
 from airflow_automl.exceptions import (
@@ -259,7 +261,9 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
             yield
         except Exception as error:
             name, ti = self._running, context["ti"]
-            adopted_later = isinstance(error, AutoMLTransientError) and ti.try_number <= ti.max_tries
+            # An AirflowRuntimeError means that Airflow's API server did not take an XCom: it says nothing about the job.
+            passing = isinstance(error, AutoMLTransientError | AirflowRuntimeError)
+            adopted_later = passing and ti.try_number <= ti.max_tries
             if name is None or self._killed or adopted_later or isinstance(error, AutoMLNameTaken):
                 raise
             self._running = None
@@ -281,14 +285,14 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
         self.timeline = ended.timeline
         if ended.failure is None:
             return self._end(context, ended.job or {}, None)
-        if ended.job is not None:
-            self.show_job(context, ended.job, self.tags_of(ended.job))
         said = ended.message
         if not self.stop_on_kill:
             said += f"; {_RUNS_ON}"
         elif ended.runs_on and ended.status is not EventStatus.NOT_FOUND:
             # The triggerer may lack this worker's connection or permissions.
             said += f"; in the worker: {self.stop(ended.job_name).said}"
+        if ended.job is not None:
+            self.show_job(context, ended.job, self.tags_of(ended.job))
         raise restored(type(ended.failure).__name__, self._with_link(said))
 
     def _end(

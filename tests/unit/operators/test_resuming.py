@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from airflow.sdk.api.datamodels._generated import DagRun
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_automl.compat import AirflowException, TaskDeferred
@@ -157,6 +159,42 @@ def test_a_try_that_was_killed_is_continued(
     assert task.xcoms["job"]["status"] == "Completed"
     assert job.tags[TRY_TAG] == "2"
     assert (standin.calls["AddTags"] == 1) is adopts
+
+
+class Unanswered:
+    """XComs that Airflow's API server does not take in time."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        detail = {"message": "timed out", "exception_type": "ReadTimeout"}
+        raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_job_continues_if_airflow_does_not_answer_and_another_try_is_left(
+    standin: StandIn, task: TaskRun, deferrable: bool
+) -> None:
+    standin.plan = lambda request: ENDLESS
+    answered, task.xcoms = task.xcoms, Unanswered()  # type: ignore[assignment]
+    for _ in range(2):
+        with pytest.raises(AirflowRuntimeError, match="timed out"):
+            task.attempt(deferrable=deferrable)
+    (job,) = standin.jobs.values()
+    assert job.stopped is None
+    task.xcoms = answered
+    with pytest.raises(TaskDeferred):
+        task.attempt(deferrable=True)
+    assert created(standin) == 1
+    assert job.stopped is None
+
+
+def test_the_last_try_stops_its_job_if_airflow_does_not_answer(standin: StandIn, task: TaskRun) -> None:
+    standin.plan = lambda request: ENDLESS
+    task.max_tries, task.xcoms = 0, Unanswered()  # type: ignore[assignment]
+    with pytest.raises(AirflowRuntimeError) as caught:
+        task.attempt()
+    (job,) = standin.jobs.values()
+    assert job.stopped is not None
+    assert caught.value.__notes__ == [f"AutoML job {job.name}; it was stopped"]
 
 
 def test_a_try_killed_while_deferring_is_continued(standin: StandIn, task: TaskRun) -> None:
