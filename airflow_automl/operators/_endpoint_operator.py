@@ -52,30 +52,35 @@ class EndpointOperator(WaitingOperator):
     ) -> None:
         """UpdateEndpoint, without the autoscaling of variants that it removes or gives another instance type.
 
-        AWS refuses such an update while these variants are scalable targets. :meth:`put_scaling_back` registers them
-        again, whether the update succeeds or fails.
+        AWS refuses such an update while these variants are scalable targets. They are registered again if the call
+        fails; after the update, by :meth:`put_scaling_back`.
 
         Operations: UpdateEndpoint; if it is refused, DescribeEndpointConfig, DescribeScalableTargets,
-        DescribeScalingPolicies and DeregisterScalableTarget, and UpdateEndpoint again.
+        DescribeScalingPolicies and DeregisterScalableTarget, and UpdateEndpoint again; if that is refused, those
+        of :meth:`put_scaling_back`.
 
         :param state: the notes for ``execute_complete``; ``scaling`` is added.
         :param serving: the config that the endpoint serves now.
         """
         try:
-            self.hook.update_endpoint(request)
-        except AutoMLTerminalError as error:
-            scaling = self._scaling_in_the_way(serving, str(request["EndpointConfigName"]))
-            if not scaling:
-                raise
-            self.log.info("Removing autoscaling of %s during the update: %s", ", ".join(scaling), error)
-            state["scaling"] = scaling
-            store = context.get("task_state_store")
-            if store is not None:
-                # For the next try, if this one dies before the wait.
-                store.set(_SCALING_KEY, scaling)
-            for variant in scaling:
-                self.hook.unscale_endpoint(self.endpoint_name, variant)
-            self.hook.update_endpoint(request)
+            try:
+                self.hook.update_endpoint(request)
+            except AutoMLTerminalError as error:
+                scaling = self._scaling_in_the_way(serving, str(request["EndpointConfigName"]))
+                if not scaling:
+                    raise
+                self.log.info("Removing autoscaling of %s during the update: %s", ", ".join(scaling), error)
+                state["scaling"] = scaling
+                store = context.get("task_state_store")
+                if store is not None:
+                    # For the next try, if this one dies before the wait.
+                    store.set(_SCALING_KEY, scaling)
+                for variant in scaling:
+                    self.hook.unscale_endpoint(self.endpoint_name, variant)
+                self.hook.update_endpoint(request)
+        except AutoMLError:
+            self.put_scaling_back(context, state, serving)
+            raise
 
     def put_scaling_back(self, context: Context, state: Mapping[str, Any], config_name: str | None) -> None:
         """Register the autoscaling again that :meth:`update_endpoint` took off, for the variants of a config.

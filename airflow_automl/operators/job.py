@@ -261,7 +261,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
             yield
         except Exception as error:
             name, ti = self._running, context["ti"]
-            # An AirflowRuntimeError means that Airflow's API server did not take an XCom: it says nothing about the job.
+            # An AirflowRuntimeError says that Airflow's API server did not take an XCom, and nothing about the job.
             passing = isinstance(error, AutoMLTransientError | AirflowRuntimeError)
             adopted_later = passing and ti.try_number <= ti.max_tries
             if name is None or self._killed or adopted_later or isinstance(error, AutoMLNameTaken):

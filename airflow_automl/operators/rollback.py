@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLTerminalError
+from airflow_automl.exceptions import AutoMLDeploymentFailed
 from airflow_automl.operators._endpoint_operator import EndpointOperator, is_changing
 from airflow_automl.version_tags import TAG_PREVIOUS
 
@@ -88,11 +88,7 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         request = self.endpoint_request(target)
         self.hook.check("UpdateEndpoint", request)
         state = {**state, "submitted": True, "target": target, "serving": serving}
-        try:
-            self.update_endpoint(context, state, request, serving)
-        except AutoMLTerminalError:
-            self.put_scaling_back(context, state, serving)
-            raise
+        self.update_endpoint(context, state, request, serving)
         self.log.info("Rolling back endpoint %s from %s to %s", self.endpoint_name, serving, target)
         if not self.wait_for_completion:
             return self._result({**endpoint, "EndpointConfigName": target}, serving)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLQuotaExceeded, AutoMLTerminalError
+from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLQuotaExceeded, AutoMLTerminalError, AutoMLThrottled
 from airflow_automl.operators import SageMakerAutoMLDeployOperator, SageMakerAutoMLRollbackOperator
 from airflow_automl.version_tags import TAG_PREVIOUS, TAG_STATE
 from tests.hosting import HostingStandIn
@@ -277,12 +277,14 @@ def test_removing_old_versions_leaves_what_another_task_is_about_to_deploy(case:
     assert "churn-0123456789ab" in case.hosting.configs
 
 
-@pytest.mark.parametrize("ends", ["served", "refused", "rolled back"])
+@pytest.mark.parametrize("ends", ["served", "refused", "throttled", "rolled back"])
 @pytest.mark.parametrize("changed", ["instance_type", "variant"])
 def test_autoscaling_survives_an_update_that_aws_refuses_to_a_scalable_target(
-    case: Case, ends: str, changed: str
+    case: Case, monkeypatch: pytest.MonkeyPatch, ends: str, changed: str
 ) -> None:
-    case.context["task_state_store"] = Store()
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    if changed == "variant":  # Airflows before 3.3 have no store.
+        case.context["task_state_store"] = Store()
     case.run(case.deploy("first", autoscaling=SCALING))
     before = copy.deepcopy((case.hosting.scalable, case.hosting.policies))
     case.context["ti"].run_id = "manual__2"
@@ -293,12 +295,12 @@ def test_autoscaling_survives_an_update_that_aws_refuses_to_a_scalable_target(
 
     def refuse_in_the_end(request: dict[str, Any]) -> dict[str, Any]:
         answer = update(request)
-        if ends == "refused":
+        if ends in ("refused", "throttled"):
             from tests.hosting import Refused
 
             case.hosting.endpoints["churn"].pop("pending")
             case.hosting.endpoints["churn"]["EndpointStatus"] = "InService"
-            raise Refused("ValidationException", "not now")
+            raise Refused("ValidationException" if ends == "refused" else "ThrottlingException", "not now")
         return answer
 
     case.hosting.UpdateEndpoint = refuse_in_the_end  # type: ignore[method-assign]
@@ -311,7 +313,7 @@ def test_autoscaling_survives_an_update_that_aws_refuses_to_a_scalable_target(
         assert list(case.hosting.scalable) == [f"endpoint/churn/variant/{variant}"]
         assert [each["MaxCapacity"] for each in case.hosting.scalable.values()] == [8]
     else:
-        with pytest.raises(AutoMLDeploymentFailed):
+        with pytest.raises(AutoMLThrottled if ends == "throttled" else AutoMLDeploymentFailed):
             case.run(tried)
         assert (case.hosting.scalable, case.hosting.policies) == before
 
@@ -344,12 +346,27 @@ def test_autoscaling_survives_a_kill_during_the_update(
     assert (case.hosting.scalable, case.hosting.policies) == before
 
 
-def test_a_rollback_to_another_instance_type_keeps_the_autoscaling(case: Case) -> None:
+@pytest.mark.parametrize("throttled", [False, True])
+def test_a_rollback_to_another_instance_type_keeps_the_autoscaling(
+    case: Case, monkeypatch: pytest.MonkeyPatch, throttled: bool
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     case.run(case.deploy("first"))
     case.context["ti"].run_id = "manual__2"
     case.run(case.deploy("second", instance_type="ml.c5.large", autoscaling=SCALING))
     before = copy.deepcopy((case.hosting.scalable, case.hosting.policies))
     back = lambda: SageMakerAutoMLRollbackOperator(task_id="back", endpoint_name="churn", poll_interval=0.01)  # noqa: E731
-    result = case.run(back)
-    assert case.hosting.endpoints["churn"]["EndpointConfigName"] == result["endpoint_config"]
+    if throttled:
+        deregister = case.hosting.DeregisterScalableTarget
+
+        def then_throttle(request: dict[str, Any]) -> dict[str, Any]:
+            case.hosting.refuse = {"UpdateEndpoint": "ThrottlingException"}
+            return deregister(request)
+
+        case.hosting.DeregisterScalableTarget = then_throttle  # type: ignore[method-assign]
+        with pytest.raises(AutoMLThrottled):
+            case.run(back)
+    else:
+        result = case.run(back)
+        assert case.hosting.endpoints["churn"]["EndpointConfigName"] == result["endpoint_config"]
     assert (case.hosting.scalable, case.hosting.policies) == before
