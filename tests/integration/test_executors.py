@@ -111,7 +111,7 @@ def test_a_forecast(service: RunningService) -> None:
 @pytest.mark.skipif(not weights.available("minilm-int8"), reason="needs MiniLM's weights")
 def test_texts(service: RunningService) -> None:
     job = train(service, "tickets", text_classification("s3://automl/tickets/train/", content="text", label="team"))
-    assert len(candidates(service, job["AutoMLJobName"])) == 2
+    assert len(candidates(service, job["AutoMLJobName"])) in {2, 3}  # with a blend if it is more accurate
     assert set(ask(service, "tickets", b'"The ""box"" was open."\nlovely\n').split()) <= {"care", "thanks"}
 
 

@@ -66,7 +66,7 @@ def test_a_text_job_survives_its_trainer_and_deploys_itself(service: RunningServ
     assert job["ModelDeployResult"] == {"EndpointName": "tickets"}
     listed = sagemaker.list_candidates_for_auto_ml_job(AutoMLJobName="tickets")["Candidates"]
     assert {candidate["CandidateStatus"] for candidate in listed} == {"Completed"}
-    assert len(listed) == 2
+    assert len(listed) in {2, 3}  # with a blend if it is more accurate
     answer = service.client("sagemaker-runtime").invoke_endpoint(
         EndpointName="tickets", ContentType="text/csv", Body=b'"Stale, and the ""box"" was open."\nlovely\n'
     )

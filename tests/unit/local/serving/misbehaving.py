@@ -67,10 +67,10 @@ class _Texts:
 
 
 class _Images:
-    def run(self, _: None, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        for image in given["images"]:
+    def predict(self, items: Sequence[np.ndarray]) -> np.ndarray:
+        for image in items:
             do(WORDS[round(float(image.mean()) / 50)])
-        return [np.full((len(given["images"]), 2), 0.5)]
+        return np.full((len(items), 2), 0.5)
 
 
 class _Language:
@@ -120,7 +120,7 @@ def load(folders: Sequence[Path], environments: Sequence[Mapping[str, str]], thr
     models: dict[str, Callable[[], Any]] = {
         "table": lambda: _table((), _rows),
         "text": lambda: _table(("a", "b"), Classifier(_Texts(), ("a", "b"))),  # type: ignore[arg-type]
-        "image": lambda: ImagePredictor(_Images(), {"problem_type": "", "labels": ["a", "b"]}, ("predicted_label",)),
+        "image": lambda: ImagePredictor(_Images(), {"problem_type": "", "labels": ["a", "b"]}, ("predicted_label",)),  # type: ignore[arg-type]
         "timeseries": _forecasts,
         "generation": lambda: TextGenerator(_Language(), {}, 100, 1000),  # type: ignore[arg-type]
     }

@@ -5,22 +5,30 @@ from __future__ import annotations
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 from markupsafe import Markup
 
-from airflow_automl.local.errors import JobFailure
+from airflow_automl.local.errors import JobFailure, cause
 from airflow_automl.local.models import artifacts
 from airflow_automl.local.training.data.target import MULTICLASS
 from airflow_automl.local.training.engines import comparison, metrics, reports
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.candidates import Candidate, image, step
 from airflow_automl.local.training.engines.classification.approach import Approach, Samples, Trained
-from airflow_automl.local.training.engines.course import Clock, Course, Files, completion_criteria, median_seconds
+from airflow_automl.local.training.engines.classification.blend import BLEND, Blend, blend
+from airflow_automl.local.training.engines.course import (
+    PER_CANDIDATE,
+    Clock,
+    Course,
+    Files,
+    completion_criteria,
+    median_seconds,
+)
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +62,6 @@ class Problem(ABC):
     """Key of the serving code in :mod:`airflow_automl.local.models.artifacts`."""
     approaches: ClassVar[Sequence[Approach]]
     """In the order in which they are trained."""
-    preferred: ClassVar[str]
-    """Name of the approach that is trained if only one candidate is allowed (R49)."""
     method: ClassVar[str]
     """How importance is measured, as the beginning of a sentence."""
 
@@ -90,16 +96,20 @@ def train(run: Run, problem: Problem, samples: Samples) -> str:
     run.events.resolved(None, OBJECTIVE, None, criteria)
     course = Course(run, problem.name, OBJECTIVE, criteria)
     run.events.phase("TrainingModels")
-    trained: dict[str, Trained] = {}
+    training = _Training(course, problem, samples)
     approaches = _usable(course, problem)
-    for number, approach in enumerate(approaches):
-        work = partial(_make, course, problem, samples, approach, len(approaches) - number, trained)
-        steps = [step(run.spec, "processing-job", "db-1"), step(run.spec, "training-job", approach.name)]
-        course.make(approach.name, steps, work)
+    if course.criteria.get("MaxCandidates") == 1 and len(approaches) > 1:
+        training.make(BLEND, lambda: training.train_all(approaches))
+    else:
+        for number, approach in enumerate(approaches):
+            training.make(approach.name, partial(training.train, approach, len(approaches) - number))
+        parts = {candidate.label: training.trained[candidate.name] for candidate in course.completed}
+        if len(parts) > 1 and len((blended := blend(parts, samples.validation_codes)).parts) > 1:
+            training.make(BLEND, lambda: blended)
     if (secondary := course.without_result()) is not None:
         return secondary
     best = course.best()
-    chosen = trained[best.name]
+    chosen = training.trained[best.name]
     return course.report(
         best,
         lambda: explain(problem, best.name, chosen, samples, course.for_report(MAX_SECONDS, 0.4)),
@@ -109,72 +119,103 @@ def train(run: Run, problem: Problem, samples: Samples) -> str:
 
 
 def _usable(course: Course, problem: Problem) -> list[Approach]:
-    """Return what is trained: the preferred approach first, and at most MaxCandidates; report what can't be."""
-    ranked = sorted(problem.approaches, key=lambda approach: approach.name != problem.preferred)
-    most = course.criteria.get("MaxCandidates", len(ranked))
-    found: list[Approach] = []
-    missing: list[str] = []
-    for approach in ranked:
-        if len(found) == most:
-            break
-        reason = approach.missing()
-        if reason is None:
-            found.append(approach)
-        else:
-            missing.append(f"There is no candidate with {approach.name}: {reason}")
+    """Return the approaches that can be trained; report those that can't be as missing candidates, if there may be more
+    than one candidate."""
+    one = course.criteria.get("MaxCandidates") == 1
+    reasons = {approach: approach.missing() for approach in problem.approaches}
+    found = [approach for approach, reason in reasons.items() if reason is None]
+    missing = [f"There is no candidate with {each.name}: {reason}" for each, reason in reasons.items() if reason]
     if not found:
         raise JobFailure(" ".join(missing))
     for message in missing:
         log.warning(message)
-        course.run.events.partial_failure(message, "Candidate")
-    return [approach for approach in problem.approaches if approach in found]
+        if not one:
+            course.run.events.partial_failure(message, "Candidate")
+    return found
 
 
-def _make(
-    course: Course,
-    problem: Problem,
-    samples: Samples,
-    approach: Approach,
-    waiting: int,
-    trained: dict[str, Trained],
-    candidate: Candidate,
-) -> dict[str, str]:
-    clock, threads = course.for_candidate(waiting), course.run.spec.threads
-    made = course.limited(lambda ask: approach.train(samples, clock, threads))
-    candidate.parameters = made.settings
-    _measure(candidate, problem, samples, made)
-    name = candidate.steps[-1]["CandidateStepName"]
-    metadata = {
-        "engine": problem.engine,
-        **problem.metadata,
-        "labels": list(samples.labels),
-        "approach": approach.name,
-        "settings": dict(made.settings),
-        # Other versions can open the files, too; these are recorded for comparison.
-        "written_with": artifacts.versions(["numpy", "scikit-learn", "onnxruntime", "tokenizers", "pillow"]),
-    }
-    uri, digest = course.publish(f"training/{name}/output/model.tar.gz", metadata, made.save)
-    environment = {"SAGEMAKER_INFERENCE_OUTPUT": "predicted_label", "SAGEMAKER_INFERENCE_SUPPORTED": _KEYS}
-    # Both processing units run the same artefact.
-    candidate.definitions = {
-        unit.upper(): [{"Image": image(problem.engine, unit), "ModelDataUrl": uri, "Environment": environment}]
-        for unit in ("cpu", "gpu")
-    }
-    trained[candidate.name] = made
-    return {uri: digest}
+class _Training:
+    def __init__(self, course: Course, problem: Problem, samples: Samples) -> None:
+        self._course, self._problem, self._samples = course, problem, samples
+        self._answers: dict[str, np.ndarray] = {}
+        self.trained: dict[str, Trained] = {}
 
+    def make(self, label: str, train: Callable[[], Trained]) -> None:
+        """Make a candidate."""
+        spec = self._course.run.spec
+        steps = [step(spec, "processing-job", "db-1"), step(spec, "training-job", label)]
+        self._course.make(label, steps, partial(self._publish, train))
 
-def _measure(candidate: Candidate, problem: Problem, samples: Samples, made: Trained) -> None:
-    classes = range(len(samples.labels))
-    measured = metrics.scores(MULTICLASS, samples.validation_codes, made.probabilities, classes)
-    one = [problem.opened(samples.train[0])]
-    candidate.validation = {**measured, "InferenceLatency": median_seconds(lambda: made.predict(one))}
-    some = metrics.sample(len(samples.train), TRAIN_SAMPLE)
-    answers = [
-        made.predict([problem.opened(samples.train[position]) for position in batch])
-        for batch in np.array_split(some, -(-len(some) // _BATCH))
-    ]
-    candidate.train = metrics.scores(MULTICLASS, samples.train_codes[some], np.concatenate(answers), classes)
+    def train(self, approach: Approach, waiting: int, parts: int = 1) -> Trained:
+        """Train an approach, within its share of the time.
+
+        :param waiting: approaches that share the job's time, this one included.
+        :param parts: of the candidate, which share the candidate's time.
+        """
+        course, threads = self._course, self._course.run.spec.threads
+        limit = course.criteria.get(PER_CANDIDATE)
+        share = limit / parts if limit and parts > 1 else None
+        clock = course.for_candidate(waiting).within(share)
+        return course.limited(lambda ask: approach.train(self._samples, clock, threads), share=share)
+
+    def train_all(self, approaches: Sequence[Approach]) -> Blend:
+        """Train several approaches for one candidate; one that fails is left out.
+
+        :raises Exception: all failed; the error of the last one.
+        """
+        made: dict[str, Trained] = {}
+        notes: list[str] = []
+        for number, approach in enumerate(approaches):
+            waiting = len(approaches) - number
+            try:
+                made[approach.name] = self.train(approach, waiting, len(approaches))
+            except Exception as error:
+                if waiting == 1 and not made:
+                    raise
+                log.warning("the candidate is made without %s", approach.name, exc_info=error)
+                notes.append(f"{approach.name} is not a part of the candidate: {cause(error)}")
+        blended = blend(made, self._samples.validation_codes)
+        return replace(blended, notes=[*notes, *blended.notes])
+
+    def _publish(self, train: Callable[[], Trained], candidate: Candidate) -> dict[str, str]:
+        made, problem, samples = train(), self._problem, self._samples
+        candidate.parameters = made.settings
+        self._measure(candidate, made)
+        name = candidate.steps[-1]["CandidateStepName"]
+        metadata = {
+            "engine": problem.engine,
+            **problem.metadata,
+            "labels": list(samples.labels),
+            "approach": candidate.label,
+            "settings": dict(made.settings),
+            # Other versions can open the files, too; these are recorded for comparison.
+            "written_with": artifacts.versions(["numpy", "scikit-learn", "onnxruntime", "tokenizers", "pillow"]),
+        }
+        uri, digest = self._course.publish(f"training/{name}/output/model.tar.gz", metadata, made.save)
+        environment = {"SAGEMAKER_INFERENCE_OUTPUT": "predicted_label", "SAGEMAKER_INFERENCE_SUPPORTED": _KEYS}
+        # Both processing units run the same artefact.
+        candidate.definitions = {
+            unit.upper(): [{"Image": image(problem.engine, unit), "ModelDataUrl": uri, "Environment": environment}]
+            for unit in ("cpu", "gpu")
+        }
+        self.trained[candidate.name] = made
+        return {uri: digest}
+
+    def _measure(self, candidate: Candidate, made: Trained) -> None:
+        problem, samples = self._problem, self._samples
+        classes = range(len(samples.labels))
+        measured = metrics.scores(MULTICLASS, samples.validation_codes, made.probabilities, classes)
+        one = [problem.opened(samples.train[0])]
+        candidate.validation = {**measured, "InferenceLatency": median_seconds(lambda: made.predict(one))}
+        some = metrics.sample(len(samples.train), TRAIN_SAMPLE)
+        if isinstance(made, Blend) and set(made.parts) <= set(self._answers):
+            answers = made.mean(self._answers)
+        else:
+            batches = np.array_split(some, -(-len(some) // _BATCH))
+            opened = ([problem.opened(samples.train[position]) for position in batch] for batch in batches)
+            answers = np.concatenate([made.predict(items) for items in opened])
+        self._answers[candidate.label] = answers
+        candidate.train = metrics.scores(MULTICLASS, samples.train_codes[some], answers, classes)
 
 
 def explain(problem: Problem, name: str, trained: Trained, samples: Samples, seconds: float) -> Files:

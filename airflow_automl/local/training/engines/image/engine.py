@@ -23,7 +23,6 @@ class ImageClassification(Problem):
     name = "ImageClassification"
     engine = "image"
     approaches = (Backbone(), Cnn())
-    preferred = Backbone.name
     method = "How much the probability of the predicted class changes when a ninth of the image is greyed out, in"
 
     def apart(self, item: Path) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:

@@ -175,3 +175,8 @@ class Network(Trained):
 
     def save(self, folder: Path) -> None:
         (folder / FILE).write_bytes(self.model)
+
+    @classmethod
+    def load(cls, folder: Path, threads: int) -> Network:
+        """Read what :meth:`save` wrote."""
+        return cls(np.empty(0), {}, (), (folder / FILE).read_bytes(), threads)

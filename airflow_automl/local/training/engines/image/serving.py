@@ -14,8 +14,12 @@ from airflow_automl.local.models import payloads
 from airflow_automl.local.models.artifacts import answer_of
 from airflow_automl.local.models.payloads import PayloadError
 from airflow_automl.local.models.wire import Payload
-from airflow_automl.local.training.engines.classification.approach import open_session
-from airflow_automl.local.training.engines.image import network, pictures
+from airflow_automl.local.training.engines.classification import blend
+from airflow_automl.local.training.engines.classification.approach import Trained
+from airflow_automl.local.training.engines.image import pictures
+from airflow_automl.local.training.engines.image.backbone import Backbone
+from airflow_automl.local.training.engines.image.cnn import Cnn
+from airflow_automl.local.training.engines.image.network import Network
 from airflow_automl.local.training.engines.image.pictures import PictureError
 
 CONTENT_TYPES = ("application/x-image", "image/png", "image/jpeg")
@@ -29,16 +33,16 @@ _BATCH = 16
 class ImagePredictor:
     """A trained image classification.
 
-    :param session: of its model.
+    :param model: the trained candidate.
     :param metadata: of its artefact.
     :param keys: what a response holds.
     """
 
-    def __init__(self, session: Any, metadata: Mapping[str, Any], keys: Sequence[str]) -> None:
+    def __init__(self, model: Trained, metadata: Mapping[str, Any], keys: Sequence[str]) -> None:
         self.metadata = metadata
         self.problem_type = str(metadata["problem_type"])
         self.labels: tuple[str, ...] = tuple(metadata["labels"])
-        self._session = session
+        self._model = model
         self._keys = keys
 
     def predict(self, images: Sequence[bytes | Path]) -> list[str]:
@@ -71,14 +75,14 @@ class ImagePredictor:
                 found.append(PayloadError(f"The image can't be read: {error}."))
             else:
                 found.append(kind)
-        rows = iter(np.asarray(network.run(self._session, images), dtype="float64") if images else ())
+        rows = iter(np.asarray(self._model.predict(images), dtype="float64") if images else ())
         return [self._encoded(next(rows), each) if isinstance(each, str) else each for each in found]
 
     def _encoded(self, probabilities: np.ndarray, kind: str) -> tuple[bytes, str]:
         return payloads.encode(answer_of(probabilities[np.newaxis], self.labels), self._keys, kind)
 
     def _probabilities(self, images: Sequence[bytes | Path]) -> np.ndarray:
-        found = network.run(self._session, [pictures.read(image) for image in images])
+        found = self._model.predict([pictures.read(image) for image in images])
         return np.asarray(found, dtype="float64")
 
 
@@ -102,4 +106,5 @@ def load_model(
     :param environment: of the container; ``SAGEMAKER_INFERENCE_OUTPUT`` says what is answered.
     """
     keys = payloads.response_keys(environment, regression=False)
-    return ImagePredictor(open_session(folder / network.FILE, threads), metadata, keys)
+    openers = dict.fromkeys((Backbone.name, Cnn.name), lambda path: Network.load(path, threads))
+    return ImagePredictor(blend.load(folder, metadata, openers), metadata, keys)

@@ -35,7 +35,6 @@ class TextClassification(Problem):
     name = "TextClassification"
     engine = "text"
     approaches = (Tfidf(), MiniLm())
-    preferred = MiniLm.name
     method = "How much the probability of the predicted class changes when a word is removed from the text, in"
 
     def apart(self, item: str) -> tuple[str, Mapping[str, str]]:

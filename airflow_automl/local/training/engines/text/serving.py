@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 
 from airflow_automl.local.models.artifacts import answer_of
+from airflow_automl.local.training.engines.classification import blend
+from airflow_automl.local.training.engines.classification.approach import Trained
 from airflow_automl.local.training.engines.text.minilm import MiniLm, TrainedMiniLm
 from airflow_automl.local.training.engines.text.tfidf import Tfidf, TrainedTfidf
 
@@ -22,7 +24,7 @@ class Classifier:
     :param labels: in the order of its classes.
     """
 
-    model: TrainedTfidf | TrainedMiniLm
+    model: Trained
     labels: tuple[str, ...]
 
     def __call__(self, value: pd.DataFrame) -> dict[str, Any]:
@@ -33,9 +35,5 @@ class Classifier:
 
 def load_stage(folder: Path, metadata: Mapping[str, Any], environment: Mapping[str, str], threads: int) -> Classifier:
     """Open the files of an artefact; there is no code in them."""
-    labels = tuple(metadata["labels"])
-    if metadata["approach"] == MiniLm.name:
-        return Classifier(TrainedMiniLm.load(folder, threads), labels)
-    if metadata["approach"] == Tfidf.name:
-        return Classifier(TrainedTfidf.load(folder), labels)
-    raise ValueError(f"this version has no text classification with '{metadata['approach']}'")
+    openers = {MiniLm.name: lambda path: TrainedMiniLm.load(path, threads), Tfidf.name: TrainedTfidf.load}
+    return Classifier(blend.load(folder, metadata, openers), tuple(metadata["labels"]))

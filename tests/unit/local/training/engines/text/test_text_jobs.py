@@ -88,7 +88,7 @@ async def test_a_job_from_data_to_an_endpoint(jobs, bucket, monkeypatch):
     assert resolved["objective"] == "Accuracy"
     assert resolved["completion_criteria"] == {"MaxAutoMLJobRuntimeInSeconds": 3600}
     candidates = completed(found)
-    assert set(candidates) == {"tfidf", "minilm"}
+    assert {"tfidf", "minilm"} <= set(candidates) <= {"tfidf", "minilm", "blend"}
     recorded = training.digests(found)
     for name, candidate in candidates.items():
         metric = candidate["FinalAutoMLJobObjectiveMetric"]
@@ -139,10 +139,16 @@ def test_without_weights_tfidf_is_the_only_candidate_and_the_job_says_why(jobs, 
 
 
 @needs_weights
-def test_with_one_candidate_allowed_it_is_the_embedding(jobs, bucket):
+def test_with_one_candidate_allowed_it_serves_the_better_approach_or_both(jobs, bucket):
     found = jobs.train(problem(MaxCandidates=1), [channel(bucket.put("in/train.csv", toy()))])
 
-    assert set(completed(found)) == {"minilm"}
+    candidates = completed(found)
+    assert set(candidates) == {"blend"}
+    path = jobs.artefact(candidates["blend"], training.digests(found))
+    weights_of_parts = artifacts.describe(path)["settings"]["weights"]
+    assert set(weights_of_parts) <= {"tfidf", "minilm"}
+    assert sum(weights_of_parts.values()) == 1
+    assert set(artifacts.load(path).predict(toy()[["text"]])) <= set(toy()["label"])
     resolved = next(event for event in found if event["event"] == "resolved")
     assert resolved["completion_criteria"] == {"MaxCandidates": 1}
 
@@ -234,15 +240,38 @@ def test_a_training_that_ignores_its_time_limit_is_killed(jobs, bucket, only_tfi
 def test_an_embedding_batch_that_never_ends_is_killed(jobs, bucket, monkeypatch):
     monkeypatch.setattr(Encoder, "_run", lambda *_: time.sleep(60))
     limits = {"MaxCandidates": 1, "MaxRuntimePerTrainingJobInSeconds": 1}
+    monkeypatch.setattr(Tfidf, "missing", lambda _: "it is not wanted")
     found = jobs.train(problem(**limits), [channel(bucket.put("in/train.csv", toy()))])
     assert killed_in_time(found, 1)
+
+
+@needs_weights
+def test_a_part_that_is_killed_leaves_the_candidate_to_the_other(jobs, bucket, monkeypatch):
+    monkeypatch.setattr(Tfidf, "train", lambda *_: time.sleep(60))
+    limits = {"MaxCandidates": 1, "MaxRuntimePerTrainingJobInSeconds": 6}
+    found = jobs.train(problem(**limits), [channel(bucket.put("in/train.csv", toy()))])
+    path = jobs.artefact(completed(found)["blend"], training.digests(found))
+    assert artifacts.describe(path)["settings"]["weights"] == {"minilm": 1.0}
+
+
+@needs_weights
+def test_texts_without_words_leave_the_only_candidate_to_the_embedding(jobs, bucket):
+    frame = pd.DataFrame({"text": ["!!!", "???"] * 20, "label": ["yes", "no"] * 20})
+    found = jobs.train(problem(MaxCandidates=1), [channel(bucket.put("in/train.csv", frame))])
+    candidate = completed(found)["blend"]
+    path = jobs.artefact(candidate, training.digests(found))
+    assert artifacts.describe(path)["settings"]["weights"] == {"minilm": 1.0}
+    insights = candidate["CandidateProperties"]["CandidateArtifactLocations"]["ModelInsights"]
+    (note,) = json.loads(bucket.read(insights + "/samples.json"))["notes"]
+    assert note.startswith("tfidf is not a part of the candidate: ")
+    assert "the texts have no words" in note
 
 
 @needs_weights
 def test_an_embedding_is_returned_from_the_process_that_trained_it(jobs, bucket):
     limits = {"MaxCandidates": 1, "MaxRuntimePerTrainingJobInSeconds": 60}
     found = jobs.train(problem(**limits), [channel(bucket.put("in/train.csv", toy()))])
-    assert completed(found)["minilm"]["CandidateProperties"]["CandidateArtifactLocations"]["ModelInsights"]
+    assert completed(found)["blend"]["CandidateProperties"]["CandidateArtifactLocations"]["ModelInsights"]
 
 
 @needs_weights
