@@ -29,6 +29,7 @@ from airflow_automl.local.serving.endpoints import Deployments
 from airflow_automl.local.serving.invocations import Runtime
 from airflow_automl.local.serving.metrics import Metrics
 from airflow_automl.local.serving.model_host_client import ModelHost
+from airflow_automl.local.serving.transform.cluster import OnCluster
 from airflow_automl.local.serving.transform.jobs import Transforms
 from airflow_automl.local.state.database import Database
 from airflow_automl.local.state.folder import DataFolder, ServiceInfo
@@ -128,6 +129,10 @@ class Service:
             self.metrics.take,
             self.deployments.scale,
         )
+        self._ray, self._executor = self._executors()
+        on_cluster = None
+        if self._ray is not None:
+            on_cluster = OnCluster(self.resources, self._ray, self._trainers, self.folder, self.background)
         self.transforms = Transforms(
             self.resources,
             self.deployments,
@@ -136,6 +141,7 @@ class Service:
             self.s3_client,
             self.background,
             processes.available_cores(),
+            on_cluster,
         )
         self.runtime = Runtime(self.resources, self.host, self.metrics)
         self.supervisor: Supervisor
@@ -152,10 +158,15 @@ class Service:
         await self.host.start()
         self._counting = self.metrics.start(self.background)
         await self.deployments.start()
+        if self._ray is not None:
+            self._talking = [
+                self.background.repeat("ray", partial(asyncio.to_thread, self._ray.ask)),
+                self.background.repeat("ray-reports", partial(asyncio.to_thread, self._ray.exchange)),
+            ]
         await self.transforms.start()
         self.supervisor = Supervisor(
             self.jobs,
-            self._executor(),
+            self._executor,
             self._trainers,
             self.settings.max_jobs,
             lambda job: one_click.deploy(self, job),
@@ -168,9 +179,9 @@ class Service:
         """End everything that was started, children too."""
         if hasattr(self, "supervisor"):
             await self.supervisor.stop()
+        await self.transforms.stop()
         for talking in self._talking:
             talking.cancel()
-        await self.transforms.stop()
         await self.deployments.stop()
         await self.host.stop()
         if self._counting is not None:
@@ -235,10 +246,10 @@ class Service:
                     "service with SIGTERM, which stops its trainers"
                 )
 
-    def _executor(self) -> Executor:
+    def _executors(self) -> tuple[RayExecutor | None, Executor]:
         command = self.settings.trainer_command
         if self.settings.ray is None:
-            return LocalExecutor(
+            return None, LocalExecutor(
                 self.folder, command, lambda: {**self._store_environment(), **self._weights_environment()}
             )
         # A node's own environment says where its weights are.
@@ -249,11 +260,7 @@ class Service:
             self._store_environment,
             None if command == COMMAND else command,
         )
-        self._talking = [
-            self.background.repeat("ray", partial(asyncio.to_thread, executor.ask)),
-            self.background.repeat("ray-reports", partial(asyncio.to_thread, executor.exchange)),
-        ]
-        return executor
+        return executor, executor
 
     def _store_environment(self) -> dict[str, str]:
         return _store_environment(self.settings, self.store.direct_url, self.credentials)

@@ -9,9 +9,9 @@ from airflow_automl.local.api import models
 from airflow_automl.local.api.backend import described, existing
 from airflow_automl.local.api.paging import list_resources
 from airflow_automl.local.errors import JobFailure, in_use, invalid
-from airflow_automl.local.serving.transform.jobs import TRANSFORM_JOB as KIND
 from airflow_automl.local.serving.transform.json_path import PathError
 from airflow_automl.local.serving.transform.records import Processing
+from airflow_automl.local.state.resources import TRANSFORM_JOB as KIND
 from airflow_automl.local.storage.client import parse_uri
 
 if TYPE_CHECKING:

@@ -38,7 +38,8 @@ class TrainerSettings:
     :param account: the AWS account in all ARNs.
     :param region: the AWS region.
     :param share: what one job may use.
-    :param shares: the same for problem types with needs of their own, such as ``TextGenerationJobConfig``.
+    :param shares: the same for problem types with needs of their own, such as ``TextGenerationJobConfig``, and for a
+        task of a ``TransformJob``.
     :param trials: trials of one HYPERPARAMETER_TUNING job that may run at once.
     """
 
@@ -65,7 +66,7 @@ def read_shares(path: Path, share: Share) -> tuple[Share, dict[str, Share]]:
     """
     try:
         document = tomllib.loads(path.read_text())["executor"]
-        tables = {name: document.pop(name) for name in PROBLEM_CONFIGS if name in document}
+        tables = {name: document.pop(name) for name in (*PROBLEM_CONFIGS, "TransformJob") if name in document}
         share = _share(document, share)
         return share, {name: _share(table, share) for name, table in tables.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -12,6 +12,7 @@ from airflow_automl.local.state import lists
 from airflow_automl.local.state.database import Database, dump, load, record
 
 _MAX_TAGS = 50
+TRANSFORM_JOB = "transform-job"
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class LocalExecutor:
         write_private(path / "spec.json", dict(specification))
         environment = {key: value for key, value in os.environ.items() if key not in _EXCLUDED_SETTINGS}
         environment |= {
-            "OMP_NUM_THREADS": str(specification["threads"]),
+            "OMP_NUM_THREADS": str(specification["threads"] or 1),
             "OMP_WAIT_POLICY": "passive",
             "PYTHONUNBUFFERED": "1",
             **self._environment(),

@@ -295,7 +295,8 @@ class RayExecutor:
         try:
             if number > 1:
                 self._place(attempt, number - 1).delete()
-            self._place(attempt).write(SPECIFICATION, {"specification": specification, "command": self._command})
+            command = specification.get("command") or self._command
+            self._place(attempt).write(SPECIFICATION, {"specification": specification, "command": command})
         except ClientError as error:
             if unreachable(error):
                 raise

@@ -19,10 +19,10 @@ from airflow_automl.local.errors import in_use
 from airflow_automl.local.models import payloads
 from airflow_automl.local.models.wire import Answer, Payload
 from airflow_automl.local.serving.model_host_client import Container
-from airflow_automl.local.serving.transform import jobs as jobs_module
-from airflow_automl.local.serving.transform.jobs import TRANSFORM_JOB, Transforms
+from airflow_automl.local.serving.transform import objects as objects_module
+from airflow_automl.local.serving.transform.jobs import Transforms
 from airflow_automl.local.state.folder import DataFolder
-from airflow_automl.local.state.resources import Resource, ResourceStore
+from airflow_automl.local.state.resources import TRANSFORM_JOB, Resource, ResourceStore
 
 MEBI = 1024 * 1024
 
@@ -223,7 +223,7 @@ async def test_a_job_continues_with_the_objects_that_are_left(
 async def test_answers_keep_the_order_of_their_records_and_few_are_in_memory_at_once(
     transforms: Transforms, resources: ResourceStore, store: Store, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_module, "_SINGLE", 9)
+    monkeypatch.setattr(objects_module, "_SINGLE", 9)
     running, most = 0, 0
 
     async def invoke(owner: str, containers: Any, payload: Payload, *_: Any) -> Answer:
@@ -250,7 +250,7 @@ async def test_answers_keep_the_order_of_their_records_and_few_are_in_memory_at_
 async def test_rows_of_tables_come_in_payloads_that_keep_all_processes_busy(
     transforms: Transforms, resources: ResourceStore, store: Store, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_module, "_TABLE", 8)
+    monkeypatch.setattr(objects_module, "_TABLE", 8)
     model.names = ["a", "b"]
     model.go_on.clear()
     store.objects = {f"in/{name}.csv": b"1,2\n3,4\n5,6\n7,8\n9,0\n" for name in "abcdef"}
@@ -270,9 +270,9 @@ async def test_rows_of_tables_come_in_payloads_that_keep_all_processes_busy(
 async def test_payloads_grow_while_the_model_answers_soon_and_shrink_when_it_does_not(
     transforms: Transforms, resources: ResourceStore, store: Store, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_module, "_FIRST", 16)
-    monkeypatch.setattr(jobs_module, "_LEAST", 4)
-    monkeypatch.setattr(jobs_module, "_SOON", math.inf)
+    monkeypatch.setattr(objects_module, "_FIRST", 16)
+    monkeypatch.setattr(objects_module, "_LEAST", 4)
+    monkeypatch.setattr(objects_module, "_SOON", math.inf)
     model.names = ["a", "b"]
     store.objects = {"in/a.csv": b"1,2\n" * 1000}
     add_job(resources)
@@ -284,8 +284,8 @@ async def test_payloads_grow_while_the_model_answers_soon_and_shrink_when_it_doe
     assert sizes[:-1] == sorted(sizes[:-1])
     assert max(sizes) > 500
     model.payloads = []
-    monkeypatch.setattr(jobs_module, "_SOON", -2.0)
-    monkeypatch.setattr(jobs_module, "_LATE", -1.0)
+    monkeypatch.setattr(objects_module, "_SOON", -2.0)
+    monkeypatch.setattr(objects_module, "_LATE", -1.0)
     resources.update(TRANSFORM_JOB, "score", status="InProgress")
     store.writers.clear()
     transforms.begin("score")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import logging
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_automl.local.jobs.executors.tasks import RayTasks
 from airflow_automl.local.training.engines import isolation
 from airflow_automl.local.training.engines.course import PER_CANDIDATE, Clock, Course, TimeIsUp, too_long
 from airflow_automl.local.training.engines.tabular.tuning.search import Choice
@@ -86,32 +86,23 @@ class Tasks:
     """
 
     def __init__(self, course: Course, bench: Workbench, end: Clock) -> None:
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        ray.init("auto", log_to_driver=False, logging_level="WARNING")
         spec = course.run.spec
         self.at_once = spec.trials
-        self._ray, self._end = ray, end
+        self._end = end
         self._limit = course.criteria.get(PER_CANDIDATE)
         self._what = f"{PER_CANDIDATE} ({self._limit} s)"
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        # The job's own cores are reserved already, and this process is idle while trials run.
-        self._here = {"num_cpus": 0, "scheduling_strategy": here}
+        self._cluster = RayTasks(_run)
         self._elsewhere = {"num_cpus": spec.threads, "memory": spec.memory_limit}
-        # Ray's own retries would wait for room elsewhere, although there may be some here.
-        self._run = ray.remote(max_retries=0)(_run)
-        self._bench = ray.put(bench)
-        self._questions = ray.remote(_Questions).options(**self._here).remote()
-        self._asked = self._questions.next.remote()
+        self._bench = self._cluster.put(bench)
         self._tasks: dict[int, _Task] = {}
         self._keys = itertools.count()
 
     def start(self, number: int, choice: Choice, attempt: int = 1) -> None:
         """See :meth:`Copies.start`."""
         here, key = not any(task.here for task in self._tasks.values()), next(self._keys)
-        run = self._run.options(**(self._here if here else self._elsewhere))
-        result = run.remote([self._bench], self._questions, key, choice)
+        # The job's own cores are reserved already, and this process is idle while trials run.
+        options = self._cluster.here if here else self._elsewhere
+        result = self._cluster.start(options, [self._bench], key, choice)
         self._tasks[key] = _Task(number, choice, result, here, self._end, attempt)
 
     def first(self, hopeless: Hopeless) -> tuple[int, Result | Exception]:
@@ -123,16 +114,15 @@ class Tasks:
                 self.start(moved.number, moved.choice, moved.attempt)
             keys = {task.result: key for key, task in self._tasks.items()}
             left = min((left for task in self._tasks.values() if (left := task.end.left) is not None), default=None)
-            ready, _ = self._ray.wait([self._asked, *keys], timeout=left)
-            if self._asked in ready:
-                key, progress = self._ray.get(self._asked)
-                self._asked = self._questions.next.remote()
-                self._questions.answer.remote(key, self._answer(key, progress, hopeless))
+            asked, ready = self._cluster.wait(keys, left)
+            if asked is not None:
+                key, progress = asked
+                self._cluster.answer(key, self._answer(key, progress, hopeless))
             elif ready:
                 task = self._tasks.pop(keys[ready[0]])
                 try:
-                    outcome = self._ray.get(task.result)
-                except self._ray.exceptions.RayError as error:
+                    outcome = self._cluster.result(task.result)
+                except self._cluster.error as error:
                     if task.attempt < _ATTEMPTS:
                         log.warning("trial %d begins again: %s", task.number + 1, error)
                         self.start(task.number, task.choice, task.attempt + 1)
@@ -157,40 +147,19 @@ class Tasks:
 
     def _drop(self, key: int) -> _Task:
         task = self._tasks.pop(key)
-        self._ray.cancel(task.result, force=True)
+        self._cluster.cancel(task.result)
         return task
 
     def close(self) -> None:
         """Leave the cluster, which ends what is under way."""
-        self._ray.shutdown()
-
-
-class _Questions:
-    """An actor through which trials ask the search."""
-
-    def __init__(self) -> None:
-        self._asked: asyncio.Queue[tuple[int, Any]] = asyncio.Queue()
-        self._answers: dict[int, asyncio.Future[Any]] = {}
-
-    async def ask(self, key: int, question: Any) -> Any:
-        # A trial that begins again on another node does not have a caller that waits for the earlier answer.
-        self._answers[key] = answer = asyncio.get_running_loop().create_future()
-        await self._asked.put((key, question))
-        return await answer
-
-    async def next(self) -> tuple[int, Any]:
-        return await self._asked.get()
-
-    async def answer(self, key: int, answer: Any) -> None:
-        if (waiting := self._answers.pop(key, None)) is not None:
-            waiting.set_result(answer)
+        self._cluster.close()
 
 
 _bench: dict[Any, Workbench] = {}
 """The workbench of the job that this worker of Ray's belongs to: views and bins are made once for all trials."""
 
 
-def _run(bench: list[Any], questions: Any, key: int, choice: Choice) -> Result | Exception:
+def _run(questions: Any, bench: list[Any], key: int, choice: Choice) -> Result | Exception:
     import ray
 
     def ask(question: Any) -> Any:
