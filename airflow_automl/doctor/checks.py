@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 from airflow_automl.doctor.findings import Finding, Findings
 from airflow_automl.doctor.permissions import check_permissions, check_role
@@ -49,6 +51,7 @@ def examine(
         check_role(findings, hook, request.get("RoleArn"), caller)
     else:
         findings.ok("role", "not needed: the endpoint is not AWS's own")
+        _background(findings, f"{hook.conn_client_meta.endpoint_url.rstrip('/')}/health")
     check_buckets(findings, hook, request)
     _keys(findings, hook, request)
     if hook.is_aws:
@@ -156,6 +159,23 @@ def _service(findings: Findings, hook: SageMakerAutoMLHook) -> bool:
         return False
     findings.ok("service", "SageMaker answers ListAutoMLJobs")
     return True
+
+
+def _background(findings: Findings, url: str) -> None:
+    """Check the background tasks of the embedded Autopilot."""
+    try:
+        with urlopen(url, timeout=10) as answer:  # noqa: S310 - the connection's own address
+            tasks = json.load(answer)["tasks"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        findings.unknown("background", f"{url} shows no background tasks: {error}")
+        return
+    failing = {name: task for name, task in sorted(tasks.items()) if task["state"] != "running"}
+    for name, task in failing.items():
+        cluster = "check the Ray cluster with `airflow-automl local --check` and the options of the service"
+        advice = cluster if name.startswith("ray") else "see the log of the service"
+        findings.problem("background", f"the task {name} fails: {task.get('reason', 'its log says why')}", advice)
+    if not failing:
+        findings.ok("background", f"all {len(tasks)} background tasks of the embedded Autopilot run")
 
 
 def _unreachable(hook: SageMakerAutoMLHook) -> str:

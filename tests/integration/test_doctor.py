@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from airflow_automl.cli import main
 from airflow_automl.contract import tabular
+from airflow_automl.doctor.checks import _background
+from airflow_automl.doctor.findings import Findings
 from tests.wire.autopilot import Autopilot
 
 
@@ -25,12 +28,23 @@ def test_the_embedded_autopilot_is_ready(
     assert main(["doctor", "--json", "--config", str(tmp_path / "job.json")]) == 0
 
     found = {each["check"]: each["message"] for each in json.loads(capsys.readouterr().out)["findings"]}
-    assert list(found) == ["connection", "config", "region", "credentials", "service", "role", "output", "input"]
+    checks = ["connection", "config", "region", "credentials", "service", "role", "background", "output", "input"]
+    assert list(found) == checks
+    assert found["background"].startswith("all ")
     assert found["role"] == "not needed: the endpoint is not AWS's own"
     assert found["input"] == "s3://automl/doctor/ has data that the caller can read"
     assert "s3://automl/output/" in found["output"]
     uploads = s3.list_multipart_uploads(Bucket="automl")
     assert not uploads.get("Uploads"), "the doctor's upload was given up"
+
+
+def test_a_cluster_that_cannot_be_reached_leads_to_its_check() -> None:
+    tasks = {"supervisor": {"state": "running"}, "ray": {"state": "failing", "reason": "Ray can't be reached"}}
+    findings = Findings(lambda finding: None)
+    _background(findings, f"data:application/json,{quote(json.dumps({'tasks': tasks}))}")
+    (found,) = findings
+    assert found.message == "the task ray fails: Ray can't be reached"
+    assert "airflow-automl local --check" in found.advice
 
 
 def test_groups_of_users_are_motos(idle_autopilot: Autopilot) -> None:

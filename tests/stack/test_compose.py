@@ -249,6 +249,10 @@ def test_the_ray_cluster_for_kubernetes_is_the_one_of_the_compose_file() -> None
         (container,) = pod["containers"]
         assert container["image"] == f"airflow-automl/ray:{airflow_automl.__version__}"
         environment = {entry["name"]: entry for entry in container["env"]}
+        # KubeRay's own probes run programs that the image lacks; this one needs no token, as the compose file's.
+        for probe in (container["readinessProbe"], container["livenessProbe"]):
+            asked = f"127.0.0.1:{probe['httpGet']['port']}{probe['httpGet']['path']}"
+            assert asked in COMPOSE.read_text()
         assert environment["RAY_AUTH_MODE"]["value"] == "token"
         assert "valueFrom" in environment["RAY_AUTH_TOKEN"]
         assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}

@@ -20,6 +20,7 @@ from tests.stack import images, namespace
 from tests.stack.compose import ROOT, load, read_env
 from tests.stack.scenario import BUILT, SERVERS
 
+RETRAINING = ("scenario", "the stack came back with its data, and ended")
 LOCKED_RAY = ROOT / "requirements" / "ray.txt"
 
 
@@ -32,9 +33,10 @@ def _missing() -> str | None:
     return namespace.missing()
 
 
-def _install(image: str, wheel: Path, target: Path) -> None:
+def _install(image: str, wheel: Path, target: Path, *more: Path) -> None:
     """Make what the Dockerfile makes: an environment with the locked packages and the wheel, and nothing else."""
-    environment(target, "--require-hashes", "-r", ROOT / "docker" / f"{image}.txt")
+    locks = [word for lock in (ROOT / "docker" / f"{image}.txt", *more) for word in ("-r", lock)]
+    environment(target, "--require-hashes", *locks)
     variables = {**os.environ, "VIRTUAL_ENV": str(target), "UV_LINK_MODE": "hardlink"}
     subprocess.run([UV, "pip", "install", "--quiet", "--no-deps", wheel], check=True, env=variables)
 
@@ -48,10 +50,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _run_stack(folder: Path) -> None:
+def _run_stack(folder: Path, scenario: str, last: str) -> None:
     scratch = folder / "scratch"
     scratch.mkdir()
-    command = [sys.executable, "-m", "tests.stack.scenario", str(folder)]
+    command = [sys.executable, "-m", f"tests.stack.{scenario}", str(folder)]
     done = subprocess.run(
         namespace.enter(folder, (ROOT, Path(sys.prefix)), ["env", "-C", str(ROOT), *command], scratch),
         capture_output=True,
@@ -60,7 +62,7 @@ def _run_stack(folder: Path) -> None:
         timeout=2400,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    assert "the stack came back with its data, and ended" in done.stdout
+    assert last in done.stdout
 
 
 @pytest.mark.slow
@@ -70,7 +72,17 @@ def test_the_stack_of_the_compose_file_runs_the_retraining_dag_and_keeps_its_dat
     (folder / "images").mkdir()
     for image in ("airflow", "autopilot"):
         _install(image, wheel, folder / "images" / image)
-    _run_stack(folder)
+    _run_stack(folder, *RETRAINING)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(namespace.missing() is not None, reason=f"the native stack: {namespace.missing()}")
+def test_jobs_train_on_both_workers_of_the_profile_ray(folder: Path) -> None:
+    (wheel,) = build(clean_tree(folder / "tree"), folder / "dist", "wheel")
+    (folder / "images").mkdir()
+    _install("autopilot", wheel, folder / "images" / "autopilot")
+    _install("autopilot", wheel, folder / "images" / "ray", LOCKED_RAY)
+    _run_stack(folder, "ray_scenario", "jobs ran on both workers, and the cluster ended")
 
 
 @pytest.mark.slow
@@ -93,4 +105,4 @@ def test_the_images_are_built_and_their_processes_run_the_retraining_dag(folder:
         trainer = "import airflow_automl.local.training.main, ray; print(ray.__version__)"
         assert f"ray=={store.run(ray, 'python', '-c', trainer)} " in LOCKED_RAY.read_text()
         (folder / BUILT).write_text(json.dumps(built))
-        _run_stack(folder)
+        _run_stack(folder, *RETRAINING)

@@ -263,6 +263,8 @@ def _print_health(folder: DataFolder) -> None:
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(task["since"]))
             state = f"failing since {since}: {task.get('reason', 'see the log of the service')}"
         print(f"  {name}: {state}")
+    if any(name.startswith("ray") and task["state"] == "failing" for name, task in tasks.items()):
+        print("`airflow-automl local --check`, with the options of the service, checks the Ray cluster.")
 
 
 def _duration(seconds: float) -> str:

@@ -1,20 +1,24 @@
-"""Trials of one tuning job on several nodes of a Ray cluster; nothing is scripted."""
+"""One job on several nodes of a Ray cluster: trials of tuning, objects of batch transform; nothing is scripted."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.request import urlopen
 
 import psutil
 import pytest
 from sklearn.datasets import load_digits
 
 from tests.ray_cluster import Cluster, cluster
-from tests.service.running import RunningService, ended, real_service, request, until
+from tests.service.running import ROLE, RunningService, ended, real_service, request, until
 
 pytestmark = pytest.mark.slow
 
 TRIALS = 12
+OBJECTS = 60
+DIGITS = load_digits(as_frame=True)
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +34,12 @@ def service(tmp_path_factory: pytest.TempPathFactory, ray: Cluster) -> Iterator[
     file.write_text('[executor]\ncores = 1\nmemory = "1G"\n')
     options = ["--executor", "ray", "--ray-address", ray.address, "--executor-file", str(file)]
     with real_service(folder / "data", *options, "--trials-per-job", "2") as running:
-        data = load_digits(as_frame=True)
-        body = data.data.assign(digit=data.target).to_csv(index=False).encode()
-        running.client("s3").put_object(Bucket="automl", Key="in/train.csv", Body=body)
+        s3 = running.client("s3")
+        body = DIGITS.data.assign(digit=DIGITS.target).to_csv(index=False).encode()
+        s3.put_object(Bucket="automl", Key="in/train.csv", Body=body)
+        for number in range(OBJECTS):
+            rows = DIGITS.data.sample(4000, replace=True, random_state=number).to_csv(index=False, header=False)
+            s3.put_object(Bucket="automl", Key=f"rows/{number:02}.csv", Body=rows.encode())
         yield running
 
 
@@ -54,6 +61,48 @@ def candidates(service: RunningService, name: str) -> list[dict[str, Any]]:
         "Candidates"
     ]
     return found
+
+
+@pytest.fixture(scope="module")
+def model(service: RunningService) -> str:
+    sagemaker = service.client()
+    sagemaker.create_auto_ml_job_v2(**job("digits", MaxCandidates=1))
+    best = ended(sagemaker, "digits", 300)["BestCandidate"]
+    sagemaker.create_model(ModelName="digits", ExecutionRoleArn=ROLE, Containers=best["InferenceContainers"])
+    return "digits"
+
+
+def begin_transform(service: RunningService, name: str, model: str) -> None:
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://automl/rows/"}}
+    service.client().create_transform_job(
+        TransformJobName=name,
+        ModelName=model,
+        TransformInput={"DataSource": source, "ContentType": "text/csv", "SplitType": "Line"},
+        TransformOutput={"S3OutputPath": f"s3://automl/{name}"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    )
+
+
+def status(service: RunningService, name: str) -> str:
+    described = service.client().describe_transform_job(TransformJobName=name)
+    assert described["TransformJobStatus"] != "Failed", described
+    return str(described["TransformJobStatus"])
+
+
+def outputs(service: RunningService, name: str) -> dict[str, bytes]:
+    s3 = service.client("s3")
+    listed = s3.list_objects_v2(Bucket="automl", Prefix=f"{name}/").get("Contents", ())
+    found = {entry["Key"].removeprefix(f"{name}/"): entry["Key"] for entry in listed}
+    return {
+        relative: s3.get_object(Bucket="automl", Key=key)["Body"].read()
+        for relative, key in found.items()
+        if not relative.startswith(".trainer/")
+    }
+
+
+def attempts(ray: Cluster, name: str) -> int:
+    with urlopen(f"{ray.address}/api/jobs/", timeout=10) as answer:
+        return sum(entry["submission_id"].startswith(f"{name}.transform-") for entry in json.load(answer))
 
 
 def processes(node: psutil.Popen | Any, part: str) -> list[psutil.Process]:
@@ -128,3 +177,35 @@ def test_a_trial_that_runs_too_long_is_ended_on_every_node(ray: Cluster, service
     found = candidates(service, "limited")
     assert len(found) == TRIALS
     assert "Failed" not in {entry["CandidateStatus"] for entry in found}, found
+
+
+def test_a_dead_node_and_a_killed_service_cost_a_transform_only_what_was_under_way(
+    ray: Cluster, service: RunningService, model: str
+) -> None:
+    begin_transform(service, "undisturbed", model)
+    until(lambda: status(service, "undisturbed") == "Completed", 240)
+    expected = outputs(service, "undisturbed")
+    assert sorted(expected) == [f"{number:02}.csv.out" for number in range(OBJECTS)]
+    assert all(body.count(b"\n") == 4000 for body in expected.values())
+
+    begin_transform(service, "disturbed", model)
+    until(lambda: all(processes(node, "ray::_work") for node in ray.workers), 120)
+    until(lambda: outputs(service, "disturbed"), 60)
+    service.kill()
+    service.start()
+    ray.kill(ray.workers.pop())
+    assert status(service, "disturbed") == "InProgress"
+    until(lambda: status(service, "disturbed") == "Completed", 240)
+    assert outputs(service, "disturbed") == expected
+    assert attempts(ray, "disturbed") == 1
+    ray.workers.append(ray.worker())
+
+
+def test_stop_ends_the_transform_on_all_nodes(ray: Cluster, service: RunningService, model: str) -> None:
+    begin_transform(service, "stopped", model)
+    until(lambda: outputs(service, "stopped"), 120)
+    service.client().stop_transform_job(TransformJobName="stopped")
+    until(lambda: status(service, "stopped") == "Stopped", 60)
+    # Ray notices the end of the process that its tasks belong to.
+    until(lambda: not any(processes(node, "ray::_work") for node in ray.workers), 30)
+    assert len(outputs(service, "stopped")) < OBJECTS
