@@ -72,14 +72,15 @@ class Cluster:
 
     def start(self) -> None:
         """Start the head and the workers, also again."""
-        agent, client = _free_ports(2)
+        (agent,) = _free_ports(1)
         self.head = self._node(
             "--head",
             f"--port={self._port}",
             "--dashboard-host=127.0.0.1",
             f"--dashboard-port={self._dashboard}",
             f"--dashboard-agent-listen-port={agent}",
-            f"--ray-client-server-port={client}",
+            # None: nobody here uses Ray's client.
+            "--ray-client-server-port=0",
             f"--num-cpus={0 if self._count else self._cores}",
         )
         self._wait_ready()
@@ -108,6 +109,11 @@ class Cluster:
                 with contextlib.suppress(psutil.Error):
                     each.kill()
         node.wait()
+
+    def processes(self) -> list[psutil.Process]:
+        """The processes of all nodes."""
+        found = [psutil.Process(node.pid) for node in (self.head, *self.workers)]
+        return [*found, *(child for node in found for child in node.children(recursive=True))]
 
     def _node(self, *arguments: str) -> subprocess.Popen[bytes]:
         programs = environment()

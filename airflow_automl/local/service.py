@@ -29,7 +29,6 @@ from airflow_automl.local.serving.endpoints import Deployments
 from airflow_automl.local.serving.invocations import Runtime
 from airflow_automl.local.serving.metrics import Metrics
 from airflow_automl.local.serving.model_host_client import ModelHost
-from airflow_automl.local.serving.transform.cluster import OnCluster
 from airflow_automl.local.serving.transform.jobs import Transforms
 from airflow_automl.local.state.database import Database
 from airflow_automl.local.state.folder import DataFolder, ServiceInfo
@@ -130,9 +129,6 @@ class Service:
             self.deployments.scale,
         )
         self._ray, self._executor = self._executors()
-        on_cluster = None
-        if self._ray is not None:
-            on_cluster = OnCluster(self.resources, self._ray, self._trainers, self.folder, self.background)
         self.transforms = Transforms(
             self.resources,
             self.deployments,
@@ -141,7 +137,8 @@ class Service:
             self.s3_client,
             self.background,
             processes.available_cores(),
-            on_cluster,
+            self._ray,
+            self._trainers.shares.get("TransformJob", self._trainers.share),
         )
         self.runtime = Runtime(self.resources, self.host, self.metrics)
         self.supervisor: Supervisor

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.ray_cluster import cluster
+from tests.ray_cluster import Cluster, cluster
 from tests.service.running import clean_environment, real_service
 
 pytestmark = pytest.mark.slow
@@ -18,14 +19,17 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
-def options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+def nodes() -> Iterator[Cluster]:
+    with cluster(workers=1, environment={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}) as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="module")
+def options(nodes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """Where a service runs, and on which cluster."""
     folder = tmp_path_factory.mktemp("check")
     (folder / "executor.toml").write_text('[executor]\ncores = 1\nmemory = "200M"\n')
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        cluster(workers=1, environment={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}) as nodes,
-    ):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_TOKEN", TOKEN)
         arguments = ["--executor", "ray", "--ray-address", nodes.address]
         with real_service(folder / "data", *arguments, "--executor-file", str(folder / "executor.toml")):
@@ -45,6 +49,14 @@ def test_a_good_cluster_has_no_problem(options: list[str]) -> None:
     assert said.count("reaches the S3 store") == 2
     assert "1 of 2 nodes have that" in said
     assert "0 problems" in said
+
+
+def test_nodes_of_tests_listen_on_loopback_only(nodes: Cluster, options: list[str]) -> None:
+    listening = []
+    for process in nodes.processes():
+        listening += [each.laddr for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+    assert len(listening) > 5
+    assert {address.ip for address in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, listening
 
 
 def test_a_wrong_token_is_named(options: list[str]) -> None:

@@ -18,20 +18,14 @@ class RayTasks:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         ray.init("auto", log_to_driver=False, logging_level="WARNING")
-        self._ray = ray
+        self.ray = ray
         place = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.here = {"num_cpus": 0, "scheduling_strategy": place}
         """The options of a task that runs beside this process, in the job's own share of the node."""
-        self.error: type[Exception] = ray.exceptions.RayError
-        """What :meth:`result` raises if a task or its node dies."""
         # Ray's own retries would wait for room elsewhere, although there may be some here.
         self._run = ray.remote(max_retries=0)(work)
         self._questions = ray.remote(_Questions).options(**self.here).remote()
         self._asked = self._questions.next.remote()
-
-    def put(self, value: Any) -> Any:
-        """Make a value available to all nodes; tasks get the reference in a list, and the value by ``ray.get``."""
-        return self._ray.put(value)
 
     def start(self, options: Mapping[str, Any], *arguments: Any) -> Any:
         """Start a task; return the reference of its result."""
@@ -44,31 +38,16 @@ class RayTasks:
         :param seconds: how long to wait; ``None`` for no limit.
         :return: a key and a question, if there is one, and the tasks that have ended.
         """
-        ended, _ = self._ray.wait([self._asked, *tasks], timeout=seconds)
+        ended, _ = self.ray.wait([self._asked, *tasks], timeout=seconds)
         if self._asked not in ended:
             return None, ended
-        asked = self._ray.get(self._asked)
+        asked = self.ray.get(self._asked)
         self._asked = self._questions.next.remote()
         return asked, []
 
     def answer(self, key: Any, answer: Any) -> None:
         """Answer the question of a key."""
         self._questions.answer.remote(key, answer)
-
-    def result(self, task: Any) -> Any:
-        """Return the result of a task that has ended.
-
-        :raises Exception: it has none; see :attr:`error`.
-        """
-        return self._ray.get(task)
-
-    def cancel(self, task: Any) -> None:
-        """Kill a task, or prevent it from starting."""
-        self._ray.cancel(task, force=True)
-
-    def close(self) -> None:
-        """Leave the cluster, which ends all tasks."""
-        self._ray.shutdown()
 
 
 class _Questions:

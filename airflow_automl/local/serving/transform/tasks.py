@@ -94,9 +94,9 @@ def _spread(job: dict[str, Any], objects: list[Object]) -> str | None:
             key = tasks.pop(task)
             working.discard(key)
             try:
-                if reason := cluster.result(task):
+                if reason := cluster.ray.get(task):
                     return reason
-            except cluster.error as error:
+            except cluster.ray.exceptions.RayError as error:
                 log.warning("Task %d died: %s", key, error)
                 for slot in [slot for slot in given if slot[0] == key]:
                     each = given.pop(slot)

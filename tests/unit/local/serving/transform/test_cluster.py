@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +15,9 @@ from airflow_automl.local import background
 from airflow_automl.local.background import Background
 from airflow_automl.local.errors import in_use
 from airflow_automl.local.jobs.executors.base import Handle, State
-from airflow_automl.local.jobs.specification import Share, TrainerSettings
+from airflow_automl.local.jobs.specification import Share
 from airflow_automl.local.serving.model_host_client import Container
-from airflow_automl.local.serving.transform import cluster, tasks
-from airflow_automl.local.serving.transform.cluster import OnCluster
+from airflow_automl.local.serving.transform import jobs, tasks
 from airflow_automl.local.serving.transform.jobs import Transforms
 from airflow_automl.local.serving.transform.objects import Object
 from airflow_automl.local.state.folder import DataFolder
@@ -79,7 +79,7 @@ def executor() -> Executor:
 @pytest.fixture
 def service(resources: ResourceStore, tmp_path: Path, executor: Any, monkeypatch: pytest.MonkeyPatch) -> Transforms:
     monkeypatch.setattr(background, "_PAUSE", 0.0)
-    monkeypatch.setattr(cluster, "_LOOK", 0.0)
+    monkeypatch.setattr(jobs, "_LOOK", 0.0)
     resources.add("model", "churn", "arn:churn", {}, taken=in_use("taken"))
     document = {
         "ModelName": "churn",
@@ -94,10 +94,9 @@ def service(resources: ResourceStore, tmp_path: Path, executor: Any, monkeypatch
 def transforms(resources: ResourceStore, folder: Path, executor: Any) -> Transforms:
     data = DataFolder(folder / "data")
     data.prepare()
-    settings = TrainerSettings("1", "us-east-1", Share(2, 8 << 30), {"TransformJob": Share(4, 2 << 30, 1)})
     models: Any = Models()
-    on_cluster = OnCluster(resources, executor, settings, data, Background())
-    return Transforms(resources, models, models, data, lambda: None, Background(), 2, on_cluster)
+    share = Share(4, 2 << 30, 1)
+    return Transforms(resources, models, models, data, lambda: None, Background(), 2, executor, share)
 
 
 async def ended(service: Transforms) -> None:
@@ -222,9 +221,8 @@ class Died(Exception):
 class RayTasks:
     """Tasks that ask and end as a test says: ``(key, number)`` asks, ``(key, result or error)`` ends."""
 
-    error = Died
-
     def __init__(self, *steps: tuple[int, Any]) -> None:
+        self.ray = SimpleNamespace(get=self._result, exceptions=SimpleNamespace(RayError=Died))
         self.steps = list(steps)
         self.started: list[int] = []
         self.answers: list[str | None] = []
@@ -247,7 +245,7 @@ class RayTasks:
     def answer(self, slot: tuple[int, int], each: Object | None) -> None:
         self.answers.append(each and f"{each.source.key}{' again' if each.again else ''}")
 
-    def result(self, task: int) -> Any:
+    def _result(self, task: int) -> Any:
         if isinstance(self.outcome, Died):
             raise self.outcome
         return self.outcome

@@ -93,7 +93,7 @@ class Tasks:
         self._what = f"{PER_CANDIDATE} ({self._limit} s)"
         self._cluster = RayTasks(_run)
         self._elsewhere = {"num_cpus": spec.threads, "memory": spec.memory_limit}
-        self._bench = self._cluster.put(bench)
+        self._bench = self._cluster.ray.put(bench)
         self._tasks: dict[int, _Task] = {}
         self._keys = itertools.count()
 
@@ -121,8 +121,8 @@ class Tasks:
             elif ready:
                 task = self._tasks.pop(keys[ready[0]])
                 try:
-                    outcome = self._cluster.result(task.result)
-                except self._cluster.error as error:
+                    outcome = self._cluster.ray.get(task.result)
+                except self._cluster.ray.exceptions.RayError as error:
                     if task.attempt < _ATTEMPTS:
                         log.warning("trial %d begins again: %s", task.number + 1, error)
                         self.start(task.number, task.choice, task.attempt + 1)
@@ -147,12 +147,12 @@ class Tasks:
 
     def _drop(self, key: int) -> _Task:
         task = self._tasks.pop(key)
-        self._cluster.cancel(task.result)
+        self._cluster.ray.cancel(task.result, force=True)
         return task
 
     def close(self) -> None:
         """Leave the cluster, which ends what is under way."""
-        self._cluster.close()
+        self._cluster.ray.shutdown()
 
 
 _bench: dict[Any, Workbench] = {}
