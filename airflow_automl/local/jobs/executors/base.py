@@ -8,6 +8,9 @@ from typing import Any, NamedTuple, Protocol
 Handle = dict[str, Any]
 """Identifies one trainer, as JSON for the database. Only the executor that made it reads it."""
 
+EXCHANGE = ".trainer/"
+"""The folder below a job's output in which a node of a cluster and the service exchange objects."""
+
 
 class State(NamedTuple):
     """The state of a trainer.

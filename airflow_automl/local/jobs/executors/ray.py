@@ -23,7 +23,7 @@ from urllib.error import HTTPError
 
 from botocore.exceptions import ClientError
 
-from airflow_automl.local.jobs.executors.base import Handle, State
+from airflow_automl.local.jobs.executors.base import EXCHANGE, Handle, State
 from airflow_automl.local.jobs.executors.jobs_api import ENDED, JobsApi, one_line
 from airflow_automl.local.jobs.executors.local import LocalExecutor
 from airflow_automl.local.jobs.executors.node import BEAT, SPECIFICATION, Exchange, report_key
@@ -141,7 +141,7 @@ class RayExecutor:
         return {
             "job": name,
             "id": f"{name}-{attempt}-{own.hexdigest()[:8]}",
-            "uri": f"{specification['output']}.trainer/{own.hexdigest()[:8]}/",
+            "uri": f"{specification['output']}{EXCHANGE}{own.hexdigest()[:8]}/",
             "attempt": attempt,
             "log": output.stat().st_size if output.exists() else 0,
         }

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
 from airflow_automl.local.errors import JobFailure, ServiceError
+from airflow_automl.local.jobs.executors.base import EXCHANGE
 from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.retry import TIMEOUT, unreachable
 from airflow_automl.local.serving.model_host_client import Container, ModelHost
@@ -255,7 +256,27 @@ def _finished(processing: Processing, records: Sequence[bytes], answer: bytes) -
     return b"\n".join(processing.finish(record, each) for record, each in zip(records, found, strict=True))
 
 
-def _objects(store: Any, kind: str, source: Location) -> Iterator[tuple[Location, str]]:
+def objects_of(store: Any, request: Mapping[str, Any], again: bool) -> list[Object]:
+    """Return the objects that a request names.
+
+    :param store: a client of the S3 store.
+    :param again: whether some may be done already.
+    :raises HostingError: there are none.
+    """
+    source = request["TransformInput"]["DataSource"]["S3DataSource"]
+    target = parse_uri(request["TransformOutput"]["S3OutputPath"])
+    found = []
+    for location, relative in _listed(store, source["S3DataType"], parse_uri(source["S3Uri"])):
+        # What nodes of a cluster exchange with the service may lie there, too.
+        if f"/{EXCHANGE}" not in f"/{location.key}":
+            key = "/".join(part for part in (target.key.strip("/"), f"{relative}.out") if part)
+            found.append(Object(location, Location(target.bucket, key), again))
+    if not found:
+        raise HostingError(f"there is no object under {source['S3Uri']}")
+    return found
+
+
+def _listed(store: Any, kind: str, source: Location) -> Iterator[tuple[Location, str]]:
     if kind == "ManifestFile":
         manifest = json.loads(store.get_object(Bucket=source.bucket, Key=source.key)["Body"].read())
         prefix = parse_uri(manifest[0]["prefix"])
@@ -267,23 +288,6 @@ def _objects(store: Any, kind: str, source: Location) -> Iterator[tuple[Location
         for entry in listed.get("Contents", []):
             if not entry["Key"].endswith("/"):
                 yield Location(source.bucket, entry["Key"]), entry["Key"].removeprefix(folder)
-
-
-def objects_of(store: Any, request: Mapping[str, Any], again: bool) -> list[Object]:
-    """Return the objects that a request names.
-
-    :param store: a client of the S3 store.
-    :raises HostingError: there are none.
-    """
-    source = request["TransformInput"]["DataSource"]["S3DataSource"]
-    target = parse_uri(request["TransformOutput"]["S3OutputPath"])
-    found = []
-    for location, relative in _objects(store, source["S3DataType"], parse_uri(source["S3Uri"])):
-        key = "/".join(part for part in (target.key.strip("/"), f"{relative}.out") if part)
-        found.append(Object(location, Location(target.bucket, key), again))
-    if not found:
-        raise HostingError(f"there is no object under {source['S3Uri']}")
-    return found
 
 
 def reason_of(error: Exception) -> str:

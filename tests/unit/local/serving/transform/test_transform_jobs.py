@@ -204,7 +204,7 @@ async def test_a_record_that_is_too_large_is_refused_before_it_is_read(
 async def test_a_job_continues_with_the_objects_that_are_left(
     transforms: Transforms, resources: ResourceStore, store: Store
 ) -> None:
-    store.objects |= {f"in/{name}.csv": b"1,2\n" for name in "bc"}
+    store.objects |= {f"in/{name}.csv": b"1,2\n" for name in "bc"} | {"in/.trainer/12ab/1/beat.json": b"{}"}
     # The first was written by this job, the second by an earlier one.
     store.objects |= {"out/a.csv.out": b"mine", "out/b.csv.out": b"theirs"}
     store.writers |= {"out/a.csv.out": {"transform-job": "score"}, "out/b.csv.out": {"transform-job": "other"}}
