@@ -81,7 +81,7 @@ class Worker:
         self._cores = cores
 
     async def run(
-        self, name: str, request: dict[str, Any], containers: list[Container], take: Take, at_once: int
+        self, name: str, request: dict[str, Any], containers: Sequence[Container], take: Take, at_once: int
     ) -> None:
         """Work on a job's objects until there are none.
 
@@ -217,7 +217,7 @@ class _Job(NamedTuple):
 
     name: str
     request: dict[str, Any]
-    containers: list[Container]
+    containers: Sequence[Container]
     at_once: int
     single: bool
     pace: _Pace

@@ -94,7 +94,8 @@ def _spread(job: dict[str, Any], objects: list[Object]) -> str | None:
             key = tasks.pop(task)
             working.discard(key)
             try:
-                if reason := cluster.ray.get(task):
+                reason: str | None = cluster.ray.get(task)
+                if reason is not None:
                     return reason
             except cluster.ray.exceptions.RayError as error:
                 log.warning("Task %d died: %s", key, error)
