@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -15,8 +17,10 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pytest
 
 from airflow_automl.local.processes import end_with
 from tools.compat import REQUIREMENTS, ROOT, UV
@@ -45,7 +49,9 @@ def environment() -> Path:
 
 
 class Cluster:
-    """Nodes of a few cores each; use it as a context manager.
+    """Nodes of a few cores each; use it as a context manager. Meanwhile, this process's environment has their token.
+
+    Ray's gRPC servers listen on all addresses, whatever the address of a node is: nobody must use them without it.
 
     :param workers: nodes beside the head, which runs no jobs itself if there are any.
     :param environment: variables of all nodes.
@@ -53,7 +59,9 @@ class Cluster:
     """
 
     def __init__(self, workers: int = 0, environment: Mapping[str, str] | None = None, cores: int = 1) -> None:
+        self.token = secrets.token_hex(16)
         self._environment, self._cores = environment or {}, cores
+        self._patch = pytest.MonkeyPatch()
         self._folder = Path(tempfile.mkdtemp(prefix="ray-"))
         self._port, self._dashboard = _free_ports(2)
         self.address = f"http://127.0.0.1:{self._dashboard}"
@@ -62,25 +70,27 @@ class Cluster:
         self.workers: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Cluster:
+        self._patch.setenv("RAY_AUTH_TOKEN", self.token)
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._patch.undo()
         for node in [*self.workers, self.head]:
             self.kill(node)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:
         """Start the head and the workers, also again."""
-        (agent,) = _free_ports(1)
+        agent, client = _free_ports(2)
         self.head = self._node(
             "--head",
             f"--port={self._port}",
             "--dashboard-host=127.0.0.1",
             f"--dashboard-port={self._dashboard}",
             f"--dashboard-agent-listen-port={agent}",
-            # None: nobody here uses Ray's client.
-            "--ray-client-server-port=0",
+            f"--ray-client-server-port={client}",
+            "--no-monitor",
             f"--num-cpus={0 if self._count else self._cores}",
         )
         self._wait_ready()
@@ -110,18 +120,14 @@ class Cluster:
                     each.kill()
         node.wait()
 
-    def processes(self) -> list[psutil.Process]:
-        """The processes of all nodes."""
-        found = [psutil.Process(node.pid) for node in (self.head, *self.workers)]
-        return [*found, *(child for node in found for child in node.children(recursive=True))]
-
     def _node(self, *arguments: str) -> subprocess.Popen[bytes]:
         programs = environment()
         variables = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))}
         variables |= {
             "PATH": f"{programs}:{variables['PATH']}",
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_AUTH_MODE": "disabled",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": self.token,
             "RAY_prestart_worker_first_driver": "0",
             "RAY_enable_metrics_collection": "0",
             **self._environment,
@@ -156,15 +162,19 @@ class Cluster:
         deadline = time.monotonic() + 90
         while True:
             try:
-                token = {"Authorization": f"Bearer {self._environment.get('RAY_AUTH_TOKEN')}"}
-                with urllib.request.urlopen(
-                    urllib.request.Request(f"{self.address}/api/jobs/", None, token), timeout=10
-                ):
-                    return
+                self.request("/api/jobs/")
             except OSError:
                 assert self.head.poll() is None, (self._folder / "nodes.log").read_text()[-3000:]
                 assert time.monotonic() < deadline, (self._folder / "nodes.log").read_text()[-3000:]
                 time.sleep(0.2)
+            else:
+                return
+
+    def request(self, path: str) -> Any:
+        """Return what the Jobs API answers."""
+        asked = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {self.token}"})
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            return json.load(answer)
 
 
 def _free_ports(count: int) -> list[int]:

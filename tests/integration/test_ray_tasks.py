@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
-from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -101,8 +99,7 @@ def outputs(service: RunningService, name: str) -> dict[str, bytes]:
 
 
 def attempts(ray: Cluster, name: str) -> int:
-    with urlopen(f"{ray.address}/api/jobs/", timeout=10) as answer:
-        return sum(entry["submission_id"].startswith(f"{name}.transform-") for entry in json.load(answer))
+    return sum(entry["submission_id"].startswith(f"{name}.transform-") for entry in ray.request("/api/jobs/"))
 
 
 def processes(node: psutil.Popen | Any, part: str) -> list[psutil.Process]:
