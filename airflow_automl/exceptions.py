@@ -145,6 +145,15 @@ def error_code(error: BaseException | None) -> str:
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
+def described(error: Exception) -> tuple[str, str]:
+    """Return an error's type and message, from which :func:`restored` makes it in another process.
+
+    :param error: one that is not of this package becomes an ``AutoMLError``.
+    """
+    name = type(error).__name__
+    return (name, str(error)) if isinstance(error, AutoMLError) else (AutoMLError.__name__, f"{name}: {error}")
+
+
 def restored(kind: str, message: str) -> AutoMLError:
     """Return an error of this package that another process has raised.
 

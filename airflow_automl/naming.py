@@ -70,7 +70,7 @@ def may_be_of(name: str, dag_id: str) -> bool:
 
 def tag_value(value: Any) -> str:
     """Return a value as a tag can hold it: at most 256 characters, ``_`` for each one that AWS refuses."""
-    return re.sub(r"[^\w\s.:/=+\-@]", "_", str(value))[:_TAG_VALUE_LENGTH]
+    return re.sub(r"[^\w\s.:/=+\-@]|[\t-\r\x1c-\x1f\x85]", "_", str(value))[:_TAG_VALUE_LENGTH]
 
 
 def tag_list(tags: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -81,7 +81,7 @@ def tag_list(tags: Mapping[str, Any]) -> list[dict[str, str]]:
 def adopted_since(tags: Mapping[str, str] | None, try_number: int) -> bool:
     """Return whether a newer try of the task waits on the job that has these tags."""
     newest = (tags or {}).get(TRY_TAG, "")
-    return newest.isdigit() and int(newest) > try_number
+    return newest.isdecimal() and int(newest) > try_number
 
 
 def _label(text: str) -> str:

@@ -14,6 +14,8 @@ TAG_CANDIDATE = "airflow-automl:candidate"
 TAG_OBJECTIVE = "airflow-automl:objective"
 TAG_METRIC = "airflow-automl:metric:"
 TAG_PREVIOUS = "airflow-automl:previous-config"
+#: Identifies the task, between two clears, that rolled back to the config.
+TAG_ROLLBACK = "airflow-automl:rolled-back-by"
 #: ``deploying`` until an endpoint serves the config; a later try may remove only such a config.
 TAG_STATE = "airflow-automl:state"
 

@@ -17,6 +17,7 @@ from airflow_automl.exceptions import (
     AutoMLError,
     AutoMLJobNotFound,
     AutoMLTransientError,
+    described,
     error_code,
 )
 from airflow_automl.naming import adopted_since
@@ -228,8 +229,11 @@ async def resource_event(
         await wait_until_ended(calls, target, interval=interval, deadline=deadline, log=log, delay=delay, notice=note)
     except TimeoutError:
         status, message = "timeout", f"{target} was still {current} at the deadline"
-    except AutoMLError as error:
-        status, message, kind = "error", str(error), type(error).__name__
+    except Exception as error:
+        # Any error: if a trigger fails, Airflow fails its task without notifying it, and a transform job continues.
+        if not isinstance(error, AutoMLError):
+            log.exception("The wait for %s failed", target)
+        status, (kind, message) = "error", described(error)
     return {
         "status": status,
         "kind": target.kind,

@@ -179,6 +179,7 @@ class HostingStandIn:
                 )
         endpoint.pop("FailureReason", None)
         endpoint |= {"EndpointStatus": "Updating", "pending": request["EndpointConfigName"], "looks": self.looks}
+        endpoint["LastModifiedTime"] = self._now()
         return {"EndpointArn": endpoint["EndpointArn"]}
 
     def DescribeEndpoint(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -211,6 +212,15 @@ class HostingStandIn:
         endpoint["EndpointStatus"] = "Failed" if creating else "InService"
         if self.deploys_fail:
             endpoint["FailureReason"] = self.deploys_fail
+
+    def ListEndpoints(self, request: dict[str, Any]) -> dict[str, Any]:
+        keys = ("EndpointName", "EndpointArn", "EndpointStatus", "CreationTime")
+        found = [
+            {**{key: each[key] for key in keys}, "LastModifiedTime": each.get("LastModifiedTime", each["CreationTime"])}
+            for each in self.endpoints.values()
+        ]
+        since = request.get("LastModifiedTimeAfter", 0)
+        return {"Endpoints": [each for each in found if each["LastModifiedTime"] > since]}
 
     def DeleteEndpoint(self, request: dict[str, Any]) -> dict[str, Any]:
         endpoint = self._get(self.endpoints, "Endpoint", "endpoint", request)

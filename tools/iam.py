@@ -184,7 +184,7 @@ CALLS: tuple[Call, ...] = (
     *_calls("sagemaker", "AutoMLJobs", "CreateAutoMLJob", "CreateAutoMLJobV2", "DescribeAutoMLJob"),
     *_calls("sagemaker", "AutoMLJobs", "DescribeAutoMLJobV2", "StopAutoMLJob", "AddTags", "ListTags"),
     *_calls("sagemaker", "Lists", "ListAutoMLJobs", "ListCandidatesForAutoMLJob"),
-    *_calls("sagemaker", "Lists", "ListModels", "ListEndpointConfigs", "ListModelPackages"),
+    *_calls("sagemaker", "Lists", "ListModels", "ListEndpointConfigs", "ListEndpoints", "ListModelPackages"),
     *_calls("sagemaker", "Endpoints", "CreateModel", "DescribeModel", "DeleteModel"),
     *_calls("sagemaker", "Endpoints", "CreateEndpointConfig", "DescribeEndpointConfig", "DeleteEndpointConfig"),
     *_calls("sagemaker", "Endpoints", "CreateEndpoint", "UpdateEndpoint", "DescribeEndpoint", "DeleteEndpoint"),

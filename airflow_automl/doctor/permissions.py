@@ -27,7 +27,7 @@ _ACTIONS: Mapping[str, Mapping[str, str]] = {
         "model": "CreateModel DescribeModel DeleteModel AddTags",
         "endpoint-config": "CreateEndpointConfig DescribeEndpointConfig DeleteEndpointConfig AddTags ListTags",
         "endpoint": "CreateEndpoint UpdateEndpoint DescribeEndpoint DeleteEndpoint AddTags ListTags",
-        "*": "ListModels ListEndpointConfigs",
+        "*": "ListModels ListEndpoints ListEndpointConfigs",
     },
     "transform": {
         "model": "CreateModel DeleteModel AddTags",

@@ -45,7 +45,7 @@ CONNECTION_GRACE = 300.0
 #: The credentials are unknown or expired: new ones may help, unlike with a policy that forbids a call.
 _STALE = re.compile(
     "ExpiredToken|RequestExpired|InvalidClientTokenId|UnrecognizedClient|InvalidSignature|IncompleteSignature|"
-    "SignatureDoesNotMatch"
+    "SignatureDoesNotMatch|InvalidAccessKeyId|InvalidToken|TokenRefreshRequired"
 )
 _DENIED = re.compile(f"{_STALE.pattern}|AccessDenied|MissingAuthenticationToken|OptInRequired|Unauthorized")
 _THROTTLED = re.compile("Throttl|SlowDown|TooManyRequests|RequestLimitExceeded|BandwidthLimitExceeded|^LimitExceeded")
@@ -53,7 +53,7 @@ _INVALID = frozenset({"SerializationException", "UnknownOperationException", "Va
 #: Transient codes of any HTTP status.
 _TRANSIENT = re.compile(
     "Conflict|Concurrent|OperationAborted|Internal|RequestTimeout|RequestTimeTooSkewed|ServiceUnavailable|ModelError|"
-    "ModelNotReady"
+    "ModelNotReady|IDPCommunicationError"
 )
 
 

@@ -143,6 +143,10 @@ class SageMakerAutoMLDeploymentHook(SageMakerAutoMLHook):
         """DeleteEndpoint; return whether it existed."""
         return self._delete("delete_endpoint", EndpointName=name)
 
+    def list_endpoints(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """ListEndpoints, newest first."""
+        return self.pages("list_endpoints", "Endpoints", **_NEWEST_FIRST, **filters)
+
     def scale_endpoint(self, endpoint_name: str, variant_name: str, autoscaling: Mapping[str, Any]) -> None:
         """RegisterScalableTarget and PutScalingPolicy for one variant; both overwrite what was there.
 

@@ -38,14 +38,16 @@ _MARGIN = 300.0
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 _SECRETS = (
     re.compile(r"\b((?:AKIA|ASIA)[A-Z0-9]{4})[A-Z0-9]{12,}"),
-    re.compile(r"(?i)((?:X-Amz-(?:Signature|Credential|Security-Token))=)[^&\s\"']+"),
-    re.compile(r"(?i)(\bBearer\s+)[\w.~+/=-]{8,}"),
-    # The name of a secret and its value; a count such as num_tokens: 12 is not one.
+    re.compile(r"(?i)(\b(?:X-Amz-(?:Credential|Security-Token)|(?:X-Amz-)?Signature)=)[^&\s\"',]+"),
+    re.compile(r"(?i)(\bBearer\s+|\bAuthorization[\"']?\s*[=:]\s*[\"']?Basic\s+)[\w.~+/=-]{4,}"),
+    # The name of a secret and its value. No secret is a number like num_tokens: 12, nor what is said of a tokenizer.
     re.compile(
-        r"(?i)(\b(?![\w-]*tokens[\"']?\s*[=:]\s*[\d.,]+(?:\W|$))"
-        r"[\w-]*(?:secret|password|passwd|token|api[_-]?key)[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+"
+        r"(?i)(\b(?![\w-]*tokeniz|[\w-]*token[\w-]+[\"']?\s*[=:]\s*[\d.,]+(?:\W|$))"
+        r"[\w-]*(?:secret|passw(?:or)?d|passphrase|token|(?:api|private)[_-]?key)[\w-]*[\"']?\s*[=:]\s*[\"']?)"
+        r"(?:(?<=\")[^\"]+(?=\")|(?<=')[^']+(?=')|[^\s\"',;&]+)"
     ),
-    re.compile(r"(://[^/\s:@]+:)[^/\s@]+(?=@)"),
+    re.compile(r"(--(?:password|passphrase|token|secret|api-key)\s+)[^\s-]\S*"),
+    re.compile(r"(://[^/\s:@]*:)[^/\s]+(?=@)"),
 )
 
 

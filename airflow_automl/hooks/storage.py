@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -48,13 +49,16 @@ class Storage:
                 if not each["Key"].endswith("/") and (not key or f"{each['Key']}/".startswith(f"{key}/"))
             }
 
-    def read(self, address: str) -> bytes:
-        """Return a file's content. Operation: GetObject."""
+    def read(self, address: str, most: int | None = None) -> bytes:
+        """Return a file's content. Operation: GetObject.
+
+        :param most: of an object in S3, read only so many bytes.
+        """
         if not _in_s3(address):
             return bytes(self._elsewhere(address).read_bytes())
         bucket, key = bucket_and_key(address)
-        with self._hook.reaching_aws("s3") as s3:
-            return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        with self._hook.reaching_aws("s3") as s3, closing(s3.get_object(Bucket=bucket, Key=key)["Body"]) as body:
+            return bytes(body.read(most))
 
     def write(self, address: str, content: bytes) -> None:
         """Write a file, and the folders above it on a disk. Operation: PutObject."""

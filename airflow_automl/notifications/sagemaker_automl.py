@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseNotifier
@@ -56,7 +57,9 @@ class SageMakerAutoMLNotifier(BaseNotifier):
         """Summarise the job and send the summary."""
         summary = self._summary(context, context.get("ti"))
         if isinstance(self.channel, BaseNotifier):
-            self.channel({**context, "automl": summary})
+            # A notifier renders its templates in place: a copy, so that the next summary is rendered too, and not the
+            # text of this one.
+            copy(self.channel)({**context, "automl": summary})
         else:
             self.channel(summary)
 
@@ -65,25 +68,29 @@ class SageMakerAutoMLNotifier(BaseNotifier):
         summary = await asyncio.to_thread(self._summary, context, context.get("ti") or _Run(context))
         if isinstance(self.channel, BaseNotifier):
             # Airflow awaits a notifier with the context that it was made with.
-            self.channel.context = cast("Context", {**context, "automl": summary})
-            await self.channel
+            channel = copy(self.channel)
+            channel.context = cast("Context", {**context, "automl": summary})
+            await channel
         elif inspect.isawaitable(sent := self.channel(summary)):
             await sent
 
     def _summary(self, context: Context, ti: Any) -> dict[str, Any]:
         from airflow_automl.notifications.summary import summarize
-        from airflow_automl.xcom import pull_best_candidate, pull_job, pull_refusal
+        from airflow_automl.xcom import JOB_KEY, SUMMARY_KEY, pull_best_candidate, pull_job, pull_refusal
 
-        task_ids = self.task_ids or ti.task_id
-        candidate = pull_best_candidate(ti, task_ids)
-        report = ti.xcom_pull(task_ids=task_ids, key="summary")
+        task_ids, map_index = self.task_ids or ti.task_id, getattr(ti, "map_index", None)
+        # A task of a mapped group is about the others of its map index; a pull returns a list of all.
+        mapped = not self.task_ids or isinstance(ti.xcom_pull(task_ids=task_ids, key=JOB_KEY), list)
+        select = {"map_indexes": map_index} if mapped and map_index not in (None, -1) else {}
+        candidate = pull_best_candidate(ti, task_ids, **select)
+        report = ti.xcom_pull(task_ids=task_ids, key=SUMMARY_KEY, **select)
         return summarize(
-            pull_job(ti, task_ids),
+            pull_job(ti, task_ids, **select),
             candidate if isinstance(candidate, dict) and "CandidateName" in candidate else None,
             dag_id=ti.dag_id,
             task_id=ti.task_id,
             run_id=ti.run_id,
-            error=context.get("exception") or (pull_refusal(ti, task_ids) or {}).get("reason"),
+            error=context.get("exception") or (pull_refusal(ti, task_ids, **select) or {}).get("reason"),
             report=report.get("html") if isinstance(report, dict) else None,
         )
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from jinja2.nativetypes import NativeEnvironment
+
 from airflow_automl import xcom
 from airflow_automl.compat import AirflowException, BaseOperator
 from airflow_automl.contract.files import json_or_literal
@@ -87,16 +89,18 @@ class AutoMLBaseOperator(BaseOperator):
             raise
 
     def _render(self, template: Any, context: Any, dag: Any = None) -> Any:
-        """Render a template; text stays text if ``render_template_as_native_obj`` made a number of it.
+        """Render a template; text stays text if ``render_template_as_native_obj`` makes an object of it.
 
-        An endpoint may be called ``2026``, and a tag's value be ``1.10``. Where the service wants a number, the text
-        becomes one by the service model.
+        An endpoint may be called ``2026``, a target ``None``, and a tag's value be ``1.10``. Where the service wants a
+        number, the text becomes one by the service model.
         """
         rendered = super()._render(template, context, dag)
-        if not isinstance(rendered, int | float | complex):
+        if not isinstance(template.environment, NativeEnvironment):
             return rendered
         found = template.environment.context_class(template.environment, context, template.name, template.blocks)
-        return "".join(map(str, template.root_render_func(found)))
+        parts = list(template.root_render_func(found))
+        is_object = len(parts) == 1 and not isinstance(parts[0], str | int | float | complex)
+        return rendered if is_object else "".join(map(str, parts))
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
@@ -207,6 +211,12 @@ def document(value: Any, name: str, shape: str | None = None, service: str = "sa
     from airflow_automl.hooks.sagemaker_deployment import service_model
 
     return coerce_shape(service_model(service)["shapes"], shape, value)
+
+
+def document_or_name(value: Any, name: str) -> Any:
+    """Return an argument that is a name, a dict or a list; one of the latter also if a template rendered it to text."""
+    is_document = isinstance(value, str) and value.lstrip().startswith(("{", "["))
+    return document(value, name) if is_document else value
 
 
 def response_keys(value: Any) -> Sequence[str]:

@@ -9,7 +9,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_automl.compat import AirflowSkipException, DownstreamTasksSkipped, SkipMixin
 from airflow_automl.exceptions import AutoMLValidationError
-from airflow_automl.operators._base import AutoMLBaseOperator
+from airflow_automl.operators._base import AutoMLBaseOperator, document_or_name
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,7 +28,8 @@ class BranchingOperator(AutoMLBaseOperator, SkipMixin):
 
     @property
     def _followed(self) -> Any:
-        return getattr(self, self.branch_argument) if self.branch_argument else "skip"
+        followed = getattr(self, self.branch_argument) if self.branch_argument else "skip"
+        return followed if "{{" in str(followed) else document_or_name(followed, self.branch_argument)
 
     def check_branch(self) -> None:
         """Raise if the argument names no task directly downstream."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from airflow_automl.exceptions import AutoMLError, AutoMLTerminalError
+from airflow_automl.exceptions import AutoMLError, AutoMLValidationError
 from airflow_automl.operators._base import document
 from airflow_automl.operators._waiting_operator import WaitingOperator
 from airflow_automl.waiting import RESOURCES
@@ -52,8 +53,8 @@ class EndpointOperator(WaitingOperator):
     ) -> None:
         """UpdateEndpoint, without the autoscaling of variants that it removes or gives another instance type.
 
-        AWS refuses such an update while these variants are scalable targets. They are registered again if the call
-        fails; after the update, by :meth:`put_scaling_back`.
+        AWS refuses such an update while these variants are scalable targets. They are registered again: here, if no
+        update begins, otherwise by :meth:`put_scaling_back` after the wait, whether it succeeds or fails.
 
         Operations: UpdateEndpoint; if it is refused, DescribeEndpointConfig, DescribeScalableTargets,
         DescribeScalingPolicies and DeregisterScalableTarget, and UpdateEndpoint again; if that is refused, those
@@ -65,7 +66,7 @@ class EndpointOperator(WaitingOperator):
         try:
             try:
                 self.hook.update_endpoint(request)
-            except AutoMLTerminalError as error:
+            except AutoMLValidationError as error:
                 scaling = self._scaling_in_the_way(serving, str(request["EndpointConfigName"]))
                 if not scaling:
                     raise
@@ -79,7 +80,10 @@ class EndpointOperator(WaitingOperator):
                     self.hook.unscale_endpoint(self.endpoint_name, variant)
                 self.hook.update_endpoint(request)
         except AutoMLError:
-            self.put_scaling_back(context, state, serving)
+            with suppress(AutoMLError):
+                # The answer to an update that began may have been lost.
+                if not is_changing(self.hook.describe_endpoint(self.endpoint_name)):
+                    self.put_scaling_back(context, state, serving)
             raise
 
     def put_scaling_back(self, context: Context, state: Mapping[str, Any], config_name: str | None) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_automl.serving import derived_pattern, derived_stem
 from airflow_automl.version_tags import TAG_ENDPOINT, TAG_PREVIOUS, TAG_STATE
@@ -34,11 +34,9 @@ def named_configs(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str) -> se
     endpoint = hook.describe_endpoint(endpoint_name)
     if endpoint is None or endpoint["EndpointStatus"] == "Deleting":
         return set()
-    serving = str(endpoint["EndpointConfigName"])
-    pending = (endpoint.get("PendingDeploymentSummary") or {}).get("EndpointConfigName")
-    config = hook.describe_endpoint_config(serving)
+    config = hook.describe_endpoint_config(endpoint["EndpointConfigName"])
     tags = hook.read_tags(config["EndpointConfigArn"]) if config else None
-    return {serving, str(pending), str((tags or {}).get(TAG_PREVIOUS))}
+    return {*_configs_of(endpoint), str((tags or {}).get(TAG_PREVIOUS))}
 
 
 def take_back(
@@ -61,21 +59,28 @@ def take_back(
         if not untouched or config_name in named_configs(hook, endpoint_name):
             log.info("Endpoint config %s and model %s are kept", config_name, model_name)
             return
-    _remove(hook, endpoint_name, [config_name], [model_name])
+    remove_versions(hook, endpoint_name, [config_name], [model_name])
 
 
-def _remove(
-    hook: SageMakerAutoMLDeploymentHook, endpoint_name: str, configs: Collection[str], models: Iterable[str]
+def remove_versions(
+    hook: SageMakerAutoMLDeploymentHook, endpoint_name: str, names: Iterable[str], models: Iterable[str] = ()
 ) -> None:
-    """Delete configs, and their models that no other config or model package refers to.
+    """Delete configs that no endpoint names, and models that no other config or model package refers to.
 
-    Operations: DescribeModel, ListEndpointConfigs, DescribeEndpointConfig, ListModelPackages, DescribeModelPackage,
-    DeleteModel, DeleteEndpointConfig.
+    Operations: ListEndpoints, DescribeEndpoint, DescribeModel, ListEndpointConfigs, DescribeEndpointConfig,
+    ListModelPackages, DescribeModelPackage, DeleteModel, DeleteEndpointConfig.
+
+    :param models: removed beside those models of the configs that this package made.
     """
-    described = [model for model in map(hook.describe_model, sorted(models)) if model is not None]
+    configs = {name: config for name in names if (config := hook.describe_endpoint_config(name)) is not None}
+    for name in _configs_in_use(hook, configs.values()) & set(configs):
+        log.info("Endpoint config %s is kept: an endpoint uses it", name)
+        del configs[name]
+    pattern = derived_pattern(endpoint_name)
+    own = {model for config in configs.values() for model in _models_of(config) if pattern.fullmatch(model)}
+    described = [model for model in map(hook.describe_model, sorted(own.union(models))) if model is not None]
     if described:
-        since = min(model["CreationTime"] for model in described) - timedelta(seconds=1)
-        used = _referred_models(hook, endpoint_name, since, configs)
+        used = _referred_models(hook, endpoint_name, _since(described), configs)
         for model in described:
             if model["ModelName"] in used or model["ModelArn"] in used:
                 log.info("Model %s is kept: another endpoint config or a model package uses it", model["ModelName"])
@@ -86,6 +91,31 @@ def _remove(
     for name in configs:
         hook.delete_endpoint_config(name)
         log.info("Removed endpoint config %s", name)
+
+
+def _since(resources: Iterable[Mapping[str, Any]]) -> datetime:
+    oldest: datetime = min(each["CreationTime"] for each in resources)
+    return oldest - timedelta(seconds=1)
+
+
+def _models_of(config: Mapping[str, Any]) -> set[str]:
+    variants = (*config.get("ProductionVariants", ()), *config.get("ShadowProductionVariants", ()))
+    return {str(variant.get("ModelName")) for variant in variants}
+
+
+def _configs_in_use(hook: SageMakerAutoMLDeploymentHook, configs: Collection[Mapping[str, Any]]) -> set[str]:
+    """Return the configs that endpoints serve or are to serve, as far as they may be among the given ones."""
+    used = set()
+    for summary in hook.list_endpoints(LastModifiedTimeAfter=_since(configs)) if configs else ():
+        endpoint = hook.describe_endpoint(summary["EndpointName"])
+        if endpoint is not None and endpoint["EndpointStatus"] != "Deleting":
+            used |= _configs_of(endpoint)
+    return used
+
+
+def _configs_of(endpoint: Mapping[str, Any]) -> set[str]:
+    pending = endpoint.get("PendingDeploymentSummary") or {}
+    return {str(each["EndpointConfigName"]) for each in (endpoint, pending) if "EndpointConfigName" in each}
 
 
 def _referred_models(
@@ -104,9 +134,7 @@ def _referred_models(
     ]
     used = set()
     for name in {config["EndpointConfigName"] for config in listed} - set(without):
-        config = hook.describe_endpoint_config(name) or {}
-        variants = (*config.get("ProductionVariants", ()), *config.get("ShadowProductionVariants", ()))
-        used |= {str(variant.get("ModelName")) for variant in variants}
+        used |= _models_of(hook.describe_endpoint_config(name) or {})
     for summary in hook.list_model_packages(ModelPackageType="Both", CreationTimeAfter=since):
         used.add(str((hook.describe_model_package(summary["ModelPackageArn"]) or {}).get("SourceUri")))
     return used
@@ -119,7 +147,7 @@ def remove_stray_models(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str)
         for model in hook.list_models(derived_stem(endpoint_name))
         if _is_own(hook, endpoint_name, model["ModelName"], model["ModelArn"])
     ]
-    _remove(hook, endpoint_name, (), own)
+    remove_versions(hook, endpoint_name, (), own)
 
 
 def _is_own(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str, name: str, arn: str) -> bool:
@@ -127,16 +155,6 @@ def _is_own(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str, name: str, 
         return False
     tags = hook.read_tags(arn)
     return tags is None or tags.get(TAG_ENDPOINT) == endpoint_name
-
-
-def remove_versions(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str, names: Collection[str]) -> None:
-    """Delete configs, and those of their models that this package made and nothing else uses."""
-    pattern = derived_pattern(endpoint_name)
-    models: set[str] = set()
-    for name in names:
-        config = hook.describe_endpoint_config(name) or {}
-        models |= {str(variant.get("ModelName")) for variant in config.get("ProductionVariants", ())}
-    _remove(hook, endpoint_name, names, {model for model in models if pattern.fullmatch(model)})
 
 
 def remove_old_versions(

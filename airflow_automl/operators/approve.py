@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import AutoMLValidationError
-from airflow_automl.operators._base import UNSET, document
+from airflow_automl.operators._base import UNSET, document, document_or_name
 from airflow_automl.operators._branching import BranchingOperator
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class SageMakerAutoMLApproveOperator(BranchingOperator):
             for summary in self.hook.list_model_packages(self.group):
                 return str(summary["ModelPackageArn"])
             raise AutoMLValidationError("group", [f"group: {self.group} has no version to approve"])
-        package = self.model_package
+        package = document_or_name(self.model_package, "model_package")
         arn = package.get("model_package_arn") if isinstance(package, dict) else package
         if not arn:
             raise AutoMLValidationError(

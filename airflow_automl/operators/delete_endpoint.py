@@ -16,12 +16,12 @@ class SageMakerAutoMLDeleteEndpointOperator(EndpointOperator):
     """Delete an endpoint, wait until it does not exist any more, and delete its configs and models if this package
     created them.
 
-    A model is kept if another endpoint config or a model package uses it. Meant as a teardown (``deploy >> use >>
-    delete.as_teardown(setups=deploy)``). An endpoint that does not exist is not an error. The task waits for a
-    deployment in progress, because AWS can't interrupt it.
+    A config that another endpoint uses is kept, and so is a model that another config or a model package uses. Meant
+    as a teardown (``deploy >> use >> delete.as_teardown(setups=deploy)``). An endpoint that does not exist is not an
+    error. The task waits for a deployment in progress, because AWS can't interrupt it.
 
-    Operations: DescribeEndpoint, DeleteEndpoint; ListEndpointConfigs, ListModels, ListTags, DescribeModel,
-    DescribeEndpointConfig, ListModelPackages, DescribeModelPackage, DeleteEndpointConfig, DeleteModel.
+    Operations: DescribeEndpoint, DeleteEndpoint; ListEndpoints, ListEndpointConfigs, ListModels, ListTags,
+    DescribeModel, DescribeEndpointConfig, ListModelPackages, DescribeModelPackage, DeleteEndpointConfig, DeleteModel.
 
     :param endpoint_name: the endpoint (templated).
     :param delete_versions: delete its configs and models too.

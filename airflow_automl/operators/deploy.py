@@ -39,11 +39,11 @@ class SageMakerAutoMLDeployOperator(ServingOperator, EndpointOperator):
     the status is ``InService``.
 
     A failed deployment removes only the config and the model that it created, and never one that the endpoint serves or
-    served before, or that another endpoint config or a model package uses.
+    served before, or that another endpoint, endpoint config or model package uses.
 
     Operations: CreateModel, CreateEndpointConfig, CreateEndpoint or UpdateEndpoint, DescribeEndpoint; on failure and
-    for old versions ListEndpointConfigs, ListModelPackages, DeleteEndpointConfig and DeleteModel; with ``autoscaling``
-    RegisterScalableTarget and PutScalingPolicy; on an autoscaled endpoint whose instance type changes
+    for old versions ListEndpoints, ListEndpointConfigs, ListModelPackages, DeleteEndpointConfig and DeleteModel; with
+    ``autoscaling`` RegisterScalableTarget and PutScalingPolicy; on an autoscaled endpoint whose instance type changes
     DescribeScalableTargets, DescribeScalingPolicies and DeregisterScalableTarget. Needs ``iam:PassRole`` for the role
     and ``sagemaker:AddTags``.
 
@@ -227,7 +227,6 @@ class SageMakerAutoMLDeployOperator(ServingOperator, EndpointOperator):
             if is_changing(now):
                 # Another deployment began between our describe and our update.
                 return self._await(context, state)
-            self.put_scaling_back(context, state, serving)
             # An endpoint in this status serves a mix, of which the config of an earlier try may be a part.
             if status != "UpdateRollbackFailed" or deployment.config_name in made:
                 self._take_back(state)
@@ -275,6 +274,9 @@ class SageMakerAutoMLDeployOperator(ServingOperator, EndpointOperator):
 
     def _conclude(self, context: Context, state: dict[str, Any]) -> dict[str, Any]:
         endpoint = self.hook.describe_endpoint(self.endpoint_name)
+        if is_changing(endpoint):
+            # Another deployment began between the end of the wait and this describe.
+            return self.wait_for(context, self.endpoint_name, state)
         serving = endpoint.get("EndpointConfigName") if endpoint else None
         self.put_scaling_back(context, state, serving)
         if endpoint and endpoint["EndpointStatus"] == "InService" and serving == state["config"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_automl.contract import metrics
 from airflow_automl.exceptions import AutoMLValidationError, CandidateRejected
-from airflow_automl.operators._base import document
+from airflow_automl.operators._base import document, document_or_name
 from airflow_automl.operators._branching import BranchingOperator
 from airflow_automl.operators._candidate_operator import CandidateOperator
 from airflow_automl.operators._metric_bounds import (
@@ -136,7 +136,7 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
             "champion": comparison,
         }
         self.log.info("%s", decision["reason"])
-        if not decision["passed"] and self.on_reject == "fail":
+        if not decision["passed"] and self._followed == "fail":
             # Failing raises, which would lose the return value of execute.
             context["ti"].xcom_push(key="return_value", value=dict(decision))
             raise CandidateRejected(decision["reason"])
@@ -144,13 +144,13 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
         return decision
 
     def _champion_name(self) -> str:
-        champion = document_or_name(self.champion)
+        champion = document_or_name(self.champion, "champion")
         return champion if isinstance(champion, str) else str(champion.get("ModelPackageGroupName"))
 
     def _champion(self, candidate: Mapping[str, Any], job: Mapping[str, Any] | None) -> dict[str, Any] | None:
         if not self.champion:
             return None
-        champion = document_or_name(self.champion)
+        champion = document_or_name(self.champion, "champion")
         if isinstance(champion, str):
             return self._deployed_champion(champion, candidate, job)
         if self.champion_data:
@@ -218,10 +218,3 @@ class SageMakerAutoMLGateOperator(CandidateOperator, BranchingOperator):
                 "metrics": tag_metrics(package.get("CustomerMetadataProperties") or {}),
             }
         return None
-
-
-def document_or_name(champion: Any) -> Any:
-    """Return a champion given as text that renders a dict as the dict, and a name unchanged."""
-    if isinstance(champion, str) and champion.lstrip().startswith("{"):
-        return document(champion, "champion")
-    return champion

@@ -286,9 +286,11 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
         if ended.failure is None:
             return self._end(context, ended.job or {}, None)
         said = ended.message
-        if not self.stop_on_kill:
+        if not ended.runs_on or ended.status is EventStatus.NOT_FOUND:
+            pass
+        elif not self.stop_on_kill:
             said += f"; {_RUNS_ON}"
-        elif ended.runs_on and ended.status is not EventStatus.NOT_FOUND:
+        else:
             # The triggerer may lack this worker's connection or permissions.
             said += f"; in the worker: {self.stop(ended.job_name).said}"
         if ended.job is not None:

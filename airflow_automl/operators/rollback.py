@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import AutoMLDeploymentFailed
+from airflow_automl.naming import TaskGeneration, digest
 from airflow_automl.operators._endpoint_operator import EndpointOperator, is_changing
-from airflow_automl.version_tags import TAG_PREVIOUS
+from airflow_automl.version_tags import TAG_PREVIOUS, TAG_ROLLBACK
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-_TARGET = "automl_rollback_target"
 
 
 class SageMakerAutoMLRollbackOperator(EndpointOperator):
@@ -21,8 +20,8 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
     The config is chosen once for a run of the task, so that a retry does not go back one step further; a clear chooses
     again. The task waits for a deployment in progress.
 
-    Operations: DescribeEndpoint, DescribeEndpointConfig, ListTags, UpdateEndpoint; on an autoscaled endpoint whose
-    instance type changes DescribeScalableTargets, DescribeScalingPolicies, DeregisterScalableTarget,
+    Operations: DescribeEndpoint, DescribeEndpointConfig, ListTags, AddTags, UpdateEndpoint; on an autoscaled endpoint
+    whose instance type changes DescribeScalableTargets, DescribeScalingPolicies, DeregisterScalableTarget,
     RegisterScalableTarget and PutScalingPolicy.
 
     :param endpoint_name: the endpoint (templated).
@@ -61,6 +60,9 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         if not state["submitted"]:
             return self._advance(context, state)
         endpoint = self._endpoint()
+        if is_changing(endpoint):
+            # A deployment began between the end of the wait and this describe.
+            return self.wait_for(context, self.endpoint_name, state)
         self.put_scaling_back(context, state, endpoint["EndpointConfigName"])
         if endpoint["EndpointStatus"] == "InService" and endpoint["EndpointConfigName"] == state["target"]:
             return self._result(endpoint, state["serving"])
@@ -80,7 +82,8 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
             self.put_scaling_back(context, state, serving)
             self.log.info("Endpoint %s serves %s already", self.endpoint_name, target)
             return self._result(endpoint, None)
-        if self.hook.describe_endpoint_config(target) is None:
+        config = self.hook.describe_endpoint_config(target)
+        if config is None:
             raise AutoMLDeploymentFailed(
                 f"endpoint {self.endpoint_name} can't be rolled back to {target}: the config does not exist "
                 "any more; deploy a candidate instead, and raise keep_versions"
@@ -88,6 +91,9 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
         request = self.endpoint_request(target)
         self.hook.check("UpdateEndpoint", request)
         state = {**state, "submitted": True, "target": target, "serving": serving}
+        if not self.endpoint_config:
+            # For a retry: the other tags of the target name the version before it.
+            self.hook.write_tags(config["EndpointConfigArn"], {TAG_ROLLBACK: self._generation(context)})
         self.update_endpoint(context, state, request, serving)
         self.log.info("Rolling back endpoint %s from %s to %s", self.endpoint_name, serving, target)
         if not self.wait_for_completion:
@@ -103,24 +109,21 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
     def _target(self, context: Context, serving: str) -> str:
         if self.endpoint_config:
             return self.endpoint_config
-        # After UpdateEndpoint, the tags name the version before the one that was rolled back.
-        store = context.get("task_state_store")
-        # A clear, which alone raises max_tries, starts again; the store outlives it.
-        generation = getattr(context["ti"], "max_tries", 0)
-        remembered = store.get(_TARGET) if store is not None else None
-        if isinstance(remembered, dict) and remembered["generation"] == generation:
-            return str(remembered["config"])
         config = self.hook.describe_endpoint_config(serving)
-        tags = self.hook.read_tags(config["EndpointConfigArn"]) if config else None
-        target = (tags or {}).get(TAG_PREVIOUS)
+        tags = (self.hook.read_tags(config["EndpointConfigArn"]) if config else None) or {}
+        if tags.get(TAG_ROLLBACK) == self._generation(context):
+            return serving
+        target = tags.get(TAG_PREVIOUS)
         if not target:
             raise AutoMLDeploymentFailed(
                 f"the configuration of endpoint {self.endpoint_name} before {serving} is not known; name the config in "
                 "endpoint_config"
             )
-        if store is not None:
-            store.set(_TARGET, {"config": target, "generation": generation})
         return target
+
+    @staticmethod
+    def _generation(context: Context) -> str:
+        return digest(TaskGeneration.of(context).generation_identity)
 
     def _result(self, endpoint: Mapping[str, Any], before: str | None) -> dict[str, Any]:
         return {

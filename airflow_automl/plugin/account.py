@@ -22,6 +22,9 @@ from airflow_automl.plugin.answers import Answers, NotAnswered
 #: Newest jobs of an account in the list.
 MOST_JOBS = 1000
 
+#: Bytes of a report; real ones have less than a million.
+MOST_BYTES = 8_000_000
+
 #: Most recently used clients that are kept; each takes about 15 MB.
 MOST_HOOKS = 16
 
@@ -164,9 +167,14 @@ class Account:
         return await self._ask(source, "call", about, lambda hook: hook.call(operation, **request), lambda _: _LIST)
 
     async def read(self, source: Source, address: str) -> bytes:
+        """Return the beginning of a file, which is not remembered."""
         from airflow_automl.hooks.storage import Storage
 
-        return await self._ask(source, "read", address, lambda hook: Storage(hook).read(address), lambda _: _LIST)
+        found = await self._ask(
+            source, "read", address, lambda hook: Storage(hook).read(address, MOST_BYTES), lambda _: 0.0
+        )
+        self.answers.forget(lambda key: key == (source, "read", address))
+        return found
 
     async def insights(self, source: Source, describe: Mapping[str, Any]) -> dict[str, Any]:
         """Read the reports of a job's best candidate (:func:`airflow_automl.report.insights.read`)."""

@@ -20,9 +20,10 @@ from airflow_automl.exceptions import (
     AutoMLTransientError,
     AutoMLValidationError,
 )
-from airflow_automl.operators._base import AutoMLBaseOperator, no_job_given
+from airflow_automl.operators._base import AutoMLBaseOperator, document, no_job_given
 from airflow_automl.operators._job_results import JobResultsMixin
 from airflow_automl.times import seconds
+from airflow_automl.waiting import retrying_in_worker
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -153,12 +154,14 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
         found = self.poke(context)
         if found:
             return found.xcom_value
+        from airflow_automl.hooks.errors import CONNECTION_GRACE
         from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 
+        aws = retrying_in_worker(self.hook, lambda: self.trigger_settings, CONNECTION_GRACE)
         limits = [timedelta(seconds=self.timeout), *([self.execution_timeout] if self.execution_timeout else [])]
         deadline = started + min(limits).total_seconds()
         self.defer(
-            trigger=SageMakerAutoMLJobTrigger(**self._trigger_arguments(deadline), **self.trigger_settings),
+            trigger=SageMakerAutoMLJobTrigger(**self._trigger_arguments(deadline), **aws),
             method_name="execute_complete",
         )
         raise AssertionError("unreachable")
@@ -231,7 +234,7 @@ class SageMakerAutoMLJobSensor(JobResultsMixin, AutoMLBaseOperator, BaseSensorOp
             self._fail(error)
 
     def _name(self) -> str:
-        name = self.job_name or xcom.job_name(self.job_document)
+        name = self.job_name or xcom.job_name(document(self.job_document, "job"))
         if name is None:
             raise AutoMLValidationError("job", ["job: is None, because that task has submitted no job"])
         return name

@@ -22,6 +22,7 @@ from airflow_automl.exceptions import (
     AutoMLJobNotFound,
     AutoMLJobTimeout,
     InvalidTriggerEvent,
+    described,
     restored,
 )
 
@@ -105,9 +106,8 @@ def failure_event(
     :param job: the last describe answer, if there is one.
     :param timeline: the statuses that the job was seen in, oldest first.
     """
-    kind = type(error).__name__ if isinstance(error, AutoMLError) else AutoMLError.__name__
+    kind, message = described(error)
     status = next((status for status, name in _FAILURES.items() if name == kind), EventStatus.ERROR)
-    message = str(error) if isinstance(error, AutoMLError) else f"{type(error).__name__}: {error}"
     return JobEvent(status, job_name, message, None if job is None else documents.json_safe(job), tuple(timeline), kind)
 
 

@@ -20,7 +20,7 @@ from airflow_automl.contract import documents, states
 from airflow_automl.ends import TransitionLog, judge, watched
 from airflow_automl.get_provider_info import get_provider_info
 from airflow_automl.links.sagemaker_automl import console_url, logs_url
-from airflow_automl.naming import TaskGeneration, derive_name, digest, tag_value
+from airflow_automl.naming import TRY_TAG, TaskGeneration, adopted_since, derive_name, digest, tag_value
 from airflow_automl.operators import SageMakerAutoMLStopOperator
 from airflow_automl.operators._base import AutoMLBaseOperator
 from airflow_automl.operators._job_request import complete, read_config
@@ -67,6 +67,8 @@ class TestNames:
         assert tags["airflow:task_id"] == "t__é"
         assert tags["airflow:map_index"] == "3"
         assert len(tag_value("x" * 999)) == 256
+        assert tag_value("a\tb\nc d\N{NO-BREAK SPACE}é²,") == "a_b_c d\N{NO-BREAK SPACE}é²_"
+        assert not adopted_since({TRY_TAG: "²"}, 1)
 
 
 class TestEnds:

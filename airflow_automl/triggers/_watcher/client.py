@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from aiohttp import ClientError
+
 from airflow_automl.exceptions import AutoMLError, AutoMLThrottled, AutoMLTransientError
 from airflow_automl.hooks.errors import CALL_ERRORS, ConnectionHealth
 from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
@@ -87,7 +89,7 @@ class Client:
             refusal = self._health.refused(error, built and built.client)
             throttled = isinstance(refusal, AutoMLThrottled)
             raise refusal from error
-        except OSError as error:
+        except (OSError, ClientError) as error:
             raise AutoMLTransientError(f"{type(error).__name__}: {error}") from error
         finally:
             if built is not None:

@@ -115,3 +115,32 @@ async def test_a_deadline_alert_sends_the_summary_of_the_runs_job(monkeypatch: p
 
     await SageMakerAutoMLNotifier(send, task_ids="train", context={"dag_run": run})
     assert sent == ["churn: AutoML job churn-5a8e: In progress"]
+
+
+def test_a_mapped_task_and_its_group_are_about_the_job_of_their_map_index() -> None:
+    jobs = {index: {**JOB, "name": f"churn-{index}"} for index in range(3)}
+
+    def pull(task_ids: str, key: str = "return_value", map_indexes: Any = None, **_: Any) -> Any:
+        if key != "job" or task_ids == "report":
+            return None
+        return list(jobs.values()) if map_indexes is None else jobs.get(map_indexes)
+
+    sent: list[dict[str, Any]] = []
+    for task_id, task_ids in (("train", None), ("report", "train")):
+        ti = fake(RuntimeTaskInstance, dag_id="churn", task_id=task_id, run_id="manual__1", map_index=2, xcom_pull=pull)
+        SageMakerAutoMLNotifier(sent.append, task_ids=task_ids)({"ti": ti, "dag": DAG("churn")})
+    assert [each["job"]["name"] for each in sent] == ["churn-2", "churn-2"]
+
+
+def test_a_channel_that_is_used_again_renders_its_own_templates_and_no_text_of_before() -> None:
+    sent: list[str] = []
+
+    class Recording(Channel):
+        def notify(self, context: Any) -> None:
+            sent.append(self.body)
+
+    notifier = SageMakerAutoMLNotifier(Recording("", "{{ automl.text }}"))
+    for error in ("{{ 6 * 7 }}", "second"):
+        notifier(context({("train", "job"): JOB}, exception=error))
+    assert "Reason: {{ 6 * 7 }}" in sent[0]
+    assert "Reason: second" in sent[1]

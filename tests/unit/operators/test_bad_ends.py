@@ -303,6 +303,7 @@ class TestConnections:
         ("ThrottlingException", 400, AutoMLTransientError),
         ("ConflictException", 400, AutoMLTransientError),
         ("ExpiredTokenException", 400, AutoMLTransientError),
+        ("InvalidAccessKeyId", 403, AutoMLTransientError),
     ],
 )
 def test_one_table_sorts_the_errors_of_all_calls(

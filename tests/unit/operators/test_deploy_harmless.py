@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLQuotaExceeded, AutoMLTerminalError, AutoMLThrottled
+from airflow_automl.exceptions import (
+    AutoMLDeploymentFailed,
+    AutoMLQuotaExceeded,
+    AutoMLTerminalError,
+    AutoMLThrottled,
+    AutoMLTransientError,
+)
 from airflow_automl.operators import SageMakerAutoMLDeployOperator, SageMakerAutoMLRollbackOperator
 from airflow_automl.version_tags import TAG_PREVIOUS, TAG_STATE
 from tests.hosting import HostingStandIn
@@ -370,3 +376,72 @@ def test_a_rollback_to_another_instance_type_keeps_the_autoscaling(
         result = case.run(back)
         assert case.hosting.endpoints["churn"]["EndpointConfigName"] == result["endpoint_config"]
     assert (case.hosting.scalable, case.hosting.policies) == before
+
+
+@pytest.mark.parametrize("failing", ["the second variant can't be deregistered", "the update is not answered"])
+def test_the_autoscaling_of_two_variants_survives_an_update_that_does_not_begin(
+    case: Case, failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variants = [{"VariantName": "blue"}, {"VariantName": "green"}]
+    case.run(case.deploy("first", autoscaling=SCALING, variants=variants))
+    before = copy.deepcopy((case.hosting.scalable, case.hosting.policies))
+    assert len(before[0]) == 2
+    case.context["ti"].run_id = "manual__2"
+    tried = case.deploy("second", variants=variants, instance_type="ml.c5.large")
+    from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook as Hook
+
+    name = "unscale_endpoint" if failing.startswith("the second") else "update_endpoint"
+    original, calls = getattr(Hook, name), 0
+
+    def fail_the_second_time(self: Any, *arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise AutoMLTransientError("no answer")
+        original(self, *arguments)
+
+    monkeypatch.setattr(Hook, name, fail_the_second_time)
+    with pytest.raises(AutoMLTransientError):
+        case.run(tried)
+    assert calls == 2
+    assert (case.hosting.scalable, case.hosting.policies) == before
+
+
+def test_an_update_that_is_denied_leaves_the_autoscaling_alone(case: Case) -> None:
+    case.run(case.deploy("first", autoscaling=SCALING))
+    case.context["ti"].run_id = "manual__2"
+    case.hosting.refuse["UpdateEndpoint"] = "AccessDeniedException"
+    case.hosting.calls.clear()
+    with pytest.raises(AutoMLDeploymentFailed):
+        case.run(case.deploy("second", instance_type="ml.c5.large"))
+    assert not case.hosting.made("DeregisterScalableTarget")
+
+
+def test_a_deployment_after_which_another_one_begins_waits_for_its_end(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conclude, begun = SageMakerAutoMLDeployOperator._conclude, []
+
+    def another_begins_first(self: Any, context: Any, state: dict[str, Any]) -> Any:
+        if not begun:
+            endpoint = case.hosting.endpoints["churn"]
+            endpoint |= {"EndpointStatus": "SystemUpdating", "looks": 1}
+            begun.append(state)
+        elif case.hosting.endpoints["churn"]["EndpointStatus"] == "SystemUpdating":
+            case.hosting.endpoints["churn"]["EndpointStatus"] = "InService"
+        return conclude(self, context, state)
+
+    monkeypatch.setattr(SageMakerAutoMLDeployOperator, "_conclude", another_begins_first)
+    waits = iter(["InService"])
+
+    def wait_for(self: Any, context: Any, name: str, state: dict[str, Any]) -> Any:
+        if begun:
+            case.hosting.endpoints["churn"]["EndpointStatus"] = next(waits)
+            return self._conclude(context, state)
+        return original(self, context, name, state)
+
+    original = SageMakerAutoMLDeployOperator.wait_for
+    monkeypatch.setattr(SageMakerAutoMLDeployOperator, "wait_for", wait_for)
+    result = case.run(case.deploy("first"))
+    assert result["endpoint_config"] in case.hosting.configs
+    assert not list(waits)

@@ -161,6 +161,7 @@ def test_a_version_is_approved_or_rejected(
     registered = register(context, candidate=candidate, job=job)
     result = approve(context, model_package=registered, description="Looked at by\nJo")
     assert result == approve(context, model_package=registered["model_package_arn"])
+    assert result == approve(context, model_package=str(registered))
     assert hosting.packages[0]["ModelApprovalStatus"] == result["approval_status"] == "Approved"
     assert hosting.packages[0]["ApprovalDescription"] == "Looked at by Jo"
 

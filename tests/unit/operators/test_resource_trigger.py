@@ -164,3 +164,44 @@ async def test_a_deployment_is_left_alone_when_its_task_is_killed(endpoint: Host
     await trigger.on_kill()
     assert endpoint.endpoints["churn"]["EndpointStatus"] == "Creating"
     assert endpoint.calls == []
+
+
+@pytest.mark.parametrize("in_triggerer", [False, True])
+async def test_an_unexpected_error_ends_the_wait_with_an_event_so_that_the_task_can_stop_its_job(
+    endpoint: HostingStandIn, monkeypatch: pytest.MonkeyPatch, in_triggerer: bool
+) -> None:
+    from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
+    from airflow_automl.triggers._watcher import Client
+    from airflow_automl.waiting import Target, WorkerCalls, resource_event
+
+    async def broken(*_: Any, **__: Any) -> None:
+        raise KeyError("EndpointStatus")
+
+    monkeypatch.setattr(Client if in_triggerer else WorkerCalls, "call", broken)
+    if in_triggerer:
+        event = await first_event(SageMakerResourceTrigger("endpoint", "churn", poll_interval=0.01))
+    else:
+        calls, log = WorkerCalls(SageMakerAutoMLHook()), SageMakerResourceTrigger("endpoint", "churn").log
+        event = await resource_event(calls, Target("endpoint", "churn"), {}, interval=1, deadline=None, log=log)
+    assert (event["status"], event["error"]) == ("error", "AutoMLError")
+    assert "KeyError" in event["message"]
+
+
+async def test_an_answer_that_breaks_off_is_asked_for_again(
+    endpoint: HostingStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aiobotocore.endpoint import AioEndpoint
+    from aiohttp import ClientPayloadError
+
+    send, broken = AioEndpoint._send_request, [1]
+
+    async def break_off(self: Any, *arguments: Any) -> Any:
+        if broken:
+            broken.pop()
+            raise ClientPayloadError("Response payload is not completed")
+        return await send(self, *arguments)
+
+    monkeypatch.setattr(AioEndpoint, "_send_request", break_off)
+    event = await first_event(SageMakerResourceTrigger("endpoint", "churn", poll_interval=0.01))
+    assert not broken
+    assert (event["status"], event["resource_status"]) == ("final", "InService")

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from airflow.sdk.execution_time import context as airflow_context
 
 from airflow_automl.exceptions import AutoMLDeploymentFailed
 from airflow_automl.operators import (
@@ -15,22 +14,10 @@ from airflow_automl.operators import (
     SageMakerAutoMLRollbackOperator,
 )
 from airflow_automl.version_tags import TAG_PREVIOUS
-from tests.fakes import stands_for
 from tests.hosting import HostingStandIn
 from tests.unit.operators.conftest import Killed, make_candidate
 
 Run = Callable[[Callable[[], Any]], Any]
-
-
-class Store(dict[str, Any]):
-    """Airflow's task state, as far as a rollback uses it."""
-
-    def set(self, key: str, value: Any) -> None:
-        self[key] = value
-
-
-if accessor := getattr(airflow_context, "TaskStateStoreAccessor", None):  # since Airflow 3.3
-    Store = stands_for(accessor)(Store)  # type: ignore[misc]
 
 
 @pytest.fixture
@@ -48,7 +35,6 @@ def versions(hosting: HostingStandIn, run_task: Run, context: dict[str, Any], jo
         )
         found.append(run_task(make)["endpoint_config"])
     hosting.calls.clear()
-    context["task_state_store"] = Store()
     return found
 
 
@@ -72,7 +58,7 @@ def test_the_config_before_is_put_back(
     assert result["previous_endpoint_config"] == versions[2]
 
 
-@pytest.mark.parametrize("died_after", range(6))
+@pytest.mark.parametrize("died_after", range(7))
 def test_a_retry_rolls_back_only_one_version(
     hosting: HostingStandIn, run_task: Run, versions: list[str], kill_after: Callable[[int], None], died_after: int
 ) -> None:
@@ -195,3 +181,56 @@ def test_a_deletion_that_reads_do_not_show_yet_is_waited_for(
     monkeypatch.setattr("airflow_automl.waiting.time.sleep", shown.append)
     run_task(delete(deferrable=False))
     assert not hosting.endpoints
+
+
+@pytest.mark.parametrize("remove", ["the endpoint", "old versions"])
+def test_a_version_that_another_endpoint_serves_is_kept(
+    hosting: HostingStandIn,
+    run_task: Run,
+    context: dict[str, Any],
+    job: dict[str, Any],
+    versions: list[str],
+    remove: str,
+) -> None:
+    models = set(hosting.models)
+    hosting.CreateEndpoint({"EndpointName": "production", "EndpointConfigName": versions[0]})
+    if remove == "the endpoint":
+        run_task(delete())
+        assert set(hosting.configs) == {versions[0]}
+        assert len(models & set(hosting.models)) == 1
+    else:
+        context["ti"].run_id = "manual__3"
+        deploy = lambda: SageMakerAutoMLDeployOperator(  # noqa: E731
+            task_id="deploy", endpoint_name="churn", candidate=make_candidate(), job=job, poll_interval=0.01
+        )
+        run_task(deploy)
+        assert versions[0] in hosting.configs
+        assert models < set(hosting.models)
+    (variant,) = hosting.configs[versions[0]]["ProductionVariants"]
+    assert variant["ModelName"] in hosting.models
+
+
+def test_the_model_of_a_shadow_variant_is_removed_with_its_config(
+    hosting: HostingStandIn, run_task: Run, versions: list[str]
+) -> None:
+    (first,), (second,) = (hosting.configs[each]["ProductionVariants"] for each in versions[:2])
+    hosting.configs[versions[1]]["ShadowProductionVariants"] = [{**first, "VariantName": "shadow"}]
+    del hosting.configs[versions[0]]
+    hosting.tags_forbidden = True
+    from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
+    from airflow_automl.operators._endpoint_versions import remove_versions
+
+    remove_versions(SageMakerAutoMLDeploymentHook(), "churn", [versions[1]])
+    assert not {first["ModelName"], second["ModelName"]} & set(hosting.models)
+
+
+def test_a_rollback_after_which_another_deployment_begins_waits_for_its_end(
+    hosting: HostingStandIn, run_task: Run, versions: list[str]
+) -> None:
+    operator = rollback()()
+    state = {"submitted": True, "target": versions[1], "serving": versions[2], "deadline": None}
+    hosting.endpoints["churn"] |= {"EndpointStatus": "Updating", "pending": versions[1], "looks": 1}
+    event = {"status": "final", "kind": "endpoint", "name": "churn", "state": state}
+    assert (
+        operator.execute_complete({}, event | {"state": {**state, "deadline": None}})["endpoint_config"] == versions[1]
+    )

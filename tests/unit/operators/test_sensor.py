@@ -120,3 +120,35 @@ async def test_it_waits_in_the_triggerer_from_the_start(standin: StandIn, contex
     assert fired["connection_exists"]
     ended = getattr(sensor, start.next_method)(context, fired)
     assert ended["CandidateName"] == "later-best"
+
+
+def test_a_connection_that_cannot_be_read_at_the_first_poll_is_awaited_before_the_deferral(
+    standin: StandIn, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
+    from airflow_automl.waiting import WorkerCalls
+
+    answers = [RuntimeError("the secrets backend does not answer")] * 3
+    found = SageMakerAutoMLHook.get_connection
+
+    def get_connection(conn_id: str, *_: Any) -> Any:
+        if answers:
+            raise answers.pop()
+        return found(conn_id)
+
+    async def pause(self: Any, seconds: float) -> None:
+        pass
+
+    monkeypatch.setattr(SageMakerAutoMLHook, "get_connection", staticmethod(get_connection))
+    monkeypatch.setattr(WorkerCalls, "pause", pause)
+    standin.add_job("later", ENDLESS)
+    with pytest.raises(TaskDeferred) as deferred:
+        make_sensor(deferrable=True).execute(context)
+    assert deferred.value.trigger.serialize()[1]["connection_exists"]
+    assert not answers
+
+
+def test_the_document_of_a_job_may_be_rendered_to_text(standin: StandIn, context: dict[str, Any]) -> None:
+    standin.add_job("later", age=9)
+    sensor = SageMakerAutoMLJobSensor(task_id="wait", job=str({"name": "later"}))
+    assert sensor.poke(context).xcom_value["CandidateName"] == "later-best"

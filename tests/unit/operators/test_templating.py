@@ -86,7 +86,7 @@ def test_native_rendering_keeps_the_names_that_operators_take() -> None:
 
 
 def test_text_that_native_rendering_makes_a_number_of_is_still_the_same_text() -> None:
-    texts = ["2026", "1.10", "1e5", "1_000", "True", "7"]
+    texts = ["2026", "1.10", "1e5", "1_000", "True", "7", "None", "1,2", "[3]", '"quoted"', "{4: 5}"]
     with DAG("same", render_template_as_native_obj=True) as dag:
         deploy = SageMakerAutoMLDeployOperator(
             task_id="deploy",

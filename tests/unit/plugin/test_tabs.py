@@ -290,6 +290,22 @@ def test_a_report_outside_of_s3_is_not_served(browser: Browser, world: World, mo
     assert "root:" not in answer.text
 
 
+def test_an_xcom_gives_no_right_to_read_anything_but_reports_on_its_job(
+    browser: Browser, world: World, s3: Any, reported: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = s3.get_object(Bucket="reports", Key="run/report.html")["Body"].read()
+    other = other.replace(reported["name"].encode(), b"another-job")
+    for content in (b"salaries", b"", other):
+        s3.put_object(Bucket="reports", Key="secret.html", Body=content)
+        monkeypatch.setattr(
+            "airflow_automl.plugin.metadata.report_of",
+            lambda owner, name: {"html": "s3://reports/secret.html", "job_name": name},
+        )
+        answer = browser("admin").get(page("report", name=reported["name"], connection="with_s3"))
+        assert answer.status_code == 404
+        assert not content or content.decode() not in answer.text
+
+
 def test_the_plots_of_the_report_are_on_the_page_of_the_job(browser: Browser, world: World, s3: Any) -> None:
     matrix = {"No": {"No": 7, "Yes": 1}, "Yes": {"No": 2, "Yes": 5}}
     curve = {"false_positive_rates": [0.0, 0.2, 1.0], "true_positive_rates": [0.0, 0.8, 1.0]}
