@@ -22,7 +22,6 @@ from typing import Any
 import psutil
 
 from airflow_automl.local.jobs.executors.jobs_api import one_line
-from airflow_automl.local.jobs.executors.tasks import RayTasks
 from airflow_automl.local.jobs.specification import Share
 from airflow_automl.local.retry import retrying
 from airflow_automl.local.serving.model_host_client import Container, ModelHost
@@ -30,6 +29,7 @@ from airflow_automl.local.serving.transform.objects import Object, Worker, objec
 from airflow_automl.local.state.folder import DataFolder
 from airflow_automl.local.storage.client import client
 from airflow_automl.local.training.engines.events import EventLog
+from airflow_automl.local.training.ray_tasks import RayTasks
 
 log = logging.getLogger(__name__)
 

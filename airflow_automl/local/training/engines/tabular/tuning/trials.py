@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_automl.local.jobs.executors.tasks import RayTasks
 from airflow_automl.local.training.engines import isolation
 from airflow_automl.local.training.engines.course import PER_CANDIDATE, Clock, Course, TimeIsUp, too_long
 from airflow_automl.local.training.engines.tabular.tuning.search import Choice
 from airflow_automl.local.training.engines.tabular.tuning.trial import Result, Workbench
+from airflow_automl.local.training.ray_tasks import RayTasks
 
 log = logging.getLogger(__name__)
 
