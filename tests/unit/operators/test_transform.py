@@ -12,12 +12,14 @@ import pytest
 from airflow_automl.compat import AirflowException, TaskDeferred
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
+    AutoMLError,
     AutoMLJobFailed,
     AutoMLJobStopped,
     AutoMLJobTimeout,
     AutoMLValidationError,
 )
 from airflow_automl.operators import SageMakerAutoMLTransformOperator
+from airflow_automl.waiting import Target
 from tests.hosting import HostingStandIn, Refused
 from tests.unit.operators.conftest import Killed, make_candidate
 
@@ -247,6 +249,31 @@ def test_a_job_that_may_not_be_described_is_stopped_or_keeps_its_model(
     (found,) = hosting.transforms.values()
     assert found["TransformJobStatus"] == ("Stopping" if stoppable else "InProgress")
     assert bool(hosting.models) is not stoppable
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_wait_that_fails_unexpectedly_stops_its_job(
+    hosting: HostingStandIn,
+    run_task: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    candidate: dict[str, Any],
+    job: dict[str, Any],
+    deferrable: bool,
+) -> None:
+    status, broken = Target.status, iter([True])
+
+    def broken_once(target: Target, answer: Any) -> str | None:
+        if next(broken, False):
+            (running,) = hosting.transforms.values()
+            running["looks"] = 1000
+            raise KeyError("TransformJobStatus")
+        return status(target, answer)
+
+    monkeypatch.setattr(Target, "status", broken_once)
+    with pytest.raises(AutoMLError, match="KeyError: 'TransformJobStatus'; it was stopped"):
+        run_task(transform(candidate=candidate, job=job, deferrable=deferrable))
+    (found,) = hosting.transforms.values()
+    assert found["TransformJobStatus"] == "Stopping"
 
 
 def killed_while_waiting(
