@@ -131,7 +131,7 @@ class SageMakerAutoMLTransformOperator(ServingOperator, WaitingOperator):
                 continue
             self._running = name
             if found is None:
-                self._begin(model, {"TransformJobName": name, **transform})
+                self._begin(context, model, {"TransformJobName": name, **transform})
             else:
                 self.log.info("Transform job %s of an earlier try is %s", name, found["TransformJobStatus"])
                 if found["TransformJobStatus"] == "InProgress":
@@ -150,13 +150,17 @@ class SageMakerAutoMLTransformOperator(ServingOperator, WaitingOperator):
             return self._result(self.hook.describe_transform_job(name) or {}, state["model"])
         return self.wait_for(context, name, state)
 
-    def _begin(self, model: Mapping[str, Any], request: Mapping[str, Any]) -> None:
-        made = self.hook.ensure_model(model)
+    def _begin(self, context: Context, model: Mapping[str, Any], request: Mapping[str, Any]) -> None:
+        made, name, ti = self.hook.ensure_model(model), request["TransformJobName"], context["ti"]
         try:
             self.hook.ensure_transform_job(request)
-        except (AutoMLTerminalError, AutoMLQuotaExceeded):
+        except AutoMLError as error:
+            refused = isinstance(error, AutoMLTerminalError | AutoMLQuotaExceeded)
+            if not refused and ti.try_number <= ti.max_tries:
+                raise
             self._running = None
-            if made:
+            # A call whose answer was lost may have created the job, and no other try will find it.
+            if (refused and made) or not (refused or self.stop(name, late=True).runs_on):
                 self._remove_model(model["ModelName"])
             raise
         self.log.info("Transform job %s scores %s", request["TransformJobName"], self.input_path)

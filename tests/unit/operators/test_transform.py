@@ -16,6 +16,7 @@ from airflow_automl.exceptions import (
     AutoMLJobFailed,
     AutoMLJobStopped,
     AutoMLJobTimeout,
+    AutoMLTransientError,
     AutoMLValidationError,
 )
 from airflow_automl.operators import SageMakerAutoMLTransformOperator
@@ -274,6 +275,32 @@ def test_a_wait_that_fails_unexpectedly_stops_its_job(
         run_task(transform(candidate=candidate, job=job, deferrable=deferrable))
     (found,) = hosting.transforms.values()
     assert found["TransformJobStatus"] == "Stopping"
+
+
+@pytest.mark.parametrize("tries_left", [0, 1])
+def test_a_job_whose_create_call_lost_its_answer_is_stopped_by_the_last_try(
+    hosting: HostingStandIn,
+    run_task: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    context: dict[str, Any],
+    candidate: dict[str, Any],
+    job: dict[str, Any],
+    tries_left: int,
+) -> None:
+    create = hosting.CreateTransformJob
+
+    def lost(request: dict[str, Any]) -> dict[str, Any]:
+        create(request)
+        raise Refused("InternalFailure", "the answer was lost")
+
+    monkeypatch.setattr(hosting, "CreateTransformJob", lost)
+    context["ti"].max_tries = context["ti"].try_number - 1 + tries_left
+    once = {"retries": {"total_max_attempts": 1}}
+    with pytest.raises(AutoMLTransientError, match="the answer was lost"):
+        run_task(transform(candidate=candidate, job=job, botocore_config=once))
+    (found,) = hosting.transforms.values()
+    assert found["TransformJobStatus"] == ("InProgress" if tries_left else "Stopping")
+    assert bool(hosting.models) is bool(tries_left)
 
 
 def killed_while_waiting(
