@@ -114,3 +114,18 @@ def client(
     if os.environ.get(PLAIN_KEYS) if plain_keys is None else plain_keys:
         made.meta.events.register("provide-client-params.s3", _refuse_altered)
     return made
+
+
+def check_access(store: Any) -> None:
+    """Check that a store answers and knows the credentials of a client; they need not be allowed to list buckets.
+
+    :raises ClientError: it refuses them.
+    :raises BotoCoreError: it can't be reached.
+    """
+    from botocore.exceptions import ClientError
+
+    try:
+        store.list_buckets()
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "AccessDenied":
+            raise

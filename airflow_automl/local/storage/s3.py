@@ -24,7 +24,7 @@ from airflow_automl.local.background import Background
 from airflow_automl.local.errors import StartupError
 from airflow_automl.local.files import write_private
 from airflow_automl.local.processes import Process, alive, find, holder, wait_gone
-from airflow_automl.local.storage.client import Credentials, client
+from airflow_automl.local.storage.client import Credentials, check_access, client
 from airflow_automl.local.storage.gate import Gate
 from airflow_automl.local.storage.keys import DataKeys
 from airflow_automl.local.storage.signing import Signer
@@ -350,7 +350,7 @@ class ExternalStore:
 
         store = client(self.endpoint_url, self._credentials, self._region)
         try:
-            store.list_buckets()
+            check_access(store)
         except (BotoCoreError, ClientError) as error:
             raise StartupError(f"the S3 store at {self.endpoint_url} can't be used: {error}") from error
         try:

@@ -22,7 +22,7 @@ from urllib.error import HTTPError
 from airflow_automl import __version__
 from airflow_automl.local.jobs.executors.jobs_api import ENDED, JobsApi, one_line
 from airflow_automl.local.jobs.specification import Share, TrainerSettings
-from airflow_automl.local.storage.client import client
+from airflow_automl.local.storage.client import check_access, client
 
 _MODULE = "airflow_automl.local.jobs.executors.ray_check"
 _OLDEST = (2, 60)
@@ -139,7 +139,7 @@ def _look() -> dict[str, Any]:
     """Return what a trainer finds on this node of the cluster."""
     why = ""
     try:
-        client().list_buckets()
+        check_access(client())
     except Exception as error:
         why = one_line(f"{type(error).__name__}: {error}")
     return {"versions": _versions(), "store": why}
