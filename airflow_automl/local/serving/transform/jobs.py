@@ -130,6 +130,7 @@ class Transforms:
             reason = await run(job, containers, again)
         except Exception as error:
             reason = reason_of(error)
+            await self._withdraw(name)
         await self._end(name, "Completed" if reason is None else "Failed", reason)
 
     def _containers(self, request: dict[str, Any]) -> list[Container]:

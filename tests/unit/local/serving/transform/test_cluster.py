@@ -200,6 +200,20 @@ async def test_a_service_that_stops_withdraws_its_jobs_and_the_next_one_continue
     await following.stop()
 
 
+async def test_nothing_runs_on_of_a_job_whose_model_is_gone_when_the_service_returns(
+    service: Transforms, resources: ResourceStore, executor: Executor, tmp_path: Path
+) -> None:
+    service.begin("score")
+    await until_started(executor, 1)
+    await service._tasks.stop()
+    resources.remove("model", "churn")
+    following = transforms(resources, tmp_path, executor)
+    await following.start()
+    await ended(following)
+    assert job(resources).document["FailureReason"] == "the model 'churn' was deleted"
+    assert executor.stopping == [1]
+
+
 async def test_a_job_is_stopped_once_nothing_runs(
     service: Transforms, resources: ResourceStore, executor: Executor
 ) -> None:
