@@ -15,10 +15,10 @@ from airflow_automl.exceptions import (
 )
 from airflow_automl.naming import TaskGeneration
 from airflow_automl.operators._base import document
+from airflow_automl.operators._candidate_operator import ServingOperator
 from airflow_automl.operators._endpoint_operator import EndpointOperator, is_changing
 from airflow_automl.operators._endpoint_versions import remove_old_versions, take_back
 from airflow_automl.operators._model_request import Deployment, ServedCandidate, plan_deployment
-from airflow_automl.operators._serving_operator import ServingOperator
 from airflow_automl.version_tags import TAG_ENDPOINT, TAG_PREVIOUS, TAG_STATE
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from airflow_automl.exceptions import (
 )
 from airflow_automl.naming import TaskGeneration
 from airflow_automl.operators._base import document, task_terminated
+from airflow_automl.operators._candidate_operator import ServingOperator
 from airflow_automl.operators._model_request import ServedCandidate, problems_of_role
-from airflow_automl.operators._serving_operator import ServingOperator
 from airflow_automl.operators._waiting_operator import WaitingOperator
 from airflow_automl.serving import derived_name, encrypts_itself
 from airflow_automl.version_tags import TAG_CANDIDATE, TAG_JOB

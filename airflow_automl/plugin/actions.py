@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.core_api.security import GetUserDep
+from airflow.configuration import conf
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from airflow_automl.exceptions import AutoMLValidationError
-from airflow_automl.plugin import forms, manual, metadata
+from airflow_automl.plugin import manual, metadata
 from airflow_automl.plugin.links import Links
 from airflow_automl.plugin.pages import Asked, ShownJob, html, shown_job, source_of
 from airflow_automl.plugin.rights import Denied, Rights
@@ -21,6 +24,8 @@ from airflow_automl.plugin.rights import Denied, Rights
 log = logging.getLogger(__name__)
 
 router = APIRouter(default_response_class=HTMLResponse)
+
+_FORM_LIFETIME = 12 * 3600
 
 FormText = Annotated[str, Form(max_length=4000)]
 
@@ -35,6 +40,31 @@ def _same_origin(request: Request) -> None:
         ours = origin is None or urlsplit(origin).netloc == request.headers.get("host")
     if not ours:
         raise Denied("Another site sent this form.")
+
+
+def _sign(user: BaseUser, *subject: str) -> str:
+    """Return the token that a form carries.
+
+    :param subject: what the form is about.
+    """
+    return str(_serializer().dumps([user.get_id(), *subject]))
+
+
+def _check(user: BaseUser, token: str, *subject: str) -> None:
+    """Refuse a form that another site, or a page for another user or subject, sent.
+
+    :raises Denied: the token is missing, wrong or too old.
+    """
+    try:
+        signed = _serializer().loads(token, max_age=_FORM_LIFETIME)
+    except BadSignature as error:
+        raise Denied("This form is too old or was not sent from this page. Go back, reload, try again.") from error
+    if signed != [user.get_id(), *subject]:
+        raise Denied("This form was made for another user or another job. Go back, reload, try again.")
+
+
+def _serializer() -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(conf.get_mandatory_value("api", "secret_key"), salt="airflow-automl-pages")
 
 
 def _subject(action: str, shown: ShownJob) -> tuple[str, ...]:
@@ -52,7 +82,7 @@ async def ask_to_stop(request: Request, user: GetUserDep, shown: Asked) -> HTMLR
     rights = Rights(user)
     await _demand_stop(rights, shown)
     return await html(
-        request, "stop.html.j2", shown=shown, token=forms.sign(rights.user, *_subject("stop", shown)), refresh=None
+        request, "stop.html.j2", shown=shown, token=_sign(rights.user, *_subject("stop", shown)), refresh=None
     )
 
 
@@ -69,7 +99,7 @@ async def stop(
     rights = Rights(user)
     shown = await shown_job(request, rights, source_of(connection, region), name)
     await _demand_stop(rights, shown)
-    forms.check(rights.user, token, *_subject("stop", shown))
+    _check(rights.user, token, *_subject("stop", shown))
     if not shown.ended:
         await request.app.state.account.stop(shown.source, shown.name)
         log.info("User %s stopped AutoML job %s", user.get_name(), shown.name)
@@ -94,7 +124,7 @@ async def start(request: Request, user: GetUserDep) -> Response:
     sent = {key: value for key, value in (await request.form()).items() if isinstance(value, str)}
     about = [sent.pop(f"about_{key}", "") for key in ("name", "connection", "region", "token")]
     shown = await shown_job(request, rights, source_of(about[1], about[2]), about[0])
-    forms.check(rights.user, about[3], *_subject("start", shown))
+    _check(rights.user, about[3], *_subject("start", shown))
     params = await asyncio.to_thread(_startable, rights, dag_id)
     try:
         run_id = await asyncio.to_thread(_trigger, dag_id, manual.read(params, sent), user.get_name())
@@ -116,7 +146,7 @@ async def _start_form(
     sent: Mapping[str, str] | None = None,
     problems: list[str] | None = None,
 ) -> HTMLResponse:
-    token = forms.sign(rights.user, *_subject("start", shown))
+    token = _sign(rights.user, *_subject("start", shown))
     return await html(
         request,
         "start.html.j2",

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
+from jinja2 import Environment
 
 from airflow_automl.contract.states import is_terminal, queued
 from airflow_automl.exceptions import AutoMLError
@@ -21,9 +23,9 @@ from airflow_automl.plugin.comparison import compare
 from airflow_automl.plugin.job_view import job_view, place_in_line
 from airflow_automl.plugin.known_jobs import KnownJobs, Owner
 from airflow_automl.plugin.links import Links
-from airflow_automl.plugin.render import render
 from airflow_automl.plugin.rights import Denied, Rights
-from airflow_automl.report.page import pictured
+from airflow_automl.report.page import environment, pictured
+from airflow_automl.times import moment
 
 router = APIRouter(default_response_class=HTMLResponse)
 
@@ -41,10 +43,39 @@ _REPORT_POLICY = (
 _MOST_COMPARED = 8
 
 
+@cache
+def _environment() -> Environment:
+    """Everything that is put into a page is escaped."""
+    made = environment("airflow_automl.plugin")
+    made.filters |= {"ago": _ago, "iso": _iso}
+    return made
+
+
+def _render(template: str, **values: Any) -> str:
+    return _environment().get_template(template).render(**values)
+
+
+def _iso(value: datetime | str | None) -> str:
+    known = moment(value)
+    return known.isoformat(timespec="seconds") if known else ""
+
+
+def _ago(value: datetime | str | None) -> str:
+    known = moment(value)
+    if known is None:
+        return "\N{EN DASH}"
+    seconds = (datetime.now(UTC) - known).total_seconds()
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        count = int(seconds // length)
+        if count:
+            return f"{count:,} {unit}{'s' if count != 1 else ''} ago"
+    return "just now"
+
+
 async def html(request: Request, template: str, **values: Any) -> HTMLResponse:
     """Render a page in a thread, with what every page needs."""
     links = Links(request.scope.get("root_path", ""))
-    return HTMLResponse(await asyncio.to_thread(render, template, links=links, **values))
+    return HTMLResponse(await asyncio.to_thread(_render, template, links=links, **values))
 
 
 @cache

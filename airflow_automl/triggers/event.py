@@ -168,14 +168,13 @@ class SageMakerAutoMLEventTrigger(AwsTrigger, BaseEventTrigger):
 
     async def _payload(self, watcher: Watcher, job: Mapping[str, Any]) -> dict[str, Any] | None:
         """Describe a job that a list says has ended; ``None`` if its end does not count."""
-        from airflow_automl.waiting import retrying
+        from airflow_automl.waiting import AUTOML_JOB, Target, describe, retrying
 
         if job["AutoMLJobStatus"] not in self.statuses:
             return None
+        client, target = watcher.client, Target(AUTOML_JOB, job["AutoMLJobName"])
         try:
-            answer = await retrying(
-                watcher.client, lambda: watcher.client.describe(job["AutoMLJobName"], None), _DESCRIBE
-            )
+            answer = await retrying(client, lambda: describe(client, target), _DESCRIBE) or {}
         except AutoMLJobNotFound:
             return None
         if not is_terminal(answer.get("AutoMLJobStatus")):

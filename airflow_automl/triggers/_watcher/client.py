@@ -11,11 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 from aiohttp import ClientError
 
+from airflow_automl.compat import stats
 from airflow_automl.exceptions import AutoMLError, AutoMLThrottled, AutoMLTransientError
 from airflow_automl.hooks.errors import CALL_ERRORS, ConnectionHealth
 from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
-from airflow_automl.triggers._watcher.metrics import Metrics
-from airflow_automl.waiting import AUTOML_JOB, Target, describe
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +42,40 @@ class AwsSettings(NamedTuple):
         """Make it of a trigger's parameters."""
         config = json.dumps(botocore_config, sort_keys=True) if botocore_config else None
         return cls(aws_conn_id, region_name or None, verify, config, connection_exists)
+
+
+class Metrics:
+    """The metrics of one watcher. All names start with ``automl.``, and all have the tag ``connection``.
+
+    :param connection: the Airflow connection's id; ``None`` is shown as ``none``.
+    :param region: the region that its triggers name; ``None``, the connection's own, is shown as ``default``.
+    """
+
+    def __init__(self, connection: str | None, region: str | None) -> None:
+        self._tags = {"connection": connection or "none", "region": region or "default"}
+
+    def call(self, operation: str, seconds: float, *, throttled: bool = False) -> None:
+        """Count a call (``automl.calls``) and throttling (``automl.throttles``); time it (``automl.call_duration``)."""
+        tags = {**self._tags, "operation": operation}
+        stats.incr("automl.calls", tags=tags)
+        stats.timing("automl.call_duration", seconds * 1000.0, tags=tags)
+        if throttled:
+            stats.incr("automl.throttles", tags=tags)
+
+    def poll(self, kind: str, seconds: float) -> None:
+        """Time one poll, waits for the rate included (``automl.poll_duration``).
+
+        :param kind: ``follow`` (a list of what changed), ``sweep`` (of all that runs) or ``describe`` (one job).
+        """
+        stats.timing("automl.poll_duration", seconds * 1000.0, tags={**self._tags, "kind": kind})
+
+    def watched(self, jobs: int) -> None:
+        """Set how many jobs are watched (``automl.jobs_watched``)."""
+        stats.gauge("automl.jobs_watched", jobs, tags=self._tags)
+
+    def event_latency(self, seconds: float) -> None:
+        """Time between the end of a job and its event, by the service's clock (``automl.event_latency``)."""
+        stats.timing("automl.event_latency", max(0.0, seconds) * 1000.0, tags=self._tags)
 
 
 class _Built:
@@ -99,13 +132,6 @@ class Client:
                     await built.context.__aexit__(None, None, None)
         self._health.succeeded()
         return answer
-
-    async def describe(self, name: str, api_version: ApiVersion | None) -> dict[str, Any]:
-        """DescribeAutoMLJobV2 or DescribeAutoMLJob; for an unknown version the first, then the other.
-
-        :raises AutoMLJobNotFound: neither knows the job.
-        """
-        return await describe(self, Target(AUTOML_JOB, name, api_version)) or {}
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

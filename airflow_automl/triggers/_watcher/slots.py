@@ -9,7 +9,6 @@ from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING
 
-from airflow_automl.exceptions import AutoMLError
 from airflow_automl.triggers._watcher.listing import OVERLAP
 
 if TYPE_CHECKING:
@@ -80,8 +79,9 @@ class SlotLine:
                 since: datetime | None = None if self._polled is None else self._polled - OVERLAP
                 changed, now, _ = await self._listing.changed_since(since, PAGES)
                 running = set((await self._listing.unfinished(PAGES))[0])
-            except AutoMLError as error:
-                log.warning("The account's AutoML jobs can't be counted: %s", error)
+            except Exception as error:
+                # Any error: nothing else serves those who wait already.
+                log.warning("The account's AutoML jobs can't be counted: %s: %s", type(error).__name__, error)
             else:
                 self._take_in(running, set(changed), first=since is None)
                 self._polled = now

@@ -25,6 +25,7 @@ from airflow_automl.triggers._watcher.client import ApiVersion, AwsSettings, Cli
 from airflow_automl.triggers._watcher.listing import Listing
 from airflow_automl.triggers._watcher.rate_limiter import RateLimiter
 from airflow_automl.triggers._watcher.slots import SlotLine
+from airflow_automl.waiting import AUTOML_JOB, Target, describe
 
 log = logging.getLogger(__name__)
 
@@ -260,7 +261,7 @@ class Watcher:
             while watch.waiting:
                 turn = await self._rate.turn(urgent)
                 try:
-                    answer = await self.client.describe(watch.name, watch.api_version)
+                    answer = await describe(self.client, Target(AUTOML_JOB, watch.name, watch.api_version)) or {}
                 except AutoMLThrottled as error:
                     self._rate.throttled(turn)
                     log.info("Describing slows down: %s", error)

@@ -284,7 +284,7 @@ def test_a_form_to_start_the_manual_dag_is_checked_like_one_to_stop(
 ) -> None:
     from itsdangerous import TimestampSigner
 
-    from airflow_automl.plugin.forms import _serializer
+    from airflow_automl.plugin.actions import _serializer
 
     user = browser("user")
     arn = world.sagemaker.jobs[world.running].arn

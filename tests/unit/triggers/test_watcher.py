@@ -287,7 +287,7 @@ async def test_metrics_say_which_connection_they_are_of(standin: StandIn, monkey
         told.setdefault(name, set()).add((tags["connection"], tags["region"]))
 
     for kind in ("incr", "timing", "gauge"):
-        monkeypatch.setattr(f"airflow_automl.triggers._watcher.metrics.stats.{kind}", note)
+        monkeypatch.setattr(f"airflow_automl.triggers._watcher.client.stats.{kind}", note)
     monkeypatch.setenv("AIRFLOW_CONN_TEAM", connection(standin.url))
     for number, arguments in enumerate(({}, {"aws_conn_id": "team", "region_name": "eu-west-1"})):
         standin.add_job(f"job-{number}", running(0.3))
