@@ -325,10 +325,11 @@ async def stop(calls: Calls, target: Target, try_number: int, *, seconds: float,
         arn = answer[f"{target.resource.prefix}Arn"]
         if adopted_since(await retrying(calls, lambda: read_tags(calls, arn), seconds), try_number):
             return StopResult("it belongs to a newer try, and is not stopped", answer=answer)
-    except AutoMLError:
-        pass  # To let a job run on because it can't be described would be worse.
+    except Exception:  # noqa: S110
+        pass  # Any error: to let a job run on because it can't be described would be worse.
     try:
         await retrying(calls, lambda: calls.call(target.resource.stop, **target.named), seconds)
-    except AutoMLError as error:
-        return StopResult(f"it continues, because it could not be stopped: {error}", runs_on=True, answer=answer)
+    except Exception as error:
+        why = described(error)[1]
+        return StopResult(f"it continues, because it could not be stopped: {why}", runs_on=True, answer=answer)
     return StopResult("it was stopped", answer=answer)

@@ -146,6 +146,27 @@ def test_a_wait_that_fails_unexpectedly_stops_its_job(standin: StandIn, monkeypa
     assert "KeyError" in event.message
 
 
+def test_a_job_whose_descriptions_cannot_be_read_is_stopped_or_named(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_automl.triggers._watcher import Client
+
+    call, broken = Client.call, ["describe"]
+
+    async def unreadable(self: Any, operation: str, **arguments: Any) -> Any:
+        if operation.startswith(tuple(broken)):
+            raise KeyError("no such shape")
+        return await call(self, operation, **arguments)
+
+    monkeypatch.setattr(Client, "call", unreadable)
+    for name in ("first", "second"):
+        standin.add_job(name, ENDLESS)
+        event = validate_event(_fire(SageMakerAutoMLJobTrigger(name, poll_interval=0.02)))
+        assert name in event.message
+        assert event.runs_on is (standin.jobs[name].stopped is None) is (name == "second")
+        broken.append("stop")
+
+
 @pytest.mark.parametrize("name", [name for name in exceptions.__all__ if name.startswith("AutoML")])
 def test_every_error_of_a_deferred_wait_keeps_its_type(name: str) -> None:
     cls = getattr(exceptions, name)

@@ -55,8 +55,16 @@ async def test_a_wait_for_a_slot_has_an_end(standin: StandIn, monkeypatch: pytes
     assert (free, limits["since"]) == (False, 1000.0)
 
 
-async def test_counting_that_is_denied_or_throttled_does_not_strand_anybody(standin: StandIn) -> None:
+@pytest.mark.parametrize("unexpectedly", [False, True])
+async def test_counting_that_fails_does_not_strand_anybody(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch, unexpectedly: bool
+) -> None:
+    async def broken(*_: Any, **__: Any) -> None:
+        raise KeyError("AutoMLJobSummaries")
+
     standin.faults.deny = frozenset({"ListAutoMLJobs"})
+    if unexpectedly:
+        monkeypatch.setattr("airflow_automl.triggers._watcher.listing.Listing.changed_since", broken)
     assert (await fired(trigger(1000.0)))["status"] == "free"
 
 
