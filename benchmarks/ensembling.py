@@ -171,8 +171,7 @@ def _direct(job: Path) -> dict[str, Any]:
     store = Store()
     inputs = channels.resolve(store, spec.request["AutoMLJobInputDataConfig"])
     data = dataset.load(store, inputs, spec.request, "ENSEMBLING", job / "direct-download")
-    if not spec.criteria.get("MaxAutoMLJobRuntimeInSeconds") and modes.may_cross(spec.request, data, modes.FOLDS):
-        data = modes.join(data)
+    data = modes.arrange(spec.request, data, modes.FOLDS, not spec.criteria.get("MaxAutoMLJobRuntimeInSeconds"))
     made = plan.make(
         rows=len(data.train),
         problem_type=data.problem_type,

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from airflow_automl.local.errors import JobFailure
+from airflow_automl.local.training.data import split
 from airflow_automl.local.training.data.channels import Channels
 from airflow_automl.local.training.data.dataset import TabularDataset
 
@@ -61,25 +62,35 @@ CROSS_VALIDATION_ROWS = 20_000
 
 FOLDS = 5
 
+VALIDATION_ROWS = 4000
+"""More rows than these choose no better among candidates, and are worth more as rows to learn from."""
 
-def may_cross(request: Mapping[str, Any], dataset: TabularDataset, least: int) -> bool:
-    """Return whether rows are few enough for each to validate once, and the request leaves the choice to us.
+_MOST_MOVED = 40_000
+"""If more rows validate, there are so many that learn that these add nothing but a second copy in memory."""
+
+
+def arrange(request: Mapping[str, Any], dataset: TabularDataset, least: int, enough: bool = True) -> TabularDataset:
+    """Return the dataset with its rows divided as suits their number, unless the request sets validation rows apart.
+
+    Of few rows, all learn and the very same ones are measured on, in a cross-validation. Of many, no more than
+    :data:`VALIDATION_ROWS` are kept from learning.
 
     :param request: the job's, V2-shaped.
-    :param least: rows that every class must have; with fewer it can't be both learned and measured.
+    :param least: rows that every class must have for a cross-validation: each must be both learned and measured.
+    :param enough: whether there is time for a cross-validation.
     """
     channels = {entry.get("ChannelType") or "training" for entry in request["AutoMLJobInputDataConfig"]}
-    fraction = (request.get("DataSplitConfig") or {}).get("ValidationFraction")
-    rows = len(dataset.train) + len(dataset.validation)
-    if "validation" in channels or fraction or rows > CROSS_VALIDATION_ROWS:
-        return False
-    if not dataset.classification:
-        return True
-    counts = pd.concat([dataset.train[dataset.target], dataset.validation[dataset.target]]).value_counts()
-    return bool(counts.min() >= least)
-
-
-def join(dataset: TabularDataset) -> TabularDataset:
-    """Return the dataset with all rows to learn from, and the very same ones to measure on."""
-    rows = pd.concat([dataset.train, dataset.validation], ignore_index=True)
-    return dataclasses.replace(dataset, train=rows, validation=rows)
+    if "validation" in channels or (request.get("DataSplitConfig") or {}).get("ValidationFraction"):
+        return dataset
+    measured = dataset.validation
+    if enough and len(dataset.train) + len(measured) <= CROSS_VALIDATION_ROWS:
+        rows = pd.concat([dataset.train, measured], ignore_index=True)
+        if not dataset.classification or rows[dataset.target].value_counts().min() >= least:
+            return dataclasses.replace(dataset, train=rows, validation=rows)
+    if not VALIDATION_ROWS < len(measured) <= _MOST_MOVED:
+        return dataset
+    learn, measure = split.holdout(
+        measured[dataset.target], VALIDATION_ROWS / len(measured), classes=dataset.classification
+    )
+    train = pd.concat([dataset.train, measured.iloc[learn]], ignore_index=True)
+    return dataclasses.replace(dataset, train=train, validation=measured.iloc[measure].reset_index(drop=True))

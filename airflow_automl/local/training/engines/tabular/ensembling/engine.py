@@ -86,10 +86,9 @@ def run(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | N
     :raises JobFailure: no candidate could be trained.
     """
     course.run.events.phase("PreTraining")
-    seconds = course.for_training()
-    enough = seconds is None or seconds >= planning.CROSSING_SECONDS
-    if enough and modes.may_cross(course.run.spec.request, dataset, modes.FOLDS):
-        dataset = modes.join(dataset)
+    values = len(dataset.train) * len(dataset.features) * max(1, len(dataset.labels) - 1)
+    enough = planning.may_cross(values, course.for_training(), course.run.spec.threads)
+    dataset = modes.arrange(course.run.spec.request, dataset, modes.FOLDS, enough)
     predictor, candidates, known = train(course, dataset, algorithms)
     if not candidates or not course.time_for_report():
         return OUT_OF_TIME

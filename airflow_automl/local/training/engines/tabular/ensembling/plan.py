@@ -64,8 +64,9 @@ _NEURAL = ("nn-torch", "fastai")
 _NEURAL_SECONDS = 600
 """Neural networks take longer than all trees together: with less time than this, only who names them gets them."""
 
-CROSSING_SECONDS = 600
-"""Cross-validation trains every model five times: with less time than this, each is trained once, and on a holdout."""
+_CROSSING_RATE = 4000
+"""Cross-validation trains every model five times. One thread trains enough of them on so many values in a second; with
+less time than that, each is trained once, and on a holdout."""
 
 _STACKING_SECONDS = 1200
 _STACKING_CANDIDATES = 8
@@ -74,6 +75,15 @@ _STACKING_ROWS = 1000
 
 _SHARE = 0.5
 """No model may take more than this part of the time that is left when it starts."""
+
+
+def may_cross(values: int, seconds: float | None, threads: int) -> bool:
+    """Return whether there is time for a cross-validation.
+
+    :param values: in the training data, counted for each class that is learned.
+    :param seconds: time for the training, ``None`` for no limit.
+    """
+    return seconds is None or values <= _CROSSING_RATE * seconds * threads
 
 
 @dataclass(frozen=True)

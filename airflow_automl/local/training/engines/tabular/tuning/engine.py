@@ -96,8 +96,7 @@ def train(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] |
             "ENSEMBLING, or leave the weights out."
         )
     run.events.phase("FeatureEngineering")
-    if modes.may_cross(run.spec.request, dataset, least=2):
-        dataset = modes.join(dataset)
+    dataset = modes.arrange(run.spec.request, dataset, least=2)
     began = time.monotonic()
     transformer = FeatureTransformer.fit(dataset.train[dataset.columns], dataset.features)
     bench = workbench(run, dataset, transformer)

@@ -1,0 +1,59 @@
+"""How the rows of a table are divided into those to learn from and those to measure on."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from airflow_automl.local.training.data.codec import Codec, Kind
+from airflow_automl.local.training.data.dataset import TabularDataset
+from airflow_automl.local.training.engines.tabular import modes
+from airflow_automl.local.training.engines.tabular.ensembling import plan
+
+REQUEST = {"AutoMLJobInputDataConfig": [{}]}
+
+
+def dataset(rows, labels=()):
+    frame = pd.DataFrame({"x": np.arange(rows, dtype="float64"), "y": np.arange(rows) % 2})
+    frame.loc[:2, "y"] = 2
+    if len(labels) < 3:
+        frame["y"] %= 2
+    cut = rows // 5
+    problem = "MulticlassClassification" if labels else "Regression"
+    features = (Codec("x", Kind.NUMBER),)
+    parts = frame.iloc[cut:].reset_index(drop=True), frame.iloc[:cut].reset_index(drop=True)
+    return TabularDataset(*parts, features, "y", None, problem, "Accuracy", labels)
+
+
+def test_few_rows_are_cross_validated_if_there_is_time_and_every_class_has_enough_of_them():
+    crossed = modes.arrange(REQUEST, dataset(100), 5)
+    assert (len(crossed.train), crossed.train is crossed.validation) == (100, True)
+    for same, options in ((dataset(100), {"enough": False}), (dataset(100, (0, 1, 2)), {})):
+        assert modes.arrange(REQUEST, same, 5, **options) is same
+
+
+def test_of_many_rows_no_more_are_kept_from_learning_than_choose_well():
+    given = dataset(50_000, (0, 1, 2))
+    divided = modes.arrange(REQUEST, given, 5)
+    assert (len(divided.train), len(divided.validation)) == (46_000, 4000)
+    assert set(divided.validation["y"]) == {0, 1, 2}, "every class is still measured"
+    values = pd.concat([divided.train["x"], divided.validation["x"]]).sort_values()
+    assert values.tolist() == list(range(50_000)), "no row is lost, and none is in both parts"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        REQUEST | {"DataSplitConfig": {"ValidationFraction": 0.3}},
+        {"AutoMLJobInputDataConfig": [{}, {"ChannelType": "validation"}]},
+    ],
+)
+def test_validation_rows_that_the_request_sets_apart_stay_apart(request_):
+    for given in (dataset(100), dataset(50_000)):
+        assert modes.arrange(request_, given, 5) is given
+
+
+def test_the_time_for_a_cross_validation_depends_on_values_and_threads():
+    assert plan.may_cross(10**9, None, 1)
+    assert plan.may_cross(plan._CROSSING_RATE * 60, 60.0, 1)
+    assert not plan.may_cross(plan._CROSSING_RATE * 60 + 1, 60.0, 1)
+    assert plan.may_cross(plan._CROSSING_RATE * 120, 60.0, 2)
