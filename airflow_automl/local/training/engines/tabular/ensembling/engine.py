@@ -153,6 +153,12 @@ def train(
         its name → the answers for the validation rows, given by models that had not seen the row.
     :raises JobFailure: no candidate could be trained.
     """
+    # Not at the top: importing AutoGluon takes seconds, which a job that fails on its data need not wait for. Not after
+    # the plan: AutoGluon would take these seconds for some of its own, and the ensemble, which comes last, be too late.
+    import autogluon.tabular  # noqa: F401
+
+    from airflow_automl.local.training.engines.tabular.ensembling.watch import CandidateWatch
+
     run = course.run
     plan = planning.make(
         rows=len(dataset.train),
@@ -174,11 +180,6 @@ def train(
             "Run `pip install 'airflow-automl[torch]'` where the embedded Autopilot runs.",
             "Candidate",
         )
-    # Not at the top: importing AutoGluon takes seconds, which a job that fails on its data need not wait for.
-    import autogluon.tabular  # noqa: F401
-
-    from airflow_automl.local.training.engines.tabular.ensembling.watch import CandidateWatch
-
     run.events.phase("TrainingModels")
     watch = CandidateWatch(course, dataset)
     try:
