@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -233,10 +234,24 @@ def fit(dataset: TabularDataset, plan: planning.Plan, path: str, callbacks: list
     # AutoGluon's own parts of a date lack the time of day.
     dates = DatetimeFeatureGenerator(features=[*_DATE_PARTS])
     options["_feature_generator_kwargs"] = {"enable_datetime_features": False, "custom_feature_generators": [dates]}
-    return predictor.fit(
-        train_data=train,
-        tuning_data=None if crossed else prepare(dataset.validation, dataset.features, others),
-        hyperparameters=dict(plan.hyperparameters),
-        callbacks=callbacks,
-        **options,
-    )
+    with nullcontext() if plan.neural else _without("torch"):
+        return predictor.fit(
+            train_data=train,
+            tuning_data=None if crossed else prepare(dataset.validation, dataset.features, others),
+            hyperparameters=dict(plan.hyperparameters),
+            callbacks=callbacks,
+            **options,
+        )
+
+
+@contextmanager
+def _without(package: str) -> Iterator[None]:
+    """Keep AutoGluon from importing a package for seconds only to log its version."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]

@@ -100,6 +100,12 @@ class Plan:
     fit: Mapping[str, Any]
     missing: Mapping[str, Sequence[str]]
 
+    @property
+    def neural(self) -> bool:
+        """Return whether a neural network is trained."""
+        levels = [self.hyperparameters] if 1 not in self.hyperparameters else self.hyperparameters.values()
+        return any(ALGORITHMS[name][0] in level for level in levels for name in _NEURAL)
+
 
 def make(
     *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -133,10 +134,16 @@ class CandidateWatch(AbstractCallback):
         """Keep the validation rows as AutoGluon transformed them; without any, models are cross-validated."""
         self._rows = kwargs["X_val"]
 
-    def _before_model_fit(self, trainer: Any, model: Any, **kwargs: Any) -> tuple[bool, bool]:
+    def _before_model_fit(
+        self, trainer: Any, model: Any, time_limit: float | None = None, stack_name: str = "core", **kwargs: Any
+    ) -> tuple[bool, bool]:
         self._current = model.name
-        if (limit := self._course.criteria.get(PER_CANDIDATE)) is not None:
-            enforce(model, limit)
+        limit, what = self._course.criteria.get(PER_CANDIDATE), f"{PER_CANDIDATE} (%g s)"
+        # A forest that looks at no clock would take the time of the ensemble, which comes last.
+        if stack_name == "core" and self.answers and time_limit is not None and time_limit < (limit or math.inf):
+            limit, what = time_limit, "the time that the job had left (%.0f s)"
+        if limit is not None:
+            enforce(model, limit, what % limit)
         spec = self._course.run.spec
         steps = [
             step(spec, "processing-job", "db-1"),
@@ -206,16 +213,19 @@ def _why(trainer: Any, name: str) -> Exception:
     known = getattr(trainer, "_models_failed_to_train_errors", {}).get(name)
     if known is None or known["exc_type"] in {"TimeLimitExceeded", "InsufficientTime"}:
         said = "" if known is None else str(known["exc_str"])
-        return Stopped(said if PER_CANDIDATE in said else f"There was not enough time left to train {name}.")
+        return Stopped(said if _ENDED in said else f"There was not enough time left to train {name}.")
     return JobFailure(cause(f"{known['exc_type']}: {known['exc_str']}"))
 
 
-def enforce(model: Any, seconds: float) -> None:
+_ENDED = "was still training after"
+
+
+def enforce(model: Any, seconds: float, what: str) -> None:
     """Let a model train in a process of its own, which is killed when its time is over (R51).
 
     :param model: AutoGluon's, not yet fitted; its ``fit`` raises ``TimeLimitExceeded`` if it was killed, after which
         AutoGluon continues with the next model.
-    :param seconds: MaxRuntimePerTrainingJobInSeconds.
+    :param what: names the limit.
     """
     kind, path, name = type(model), model.path, model.name
 
@@ -229,9 +239,7 @@ def enforce(model: Any, seconds: float) -> None:
         try:
             isolation.run(work, seconds)
         except isolation.Overrun:
-            raise TimeLimitExceeded(
-                f"{name} was still training after {PER_CANDIDATE} ({seconds:g} s) and was ended."
-            ) from None
+            raise TimeLimitExceeded(f"{name} {_ENDED} {what} and was ended.") from None
         return kind.load(path)
 
     model.fit = fit
