@@ -138,7 +138,8 @@ class CandidateWatch(AbstractCallback):
         self, trainer: Any, model: Any, time_limit: float | None = None, stack_name: str = "core", **kwargs: Any
     ) -> tuple[bool, bool]:
         self._current = model.name
-        limit, what = self._course.criteria.get(PER_CANDIDATE), f"{PER_CANDIDATE} (%g s)"
+        limit: float | None = self._course.criteria.get(PER_CANDIDATE)
+        what = f"{PER_CANDIDATE} (%g s)"
         # A forest that looks at no clock would take the time of the ensemble, which comes last.
         if stack_name == "core" and self.answers and time_limit is not None and time_limit < (limit or math.inf):
             limit, what = time_limit, "the time that the job had left (%.0f s)"
