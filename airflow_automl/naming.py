@@ -63,9 +63,14 @@ def derive_name(label: str, job: str, task: str, detail: str) -> str:
     return f"{start}-{rest}" if rest else start
 
 
+def is_derived(name: str) -> bool:
+    """Return whether a job's name has the form of :func:`derive_name`."""
+    return _DERIVED.match(name) is not None
+
+
 def may_be_of(name: str, dag_id: str) -> bool:
     """Return whether a DAG may have submitted a job of this name: one that is derived begins with the DAG's label."""
-    return _DERIVED.match(name) is None or name.startswith(f"{_label(dag_id)}-")
+    return not is_derived(name) or name.startswith(f"{_label(dag_id)}-")
 
 
 def tag_value(value: Any) -> str:

@@ -15,7 +15,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 from airflow_automl import settings
-from airflow_automl.naming import OWNER_TAG, TaskGeneration
+from airflow_automl.naming import OWNER_TAG, TaskGeneration, is_derived
 from airflow_automl.xcom import JOB_KEY
 
 #: How many XComs the index of all jobs reads, newest first; the accounts' lists hold a thousand jobs.
@@ -46,7 +46,7 @@ class JobRecord:
     @property
     def owner(self) -> Owner:
         """The task that submitted the job according to the document, else this one; neither is proven."""
-        return owner_of(self.job.get("tags")) or self.task
+        return owner_of(self.job.get("tags"), self.name) or self.task
 
     @property
     def task(self) -> Owner:
@@ -58,13 +58,7 @@ class JobRecord:
 
         Everything else in an XCom can be forged by anyone who may write one.
         """
-        return self.task_digest in self.name.split("-")
-
-    @property
-    def task_digest(self) -> str:
-        """What the derived names of all jobs of this task instance contain."""
-        about = TaskGeneration(settings.deployment(), self.dag_id, self.run_id, self.task_id, self.map_index)
-        return about.task_digest
+        return self.task.task_digest in self.name.split("-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +70,30 @@ class Owner:
     task_id: str | None = None
     map_index: int = -1
 
+    @property
+    def task_digest(self) -> str:
+        """What the derived names of all jobs of this task instance contain."""
+        ids = (self.dag_id, str(self.run_id), str(self.task_id))
+        return TaskGeneration(settings.deployment(), *ids, self.map_index).task_digest
 
-def owner_of(tags: Mapping[str, str] | None) -> Owner | None:
-    """Read from a job's tags who submitted it; ``None`` if it was not a task of this package."""
+
+def owner_of(tags: Mapping[str, str] | None, name: str) -> Owner | None:
+    """Read from a job's tags who submitted it; ``None`` if it was not a task of this Airflow.
+
+    Airflows that share an AWS account may have DAGs of the same name: a derived name tells them apart.
+
+    :param name: the job's.
+    """
     if not tags or OWNER_TAG not in tags or "airflow:dag_id" not in tags:
         return None
     index = tags.get("airflow:map_index", "-1")
-    return Owner(
+    owner = Owner(
         tags["airflow:dag_id"],
         tags.get("airflow:run_id"),
         tags.get("airflow:task_id"),
         int(index) if index.isdecimal() else -1,
     )
+    return None if is_derived(name) and owner.task_digest not in name.split("-") else owner
 
 
 def job_records(

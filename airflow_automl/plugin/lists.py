@@ -184,7 +184,7 @@ async def _result(request: Request, rights: Rights, task: Owner, result: metadat
 async def _earlier(request: Request, source: Source, record: JobRecord) -> list[rows.Row]:
     if not record.submitted:
         return []
-    digest = record.task_digest
+    digest = record.task.task_digest
     try:
         listed = await account_of(request).jobs(source)
     except AutoMLError:

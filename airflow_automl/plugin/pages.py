@@ -117,7 +117,7 @@ class ShownJob:
     @property
     def proven_owner(self) -> Owner | None:
         """The task that the job's tags name; an XCom alone gives no right to stop a job."""
-        return known_jobs.owner_of(self.tags)
+        return known_jobs.owner_of(self.tags, self.name)
 
     @property
     def name(self) -> str:
@@ -151,7 +151,11 @@ async def shown_job(request: Request, rights: Rights, source: Source, name: str)
             raise
         tags = None
     # Tags name the job's owner. An XCom, which any task may write, counts only if they can't be read.
-    owner = known_jobs.owner_of(tags) if tags is not None or record is None else record.owner
+    owner = (
+        known_jobs.owner_of(tags, str(describe["AutoMLJobName"]))
+        if tags is not None or record is None
+        else record.owner
+    )
     if not await asyncio.to_thread(rights.may_see_job, owner, source.connection):
         raise Denied("You may not see this job: it belongs to a DAG or a connection that you may not see.")
     timeline = record.job.get("timeline") or () if record else ()

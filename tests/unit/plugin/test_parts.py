@@ -158,11 +158,11 @@ def test_a_row_shows_the_outcome_of_the_page_if_the_status_is_the_same() -> None
 
 def test_only_tags_of_this_package_name_an_owner() -> None:
     tags = {"airflow-automl:owner": "x", "airflow:dag_id": "d", "airflow:run_id": "r", "airflow:task_id": "t"}
-    assert owner_of(tags) == Owner("d", "r", "t", -1)
-    assert owner_of({**tags, "airflow:map_index": "3"}) == Owner("d", "r", "t", 3)
-    assert owner_of({**tags, "airflow:map_index": "x"}) == Owner("d", "r", "t", -1)
-    assert owner_of({key: value for key, value in tags.items() if key != "airflow-automl:owner"}) is None
-    assert owner_of(None) is None
+    assert owner_of(tags, "job") == Owner("d", "r", "t", -1)
+    assert owner_of({**tags, "airflow:map_index": "3"}, "job") == Owner("d", "r", "t", 3)
+    assert owner_of({**tags, "airflow:map_index": "x"}, "job") == Owner("d", "r", "t", -1)
+    assert owner_of({key: value for key, value in tags.items() if key != "airflow-automl:owner"}, "job") is None
+    assert owner_of(None, "job") is None
 
 
 def test_links_keep_the_path_that_airflow_is_served_at_and_quote_what_they_carry() -> None:

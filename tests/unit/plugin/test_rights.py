@@ -10,6 +10,7 @@ import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from airflow_automl.naming import TaskGeneration
 from airflow_automl.plugin.known_jobs import KnownJobs
 from tests.standin import ENDLESS
 from tests.unit.plugin.conftest import SECRET, Browser, World, page
@@ -251,6 +252,19 @@ def test_a_made_up_xcom_gives_no_right(
         assert world.sagemaker.jobs[target].stopped is None
     finally:
         world.sagemaker.faults.forbid_tags = False
+
+
+def test_the_job_of_another_airflow_with_a_dag_of_the_same_name_is_not_this_ones(
+    browser: Browser, pages: Any, world: World, restored_xcoms: None
+) -> None:
+    user = browser("user")
+    theirs = TaskGeneration("https://other.example", "countries", world.countries, "train", 0)
+    target = theirs.job_name("request", 1)
+    world.sagemaker.add_job(target, ENDLESS).tags = theirs.tags("request", 1)
+    made_up(world, user, target)
+    pages.state.known = KnownJobs()  # which polls every few seconds
+    assert user.get(page("job", name=target)).status_code == 403
+    assert user.get(page("stop", name=target)).status_code == 403
 
 
 def test_a_made_up_xcom_neither_hides_nor_shows_what_its_tags_claim(
