@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from airflow_automl.contract import documents, metrics, states
 from airflow_automl.contract.wording import counted, kind, show, unknown
 from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLBudgetExceeded, AutoMLValidationError
-from airflow_automl.naming import may_be_of, tag_value
+from airflow_automl.naming import may_be_of, submitter, tag_value
 from airflow_automl.times import moment
 from airflow_automl.waiting import retrying_in_worker
 
@@ -205,7 +205,7 @@ def demand_budget(
 
 def _spent(
     hook: SageMakerAutoMLHook, dag_id: str, since: datetime, prices: Mapping[str, Any]
-) -> Iterator[tuple[datetime, str | None, float]]:
+) -> Iterator[tuple[datetime, str, float]]:
     """Yield each job that a DAG submitted since then: when, in which run, and what it costs."""
     for row in retrying_in_worker(hook, lambda: list(hook.list_jobs(modified_after=since)), _RETRY_SECONDS):
         created = moment(row["CreationTime"])
@@ -218,7 +218,7 @@ def _spent(
 
 def _cost_in_dag(
     hook: SageMakerAutoMLHook, row: Mapping[str, Any], dag_id: str, prices: Mapping[str, Any]
-) -> tuple[str | None, float] | None:
+) -> tuple[str, float] | None:
     """Return the run of a job, and what it costs; ``None`` if another DAG, or none, submitted it."""
     tags = hook.read_tags(row["AutoMLJobArn"])
     if tags is None:
@@ -226,13 +226,14 @@ def _cost_in_dag(
             f"max_cost can't be checked: sagemaker:ListTags is denied for {row['AutoMLJobArn']}, and the tags of a job "
             "name its DAG. Allow it, or remove max_cost"
         )
-    if tags.get("airflow:dag_id") != tag_value(dag_id):
+    task = submitter(tags, row["AutoMLJobName"])
+    if task is None or task.dag_id != tag_value(dag_id):
         return None
     describe = hook.describe_job(row["AutoMLJobName"])
     amount = ((costed_summary(hook, describe) or {}).get("cost") or {}).get("amount", 0.0)
     if describe["AutoMLJobStatus"] == states.JobStatus.IN_PROGRESS:
         amount = max(amount, _projection(describe, prices) or 0.0)
-    return tags.get("airflow:run_id"), amount
+    return task.run_id, amount
 
 
 def _projection(job: Mapping[str, Any], prices: Mapping[str, Any]) -> float | None:

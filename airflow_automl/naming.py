@@ -63,14 +63,9 @@ def derive_name(label: str, job: str, task: str, detail: str) -> str:
     return f"{start}-{rest}" if rest else start
 
 
-def is_derived(name: str) -> bool:
-    """Return whether a job's name has the form of :func:`derive_name`."""
-    return _DERIVED.match(name) is not None
-
-
 def may_be_of(name: str, dag_id: str) -> bool:
     """Return whether a DAG may have submitted a job of this name: one that is derived begins with the DAG's label."""
-    return not is_derived(name) or name.startswith(f"{_label(dag_id)}-")
+    return _DERIVED.match(name) is None or name.startswith(f"{_label(dag_id)}-")
 
 
 def tag_value(value: Any) -> str:
@@ -203,3 +198,19 @@ class TaskGeneration:
         if tags.get(REQUEST_TAG) != request:
             return "its request was a different one"
         return None
+
+
+def submitter(tags: Mapping[str, str], name: str) -> TaskGeneration | None:
+    """Return the task that submitted a job, as its tags say; ``None`` if it was not a task of this Airflow.
+
+    Airflows that share an AWS account may have DAGs of the same name: a derived name distinguishes them.
+
+    :param tags: what ListTags answered.
+    :param name: the job's.
+    """
+    if OWNER_TAG not in tags or "airflow:dag_id" not in tags:
+        return None
+    ids = [tags.get(f"airflow:{key}", "") for key in ("dag_id", "run_id", "task_id")]
+    index = tags.get("airflow:map_index", "-1")
+    task = TaskGeneration(settings.deployment(), *ids, int(index) if index.isdecimal() else -1)
+    return None if _DERIVED.match(name) and task.task_digest not in name.split("-") else task

@@ -15,7 +15,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 from airflow_automl import settings
-from airflow_automl.naming import OWNER_TAG, TaskGeneration, is_derived
+from airflow_automl.naming import TaskGeneration, submitter
 from airflow_automl.xcom import JOB_KEY
 
 #: How many XComs the index of all jobs reads, newest first; the accounts' lists hold a thousand jobs.
@@ -80,20 +80,10 @@ class Owner:
 def owner_of(tags: Mapping[str, str] | None, name: str) -> Owner | None:
     """Read from a job's tags who submitted it; ``None`` if it was not a task of this Airflow.
 
-    Airflows that share an AWS account may have DAGs of the same name: a derived name tells them apart.
-
     :param name: the job's.
     """
-    if not tags or OWNER_TAG not in tags or "airflow:dag_id" not in tags:
-        return None
-    index = tags.get("airflow:map_index", "-1")
-    owner = Owner(
-        tags["airflow:dag_id"],
-        tags.get("airflow:run_id"),
-        tags.get("airflow:task_id"),
-        int(index) if index.isdecimal() else -1,
-    )
-    return None if is_derived(name) and owner.task_digest not in name.split("-") else owner
+    task = submitter(tags or {}, name)
+    return Owner(task.dag_id, task.run_id, task.task_id, task.map_index) if task else None
 
 
 def job_records(

@@ -19,6 +19,7 @@ from airflow_automl.exceptions import (
 )
 from airflow_automl.hooks import SageMakerAutoMLHook
 from airflow_automl.hooks.sagemaker_automl import automl_defaults
+from airflow_automl.naming import OWNER_TAG, TaskGeneration
 from airflow_automl.operators import SageMakerAutoMLJobOperator
 from tests.standin import ENDLESS, Job, StandIn, candidate, connection, ends
 from tests.unit.operators.test_resuming import V2_RENDERED, TaskRun
@@ -35,7 +36,7 @@ def priced(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
 def spent(standin: StandIn, name: str, minutes: int, *, dag: str = "churn", run: str = "other", **more: Any) -> Job:
     """A job of a DAG, whose candidate was trained for so long."""
-    tags = {"airflow:dag_id": dag, "airflow:run_id": run}
+    tags = {OWNER_TAG: "x", "airflow:dag_id": dag, "airflow:run_id": run}
     job = standin.add_job(name, **{"age": 1.0, "tags": tags, **more})
     found = candidate(name)
     job.candidates = [found | {"EndTime": found["CreationTime"] + 60 * minutes}]
@@ -139,6 +140,8 @@ def test_a_months_budget_counts_every_job_of_the_dag_and_no_other(priced: StandI
     spent(priced, "of-another-dag", 500, dag="prices")
     spent(priced, "of-last-month", 500, age=32 * 24 * 3600.0)
     spent(priced, "nobodys", 500, tags={})
+    theirs = TaskGeneration("https://other.example", "churn", "other", "train", -1)
+    spent(priced, theirs.job_name("request", 1), 500, tags=theirs.tags("request", 1))
     TaskRun().attempt(max_cost={"month": 75})
     priced.calls.clear()
     task = TaskRun()
