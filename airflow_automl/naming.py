@@ -210,7 +210,8 @@ def submitter(tags: Mapping[str, str], name: str) -> TaskGeneration | None:
     """
     if OWNER_TAG not in tags or "airflow:dag_id" not in tags:
         return None
-    ids = [tags.get(f"airflow:{key}", "") for key in ("dag_id", "run_id", "task_id")]
+    dag_id, run_id, task_id = (tags.get(f"airflow:{key}", "") for key in ("dag_id", "run_id", "task_id"))
     index = tags.get("airflow:map_index", "-1")
-    task = TaskGeneration(settings.deployment(), *ids, int(index) if index.isdecimal() else -1)
+    map_index = int(index) if index.isdecimal() else -1
+    task = TaskGeneration(settings.deployment(), dag_id, run_id, task_id, map_index)
     return None if _DERIVED.match(name) and task.task_digest not in name.split("-") else task
