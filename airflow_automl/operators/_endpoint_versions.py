@@ -140,14 +140,13 @@ def _referred_models(
     return used
 
 
-def remove_stray_models(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str) -> None:
-    """Delete the endpoint's models that this package made and for which a deployment never got as far as a config."""
-    own = [
+def own_models(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str) -> list[str]:
+    """Return the endpoint's models that this package made, also those of deployments that made no config."""
+    return [
         model["ModelName"]
         for model in hook.list_models(derived_stem(endpoint_name))
         if _is_own(hook, endpoint_name, model["ModelName"], model["ModelArn"])
     ]
-    remove_versions(hook, endpoint_name, (), own)
 
 
 def _is_own(hook: SageMakerAutoMLDeploymentHook, endpoint_name: str, name: str, arn: str) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import AutoMLDeploymentFailed
 from airflow_automl.operators._endpoint_operator import EndpointOperator, is_changing
-from airflow_automl.operators._endpoint_versions import own_versions, remove_stray_models, remove_versions
+from airflow_automl.operators._endpoint_versions import own_models, own_versions, remove_versions
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -73,6 +73,6 @@ class SageMakerAutoMLDeleteEndpointOperator(EndpointOperator):
         names: list[str] = []
         if self.delete_versions:
             names = own_versions(self.hook, self.endpoint_name)
-            remove_versions(self.hook, self.endpoint_name, names)
-            remove_stray_models(self.hook, self.endpoint_name)
+            models = own_models(self.hook, self.endpoint_name)
+            remove_versions(self.hook, self.endpoint_name, names, models)
         return {"endpoint_name": self.endpoint_name, "endpoint_configs": names}

@@ -18,7 +18,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.plugin import manual, metadata
 from airflow_automl.plugin.links import Links
-from airflow_automl.plugin.pages import Asked, ShownJob, html, shown_job, source_of
+from airflow_automl.plugin.pages import WITHOUT_NUL, Asked, ShownJob, html, shown_job, source_of
 from airflow_automl.plugin.rights import Denied, Rights
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ router = APIRouter(default_response_class=HTMLResponse)
 
 _FORM_LIFETIME = 12 * 3600
 
-FormText = Annotated[str, Form(max_length=4000)]
+FormText = Annotated[str, Form(max_length=4000, pattern=WITHOUT_NUL)]
 
 
 def _same_origin(request: Request) -> None:

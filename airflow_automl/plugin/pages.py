@@ -29,7 +29,9 @@ from airflow_automl.times import moment
 
 router = APIRouter(default_response_class=HTMLResponse)
 
-Text = Annotated[str, Query(max_length=250)]
+#: PostgreSQL refuses text with NUL characters.
+WITHOUT_NUL = r"^[^\x00]*$"
+Text = Annotated[str, Query(max_length=250, pattern=WITHOUT_NUL)]
 #: Own style sheet, script and images only; forms to Airflow only; frames of Airflow only.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

@@ -355,3 +355,9 @@ def test_an_unforeseen_error_has_the_headers_of_all_pages(
     assert answer.headers["cache-control"] == "no-store"
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("kind", ["jobs", "job", "dag", "task-instance"])
+def test_text_that_postgresql_refuses_is_a_bad_request(browser: Browser, kind: str) -> None:
+    names = {"connection": "a\0", "name": "a\0", "dag_id": "a\0", "run_id": "r", "task_id": "t"}
+    assert browser("admin").get(page(kind, **names)).status_code == 400
