@@ -219,6 +219,20 @@ def document_or_name(value: Any, name: str) -> Any:
     return document(value, name) if is_document else value
 
 
+def whole_number(value: Any, name: str) -> int | None:
+    """Return an argument that is a whole number, also if a template rendered it to text; ``None`` if it is empty.
+
+    :raises AutoMLValidationError: it is something else.
+    """
+    if value in (None, "", "None"):
+        return None
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        problem = f"{value!r} is not valid for {name}: not a whole number. Pass 1 or more"
+        raise AutoMLValidationError(name, [problem]) from None
+
+
 def response_keys(value: Any) -> Sequence[str]:
     """Return what ``response`` asks for, as :func:`airflow_automl.serving.with_response_keys` takes it."""
     keys: Sequence[str] = [value] if value == "all" else document(value, "response") or ()

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from airflow_automl import xcom
 from airflow_automl.contract import documents
 from airflow_automl.exceptions import AutoMLJobNotFound, AutoMLValidationError, NoBestCandidate
-from airflow_automl.operators._base import UNSET, JobReader, document, response_keys
+from airflow_automl.operators._base import UNSET, JobReader, document, response_keys, whole_number
 from airflow_automl.operators._model_request import ServedCandidate
 
 
@@ -111,11 +111,8 @@ class ServingOperator(CandidateOperator):
 
         :raises AutoMLValidationError: ``instance_count`` is not a whole number.
         """
-        try:
-            return int(self.instance_count)
-        except ValueError:
-            problem = f"{self.instance_count!r} is not valid for instance_count: not a whole number. Pass 1 or more"
-            raise AutoMLValidationError(type(self).__name__, [problem]) from None
+        count = whole_number(self.instance_count, "instance_count")
+        return 1 if count is None else count
 
     def served_candidate(self) -> ServedCandidate:
         """Return the candidate, and how it is to be served.

@@ -16,16 +16,18 @@ OBJECTIVE = "objective"
 METRIC_KEYS = ("FinalAutoMLJobObjectiveMetric", "CandidateProperties")
 
 
-def _number(name: str, value: Any) -> float:
+def number(name: str, value: Any, expected: str = "a number") -> float:
+    """Return an argument that is a finite number, also if a template rendered it to text.
+
+    :raises AutoMLValidationError: it is something else.
+    """
     try:
-        number = float(value)
+        found = float(value)
     except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, bool) or not math.isfinite(number):
-        raise AutoMLValidationError(
-            "require", [f"{name}: is {value!r}; expected a number, or {{'min': number, 'max': number}}"]
-        )
-    return number
+        found = math.nan
+    if isinstance(value, bool) or not math.isfinite(found):
+        raise AutoMLValidationError(name, [f"{name}: is {value!r}; expected {expected}"])
+    return found
 
 
 def evaluated(evaluation: Mapping[str, Any]) -> str:
@@ -57,10 +59,10 @@ class Bound:
             low, high = bound.get("min"), bound.get("max")
             return cls(
                 metric,
-                None if low is None else _number(name, low),
-                None if high is None else _number(name, high),
+                None if low is None else number(name, low),
+                None if high is None else number(name, high),
             )
-        value = _number(name, bound)
+        value = number(name, bound, "a number, or {'min': number, 'max': number}")
         return cls(metric, None, value) if metrics.direction(metric) == "Minimize" else cls(metric, value, None)
 
     def broken_by(self, value: float) -> str | None:
@@ -159,7 +161,7 @@ def compare(
     :raises AutoMLValidationError: a metric that one of the two doesn't have.
     """
     name = metric_name(metric or OBJECTIVE, candidate)
-    gain_wanted = _number("min_gain", min_gain)
+    gain_wanted = number("min_gain", min_gain)
     theirs = {metrics.standard_name(key): value for key, value in champion["metrics"].items()}
     if name not in theirs:
         known = ", ".join(sorted(theirs)) or "none"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_automl.contract import documents, metrics
 from airflow_automl.exceptions import AutoMLJobNotFound
-from airflow_automl.operators._base import JobReader
+from airflow_automl.operators._base import JobReader, whole_number
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -63,4 +63,4 @@ class SageMakerAutoMLCandidatesOperator(JobReader):
 
         listed.sort(key=rank)
         self.log.info("Job %s has %d candidates", name, len(listed))
-        return listed if self.limit is None else listed[: int(self.limit)]
+        return listed[: whole_number(self.limit, "limit")]

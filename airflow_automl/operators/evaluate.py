@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_automl.contract import metrics
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.naming import TaskGeneration
-from airflow_automl.operators._base import document
+from airflow_automl.operators._base import document, whole_number
 from airflow_automl.operators._metric_bounds import evaluated
 from airflow_automl.operators.transform import SageMakerAutoMLTransformOperator
 from airflow_automl.serving import containers_of, derived_name, with_response_keys
@@ -209,7 +209,7 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
 
     @property
     def _most(self) -> int | None:
-        return None if self.max_rows in (None, "", "None") else int(self.max_rows)  # type: ignore[arg-type]
+        return whole_number(self.max_rows, "max_rows")
 
     def _subject(self, describe: Any) -> Subject:
         from airflow_automl.evaluation.subject import Subject, subject_of

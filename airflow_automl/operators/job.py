@@ -251,7 +251,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
 
         free, limits = self.read_event(event, validate_slot_event)
         if not free:
-            raise AutoMLQuotaExceeded(f"no slot for an AutoML job was free within {self.wait_for_slot:g} s")
+            raise AutoMLQuotaExceeded("no slot for an AutoML job was free within wait_for_slot or execution_timeout")
         return self._run(context, limits, first=False)
 
     @contextmanager

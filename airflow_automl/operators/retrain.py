@@ -16,6 +16,7 @@ from airflow_automl.operators._metric_bounds import (
     evaluated,
     judge,
     metric_name,
+    number,
     read_bounds,
 )
 from airflow_automl.times import seconds
@@ -127,7 +128,7 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
             said = f"the model is {age / 86_400:.3g} days old (at most {self.max_age / 86_400:.3g})"
             (needed if age >= self.max_age else kept).append(said)
         if self.min_new_data not in (None, "", "None"):
-            share, least = self._new_share(trained), float(self.min_new_data)  # type: ignore[arg-type]
+            share, least = self._new_share(trained), number("min_new_data", self.min_new_data)
             found["new_data_share"] = share
             said = f"{share:.0%} of the data at {self.training_data} are newer than the model (from {least:.0%} on)"
             (needed if share >= least else kept).append(said)
@@ -177,7 +178,7 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
             low, high = evaluation.get("intervals", {}).get(name) or (value, value)
             by_chance = low <= recorded <= high
             comparison[name] = {"recorded": recorded, "value": value, "interval": [low, high], "drop": drop}
-            scores, most = Scores(name), float(most)
+            scores, most = Scores(name), number("max_drop", most)
             said = (
                 f"{scores.label} {scores.exact(value)} ({scores.exact(low)} to {scores.exact(high)}), "
                 f"{evaluated(evaluation)}, against {scores.exact(recorded)} at deployment"

@@ -11,12 +11,16 @@ import pytest
 from airflow.sdk import DAG, task
 
 from airflow_automl.contract import tabular
+from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.operators import (
     SageMakerAutoMLDeployOperator,
+    SageMakerAutoMLEvaluateOperator,
     SageMakerAutoMLGateOperator,
     SageMakerAutoMLJobOperator,
     SageMakerAutoMLRegisterOperator,
 )
+from airflow_automl.operators._base import whole_number
+from airflow_automl.operators._metric_bounds import number
 from airflow_automl.triggers import SageMakerAutoMLEventTrigger
 from tests.hosting import HostingStandIn
 from tests.standin import StandIn
@@ -195,3 +199,17 @@ def test_the_event_trigger_is_exported() -> None:
 
     assert "SageMakerAutoMLEventTrigger" in triggers.__all__
     assert SageMakerAutoMLEventTrigger.__name__ == "SageMakerAutoMLEventTrigger"
+
+
+def test_text_that_is_no_number_is_refused_with_the_name_of_its_argument() -> None:
+    deploy = SageMakerAutoMLDeployOperator(task_id="a", endpoint_name="churn", candidate={}, instance_count="many")
+    evaluate = SageMakerAutoMLEvaluateOperator(task_id="b", data="s3://a/b/", endpoint_name="churn", max_rows="many")
+    for name, read in (
+        ("instance_count", deploy.instances),
+        ("max_rows", lambda: evaluate._most),
+        ("limit", lambda: whole_number("many", "limit")),
+        ("min_new_data", lambda: number("min_new_data", "many")),
+    ):
+        with pytest.raises(AutoMLValidationError, match=name):
+            read()  # type: ignore[operator]
+    assert [whole_number(given, "limit") for given in ("7", 7, None, "None", "")] == [7, 7, None, None, None]
