@@ -1,184 +1,170 @@
-"""What the benchmarks of text and image classification share: jobs as the service runs them, and their candidates."""
+"""What the benchmarks of text and image classification share: what is measured of a set, and the tables."""
 
 from __future__ import annotations
 
+import argparse
 import json
-import logging
 import os
-import subprocess
-import sys
+import resource
 import tempfile
-import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-BUCKET = "benchmark"
+import _jobs
+from _results import FOLDER, Results, Row, apart, script, write_page
+
+SECONDS = 1800
+"""A set that needs longer has failed."""
+
+CANDIDATES = ("tfidf", "minilm", "efficientnet-lite0", "cnn", "blend")
+
+Samples = Sequence[tuple[str, Any]]
+"""Labels and texts, or labels and pixels."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table.
+class Benchmark:
+    """A benchmark of several sets.
 
-    :param data: name of the data set.
-    :param model: what was trained.
-    :param accuracy: on samples that nobody has seen.
-    :param chosen: accuracy on the validation data, for candidates of a job.
-    :param wall: seconds of training.
-    :param cpu: CPU seconds of training.
-    :param memory: bytes at most.
-    :param size: bytes of the artefact.
-    """
-
-    data: str
-    model: str
-    accuracy: float
-    chosen: float | None = None
-    wall: float | None = None
-    cpu: float | None = None
-    memory: int | None = None
-    size: int | None = None
-
-
-HEAD = (
-    "| data | model | accuracy | on validation | wall s | CPU s | memory MB | artefact MB |\n"
-    + "|---|---|"
-    + "---:|" * 6
-)
-
-
-def line(row: Row) -> str:
-    """A row as Markdown."""
-
-    def shown(value: float | None, digits: int, unit: float = 1) -> str:
-        return "" if value is None else f"{value / unit:.{digits}f}"
-
-    cells = [row.data, row.model, shown(row.accuracy, 3), shown(row.chosen, 3), shown(row.wall, 1), shown(row.cpu, 1)]
-    cells += [shown(row.memory, 0, 1e6), shown(row.size, 1, 1e6)]
-    return "| " + " | ".join(cells) + " |"
-
-
-def measured(data: str, model: str, work: Callable[[], Callable[[], float]]) -> Row:
-    """Train something in a process of its own.
-
-    :param work: trains, and returns what tells the accuracy.
-    """
-    read, write = os.pipe()
-    began = time.monotonic()
-    pid = os.fork()
-    if pid == 0:
-        accuracy = work()
-        took = time.monotonic() - began
-        used = os.times()
-        answer = {"wall": took, "cpu": used.user + used.system, "accuracy": accuracy()}
-        os.write(write, json.dumps(answer).encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        answer = json.loads(pipe.read())
-    _, _, usage = os.wait4(pid, 0)
-    return Row(data, model, answer["accuracy"], None, answer["wall"], answer["cpu"], usage.ru_maxrss * 1024)
-
-
-def job(
-    data: str,
-    files: Mapping[str, bytes],
-    problem: Mapping[str, Any],
-    threads: int,
-    accuracy: Callable[[Any], float],
-) -> list[Row]:
-    """Run a job and judge all its candidates.
-
-    :param data: name of the data set.
-    :param files: key → content, all below ``train/``.
+    :param script: its file.
+    :param sets: name → seed → samples to train on, and others to measure on.
     :param problem: the AutoMLProblemTypeConfig.
-    :param threads: that the job may use.
-    :param accuracy: of a loaded candidate, on samples that it has not seen.
+    :param files: samples → key → content of the training channel.
+    :param predict: model of a candidate, samples → labels.
+    :param library: name of what else is trained.
+    :param fit: trains that; returns what predicts.
     """
-    import boto3
-    from moto.server import ThreadedMotoServer
 
-    from airflow_automl.local.models import artifacts
+    script: str
+    sets: Mapping[str, Callable[[int], tuple[Samples, Samples]]]
+    problem: Mapping[str, Any]
+    files: Callable[[Samples], Mapping[str, bytes]]
+    predict: Callable[[Any, Samples], Sequence[str]]
+    library: str
+    fit: Callable[[Samples], Callable[[Samples], Sequence[str]]]
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    access = {
-        "AWS_ENDPOINT_URL_S3": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "benchmark",
-        "AWS_SECRET_ACCESS_KEY": "benchmark",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=access["AWS_ENDPOINT_URL_S3"],
-        aws_access_key_id="benchmark",
-        aws_secret_access_key="benchmark",
-        region_name="us-east-1",
-    )
-    s3.create_bucket(Bucket=BUCKET)
-    for key, content in files.items():
-        s3.put_object(Bucket=BUCKET, Key=key, Body=content)
-    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/train/"}}
-    request = {"AutoMLJobInputDataConfig": [{"DataSource": source}], "AutoMLProblemTypeConfig": problem}
-    rows = []
-    with tempfile.TemporaryDirectory(prefix="automl-benchmark-") as name:
-        folder = Path(name)
-        _write(folder, request, threads)
-        began = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "airflow_automl.local.training.main", str(folder)],
-            env=os.environ | access | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"},
-            stderr=(folder / "trainer.log").open("wb"),
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.monotonic() - began
-        if process.returncode:
-            raise SystemExit((folder / "trainer.log").read_text()[-2000:])
-        events = [json.loads(text) for text in (folder / "events.jsonl").read_text().splitlines()]
-        for candidate in _completed(events):
-            (container,) = candidate["InferenceContainerDefinitions"]["CPU"]
-            archive = folder / "model.tar.gz"
-            s3.download_file(BUCKET, container["ModelDataUrl"].removeprefix(f"s3://{BUCKET}/"), str(archive))
-            rows.append(
-                Row(
-                    data,
-                    f"candidate {artifacts.describe(archive)['approach']}",
-                    accuracy(artifacts.load(archive)),
-                    candidate["FinalAutoMLJobObjectiveMetric"]["Value"],
-                    candidate["EndTime"] - candidate["CreationTime"],
-                    size=archive.stat().st_size,
-                )
-            )
-    server.stop()
-    best = max(rows, key=lambda row: row.chosen or 0.0)
-    cpu, memory = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
-    return [*rows, Row(data, f"**job** ({best.model})", best.accuracy, best.chosen, wall, cpu, memory, best.size)]
+    def main(self, description: str | None) -> int:
+        """Measure what is not in the results yet, or write the tables of what is there."""
+        parser = argparse.ArgumentParser(description=description)
+        parser.add_argument("--sets", nargs="*", choices=list(self.sets), default=list(self.sets))
+        parser.add_argument("--seeds", type=int, default=3)
+        parser.add_argument("--threads", type=int, default=1)
+        name = Path(self.script).stem
+        parser.add_argument("--results", type=Path, default=FOLDER / f"{name}.jsonl")
+        parser.add_argument("--docs", type=Path, help="a page, whose table is made again from the results")
+        parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+        options = parser.parse_args()
+        if options.one:
+            print(json.dumps(self._measure(options.one[0], int(options.one[1]), options.threads)))
+            return 0
+        results = Results(options.results, ("data", "seed"))
+        if options.docs:
+            write_page(options.docs, self.script, self.table(results.rows))
+            return 0
+        for seed in range(options.seeds):
+            for name in options.sets:
+                unit = {"data": name, "seed": seed}
+                if results.get(unit) is None:
+                    command = script(self.script, "--threads", options.threads, "--one", name, seed)
+                    results.add(unit | apart(command, options.threads, SECONDS))
+        return 0
+
+    def _measure(self, name: str, seed: int, threads: int) -> Row:
+        train, test = self.sets[name](seed)
+        counts = Counter(label for label, _ in train)
+        common = counts.most_common(1)[0][0]
+        return {
+            "train": len(train),
+            "test": len(test),
+            "classes": len(counts),
+            "guess": _accuracy([common] * len(test), test),
+            "library": _accuracy(self.fit(train)(test), test),
+            **self._job(train, test, threads),
+        }
+
+    def _job(self, train: Samples, test: Samples, threads: int) -> Row:
+        """Run a job as the service does, and measure all of its candidates on samples that it has not seen."""
+        import boto3
+
+        from airflow_automl.contract.metrics import best
+        from airflow_automl.local.models import artifacts
+
+        with tempfile.TemporaryDirectory() as temporary, _jobs.store() as environment:
+            os.environ |= environment
+            s3, folder = boto3.client("s3"), Path(temporary)
+            s3.create_bucket(Bucket=_jobs.BUCKET)
+            for key, content in self.files(train).items():
+                s3.put_object(Bucket=_jobs.BUCKET, Key=f"in/{key}", Body=content)
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{_jobs.BUCKET}/in/"}}
+            request = {"AutoMLJobInputDataConfig": [{"DataSource": source}], "AutoMLProblemTypeConfig": self.problem}
+            candidates = _jobs.candidates_of(_jobs.train(folder / "job", request, threads))
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            chosen, found, sizes = best(candidates), {}, {}
+            for candidate in candidates:
+                (container,) = candidate["InferenceContainerDefinitions"]["CPU"]
+                archive = folder / "model.tar.gz"
+                key = container["ModelDataUrl"].removeprefix(f"s3://{_jobs.BUCKET}/")
+                s3.download_file(_jobs.BUCKET, key, str(archive))
+                accuracy = _accuracy(self.predict(artifacts.load(archive), test), test)
+                name = artifacts.describe(archive)["approach"]
+                found[name] = [accuracy, round(candidate["FinalAutoMLJobObjectiveMetric"]["Value"], 4)]
+                sizes[name] = archive.stat().st_size
+                if candidate is chosen:
+                    winner = name
+        return {
+            "job": found[winner][0],
+            "chosen": winner,
+            "candidates": found,
+            "cpu": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
+            "memory": round(after.ru_maxrss / 1024),
+            "size": round(sizes[winner] / 1e6, 1),
+        }
+
+    def table(self, rows: Sequence[Row]) -> str:
+        """Return the table: means over the seeds."""
+        names = [name for name in CANDIDATES if any(name in row.get("candidates", ()) for row in rows)]
+        head = ["data", "most frequent class", self.library, *names, "the job", "job less the better of two", "CPU s"]
+        head += ["peak MB", "artefact MB", "failed"]
+        lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+        for data in self.sets:
+            all_rows = [row for row in rows if row["data"] == data]
+            good = [row for row in all_rows if "failed" not in row]
+            if good:
+                lines.append(self._line(data, good, len(all_rows) - len(good), names))
+        return "\n".join(lines) + "\n"
+
+    def _line(self, data: str, rows: Sequence[Row], failed: int, names: Sequence[str]) -> str:
+        one = rows[0]
+        cells = [f"{data}: {one['train']} + {one['test']}, {one['classes']} classes"]
+        cells += [_interval([row[column] for row in rows]) for column in ("guess", "library")]
+        for name in names:
+            measured = [row["candidates"][name][0] for row in rows if name in row["candidates"]]
+            times = f" ({len(measured)} of {len(rows)})" if 0 < len(measured) < len(rows) else ""
+            cells.append((_interval(measured) if measured else "-") + times)
+        cells.append(_interval([row["job"] for row in rows]))
+        alone = [max(v[0] for name, v in row["candidates"].items() if name != "blend") for row in rows]
+        cells.append(_interval([row["job"] - better for row, better in zip(rows, alone, strict=True)], signed=True))
+        cells += [f"{sum(row[column] for row in rows) / len(rows):.0f}" for column in ("cpu",)]
+        cells += [f"{max(row['memory'] for row in rows)}", f"{max(row['size'] for row in rows)}", str(failed)]
+        return "| " + " | ".join(cells) + " |"
 
 
-def _completed(events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    last = {
-        event["candidate"]["CandidateName"]: event["candidate"] for event in events if event["event"] == "candidate"
-    }
-    return [candidate for candidate in last.values() if candidate["CandidateStatus"] == "Completed"]
+def _accuracy(predicted: Sequence[str], samples: Samples) -> float:
+    right = sum(str(a) == b for a, (b, _) in zip(predicted, samples, strict=True))
+    return round(right / len(samples), 4)
 
 
-def _write(folder: Path, request: Mapping[str, Any], threads: int) -> None:
-    spec = {
-        "schema_version": 2,
-        "name": "benchmark",
-        "arn": "arn:aws:sagemaker:us-east-1:123456789012:automl-job/benchmark",
-        "account": "123456789012",
-        "region": "us-east-1",
-        "api_version": "V2",
-        "request": request,
-        "threads": threads,
-        "memory_limit_bytes": None,
-        "max_runtime": None,
-        "attempt": 1,
-        "output": f"s3://{BUCKET}/output/",
-    }
-    (folder / "spec.json").write_text(json.dumps(spec))
+def _interval(values: Sequence[float], signed: bool = False) -> str:
+    """Return the mean and half of its 95 % interval, by Student's t."""
+    import numpy as np
+    from scipy.stats import t
+
+    shown = f"{np.mean(values):{'+' if signed else ''}.3f}"
+    if len(values) < 2:
+        return shown
+    half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return f"{shown} ± {half:.3f}"

@@ -69,6 +69,15 @@ def run(
     }
     if objective:
         request["AutoMLJobObjective"] = {"MetricName": objective}
+    candidates = candidates_of(train(folder, request, threads, seconds))
+    chosen = best(candidates, objective)
+    if chosen is None:
+        raise SystemExit("no candidate was completed in time")
+    return artifacts.load(chosen["InferenceContainers"]), dict(chosen)
+
+
+def train(folder: Path, request: Mapping[str, Any], threads: int, seconds: int | None = None) -> list[dict[str, Any]]:
+    """Train a job whose data are in the store; return its events."""
     spec = {
         "schema_version": 2,
         "name": "benchmark",
@@ -99,8 +108,10 @@ def run(
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     if events[-1]["event"] == "failed":
         raise SystemExit(events[-1]["reason"])
-    candidates = {e["candidate"]["CandidateName"]: e["candidate"] for e in events if e["event"] == "candidate"}
-    chosen = best([each for each in candidates.values() if each["CandidateStatus"] == "Completed"], objective)
-    if chosen is None:
-        raise SystemExit("no candidate was completed in time")
-    return artifacts.load(chosen["InferenceContainers"]), dict(chosen)
+    return events
+
+
+def candidates_of(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the completed candidates."""
+    last = {event["candidate"]["CandidateName"]: event["candidate"] for event in events if "candidate" in event}
+    return [candidate for candidate in last.values() if candidate["CandidateStatus"] == "Completed"]

@@ -21,7 +21,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,12 @@ LIBRARY = ("AutoETS", "AutoARIMA", "AutoTheta", "AutoCES", "MSTL")
 QUICK = ("npts", "ets", "prophet")
 """The algorithms of a job that is limited to them: their ensemble needs a quarter of the time."""
 
-APPROACHES = ("autopilot", "autopilot, quick", "seasonal naive", *LIBRARY, "prophet")
+APPROACHES = ("autopilot", "autopilot, quick", "seasonal naive", *LIBRARY, "prophet", "AutoGluon")
 SECONDS = 400
 """Of CPU; an approach that needs more has failed."""
+
+AUTOGLUON_SECONDS = 120
+"""Time limit of AutoGluon, which has to be installed by itself: ``pip install autogluon.timeseries``."""
 
 KEYS = ("collection", "approach", "cut")
 
@@ -72,68 +75,101 @@ def main() -> int:
     return 0
 
 
+Found = dict[str, dict[str, Any]]
+"""What was measured at one place, by approach."""
+
+
 def tables(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the tables: each collection, and the means over those that every approach was measured on."""
-    by_place: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
+    """Return the tables of the places at which all of some approaches were measured: each collection, and the means."""
+    by_place: dict[tuple[str, int], Found] = {}
     for row in rows:
         by_place.setdefault((row["collection"], row["cut"]), {})[row["approach"]] = row
-    measured = tuple(name for name in APPROACHES if any(name in found for found in by_place.values()))
-    lines = ["| collection | " + " | ".join(measured) + " |", "|---|" + "---|" * len(measured)]
-    order = list(COLLECTIONS)
-    for (collection, cut), found in sorted(by_place.items(), key=lambda pair: (order.index(pair[0][0]), pair[0][1])):
-        cells = [_cell(found, approach) for approach in measured]
-        earlier = f", {cut * APART} horizons earlier" if cut else ""
-        lines.append(f"| {COLLECTIONS[collection].what}{earlier} | " + " | ".join(cells) + " |")
-    everywhere = tuple(name for name in APPROACHES if all(name in found for found in by_place.values()))
-    for approaches in dict.fromkeys((everywhere, measured)):
-        whole = [found for found in by_place.values() if set(approaches) <= set(found)]
-        lines += ["", f"Over {len(whole)} of the rows above, among these approaches:", ""]
+    lines: list[str] = []
+    # What takes long is measured at fewer ends of history.
+    groups: dict[tuple[str, ...], dict[tuple[str, int], Found]] = {}
+    for least in (2, 1):
+        names = tuple(
+            name
+            for name in APPROACHES
+            if sum(name in found for found in by_place.values()) > len(COLLECTIONS) * (least - 1)
+        )
+        whole = {place: found for place, found in by_place.items() if set(names) <= set(found)}
+        if names and whole:
+            groups[names] = whole
+    for names, whole in groups.items():
+        ends = sorted({cut for _, cut in whole})
+        lines += [f"{len(whole)} places: collections, and {len(ends)} ends of each history.", ""]
+        lines += ["| collection | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+        for collection in COLLECTIONS:
+            if places := [found for (name, _), found in whole.items() if name == collection]:
+                cells = [_cell(places, approach, names) for approach in names]
+                lines.append(f"| {COLLECTIONS[collection].what} | " + " | ".join(cells) + " |")
         lines += [
+            "",
             "| approach | mean rank, WQL | mean rank, MASE | WQL, relative to seasonal naive | worse than naive | "
             "coverage, mean | coverage, mean distance from 80 % | CPU s, mean | peak MB | failed |",
             "|---|---|---|---|---|---|---|---|---|---|",
         ]
-        lines += [_summary(whole, approach, approaches) for approach in approaches]
-    return "\n".join(lines) + "\n"
+        lines += [*(_summary(whole, approach, names) for approach in names), ""]
+    return "\n".join(lines)
 
 
-def _cell(found: dict[str, dict[str, Any]], approach: str) -> str:
-    row = found.get(approach)
-    if row is None:
-        return "-"
-    if "failed" in row:
-        return "failed"
-    best = min(each["wql"] for each in found.values() if "wql" in each)
-    wql = f"{row['wql']:.4f}"
-    mase = "-" if row["mase"] is None else f"{row['mase']:.2f}"
-    return f"{f'**{wql}**' if row['wql'] <= best else wql} {mase} {row['covered']:.0%}"
-
-
-def _summary(places: Sequence[dict[str, dict[str, Any]]], approach: str, among: Sequence[str]) -> str:
+def _cell(places: Sequence[Found], approach: str, among: Sequence[str]) -> str:
     import numpy as np
 
-    def rank(found: dict[str, dict[str, Any]], metric: str) -> int:
+    def mean(name: str, metric: str) -> float:
+        values = [found[name].get(metric) for found in places]
+        return float("nan") if None in values else float(np.mean([value for value in values if value is not None]))
+
+    wql, mase = mean(approach, "wql"), mean(approach, "mase")
+    if np.isnan(wql):
+        return "failed"
+    best = min(loss for name in among if not np.isnan(loss := mean(name, "wql")))
+    shown = f"**{wql:.4f}**" if wql <= best else f"{wql:.4f}"
+    return f"{shown} {'-' if np.isnan(mase) else f'{mase:.2f}'} {mean(approach, 'covered'):.0%}"
+
+
+def _summary(whole: Mapping[tuple[str, int], Found], approach: str, among: Sequence[str]) -> str:
+    import numpy as np
+
+    def rank(found: Found, metric: str) -> int:
         values = {name: np.inf if found[name].get(metric) is None else found[name][metric] for name in among}
         return 1 + sum(value < values[approach] for value in values.values())
 
-    rows = [found[approach] for found in places if "failed" not in found[approach]]
-    if not rows:
-        return f"| {approach} |" + " - |" * 8 + f" {len(places)} |"
-    naive = [found["seasonal naive"]["wql"] for found in places if "failed" not in found[approach]]
-    relative = np.log([row["wql"] for row in rows]) - np.log(naive)
-    covered = np.array([row["covered"] for row in rows])
+    good = {place: found for place, found in whole.items() if "failed" not in found[approach]}
+    if not good:
+        return f"| {approach} |" + " - |" * 8 + f" {len(whole)} |"
+    relative: dict[str, list[float]] = {}
+    covered: dict[str, list[float]] = {}
+    for (collection, _), found in good.items():
+        relative.setdefault(collection, []).append(np.log(found[approach]["wql"] / found["seasonal naive"]["wql"]))
+        covered.setdefault(collection, []).append(found[approach]["covered"])
+    shares = np.array([np.mean(each) for each in covered.values()])
+    # The ends of one collection depend on each other: they are one observation.
+    log, half = _interval([float(np.mean(each)) for each in relative.values()])
+    rows = [found[approach] for found in good.values()]
     cells = [
         approach,
-        *(f"{np.mean([rank(found, metric) for found in places]):.2f}" for metric in ("wql", "mase")),
-        f"{np.exp(np.mean(relative)):.3f}",
-        str(int((relative > 0).sum())),
-        f"{covered.mean():.0%}",
-        f"{np.abs(covered - 0.8).mean():.0%}",
+        *(f"{np.mean([rank(found, metric) for found in whole.values()]):.2f}" for metric in ("wql", "mase")),
+        f"{np.exp(log):.3f} ({np.exp(log - half):.2f} to {np.exp(log + half):.2f})",
+        str(sum(value > 0 for each in relative.values() for value in each)),
+        "{:.0%} ± {:.0%}".format(*_interval(shares)),
+        f"{np.abs(shares - 0.8).mean():.0%}",
         f"{np.mean([row['cpu'] for row in rows]):.0f}",
         f"{max(row['memory'] for row in rows):.0f}",
-        str(len(places) - len(rows)),
+        str(len(whole) - len(good)),
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean, and half of its 95 % interval by Student's t."""
+    import numpy as np
+    from scipy.stats import t
+
+    count = len(values)
+    half = t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count) if count > 1 else np.nan
+    return float(np.mean(values)), float(half)
 
 
 APART = 3
@@ -162,6 +198,8 @@ def _measure(collection: str, approach: str, cut: int) -> dict[str, Any]:
         said, note, cpu = _autopilot(rows, frequency, horizon, past, QUICK if "quick" in approach else ())
     elif approach == "prophet":
         said = np.array([_prophet(past, series) for series in past.series])
+    elif approach == "AutoGluon":
+        said, note = _autogluon(past)
     else:
         said = np.array([_statsforecast(approach, past, series) for series in past.series])
     said = metrics.tidy(past, said)[0]
@@ -233,6 +271,39 @@ def _prophet(past: Any, series: Any) -> Any:
     model.fit(pd.DataFrame({"ds": stamps[: len(series)], "y": series.target}))
     found = model.predict(pd.DataFrame({"ds": stamps[len(series) :]}))
     return found[["yhat", "yhat_lower", "yhat", "yhat_upper"]].to_numpy()
+
+
+def _autogluon(past: Any) -> tuple[Any, str]:
+    """AutoGluon's default models without those that need pretrained weights, and their ensemble."""
+    import numpy as np
+    import pandas as pd
+    from autogluon.timeseries import TimeSeriesDataFrame, TimeSeriesPredictor
+    from autogluon.timeseries.configs import get_hyperparameter_presets
+
+    names = {"min": "min", "H": "h", "D": "D", "W": "D", "M": "MS", "Y": "YS"}
+    frequency = past.settings.frequency
+    step = f"{frequency.multiple * (7 if frequency.unit == 'W' else 1)}{names[frequency.unit]}"
+    parts = []
+    for number, series in enumerate(past.series):
+        stamps = past.calendar.stamps(np.arange(series.start, series.end)).astype("datetime64[ns]")
+        parts.append(pd.DataFrame({"item_id": number, "timestamp": stamps, "target": series.target}))
+    data = TimeSeriesDataFrame.from_data_frame(pd.concat(parts, ignore_index=True))
+    models = get_hyperparameter_presets()["default"]
+    models = {name: given for name, given in models.items() if not name.startswith(("Chronos", "Toto"))}
+    with tempfile.TemporaryDirectory() as folder:
+        predictor = TimeSeriesPredictor(
+            prediction_length=past.horizon,
+            freq=step,
+            eval_metric="WQL",
+            quantile_levels=[0.1, 0.5, 0.9],
+            path=folder,
+            verbosity=0,
+        )
+        predictor.fit(data, hyperparameters=models, time_limit=AUTOGLUON_SECONDS, random_seed=0)
+        found = predictor.predict(data, random_seed=0)
+        note = str(predictor.model_best)
+    columns = ["mean", "0.1", "0.5", "0.9"]
+    return np.array([found.loc[number][columns].to_numpy() for number in range(len(past.series))]), note
 
 
 def _autopilot(rows: Any, frequency: str, horizon: int, past: Any, names: Sequence[str]) -> tuple[Any, str, float]:
