@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from airflow_automl.local.models import weights
-from airflow_automl.local.training.engines.classification.approach import Head, open_session
+from airflow_automl.local.training.engines.classification.approach import Head, Samples, open_session, score
+from airflow_automl.local.training.engines.course import Clock
 from airflow_automl.local.training.engines.image import backbone, network
 
 needs_weights = pytest.mark.skipif(not weights.available("efficientnet-lite0"), reason="needs EfficientNet's weights")
@@ -92,3 +93,39 @@ def test_the_small_network_answers_in_onnx_as_in_pytorch(side):
     found = network.run(open_session(cnn._export(net, mean, deviation, side), 1), list(images))
 
     assert np.allclose(found, expected, atol=1e-4)
+
+
+def stripes(folder, turned):
+    """Pictures with a bright side, or with a bright upper or lower half: the class is where it is."""
+    random = np.random.default_rng(0)
+    files, codes = [], []
+    for number in range(36):
+        picture = random.integers(0, 60, (224, 224, 3), dtype="uint8")
+        half = slice(0, 112) if number % 2 else slice(112, 224)
+        picture[(slice(None), half) if turned else half] += 150
+        files.append(folder / f"{number}.npy")
+        np.save(files[-1], picture)
+        codes.append(number % 2)
+    return Samples(files[:24], np.array(codes[:24]), files[24:], np.array(codes[24:]), ("one", "other"))
+
+
+@needs_torch
+@pytest.mark.parametrize(("turned", "networks"), [(True, [False]), (False, [False, True])])
+def test_pictures_are_mirrored_only_if_their_class_does_not_depend_on_the_direction(
+    tmp_path, monkeypatch, turned, networks
+):
+    from airflow_automl.local.training.engines.image import cnn
+
+    monkeypatch.setattr(cnn, "EPOCHS", 6)
+    learn, trained = cnn._Trainer.learn, []
+
+    def counted(self, *given):
+        trained.append(self._mirrored)
+        return learn(self, *given)
+
+    monkeypatch.setattr(cnn._Trainer, "learn", counted)
+
+    network = cnn.Cnn().train(stripes(tmp_path, turned), Clock(None), 1)
+
+    assert trained == networks
+    assert score(network.probabilities, np.arange(12) % 2)[0] == 1

@@ -64,8 +64,9 @@ def test_grey_becomes_three_equal_colours(mode):
     assert (found[..., 0] == found[..., 2]).all()
 
 
-def test_sixteen_bits_of_grey_keep_their_range():
-    steep = np.linspace(0, 65535, 224 * 224).reshape(224, 224).astype("uint16")
+@pytest.mark.parametrize("used", [10, 12, 16])
+def test_sixteen_bits_of_grey_keep_their_range_even_if_few_are_used(used):
+    steep = np.linspace(0, 2**used - 1, 224 * 224).reshape(224, 224).astype("uint16")
 
     found = pictures.read(encode(Image.fromarray(steep)))
 
