@@ -75,7 +75,7 @@ def letters(seed: int) -> tuple[Samples, Samples]:
     from PIL import Image, ImageDraw, ImageFont
 
     random = np.random.default_rng(seed)
-    without = ("Siz", "NonUni", "Display", "LastResort", "cmsy", "cmex", "cmmi")
+    without = ("STIXSiz", "NonUni", "Display", "LastResort", "cmsy", "cmex", "cmmi")
     fonts = sorted((Path(mpl.get_data_path()) / "fonts" / "ttf").glob("*.ttf"))
     fonts = [font for font in fonts if not any(part in font.name for part in without)]
     train: list[tuple[str, Any]] = []
