@@ -63,20 +63,19 @@ class Cnn(Approach):
             raise TimeIsUp
         mean = train.mean(axis=(0, 1, 2), dtype="float64").astype("float32")
         deviation = (train.std(axis=(0, 1, 2), dtype="float64") + 1.0).astype("float32")
-        best: tuple[tuple[float, float], Any, np.ndarray, int, bool] | None = None
+        tried = []
         for mirrored in (False, True):
             began = time.monotonic()
             net = _network(len(samples.labels), side)
             trainer = _Trainer(net, (mean, deviation), clock, mirrored)
             found, epochs = trainer.learn(train, samples.train_codes, validation, samples.validation_codes)
             reached = score(found, samples.validation_codes)
-            if best is None or reached > best[0]:
-                best = reached, net, found, epochs, mirrored
+            tried.append((reached, net, found, epochs, mirrored))
             turned = score(trainer.answers(validation[:, :, ::-1]), samples.validation_codes)
             left, took = clock.left, time.monotonic() - began
             if turned[0] < reached[0] - _TURNED or (left is not None and left < 2 * took):
                 break
-        _, net, found, epochs, mirrored = best
+        _, net, found, epochs, mirrored = max(tried, key=lambda each: each[0])
         notes = (
             [f"The CNN was trained for {epochs} of {EPOCHS} epochs: its time limit was reached."]
             if epochs < EPOCHS

@@ -88,8 +88,8 @@ def _colours(image: Any) -> Any:
     if image.mode in {"I;16", "I;16B", "I", "F"}:
         # 16 bits of grey, which a plain conversion clips at 255. Cameras and scanners fill only some of the bits.
         values = np.asarray(image, dtype="float32").clip(0)
-        white = next((2**bits - 1 for bits in (8, 10, 12, 14) if values.max() < 2**bits), 2**16 - 1)
-        return Image.fromarray((values * (255 / white)).clip(0, 255).round().astype("uint8")).convert("RGB")
+        most = next((2**bits - 1 for bits in (8, 10, 12, 14) if values.max() < 2**bits), 2**16 - 1)
+        return Image.fromarray((values * (255 / most)).clip(0, 255).round().astype("uint8")).convert("RGB")
     if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
         colours = image.convert("RGBA")
         white = Image.new("RGBA", colours.size, "white")
