@@ -127,7 +127,16 @@ class Benchmark:
     def table(self, rows: Sequence[Row]) -> str:
         """Return the table: means over the seeds."""
         names = [name for name in CANDIDATES if any(name in row.get("candidates", ()) for row in rows)]
-        head = ["data", "most frequent class", self.library, *names, "the job", "job less the better of two", "CPU s"]
+        head = [
+            "data",
+            "n",
+            "most frequent class",
+            self.library,
+            *names,
+            "the job",
+            "job less the better of two",
+            "CPU s",
+        ]
         head += ["peak MB", "artefact MB", "failed"]
         lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
         for data in self.sets:
@@ -139,7 +148,7 @@ class Benchmark:
 
     def _line(self, data: str, rows: Sequence[Row], failed: int, names: Sequence[str]) -> str:
         one = rows[0]
-        cells = [f"{data}: {one['train']} + {one['test']}, {one['classes']} classes"]
+        cells = [f"{data}: {one['train']} + {one['test']}, {one['classes']} classes", str(len(rows))]
         cells += [_interval([row[column] for row in rows]) for column in ("guess", "library")]
         for name in names:
             measured = [row["candidates"][name][0] for row in rows if name in row["candidates"]]
@@ -148,8 +157,12 @@ class Benchmark:
         cells.append(_interval([row["job"] for row in rows]))
         alone = [max(v[0] for name, v in row["candidates"].items() if name != "blend") for row in rows]
         cells.append(_interval([row["job"] - better for row, better in zip(rows, alone, strict=True)], signed=True))
-        cells += [f"{sum(row[column] for row in rows) / len(rows):.0f}" for column in ("cpu",)]
-        cells += [f"{max(row['memory'] for row in rows)}", f"{max(row['size'] for row in rows)}", str(failed)]
+        cells += [
+            f"{sum(row['cpu'] for row in rows) / len(rows):.0f}",
+            f"{max(row['memory'] for row in rows)}",
+            f"{max(row['size'] for row in rows)}",
+        ]
+        cells.append(str(failed))
         return "| " + " | ".join(cells) + " |"
 
 
