@@ -220,7 +220,8 @@ def _portfolio(usable: Sequence[str], problem_type: str, rows: int, count: int) 
         known = [(key, _settings(options)) for key, options in chosen]
         more = _more(usable, forest)
         chosen += [entry for entry in more if (entry[0], _settings(entry[1])) not in known][: count - len(chosen)]
-    return chosen
+    # Forests look at no clock, and what they learn is often of no weight beside the others.
+    return sorted(chosen, key=lambda entry: entry[0] in {"RF", "XT"})
 
 
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
