@@ -174,7 +174,7 @@ def _direct(job: Path) -> dict[str, Any]:
     data = modes.arrange(spec.request, data, modes.FOLDS, not spec.criteria.get("MaxAutoMLJobRuntimeInSeconds"))
     made = plan.make(
         rows=len(data.train),
-        problem_type=data.problem_type,
+        classes=len(data.labels),
         algorithms=None,
         max_candidates=spec.criteria["MaxCandidates"],
         seconds=None,

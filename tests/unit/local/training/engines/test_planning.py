@@ -8,7 +8,7 @@ from airflow_automl.local.training.engines.tabular.ensembling import engine, pla
 def make(**options):
     defaults = {
         "rows": 1000,
-        "problem_type": "BinaryClassification",
+        "classes": 2,
         "algorithms": None,
         "max_candidates": None,
         "seconds": None,
@@ -35,6 +35,18 @@ def test_base_models_and_their_ensemble_together_are_max_candidates(candidates, 
 def test_models_train_in_the_order_of_the_plan():
     ranks = [entry["ag_args"]["priority"] for entries in make().hyperparameters.values() for entry in entries]
     assert len(set(ranks)) == len(ranks)
+
+
+@pytest.mark.parametrize(
+    ("classes", "rows", "first", "last"), [(2, 1000, "GBM", "XT"), (29, 1000, "RF", "GBM"), (29, 50_000, "GBM", "XT")]
+)
+def test_forests_train_last_but_of_few_rows_with_many_classes_first(classes, rows, first, last):
+    order = [
+        (entry["ag_args"]["priority"], key)
+        for key, entries in make(classes=classes, rows=rows).hyperparameters.items()
+        for entry in entries
+    ]
+    assert (max(order)[1], min(order)[1]) == (first, last)
 
 
 def test_only_what_the_request_names_is_trained():

@@ -163,7 +163,7 @@ def train(
     run = course.run
     plan = planning.make(
         rows=len(dataset.train),
-        problem_type=dataset.problem_type,
+        classes=len(dataset.labels),
         algorithms=algorithms,
         max_candidates=course.criteria.get("MaxCandidates"),
         seconds=course.for_training(),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_automl.local.errors import JobFailure, listing
-from airflow_automl.local.training.data.target import BINARY, REGRESSION
+from airflow_automl.local.training.data.target import BINARY
 from airflow_automl.local.training.engines.metrics import THRESHOLD_METRICS
 from airflow_automl.local.training.engines.registry import missing
 from airflow_automl.local.training.engines.tabular.modes import FOLDS
@@ -60,6 +60,9 @@ def metric_for(objective: str, problem_type: str) -> str:
 _LARGE = 20_000
 """Rows from which forests are capped; uncapped ones take gigabytes."""
 
+_MANY_CLASSES = 10
+"""With more, boosting takes long, because each round is a tree for each class, and forests are often better."""
+
 _NEURAL = ("nn-torch", "fastai")
 _NEURAL_SECONDS = 600
 """Neural networks take longer than all trees together: with less time than this, only who names them gets them."""
@@ -110,7 +113,7 @@ class Plan:
 def make(
     *,
     rows: int,
-    problem_type: str,
+    classes: int,
     algorithms: Sequence[str] | None,
     max_candidates: int | None,
     seconds: float | None,
@@ -126,6 +129,7 @@ def make(
     is of a second level, and each level has its ensemble.
 
     :param rows: of the training data.
+    :param classes: of the target; 0 for regression.
     :param algorithms: what the request names; ``None`` or empty for all (R57).
     :param max_candidates: MaxCandidates; by default 10.
     :param seconds: time for the training, ``None`` for no limit.
@@ -155,10 +159,10 @@ def make(
         and (seconds is None or seconds >= _STACKING_SECONDS)
     )
     upper = (candidates - 2) // 3 if stacked else 0
-    base = _portfolio(usable, problem_type, rows, candidates - ensemble - (upper + 1 if stacked else 0))
+    base = _portfolio(usable, classes, rows, candidates - ensemble - (upper + 1 if stacked else 0))
     hyperparameters: dict[Any, Any] = _configurations(base)
     if stacked:
-        hyperparameters = {1: hyperparameters, 2: _configurations(_portfolio(usable, problem_type, rows, upper))}
+        hyperparameters = {1: hyperparameters, 2: _configurations(_portfolio(usable, classes, rows, upper))}
     limits: dict[str, Any] = {}
     if seconds_per_model is not None:
         limits["max_time_limit"] = seconds_per_model
@@ -196,7 +200,7 @@ def _configurations(models: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, l
     return found
 
 
-def _portfolio(usable: Sequence[str], problem_type: str, rows: int, count: int) -> list[tuple[str, dict[str, Any]]]:
+def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> list[tuple[str, dict[str, Any]]]:
     """Return ``count`` configurations: one of each algorithm, then variants, then AutoGluon's own portfolio."""
     forest: dict[str, Any] = {"n_estimators": 100, "min_samples_leaf": 5} if rows > _LARGE else {}
     variants: list[tuple[str, dict[str, Any]]] = [
@@ -210,7 +214,7 @@ def _portfolio(usable: Sequence[str], problem_type: str, rows: int, count: int) 
         ("FASTAI", {}),
         ("GBM", {"extra_trees": True, "ag_args": {"name_suffix": "XT"}}),
     ]
-    if problem_type != REGRESSION:
+    if classes:
         variants += [
             ("RF", {**forest, "criterion": "entropy", "ag_args": {"name_suffix": "Entr"}}),
             ("XT", {**forest, "criterion": "entropy", "ag_args": {"name_suffix": "Entr"}}),
@@ -221,7 +225,8 @@ def _portfolio(usable: Sequence[str], problem_type: str, rows: int, count: int) 
         more = _more(usable, forest)
         chosen += [entry for entry in more if (entry[0], _settings(entry[1])) not in known][: count - len(chosen)]
     # Forests look at no clock, and what they learn is often of no weight beside the others.
-    return sorted(chosen, key=lambda entry: entry[0] in {"RF", "XT"})
+    last = classes <= _MANY_CLASSES or rows > _LARGE
+    return sorted(chosen, key=lambda entry: (entry[0] in {"RF", "XT"}) == last)
 
 
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
