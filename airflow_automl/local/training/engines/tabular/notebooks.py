@@ -252,7 +252,7 @@ def definitions(
 
         made = plan.make(
             rows=len(dataset.train),
-            problem_type=dataset.problem_type,
+            classes=len(dataset.labels),
             algorithms=algorithms,
             max_candidates=criteria.get("MaxCandidates"),
             seconds=None,
