@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,9 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 from airflow_automl import settings
+from airflow_automl.contract.states import End
 from airflow_automl.naming import TaskGeneration, submitter
+from airflow_automl.report.sections import finite
 from airflow_automl.xcom import JOB_KEY
 
 #: How many XComs the index of all jobs reads, newest first; the accounts' lists hold a thousand jobs.
@@ -86,6 +88,34 @@ def owner_of(tags: Mapping[str, str] | None, name: str) -> Owner | None:
     return Owner(task.dag_id, task.run_id, task.task_id, task.map_index) if task else None
 
 
+def _are_texts(value: Any, keys: Iterable[str] = ()) -> bool:
+    return isinstance(value, Mapping) and {*keys} <= {*value} and all(isinstance(each, str) for each in value.values())
+
+
+def _is_transition(value: Any) -> bool:
+    if not isinstance(value, Mapping) or "secondary_status" not in value:
+        return False
+    return _are_texts({**value, "secondary_status": value["secondary_status"] or ""}, ("at", "status"))
+
+
+#: Member of a job's document that the pages use → whether a value can be one; the others are texts.
+_CHECKS: Mapping[str, Callable[[Any], bool]] = {
+    "schema_version": lambda value: isinstance(value, int),
+    "tags": _are_texts,
+    "end": lambda value: _are_texts(value, End._fields) and len(value) == len(End._fields),
+    "score": finite,
+    "cost": lambda value: isinstance(value, Mapping),
+    "timeline": lambda value: isinstance(value, list) and all(map(_is_transition, value)),
+    "partial_failures": lambda value: isinstance(value, list),
+}
+
+
+def _sound(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document without what the pages can't show: anyone who may write an XCom may write anything."""
+    known = ((key, value, _CHECKS.get(key, lambda value: isinstance(value, str))) for key, value in job.items())
+    return {key: value for key, value, is_sound in known if is_sound(value)}
+
+
 def job_records(
     dag_id: str | None = None,
     run_id: str | None = None,
@@ -107,7 +137,7 @@ def job_records(
     with create_session(scoped=False) as session:
         rows = session.execute(query.order_by(XComModel.timestamp.desc()).limit(limit)).all()
     found = [
-        JobRecord(row.dag_id, row.run_id, row.task_id, row.map_index, read_xcom(row.value), row.timestamp)
+        JobRecord(row.dag_id, row.run_id, row.task_id, row.map_index, _sound(read_xcom(row.value)), row.timestamp)
         for row in rows
     ]
     # Other tasks may push something else under the same key.

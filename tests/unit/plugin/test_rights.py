@@ -267,6 +267,19 @@ def test_the_job_of_another_airflow_with_a_dag_of_the_same_name_is_not_this_ones
     assert user.get(page("stop", name=target)).status_code == 403
 
 
+def test_a_made_up_xcom_breaks_no_page(browser: Browser, pages: Any, world: World, restored_xcoms: None) -> None:
+    admin, user, target = browser("admin"), browser("user"), "victim-of-nonsense"
+    world.sagemaker.add_job(target, ENDLESS)
+    for nonsense in (7, "x", [1], {"x": 1}, [{"at": "", "status": ""}], {"title": 1, "tone": []}):
+        keys = ("tags", "end", "timeline", "score", "objective", "problem_type", "partial_failures", "created", "cost")
+        made_up(world, user, target, **dict.fromkeys((*keys, "target", "data"), nonsense))
+        pages.state.known = KnownJobs()  # which polls every few seconds
+        addresses = [page("jobs", sort=sort) for sort in ("score", "type", "created", "status")]
+        tabs = [page("job", name=target), page("dag", dag_id="countries"), page("jobs", problem_type="x")]
+        for address in (*addresses, *tabs):
+            assert admin.get(address).status_code == 200, (nonsense, address)
+
+
 def test_a_made_up_xcom_neither_hides_nor_shows_what_its_tags_claim(
     browser: Browser, world: World, restored_xcoms: None, only_countries: None
 ) -> None:
