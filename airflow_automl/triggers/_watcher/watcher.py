@@ -34,6 +34,8 @@ Notice = Callable[[Mapping[str, Any]], None]
 
 #: Up to this number, jobs are described at every interval: a list would cost as much.
 FEW = 3
+#: Seconds between two polls at least: a sensor's ``poke_interval`` may be 0.
+SHORTEST = 0.01
 #: From this number of jobs on, an interval has two polls, which halves the delay at little cost per job.
 MANY = 500
 #: Share of jobs described at every poll (one in …), those not described for longest first.
@@ -184,7 +186,7 @@ class Watcher:
         shortest = min(
             (seconds for watch in self._watches.values() for seconds in watch.waiting.values()), default=LINGER
         )
-        return shortest if len(self._watches) < MANY else shortest / 2
+        return max(SHORTEST, shortest if len(self._watches) < MANY else shortest / 2)
 
     def _tick(self) -> None:
         watches = list(self._watches.values())

@@ -295,3 +295,21 @@ async def test_metrics_say_which_connection_they_are_of(standin: StandIn, monkey
     both = {("aws_default", "default"), ("team", "eu-west-1")}
     for name in ("calls", "call_duration", "poll_duration", "jobs_watched"):
         assert told[f"automl.{name}"] == both
+
+
+async def test_an_interval_of_zero_leaves_the_event_loop_to_others(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polls, tick = 0, watcher.Watcher._tick
+
+    def counted(self: watcher.Watcher) -> None:
+        nonlocal polls
+        polls += 1
+        tick(self)
+
+    monkeypatch.setattr(watcher.Watcher, "_tick", counted)
+    standin.add_job("job", ENDLESS)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await watcher_for(AWS).end_of("job", None, 0.0)
+    assert 0 < polls <= 60
