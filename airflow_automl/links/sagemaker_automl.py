@@ -28,23 +28,21 @@ _DOMAINS = {
 }
 
 
-def _region_url(partition: str, region: str, service: str) -> str:
-    domain = _DOMAINS[partition]
-    return f"https://{region}.{domain}/{service}/home?region={region}"
+def console_links(arn: str, job_name: str) -> dict[str, str]:
+    """Return where AWS's console shows a job, by title; empty for an ARN or a partition that is not known.
 
-
-def console_url(partition: str, region: str) -> str:
-    """Return the console's list of training jobs; empty for a partition whose console is not known."""
-    return f"{_region_url(partition, region, 'sagemaker')}#/jobs" if partition in _DOMAINS else ""
-
-
-def logs_url(partition: str, region: str, job_name: str) -> str:
-    """Return CloudWatch's view of what the job's training jobs log; empty for an unknown partition."""
+    ``SageMaker console`` lists training jobs; ``CloudWatch logs`` shows what those of the job log.
+    """
+    _, partition, _, region, *_ = (*arn.split(":"), "", "", "")
     if partition not in _DOMAINS:
-        return ""
+        return {}
     group = quote(quote("/aws/sagemaker/TrainingJobs", safe=""), safe="").replace("%", "$")
     prefix = quote(f"?logStreamNameFilter={job_name[:CHILD_PREFIX]}", safe="").replace("%", "$")
-    return f"{_region_url(partition, region, 'cloudwatch')}#logsV2:log-groups/log-group/{group}{prefix}"
+    home = f"https://{region}.{_DOMAINS[partition]}/{{}}/home?region={region}"
+    return {
+        "SageMaker console": f"{home.format('sagemaker')}#/jobs",
+        "CloudWatch logs": f"{home.format('cloudwatch')}#logsV2:log-groups/log-group/{group}{prefix}",
+    }
 
 
 def page_url(page: str, job_name: str, aws_conn_id: str | None, region_name: str | None) -> str:

@@ -13,7 +13,7 @@ from airflow_automl.contract import documents, states
 from airflow_automl.cost import cost_text, costed_summary
 from airflow_automl.ends import judge, watched
 from airflow_automl.exceptions import AutoMLError, AutoMLJobFailed
-from airflow_automl.links.sagemaker_automl import AutoMLJobConsoleLink, AutoMLJobLogsLink, console_url, logs_url
+from airflow_automl.links.sagemaker_automl import AutoMLJobConsoleLink, AutoMLJobLogsLink, console_links
 from airflow_automl.times import duration_text, seconds_between
 
 if TYPE_CHECKING:
@@ -112,10 +112,9 @@ class JobResultsMixin(_Operator):
 
     def link_job(self, describe: Mapping[str, Any]) -> None:
         """Set the links; there are none if the endpoint is not AWS's own."""
-        arn = str(describe.get("AutoMLJobArn") or "").split(":")
-        if len(arn) > 3 and self.hook.is_aws:
-            self.console_url = console_url(arn[1], arn[3])
-            self.logs_url = logs_url(arn[1], arn[3], str(describe["AutoMLJobName"]))
+        if (arn := describe.get("AutoMLJobArn")) and self.hook.is_aws:
+            found = console_links(arn, describe["AutoMLJobName"])
+            self.console_url, self.logs_url = found.get("SageMaker console"), found.get("CloudWatch logs")
 
     def conclude(
         self,

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from airflow_automl.contract import documents, states
 from airflow_automl.contract.states import QUEUED, JobStatus, Outcome, SecondaryStatus, queued, words
+from airflow_automl.links.sagemaker_automl import console_links
 from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.known_jobs import Owner
-from airflow_automl.plugin.links import console_links
 from airflow_automl.report import build, page
 from airflow_automl.report.scores import score
 

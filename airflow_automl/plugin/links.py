@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from airflow_automl.links.sagemaker_automl import console_url, logs_url
 from airflow_automl.plugin import PREFIX
 from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.known_jobs import Owner
@@ -56,14 +55,3 @@ class Links:
     def login(self) -> str:
         """Return where Airflow asks for a login."""
         return f"{self._airflow}/auth/login"
-
-
-def console_links(arn: str, name: str) -> Mapping[str, str]:
-    parts = arn.split(":")
-    if len(parts) < 6:
-        return {}
-    found = {
-        "SageMaker console": console_url(parts[1], parts[3]),
-        "CloudWatch logs": logs_url(parts[1], parts[3], name),
-    }
-    return {label: address for label, address in found.items() if address}

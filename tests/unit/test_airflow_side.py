@@ -19,7 +19,7 @@ from airflow_automl import exceptions, settings, xcom
 from airflow_automl.contract import documents, states
 from airflow_automl.ends import TransitionLog, judge, watched
 from airflow_automl.get_provider_info import get_provider_info
-from airflow_automl.links.sagemaker_automl import console_url, logs_url
+from airflow_automl.links.sagemaker_automl import console_links
 from airflow_automl.naming import TRY_TAG, TaskGeneration, adopted_since, derive_name, digest, tag_value
 from airflow_automl.operators import SageMakerAutoMLStopOperator
 from airflow_automl.operators._base import AutoMLBaseOperator
@@ -247,10 +247,14 @@ class TestSettings:
 
 class TestLinks:
     def test_links_lead_to_the_jobs_region(self) -> None:
-        assert console_url("aws", "eu-west-1").startswith("https://eu-west-1.console.aws.amazon.com/sagemaker/")
-        assert console_url("aws-cn", "cn-north-1").startswith("https://cn-north-1.console.amazonaws.cn/")
-        assert console_url("aws-iso", "x") == ""
-        assert logs_url("aws", "eu-west-1", "abcdefghijklm").endswith("logStreamNameFilter$3Dabcdefghij")
+        def links(partition: str, region: str) -> dict[str, str]:
+            return console_links(f"arn:{partition}:sagemaker:{region}:123456789012:automl-job/x", "abcdefghijklm")
+
+        console, logs = links("aws", "eu-west-1").values()
+        assert console.startswith("https://eu-west-1.console.aws.amazon.com/sagemaker/")
+        assert logs.endswith("logStreamNameFilter$3Dabcdefghij")
+        assert links("aws-cn", "cn-north-1")["SageMaker console"].startswith("https://cn-north-1.console.amazonaws.cn/")
+        assert links("aws-iso", "x") == {}
 
 
 class TestRetries:

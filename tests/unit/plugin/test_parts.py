@@ -10,11 +10,12 @@ import pytest
 from airflow_automl.contract import image_classification, tabular
 from airflow_automl.contract.states import ORDER, PAIRS, end
 from airflow_automl.exceptions import AutoMLValidationError
+from airflow_automl.links.sagemaker_automl import console_links
 from airflow_automl.plugin import manual, rows
 from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.job_view import job_view, steps, words
 from airflow_automl.plugin.known_jobs import Owner, owner_of
-from airflow_automl.plugin.links import Links, console_links
+from airflow_automl.plugin.links import Links
 from tests.unit.report.samples import candidate, describe
 
 SOURCE = Source("aws_default")
