@@ -17,7 +17,7 @@ from airflow_automl.local.models import artifacts
 from airflow_automl.local.training.data.channels import resolve
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.candidates import Candidate, image, step
-from airflow_automl.local.training.engines.course import Course, Files, completion_criteria
+from airflow_automl.local.training.engines.course import Course, Files, TimeIsUp, completion_criteria
 from airflow_automl.local.training.engines.timeseries.algorithms.base import (
     ALGORITHMS,
     BASELINES,
@@ -109,13 +109,21 @@ class _Training:
         return self._publish(candidate, name, {name: 1.0}, self._forecasts[name], replaced)
 
     def combine(self, candidate: Candidate) -> dict[str, str]:
-        """Combine the algorithms and the baselines, or take the best baseline if it alone was better."""
+        """Combine the algorithms and the baselines, or take the best baseline if it alone was better.
+
+        Baselines for which there is no time are left out.
+        """
         objective, quantiles = self._dataset.objective, self._dataset.panel.settings.quantiles
         forecasts = {each.label: self._forecasts[each.label] for each in self.trained.values()}
         choices = {}
+        context = Context(self._course.run.spec.threads, self._course.for_candidate())
         for name in BASELINES:
-            self._members[name] = forecaster(name).fit(self._dataset.panel, Context())
-            found, replaced = self._backtest.run(forecaster(name), Context())
+            self._members[name] = forecaster(name).fit(self._dataset.panel, context)
+            try:
+                found, replaced = self._backtest.run(forecaster(name), context)
+            except TimeIsUp:
+                log.warning("%s is not a member of the ensemble: there is no time left for it", name)
+                continue
             if 2 * replaced < sum(len(past) for past in self._backtest.pasts):
                 forecasts[name] = choices[name] = found
         windows = self._backtest.windows

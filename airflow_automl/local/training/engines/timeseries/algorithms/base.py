@@ -143,6 +143,7 @@ BASELINES = {
     "seasonal-naive": _Entry("naive", "SeasonalNaive"),
     "seasonal-mean": _Entry("naive", "SeasonalMean"),
     "intermittent": _Entry("naive", "Intermittent"),
+    "decomposition": _Entry("naive", "Decomposition"),
 }
 
 

@@ -1,13 +1,21 @@
-"""What every forecast must beat: the last season, the mean of the last seasons, and demand that comes and goes."""
+"""What every forecast must beat: the last seasons, demand that comes and goes, and seasons that are taken out."""
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from airflow_automl.local.training.engines.timeseries.algorithms.base import Context, Forecaster
+from airflow_automl.local.training.engines.timeseries.algorithms.base import (
+    Context,
+    Forecaster,
+    normal_quantiles,
+    usable,
+)
+from airflow_automl.local.training.engines.timeseries.algorithms.statistical import ONE_DEVIATION, STEPS
 from airflow_automl.local.training.engines.timeseries.metrics import naive_forecast
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 
@@ -81,3 +89,31 @@ def _mixture(series: Series, shares: np.ndarray) -> np.ndarray:
     reached = 1 - something + something * np.cumsum(weights)
     places = np.searchsorted(reached, shares - 1e-9).clip(max=len(sizes) - 1)
     return np.array([mean, *np.where(shares <= 1 - something, 0.0, sizes[places])])
+
+
+class Decomposition(SeasonalNaive):
+    """All seasons taken out one after the other (MSTL), and exponential smoothing of what is left."""
+
+    name = "decomposition"
+
+    def forecast(self, panel: Panel, context: Context) -> np.ndarray:
+        """Forecast the horizon of each series; there is none for those without two seasons.
+
+        :raises TimeIsUp: there was not enough time.
+        """
+        return np.array(context.each(lambda series: _decomposed(series, panel), panel.series))
+
+
+def _decomposed(series: Series, panel: Panel) -> np.ndarray:
+    from statsforecast.models import MSTL
+
+    values = series.target[-STEPS:].astype("float64")
+    seasons = [season for season in panel.settings.frequency.seasons if 2 * season < len(values)]
+    # A numerical error in one series must not fail the others.
+    with contextlib.suppress(Exception), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        if seasons and usable(series):
+            found = MSTL(season_length=seasons).forecast(values, panel.horizon, level=[ONE_DEVIATION])
+            mean, upper = (np.asarray(found[name]) for name in ("mean", f"hi-{ONE_DEVIATION}"))
+            return normal_quantiles(mean, upper - mean, panel.settings.quantiles)
+    return np.full((panel.horizon, 1 + len(panel.settings.quantiles)), np.nan)

@@ -28,7 +28,7 @@ from airflow_automl.local.training.engines.timeseries.algorithms.base import (
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 
 _FILE = "models.json"
-_STEPS = 1000
+STEPS = 1000
 """Older steps are ignored: they cost much and add little."""
 
 Choice = tuple[Any, ...]
@@ -92,7 +92,7 @@ class _Statistical(Forecaster):
     @classmethod
     def _prepare(cls, series: Series, panel: Panel) -> tuple[np.ndarray, np.ndarray, int]:
         """Return the values that a model sees, what must be added to its forecast, and the season left for it."""
-        values = series.target[-_STEPS:].astype("float64")
+        values = series.target[-STEPS:].astype("float64")
         season = panel.settings.frequency.season(len(values))
         if season <= cls.longest_season:
             return values, np.zeros(panel.horizon), season
@@ -128,7 +128,7 @@ class _Statistical(Forecaster):
         return cls({tuple(key): tuple(choice) for key, choice in found["choices"]}, tuple(found["common"]))
 
 
-_ONE_DEVIATION = 68.26894921370859
+ONE_DEVIATION = 68.26894921370859
 """Percent of a normal distribution within one standard deviation of its mean."""
 
 
@@ -156,9 +156,9 @@ class Ets(_Statistical):
         from statsforecast.ets import ets_f, forecast_ets
 
         model = ets_f(values, m=season, model=choice[0], damped=choice[1])
-        found = forecast_ets(model, h=horizon, level=[_ONE_DEVIATION])
+        found = forecast_ets(model, h=horizon, level=[ONE_DEVIATION])
         mean = np.asarray(found["mean"])
-        return mean, (np.asarray(found[f"hi-{_ONE_DEVIATION}"]) - np.asarray(found[f"lo-{_ONE_DEVIATION}"])) / 2
+        return mean, (np.asarray(found[f"hi-{ONE_DEVIATION}"]) - np.asarray(found[f"lo-{ONE_DEVIATION}"])) / 2
 
 
 class Arima(_Statistical):
@@ -195,6 +195,6 @@ class Arima(_Statistical):
             include_drift=drift,
             method="CSS-ML",
         )
-        found = library.forecast_arima(model, horizon, level=[_ONE_DEVIATION])
+        found = library.forecast_arima(model, horizon, level=[ONE_DEVIATION])
         upper = np.asarray(found["upper"]).ravel()
         return np.asarray(found["mean"]), upper - np.asarray(found["mean"])

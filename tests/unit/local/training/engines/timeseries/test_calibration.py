@@ -11,7 +11,7 @@ from airflow_automl.local.training.engines.timeseries.algorithms.base import Con
 from airflow_automl.local.training.engines.timeseries.backtest import Backtest
 from airflow_automl.local.training.engines.timeseries.calibration import Calibration, calibrate
 from airflow_automl.local.training.engines.timeseries.panel import Panel
-from tests.unit.local.training.engines.timeseries.conftest import config, panel_of
+from tests.unit.local.training.engines.timeseries.conftest import config, panel_of, weekly
 
 QUANTILES = (10, 50, 90)
 SEASONAL = ("seasonal-naive", "seasonal-mean")
@@ -135,3 +135,23 @@ def test_a_series_in_which_little_happens_is_forecast_as_counts_that_fade_when_n
     assert by_key["no longer"][0, 3] == 0
     assert np.isnan(by_key["always"]).all()
     assert np.isnan(by_key["never"]).all()
+
+
+def test_a_decomposition_finds_trend_and_season() -> None:
+    days = np.arange(77)
+    stamps = pd.date_range("2024-01-01", periods=77).strftime("%Y-%m-%d")
+    rising = pd.DataFrame({"item": "rising", "ts": stamps, "y": 50 + days + 10 * (days % 7 == 5)})
+    flat = pd.DataFrame({"item": "flat", "ts": stamps, "y": 3.0})
+    panel = panel_of(pd.concat([rising, flat]), config(7))
+    past = panel.before(7, shortest=4)
+    found = forecaster("decomposition").fit(past, Context()).forecast(past, Context())
+    by_key = {series.key[0]: forecast for series, forecast in zip(past.series, found, strict=True)}
+    truth = 50 + days[70:] + 10 * (days[70:] % 7 == 5)
+    assert np.abs(by_key["rising"][:, 0] - truth).max() < 3
+    assert (by_key["rising"][:, 1] <= by_key["rising"][:, 3]).all()
+    assert np.isnan(by_key["flat"]).all()
+
+
+def test_a_series_without_two_seasons_is_not_decomposed() -> None:
+    panel = panel_of(weekly(1, 12), config(3))
+    assert np.isnan(forecaster("decomposition").fit(panel, Context()).forecast(panel, Context())).all()

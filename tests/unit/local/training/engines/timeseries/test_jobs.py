@@ -19,8 +19,9 @@ from airflow_automl.local.models import artifacts
 from airflow_automl.local.models.payloads import PayloadError
 from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.training.engines import isolation
-from airflow_automl.local.training.engines.course import Clock, Course
+from airflow_automl.local.training.engines.course import Clock, Course, TimeIsUp
 from airflow_automl.local.training.engines.timeseries.algorithms import base
+from airflow_automl.local.training.engines.timeseries.algorithms.naive import Decomposition
 from airflow_automl.report import build, render
 from airflow_automl.report.insights import read as read_insights
 from tests.local_s3 import BUCKET, Bucket
@@ -455,7 +456,18 @@ def test_the_ensemble_is_never_worse_than_a_baseline(jobs: Jobs, bucket: Bucket)
     summary = json.loads(bucket.read(f"{location}/summary.json"))
     loss = "AverageWeightedQuantileLoss"
     assert summary["metrics"][loss] <= summary["seasonal_naive"][loss]
-    assert set(summary["weights"]) & {"seasonal-naive", "seasonal-mean"}
+    assert set(summary["weights"]) & set(base.BASELINES)
+
+
+def test_a_member_for_which_there_is_no_time_is_left_out(
+    jobs: Jobs, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*_: Any) -> None:
+        raise TimeIsUp
+
+    monkeypatch.setattr(Decomposition, "forecast", late)
+    ensemble = labels(jobs.train(problem(*QUICK), [channel(bucket.put("in/d.csv", weekly(2, 40)))]))["ensemble"]
+    assert ensemble["CandidateStatus"] == "Completed"
 
 
 def test_thousands_of_items_are_trained_together(jobs: Jobs, bucket: Bucket) -> None:
