@@ -113,8 +113,10 @@ def main(folder: Path) -> None:
     assert httpx.get(jobs).status_code in (401, 403)
     token = {"Authorization": f"Bearer {variables['RAY_TOKEN']}"}
     listed = httpx.get(jobs, headers=token).raise_for_status().json()
-    # Tasks of the check were another entry.
-    ran = {entry["driver_agent_http_address"] for entry in listed if entry["type"] == "SUBMISSION"}
+    # The tasks of the check and of the transform are entries, too.
+    ran = {
+        entry["driver_agent_http_address"] for entry in listed if (entry["metadata"] or {}).get("job") in ("one", "two")
+    }
     assert {address.split("/")[2].split(":")[0] for address in ran} == {f"{_NETWORK}3", f"{_NETWORK}4"}
 
     _transform(sagemaker, s3, job)
