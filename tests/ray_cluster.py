@@ -97,19 +97,11 @@ class Cluster:
         self.workers = [self.worker() for _ in range(self._count)]
 
     def worker(self) -> subprocess.Popen[bytes]:
-        """Start one more worker, and wait until it runs: if two start at once, one may fail."""
+        """Start one more worker."""
         (agent,) = _free_ports(1)
-        log = self._folder / "nodes.log"
-        before = log.read_text().count(_STARTED)
-        node = self._node(
+        return self._node(
             f"--address=127.0.0.1:{self._port}", f"--dashboard-agent-listen-port={agent}", f"--num-cpus={self._cores}"
         )
-        deadline = time.monotonic() + 90
-        while log.read_text().count(_STARTED) == before:
-            assert node.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < deadline, log.read_text()[-3000:]
-            time.sleep(0.1)
-        return node
 
     def kill(self, node: subprocess.Popen[bytes]) -> None:
         """Kill a node as a power cut does: Ray's own processes, at once."""
@@ -121,7 +113,10 @@ class Cluster:
         node.wait()
 
     def _node(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a node, and wait until it runs: if two start at once, they may choose the same port."""
         programs = environment()
+        log = self._folder / "nodes.log"
+        before = log.read_text().count(_STARTED) if log.exists() else 0
         variables = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))}
         variables |= {
             "PATH": f"{programs}:{variables['PATH']}",
@@ -132,8 +127,8 @@ class Cluster:
             "RAY_enable_metrics_collection": "0",
             **self._environment,
         }
-        with (self._folder / "nodes.log").open("ab") as output:
-            return subprocess.Popen(
+        with log.open("ab") as output:
+            node = subprocess.Popen(
                 [
                     programs / "python",
                     "-m",
@@ -157,6 +152,12 @@ class Cluster:
                 # With --block, Ray ends a node's processes when this one ends, also if pytest is killed.
                 preexec_fn=partial(end_with, os.getpid()),
             )
+        deadline = time.monotonic() + 90
+        while log.read_text().count(_STARTED) == before:
+            assert node.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(0.1)
+        return node
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + 90
