@@ -163,10 +163,11 @@ def _columns(data: Data, most: int | None = None) -> tuple[pd.DataFrame, pd.Data
         if pd.api.types.is_numeric_dtype(learned[column]) and learned[column].dtype != bool:
             continue
         filled = learned[column].dropna().astype(str)
-        moments = pd.to_datetime(filled, errors="coerce", format="ISO8601")
+        moments = pd.to_datetime(filled, errors="coerce", format="ISO8601", utc=True)
         if len(filled) and moments.notna().mean() > 0.95:
             for frame in (learned, rows):
-                found = pd.to_datetime(frame.pop(column).astype(str), errors="coerce", format="ISO8601")
+                texts = frame.pop(column).astype(str)
+                found = pd.to_datetime(texts, errors="coerce", format="ISO8601", utc=True).dt.tz_localize(None)
                 for part in ("year", "month", "day", "dayofweek", "dayofyear", "hour"):
                     frame[f"{column}.{part}"] = getattr(found.dt, part).astype("float64")
                 frame[f"{column}.days"] = (found - pd.Timestamp(0)) / pd.Timedelta(days=1)
