@@ -196,8 +196,9 @@ Matrix: TypeAlias = "np.ndarray | sparse.csr_matrix"
 FIT_ROWS = 200_000
 """Rows from which scales and vocabularies are learned; more change nothing."""
 
-MAX_CATEGORIES = 200
-"""Most frequent categories of a column; the rarer ones are one category together."""
+MAX_CATEGORIES = 1000
+"""Most frequent categories of a column; the rarer ones are one category together. With 200 of 1,000 equally frequent ones,
+the best candidate's RMSE was 1.80, with all of them 0.98."""
 
 _MANY, _TREE_CATEGORIES = 50, 100
 """From so many categories on, trees also get how frequent a category is, and the rarer ones as one category: splits by

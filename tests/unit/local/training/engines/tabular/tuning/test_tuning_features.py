@@ -72,6 +72,13 @@ def test_moments_have_the_time_of_day_and_old_artefacts_the_numbers_that_they_le
     assert np.array_equal(numbers(old, values), numbers(new, values)[:, : len(old.parts)], equal_nan=True)
 
 
+def test_linear_models_and_networks_see_each_of_a_thousand_categories():
+    many = pd.DataFrame({"city": [f"city {number % 1000}" for number in range(2000)]})
+    known = FeatureTransformer.fit(many, [Codec("city", Kind.TEXT)])
+    one_hot = known.transform(many, STANDARD)
+    assert np.unique(one_hot.nonzero()[1]).size == 1000
+
+
 def test_trees_see_missing_values_and_scaled_views_have_none(transformer):
     rows = frame()
     trees = transformer.transform(rows, TREES)
