@@ -51,7 +51,8 @@ def environment() -> Path:
 class Cluster:
     """Nodes of a few cores each; use it as a context manager. Meanwhile, this process's environment has their token.
 
-    Ray's gRPC servers listen on all addresses, whatever the address of a node is: nobody must use them without it.
+    The Jobs API listens on loopback. Nodes do not: Ray replaces such an address by another one. If that is prevented,
+    the submission of a job never returns. Without the token, nobody can use what listens.
 
     :param workers: nodes beside the head, which runs no jobs itself if there are any.
     :param environment: variables of all nodes.
