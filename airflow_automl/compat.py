@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         AirflowException,
         AirflowFailException,
         AirflowNotFoundException,
+        AirflowRuntimeError,
         AirflowSensorTimeout,
         AirflowSkipException,
         DownstreamTasksSkipped,
@@ -45,6 +46,7 @@ __all__ = [
     "AirflowFailException",
     "AirflowNotFoundException",
     "AirflowPlugin",
+    "AirflowRuntimeError",
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "BaseHook",
@@ -75,6 +77,7 @@ _Trigger = TypeVar("_Trigger", bound=type)
 
 #: Name → the first Airflow with its new module, that module, the module before. Delete each at its version.
 _MOVED: Final[dict[str, tuple[tuple[int, int], str, str]]] = {
+    "AirflowRuntimeError": ((3, 0), "airflow.sdk.exceptions", ""),
     "BaseHook": ((3, 1), "airflow.sdk", "airflow.hooks.base"),
     "AirflowPlugin": ((3, 2), "airflow.sdk.plugins_manager", "airflow.plugins_manager"),
     "SkipMixin": ((3, 2), "airflow.sdk.bases.skipmixin", "airflow.providers.standard.utils.skipmixin"),

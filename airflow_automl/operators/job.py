@@ -9,9 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk.exceptions import AirflowRuntimeError
-
 from airflow_automl import cost, settings, xcom
+from airflow_automl.compat import AirflowRuntimeError
 from airflow_automl.contract import JobStatus, documents, is_terminal
 from airflow_automl.exceptions import (
     AutoMLError,

@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
     )
     made = plan.make(
         rows=600,
-        problem_type=data.problem_type,
+        classes=2,
         algorithms=["linear-learner"],
         max_candidates=1,
         seconds=None,
