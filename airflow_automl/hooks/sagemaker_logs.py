@@ -140,10 +140,10 @@ def _failed_steps(candidates: Iterable[Mapping[str, Any]]) -> list[tuple[str, st
 
 
 def _streams(hook: SageMakerAutoMLHook, group: str, prefix: str) -> list[dict[str, Any]]:
-    """Return a group's first streams of this name; none if nothing has logged there yet."""
-    request: dict[str, Any] = {"logGroupName": group, "limit": 50}
-    if prefix:
-        request["logStreamNamePrefix"] = prefix
+    """Return a group's first streams of this name, or its newest ones; none if nothing has logged there yet."""
+    # CloudWatch sorts by time only if no name is given.
+    order = {"logStreamNamePrefix": prefix} if prefix else {"orderBy": "LastEventTime", "descending": True}
+    request = {"logGroupName": group, "limit": 50, **order}
     with hook.reaching_aws("logs") as client:
         try:
             return list(client.describe_log_streams(**request).get("logStreams", ()))

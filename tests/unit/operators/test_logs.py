@@ -9,7 +9,7 @@ import pytest
 
 from airflow_automl.exceptions import AutoMLDeploymentFailed, AutoMLJobFailed
 from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
-from airflow_automl.hooks.sagemaker_logs import LogTail, job_log_tails, redacted
+from airflow_automl.hooks.sagemaker_logs import LogTail, job_log_tails, redacted, resource_log_tail
 from airflow_automl.operators import SageMakerAutoMLDeployOperator, SageMakerAutoMLTransformOperator
 from airflow_automl.sensors import SageMakerAutoMLJobSensor
 from tests.hosting import HostingStandIn, Refused
@@ -48,9 +48,13 @@ class Logs:
             raise Refused("ResourceNotFoundException", "The specified log group does not exist.")
         prefix = request.get("logStreamNamePrefix", "")
         names = [name for name in self.groups[request["logGroupName"]] if name.startswith(prefix)]
+        if request.get("orderBy") == "LastEventTime":
+            assert not prefix, "AWS refuses it together with a prefix"
+            names.sort(key=lambda name: self.at.get(name, 1500.0), reverse=request["descending"])
         return {
             "logStreams": [
-                {"logStreamName": name, "lastEventTimestamp": int(self.at.get(name, 1500.0) * 1000)} for name in names
+                {"logStreamName": name, "lastEventTimestamp": int(self.at.get(name, 1500.0) * 1000)}
+                for name in names[: request["limit"]]
             ]
         }
 
@@ -121,6 +125,14 @@ def test_never_more_than_three_streams(hosting: HostingStandIn, logs: Logs) -> N
     logs.groups = {TRAINING: {f"{name}/algo-{part}": ["x"] for name in names for part in (1, 2)}}
     assert len(tails()) == 3
     assert len(hosting.made("GetLogEvents")) == 3
+
+
+def test_the_newest_streams_of_an_endpoint_that_many_instances_have_served(logs: Logs) -> None:
+    names = [f"AllTraffic/i-{number:02}" for number in range(60)]
+    logs.groups = {"/aws/sagemaker/Endpoints/churn": {name: [name] for name in names}}
+    logs.at = {name: 1000.0 + number for number, name in enumerate(names)}
+    newest = [tail.stream for tail in resource_log_tail(SageMakerAutoMLHook(), "endpoint", "churn")]
+    assert newest == ["AllTraffic/i-59", "AllTraffic/i-58", "AllTraffic/i-57"]
 
 
 @pytest.mark.parametrize(
