@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import attr
 from airflow.providers.openlineage.extractors import OperatorLineage
@@ -126,6 +125,7 @@ def _datasets(uris: Iterable[str | None], kind: type[Dataset]) -> list[Dataset]:
     """OpenLineage names S3 data by bucket and key; each is named once."""
     names: dict[tuple[str, str], None] = {}
     for uri in filter(None, uris):
-        parts = urlsplit(uri)
-        names[f"{parts.scheme}://{parts.netloc}", parts.path.strip("/") or "/"] = None
+        scheme, _, place = uri.partition("://")
+        bucket, _, key = place.partition("/")
+        names[f"{scheme}://{bucket}", key.strip("/") or "/"] = None
     return [kind(namespace=namespace, name=name) for namespace, name in names]

@@ -6,7 +6,6 @@ import mimetypes
 from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
@@ -37,13 +36,15 @@ class Storage:
     def written(self, prefix: str) -> dict[str, tuple[int, datetime]]:
         """Return the objects at or below an S3 address, with their sizes and when they were written.
 
-        Operation: ListObjectsV2.
+        Their addresses begin as the given one does. Operation: ListObjectsV2.
         """
-        bucket, key = bucket_and_key(prefix.rstrip("/"))
+        prefix = prefix.rstrip("/")
+        bucket, key = bucket_and_key(prefix)
+        root = prefix.removesuffix(f"/{key}")
         with self._hook.reaching_aws("s3") as s3:
             pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
             return {
-                f"s3://{bucket}/{each['Key']}": (each["Size"], each["LastModified"])
+                f"{root}/{each['Key']}": (each["Size"], each["LastModified"])
                 for page in pages
                 for each in page.get("Contents", ())
                 if not each["Key"].endswith("/") and (not key or f"{each['Key']}/".startswith(f"{key}/"))
@@ -84,6 +85,6 @@ def _in_s3(address: str) -> bool:
 
 
 def bucket_and_key(address: str) -> tuple[str, str]:
-    """Return the bucket and the key of an S3 address."""
-    parts = urlsplit(address, allow_fragments=False)
-    return parts.netloc.rpartition("@")[2], parts.path.removeprefix("/")
+    """Return the bucket and the key of an S3 address; a key may have any character, such as ``?``."""
+    bucket, _, key = address.partition("://")[2].partition("/")
+    return bucket.rpartition("@")[2], key

@@ -88,6 +88,16 @@ def test_written_objects_are_found_and_read_in_the_hooks_region(objects: Objects
     assert all("/eu-central-1/s3/" in authorization for _, authorization in objects.requests)
 
 
+@pytest.mark.parametrize("scheme", ["s3", "s3a"])
+def test_any_key_is_read_at_the_address_at_which_it_was_found(objects: Objects, scheme: str) -> None:
+    storage = Storage(SageMakerAutoMLDeploymentHook())
+    objects.files["photos/what?/#1.png"] = b"1"
+    for prefix in ("", "/photos", "/photos/what?/"):
+        (address,) = storage.find(f"{scheme}://acme{prefix}")
+        assert address == f"{scheme}://acme/photos/what?/#1.png"
+        assert storage.read(address) == b"1"
+
+
 def test_the_hooks_proxy_and_verification_hold_for_objects_too(objects: Objects) -> None:
     proxies = {"http": f"http://127.0.0.1:{objects.server_port}"}
     hook = SageMakerAutoMLDeploymentHook(aws_conn_id="proxied", verify=False, config={"proxies": proxies})
