@@ -147,7 +147,8 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
     def _wants_drop(self) -> bool:
         if self.max_drop not in (None, "", "None"):
             return True
-        return not any(each not in (None, "", "None") for each in (self.require, self.max_age, self.min_new_data))
+        others = (document(self.require, "require"), self.max_age, self.min_new_data)
+        return all(each in (None, "", "None", {}) for each in others)
 
     def _judge_metrics(
         self,
