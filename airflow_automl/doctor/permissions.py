@@ -24,14 +24,15 @@ _ACTIONS: Mapping[str, Mapping[str, str]] = {
         "*": "ListAutoMLJobs ListCandidatesForAutoMLJob",
     },
     "deploy": {
-        "model": "CreateModel DescribeModel DeleteModel AddTags",
+        "model": "CreateModel DescribeModel DeleteModel AddTags ListTags",
         "endpoint-config": "CreateEndpointConfig DescribeEndpointConfig DeleteEndpointConfig AddTags ListTags",
         "endpoint": "CreateEndpoint UpdateEndpoint DescribeEndpoint DeleteEndpoint AddTags ListTags",
-        "*": "ListModels ListEndpoints ListEndpointConfigs",
+        "model-package": "DescribeModelPackage",
+        "*": "ListModels ListEndpoints ListEndpointConfigs ListModelPackages",
     },
     "transform": {
         "model": "CreateModel DeleteModel AddTags",
-        "transform-job": "CreateTransformJob DescribeTransformJob StopTransformJob AddTags",
+        "transform-job": "CreateTransformJob DescribeTransformJob StopTransformJob AddTags ListTags",
     },
     "register": {
         "model-package-group": "CreateModelPackageGroup DescribeModelPackageGroup AddTags",

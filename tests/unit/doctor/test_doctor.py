@@ -91,6 +91,24 @@ def test_an_account_that_is_ready(account: Account, doctor: Doctor) -> None:
     assert (ROLE, "s3:PutObject", "arn:aws:s3:::acme-ml/automl/x") in account.simulated
 
 
+@pytest.mark.parametrize(
+    ("task", "denied"),
+    [
+        ("deploy", "sagemaker:ListModelPackages *"),
+        ("deploy", "sagemaker:DescribeModelPackage *"),
+        ("deploy", "sagemaker:ListTags *:model/*"),
+        ("transform", "sagemaker:ListTags *:transform-job/*"),
+    ],
+)
+def test_what_a_task_reads_before_it_deletes_or_stops_is_checked_too(
+    account: Account, doctor: Doctor, task: str, denied: str
+) -> None:
+    account.denied = [denied]
+    code, found = doctor("--also", task)
+    assert code == 1
+    assert denied.split()[0] in found[f"to {task}"][0]
+
+
 def test_the_printed_lines_of_the_doctor(
     account: Account, connect: Connect, capsys: pytest.CaptureFixture[str]
 ) -> None:
