@@ -14,7 +14,7 @@ from airflow_automl.contract import metrics
 from airflow_automl.cost import cost_text
 from airflow_automl.report.plots import Axes, span, svg, tag
 from airflow_automl.report.scores import Scores, score
-from airflow_automl.report.sections import table
+from airflow_automl.report.sections import finite, series, table
 from airflow_automl.times import duration_text
 
 MOST = 100
@@ -76,8 +76,12 @@ def _is_entry(each: Any) -> bool:
     known = set(entry({}, {}, "", None, None, None, None)) - {"cost"}  # older releases noted none
     if not isinstance(each, Mapping) or not known <= set(each):
         return False
-    numbers = [each["value"], each["live"], each["runtime_seconds"], *(each["interval"] or ())]
-    return all(isinstance(value, int | float | None) for value in numbers)
+    interval, numbers = each["interval"], [each[key] for key in ("value", "live", "runtime_seconds")]
+    return (
+        all(value is None or finite(value) for value in numbers)
+        and (interval is None or len(series(interval)) == 2)
+        and isinstance(each["objective"], str | None)
+    )
 
 
 def section(history: Sequence[Any]) -> Markup:

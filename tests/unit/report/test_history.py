@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -55,6 +56,8 @@ def test_one_run_is_not_a_history_and_entries_of_other_tasks_are_omitted() -> No
     assert not history.section([note("only")])
     stray: list[Any] = [note("only"), {"run_id": "x"}, "text", {**note("y"), "value": "high"}]
     assert not history.section(stray)
+    wrong = [{"interval": 1}, {"interval": [1.0]}, {"interval": [0, None]}, {"live": math.nan}, {"objective": {"a": 1}}]
+    assert not history.section([note("only"), *({**note("y"), **each} for each in wrong)])
 
 
 def test_the_history_has_a_cost_column_if_any_run_has_a_cost() -> None:
