@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -61,6 +61,7 @@ __all__ = [
     "XComNotFound",
     "asset_state_stores",
     "is_arg_set",
+    "obey_policy",
     "of_team",
     "stats",
     "stops_when_cancelled",
@@ -168,34 +169,16 @@ class _OperatorWithRetryPolicy(_BaseOperator):
         super().__init__(**kwargs)
         self.retry_policy: Any = retry_policy
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "execute" in vars(cls):
-            execute: Callable[..., Any] = cls.execute
 
-            @wraps(execute)
-            def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-                with self._obeying_policy():
-                    return execute(self, *args, **kwargs)
+def obey_policy(policy: Any, error: Exception) -> None:
+    """Raise ``AirflowFailException``, after which Airflow does not retry, if a policy says "fail".
 
-            cls.execute = run  # type: ignore[method-assign]
+    From 3.3 on, Airflow itself asks the policy.
+    """
+    if AIRFLOW < (3, 3) and policy is not None and policy.evaluate(error, 0, 0).action is _Action.FAIL:
+        from airflow.exceptions import AirflowFailException
 
-    def resume_execution(self, *args: Any, **kwargs: Any) -> Any:
-        with self._obeying_policy():
-            return super().resume_execution(*args, **kwargs)
-
-    @contextmanager
-    def _obeying_policy(self) -> Iterator[None]:
-        """Raise ``AirflowFailException``, after which Airflow does not retry, if the policy says "fail"."""
-        try:
-            yield
-        except Exception as error:
-            from airflow.exceptions import AirflowFailException
-
-            policy = self.retry_policy
-            if policy is None or policy.evaluate(error, 0, 0).action is not _Action.FAIL:
-                raise
-            raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+        raise AirflowFailException(f"{type(error).__name__}: {error}") from error
 
 
 # --- Triggers. Delete at 3.3, which calls `on_kill` of triggers and has a state store for assets. ---------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from jinja2.nativetypes import NativeEnvironment
 
 from airflow_automl import xcom
-from airflow_automl.compat import AirflowException, BaseOperator
+from airflow_automl.compat import AirflowException, BaseOperator, obey_policy
 from airflow_automl.contract.files import json_or_literal
 from airflow_automl.exceptions import AutoMLValidationError
 
@@ -50,7 +50,7 @@ class AutoMLBaseOperator(BaseOperator):
 
             @wraps(execute)
             def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-                with self._logging_notes():
+                with self._handling_errors():
                     return execute(self, *args, **kwargs)
 
             cls.execute = run  # type: ignore[method-assign]
@@ -73,11 +73,11 @@ class AutoMLBaseOperator(BaseOperator):
 
     def resume_execution(self, *args: Any, **kwargs: Any) -> Any:
         """Continue after a deferral; called by Airflow."""
-        with self._logging_notes():
+        with self._handling_errors():
             return super().resume_execution(*args, **kwargs)
 
     @contextmanager
-    def _logging_notes(self) -> Iterator[None]:
+    def _handling_errors(self) -> Iterator[None]:
         """Log an error's notes, such as the link to what to do: Airflow's web interface does not show them."""
         try:
             yield
@@ -86,6 +86,7 @@ class AutoMLBaseOperator(BaseOperator):
                 self._noted = error
                 for note in getattr(error, "__notes__", ()):
                     self.log.error("%s: %s", type(error).__name__, note)  # noqa: TRY400 - Airflow logs it
+            obey_policy(self.retry_policy, error)
             raise
 
     def _render(self, template: Any, context: Any, dag: Any = None) -> Any:

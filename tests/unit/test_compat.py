@@ -20,6 +20,7 @@ from botocore.exceptions import ParamValidationError
 
 from airflow_automl import compat, exceptions, retries
 from airflow_automl.hooks.errors import automl_error
+from airflow_automl.operators._base import AutoMLBaseOperator
 
 PACKAGE = Path(compat.__file__).parent
 #: Whatever is imported from these has another place, or none, in some Airflow that is supported.
@@ -69,7 +70,7 @@ def before_3_3(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _operator(error: Exception, **arguments: Any) -> Any:
-    class Task(compat._OperatorWithRetryPolicy):
+    class Task(AutoMLBaseOperator):
         def execute(self, context: Any) -> None:
             raise error
 
