@@ -43,7 +43,8 @@ def examine(
     request = _connection(findings, hook, conn_id, config)
     if request is None or not _region(findings, hook):
         return findings
-    hook = _with_short_timeouts(hook)
+    # An endpoint that does not answer is given up soon.
+    hook = hook.with_config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2})
     caller = _credentials(findings, hook)
     if caller is None or not _service(findings, hook):
         return findings
@@ -58,15 +59,6 @@ def examine(
         _quota(findings, hook)
         check_permissions(findings, hook, caller, request, also)
     return findings
-
-
-def _with_short_timeouts(hook: SageMakerAutoMLHook) -> SageMakerAutoMLHook:
-    """Return a hook that soon gives up on an endpoint that does not answer."""
-    from botocore.config import Config
-
-    quick = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2})
-    own = hook.conn_config.botocore_config
-    return type(hook)(hook.aws_conn_id, hook.conn_region_name, config=own.merge(quick) if own else quick)
 
 
 def _connection(

@@ -15,6 +15,7 @@ import botocore
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    InvalidRegionError,
     NoCredentialsError,
     NoRegionError,
     ParamValidationError,
@@ -97,7 +98,7 @@ def automl_error(error: ClientError | BotoCoreError | ResponseParserError) -> Au
         return AutoMLValidationError(
             "AWS connection", ["region_name: is not set; set it in the connection's extra or as region_name="]
         )
-    if isinstance(error, (ParamValidationError, ProfileNotFound)):
+    if isinstance(error, (InvalidRegionError, ParamValidationError, ProfileNotFound)):
         problem = str(error)
         if "Unknown parameter" in problem:
             problem += (

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from botocore.config import Config
+from botocore.loaders import Loader
 
 from airflow_automl import settings
 from airflow_automl.contract import documents, is_terminal
@@ -64,6 +66,13 @@ def automl_defaults(extra: Mapping[str, Any], connection: str | None) -> dict[st
     if problems:
         raise AutoMLValidationError(subject, problems)
     return dict(defaults)
+
+
+@cache
+def _aws_domains() -> tuple[str, ...]:
+    """Return what the names of AWS's own hosts end with, in all partitions."""
+    partitions = Loader().load_data("partitions")["partitions"]
+    return tuple(f".{each['outputs'][key]}" for each in partitions for key in ("dnsSuffix", "dualStackDnsSuffix"))
 
 
 class SageMakerAutoMLHook(AwsBaseHook):
@@ -301,7 +310,15 @@ class SageMakerAutoMLHook(AwsBaseHook):
         """Whether the calls go to AWS itself, rather than to a stand-in such as the embedded Autopilot."""
         with self.reaching_aws() as client:
             host = urlsplit(client.meta.endpoint_url).hostname or ""
-        return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
+        return host.endswith(_aws_domains())
+
+    def with_config(self, **settings: Any) -> SageMakerAutoMLHook:
+        """Return a hook that reaches AWS in the same way, such as through the same proxy, but for these settings.
+
+        :param settings: keyword arguments of ``botocore.config.Config``.
+        """
+        config = self.config.merge(Config(**settings))
+        return type(self)(self.aws_conn_id, self._region_name, self._verify, config, self.connection_exists)
 
     async def async_client(self) -> Any:
         """Return an aiobotocore client, to be entered with ``async with``.
@@ -311,7 +328,6 @@ class SageMakerAutoMLHook(AwsBaseHook):
         throttled call.
         """
         from asgiref.sync import sync_to_async
-        from botocore.config import Config
 
         def prepare() -> Any:
             config = self.config

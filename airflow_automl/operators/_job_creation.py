@@ -29,8 +29,8 @@ from airflow_automl.waiting import retrying_in_worker
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
+    from airflow_automl.contract.model import Api
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
-    from airflow_automl.operators._job_request import Api
 
 _MAX_TAGS = 50
 _READS = 6

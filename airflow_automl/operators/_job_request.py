@@ -6,19 +6,17 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from airflow_automl import contract
 from airflow_automl.contract import documents
 from airflow_automl.contract.files import json_or_literal, parse_json, parse_yaml
+from airflow_automl.contract.model import CREATE_OPERATIONS, Api
+from airflow_automl.contract.violations import errors, warnings
 from airflow_automl.exceptions import AutoMLValidationError
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
-
-Api = Literal["V1", "V2"]
-
-_OPERATIONS = {"V1": "CreateAutoMLJob", "V2": "CreateAutoMLJobV2"}
 
 
 def read_config(text: str, folders: Iterable[str | Path]) -> Any:
@@ -94,13 +92,11 @@ def complete(
         request["AutoMLJobName"] = "derived"
     _fill(api, request, defaults)
     _limit_runtime(api, request, max_runtime, log)
-    violations = contract.check(api, request)
-    for violation in violations:
-        if violation.severity == "warning":
-            log.warning("%s", violation)
-    errors = [violation for violation in violations if violation.severity == "error"]
-    if errors:
-        raise AutoMLValidationError(f"{_OPERATIONS[api]} request", errors)
+    found = contract.check(api, request)
+    for violation in warnings(found):
+        log.warning("%s", violation)
+    if problems := errors(found):
+        raise AutoMLValidationError(f"{CREATE_OPERATIONS[api]} request", problems)
     if derived:
         del request["AutoMLJobName"]
     return request

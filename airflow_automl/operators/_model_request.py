@@ -97,7 +97,9 @@ class ServedCandidate:
 
         :param own: they win over the job's of the same keys, which name the task that trained.
         """
-        inherited = {**(self.job.get("tags") or {}), **(self.defaults.get("tags") or {}), **self.tags}
+        # AWS sets tags such as aws:cloudformation:stack-id by itself, and refuses them from anyone else.
+        jobs = {key: value for key, value in (self.job.get("tags") or {}).items() if not key.startswith("aws:")}
+        inherited = {**jobs, **(self.defaults.get("tags") or {}), **self.tags}
         tags = {**own, **{key: value for key, value in inherited.items() if key not in own}}
         return tag_list(dict(list(tags.items())[:_TAG_LIMIT]))
 

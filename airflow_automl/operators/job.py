@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_automl import cost, settings, xcom
 from airflow_automl.compat import AirflowRuntimeError
 from airflow_automl.contract import JobStatus, documents, is_terminal
+from airflow_automl.contract.model import Api
 from airflow_automl.exceptions import (
     AutoMLError,
     AutoMLNameTaken,
@@ -23,7 +24,7 @@ from airflow_automl.exceptions import (
 from airflow_automl.naming import TaskGeneration
 from airflow_automl.operators._base import document, task_terminated
 from airflow_automl.operators._job_creation import CreateRefused, JobCreation, Submission
-from airflow_automl.operators._job_request import Api, api_of, complete, read_config
+from airflow_automl.operators._job_request import api_of, complete, read_config
 from airflow_automl.operators._job_results import JobResultsMixin
 from airflow_automl.operators._waiting_operator import WaitingOperator
 from airflow_automl.times import seconds
@@ -205,7 +206,8 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
             # A rendered value, or a file named at run time, may contain a user's braces.
             config = self.render_template(config, context) if is_template else config
         api = api_of(config, self.api)
-        _ = self.hook.prices  # invalid prices are an error before the job costs anything
+        # A setting that is not valid is an error before the job costs anything.
+        _ = self.hook.prices, self.interval, settings.max_calls_per_second()
         limit = settings.max_runtime()
         return api, complete(api, config, defaults=self.hook.defaults, max_runtime=limit, log=self.log)
 

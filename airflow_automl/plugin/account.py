@@ -249,7 +249,7 @@ class Account:
             content = _content(source.connection)
             if known is not None and known.content == content:
                 return _Known(known.hook, content, time.monotonic())
-            hook = SageMakerAutoMLHook(source.connection, source.region, source.verify, config=dict(_CALLS))
+            hook = SageMakerAutoMLHook(source.connection, source.region, source.verify).with_config(**_CALLS)
             _ = hook.conn
         except AutoMLError:
             raise

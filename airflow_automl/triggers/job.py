@@ -19,8 +19,8 @@ from airflow_automl.waiting import AUTOML_JOB, Target
 
 if TYPE_CHECKING:
     from airflow_automl.contract.documents import Transition
+    from airflow_automl.contract.model import Api
     from airflow_automl.triggers._watcher import Watcher
-    from airflow_automl.triggers._watcher.client import ApiVersion
     from airflow_automl.waiting import StopResult
 
 #: How long to try to describe a job at the end of a wait, in seconds.
@@ -61,7 +61,7 @@ class SageMakerAutoMLJobTrigger(AwsTrigger, BaseTrigger):
     def __init__(
         self,
         job_name: str,
-        api_version: ApiVersion | None = None,
+        api_version: Api | None = None,
         poll_interval: float = 30,
         deadline: float | None = None,
         stop_on_kill: bool = True,

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from aiohttp import ClientError
 
@@ -17,8 +17,6 @@ from airflow_automl.hooks.errors import CALL_ERRORS, ConnectionHealth
 from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
 log = logging.getLogger(__name__)
-
-ApiVersion = Literal["V1", "V2"]
 
 
 class AwsSettings(NamedTuple):

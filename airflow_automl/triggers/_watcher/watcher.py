@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from airflow_automl import settings
 from airflow_automl.contract import is_terminal
+from airflow_automl.contract.model import Api
 from airflow_automl.exceptions import (
     AutoMLAccessDenied,
     AutoMLError,
@@ -21,7 +22,7 @@ from airflow_automl.exceptions import (
     AutoMLThrottled,
     AutoMLTransientError,
 )
-from airflow_automl.triggers._watcher.client import ApiVersion, AwsSettings, Client
+from airflow_automl.triggers._watcher.client import AwsSettings, Client
 from airflow_automl.triggers._watcher.listing import Listing
 from airflow_automl.triggers._watcher.rate_limiter import RateLimiter
 from airflow_automl.triggers._watcher.slots import SlotLine
@@ -49,7 +50,7 @@ LINGER = 60.0
 
 
 class _Watch:
-    def __init__(self, name: str, api_version: ApiVersion | None, now: float) -> None:
+    def __init__(self, name: str, api_version: Api | None, now: float) -> None:
         self.name = name
         self.api_version = api_version
         self.since = now
@@ -101,7 +102,7 @@ class Watcher:
         self._slots_task: asyncio.Task[None] | None = None
 
     async def end_of(
-        self, name: str, api_version: ApiVersion | None, poll_interval: float, notice: Notice = lambda answer: None
+        self, name: str, api_version: Api | None, poll_interval: float, notice: Notice = lambda answer: None
     ) -> Describe:
         """Wait until a job has ended, and return what describing it answers.
 

@@ -132,6 +132,15 @@ def _fire(trigger: Any) -> dict[str, Any]:
     return asyncio.run(first())
 
 
+def test_a_setting_that_only_the_triggerer_uses_is_checked_before_there_is_a_job(
+    standin: StandIn, task: TaskRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__AUTOML__MAX_CALLS_PER_SECOND", "fast")
+    with pytest.raises(AutoMLValidationError, match="max_calls_per_second: expected a number"):
+        task.operator(deferrable=True).execute(task.context())
+    assert not standin.jobs
+
+
 def test_a_wait_that_fails_unexpectedly_stops_its_job(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_automl.triggers._watcher.watcher import Watcher
 
@@ -343,6 +352,27 @@ def test_one_table_sorts_the_errors_of_all_calls(
     ):
         with pytest.raises(kind):
             call()
+
+
+def test_a_region_that_does_not_exist_is_not_tried_again() -> None:
+    with pytest.raises(AutoMLValidationError, match="us east 1"):
+        SageMakerAutoMLHook(region_name="us east 1").describe_job("job")
+
+
+@pytest.mark.parametrize(
+    ("host", "is_aws"),
+    [
+        ("sagemaker.eusc-de-east-1.amazonaws.eu", True),
+        ("api.sagemaker.cn-north-1.amazonaws.com.cn", True),
+        ("localhost", False),
+        ("amazonaws.com.example", False),
+    ],
+)
+def test_the_endpoints_of_all_partitions_are_awss_own(monkeypatch: pytest.MonkeyPatch, host: str, is_aws: bool) -> None:
+    extra = {"region_name": "eu-central-1", "endpoint_url": f"https://{host}"}
+    named = {"conn_type": "aws", "login": "test", "password": "test", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(named))
+    assert SageMakerAutoMLHook().is_aws is is_aws
 
 
 class TestArguments:

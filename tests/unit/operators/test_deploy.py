@@ -216,6 +216,7 @@ def test_security_and_tags_come_from_the_job(
 ) -> None:
     vpc = {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]}
     job["security"] = {"VolumeKmsKeyId": "key-1", "VpcConfig": vpc}
+    job["tags"]["aws:cloudformation:stack-id"] = "AWS refuses such a tag from anyone else"
     run_task(deploy(candidate=candidate, job=job, tags={"cost": "42"}))
 
     (model,) = hosting.models.values()
@@ -233,6 +234,7 @@ def test_security_and_tags_come_from_the_job(
             "airflow-automl:metric:AUC": "0.85",
             "airflow-automl:metric:F1": "0.64",
         }
+        assert not any(key.startswith("aws:") for key in hosting.tags[arn])
 
 
 def test_the_jobs_kms_key_is_left_away_where_instances_encrypt_themselves(

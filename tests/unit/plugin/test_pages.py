@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import re
 import runpy
@@ -168,6 +169,16 @@ async def test_a_list_that_is_known_is_kept_up_with_one_call(
     assert len(jobs.rows) == MOST_JOBS
     assert dict(crowded.calls) == {"ListAutoMLJobs": 1}
     account.answers.close()
+
+
+def test_a_connections_proxy_and_the_pages_own_timeouts_hold_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxies = {"https": "http://proxy.example:3128"}
+    extra = {"region_name": "us-east-1", "config_kwargs": {"proxies": proxies, "read_timeout": 60}}
+    connection = {"conn_type": "aws", "login": "test", "password": "test", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_PROXIED", json.dumps(connection))
+    config = Account()._hook(Source("proxied")).conn.meta.config
+    assert config.proxies == proxies
+    assert config.read_timeout == 2
 
 
 @pytest.fixture
