@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_automl.contract import documents, metrics, states
+from airflow_automl.contract.values import TABULAR_PROBLEM_TYPES
 from airflow_automl.contract.wording import counted, kind, show, unknown
 from airflow_automl.exceptions import AutoMLAccessDenied, AutoMLBudgetExceeded, AutoMLValidationError
 from airflow_automl.naming import may_be_of, submitter, tag_value
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from airflow_automl.naming import TaskGeneration
 
 PERIODS = ("run", "month")
-_TABULAR = ("BinaryClassification", "MulticlassClassification", "Regression")
 _PRICES = ("default", "job", "Tabular", *metrics.OBJECTIVES)
 #: How long to try again after transient errors to read what was spent, in seconds for each job.
 _RETRY_SECONDS = 60.0
@@ -78,7 +78,7 @@ def cost(
     """
     if not prices:
         return None
-    names = (problem_type or "default", "Tabular" if problem_type in _TABULAR else "default", "default")
+    names = (problem_type or "default", "Tabular" if problem_type in TABULAR_PROBLEM_TYPES else "default", "default")
     price = next(prices[name] for name in names if name in prices)
     amount = ((run or 0.0) * prices.get("job", 0.0) + (training or 0.0) * price) / 3600
     return {"amount": amount, "currency": prices.get("currency", "")}

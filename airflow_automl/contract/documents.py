@@ -28,6 +28,7 @@ __all__ = [
     "channels",
     "job",
     "json_safe",
+    "mode",
     "problem_type",
     "s3_source",
     "schema",
@@ -243,6 +244,12 @@ def problem_type(describe: Mapping[str, Any]) -> str | None:
         return name
     tabular = _mapping(_mapping(resolved, "AutoMLProblemTypeResolvedAttributes"), "TabularResolvedAttributes")
     return _text(tabular, "ProblemType") or _text(_mapping(config, "TabularJobConfig"), "ProblemType") or name
+
+
+def mode(describe: Mapping[str, Any]) -> str:
+    """Return the training mode that a tabular request or job of either version names, else ``AUTO``."""
+    tabular = _mapping(_mapping(describe, "AutoMLProblemTypeConfig"), "TabularJobConfig")
+    return _text(_mapping(describe, "AutoMLJobConfig"), "Mode") or _text(tabular, "Mode") or "AUTO"
 
 
 def json_safe(value: Any) -> Any:

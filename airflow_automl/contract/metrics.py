@@ -19,6 +19,7 @@ __all__ = [
     "direction",
     "objective_name",
     "objective_value",
+    "rank",
     "standard_metrics",
     "standard_name",
 ]
@@ -166,6 +167,23 @@ def objective_value(candidate: Mapping[str, Any]) -> float | None:
     return _number(final.get("Value")) if isinstance(final, Mapping) else None
 
 
+def rank(candidate: Mapping[str, Any], objective: str | None = None) -> tuple[float, float] | None:
+    """Return what sorts candidates, the best first: the objective, then InferenceLatency (R94).
+
+    :param candidate: an AutoMLCandidate.
+    :param objective: the metric to compare by; by default that of the candidate's final objective metric.
+    :return: a sort key, ``None`` if the candidate lacks the objective.
+    """
+    final, measured = objective_name(candidate), candidate_metrics(candidate)
+    name = standard_name(objective) if objective else final
+    value = objective_value(candidate) if name == final else None
+    if value is None:
+        value = measured.get(name or "")
+    if name is None or value is None:
+        return None
+    return (value if direction(name) == "Minimize" else -value, measured.get("InferenceLatency", math.inf))
+
+
 def best(candidates: Iterable[Mapping[str, Any]], objective: str | None = None) -> Mapping[str, Any] | None:
     """Choose the best candidate: best objective, then lowest InferenceLatency, then the first of them (R94).
 
@@ -173,25 +191,9 @@ def best(candidates: Iterable[Mapping[str, Any]], objective: str | None = None) 
     :param objective: the metric to compare by; by default that of each candidate's final objective metric.
     :return: one of the candidates, or ``None`` if none qualifies.
     """
-    wanted = standard_name(objective) if objective else None
-    chosen: Mapping[str, Any] | None = None
-    chosen_key: tuple[float, float] | None = None
-    for candidate in candidates:
-        if candidate.get("CandidateStatus", "Completed") != "Completed":
-            continue
-        metrics = candidate_metrics(candidate)
-        name = wanted or objective_name(candidate)
-        if name is None:
-            continue
-        value = objective_value(candidate) if objective_name(candidate) == name else None
-        if value is None:
-            value = metrics.get(name)
-        if value is None:
-            continue
-        key = (value if direction(name) == "Minimize" else -value, metrics.get("InferenceLatency", math.inf))
-        if chosen_key is None or key < chosen_key:
-            chosen, chosen_key = candidate, key
-    return chosen
+    completed = (each for each in candidates if each.get("CandidateStatus", "Completed") == "Completed")
+    ranked = [(key, each) for each in completed if (key := rank(each, objective)) is not None]
+    return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
 
 def _number(value: Any) -> float | None:

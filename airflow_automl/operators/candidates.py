@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.contract import documents, metrics
@@ -53,14 +54,6 @@ class SageMakerAutoMLCandidatesOperator(JobReader):
         listed = [documents.json_safe(candidate) for candidate in self.hook.list_candidates(name)]
         if self.completed_only:
             listed = [candidate for candidate in listed if candidate.get("CandidateStatus") == "Completed"]
-
-        def rank(candidate: dict[str, Any]) -> tuple[bool, float, float]:
-            value, objective = metrics.objective_value(candidate), metrics.objective_name(candidate)
-            if value is None or objective is None:
-                return (True, 0.0, 0.0)
-            latency = metrics.candidate_metrics(candidate).get("InferenceLatency", float("inf"))
-            return (False, value if metrics.direction(objective) == "Minimize" else -value, latency)
-
-        listed.sort(key=rank)
+        listed.sort(key=lambda candidate: metrics.rank(candidate) or (math.inf, math.inf))
         self.log.info("Job %s has %d candidates", name, len(listed))
         return listed[: whole_number(self.limit, "limit")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_automl.contract import documents
 from airflow_automl.contract.wording import unknown
 from airflow_automl.exceptions import (
     AutoMLDeploymentFailed,
@@ -172,10 +173,7 @@ class SageMakerAutoMLDeployOperator(ServingOperator, EndpointOperator):
         except AutoMLError as error:
             self.log.info("Could not find out whether job %s chose its training mode itself: %s", job["name"], error)
             return
-        config = described.get("AutoMLProblemTypeConfig", {}).get("TabularJobConfig") or described.get(
-            "AutoMLJobConfig", {}
-        )
-        if config.get("Mode", "AUTO") == "AUTO":
+        if documents.mode(described) == "AUTO":
             self.log.warning(
                 "Job %s chose its training mode itself (AUTO). The answer's `probability` depends on it: that of the "
                 "positive class with HYPERPARAMETER_TUNING, that of the predicted label with ENSEMBLING; data that "

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from airflow_automl.contract import documents, states
 from airflow_automl.contract.states import QUEUED, JobStatus, Outcome, SecondaryStatus, queued, words
+from airflow_automl.contract.values import TABULAR_PROBLEM_TYPES
 from airflow_automl.links.sagemaker_automl import console_links
 from airflow_automl.plugin.account import Source
 from airflow_automl.plugin.known_jobs import Owner
@@ -16,7 +17,6 @@ from airflow_automl.report.scores import score
 #: Seconds between two updates of a running job's page.
 REFRESH = 5
 _PROBLEMS = 20
-_TABULAR = frozenset({"BinaryClassification", "MulticlassClassification", "Regression", "Tabular"})
 
 
 def place_in_line(describe: Mapping[str, Any], listed: Iterable[Mapping[str, Any]]) -> int:
@@ -148,20 +148,11 @@ def _way(describe: Mapping[str, Any], current: str) -> tuple[states.Phase, ...]:
     if states.definitions_only(describe):
         return states.phases("DefinitionsOnly")
     problem = documents.problem_type(describe) or "Tabular"
-    if problem not in _TABULAR:
+    if problem not in (*TABULAR_PROBLEM_TYPES, "Tabular"):
         return states.phases(problem if problem in states.ORDER else "TextGeneration")
     if current in {SecondaryStatus.FEATURE_ENGINEERING, SecondaryStatus.MODEL_TUNING}:
         return states.phases("HYPERPARAMETER_TUNING")
     if current in {SecondaryStatus.PRE_TRAINING, SecondaryStatus.TRAINING_MODELS}:
         return states.phases("ENSEMBLING")
-    mode = _mode(describe)
+    mode = documents.mode(describe)
     return states.phases(mode if mode in states.ORDER else "AUTO")
-
-
-def _mode(describe: Mapping[str, Any]) -> str:
-    v1 = describe.get("AutoMLJobConfig")
-    v2 = (describe.get("AutoMLProblemTypeConfig") or {}).get("TabularJobConfig")
-    for config in (v1, v2):
-        if isinstance(config, Mapping) and config.get("Mode"):
-            return str(config["Mode"])
-    return "AUTO"

@@ -44,8 +44,7 @@ def conf_of(describe: Mapping[str, Any], source: Source) -> dict[str, Any]:
 def _simple(request: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the form's fields that say the same as the request, ``None`` if they can't."""
     tabular = (request.get("AutoMLProblemTypeConfig") or {}).get("TabularJobConfig")
-    channels = request.get("AutoMLJobInputDataConfig") or [{}]
-    data = ((channels[0].get("DataSource") or {}).get("S3DataSource") or {}).get("S3Uri")
+    data = documents.s3_source(next(iter(documents.channels(request)), {})).get("S3Uri")
     if not tabular or not data or "TargetAttributeName" not in tabular:
         return None
     criteria = tabular.get("CompletionCriteria") or {}
