@@ -21,11 +21,12 @@ from airflow_automl.report import history
 from airflow_automl.times import seconds_between
 from airflow_automl.xcom import BEST_CANDIDATE_KEY, HISTORY_KEY, JOB_KEY, SUMMARY_KEY
 
-#: Key that only the result of one kind of task has → the kind, as in the template.
+#: Key that only the result of one kind of task has → the kind, as in the template; the first key that is there counts.
 _KINDS = {
     "passed": "decision",
     "train": "retraining",
     "confusion_matrix": "evaluation",
+    "endpoint_configs": "deleted",
     "endpoint_name": "endpoint",
     "transform_job_name": "predictions",
     "model_package_arn": "package",
@@ -38,8 +39,8 @@ _SLOT_TRIGGER = "airflow_automl.triggers.slot."
 class Result(NamedTuple):
     """What a task says.
 
-    :param kind: ``decision``, ``retraining``, ``evaluation``, ``endpoint``, ``predictions``, ``package``, ``report``,
-        ``refused`` or ``waiting``; empty for none of these.
+    :param kind: ``decision``, ``retraining``, ``evaluation``, ``endpoint``, ``deleted``, ``predictions``, ``package``,
+        ``report``, ``refused`` or ``waiting``; empty for none of these.
     :param document: the XCom.
     :param rejected: the decision of the gate that rejected the candidate in the same run, if one did.
     """

@@ -63,7 +63,7 @@ class Row:
         return {
             "job": self.name.lower(),
             "status": self.end.title,
-            "score": (self.job.get("objective"), score) if (score := self.job.get("score")) is not None else None,
+            "score": (self.job.get("objective") or "", score) if (score := self.job.get("score")) is not None else None,
             "type": self.problem_type,
             "owner": self.owner and self.owner.dag_id,
             "created": self.created,

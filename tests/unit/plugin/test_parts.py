@@ -136,6 +136,12 @@ def test_pages_are_cut_and_a_page_past_the_end_is_the_last() -> None:
     assert rows.Page.of([], 5).number == 1
 
 
+def test_scores_are_sorted_also_if_the_metric_of_some_is_not_known() -> None:
+    seen: list[dict[str, Any]] = [{"score": 0.5}, {"score": 0.7, "objective": "AUC"}, {"score": 0.6}, {}]
+    found = [rows.from_summary(summary(f"job-{at}"), SOURCE, None, each) for at, each in enumerate(seen)]
+    assert [row.name for row in rows.ordered(found, "-score")] == ["job-1", "job-2", "job-0", "job-3"]
+
+
 def test_a_partial_failure_shows_in_the_list() -> None:
     partial = [{"PartialFailureMessage": "no fastai"}]
     row = rows.from_summary(summary("a", PartialFailureReasons=partial), SOURCE, None)

@@ -33,6 +33,8 @@ def after_training(world: World, run_dag: Any) -> dict[str, str]:
     """Runs of a DAG whose gates accept and reject, with tasks that return what deploy, transform and register do."""
     made = {
         "deploy": {"endpoint_name": "churn", "candidate_name": "c-1", "job_name": "j-1", "endpoint_config": "churn-v2"},
+        "back": {"endpoint_name": "churn", "endpoint_config": "churn-v1", "previous_endpoint_config": "churn-v2"},
+        "delete": {"endpoint_name": "churn", "endpoint_configs": ["churn-v1"]},
         "transform": {"transform_job_name": "t-1", "status": "Completed", "output": "s3://out/<b>predictions</b>/"},
         "register": {
             "model_package_arn": "arn:aws:sagemaker:us-east-1:123456789012:model-package/churn/3",
@@ -144,6 +146,8 @@ def test_a_task_that_a_gate_skipped_says_that_the_candidate_was_rejected(
     ("task_id", "expected"),
     [
         ("deploy", ["Endpoint churn serves candidate c-1", "AllTraffic", "In service", "churn-v2"]),
+        ("back", ["Rolled back", "Endpoint churn serves config churn-v1."]),
+        ("delete", ["Endpoint deleted", "Endpoint churn was deleted."]),
         ("transform", ["The predictions are at s3://out/&lt;b&gt;predictions&lt;/b&gt;/"]),
         (
             "judge",
