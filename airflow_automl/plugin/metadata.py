@@ -21,17 +21,17 @@ from airflow_automl.report import history
 from airflow_automl.times import seconds_between
 from airflow_automl.xcom import BEST_CANDIDATE_KEY, HISTORY_KEY, JOB_KEY, SUMMARY_KEY
 
-#: Key that only the result of one kind of task has → the kind, as in the template; the first key that is there counts.
-_KINDS = {
-    "passed": "decision",
-    "train": "retraining",
-    "confusion_matrix": "evaluation",
-    "endpoint_configs": "deleted",
-    "endpoint_name": "endpoint",
-    "transform_job_name": "predictions",
-    "model_package_arn": "package",
-    "html": "report",
-    "violations": "refused",
+#: Kind of result, as in the template → the keys by which it is told from what other tasks return.
+_KINDS: Mapping[str, set[str]] = {
+    "decision": {"passed", "reason", "candidate_name"},
+    "retraining": {"train", "reason", "endpoint_name"},
+    "evaluation": {"confusion_matrix", "CandidateProperties"},
+    "endpoint": {"endpoint_name", "endpoint_config"},
+    "deleted": {"endpoint_name", "endpoint_configs"},
+    "predictions": {"transform_job_name", "output"},
+    "package": {"model_package_arn", "approval_status"},
+    "report": {"html", "job_name"},
+    "refused": {"violations", "reason"},
 }
 _SLOT_TRIGGER = "airflow_automl.triggers.slot."
 
@@ -121,14 +121,18 @@ def result_of(task: Owner) -> Result | None:
         said = session.scalars(of_run.where(*of_task, XComModel.key.in_(keys))).all()
         decided = session.scalars(decisions).all()
         state, trigger = session.execute(instance).one_or_none() or (None, None)
-    rejected = next((each for each in map(read_xcom, decided) if each.get("passed") is False), None)
+    made = [each for each in map(read_xcom, decided) if _kind(each) == "decision"]
+    rejected = next((each for each in made if each["passed"] is False), None)
     for document in map(read_xcom, said):
-        kind = next((kind for key, kind in _KINDS.items() if key in document), "")
-        if kind:
+        if kind := _kind(document):
             return Result(kind, document, rejected if kind != "decision" else None)
     if (trigger or "").startswith(_SLOT_TRIGGER):
         return Result("waiting", {})
     return Result("", {}, rejected) if rejected and state == "skipped" else None
+
+
+def _kind(document: Mapping[str, Any]) -> str:
+    return next((kind for kind, keys in _KINDS.items() if keys <= document.keys()), "")
 
 
 def histories(dag_id: str, most: int = 10) -> list[list[dict[str, Any]]]:

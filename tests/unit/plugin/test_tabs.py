@@ -53,10 +53,14 @@ def after_training(world: World, run_dag: Any) -> dict[str, str]:
         "judge": {
             "passed": True,
             "reason": "Candidate c-1 passes.",
+            "candidate_name": "c-1",
             "metrics": {"AUC": 0.857969, "F1": 0.61, "InferenceLatency": 0.0123},
             "require": {"AUC": {"min": 0.5, "max": None}},
             "champion": None,
         },
+        "split": {"train": "s3://data/train/", "test": "s3://data/test/"},
+        "score": {"accuracy": 0.9, "confusion_matrix": [[8, 1], [0, 1]], "html": "s3://data/plot.html"},
+        "check": {"passed": False, "reason": "17 rows have no date."},
         "decide": {"train": False, "reason": "The model is kept, candidate c-1.", "endpoint_name": "churn"},
     }
     runs = {}
@@ -101,6 +105,15 @@ def test_the_tabs_of_an_evaluation_and_of_a_decision_to_keep_the_model(
     kept = admin.get(tab("after_accepted", run, "decide")).text
     assert "The model is kept, candidate c-1." in kept
     assert "Deployed" not in kept
+
+
+@pytest.mark.parametrize("task_id", ["split", "score", "check"])
+def test_what_other_tasks_return_is_no_result_of_this_package(
+    browser: Browser, after_training: dict[str, str], task_id: str
+) -> None:
+    answer = browser("admin").get(tab("after_accepted", after_training["accepted"], task_id))
+    assert answer.status_code == 200
+    assert "No AutoML jobs" in answer.text
 
 
 def test_the_tab_of_a_dag_shows_its_history(browser: Browser, after_training: dict[str, str]) -> None:
