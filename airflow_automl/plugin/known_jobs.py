@@ -144,14 +144,20 @@ def job_records(
     return [each for each in found if isinstance(each.job.get("name"), str) and "schema_version" in each.job]
 
 
-def read_xcom(value: Any) -> Mapping[str, Any]:
-    """Read the value of an XCom; empty if it is not a JSON object."""
+def decoded(value: Any) -> Any:
+    """Return an object or a list that an XCom holds; of text that is neither, ``None``."""
     while isinstance(value, str):  # Airflow's API before 3.2 encodes twice what a user edits
         try:
             value = json.loads(value)
         except ValueError:
-            return {}
-    return value if isinstance(value, Mapping) else {}
+            return None
+    return value
+
+
+def read_xcom(value: Any) -> Mapping[str, Any]:
+    """Read the value of an XCom; empty if it is not a JSON object."""
+    found = decoded(value)
+    return found if isinstance(found, Mapping) else {}
 
 
 class KnownJobs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import Text, cast, func, select
 
 from airflow_automl.plugin.account import Source
-from airflow_automl.plugin.known_jobs import JobRecord, Owner, read_xcom
+from airflow_automl.plugin.known_jobs import JobRecord, Owner, decoded, read_xcom
 from airflow_automl.report import history
 from airflow_automl.times import seconds_between
 from airflow_automl.xcom import BEST_CANDIDATE_KEY, HISTORY_KEY, JOB_KEY, SUMMARY_KEY
@@ -149,7 +148,7 @@ def histories(dag_id: str, most: int = 10) -> list[list[dict[str, Any]]]:
     found: dict[tuple[str, int], list[dict[str, Any]]] = {}
     with create_session(scoped=False) as session:
         for task_id, map_index, value in session.execute(query):
-            listed = json.loads(value) if isinstance(value, str) else value
+            listed = decoded(value)
             found.setdefault((task_id, map_index), listed if isinstance(listed, list) else [])
     return (list(found.values()) or _jobs_of_events(dag_id))[:most]
 

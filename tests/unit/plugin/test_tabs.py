@@ -80,7 +80,12 @@ def after_training(world: World, run_dag: Any) -> dict[str, str]:
             def aside() -> None:
                 get_current_context()["ti"].xcom_push(key=HISTORY_KEY, value=[note("run-1"), note("run-2")])
 
+            @task
+            def chat() -> None:
+                get_current_context()["ti"].xcom_push(key=HISTORY_KEY, value="Hello. What can I do for you?")
+
             aside()
+            chat()
         runs[name] = str(run_dag(dag).run_id)
     return runs
 
