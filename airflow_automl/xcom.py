@@ -86,7 +86,8 @@ def documents_of(event: Any) -> dict[str, Any]:
     :return: ``{"best_candidate", "job"}``; each is ``None`` if the event has none.
     """
     extra = event.extra or {}
-    found = extra.get("payload") or extra
+    payload = extra.get("payload")
+    found = payload if isinstance(payload, Mapping) else extra
     return {key: found.get(key) for key in ("best_candidate", "job")}
 
 

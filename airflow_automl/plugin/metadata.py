@@ -20,7 +20,7 @@ from airflow_automl.report import history
 from airflow_automl.times import seconds_between
 from airflow_automl.xcom import BEST_CANDIDATE_KEY, HISTORY_KEY, JOB_KEY, SUMMARY_KEY
 
-#: Kind of result, as in the template → the keys by which it is told from what other tasks return.
+#: Kind of result, as in the template → the keys that distinguish it from what other tasks return.
 _KINDS: Mapping[str, set[str]] = {
     "decision": {"passed", "reason", "candidate_name"},
     "retraining": {"train", "reason", "endpoint_name"},

@@ -12,5 +12,5 @@ def test_events_of_outlets_and_of_the_trigger_are_read_the_same_way() -> None:
     documents = {"best_candidate": {"CandidateName": "best"}, "job": {"name": "job"}}
     for extra in (documents, {"payload": {"schema_version": 1, **documents}, "from_trigger": True}):
         assert documents_of(fake(AssetEventResponse, extra=extra)) == documents
-    for extra in (None, {}, {"payload": None}):
+    for extra in (None, {}, {"payload": None}, {"payload": "of another program"}):
         assert documents_of(fake(AssetEventResponse, extra=extra)) == {"best_candidate": None, "job": None}
