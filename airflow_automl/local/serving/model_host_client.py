@@ -51,6 +51,19 @@ class Container(NamedTuple):
     environment: dict[str, str]
 
 
+class Columns(NamedTuple):
+    """What a model says about its requests.
+
+    :param names: the columns that it takes, in their order; empty if its requests are not rows of a table.
+    :param escaped: whether backslashes escape quotes in its CSV.
+    :param apart: whether each row gets an answer of its own. A forecast needs all rows of a series.
+    """
+
+    names: list[str]
+    escaped: bool
+    apart: bool = True
+
+
 class ModelHost:
     """Starts the model host and, through it, a process for each model; all requests for models come here.
 
@@ -140,16 +153,15 @@ class ModelHost:
         for key in [key for key in self._pools if key[0] == owner and (keep is None or key[1] != key_of(keep))]:
             self._pools.pop(key).close()
 
-    async def columns(self, containers: Sequence[Container]) -> tuple[list[str], bool]:
-        """The columns that a model takes, in their order, and whether backslashes escape quotes in its CSV.
-
-        There are no columns if its requests are not rows of a table.
+    async def columns(self, containers: Sequence[Container]) -> Columns:
+        """Return what a model says about its requests.
 
         :raises HostingError: its artefact can't be fetched.
         """
         path = await asyncio.to_thread(self._fetch, containers[0])
         document = json.loads((path / "metadata.json").read_text())
-        return [str(feature["name"]) for feature in document.get("features", ())], bool(document.get("escaped"))
+        names = [str(feature["name"]) for feature in document.get("features", ())]
+        return Columns(names, bool(document.get("escaped")), document.get("engine") != "timeseries")
 
     # The processes
 

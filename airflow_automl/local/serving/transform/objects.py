@@ -23,7 +23,7 @@ from airflow_automl.local.errors import JobFailure, ServiceError
 from airflow_automl.local.jobs.executors.base import EXCHANGE
 from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.retry import TIMEOUT, unreachable
-from airflow_automl.local.serving.model_host_client import Container, ModelHost
+from airflow_automl.local.serving.model_host_client import Columns, Container, ModelHost
 from airflow_automl.local.serving.model_pool import HostingError
 from airflow_automl.local.serving.transform.records import Processing, RecordError, answers, batches, begin, blocks
 from airflow_automl.local.storage.client import Location, parse_uri
@@ -135,14 +135,14 @@ class Worker:
 
     async def _records(self, job: _Job, given: Path, made: Path) -> None:
         processing = Processing.of(job.request)
-        names, escaped = await self._host.columns(job.containers)
+        columns = await self._host.columns(job.containers)
         if processing.csv:
-            await asyncio.to_thread(csv_text.make_plain, given, escaped)
+            await asyncio.to_thread(csv_text.make_plain, given, columns.escaped)
         with given.open("rb") as handle, made.open("wb") as out:
             if job.request["TransformInput"].get("SplitType", "None") == "None":
                 await self._whole(job, processing, handle, out)
             else:
-                await self._split(job, processing, names, handle, out)
+                await self._split(job, processing, columns, handle, out)
 
     async def _whole(self, job: _Job, processing: Processing, handle: IO[bytes], out: IO[bytes]) -> None:
         # One byte more than is allowed: an object of any size is refused without reading all of it.
@@ -154,13 +154,13 @@ class Worker:
         out.write(processing.finish(record, answer))
 
     async def _split(
-        self, job: _Job, processing: Processing, names: Sequence[str], handle: IO[bytes], out: IO[bytes]
+        self, job: _Job, processing: Processing, columns: Columns, handle: IO[bytes], out: IO[bytes]
     ) -> None:
         lines = job.request["TransformOutput"].get("AssembleWith", "None") == "Line"
-        # Rows of a table don't depend on each other: small payloads keep all processes busy.
-        fill = (lambda: job.pace.size) if names else None
+        # Where rows don't depend on each other, small payloads keep all processes busy. A series must not be cut.
+        fill = (lambda: job.pace.size) if columns.names and columns.apart else None
         found = blocks(handle, processing, job.limit, fill or (lambda: _MEBI))
-        top, found = await asyncio.to_thread(begin, found, names, processing)
+        top, found = await asyncio.to_thread(begin, found, columns.names, processing)
         headers = processing.headers(top is not None)
         cut = batches(found, job.limit, single=job.single, top=top, processing=processing, fill=fill)
 

@@ -252,7 +252,8 @@ def answers(body: bytes, records: Sequence[bytes], accept: str) -> list[bytes]:
         items = next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else value
         found = [json.dumps(item).encode() for item in items] if isinstance(items, list) else [body]
     else:
-        found = [line for line in body.splitlines() if line]
+        # A class whose name has a line break is in quotes.
+        found = csv_text.rows(body) if _is_csv(accept) else [line for line in body.splitlines() if line]
     if len(found) != len(records):
         raise RecordError(
             f"the model gave {len(found)} answers to {len(records)} records; "

@@ -159,6 +159,10 @@ def test_csv_and_json_are_not_joined() -> None:
         processing("text/csv", "application/json", JoinSource="Input").finish(b"1", b"{}")
 
 
+def test_an_answer_may_have_a_line_break_in_quotes() -> None:
+    assert answers(b'"a\nb",0.5\nc,0.5\n', [b"1", b"2"], "text/csv") == [b'"a\nb",0.5', b"c,0.5"]
+
+
 def test_answers_are_counted() -> None:
     assert answers(b"a\nb\n", [b"1", b"2"], "text/csv") == [b"a", b"b"]
     assert answers(b'{"predictions":[{"p":1},{"p":2}]}', [b"1", b"2"], "application/json") == [b'{"p": 1}', b'{"p": 2}']

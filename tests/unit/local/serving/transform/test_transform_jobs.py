@@ -18,7 +18,7 @@ from airflow_automl.local.background import Background
 from airflow_automl.local.errors import in_use
 from airflow_automl.local.models import payloads
 from airflow_automl.local.models.wire import Answer, Payload
-from airflow_automl.local.serving.model_host_client import Container
+from airflow_automl.local.serving.model_host_client import Columns, Container
 from airflow_automl.local.serving.transform import objects as objects_module
 from airflow_automl.local.serving.transform.jobs import Transforms
 from airflow_automl.local.state.folder import DataFolder
@@ -66,8 +66,8 @@ class Model:
     def containers(self, model: Resource) -> list[Container]:
         return []
 
-    async def columns(self, containers: Any) -> tuple[list[str], bool]:
-        return self.names, False
+    async def columns(self, containers: Any) -> Columns:
+        return Columns(self.names, False)
 
     async def invoke(self, owner: str, containers: Any, payload: Payload, limit: float, count: int) -> Answer:
         self.asked.set()
@@ -344,12 +344,12 @@ class Echo(Model):
 
     def __init__(self, names: list[str], escaped: bool) -> None:
         super().__init__()
-        self.names, self.escaped = names, escaped
+        self.names, self.escaped, self.apart = names, escaped, True
         self.payloads: list[bytes] = []
         self.types: list[str] = []
 
-    async def columns(self, containers: Any) -> tuple[list[str], bool]:
-        return self.names, self.escaped
+    async def columns(self, containers: Any) -> Columns:
+        return Columns(self.names, self.escaped, self.apart)
 
     async def invoke(self, owner: str, containers: Any, payload: Payload, *_: Any) -> Answer:
         kind = payload.content_type or ""
@@ -402,3 +402,18 @@ async def test_history_of_forecasts_keeps_its_header_in_every_payload(
     await ended(transforms)
     assert model.types == ["text/csv;header=present;escape=absent"] * 3
     assert model.payloads[0] == b'say,b\n"say ""hi"", you",1\n'
+
+
+@pytest.mark.parametrize("apart", [True, False])
+async def test_series_of_forecasts_are_cut_at_the_largest_payload_alone(
+    transforms: Transforms, resources: ResourceStore, store: Store, echo: Any, apart: bool
+) -> None:
+    model = echo(["item", "date"], False)
+    model.apart = apart
+    store.objects["in/a.csv"] = b"item,date\n" + b"store 1,2024-01-31\n" * 20_000
+    add_job(resources)
+    transforms.begin("score")
+    await ended(transforms)
+    assert job(resources).status == "Completed", job(resources).document
+    assert store.objects["out/a.csv.out"].count(b"\n") == 20_000
+    assert (len(model.payloads) == 1) is not apart
