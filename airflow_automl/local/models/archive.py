@@ -6,6 +6,7 @@ import gzip
 import os
 import shutil
 import tarfile
+import zlib
 from pathlib import Path
 
 from airflow_automl.exceptions import AutoMLTerminalError
@@ -30,7 +31,7 @@ def unpack(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None
     target.mkdir(parents=True, exist_ok=True)
     count = size = 0
     try:
-        with tarfile.open(path, "r:gz") as archive:
+        with gzip.open(path) as packed, tarfile.open(fileobj=packed, mode="r:") as archive:
             for member in archive:
                 count, size = count + 1, size + member.size
                 # Python before 3.11.4 has no extraction filters.
@@ -47,5 +48,8 @@ def unpack(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None
                         shutil.copyfileobj(content, file, 1 << 20)
                 else:
                     place.mkdir(exist_ok=True)
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
+            # Reading to the end checks the checksum; after the last file there is only filling.
+            while (rest := packed.read(1 << 20)) and size <= MAX_BYTES:
+                size += len(rest)
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ArtifactError(f"{path} is damaged or unsafe: {error}.") from error

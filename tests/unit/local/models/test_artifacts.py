@@ -1,6 +1,7 @@
 import io
 import json
 import tarfile
+from random import Random
 
 import pytest
 
@@ -84,6 +85,20 @@ def test_a_bomb_is_stopped(tmp_path, monkeypatch):
 def test_a_cut_archive_is_damaged(tmp_path):
     path = packed(tmp_path)
     path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(artifacts.ArtifactError, match="damaged"):
+        artifacts.unpack(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_archive_with_altered_bytes_is_damaged(tmp_path, seed):
+    folder, path, random = tmp_path / "model", tmp_path / "model.tar.gz", Random(seed)
+    folder.mkdir()
+    (folder / "weights").write_text("".join(f"{number},{number * number % 977}\n" for number in range(200_000)))
+    artifacts.pack(folder, {}, path)
+    content = bytearray(path.read_bytes())
+    begin = random.randrange(1000, len(content) - 1000)
+    content[begin : begin + 20] = random.randbytes(20)
+    path.write_bytes(content)
     with pytest.raises(artifacts.ArtifactError, match="damaged"):
         artifacts.unpack(path, tmp_path / "out")
 

@@ -91,7 +91,8 @@ def _manifest(store: Store, uri: str) -> Iterator[Source]:
 
 def _augmented(store: Store, uri: str) -> Iterator[Source]:
     """Read an AugmentedManifestFile: JSON lines with the image's address and its class (R22)."""
-    for number, line in enumerate(store.read_text(uri, "augmented manifest").splitlines(), 1):
+    # Not splitlines(): strings in JSON may hold the line separators of Unicode.
+    for number, line in enumerate(store.read_text(uri, "augmented manifest").split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -178,7 +178,7 @@ def decide_form(column: pa.ChunkedArray, name: str) -> str:
     :raises JobFailure: a value is not a timestamp, or could be two.
     """
     texts = [text for text in _distinct(column, name)[0] if text is not None]
-    digits = {len(text) if text.isdigit() else 0 for text in texts}
+    digits = {len(text) if text.isdecimal() else 0 for text in texts}
     if digits in ({10}, {13}):
         return _EPOCH_SECONDS if digits == {10} else _EPOCH_MILLISECONDS
     dates = [text for text in texts if _other(text) is None]
@@ -245,8 +245,12 @@ def _distinct(column: pa.ChunkedArray, name: str) -> tuple[Sequence[str | None],
 
 
 def _read(text: str, form: str, local: bool) -> dt.datetime | None:
-    if form in (_EPOCH_SECONDS, _EPOCH_MILLISECONDS) and text.isdigit():
-        return dt.datetime(1970, 1, 1) + dt.timedelta(**{form: int(text)})
+    if form in (_EPOCH_SECONDS, _EPOCH_MILLISECONDS) and text.isdecimal():
+        try:
+            return dt.datetime(1970, 1, 1) + dt.timedelta(**{form: int(text)})
+        except (OverflowError, ValueError):
+            # Milliseconds where training had seconds.
+            return None
     other = _other(text)
     return moments.read(text, form, local=local) if other is None else other
 

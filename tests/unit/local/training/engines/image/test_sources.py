@@ -84,6 +84,13 @@ def test_an_augmented_manifest_has_the_labels(bucket):
     }
 
 
+def test_labels_of_an_augmented_manifest_may_hold_line_separators_of_unicode(bucket):
+    record = {"source-ref": "s3://elsewhere/a.png", "label-metadata": {"class-name": "cat\u2028dog"}}
+    uri = bucket.put("m.jsonl", f"{json.dumps(record, ensure_ascii=False)}\r\n".encode())
+
+    assert found(bucket, uri, "AugmentedManifestFile") == {("s3://elsewhere/a.png", "cat\u2028dog")}
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

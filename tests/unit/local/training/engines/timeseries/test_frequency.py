@@ -156,3 +156,9 @@ def test_typed_columns_are_read_too() -> None:
 def test_a_value_that_is_not_a_timestamp_is_named(values: list[object], message: str) -> None:
     with pytest.raises(JobFailure, match=message):
         read(values)
+
+
+@pytest.mark.parametrize("text", ["1700000000000000", "9" * 30, "9" * 5000])
+def test_a_number_that_no_clock_reaches_is_named(text: str) -> None:
+    with pytest.raises(JobFailure, match=f"has the value '{text[:60]}'"):
+        parse_timestamps(pa.chunked_array([[text]]), "ts", Frequency.parse("1D"), "seconds")
