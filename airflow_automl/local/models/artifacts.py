@@ -22,6 +22,7 @@ import os
 import platform
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -35,7 +36,7 @@ except ModuleNotFoundError as error:
 
 from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.models.archive import ArtifactError, unpack
-from airflow_automl.local.models.payloads import PayloadError
+from airflow_automl.local.models.payloads import Responses
 from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.storage.client import parse_uri
 from airflow_automl.local.training.data.codec import Codec
@@ -101,7 +102,7 @@ class Stage(Protocol):
 class Responder(Protocol):
     """A trained candidate in one container, whose requests and answers are not rows of a table."""
 
-    def respond(self, requests: Sequence[Payload]) -> list[tuple[bytes, str] | PayloadError]:
+    def respond(self, requests: Sequence[Payload]) -> Responses:
         """Answer requests that wait, by one prediction.
 
         :param requests: at least one.
@@ -235,7 +236,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
                 member = archive.extractfile(METADATA)
                 text = member.read() if member else b""
         document = json.loads(text)
-    except (OSError, KeyError, ValueError, EOFError, tarfile.TarError) as error:
+    except (OSError, KeyError, ValueError, EOFError, tarfile.TarError, zlib.error) as error:
         raise ArtifactError(f"{path} is not a model artefact of airflow-automl: {error}.") from error
     if not isinstance(document, dict) or "format_version" not in document:
         raise ArtifactError(f"{path} is not a model artefact of airflow-automl: its {METADATA} has no format_version.")

@@ -28,7 +28,7 @@ from airflow_automl.exceptions import AutoMLError
 from airflow_automl.local import processes
 from airflow_automl.local.models import artifacts, payloads
 from airflow_automl.local.models.artifacts import Responder
-from airflow_automl.local.models.payloads import PayloadError
+from airflow_automl.local.models.payloads import PayloadError, Responses
 from airflow_automl.local.models.wire import Answer, Payload, pack, receive
 
 log = logging.getLogger("airflow_automl.model_host")
@@ -50,46 +50,29 @@ class Tables:
     def __init__(self, predictor: artifacts.Predictor, keys: Sequence[str]) -> None:
         self._predictor = predictor
         self._keys = keys
+        self._first = predictor.columns[0]
 
-    def respond(self, requests: Sequence[Payload]) -> list[tuple[bytes, str] | PayloadError]:
+    def respond(self, requests: Sequence[Payload]) -> Responses:
         """See :class:`airflow_automl.local.models.artifacts.Responder`."""
-        read: list[tuple[str, int] | PayloadError] = []
-        tables: list[dict[str, np.ndarray]] = []
-        known, names, total = self._predictor.metadata, self._predictor.columns, 0
-        for request in requests:
-            try:
-                kind = payloads.negotiate(request.accept)
-                table = payloads.decode(
-                    request.body,
-                    request.content_type,
-                    self._predictor.features,
-                    known.get("target"),
-                    bool(known.get("escaped")),
-                )
-            except PayloadError as error:
-                read.append(error)
-                continue
-            count = len(table[names[0]])
-            total += count
-            if tables and total > _ROWS:
-                break
-            read.append((kind, count))
-            tables.append(table)
-        if not tables:
-            return [error for error in read if isinstance(error, PayloadError)]
-        columns = tables[0]
-        if len(tables) > 1:
-            columns = {name: np.concatenate([table[name] for table in tables]) for name in names}
-        rows = pd.DataFrame(columns, copy=False)
-        answer = self._predictor.answer(rows, conformed=True)
-        found: list[tuple[bytes, str] | PayloadError] = []
+        return payloads.answer_together(
+            requests, self._read, self._answers, lambda read: sum(len(table[self._first]) for _, table in read) <= _ROWS
+        )
+
+    def _read(self, request: Payload) -> tuple[str, dict[str, np.ndarray]]:
+        kind, known = payloads.negotiate(request.accept), self._predictor.metadata
+        target, escaped = known.get("target"), bool(known.get("escaped"))
+        features = self._predictor.features
+        return kind, payloads.decode(request.body, request.content_type, features, target, escaped)
+
+    def _answers(self, read: Sequence[tuple[str, dict[str, np.ndarray]]]) -> Responses:
+        columns = read[0][1]
+        if len(read) > 1:
+            columns = {name: np.concatenate([table[name] for _, table in read]) for name in columns}
+        answer = self._predictor.answer(pd.DataFrame(columns, copy=False), conformed=True)
+        found = []
         start = 0
-        for each in read:
-            if isinstance(each, PayloadError):
-                found.append(each)
-                continue
-            kind, count = each
-            end = start + count
+        for kind, table in read:
+            end = start + len(table[self._first])
             part = {key: value if key == "labels" else value[start:end] for key, value in answer.items()}
             found.append(payloads.encode(part, self._keys, kind))
             start = end

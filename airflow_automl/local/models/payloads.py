@@ -6,14 +6,15 @@ import contextlib
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from airflow_automl.exceptions import AutoMLTerminalError
 from airflow_automl.local.errors import listing
+from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.training.data import csv_text
 from airflow_automl.local.training.data.codec import Codec
 from airflow_automl.local.training.data.columns import UNNAMED, header_order, locate
@@ -32,6 +33,39 @@ KEYS = ("predicted_label", "probability", "probabilities", "labels")
 
 class PayloadError(AutoMLTerminalError):
     """A request body that the model can't take; the message says what is wrong with which row or column."""
+
+
+Read = TypeVar("Read")
+Responses = Sequence[tuple[bytes, str] | PayloadError]
+"""Answers with their types, or why a request can't be answered."""
+
+
+def answer_together(
+    requests: Sequence[Payload],
+    read: Callable[[Payload], Read],
+    answer: Callable[[list[Read]], Responses],
+    fit: Callable[[list[Read]], bool] = lambda read: True,
+) -> Responses:
+    """Answer requests by one prediction; see :class:`airflow_automl.local.models.artifacts.Responder`.
+
+    :param read: reads one; if it raises PayloadError, that is the answer to this request alone.
+    :param answer: answers those that were read.
+    :param fit: whether several can be answered by one prediction; otherwise, the last one waits for the next.
+    """
+    found: list[Read | PayloadError] = []
+    together: list[Read] = []
+    for request in requests:
+        try:
+            made = read(request)
+        except PayloadError as error:
+            found.append(error)
+            continue
+        if together and not fit([*together, made]):
+            break
+        found.append(made)
+        together.append(made)
+    answers = iter(answer(together) if together else ())
+    return [each if isinstance(each, PayloadError) else next(answers) for each in found]
 
 
 def negotiate(accept: str | None) -> str:
@@ -93,9 +127,9 @@ def decode(
             table = (table if single else without_headers(table, cells)).select(order)
         columns = table.columns
     else:
-        text = _text(body)
+        text = text_of(body)
         try:
-            documents = _json_lines(text) if kind == JSON_LINES else _json_rows(text, names)
+            documents = json_lines(text) if kind == JSON_LINES else _json_rows(text, names)
             rows = [_json_row(entry, number, names, target) for number, entry in enumerate(documents, 1)]
         except ValueError as error:
             raise PayloadError(str(error)) from error
@@ -130,7 +164,7 @@ def csv_table(
     :param escaped: whether the training data had quotes escaped by backslashes.
     :raises PayloadError: the body is not text, is empty, or is not a table.
     """
-    _text(body)
+    text_of(body)
     body = csv_text.body(body, content_type, escaped)
     # Blank lines before the header are not rows; in a single column, each is a missing value.
     begin = csv_text.start(body)
@@ -156,7 +190,11 @@ def csv_table(
             ) from error
 
 
-def _text(body: bytes) -> str:
+def text_of(body: bytes) -> str:
+    """Return a body as text.
+
+    :raises PayloadError: it is not UTF-8, or empty.
+    """
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -216,10 +254,7 @@ def _wrong_width(found: int, number: int, names: Sequence[str], target: str | No
 
 
 def _json_rows(text: str, names: list[str]) -> Iterable[Any]:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise PayloadError(f"The body is not JSON: {error}.") from error
+    document = parse_json(text)
     if len(names) == 1 and isinstance(document, str):
         return [document]
     if isinstance(document, dict):
@@ -250,15 +285,25 @@ def _by_columns(rows: list[Any], columns: list[Any], names: list[str]) -> Iterab
         yield [row[position] for position in order]
 
 
-def _json_lines(text: str) -> Iterable[Any]:
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except (ValueError, RecursionError) as error:
-                raise PayloadError(f"Line {number} is not JSON: {error}.") from error
-    return rows
+def parse_json(text: str, what: str = "The body") -> Any:
+    """Read a JSON document.
+
+    :param what: names it in the message.
+    :raises PayloadError: it is not JSON.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PayloadError(f"{what} is not JSON: {error}.") from error
+
+
+def json_lines(text: str) -> list[Any]:
+    """Read a JSON document from each line that is not empty.
+
+    :raises PayloadError: one is not JSON.
+    """
+    # Not splitlines(): strings in JSON may hold the line separators of Unicode.
+    return [parse_json(line, f"Line {number}") for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
 def _json_row(entry: Any, number: int, names: list[str], target: str | None) -> list[Any]:

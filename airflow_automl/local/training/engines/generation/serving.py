@@ -23,7 +23,17 @@ from typing import Any, NamedTuple
 
 from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.models.artifacts import ArtifactError
-from airflow_automl.local.models.payloads import JSON, JSON_LINES, PayloadError, media_type
+from airflow_automl.local.models.payloads import (
+    JSON,
+    JSON_LINES,
+    PayloadError,
+    Responses,
+    answer_together,
+    json_lines,
+    media_type,
+    parse_json,
+    text_of,
+)
 from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.training.engines.generation import base_models
 from airflow_automl.local.training.engines.generation.language_model import LanguageModel
@@ -189,36 +199,26 @@ class TextGenerator:
         document = {"inputs": list(prompts), "parameters": {"max_new_tokens": max_new_tokens, **parameters}}
         return self._texts([self._tokens(read(document))], seconds=None)[0]
 
-    def respond(self, requests: Sequence[Payload]) -> list[tuple[bytes, str] | PayloadError]:
+    def respond(self, requests: Sequence[Payload]) -> Responses:
         """See :class:`airflow_automl.local.models.artifacts.Responder`.
 
         A JSON document is answered by a list with one object for each prompt; JSON lines by one object for each line.
         """
-        found: list[_Read | PayloadError] = []
-        together: list[_Prompts] = []
-        for request in requests:
-            try:
-                kind, documents = _documents(request)
-                prompts = [self._tokens(document) for document in documents]
-            except PayloadError as error:
-                found.append(error)
-                continue
-            if together and not _fit([*together, *prompts]):
-                break
-            found.append((kind, len(prompts)))
-            together += prompts
+        return answer_together(requests, self._asked, self._answers, _fit)
+
+    def _asked(self, request: Payload) -> _Asked:
+        kind, documents = _documents(request)
+        return kind, [self._tokens(document) for document in documents]
+
+    def _answers(self, asked: Sequence[_Asked]) -> Responses:
         try:
-            texts = iter(self._texts(together, SECONDS))
+            texts = iter(self._texts([each for _, prompts in asked for each in prompts], SECONDS))
         except PayloadError as error:
             # Too slow: an error for all requests of the batch.
-            return [each if isinstance(each, PayloadError) else error for each in found]
-        answers: list[tuple[bytes, str] | PayloadError] = []
-        for each in found:
-            if isinstance(each, PayloadError):
-                answers.append(each)
-                continue
-            kind, count = each
-            objects = [{"generated_text": text} for _ in range(count) for text in next(texts)]
+            return [error] * len(asked)
+        answers = []
+        for kind, prompts in asked:
+            objects = [{"generated_text": text} for _ in prompts for text in next(texts)]
             lines = b"".join(_encode(entry) + b"\n" for entry in objects)
             answers.append((lines if kind == JSON_LINES else _encode(objects), kind))
         return answers
@@ -271,15 +271,16 @@ class _Prompts(NamedTuple):
     tokens: list[list[int]]
 
 
-_Read = tuple[str, int]
-"""The type of an answer, and from how many requests' texts it is made."""
+_Asked = tuple[str, list[_Prompts]]
+"""The type of an answer, and what it is made of."""
 
 
-def _fit(asked: Sequence[_Prompts]) -> bool:
+def _fit(asked: Sequence[_Asked]) -> bool:
     """Whether several requests may wait for each other."""
-    prompts = [tokens for each in asked for tokens in each.tokens]
-    width = max(map(len, prompts)) + asked[0].request.max_new_tokens
-    return _alike(asked) and len(prompts) <= _BATCH and len(prompts) * width <= _TOKENS
+    together = [each for _, prompts in asked for each in prompts]
+    prompts = [tokens for each in together for tokens in each.tokens]
+    width = max(map(len, prompts)) + together[0].request.max_new_tokens
+    return _alike(together) and len(prompts) <= _BATCH and len(prompts) * width <= _TOKENS
 
 
 def _alike(asked: Sequence[_Prompts]) -> bool:
@@ -297,16 +298,10 @@ def _documents(request: Payload) -> tuple[str, list[Request]]:
     wanted = {media_type(part) for part in (request.accept or "*/*").split(",")}
     if not wanted & {"*/*", "application/*", kind}:
         raise PayloadError(f"The model can't answer {request.accept} to {kind}; it answers {kind}.")
-    try:
-        text = request.body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise PayloadError(f"The body is not UTF-8 text (byte offset {error.start}).") from error
+    text = text_of(request.body)
     if kind == JSON:
-        return kind, [read(_parse(text, "The body"))]
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise PayloadError("The body is empty: send at least one line.")
-    documents = [read(_parse(line, f"Line {number}")) for number, line in enumerate(lines, 1)]
+        return kind, [read(parse_json(text))]
+    documents = [read(document) for document in json_lines(text)]
     if any(len(document.prompts) > 1 for document in documents):
         raise PayloadError("A line holds one prompt: a list of prompts belongs into a JSON document.")
     return kind, documents
@@ -358,10 +353,3 @@ def _limit(environment: Mapping[str, str], name: str, default: int, highest: int
 
 def _encode(answer: Any) -> bytes:
     return json.dumps(answer, ensure_ascii=False).encode()
-
-
-def _parse(text: str, what: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise PayloadError(f"{what} is not JSON: {error}.") from error

@@ -12,7 +12,7 @@ import pandas as pd
 from airflow_automl.local.errors import listing
 from airflow_automl.local.models import payloads
 from airflow_automl.local.models.artifacts import answer_of
-from airflow_automl.local.models.payloads import PayloadError
+from airflow_automl.local.models.payloads import PayloadError, Responses
 from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.training.engines.classification import blend
 from airflow_automl.local.training.engines.classification.approach import Trained
@@ -60,33 +60,24 @@ class ImagePredictor:
         """
         return pd.DataFrame(self._probabilities(images), columns=list(self.labels))
 
-    def respond(self, requests: Sequence[Payload]) -> list[tuple[bytes, str] | PayloadError]:
+    def respond(self, requests: Sequence[Payload]) -> Responses:
         """Answer requests; see :class:`airflow_automl.local.models.artifacts.Responder`."""
-        requests = requests[:_BATCH]
-        found: list[PayloadError | str] = []
-        images = []
-        for request in requests:
-            try:
-                kind = _kind(request)
-                images.append(pictures.read(request.body))
-            except PayloadError as error:
-                found.append(error)
-            except PictureError as error:
-                found.append(PayloadError(f"The image can't be read: {error}."))
-            else:
-                found.append(kind)
-        rows = iter(np.asarray(self._model.predict(images), dtype="float64") if images else ())
-        return [self._encoded(next(rows), each) if isinstance(each, str) else each for each in found]
+        return payloads.answer_together(requests[:_BATCH], _read, self._answers)
 
-    def _encoded(self, probabilities: np.ndarray, kind: str) -> tuple[bytes, str]:
-        return payloads.encode(answer_of(probabilities[np.newaxis], self.labels), self._keys, kind)
+    def _answers(self, read: Sequence[tuple[str, np.ndarray]]) -> Responses:
+        rows = np.asarray(self._model.predict([picture for _, picture in read]), dtype="float64")
+        return [
+            payloads.encode(answer_of(row[np.newaxis], self.labels), self._keys, kind)
+            for row, (kind, _) in zip(rows, read, strict=True)
+        ]
 
     def _probabilities(self, images: Sequence[bytes | Path]) -> np.ndarray:
         found = self._model.predict([pictures.read(image) for image in images])
         return np.asarray(found, dtype="float64")
 
 
-def _kind(request: Payload) -> str:
+def _read(request: Payload) -> tuple[str, np.ndarray]:
+    """Return the type of the answer, and the picture."""
     given = (request.content_type or CONTENT_TYPES[0]).partition(";")[0].strip().lower()
     if _ALIASES.get(given, given) not in CONTENT_TYPES:
         raise PayloadError(
@@ -95,7 +86,11 @@ def _kind(request: Payload) -> str:
         )
     # A batch transform without Accept repeats its content type there.
     wanted = [part for part in (request.accept or "").split(",") if "image" not in part]
-    return payloads.negotiate(",".join(wanted))
+    kind = payloads.negotiate(",".join(wanted))
+    try:
+        return kind, pictures.read(request.body)
+    except PictureError as error:
+        raise PayloadError(f"The image can't be read: {error}.") from error
 
 
 def load_model(

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.models import payloads
-from airflow_automl.local.models.payloads import PayloadError
+from airflow_automl.local.models.payloads import PayloadError, Responses
 from airflow_automl.local.models.wire import Payload
 from airflow_automl.local.training.data import values as arrow_values
 from airflow_automl.local.training.data.codec import Codec
@@ -66,36 +66,28 @@ class ForecastModel:
     threads: int = 1
     escaped: bool = False
 
-    def respond(self, requests: Sequence[Payload]) -> list[tuple[bytes, str] | PayloadError]:
+    def respond(self, requests: Sequence[Payload]) -> Responses:
         """See :class:`airflow_automl.local.models.artifacts.Responder`; the series of all requests are one panel."""
-        found: list[Panel | PayloadError] = []
-        count = 0
-        for request in requests:
-            try:
-                _require_csv(request.content_type, request.accept)
-                panel = self.read(_table(request.body, request.content_type, self.escaped))
-            except (JobFailure, PayloadError) as error:
-                found.append(PayloadError(error.reason) if isinstance(error, JobFailure) else error)
-                continue
-            known = next((each for each in found if isinstance(each, Panel)), panel)
-            count += len(panel)
-            # Paths that are drawn depend on the series beside them.
-            if known is not panel and (count > _SERIES or DRAWS in self.weights or known.calendar != panel.calendar):
-                break
-            found.append(panel)
-        panels = [each for each in found if isinstance(each, Panel)]
-        if panels:
-            forecast = self.of(panels[0].of(series for panel in panels for series in panel.series))
-        answers: list[tuple[bytes, str] | PayloadError] = []
-        start = 0
-        for each in found:
-            if isinstance(each, PayloadError):
-                answers.append(each)
-                continue
-            answer = tabulate(each, forecast[start : start + len(each)])
-            start += len(each)
-            answers.append((answer.to_csv(index=False, lineterminator="\n").encode(), "text/csv; charset=utf-8"))
-        return answers
+        return payloads.answer_together(requests, self._asked, self._answers, self._fit)
+
+    def _asked(self, request: Payload) -> Panel:
+        _require_csv(request.content_type, request.accept)
+        try:
+            return self.read(_table(request.body, request.content_type, self.escaped))
+        except JobFailure as error:
+            raise PayloadError(error.reason) from error
+
+    def _fit(self, panels: Sequence[Panel]) -> bool:
+        # Paths that are drawn depend on the series beside them.
+        return DRAWS not in self.weights and sum(map(len, panels)) <= _SERIES
+
+    def _answers(self, panels: Sequence[Panel]) -> Responses:
+        forecast = self.of(panels[0].of(series for panel in panels for series in panel.series))
+        parts = np.split(forecast, np.cumsum([len(panel) for panel in panels])[:-1])
+        tables = [tabulate(panel, part) for panel, part in zip(panels, parts, strict=True)]
+        return [
+            (table.to_csv(index=False, lineterminator="\n").encode(), "text/csv; charset=utf-8") for table in tables
+        ]
 
     def forecast(self, history: pd.DataFrame | pa.Table) -> pd.DataFrame:
         """Forecast the horizon after the last value in some rows.
@@ -178,9 +170,9 @@ def load_model(
         RowReader.from_json(metadata["reader"]),
         weights,
         {name: forecaster(name).load(folder / name, dict(metadata)) for name in weights},
-        Calibration(tuple(metadata.get("calibration", ()))),
+        Calibration(tuple(metadata["calibration"])),
         threads,
-        bool(metadata.get("escaped", metadata["reader"].get("escaped", False))),
+        bool(metadata["escaped"]),
     )
 
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_automl.local.models.payloads import PayloadError
+from airflow_automl.local.models.payloads import JSON_LINES, PayloadError
+from airflow_automl.local.models.wire import Payload
+from airflow_automl.local.training.engines.generation import serving
 from airflow_automl.local.training.engines.generation.serving import read
 
 
 def test_one_prompt_and_several():
     assert read({"inputs": "Hello"}).prompts == ("Hello",)
     assert read({"text_inputs": ["Hello", "Bye"]}).prompts == ("Hello", "Bye")
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_a_prompt_of_json_lines_may_hold_line_separators_of_unicode(separator):
+    body = f'{{"inputs": "one{separator}two"}}\n\n{{"inputs": "three"}}\r\n'.encode()
+    _, found = serving._documents(Payload(body, JSON_LINES))
+    assert [each.prompts for each in found] == [(f"one{separator}two",), ("three",)]
 
 
 def test_without_parameters_the_most_probable_text_is_generated():

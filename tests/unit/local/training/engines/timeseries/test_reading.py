@@ -94,6 +94,7 @@ def served(data: Dataset) -> ForecastModel:
         {
             "engine": "timeseries",
             "weights": {"remembered": 1.0},
+            "calibration": [],
             "settings": data.panel.settings.as_json(),
             "calendar": data.panel.calendar.as_json(),
             "related": data.related.as_json(),
