@@ -67,7 +67,7 @@ def _common(job: Job, best: Mapping[str, Any] | None) -> dict[str, Any]:
         "EndTime": job.ended,
         "LastModifiedTime": job.modified,
         "FailureReason": job.failure if job.status == "Failed" else None,
-        "PartialFailureReasons": partial_failure_reasons(job) or None,
+        "PartialFailureReasons": partial_failure_reasons(job.partial),
         "BestCandidate": best,
         "AutoMLJobStatus": job.status,
         "AutoMLJobSecondaryStatus": job.secondary,

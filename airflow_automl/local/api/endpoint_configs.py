@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.api import models
 from airflow_automl.local.api.backend import create_named, described, existing
-from airflow_automl.local.api.paging import list_resources
+from airflow_automl.local.api.paging import listing
 from airflow_automl.local.errors import invalid
 
 if TYPE_CHECKING:
@@ -57,12 +57,6 @@ def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def list_configs(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
-    """ListEndpointConfigs."""
-    configs, token = list_resources(backend, request, KIND)
-    return {"EndpointConfigs": [described(each, "EndpointConfig") for each in configs], "NextToken": token}
-
-
 def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DeleteEndpointConfig; endpoints that were made of it continue."""
     backend.resources.remove(KIND, existing(backend, KIND, request["EndpointConfigName"]).name)
@@ -72,6 +66,6 @@ def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
 OPERATIONS = {
     "CreateEndpointConfig": create,
     "DescribeEndpointConfig": describe,
-    "ListEndpointConfigs": list_configs,
+    "ListEndpointConfigs": listing(KIND, "EndpointConfigs", "EndpointConfig"),
     "DeleteEndpointConfig": delete,
 }

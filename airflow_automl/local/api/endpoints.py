@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.api import endpoint_configs
 from airflow_automl.local.api.backend import create_named, described, existing
-from airflow_automl.local.api.paging import list_resources
+from airflow_automl.local.api.paging import listing
 from airflow_automl.local.errors import invalid
 from airflow_automl.local.serving.endpoints import variant_named
 
@@ -30,7 +30,7 @@ def create(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
 
 def _stable(backend: Backend, name: str) -> Resource:
     endpoint = existing(backend, KIND, name)
-    if endpoint.status in ("Creating", "Updating", "Deleting"):
+    if endpoint.status in ("Creating", "Updating"):
         raise invalid(f'Cannot update in-progress endpoint "{endpoint.arn}": it is {endpoint.status}; wait for it.')
     return endpoint
 
@@ -64,12 +64,6 @@ def _variant(variant: Mapping[str, Any]) -> dict[str, Any]:
         "CurrentServerlessConfig": variant["ServerlessConfig"],
         "DesiredServerlessConfig": variant["ServerlessConfig"],
     }
-
-
-def list_endpoints(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
-    """ListEndpoints."""
-    endpoints, token = list_resources(backend, request, KIND)
-    return {"Endpoints": [described(each, "Endpoint") for each in endpoints], "NextToken": token}
 
 
 def update(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
@@ -112,7 +106,7 @@ def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
 OPERATIONS = {
     "CreateEndpoint": create,
     "DescribeEndpoint": describe,
-    "ListEndpoints": list_endpoints,
+    "ListEndpoints": listing(KIND, "Endpoints", "Endpoint"),
     "UpdateEndpoint": update,
     "UpdateEndpointWeightsAndCapacities": update_weights,
     "DeleteEndpoint": delete,

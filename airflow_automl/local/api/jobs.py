@@ -10,6 +10,7 @@ from airflow_automl.local.api.paging import list_query, make_token, sorting
 from airflow_automl.local.errors import in_use, limit_exceeded, not_found
 from airflow_automl.local.state import lists
 from airflow_automl.local.state.database import load
+from airflow_automl.local.state.jobs import partial_failure_reasons
 
 if TYPE_CHECKING:
     from airflow_automl.local.api.backend import Backend
@@ -92,8 +93,7 @@ def list_jobs(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
             "EndTime": row["ended"],
             "LastModifiedTime": row["modified"],
             "FailureReason": row["failure"] if row["status"] == "Failed" else None,
-            "PartialFailureReasons": [{"PartialFailureMessage": entry["message"]} for entry in load(row["partial"])]
-            or None,
+            "PartialFailureReasons": partial_failure_reasons(load(row["partial"])),
         }
         for row in rows
     ]

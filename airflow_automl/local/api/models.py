@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.api.backend import create_named, described, existing
-from airflow_automl.local.api.paging import list_resources
+from airflow_automl.local.api.paging import listing
 from airflow_automl.local.errors import invalid
 
 if TYPE_CHECKING:
@@ -42,16 +42,15 @@ def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     return {"EnableNetworkIsolation": False, **described(existing(backend, KIND, request["ModelName"]), "Model")}
 
 
-def list_models(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
-    """ListModels."""
-    models, token = list_resources(backend, request, KIND)
-    return {"Models": [described(each, "Model") for each in models], "NextToken": token}
-
-
 def delete(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DeleteModel; endpoints that serve it continue."""
     backend.resources.remove(KIND, existing(backend, KIND, request["ModelName"]).name)
     return {}
 
 
-OPERATIONS = {"CreateModel": create, "DescribeModel": describe, "ListModels": list_models, "DeleteModel": delete}
+OPERATIONS = {
+    "CreateModel": create,
+    "DescribeModel": describe,
+    "ListModels": listing(KIND, "Models", "Model"),
+    "DeleteModel": delete,
+}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_automl.local.api.backend import described
 from airflow_automl.local.errors import invalid
 from airflow_automl.local.service_model import seconds
 from airflow_automl.local.state.lists import Query
@@ -74,6 +75,21 @@ def list_resources(
     found, more = backend.resources.page(query)
     token = make_token(getattr(found[-1], query.order), found[-1].name) if more else None
     return found, token
+
+
+def listing(kind: str, member: str, noun: str, **options: Any) -> Callable[[Backend, dict[str, Any]], dict[str, Any]]:
+    """Return the operation that lists the resources of a kind.
+
+    :param member: what the answer calls its list.
+    :param noun: what the names of a resource's own members begin with.
+    :param options: further ones of :func:`list_query`.
+    """
+
+    def answer(backend: Backend, request: dict[str, Any]) -> dict[str, Any]:
+        found, token = list_resources(backend, request, kind, **options)
+        return {member: [described(each, noun) for each in found], "NextToken": token}
+
+    return answer
 
 
 def list_query(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.api.backend import described
-from airflow_automl.local.api.paging import list_resources
+from airflow_automl.local.api.paging import list_resources, listing
 from airflow_automl.local.errors import ServiceError, invalid
 
 if TYPE_CHECKING:
@@ -49,13 +49,6 @@ def _group(backend: Backend, name_or_arn: str) -> Resource:
 def describe_group(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """DescribeModelPackageGroup."""
     return {**described(_group(backend, request["ModelPackageGroupName"]), "ModelPackageGroup"), "CreatedBy": {}}
-
-
-def list_groups(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
-    """ListModelPackageGroups."""
-    groups, token = list_resources(backend, request, GROUP, order="Ascending")
-    summaries = [described(group, "ModelPackageGroup") for group in groups]
-    return {"ModelPackageGroupSummaryList": summaries, "NextToken": token}
 
 
 def delete_group(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
@@ -165,7 +158,7 @@ def delete_package(backend: Backend, request: dict[str, Any]) -> Mapping[str, An
 OPERATIONS = {
     "CreateModelPackageGroup": create_group,
     "DescribeModelPackageGroup": describe_group,
-    "ListModelPackageGroups": list_groups,
+    "ListModelPackageGroups": listing(GROUP, "ModelPackageGroupSummaryList", "ModelPackageGroup", order="Ascending"),
     "DeleteModelPackageGroup": delete_group,
     "CreateModelPackage": create_package,
     "DescribeModelPackage": describe_package,

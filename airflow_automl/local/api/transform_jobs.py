@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_automl.local.api import models
 from airflow_automl.local.api.backend import described, existing
-from airflow_automl.local.api.paging import list_resources
+from airflow_automl.local.api.paging import listing
 from airflow_automl.local.errors import JobFailure, in_use, invalid
 from airflow_automl.local.serving.transform.json_path import PathError
 from airflow_automl.local.serving.transform.records import Processing
@@ -62,12 +62,6 @@ def describe(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     return described(_existing(backend, request), "TransformJob")
 
 
-def list_jobs(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
-    """ListTransformJobs."""
-    jobs, token = list_resources(backend, request, KIND)
-    return {"TransformJobSummaries": [described(each, "TransformJob") for each in jobs], "NextToken": token}
-
-
 def stop(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
     """StopTransformJob."""
     job = _existing(backend, request)
@@ -81,6 +75,6 @@ def stop(backend: Backend, request: dict[str, Any]) -> Mapping[str, Any]:
 OPERATIONS = {
     "CreateTransformJob": create,
     "DescribeTransformJob": describe,
-    "ListTransformJobs": list_jobs,
+    "ListTransformJobs": listing(KIND, "TransformJobSummaries", "TransformJob"),
     "StopTransformJob": stop,
 }

@@ -41,8 +41,6 @@ class Deployments:
         """Resume unfinished deployments; the models of other endpoints are loaded at their first request."""
         for endpoint in self._resources.in_status(ENDPOINT, "Creating", "Updating"):
             self.begin(endpoint.name)
-        for endpoint in self._resources.in_status(ENDPOINT, "Deleting"):
-            self._resources.remove(ENDPOINT, endpoint.name)
 
     async def stop(self) -> None:
         """Cancel what is unfinished; the next service starts it over."""

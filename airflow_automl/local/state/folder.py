@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -159,10 +158,6 @@ class DataFolder:
         with self._using():
             write_private(self._secrets, {"access_key_id": pair[0], "secret_access_key": pair[1]})
         return pair
-
-    def remove_work(self, job: str) -> None:
-        """Remove what a trainer left behind for its own use."""
-        shutil.rmtree(self.job(job) / "work", ignore_errors=True)
 
 
 def running_service(root: str | os.PathLike[str]) -> ServiceInfo:

@@ -373,6 +373,6 @@ class JobStore:
         return cursor.rowcount == 1
 
 
-def partial_failure_reasons(job: Job) -> Sequence[dict[str, str]]:
-    """PartialFailureReasons in the API's form, empty if there are none."""
-    return [{"PartialFailureMessage": entry["message"]} for entry in job.partial]
+def partial_failure_reasons(partial: Sequence[Mapping[str, str]]) -> list[dict[str, str]] | None:
+    """Return PartialFailureReasons in the API's form; ``None`` if there are none."""
+    return [{"PartialFailureMessage": entry["message"]} for entry in partial] or None

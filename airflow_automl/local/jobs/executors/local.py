@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -121,7 +122,7 @@ class LocalExecutor:
         if self.state(handle).running or processes.members(process):
             return False
         self._children.pop(handle["pid"], None)
-        self._folder.remove_work(handle["job"])
+        shutil.rmtree(self._folder.job(handle["job"]) / "work", ignore_errors=True)
         return True
 
     def forget(self, handle: Handle) -> None:

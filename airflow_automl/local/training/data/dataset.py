@@ -25,8 +25,6 @@ from airflow_automl.local.training.data.values import Notes, Unusable, places
 MIN_ROWS = 500
 """AWS trains on no fewer rows (R14)."""
 
-DEFAULT_VALIDATION_FRACTION = 0.2
-
 
 @dataclass(frozen=True)
 class TabularDataset:
@@ -254,6 +252,5 @@ def _split(
         if len(training) == 0:
             raise JobFailure(f"No row of the training data has a value in the target '{name}'.")
     else:
-        fraction = (request.get("DataSplitConfig") or {}).get("ValidationFraction") or DEFAULT_VALIDATION_FRACTION
-        training, validation = split.holdout(frame[name], float(fraction), classes)
+        training, validation = split.holdout(frame[name], split.fraction_of(request), classes)
     return frame.iloc[training].reset_index(drop=True), frame.iloc[validation].reset_index(drop=True)

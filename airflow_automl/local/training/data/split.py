@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
+from airflow_automl.contract.values import DEFAULT_VALIDATION_FRACTION
 from airflow_automl.local.errors import JobFailure
 
 SEED = 20240517
 """Splits and models of a job are the same whenever it is run again."""
+
+
+def fraction_of(request: Mapping[str, Any]) -> float:
+    """Return the share of the rows that validates (R68)."""
+    return float((request.get("DataSplitConfig") or {}).get("ValidationFraction") or DEFAULT_VALIDATION_FRACTION)
 
 
 def holdout(target: pd.Series, fraction: float, classes: bool) -> tuple[np.ndarray, np.ndarray]:

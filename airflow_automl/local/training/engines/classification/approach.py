@@ -16,7 +16,6 @@ import pandas as pd
 from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.models import weights
 from airflow_automl.local.training.data import split
-from airflow_automl.local.training.data.dataset import DEFAULT_VALIDATION_FRACTION
 from airflow_automl.local.training.data.target import MAX_CLASSES, MAX_INTEGER_CLASSES, twins
 from airflow_automl.local.training.engines.course import Clock, TimeIsUp
 
@@ -95,8 +94,7 @@ def arrange(
             )
         found = np.array([code[label] for label in validation.labels], dtype="int64")
         return Samples(training.items, codes, validation.items, found, labels, tuple(notes))
-    fraction = (request.get("DataSplitConfig") or {}).get("ValidationFraction") or DEFAULT_VALIDATION_FRACTION
-    learned, measured = split.holdout(pd.Series(codes), float(fraction), classes=True)
+    learned, measured = split.holdout(pd.Series(codes), split.fraction_of(request), classes=True)
     return Samples(
         [training.items[position] for position in learned],
         codes[learned],

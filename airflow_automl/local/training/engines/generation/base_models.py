@@ -201,14 +201,8 @@ def _packaged_model(name: str) -> BaseModel | None:
     pinned = PACKAGED.get(name)
     if pinned is None or not weights.available(pinned):
         return None
-    path = weights.locate(pinned)
-
-    def convert() -> Path:
-        from airflow_automl.local.training.engines.generation.base_models import converted
-
-        return converted(path, weights.WEIGHTS[pinned].sha256)
-
-    return BaseModel(name=name, digest=weights.WEIGHTS[pinned].sha256, eula=False, open=convert)
+    path, sha256 = weights.locate(pinned), weights.WEIGHTS[pinned].sha256
+    return BaseModel(name=name, digest=sha256, eula=False, open=lambda: converted(path, sha256))
 
 
 def _is_model(path: Path) -> bool:

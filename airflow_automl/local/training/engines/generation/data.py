@@ -14,7 +14,6 @@ import pyarrow as pa
 from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data import split
 from airflow_automl.local.training.data.channels import Channel, Channels, read
-from airflow_automl.local.training.data.dataset import DEFAULT_VALIDATION_FRACTION
 from airflow_automl.local.training.data.store import Store
 
 log = logging.getLogger(__name__)
@@ -61,8 +60,7 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: P
             f"The training data at {channels.training.uri} has one row: at least one to learn from and one to measure "
             "on are needed."
         )
-    fraction = (request.get("DataSplitConfig") or {}).get("ValidationFraction") or DEFAULT_VALIDATION_FRACTION
-    learning, measuring = split.holdout(pd.Series(range(len(train))), float(fraction), classes=False)
+    learning, measuring = split.holdout(pd.Series(range(len(train))), split.fraction_of(request), classes=False)
     return Examples(tuple(train[row] for row in learning), tuple(train[row] for row in measuring))
 
 

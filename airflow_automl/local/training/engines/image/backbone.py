@@ -30,9 +30,9 @@ _TYPES: dict[str, np.dtype[Any]] = {"FloatStorage": np.dtype("<f4"), "LongStorag
 
 
 class _Tensor:
-    def __init__(self, storage: tuple[str, str], offset: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> None:
+    def __init__(self, storage: tuple[str, str], offset: int, shape: Any, stride: Any, *_: Any) -> None:
         self.kind, self.key = storage
-        self.offset, self.shape, self.stride = offset, shape, stride
+        self.offset, self.shape, self.stride = offset, tuple(shape), tuple(stride)
 
     def array(self, numbers: np.ndarray) -> np.ndarray:
         size = numbers.itemsize
@@ -42,16 +42,12 @@ class _Tensor:
         return view.copy()
 
 
-def _tensor(storage: Any, offset: int, shape: Any, stride: Any, *_: Any) -> _Tensor:
-    return _Tensor(storage, offset, tuple(shape), tuple(stride))
-
-
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _tensor
+            return _Tensor
         if module == "torch" and name in _TYPES:
             return name
         raise pickle.UnpicklingError(f"the checkpoint asks for {module}.{name}, which is not allowed")

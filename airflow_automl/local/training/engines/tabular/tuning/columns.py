@@ -12,22 +12,20 @@ import pandas as pd
 from airflow_automl.local.training.data.codec import Codec
 
 NUMERIC, CATEGORICAL, TEXT, DATETIME, SEQUENCE = "numeric", "categorical", "text", "datetime", "sequence"
-MOMENT = "moment"
-"""What dates and times are taken for; artefacts of earlier versions have ``datetime``, which yields fewer numbers."""
-
 _WORDS_OF_A_TEXT = 3.0
 """Values with on average this many words are sentences, not names of categories, if most of them differ."""
 
 _SEPARATOR = re.compile(r"[\s,;|]+")
 _DAY = 86_400.0
 
-_DATE = ("day_number", "year", "month_sin", "month_cos", "day", "weekday", "weekend", "hour_sin", "hour_cos")
 _PARTS = {
     NUMERIC: ("value",),
     CATEGORICAL: (),
     TEXT: ("characters", "words"),
-    DATETIME: _DATE,
-    MOMENT: (*_DATE, "month", "hour", "day_of_year"),
+    DATETIME: (
+        *("day_number", "year", "month_sin", "month_cos", "day", "weekday", "weekend", "hour_sin", "hour_cos"),
+        *("month", "hour", "day_of_year"),
+    ),
     SEQUENCE: (
         *("length", "mean", "deviation", "minimum", "quartile", "median", "upper_quartile", "maximum", "first", "last"),
         *("slope", "mean_change", "autocorrelation", "position_of_maximum"),
@@ -40,7 +38,7 @@ _PARTS = {
 class Column:
     """A feature, and what it is taken for.
 
-    :param role: ``numeric``, ``categorical``, ``text``, ``moment`` or ``sequence`` (never ``auto``).
+    :param role: ``numeric``, ``categorical``, ``text``, ``datetime`` or ``sequence`` (never ``auto``).
     """
 
     feature: Codec
@@ -52,10 +50,10 @@ class Column:
         if feature.role == SEQUENCE and not _is_numeric_sequence(values):
             # A sequence of words is learned from like any other text.
             return cls(feature, TEXT)
-        if feature.role == DATETIME or (feature.role == "auto" and feature.moment):
-            return cls(feature, MOMENT)
         if feature.role != "auto":
             return cls(feature, feature.role)
+        if feature.moment:
+            return cls(feature, DATETIME)
         if feature.numeric:
             return cls(feature, NUMERIC)
         return cls(feature, TEXT if _is_text(values) else CATEGORICAL)
@@ -109,8 +107,8 @@ def numbers(column: Column, values: pd.Series) -> np.ndarray:
             found: np.ndarray = values.to_numpy(dtype="float32")
         # What is too large for 32 bits counts as missing, at training as at serving.
         return np.where(np.isfinite(found), found, np.float32("nan")).reshape(-1, 1)
-    if column.role in {DATETIME, MOMENT}:
-        return _moments(values)[:, : len(_PARTS[column.role])]
+    if column.role == DATETIME:
+        return _moments(values)
     if column.role == TEXT:
         texts = strings(values).fillna("")
         return np.column_stack([texts.str.len(), texts.str.count(r"\S+")]).astype("float32")

@@ -369,9 +369,7 @@ class FeatureTransformer:
             for index, (name, terms) in enumerate(document["terms"].items())
         }
         judged = [Column.from_json(entry) for entry in document["columns"]]
-        # Artefacts of earlier versions have none.
-        frequencies = document.get("frequencies", {})
-        return cls(judged, arrays["kept"], document["categories"], words, scalers, frequencies)
+        return cls(judged, arrays["kept"], document["categories"], words, scalers, document["frequencies"])
 
 
 def _numbers(judged: Sequence[Column], frame: pd.DataFrame) -> np.ndarray:

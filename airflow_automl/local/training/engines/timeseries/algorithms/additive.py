@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
-from airflow_automl.local.training.engines.timeseries.algorithms.base import SEED, Context, Forecaster, usable
+from airflow_automl.local.training.engines.timeseries.algorithms.base import SEED, Context, Untrained, usable
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 from airflow_automl.local.training.engines.timeseries.related import holiday_dates
 
@@ -23,27 +20,14 @@ _DRAWING = threading.Lock()
 _STEPS = 3000
 
 
-@dataclass(frozen=True)
-class Additive(Forecaster):
-    """Prophet is fitted to the history that a forecast is made from; nothing is trained beforehand."""
+class Additive(Untrained):
+    """Prophet is fitted to the history that a forecast is made from."""
 
     name = "prophet"
-
-    @classmethod
-    def fit(cls, panel: Panel, context: Context) -> Self:
-        """Return the algorithm; Prophet is fitted when it forecasts."""
-        return cls()
 
     def forecast(self, panel: Panel, context: Context) -> np.ndarray:
         holidays = _holidays(panel)
         return np.array(context.each(lambda series: _one(series, panel, holidays), panel.series))
-
-    def save(self, folder: Path) -> None:
-        """Write no file."""
-
-    @classmethod
-    def load(cls, folder: Path, document: dict[str, Any]) -> Self:
-        return cls()
 
 
 def _one(series: Series, panel: Panel, holidays: pd.DataFrame | None) -> np.ndarray:

@@ -102,6 +102,21 @@ class Forecaster(ABC):
         """
 
 
+class Untrained(Forecaster):
+    """An algorithm that learns nothing beforehand: a forecast is made from the history that it continues."""
+
+    @classmethod
+    def fit(cls, panel: Panel, context: Context) -> Self:
+        return cls()
+
+    def save(self, folder: Path) -> None:
+        """Write nothing: there is nothing to keep."""
+
+    @classmethod
+    def load(cls, folder: Path, document: dict[str, Any]) -> Self:
+        return cls()
+
+
 def normal_quantiles(mean: np.ndarray, deviation: np.ndarray, quantiles: Sequence[int]) -> np.ndarray:
     """Return mean and quantiles of normal distributions, side by side.
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
 from airflow_automl.local.training.engines.timeseries.algorithms.base import (
     Context,
-    Forecaster,
+    Untrained,
     normal_quantiles,
     usable,
 )
@@ -26,27 +25,14 @@ _HALF_LIFE = 30
 """After so many steps what was sold says half as much about what will be."""
 
 
-class SeasonalNaive(Forecaster):
+class SeasonalNaive(Untrained):
     """Each step as it was a season before."""
 
     name = "seasonal-naive"
     seasons: ClassVar[int] = 1
 
-    @classmethod
-    def fit(cls, panel: Panel, context: Context) -> Self:
-        """Learn nothing: the forecast is made from the history that it continues."""
-        return cls()
-
     def forecast(self, panel: Panel, context: Context) -> np.ndarray:
-        """Forecast the horizon of each series."""
         return naive_forecast(panel, self.seasons)
-
-    def save(self, folder: Path) -> None:
-        """Write nothing: there is nothing to keep."""
-
-    @classmethod
-    def load(cls, folder: Path, document: dict[str, Any]) -> Self:
-        return cls()
 
 
 class SeasonalMean(SeasonalNaive):
@@ -56,7 +42,7 @@ class SeasonalMean(SeasonalNaive):
     seasons = 4
 
 
-class Intermittent(SeasonalNaive):
+class Intermittent(Untrained):
     """Series with many steps at which nothing happens: how often something does, and how much then.
 
     The mean is the forecast of Teunter, Syntetos and Babai, which falls while nothing happens. The quantiles are those
@@ -91,7 +77,7 @@ def _mixture(series: Series, shares: np.ndarray) -> np.ndarray:
     return np.array([mean, *np.where(shares <= 1 - something, 0.0, sizes[places])])
 
 
-class Decomposition(SeasonalNaive):
+class Decomposition(Untrained):
     """All seasons taken out one after the other (MSTL), and exponential smoothing of what is left."""
 
     name = "decomposition"

@@ -1,7 +1,5 @@
 """What the feature transformer makes of the columns of a table."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,7 +53,7 @@ def test_the_role_of_a_column_follows_from_its_values(transformer):
     assert [column.role for column in transformer.columns] == [
         "numeric",
         "categorical",
-        "moment",
+        "datetime",
         "text",
         "sequence",
         "categorical",
@@ -63,13 +61,11 @@ def test_the_role_of_a_column_follows_from_its_values(transformer):
     assert list(transformer.categories) == ["city"], "a column that is always the same teaches nothing"
 
 
-def test_moments_have_the_time_of_day_and_old_artefacts_the_numbers_that_they_learned():
+def test_moments_have_the_time_of_day():
     values = pd.Series(pd.to_datetime(["2024-02-29 18:30", None]))
-    feature = Codec("opened", Kind.MOMENT)
-    new, old = Column.judge(feature, values), Column.from_json({"feature": feature.as_json(), "role": "datetime"})
-    found = dict(zip(new.parts, numbers(new, values)[0], strict=True))
+    column = Column.judge(Codec("opened", Kind.MOMENT), values)
+    found = dict(zip(column.parts, numbers(column, values)[0], strict=True))
     assert (found["opened.hour"], found["opened.month"], found["opened.day_of_year"]) == (18.5, 2, 60)
-    assert np.array_equal(numbers(old, values), numbers(new, values)[:, : len(old.parts)], equal_nan=True)
 
 
 def test_linear_models_and_networks_see_each_of_a_thousand_categories():
@@ -178,14 +174,3 @@ def test_of_many_categories_trees_get_the_frequency_and_the_most_frequent_ones(t
         assert code[:3].tolist() == [0, 100, 100]
         assert frequency[:3] == pytest.approx(np.log([13, 3, 1]))
         assert np.isnan([code[3], frequency[3]]).all()
-
-
-def test_an_artefact_without_frequencies_is_read_as_it_was(tmp_path):
-    towns = pd.DataFrame({"town": [f"town{number % 150:03d}" for number in range(600)]})
-    FeatureTransformer.fit(towns, (Codec("town", Kind.TEXT),)).save(tmp_path)
-    document = json.loads((tmp_path / "features.json").read_text())
-    del document["frequencies"]
-    (tmp_path / "features.json").write_text(json.dumps(document))
-    older = FeatureTransformer.load(tmp_path)
-    assert older.tree_types == ["c"]
-    assert older.transform(towns, TREES).max() == 149
