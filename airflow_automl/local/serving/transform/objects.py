@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import logging
 import tempfile
 import time
@@ -28,6 +27,7 @@ from airflow_automl.local.serving.model_pool import HostingError
 from airflow_automl.local.serving.transform.records import Processing, RecordError, answers, batches, begin, blocks
 from airflow_automl.local.storage.client import Location, parse_uri
 from airflow_automl.local.training.data import csv_text, sniff
+from airflow_automl.local.training.data.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -278,16 +278,16 @@ def objects_of(store: Any, request: Mapping[str, Any], again: bool) -> list[Obje
 
 def _listed(store: Any, kind: str, source: Location) -> Iterator[tuple[Location, str]]:
     if kind == "ManifestFile":
-        manifest = json.loads(store.get_object(Bucket=source.bucket, Key=source.key)["Body"].read())
-        prefix = parse_uri(manifest[0]["prefix"])
-        for relative in manifest[1:]:
-            yield Location(prefix.bucket, prefix.key + relative), relative
+        prefix, keys = Store(store).manifest(source.uri)
+        folder = parse_uri(prefix)
+        for relative in keys:
+            yield Location(folder.bucket, folder.key + relative), relative
         return
-    folder = source.key[: source.key.rfind("/") + 1]
+    parent = source.key[: source.key.rfind("/") + 1]
     for listed in store.get_paginator("list_objects_v2").paginate(Bucket=source.bucket, Prefix=source.key):
         for entry in listed.get("Contents", []):
             if not entry["Key"].endswith("/"):
-                yield Location(source.bucket, entry["Key"]), entry["Key"].removeprefix(folder)
+                yield Location(source.bucket, entry["Key"]), entry["Key"].removeprefix(parent)
 
 
 def reason_of(error: Exception) -> str:

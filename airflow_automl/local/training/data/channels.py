@@ -156,7 +156,7 @@ def _channel(store: Store, kind: str, entry: Mapping[str, Any], notes: list[str]
     source = entry["DataSource"]["S3DataSource"]
     uri = str(source["S3Uri"])
     if source.get("S3DataType") == "ManifestFile":
-        prefix, keys = manifest(store, uri)
+        prefix, keys = store.manifest(uri)
         objects = [store.head(prefix + key) for key in keys]
     else:
         objects = [entry for entry in store.objects(uri) if not entry.key.endswith("/")]
@@ -193,21 +193,3 @@ def _without_markers(objects: list[S3Object], kind: str, notes: list[str]) -> li
     if left_out and kept:
         notes.append(f"Objects that are empty or markers are left out of the {kind} data: {listing(left_out, 3)}.")
     return kept or objects
-
-
-def manifest(store: Store, uri: str) -> tuple[str, list[str]]:
-    """Return the prefix of a ManifestFile and the keys that it lists below it (R21).
-
-    :raises JobFailure: the file is missing or has another content.
-    """
-    entries = store.read_json(uri, "manifest")
-    shape = 'a list that starts with {"prefix": "s3://bucket/folder/"} and continues with keys below it'
-    if not isinstance(entries, list) or not entries:
-        raise JobFailure(f"The manifest {uri} must be {shape}.")
-    head, keys = entries[0], entries[1:]
-    prefix = head.get("prefix") if isinstance(head, dict) else None
-    if not isinstance(prefix, str) or not all(isinstance(key, str) for key in keys):
-        raise JobFailure(f"The manifest {uri} must be {shape}.")
-    if not keys:
-        raise JobFailure(f"The manifest {uri} lists no objects after its prefix.")
-    return prefix, keys

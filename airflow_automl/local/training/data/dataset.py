@@ -118,7 +118,8 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
     prepared, problem_type = target.prepare(frame[name], config.get("ProblemType"))
     frame[name] = prepared
     objective = target.resolve_objective(problem_type, (request.get("AutoMLJobObjective") or {}).get("MetricName"))
-    train, validation = _split(frame, rows, request, name, problem_type != target.REGRESSION)
+    apart = channels.validation is not None
+    train, validation = _split(frame, rows, request, name, problem_type != target.REGRESSION, apart)
     for rows_of, part in (("training", train), ("validation", validation)):
         if weight and not (part[weight] > 0).any():
             raise JobFailure(f"The sample weight column '{weight}' has no positive number in the {rows_of} data.")
@@ -242,15 +243,22 @@ def _drop_invalid_weights(frame: pd.DataFrame, weight: str, notes: list[str]) ->
 
 
 def _split(
-    frame: pd.DataFrame, rows: int, request: Mapping[str, Any], name: str, classes: bool
+    frame: pd.DataFrame, rows: int, request: Mapping[str, Any], name: str, classes: bool, apart: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    # Dropped rows keep their numbers.
-    marked = frame.index.to_numpy() >= rows
-    if marked.any():
-        # A validation channel overrides DataSplitConfig (R70).
+    """Divide the rows.
+
+    :param rows: of the training channel.
+    :param apart: whether the other rows are those of a validation channel, which overrides DataSplitConfig (R70).
+    """
+    if apart:
+        # Dropped rows keep their numbers.
+        marked = frame.index.to_numpy() >= rows
         training, validation = np.flatnonzero(~marked), np.flatnonzero(marked)
-        if len(training) == 0:
-            raise JobFailure(f"No row of the training data has a value in the target '{name}'.")
+        for kind, part in (("training", training), ("validation", validation)):
+            if len(part) == 0:
+                raise JobFailure(
+                    f"No row of the {kind} data is left: each lacks a value in the target '{name}', or a valid weight."
+                )
     else:
         training, validation = split.holdout(frame[name], split.fraction_of(request), classes)
     return frame.iloc[training].reset_index(drop=True), frame.iloc[validation].reset_index(drop=True)

@@ -119,6 +119,21 @@ class Store:
         except UnicodeDecodeError as error:
             raise JobFailure(f"The {what} {uri} is not UTF-8 text (byte offset {error.start}).") from error
 
+    def manifest(self, uri: str) -> tuple[str, list[str]]:
+        """Return the prefix of a ManifestFile and the keys that it lists below it (R21).
+
+        :raises JobFailure: the file is missing or has another content.
+        """
+        entries = self.read_json(uri, "manifest")
+        shape = 'a list that starts with {"prefix": "s3://bucket/folder/"} and continues with keys below it'
+        head, *keys = entries if isinstance(entries, list) and entries else [None]
+        prefix = head.get("prefix") if isinstance(head, dict) else None
+        if not isinstance(prefix, str) or not all(isinstance(key, str) for key in keys):
+            raise JobFailure(f"The manifest {uri} must be {shape}.")
+        if not keys:
+            raise JobFailure(f"The manifest {uri} lists no objects after its prefix.")
+        return prefix, keys
+
     def _read(self, uri: str, what: str) -> bytes:
         bucket, key = parse_uri(uri)
         try:

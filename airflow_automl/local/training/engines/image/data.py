@@ -15,7 +15,7 @@ import numpy as np
 
 from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.storage.client import parse_uri
-from airflow_automl.local.training.data.channels import by_kind, manifest
+from airflow_automl.local.training.data.channels import by_kind
 from airflow_automl.local.training.data.store import S3Object, Store
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.classification.approach import Labelled, Samples, arrange
@@ -79,7 +79,7 @@ def _folders(store: Store, uri: str) -> Iterator[Source]:
 
 def _manifest(store: Store, uri: str) -> Iterator[Source]:
     """Read a ManifestFile: the label is the folder below the prefix, or the prefix's own last folder (R21)."""
-    prefix, keys = manifest(store, uri)
+    prefix, keys = store.manifest(uri)
     bucket, start = parse_uri(prefix)
     last = start.rstrip("/").rpartition("/")[2]
     for key in keys:

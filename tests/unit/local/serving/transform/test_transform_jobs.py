@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import csv
 import gzip
+import io
+import json
 import math
 import sqlite3
 from pathlib import Path
@@ -36,6 +38,9 @@ class Store:
 
     def get_paginator(self, _: str) -> Store:
         return self
+
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        return {"Body": io.BytesIO(self.objects[Key])}
 
     def paginate(self, **_: Any) -> list[dict[str, Any]]:
         return [{"Contents": [{"Key": key} for key in self.objects if key.startswith("in/")]}]
@@ -402,6 +407,32 @@ async def test_history_of_forecasts_keeps_its_header_in_every_payload(
     await ended(transforms)
     assert model.types == ["text/csv;header=present;escape=absent"] * 3
     assert model.payloads[0] == b'say,b\n"say ""hi"", you",1\n'
+
+
+async def listed(transforms: Transforms, resources: ResourceStore, store: Store, manifest: Any) -> Resource:
+    store.objects["in/m.json"] = json.dumps(manifest).encode()
+    add_job(resources)
+    given = job(resources).document["TransformInput"]
+    source = {"S3DataSource": {"S3DataType": "ManifestFile", "S3Uri": "s3://automl/in/m.json"}}
+    resources.update("transform-job", "score", TransformInput={**given, "DataSource": source})
+    transforms.begin("score")
+    await ended(transforms)
+    return job(resources)
+
+
+async def test_a_manifest_lists_the_objects(transforms: Transforms, resources: ResourceStore, store: Store) -> None:
+    found = await listed(transforms, resources, store, [{"prefix": "s3://automl/in/"}, "a.csv"])
+    assert found.status == "Completed", found.document
+    assert "out/a.csv.out" in store.objects
+
+
+@pytest.mark.parametrize("manifest", [{}, [], ["a.csv"], [{"prefix": "s3://automl/in/"}, 3]])
+async def test_a_manifest_of_another_shape_is_refused(
+    transforms: Transforms, resources: ResourceStore, store: Store, manifest: Any
+) -> None:
+    found = await listed(transforms, resources, store, manifest)
+    assert found.status == "Failed"
+    assert "The manifest s3://automl/in/m.json must be a list that starts with" in found.document["FailureReason"]
 
 
 @pytest.mark.parametrize("apart", [True, False])

@@ -168,6 +168,15 @@ def test_data_rules_name_the_column(bucket, tmp_path, frame, options, reason):
         load(bucket, tmp_path, [channel(uri)], **options)
 
 
+@pytest.mark.parametrize(("kind", "empty"), [("training", (0, 600)), ("validation", (600, 800))])
+def test_a_channel_without_any_target_is_named(bucket, tmp_path, kind, empty):
+    frame = people(800)
+    frame.loc[empty[0] : empty[1] - 1, "churn"] = None
+    training, validation = bucket.put("in/a.csv", frame[:600]), bucket.put("val/a.csv", frame[600:])
+    with pytest.raises(JobFailure, match=f"No row of the {kind} data is left: each lacks a value"):
+        load(bucket, tmp_path, [channel(training), channel(validation, ChannelType="validation")])
+
+
 def test_columns_separated_by_something_else_are_recognized(bucket, tmp_path):
     uri = bucket.put("in.csv", people().to_csv(index=False, sep=";"))
     with pytest.raises(JobFailure, match="seem to be separated by ';'; CSV needs commas"):
