@@ -7,6 +7,7 @@ there and empty; moto answers for groups that users create.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -30,8 +31,8 @@ _OURS = "/aws/sagemaker/"
 _STREAM = "trainer"
 _TARGET = "Logs_20140328."
 _TOKEN = re.compile(r"([fb])/(\d+)")
-#: Largest answer of GetLogEvents, and how much of a long log's end can be read.
-_EVENTS, _BYTES, _LOG = 10_000, 1_000_000, 4_000_000
+#: Largest answer of GetLogEvents, and what each event counts beside its message.
+_EVENTS, _BYTES, _OVERHEAD = 10_000, 1_000_000, 26
 _STREAMS = 50
 #: Jobs per page of DescribeLogStreams; pruned jobs have no logs.
 _LOOKED_AT = 200
@@ -114,36 +115,38 @@ def _get_log_events(backend: Backend, group: str, members: Mapping[str, Any]) ->
     if job is None or path is None or not path.exists():
         raise ServiceError("ResourceNotFoundException", "The specified log stream does not exist.")
     at = int(path.stat().st_mtime * 1000)
-    lines = _lines(path)
-    begin, end = _page(members, len(lines), limit)
-    size = 0
-    for last in range(end - 1, begin - 1, -1):
-        size += len(lines[last]) + 26
-        if size > _BYTES:
-            begin = last + 1
-            break
+    lines, begin, end = _page(path, members, limit)
     return {
-        "events": [{"timestamp": at, "message": line, "ingestionTime": at} for line in lines[begin:end]],
+        "events": [{"timestamp": at, "message": line, "ingestionTime": at} for line in lines],
         "nextForwardToken": f"f/{end}",
         "nextBackwardToken": f"b/{begin}",
     }
 
 
-def _page(members: Mapping[str, Any], count: int, limit: int) -> tuple[int, int]:
+def _page(path: Path, members: Mapping[str, Any], limit: int) -> tuple[list[str], int, int]:
+    """Read a page of a log; return its lines, and where in the file it begins and ends, which tokens name."""
     token = members.get("nextToken")
-    if token is None:
-        return (0, min(limit, count)) if members.get("startFromHead") else (max(0, count - limit), count)
-    match = _TOKEN.fullmatch(token)
-    if match is None:
+    match = None if token is None else _TOKEN.fullmatch(token)
+    if token is not None and match is None:
         raise _invalid("The specified nextToken is invalid.")
-    place = min(int(match[2]), count)
-    return (place, min(place + limit, count)) if match[1] == "f" else (max(0, place - limit), place)
-
-
-def _lines(path: Path) -> list[str]:
+    forward = match[1] == "f" if match else bool(members.get("startFromHead"))
     with path.open("rb") as log:
-        log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG))
-        return log.read().decode(errors="replace").splitlines()
+        size = log.seek(0, os.SEEK_END)
+        place = min(int(match[2]), size) if match else 0 if forward else size
+        start = place if forward else max(0, place - _BYTES)
+        log.seek(start)
+        data = log.read(_BYTES if forward else place - start)
+    lines = data.splitlines(keepends=True)
+    if forward and len(lines) > 1 and not lines[-1].endswith(b"\n"):
+        lines.pop()  # cut off, or not written to its end
+    elif not forward and start and len(lines) > 1:
+        del lines[0]
+    lines = lines[:limit] if forward else lines[::-1][:limit]
+    taken = itertools.accumulate(len(line) + _OVERHEAD for line in lines)
+    kept = [line for line, total in zip(lines, taken, strict=True) if total <= _BYTES] or lines[:1]
+    length = sum(map(len, kept))
+    begin, end = (place, place + length) if forward else (place - length, place)
+    return [line.decode(errors="replace").rstrip("\r\n") for line in (kept if forward else kept[::-1])], begin, end
 
 
 def _invalid(message: str) -> ServiceError:

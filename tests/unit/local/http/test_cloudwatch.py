@@ -100,6 +100,26 @@ def test_the_end_of_a_log_and_the_way_back(service: Any) -> None:
     assert [event["message"] for event in head["events"]] == LINES[:20]
 
 
+@pytest.mark.parametrize("head", [True, False])
+def test_a_long_log_is_read_whole_page_by_page_while_it_grows(service: Any, head: bool) -> None:
+    path = service.folder.job("churn-a") / "trainer.log"
+    lines = [f"{number:07} {'x' * 150}" for number in range(40_000)]
+    path.write_text("\n".join(lines) + "\n")
+    found: list[str] = []
+    more: dict[str, Any] = {"startFromHead": True} if head else {}
+    while (page := ask(service, "GetLogEvents", logStreamName="churn-a/trainer", **more))["events"]:
+        new = [event["message"] for event in page["events"]]
+        assert sum(len(line) + 26 for line in new) <= 1_000_000
+        found = [*found, *new] if head else [*new, *found]
+        more = {"nextToken": page["nextForwardToken" if head else "nextBackwardToken"]}
+    assert found == lines
+    with path.open("a") as log:
+        log.write("one more\nand ano")
+    if head:
+        page = ask(service, "GetLogEvents", logStreamName="churn-a/trainer", **more)
+        assert [event["message"] for event in page["events"]] == ["one more"]
+
+
 @pytest.mark.parametrize(
     ("operation", "members", "code"),
     [
