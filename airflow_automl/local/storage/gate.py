@@ -172,24 +172,21 @@ class Gate:
                 head = await reader.readuntil(b"\r\n\r\n")
                 asked = _Asked.of(head)
                 try:
+                    own, body = b"", None
                     if self._keys.asked(asked.headers):
-                        status, answer = self._keys.answer(
-                            asked.headers, await reader.readexactly(_size(asked.headers))
-                        )
-                        writer.write(_head(status, "application/x-amz-json-1.1", answer) + answer)
-                        await writer.drain()
-                        return
-                    body = await self._check(asked, reader)
-                    head = self._with_account_key(asked, head)
-                    if asked.lists:
-                        status, answer = await asyncio.to_thread(self._list, asked, head)
-                        writer.write(_head(status, "application/xml", answer) + answer)
-                        await writer.drain()
-                        return
+                        given = await reader.readexactly(_size(asked.headers))
+                        own = _answer(*self._keys.answer(asked.headers, given), "application/x-amz-json-1.1")
+                    else:
+                        body = await self._check(asked, reader)
+                        head = self._with_account_key(asked, head)
+                        if asked.lists:
+                            own = _answer(*await asyncio.to_thread(self._list, asked, head))
                 except _Refusal as refusal:
                     if "expect" not in asked.headers:
                         await _copy_body(asked.headers, reader, None)
-                    writer.write(_error(asked.method, *refusal.args))
+                    own = _error(asked.method, *refusal.args)
+                if own:
+                    writer.write(own)
                     await writer.drain()
                     return
                 if asked.method not in ("GET", "HEAD"):
@@ -369,12 +366,12 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 def _error(method: str, status: int, code: str, message: str) -> bytes:
     error = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
-    body = f'<?xml version="1.0" encoding="UTF-8"?>\n{error}'.encode()
-    return _head(status, "application/xml", body) + (b"" if method == "HEAD" else body)
+    return _answer(status, f'<?xml version="1.0" encoding="UTF-8"?>\n{error}'.encode(), head_only=method == "HEAD")
 
 
-def _head(status: int, content_type: str, body: bytes) -> bytes:
-    return (
+def _answer(status: int, body: bytes, content_type: str = "application/xml", *, head_only: bool = False) -> bytes:
+    head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {content_type}\r\n"
         f"content-length: {len(body)}\r\nx-amz-request-id: {uuid.uuid4().hex}\r\nconnection: close\r\n\r\n"
-    ).encode()
+    )
+    return head.encode() + (b"" if head_only else body)

@@ -108,7 +108,7 @@ class SeaweedFS:
 
         :raises StartupError: if it does not become ready.
         """
-        self.port = await self._gate.start(int(self._known().get("port", 0)) or _free_ports(1)[0])
+        self.port = await self._gate.start(int(_known(self._record).get("port", 0)) or _free_ports(1)[0])
         await asyncio.to_thread(self._adopt_or_start)
         self._watch = self._background.repeat("s3-watch", self._keep_running)
 
@@ -122,19 +122,18 @@ class SeaweedFS:
         await self._gate.stop()
         await asyncio.to_thread(self._end_for_good)
 
-    def _known(self) -> dict[str, Any]:
-        return _known(self._record)
-
     def _end_for_good(self) -> None:
         with self._lock:
             self._end()
 
     def _adopt_or_start(self) -> None:
         with self._lock:
-            self._adopt_or_start_locked()
+            if not self._adopted():
+                self._end()
+                self._start()
 
-    def _adopt_or_start_locked(self) -> None:
-        known = self._known()
+    def _adopted(self) -> bool:
+        known = _known(self._record)
         self._store_port = int((known.get("ports") or [0])[0])
         process = None
         if "pid" in known:
@@ -149,10 +148,9 @@ class SeaweedFS:
             self._process = process
             if self._wait_ready(10):
                 log.info("adopted the S3 store, pid %d, at %s", process.pid, self.endpoint_url)
-                return
+                return True
         self._process = process
-        self._end()
-        self._start()
+        return False
 
     def _start(self) -> None:
         binary = str(weed_binary())
@@ -280,7 +278,7 @@ class SeaweedFS:
 
     def _files_are_known(self) -> bool:
         # The S3 port opens before the volume server has registered its volumes: until then no object can be read.
-        master = self._known()["ports"][4]
+        master = _known(self._record)["ports"][4]
         try:
             with urlopen(f"http://127.0.0.1:{master}/vol/status", timeout=2) as answer:
                 return bool(json.load(answer)["Volumes"]["DataCenters"])

@@ -17,15 +17,15 @@ from airflow_automl.local.training.data.values import Unusable
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
-def read_parquet(files: Sequence[tuple[Path, str]], header: list[str] | None = None) -> pa.Table:
+def read_parquet(files: Sequence[tuple[Path, str]]) -> pa.Table:
     """Read Parquet files that share their columns into one table.
 
-    :param files: each file with the address of its object.
-    :param header: the columns that the files must have (R13); by default those of the first file.
+    :param files: each file with the address of its object; all have the columns of the first one (R13).
     :return: the rows of all files, in the order of the files.
     :raises JobFailure: a file is not Parquet, or its columns or their types don't fit those of the others.
     """
-    expected_from = "the training data"
+    header: list[str] = []
+    expected_from = ""
     tables: list[pa.Table] = []
     for path, uri in files:
         sniff.require_parquet(path, uri)
@@ -43,11 +43,11 @@ def read_parquet(files: Sequence[tuple[Path, str]], header: list[str] | None = N
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise JobFailure(f"{uri} has the column '{twice[0]}' more than once.")
-        if header is None:
+        if not tables:
             header, expected_from = names, uri
         same_columns(names, header, uri, expected_from)
         tables.append(table.select(header))
-    return pa.table({name: _united(name, tables, files) for name in header or ()})
+    return pa.table({name: _united(name, tables, files) for name in header})
 
 
 def _united(name: str, tables: Sequence[pa.Table], files: Sequence[tuple[Path, str]]) -> pa.ChunkedArray:

@@ -29,23 +29,18 @@ _MAX_RETRIES = 3
 """Columns of a file that may turn out to be something else before all of its columns are read as strings."""
 
 
-def read(
-    groups: Sequence[Sequence[tuple[Path, str]]],
-    notes: list[str],
-    header: list[str] | None = None,
-    strings: bool = False,
-) -> list[pa.Table]:
+def read(groups: Sequence[Sequence[tuple[Path, str]]], notes: list[str], strings: bool = False) -> list[pa.Table]:
     """Read groups of CSV files, such as those of a training and of a validation channel.
 
     :param groups: each a sequence of files with the addresses of their objects; all files have the same columns (R13).
     :param notes: gets what a person should know about the files.
-    :param header: the columns that the files must have (R13); by default those of the first file.
     :param strings: leave all columns as they are written.
     :return: a table for each group, its rows in the order of the files; the columns have the same types in all of them:
         64-bit floats, timestamps, and strings for everything else.
     :raises JobFailure: a file is not CSV, has other columns, or has a row with too few or too many values.
     """
     files: list[CsvFile] = []
+    header: list[str] | None = None
     for group in groups:
         expected_from = "the training data"
         for path, uri in group:

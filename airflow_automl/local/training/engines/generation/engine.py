@@ -220,7 +220,8 @@ class _FineTuning:
         folder = self.course.run.folder / "adapter"
         total = save(model, self.base, folder)
         document = self._document(evaluator, before, after, fit)
-        return Adapter(folder, total, document, after.metrics, _recent(fit.train), fit.cut)
+        recent = fmean(fit.train[-max(len(fit.train) // 10, 1) :])
+        return Adapter(folder, total, document, after.metrics, recent, fit.cut)
 
     def _document(
         self, evaluator: Evaluator, before: Evaluation, after: Evaluation, fit: training.Fit
@@ -244,10 +245,6 @@ def _left(clock: Clock) -> float:
 
 def _shown(measured: Evaluation) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in measured.metrics.items())
-
-
-def _recent(losses: Sequence[float]) -> float:
-    return fmean(losses[-max(len(losses) // 10, 1) :])
 
 
 def _thinned(losses: Sequence[float], limit: int = 200) -> list[tuple[int, float]]:

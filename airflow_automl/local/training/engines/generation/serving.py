@@ -325,7 +325,10 @@ def load_model(
                 f"here is '{base.name}' with {base.digest}: register the same weights, or train again."
             )
         model = LanguageModel.load(base.open(), threads)
-        model.network = _merged(model.network, folder)
+        from peft import PeftModel
+
+        adapted = PeftModel.from_pretrained(model.network, str(folder), is_trainable=False)
+        model.network = adapted.merge_and_unload().eval()
     except JobFailure as failure:
         raise ArtifactError(failure.reason) from failure
     except ModuleNotFoundError as error:
@@ -334,12 +337,6 @@ def load_model(
         ) from error
     total = _limit(environment, MAX_TOTAL, int(metadata["max_total_tokens"]), model.positions)
     return TextGenerator(model, metadata, _limit(environment, MAX_INPUT, total - 1, total - 1), total)
-
-
-def _merged(network: Any, folder: Path) -> Any:
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(network, str(folder), is_trainable=False).merge_and_unload().eval()
 
 
 def _limit(environment: Mapping[str, str], name: str, default: int, highest: int) -> int:
