@@ -163,17 +163,15 @@ def _address(text: str) -> str:
 
 
 def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"received {text}; must be 0 to 65535")
-    return value
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"received {text!r}; must be a whole number from 0 to 65535")
+    return int(text)
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"received {text}; must be 0 or more")
-    return value
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"received {text!r}; must be a whole number, 0 or more")
+    return int(text)
 
 
 def _account(text: str) -> str:

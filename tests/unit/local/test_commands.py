@@ -94,6 +94,15 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     assert run("local", *arguments).returncode == 2
 
 
+@pytest.mark.parametrize("arguments", [["--port", "x"], ["--max-jobs", "1.5"], ["--trials-per-job", "many"]])
+def test_what_is_not_a_number_is_named(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(arguments)
+    assert f"argument {arguments[0]}: received {arguments[1]!r}; must be a whole number" in capsys.readouterr().err
+
+
 def refused_at_once(arguments: list[str], words: str) -> None:
     """Start the service in this process; the start must fail."""
     parser = argparse.ArgumentParser()

@@ -126,7 +126,8 @@ class Store:
         """
         entries = self.read_json(uri, "manifest")
         shape = 'a list that starts with {"prefix": "s3://bucket/folder/"} and continues with keys below it'
-        head, *keys = entries if isinstance(entries, list) and entries else [None]
+        listed: list[Any] = entries if isinstance(entries, list) and entries else [None]
+        head, keys = listed[0], listed[1:]
         prefix = head.get("prefix") if isinstance(head, dict) else None
         if not isinstance(prefix, str) or not all(isinstance(key, str) for key in keys):
             raise JobFailure(f"The manifest {uri} must be {shape}.")

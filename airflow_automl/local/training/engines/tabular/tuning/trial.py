@@ -205,7 +205,8 @@ class Workbench:
         threshold = metrics.decide(self.objective, truth, scores) if self.classes else 0.5
         found = self._metrics(truth, scores, threshold)
         if self.objective not in found:
-            raise ValueError(f"{self.objective} is undefined on the validation rows: they have one class only")
+            same = "class" if self.classes else "value"
+            raise ValueError(f"{self.objective} is undefined on the validation rows: they have one {same} only")
         return Measured(scores, threshold, found, found[self.objective])
 
     def _metrics(self, truth: np.ndarray, scores: np.ndarray, threshold: Threshold) -> dict[str, float]:
