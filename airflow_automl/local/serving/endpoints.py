@@ -83,7 +83,8 @@ class Deployments:
 
         :return: the changes of its document and status.
         """
-        config = endpoint.document["Wanted"]
+        config, before = endpoint.document["Wanted"], endpoint.document.get("Variants", ())
+        variants: list[dict[str, Any]] = []
         try:
             variants = self._variants(config, endpoint)
             for variant in variants:
@@ -99,8 +100,9 @@ class Deployments:
             served = {"EndpointConfigName": config, "Variants": variants, "FailureReason": None}
             return {"status": "InService", "Wanted": None, **served}
         log.warning("endpoint %s: %s", endpoint.name, reason)
-        # An update that fails is rolled back: the variants that served before still serve.
-        status = "InService" if endpoint.document.get("Variants") else "Failed"
+        # An update that fails is rolled back: the variants that served before still serve, and the others' models end.
+        self._release(endpoint.name, variants, before)
+        status = "InService" if before else "Failed"
         return {"status": status, "Wanted": None, "FailureReason": reason[:MAX_REASON]}
 
     def _record(self, name: str, changes: Mapping[str, Any]) -> None:

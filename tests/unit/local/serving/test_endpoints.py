@@ -12,6 +12,7 @@ from airflow_automl.local import background
 from airflow_automl.local.background import Background
 from airflow_automl.local.errors import ServiceError, in_use
 from airflow_automl.local.serving.endpoints import CONFIG, ENDPOINT, MODEL, Deployments, count_of
+from airflow_automl.local.serving.model_pool import HostingError
 from airflow_automl.local.state.jobs import JobStore
 from airflow_automl.local.state.resources import Resource, ResourceStore
 
@@ -91,6 +92,40 @@ async def test_an_endpoint_is_in_service_once_the_disk_has_room_again(
     found = resources.find(ENDPOINT, "churn")
     assert found is not None
     assert found.status == ("InService" if works else "Failed")
+
+
+async def test_models_of_an_update_that_fails_end(resources: ResourceStore, jobs: JobStore) -> None:
+    released: list[tuple[str, Any]] = []
+
+    class Host:
+        def release(self, owner: str, keep: Any = None) -> None:
+            released.append((owner, keep))
+
+        async def load(self, owner: str, containers: Any, count: int) -> None:
+            if owner == "churn/second":
+                raise HostingError("too large")
+
+    for name in ("old", "new"):
+        uri = f"s3://automl/{name}.tar.gz"
+        jobs.database.execute("INSERT INTO digests VALUES (?, ?, 'churn')", (uri, name))
+        document = {"PrimaryContainer": {"ModelDataUrl": uri}}
+        resources.add(MODEL, name, f"arn:{name}", document, taken=in_use("taken"))
+    for config, model, names in (("one", "old", ["all"]), ("two", "new", ["all", "first", "second"])):
+        variants = [{"VariantName": name, "ModelName": model} for name in names]
+        resources.add(CONFIG, config, f"arn:config/{config}", {"ProductionVariants": variants}, taken=in_use("taken"))
+    resources.add(ENDPOINT, "churn", "arn:churn", {"Wanted": "one"}, taken=in_use("taken"), status="Creating")
+    deployments = Deployments(resources, jobs, Host(), Background())  # type: ignore[arg-type]
+    deployments.begin("churn")
+    await deployments.wait_until_deployed("churn")
+    resources.update(ENDPOINT, "churn", status="Updating", Wanted="two")
+    deployments.begin("churn")
+    await deployments.wait_until_deployed("churn")
+    found = resources.find(ENDPOINT, "churn")
+    assert found is not None
+    assert (found.status, found.document["FailureReason"]) == ("InService", "too large")
+    ended = dict(released)
+    assert [each.sha256 for each in ended["churn/all"]] == ["old"]
+    assert (ended["churn/first"], ended["churn/second"]) == (None, None)
 
 
 async def test_autoscaling_bounds_the_processes_of_a_variant(resources: ResourceStore, jobs: JobStore) -> None:
