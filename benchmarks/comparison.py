@@ -112,9 +112,11 @@ def _of_budget(budget: int, places: dict[tuple[str, int], Place]) -> list[str]:
         cells = [_cell([place[name] for place in found if name in place], table) for name in measured]
         lines.append(f"| {table}{what}{seeds} | {TABLES[table].metric} | " + " | ".join(cells) + " |")
     complete = [name for name in measured if name not in ELSEWHERE]
-    for among in (measured, complete) if complete != measured else (measured,):
+    shown = 0
+    for among in (measured, complete):
         whole = {key: place for key, place in places.items() if set(among) <= set(place)}
-        if whole:
+        if len(whole) > shown:
+            shown = len(whole)
             lines += ["", f"Over the {len(whole)} tables and seeds on which all of these were measured:", ""]
             lines += _summary(whole, among)
     return [*lines, ""]
