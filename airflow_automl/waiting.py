@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
@@ -330,6 +331,11 @@ async def stop(calls: Calls, target: Target, try_number: int, *, seconds: float,
     try:
         await retrying(calls, lambda: calls.call(target.resource.stop, **target.named), seconds)
     except Exception as error:
+        # The stop of a job that has just ended is refused.
+        with suppress(Exception):
+            answer = await describe(calls, target)
+        if answer is not None and target.is_final(answer):
+            return StopResult("it had already ended", answer=answer)
         why = described(error)[1]
         return StopResult(f"it continues, because it could not be stopped: {why}", runs_on=True, answer=answer)
     return StopResult("it was stopped", answer=answer)

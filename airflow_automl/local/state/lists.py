@@ -133,7 +133,7 @@ def _containing(query: Query) -> tuple[_Part, _Part]:
         entries = f"SELECT DISTINCT doc AS id FROM {query.table}_trigrams WHERE term >= ? AND term < ?"  # noqa: S608
         return begins, _Part(entries, (part.lower(), beyond.lower()))
     inside = f"SELECT rowid AS id FROM {query.table}_name_parts WHERE name MATCH ?"  # noqa: S608
-    return begins, _Part(inside, (f'"{part}"',))
+    return begins, _Part(inside, ('"{}"'.format(part.replace('"', '""')),))
 
 
 def _indexed(query: Query, column: str, condition: _Part) -> _Part:

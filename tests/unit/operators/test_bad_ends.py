@@ -37,7 +37,7 @@ from airflow_automl.sensors import SageMakerAutoMLJobSensor
 from airflow_automl.triggers import SageMakerAutoMLEventTrigger
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 from airflow_automl.triggers.payload import failure_event, validate_event
-from airflow_automl.waiting import Target, wait_until_ended
+from airflow_automl.waiting import AUTOML_JOB, Target, stop, wait_until_ended
 from tests.standin import COMPLETED, ENDLESS, Refused, StandIn, connection
 from tests.unit.operators.test_resuming import V2_RENDERED, TaskRun
 
@@ -88,6 +88,23 @@ def test_a_job_that_can_not_be_stopped_is_named(standin: StandIn, task: TaskRun)
     with pytest.raises(AutoMLAccessDenied, match="it continues, because it could not be stopped") as caught:
         task.attempt()
     assert only_job(standin).name in str(caught.value)
+
+
+def test_a_job_that_ends_while_it_is_to_be_stopped_does_not_continue() -> None:
+    class Calls:
+        status = "InProgress"
+
+        async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+            if operation == "stop_auto_ml_job":
+                self.status = "Completed"
+                raise AutoMLTerminalError("the job has ended")
+            return {"Tags": []} if operation == "list_tags" else {"AutoMLJobArn": "arn", "AutoMLJobStatus": self.status}
+
+        async def pause(self, seconds: float) -> None: ...
+
+    result = asyncio.run(stop(Calls(), Target(AUTOML_JOB, "churn"), 1, seconds=1.0))
+    assert (result.said, result.runs_on) == ("it had already ended", False)
+    assert (result.answer or {})["AutoMLJobStatus"] == "Completed"
 
 
 def test_the_error_for_a_job_that_can_not_be_stopped_has_the_address_of_the_console(

@@ -28,6 +28,7 @@ FILTERS: list[dict[str, Any]] = [
     {"NameContains": "CHURN"},
     {"NameContains": "nothing"},
     {"NameContains": "zq"},
+    {"NameContains": 'no"quote'},
     {"NameContains": "-"},
     {"NameContains": "e-6"},
     {"NameContains": "99"},
