@@ -94,14 +94,20 @@ class Live:
     def variant(self, name: str | None) -> dict[str, Any]:
         """Return a variant; by default the one with the largest share of the traffic.
 
-        :raises AutoMLValidationError: there is none of this name.
+        :raises AutoMLValidationError: there is none of this name, or it has inference components instead of a model.
         """
         variants: Sequence[dict[str, Any]] = self.config.get("ProductionVariants") or ()
         named = [each for each in variants if name in (None, each["VariantName"])]
         if not named:
             known = ", ".join(each["VariantName"] for each in variants)
             raise AutoMLValidationError("variant", [f"variant: endpoint {self.name} has no {name!r}; it has: {known}"])
-        return max(named, key=lambda each: float(each.get("InitialVariantWeight", 1.0)))
+        chosen = max(named, key=lambda each: float(each.get("InitialVariantWeight", 1.0)))
+        if "ModelName" not in chosen:
+            problem = (
+                f"variant {chosen['VariantName']} of endpoint {self.name} serves inference components, not a model"
+            )
+            raise AutoMLValidationError("variant", [f"variant: {problem}; name an endpoint whose variants name models"])
+        return chosen
 
 
 def environment_of(model: Mapping[str, Any]) -> Mapping[str, str]:

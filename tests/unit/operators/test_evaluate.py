@@ -301,6 +301,9 @@ def test_a_variant_is_called_by_its_name(serve: Serve, context: dict[str, Any], 
     assert hosting.made("InvokeEndpoint")[0]["TargetVariant"] == "challenger"
     with pytest.raises(AutoMLValidationError, match="has no 'x'; it has: AllTraffic, challenger"):
         evaluate(context, churn, variant="x")
+    del config["ProductionVariants"][1]["ModelName"]
+    with pytest.raises(AutoMLValidationError, match="variant challenger of endpoint churn serves inference components"):
+        evaluate(context, churn, variant="challenger")
 
 
 def test_without_a_job_the_target_must_be_named(serve: Serve, context: dict[str, Any], churn: str) -> None:
