@@ -47,6 +47,7 @@ MAX_ALL_BODIES = 256 * _MEBI
 _COPIES = 2
 #: Seconds within which a body must arrive.
 _BODY_TIMEOUT = 120.0
+_NO_LIMIT = contextlib.nullcontext()
 #: Seconds for which the body of a refused request is read and dropped.
 _REFUSED_TIMEOUT = 5.0
 #: Bytes of cached answers.
@@ -113,12 +114,11 @@ class Application:
                 self._signatures.check(request)
             if own:
                 mine, theirs = self._regions(headers)
-                asked = request._replace(body=body.replace(theirs, mine))
                 try:
-                    response = self._operation(target.partition(".")[2], asked)
+                    response = self._operation(target.partition(".")[2], body.replace(theirs, mine))
                 except ServiceError as error:
                     response = _failure(error, headers)
-                return response._replace(body=response.body.replace(mine, theirs))
+                return response if mine == theirs else response._replace(body=response.body.replace(mine, theirs))
             if invocation:
                 return Response(200, *await self._runtime.invoke(unquote(invocation[1]), headers, body))
             if (logs := cloudwatch.answer(self._backend, request)) is not None:
@@ -163,7 +163,7 @@ class Application:
             503,
         )
 
-    def _operation(self, name: str, request: Request) -> Response:
+    def _operation(self, name: str, body: bytes) -> Response:
         shapes_of = operations().get(name)
         if shapes_of is None:
             raise answers.unknown_operation(f"received {name!r}; SageMaker has no such operation")
@@ -174,11 +174,11 @@ class Application:
             )
         # Reads answer the same until the state changes, and watchers repeat them.
         looks = name.startswith(("Describe", "List"))
-        if looks and (known := self._cache.get((name, request.body))) is not None:
+        if looks and (known := self._cache.get((name, body))) is not None:
             return known
-        response = self._perform(name, shapes_of, request.body)
+        response = self._perform(name, shapes_of, body)
         if looks:
-            self._cache.put((name, request.body), response)
+            self._cache.put((name, body), response)
         return response
 
     def _perform(self, name: str, shapes_of: tuple[str | None, str | None], body: bytes) -> Response:
@@ -266,7 +266,7 @@ async def _admit(signatures: Signatures, receive: Receive, headers: Mapping[str,
         # Most clients read an answer only after they have sent the whole body.
         with contextlib.suppress(TimeoutError, ServiceError):
             async with asyncio.timeout(_REFUSED_TIMEOUT):
-                async for chunk in _chunks(receive):
+                async for chunk in _chunks(receive, await receive()):
                     size += len(chunk)
                     if size > limit:
                         break
@@ -278,9 +278,11 @@ async def _read(receive: Receive, headers: Mapping[str, str], limit: int, held: 
     size = int(announced) if announced.isdigit() else 0
     chunks: list[bytes] = []
     kept = 0
+    # What has not begun to come takes no memory, and most bodies come as one piece: only the rest has a limit of time.
+    message = await receive()
     try:
-        async with asyncio.timeout(_BODY_TIMEOUT):
-            async for chunk in _chunks(receive):
+        async with asyncio.timeout(_BODY_TIMEOUT) if message.get("more_body") else _NO_LIMIT:
+            async for chunk in _chunks(receive, message):
                 kept += len(chunk)
                 if kept <= limit >= size:
                     held.add(_COPIES * len(chunk))
@@ -297,14 +299,13 @@ async def _read(receive: Receive, headers: Mapping[str, str], limit: int, held: 
     return b"".join(chunks)
 
 
-async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ServiceError("RequestAborted", "the client went away", 400)
-        more = message.get("more_body", False)
+async def _chunks(receive: Receive, message: MutableMapping[str, Any]) -> AsyncIterator[bytes]:
+    while message["type"] != "http.disconnect":
         yield message.get("body", b"")
+        if not message.get("more_body", False):
+            return
+        message = await receive()
+    raise ServiceError("RequestAborted", "the client went away", 400)
 
 
 def _failure(error: ServiceError, asked: Mapping[str, str]) -> Response:
