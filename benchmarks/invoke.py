@@ -80,29 +80,23 @@ def table() -> Job:
 
 def text() -> Job:
     """Reviews of food."""
-    from text import reviews
+    import pandas as pd
+    from text import _csv, reviews
 
     train, test = reviews(1500)
     config = {"ContentColumn": "text", "TargetLabelColumn": "label", **_FIRST}
-    asked = test[["text"]].iloc[:1]
-    files = {"reviews.csv": train.to_csv(index=False).encode()}
-    return Job(
-        {"TextClassificationJobConfig": config},
-        files,
-        "Accuracy",
-        asked.to_csv(index=False, header=False).encode(),
-        asked,
-    )
+    asked = pd.DataFrame({"text": [test[0][1]]})
+    body = asked.to_csv(index=False, header=False).encode()
+    return Job({"TextClassificationJobConfig": config}, _csv(train), "Accuracy", body, asked)
 
 
 def image() -> Job:
     """Digits written by hand."""
-    from images import _png, digits
+    from images import _folders, _png, digits
 
-    train, test = digits(None)
-    files = {f"{label}/{number:05d}.png": _png(pixels) for number, (label, pixels) in enumerate(train)}
+    train, test = digits(1)
     asked = _png(test[0][1])
-    return Job({"ImageClassificationJobConfig": _FIRST}, files, "Accuracy", asked, [asked], "image/png")
+    return Job({"ImageClassificationJobConfig": _FIRST}, _folders(train), "Accuracy", asked, [asked], "image/png")
 
 
 JOBS: dict[str, Callable[[], Job]] = {"table": table, "text": text, "image": image}
