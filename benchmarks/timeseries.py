@@ -36,10 +36,10 @@ QUICK = ("npts", "ets", "prophet")
 """The algorithms of a job that is limited to them: their ensemble needs a quarter of the time."""
 
 APPROACHES = ("autopilot", "autopilot, quick", "seasonal naive", *LIBRARY, "prophet", "AutoGluon")
-SECONDS = 400
+SECONDS = 200
 """Of CPU; an approach that needs more has failed."""
 
-AUTOGLUON_SECONDS = 120
+AUTOGLUON_SECONDS = 60
 """Time limit of AutoGluon, which has to be installed by itself: ``pip install autogluon.timeseries``."""
 
 KEYS = ("collection", "approach", "cut")

@@ -21,13 +21,23 @@ Array = np.ndarray
 
 
 def blend(forecasts: Mapping[str, Array], weights: Mapping[str, float]) -> Array:
-    """Return the weighted mean of forecasts.
+    """Combine forecasts: halfway between their weighted mean, which errs least, and their weighted median.
+
+    The median does not follow a member that goes astray in one series.
 
     :param forecasts: algorithm → forecast.
     :param weights: algorithm → weight; they sum to 1.
     """
-    parts = [weight * forecasts[name] for name, weight in weights.items()]
-    return np.sum(parts, axis=0)  # type: ignore[no-any-return]
+    parts = np.array([forecasts[name] for name in weights])
+    shares = np.array(list(weights.values())).reshape(-1, *[1] * (parts.ndim - 1))
+    mean = (shares * parts).sum(axis=0)
+    order = np.argsort(parts, axis=0)
+    ranked = np.take_along_axis(parts, order, axis=0)
+    reached = np.cumsum(np.take_along_axis(np.broadcast_to(shares, parts.shape), order, axis=0), axis=0)
+    # Of two halves, the mean is the median.
+    low, high = ((reached < half).sum(axis=0, keepdims=True) for half in (0.5 - 1e-9, 0.5 + 1e-9))
+    median = (np.take_along_axis(ranked, low, axis=0)[0] + np.take_along_axis(ranked, high, axis=0)[0]) / 2
+    return (mean + median) / 2  # type: ignore[no-any-return]
 
 
 def weigh(
@@ -35,17 +45,17 @@ def weigh(
 ) -> dict[str, float]:
     """Weigh algorithms by how good they were.
 
-    Half of the weight goes to the combination that minimizes the metric on these windows; it is the best one, and fits
-    them too closely. The other half goes to all algorithms by the inverse square of their own metric, which errs less.
+    Two thirds of the weight go to the combination that minimizes the metric on these windows; it is the best one, and
+    fits them too closely. The rest goes to all algorithms by the inverse cube of their own metric, which errs less.
 
     :param forecasts: algorithm → its forecast of each window.
     :return: algorithm → weight; they sum to 1, and weights too small to matter are left out.
     """
     losses = {name: _loss(windows, found, objective, quantiles) for name, found in forecasts.items()}
-    inverse = {name: (loss + 1e-9) ** -2 for name, loss in losses.items()}
+    inverse = {name: (loss + 1e-9) ** -3 for name, loss in losses.items()}
     combined = _combination(windows, forecasts, objective, quantiles)
     whole = sum(inverse.values())
-    weights = {name: 0.5 * combined.get(name, 0.0) + 0.5 * inverse[name] / whole for name in forecasts}
+    weights = {name: (2 * combined.get(name, 0.0) + inverse[name] / whole) / 3 for name in forecasts}
     kept = {name: weight for name, weight in weights.items() if weight >= SMALLEST}
     whole = sum(kept.values())
     return {name: weight / whole for name, weight in kept.items()}
@@ -72,32 +82,6 @@ def _combination(
     return {name: count / size for name, count in best_counts.items() if count}
 
 
-def judge(
-    windows: Sequence[Window], forecasts: Mapping[str, Sequence[Array]], objective: str, quantiles: Sequence[int]
-) -> list[Array]:
-    """Forecasts of the ensemble for each window, with weights from the other windows alone.
-
-    So the ensemble is measured on what its weights have not seen. With one window there is no other: then all
-    algorithms count the same.
-
-    :return: a forecast for each window.
-    """
-    found = []
-    for place in range(len(windows)):
-        others = [index for index in range(len(windows)) if index != place]
-        if others:
-            weights = weigh(
-                [windows[index] for index in others],
-                {name: [parts[index] for index in others] for name, parts in forecasts.items()},
-                objective,
-                quantiles,
-            )
-        else:
-            weights = {name: 1 / len(forecasts) for name in forecasts}
-        found.append(blend({name: parts[place] for name, parts in forecasts.items()}, weights))
-    return found
-
-
 def _loss(windows: Sequence[Window], forecasts: Sequence[Array], objective: str, quantiles: Sequence[int]) -> float:
     losses = [measure(w, f, quantiles).get(objective, np.inf) for w, f in zip(windows, forecasts, strict=True)]
     return float(np.mean(losses))
@@ -106,8 +90,8 @@ def _loss(windows: Sequence[Window], forecasts: Sequence[Array], objective: str,
 WEEKS_OF_A_YEAR = 364
 """Days; as a cycle it keeps the weekday."""
 
-MAX_ITEMS = 500
-"""Of more series than this, so many are drawn for the backtests."""
+MAX_FORECASTS = 1000
+"""Series are drawn for the backtests if all of them would need more forecasts than this."""
 
 
 @dataclass(frozen=True)
@@ -129,21 +113,21 @@ class Backtest:
 
     @classmethod
     def over(cls, panel: Panel) -> Backtest:
-        """Lay the windows over the end of some series, one horizon each.
+        """Lay the windows over the end of some series, one horizon each; they may overlap.
 
         :param panel: the series; the longest has at least four horizons and four steps.
         """
         horizon = panel.horizon
         shortest = max(1, min(4, panel.longest - horizon))
-        sample = panel
-        if len(panel) > MAX_ITEMS:
-            drawn = np.random.default_rng(SEED).choice(len(panel), MAX_ITEMS, replace=False)
+        backs, sample = _steps_back(panel), panel
+        if (most := MAX_FORECASTS // len(backs)) < len(panel):
+            drawn = np.random.default_rng(SEED).choice(len(panel), most, replace=False)
             sample = panel.of(panel.series[place] for place in sorted(drawn))
             longest = max(panel.series, key=len)
             if sample.longest - horizon < shortest:
                 sample = panel.of([longest, *sample.series[1:]])
         steps, pasts, windows = [], [], []
-        for back in (_cycles_back(sample), horizon):
+        for back in backs:
             past = sample.before(back, shortest)
             if len(past):
                 truth = sample.truth([series.key for series in past.series], back)
@@ -191,17 +175,20 @@ class Backtest:
         return found
 
 
-def _cycles_back(panel: Panel) -> int:
-    """Return how many steps before the end the older window begins: whole cycles before the forecast.
+def _steps_back(panel: Panel) -> list[int]:
+    """Return how many steps before the end each window begins, the largest first.
 
-    So it has the same hours, weekdays and, with three years of days, holidays as the time to forecast. Cycles are the
-    longest ones of which it leaves two thirds of a typical series; without any the windows lie side by side.
+    The last three horizons, and one that begins whole cycles before the forecast, so that it has the same hours,
+    weekdays and, with three years of days, holidays as the time to forecast: of the cycles, the longest one that is
+    possible. What is older than the last two horizons must leave two thirds of a typical series to learn from.
     """
-    frequency, twice = panel.settings.frequency, 2 * panel.horizon
+    frequency, horizon = panel.settings.frequency, panel.horizon
     typical = float(np.median([len(series) for series in panel.series]))
     cycles = [*frequency.seasons, *([WEEKS_OF_A_YEAR // frequency.multiple] if frequency.unit == "D" else [])]
-    backs = [cycle * -(-twice // cycle) for cycle in cycles]
-    return max((back for back in backs if 3 * back <= typical), default=twice)
+    whole = [cycle * -(-2 * horizon // cycle) for cycle in cycles]
+    fitting = [back for back in whole if 3 * back <= typical]
+    older = {3 * horizon} if 9 * horizon <= typical else set()
+    return sorted({horizon, 2 * horizon, *older, *([max(fitting)] if fitting else [])}, reverse=True)
 
 
 def average(found: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -26,7 +26,7 @@ from airflow_automl.local.training.engines.timeseries.algorithms.base import (
     available,
     forecaster,
 )
-from airflow_automl.local.training.engines.timeseries.backtest import Backtest, judge, weigh
+from airflow_automl.local.training.engines.timeseries.backtest import Backtest, blend, weigh
 from airflow_automl.local.training.engines.timeseries.calibration import calibrate
 from airflow_automl.local.training.engines.timeseries.dataset import PROBLEM_TYPE, Dataset, load
 from airflow_automl.local.training.engines.timeseries.reports import Results, explain, insights, verdict
@@ -126,12 +126,11 @@ class _Training:
                 continue
             if 2 * replaced < sum(len(past) for past in self._backtest.pasts):
                 forecasts[name] = choices[name] = found
-        windows = self._backtest.windows
-        choices[ENSEMBLE] = judge(windows, forecasts, objective, quantiles)
+        mixed = weigh(self._backtest.windows, forecasts, objective, quantiles)
+        places = range(len(self._backtest.windows))
+        choices[ENSEMBLE] = [blend({name: forecasts[name][place] for name in mixed}, mixed) for place in places]
         chosen = min(choices, key=lambda name: self._backtest.measure(choices[name]).get(objective, np.inf))
-        weights = {chosen: 1.0}
-        if chosen == ENSEMBLE:
-            weights = weigh(windows, forecasts, objective, quantiles)
+        weights = mixed if chosen == ENSEMBLE else {chosen: 1.0}
         replaced = sum(each.replaced for each in self.trained.values() if each.label in weights)
         return self._publish(candidate, ENSEMBLE, weights, choices[chosen], replaced)
 

@@ -159,6 +159,7 @@ BASELINES = {
     "seasonal-mean": _Entry("naive", "SeasonalMean"),
     "intermittent": _Entry("naive", "Intermittent"),
     "decomposition": _Entry("naive", "Decomposition"),
+    "theta": _Entry("statistical", "Theta"),
 }
 
 

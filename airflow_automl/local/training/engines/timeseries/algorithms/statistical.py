@@ -1,4 +1,4 @@
-"""ets and arima, by statsforecast.
+"""ets, arima and theta, by statsforecast.
 
 Which model of the family fits a series is chosen once, in training; its parameters are estimated again on the history
 that a forecast is made from. So an artefact is a list of choices, and forecasts follow what happened since.
@@ -198,3 +198,31 @@ class Arima(_Statistical):
         found = library.forecast_arima(model, horizon, level=[ONE_DEVIATION])
         upper = np.asarray(found["upper"]).ravel()
         return np.asarray(found["mean"]), upper - np.asarray(found["mean"])
+
+
+class Theta(_Statistical):
+    """Half a trend, half exponential smoothing, optimized for each series: there is nothing to choose."""
+
+    name = "theta"
+    longest_season = 24
+    chosen = 1
+
+    @classmethod
+    def fit(cls, panel: Panel, context: Context) -> Self:
+        return cls({}, cls.simplest())
+
+    @classmethod
+    def choose(cls, values: np.ndarray, season: int) -> Choice:
+        return cls.simplest()
+
+    @classmethod
+    def simplest(cls) -> Choice:
+        """The only model."""
+        return ()
+
+    @classmethod
+    def apply(cls, values: np.ndarray, season: int, choice: Choice, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+        from statsforecast.models import DynamicOptimizedTheta
+
+        found = DynamicOptimizedTheta(season_length=season).forecast(values, horizon, level=[ONE_DEVIATION])
+        return found["mean"], found[f"hi-{ONE_DEVIATION}"] - found["mean"]

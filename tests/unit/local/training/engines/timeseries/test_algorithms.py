@@ -152,25 +152,28 @@ def test_backtests_of_a_short_history_use_the_last_two_horizons() -> None:
 @pytest.mark.parametrize(
     ("frequency", "steps", "horizon", "older"),
     [
-        ("1H", 24 * 30, 24, 24 * 7),
-        ("1H", 24 * 20, 24, 24 * 2),
-        ("1D", 62, 10, 20),
-        ("1D", 63, 10, 21),
-        ("1D", 3 * 364, 14, 364),
-        ("1W", 200, 8, 52),
-        ("1Y", 60, 4, 8),
+        ("1H", 24 * 30, 24, (24 * 7, 24 * 3)),
+        ("1H", 24 * 20, 24, (24 * 3,)),
+        ("1D", 62, 10, ()),
+        ("1D", 63, 10, (21,)),
+        ("1D", 3 * 364, 14, (364, 42)),
+        ("1D", 3 * 364 - 1, 14, (42,)),
+        ("1W", 200, 8, (52, 24)),
+        ("1Y", 35, 4, ()),
+        ("1Y", 36, 4, (12,)),
     ],
 )
-def test_the_older_window_begins_whole_cycles_before_the_forecast(
-    frequency: str, steps: int, horizon: int, older: int
+def test_older_windows_begin_three_horizons_and_whole_cycles_before_the_forecast(
+    frequency: str, steps: int, horizon: int, older: tuple[int, ...]
 ) -> None:
     unit = {"1H": "h", "1D": "D", "1W": "7D", "1Y": "YS"}[frequency]
     moments = pd.date_range("1950-01-01", periods=steps, freq=unit).strftime("%Y-%m-%d %H:%M:%S")
     rows = pd.DataFrame({"item": "a", "ts": moments, "y": np.arange(steps)})
     backtest = Backtest.over(panel_of(rows, config(horizon=horizon, frequency=frequency)))
-    assert backtest.steps == (older, horizon)
-    assert backtest.windows[0].truth[0].tolist() == list(range(steps - older, steps - older + horizon))
-    assert backtest.training.longest == steps - older
+    assert backtest.steps == (*older, 2 * horizon, horizon)
+    first = steps - backtest.steps[0]
+    assert backtest.windows[0].truth[0].tolist() == list(range(first, first + horizon))
+    assert backtest.training.longest == first
 
 
 def test_a_long_series_among_short_ones_does_not_move_the_windows() -> None:

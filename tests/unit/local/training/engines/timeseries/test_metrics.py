@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from airflow_automl.local.training.engines.timeseries import metrics
-from airflow_automl.local.training.engines.timeseries.backtest import blend, judge, weigh
+from airflow_automl.local.training.engines.timeseries.backtest import blend, weigh
 from airflow_automl.local.training.engines.timeseries.metrics import Window
 
 WINDOW = Window(truth=np.array([[10.0, 20.0], [0.0, 40.0]]), scale=np.array([5.0, np.nan]))
@@ -49,7 +49,7 @@ def constant(value: float) -> np.ndarray:
     return np.full((1, 2, 2), value)
 
 
-def test_the_ensemble_prefers_accurate_members_and_is_measured_on_unseen_data() -> None:
+def test_the_ensemble_prefers_accurate_members() -> None:
     windows = [Window(np.full((1, 2), 10.0), np.ones(1)), Window(np.full((1, 2), 20.0), np.ones(1))]
     forecasts = {"good": [constant(11), constant(19)], "bad": [constant(30), constant(60)]}
     weights = weigh(windows, forecasts, "WAPE", (50,))
@@ -58,10 +58,18 @@ def test_the_ensemble_prefers_accurate_members_and_is_measured_on_unseen_data() 
     # Errors that cancel out make two algorithms better than each of them.
     both = {"low": [constant(8), constant(18)], "high": [constant(12), constant(22)]}
     assert weigh(windows, both, "WAPE", (50,)) == pytest.approx({"low": 0.5, "high": 0.5}, abs=0.06)
-    # Right in one window only: weights for a window come from the other one.
-    split = {"early": [constant(10), constant(0)], "late": [constant(0), constant(20)]}
-    found = judge(windows, split, "WAPE", (50,))
-    assert found[0][0, 0, 0] < 1
-    assert found[1][0, 0, 0] < 1
-    assert judge(windows[:1], {name: parts[:1] for name, parts in split.items()}, "WAPE", (50,))[0][0, 0, 0] == 5
-    assert blend({"a": constant(1), "b": constant(3)}, {"a": 0.25, "b": 0.75})[0, 0, 0] == 2.5
+
+
+def test_a_blend_lies_halfway_between_the_mean_and_the_median() -> None:
+    three = {"a": constant(1), "b": constant(3), "astray": constant(1000)}
+    found = blend(three, {"a": 0.3, "b": 0.4, "astray": 0.3})
+    assert found[0, 0, 0] == pytest.approx(((0.3 + 1.2 + 300) + 3) / 2)
+    assert blend({"a": constant(1), "b": constant(3)}, {"a": 0.5, "b": 0.5})[0, 0, 0] == pytest.approx(2)
+    assert blend({"a": constant(1), "b": constant(3)}, {"a": 0.25, "b": 0.75})[0, 0, 0] == pytest.approx(2.75)
+    assert blend({"a": constant(4)}, {"a": 1.0})[0, 0, 0] == 4
+    # Each series, step and quantile by itself; quantiles stay in order.
+    random = np.random.default_rng(5)
+    many = {name: np.sort(random.normal(size=(4, 3, 5)), axis=-1) for name in "abcd"}
+    blended = blend(many, {"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.4})
+    assert blended.shape == (4, 3, 5)
+    assert np.all(np.diff(blended, axis=-1) >= 0)
