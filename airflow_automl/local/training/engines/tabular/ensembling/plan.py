@@ -67,7 +67,7 @@ _NEURAL = ("nn-torch", "fastai")
 _NEURAL_SECONDS = 600
 """Neural networks take longer than all trees together: with less time than this, only who names them gets them."""
 
-_CROSSING_RATE = 2500
+_CROSSING_RATE = 4500
 """Cross-validation trains every model five times. One thread trains enough of them on so many values in a second; with
 less time than that, each is trained once, and on a holdout."""
 
