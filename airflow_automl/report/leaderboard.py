@@ -33,6 +33,7 @@ _ALGORITHMS = {
     "arima": "ARIMA",
     "ets": "ETS",
     "ensemble": "Ensemble",
+    "blend": "Blend",
 }
 
 

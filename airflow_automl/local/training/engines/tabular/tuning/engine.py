@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from airflow_automl.contract.metrics import rank
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models import artifacts
 from airflow_automl.local.models.artifacts import Threshold
@@ -27,7 +28,7 @@ from airflow_automl.local.training.engines.course import OUT_OF_TIME, Clock, Cou
 from airflow_automl.local.training.engines.tabular import modes, reports
 from airflow_automl.local.training.engines.tabular.tuning import table
 from airflow_automl.local.training.engines.tabular.tuning.features import STANDARD, FeatureTransformer
-from airflow_automl.local.training.engines.tabular.tuning.learners import TrainedAlgorithm, may_be_logarithmic
+from airflow_automl.local.training.engines.tabular.tuning.learners import Model, may_be_logarithmic
 from airflow_automl.local.training.engines.tabular.tuning.search import (
     LINEAR,
     Choice,
@@ -56,6 +57,12 @@ TRAIN_SAMPLE = 5000
 
 _MAX_FAILURES = 10
 """Candidates that may fail in a row before the search ends: the next ones would fail too."""
+
+_BLENDED = 3
+"""So many of the best candidates are blended."""
+
+_SPARE = 10
+"""Of fewer candidates than this, none is spared for the blend: the search needs them all."""
 
 _KEYS = "predicted_label,probability,probabilities"
 _ACCEPT = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
@@ -162,7 +169,7 @@ class Tuning:
     :param transformer: of the features.
     :param bench: trains candidates.
     :param search: proposes them.
-    :param best: the best candidate and its model; ``None`` if the time limit was reached before the first one.
+    :param top: the best candidates and their models, the best one first.
     :param secondary: the secondary status that the search ended with.
     """
 
@@ -171,13 +178,18 @@ class Tuning:
     transformer: FeatureTransformer
     bench: Workbench
     search: Search
-    best: tuple[Candidate, Result] | None = None
+    top: list[tuple[Candidate, Result]] = field(default_factory=list)
     secondary: str = "MaxCandidatesReached"
     _reading: dict[str, float] = field(default_factory=dict)
     _processors: dict[str, tuple[str, str]] = field(default_factory=dict)
 
+    @property
+    def best(self) -> tuple[Candidate, Result] | None:
+        """The best candidate; ``None`` if the time limit was reached before the first one."""
+        return self.top[0] if self.top else None
+
     def run(self) -> None:
-        """Train candidates up to MaxCandidates or the time limit.
+        """Train candidates up to MaxCandidates or the time limit; one may be the blend of the best ones.
 
         :raises JobFailure: no candidate could be trained.
         """
@@ -185,12 +197,13 @@ class Tuning:
         end = Clock(course.for_training())
         took: list[float] = []
         failures, most = 0, course.criteria["MaxCandidates"]
+        spared = int(most >= _SPARE)
         under_way: dict[int, tuple[Proposal, Candidate, float]] = {}
         spread = course.run.spec.cluster and course.run.spec.trials > 1
         with closing((Tasks if spread else Copies)(course, self.bench, end)) as trials:
 
             def fill() -> None:
-                while len(course.candidates) < most and len(under_way) < trials.at_once:
+                while len(course.candidates) < most - spared and len(under_way) < trials.at_once:
                     # With less than half of a usual candidate's time, beginning another one is useless.
                     usual = statistics.median(took) if took else 0.0
                     if end.left is not None and end.left <= 0.5 * usual:
@@ -214,13 +227,19 @@ class Tuning:
                 if trials.at_once > 1:
                     # No core waits while this one is published.
                     fill()
-                self._finish(proposal, candidate, outcome)
+                choice = proposal.choice
+                options = {"hyperparameters": dict(choice.options), "balanced": choice.balanced}
+                self._finish(candidate, outcome, {"algorithm": choice.algorithm, **options})
                 took.append(time.monotonic() - began)
                 failures = failures + 1 if candidate.status == "Failed" else 0
                 if failures >= _MAX_FAILURES:
                     log.error("Search ended after %d failed candidates in a row", failures)
                     self.secondary, most = "Completed", 0
                 fill()
+                if spared and not under_way:
+                    self._blend()
+                    spared = 0
+                    fill()
         log.info("%d candidates in %.1f s, %d of them completed", len(took), sum(took), len(course.completed))
         course.without_result()
 
@@ -235,18 +254,39 @@ class Tuning:
         candidate.parameters = {"features": choice.view, "balanced": choice.balanced, **choice.options}
         return candidate
 
-    def _finish(self, proposal: Proposal, candidate: Candidate, outcome: Result | Exception) -> None:
+    def _blend(self) -> None:
+        """Make the mean of what the best candidates answer another one, if that is better on the validation rows."""
+        blended = self.bench.blend([result for _, result in self.top]) if len(self.top) == _BLENDED else None
+        if blended is None:
+            return
+        spec, members = self.course.run.spec, [candidate.name for candidate, _ in self.top]
+        steps = [
+            step(spec, "processing-job", "db-1"),
+            step(spec, "training-job", f"dpp-{blended.model.view.replace('+', '-')}"),
+            step(spec, "training-job", "blend"),
+        ]
+        candidate = self.course.begin("blend", steps)
+        candidate.parameters = {"members": members}
+        self._finish(candidate, blended, {"algorithm": "blend", "members": members})
+
+    def _finish(self, candidate: Candidate, outcome: Result | Exception, about: Mapping[str, Any]) -> None:
+        """Publish a candidate that was trained.
+
+        :param about: entries of the artefact's metadata: what was trained.
+        """
+
         def work(candidate: Candidate) -> Mapping[str, str]:
             if isinstance(outcome, Exception):
                 raise outcome
             candidate.threshold = outcome.measured.threshold
             candidate.validation = {**outcome.measured.metrics, "InferenceLatency": self._latency(outcome.model)}
             candidate.train = outcome.train
-            return self._export(candidate, proposal.choice, outcome.model)
+            return self._export(candidate, outcome.model, about)
 
         self.course.finish(candidate, work)
-        if isinstance(outcome, Result) and candidate.status == "Completed" and self.course.best() is candidate:
-            self.best = candidate, outcome
+        if isinstance(outcome, Result) and candidate.status == "Completed":
+            ranked = sorted([*self.top, (candidate, outcome)], key=lambda each: rank(each[0].document()) or ())
+            self.top = ranked[:_BLENDED]
 
     def scores(self, rows: pd.DataFrame) -> np.ndarray:
         """Return the best candidate's answers for rows."""
@@ -264,24 +304,24 @@ class Tuning:
         fold = rows.iloc[self.bench.measuring.folds[0].positions]
         return nullcontext(reports.Unseen(fold, partial(self._answers, model), reports.FIRST_FOLD))
 
-    def _answers(self, model: TrainedAlgorithm, rows: pd.DataFrame) -> np.ndarray:
+    def _answers(self, model: Model, rows: pd.DataFrame) -> np.ndarray:
         return model.scores(self.transformer.transform(rows[self.dataset.columns], model.view))
 
-    def _latency(self, model: TrainedAlgorithm) -> float:
+    def _latency(self, model: Model) -> float:
         row = self.dataset.train[self.dataset.columns].iloc[:1]
         if model.view not in self._reading:
             self._reading[model.view] = median_seconds(lambda: self.transformer.transform(row, model.view))
         matrix = self.transformer.transform(row, model.view)
         return self._reading[model.view] + median_seconds(lambda: model.scores(matrix))
 
-    def _export(self, candidate: Candidate, choice: Choice, model: TrainedAlgorithm) -> dict[str, str]:
+    def _export(self, candidate: Candidate, model: Model, about: Mapping[str, Any]) -> dict[str, str]:
         """Put what a candidate needs into S3, and set its InferenceContainers.
 
         :return: the SHA-256 of each artefact by its address.
         """
         _, processing, training = (entry["CandidateStepName"] for entry in candidate.steps)
-        processor = self._processor(choice.view, processing)
-        algorithm = self._algorithm(choice, model, candidate.threshold, training)
+        processor = self._processor(model.view, processing)
+        algorithm = self._algorithm(model, candidate.threshold, training, about)
         classification = self.dataset.classification
         containers = [
             (
@@ -290,7 +330,7 @@ class Tuning:
                 {MODE: ENCODE, _ACCEPT: "application/x-recordio-protobuf", **_SCRIPT},
             ),
             (
-                choice.algorithm,
+                model.algorithm,
                 algorithm[0],
                 {
                     "MAX_CONTENT_LENGTH": "20971520",
@@ -320,7 +360,7 @@ class Tuning:
         """Publish the feature transformer, once for all candidates of a view."""
 
         def save(folder: Path) -> None:
-            self.transformer.save(folder, [view])
+            self.transformer.save(folder, view.split("+"))
             (folder / LABELS).write_text(json.dumps(list(self.dataset.labels)))
 
         if view not in self._processors:
@@ -329,12 +369,11 @@ class Tuning:
             self._processors[view] = self._publish(key, document, save)
         return self._processors[view]
 
-    def _algorithm(self, choice: Choice, model: TrainedAlgorithm, threshold: Threshold, name: str) -> tuple[str, str]:
-        options = {"hyperparameters": dict(choice.options), "balanced": choice.balanced}
-        document = {"role": ALGORITHM, "algorithm": choice.algorithm, "threshold": threshold, **options}
+    def _algorithm(self, model: Model, threshold: Threshold, name: str, about: Mapping[str, Any]) -> tuple[str, str]:
         tuner = step(self.course.run.spec, "training-job", "tuning")["CandidateStepName"]
         key = f"tuning/{tuner}/{name}/output/model.tar.gz"
-        return self._publish(key, document, lambda folder: model.save(folder, options))
+        document = {"role": ALGORITHM, "threshold": threshold, **about}
+        return self._publish(key, document, lambda folder: model.save(folder, about))
 
     def _publish(self, key: str, document: Mapping[str, Any], save: Callable[[Path], None]) -> tuple[str, str]:
         data = self.dataset

@@ -313,9 +313,11 @@ class FeatureTransformer:
             return sparse.csr_matrix(sparse.hstack([sparse.csr_matrix(part) for part in parts], format="csr"))
         return np.hstack([part.toarray() if sparse.issparse(part) else part for part in parts]).astype("float32")
 
-    def transform(self, frame: pd.DataFrame, view: str) -> Matrix:
-        """Return one view of some rows."""
-        return self.view(self.extract(frame), view)
+    def transform(self, frame: pd.DataFrame, view: str) -> Any:
+        """Return one view of some rows; if several are named, with plus signs between them, each by its name."""
+        extract, names = self.extract(frame), view.split("+")
+        found = {name: self.view(extract, name) for name in names}
+        return found if len(names) > 1 else found[view]
 
     @property
     def is_sparse(self) -> bool:

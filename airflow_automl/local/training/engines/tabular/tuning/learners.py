@@ -199,3 +199,47 @@ class TrainedAlgorithm:
         module, name, _ = _ALGORITHMS[document["algorithm"]]
         kind: type[Estimator] = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), name)
         return cls(document["algorithm"], document["view"], target, kind.load(folder, target.classes, threads))
+
+
+@dataclass(frozen=True)
+class Blend:
+    """The mean of what several trained algorithms answer.
+
+    :param members: the best one first.
+    """
+
+    members: tuple[TrainedAlgorithm, ...]
+
+    @property
+    def algorithm(self) -> str:
+        """That of the best member."""
+        return self.members[0].algorithm
+
+    @property
+    def view(self) -> str:
+        """The views that the members take, with plus signs between them."""
+        return "+".join(sorted({member.view for member in self.members}))
+
+    @property
+    def target(self) -> Target:
+        """That of the best member."""
+        return self.members[0].target
+
+    def scores(self, matrix: Matrix | Mapping[str, Matrix]) -> np.ndarray:
+        """Return predictions or probabilities, as a member does; several views come by their names."""
+        views = matrix if isinstance(matrix, Mapping) else {self.view: matrix}
+        return np.asarray(np.mean([member.scores(views[member.view]) for member in self.members], axis=0))
+
+    def save(self, folder: Path, about: Mapping[str, Any]) -> None:
+        """Write each member into a folder of its own; their own artefacts say more about them."""
+        for number, member in enumerate(self.members):
+            (folder / str(number)).mkdir()
+            member.save(folder / str(number), {})
+
+    @classmethod
+    def load(cls, folder: Path, threads: int = 1) -> Blend:
+        """Read what :meth:`save` wrote."""
+        return cls(tuple(TrainedAlgorithm.load(each, threads) for each in sorted(folder.glob("[0-9]"))))
+
+
+Model = TrainedAlgorithm | Blend

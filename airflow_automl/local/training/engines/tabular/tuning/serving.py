@@ -17,7 +17,7 @@ import pandas as pd
 
 from airflow_automl.local.models.artifacts import ArtifactError, Threshold, answer_of
 from airflow_automl.local.training.engines.tabular.tuning.features import FeatureTransformer
-from airflow_automl.local.training.engines.tabular.tuning.learners import TrainedAlgorithm
+from airflow_automl.local.training.engines.tabular.tuning.learners import Blend, Model, TrainedAlgorithm
 
 PROCESSOR, ALGORITHM = "processor", "algorithm"
 """What an artefact is: its ``role`` in the metadata."""
@@ -62,11 +62,11 @@ class Processor:
 class Algorithm:
     """The second container: a view of the rows → predictions, or class numbers and their probabilities.
 
-    :param model: the trained algorithm.
+    :param model: the trained algorithm, or the mean of several.
     :param threshold: how a row's class is chosen.
     """
 
-    model: TrainedAlgorithm
+    model: Model
     threshold: Threshold
 
     def __call__(self, value: Any) -> dict[str, Any]:
@@ -89,6 +89,7 @@ def load_stage(
 ) -> Processor | Algorithm:
     """Open the files of an artefact; there is no code in them."""
     if metadata["role"] == ALGORITHM:
-        return Algorithm(TrainedAlgorithm.load(folder, threads), metadata["threshold"])
+        kind: type[Model] = Blend if "members" in metadata else TrainedAlgorithm
+        return Algorithm(kind.load(folder, threads), metadata["threshold"])
     labels = tuple(json.loads((folder / LABELS).read_text()))
     return Processor(FeatureTransformer.load(folder), metadata["view"], labels, environment.get(MODE))

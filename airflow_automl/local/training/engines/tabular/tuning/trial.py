@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,7 +16,9 @@ from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.course import Clock, Stopped, TimeIsUp
 from airflow_automl.local.training.engines.tabular.tuning.learners import (
     Assignment,
+    Blend,
     Learner,
+    Model,
     Target,
     TrainedAlgorithm,
     start,
@@ -73,8 +75,8 @@ class Result:
     :param cut: whether a time limit ended the training early.
     """
 
-    model: TrainedAlgorithm
-    first: TrainedAlgorithm
+    model: Model
+    first: Model
     measured: Measured
     train: dict[str, float]
     cut: bool
@@ -136,6 +138,16 @@ class Workbench:
                     raise TimeIsUp
                 models, cut = [self._model(choice, learner)], cut or learner.done < goal
             return self._result(models[0], first, measured, cut)
+
+    def blend(self, results: Sequence[Result]) -> Result | None:
+        """Return the mean of what some candidates answer, the best one first; ``None`` if that one alone is better."""
+        measured = self._measured(np.mean([each.measured.scores for each in results], axis=0))
+        if not self._better(measured.value, results[0].measured.value):
+            return None
+        models, firsts = ([getattr(each, name) for each in results] for name in ("model", "first"))
+        answers = [model.scores(self.sample.matrix(model.view)) for model in models]
+        train = self._metrics(self.sample.values, np.mean(answers, axis=0), measured.threshold)
+        return Result(Blend(tuple(models)), Blend(tuple(firsts)), measured, train, cut=False)
 
     def _result(self, model: TrainedAlgorithm, first: TrainedAlgorithm, measured: Measured, cut: bool) -> Result:
         train = self._metrics(self.sample.values, model.scores(self.sample.matrix(model.view)), measured.threshold)
@@ -200,6 +212,10 @@ class Workbench:
         scores = np.empty((len(truth), self.classes) if self.classes else len(truth))
         for fold, answer in zip(self.measuring.folds, answers, strict=True):
             scores[fold.positions] = answer
+        return self._measured(scores)
+
+    def _measured(self, scores: np.ndarray) -> Measured:
+        truth = self.measuring.truth
         if not np.isfinite(scores).all():
             raise FloatingPointError("the model's answers are not finite")
         threshold = metrics.decide(self.objective, truth, scores) if self.classes else 0.5

