@@ -98,7 +98,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> str:
             groups[names] = whole
     for names, whole in groups.items():
         ends = sorted({cut for _, cut in whole})
-        lines += [f"{len(whole)} places: collections, and {len(ends)} ends of each history.", ""]
+        lines += [f"{len(whole)} places, with {len(ends)} end{'s' * (len(ends) > 1)} of each history.", ""]
         lines += ["| collection | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
         for collection in COLLECTIONS:
             if places := [found for (name, _), found in whole.items() if name == collection]:
