@@ -83,8 +83,8 @@ def _combination(
 
 
 def _loss(windows: Sequence[Window], forecasts: Sequence[Array], objective: str, quantiles: Sequence[int]) -> float:
-    losses = [measure(w, f, quantiles).get(objective, np.inf) for w, f in zip(windows, forecasts, strict=True)]
-    return float(np.mean(losses))
+    found = average([measure(window, said, quantiles) for window, said in zip(windows, forecasts, strict=True)])
+    return found.get(objective, np.inf)
 
 
 WEEKS_OF_A_YEAR = 364

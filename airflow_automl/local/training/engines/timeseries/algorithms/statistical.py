@@ -208,10 +208,6 @@ class Theta(_Statistical):
     chosen = 1
 
     @classmethod
-    def fit(cls, panel: Panel, context: Context) -> Self:
-        return cls({}, cls.simplest())
-
-    @classmethod
     def choose(cls, values: np.ndarray, season: int) -> Choice:
         return cls.simplest()
 

@@ -60,6 +60,14 @@ def test_the_ensemble_prefers_accurate_members() -> None:
     assert weigh(windows, both, "WAPE", (50,)) == pytest.approx({"low": 0.5, "high": 0.5}, abs=0.06)
 
 
+def test_a_window_without_the_metric_does_not_keep_the_others_from_weighing() -> None:
+    # Nothing happens in the first window: WAPE is undefined there.
+    windows = [Window(np.zeros((1, 2)), np.ones(1)), Window(np.full((1, 2), 10.0), np.ones(1))]
+    forecasts = {"good": [constant(1), constant(11)], "bad": [constant(1), constant(30)]}
+    weights = weigh(windows, forecasts, "WAPE", (50,))
+    assert weights["good"] > 0.95
+
+
 def test_a_blend_lies_halfway_between_the_mean_and_the_median() -> None:
     three = {"a": constant(1), "b": constant(3), "astray": constant(1000)}
     found = blend(three, {"a": 0.3, "b": 0.4, "astray": 0.3})
