@@ -54,15 +54,14 @@ class Calibration:
         return cls(tuple(moves))
 
     def apply(self, panel: Panel, forecast: Array) -> Array:
-        """Return a forecast with its quantiles moved.
+        """Return a forecast with its quantiles moved, and its mean half as far as the median.
 
         :param panel: the history that the forecast continues.
         """
         if not self.moves:
             return forecast
-        moved = forecast.copy()
-        moved[..., 1:] += _units(panel, forecast)[..., None] * np.array(self.moves)
-        return metrics.tidy(panel, moved)[0]
+        moves = np.array([np.interp(50, panel.settings.quantiles, self.moves) / 2, *self.moves])
+        return metrics.tidy(panel, forecast + _units(panel, forecast)[..., None] * moves)[0]
 
 
 def _units(panel: Panel, forecast: Array) -> Array:

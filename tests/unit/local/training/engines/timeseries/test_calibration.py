@@ -45,12 +45,24 @@ def test_an_interval_that_is_too_narrow_or_too_wide_is_set_right(width: float) -
     calibration, moved = calibrate(backtest, forecasts)
     covered = metrics.coverage(backtest.windows, moved, QUANTILES)
     assert covered["p90"] - covered["p10"] == pytest.approx(0.8, abs=0.05)
-    assert backtest.measure(moved)["RMSE"] == backtest.measure(forecasts)["RMSE"]
+    assert backtest.measure(moved)["RMSE"] == pytest.approx(backtest.measure(forecasts)["RMSE"], rel=0.01)
     # What is served later is moved by the same amounts, relative to each series.
     later = noise()
     (first, *_, last) = calibration.apply(later, said(later, width))
     assert np.all(np.diff(first[:, 1:]) >= 0)
     assert np.all(np.diff(last[:, 1:]) >= 0)
+
+
+def test_the_mean_follows_the_median_half_the_way() -> None:
+    backtest = Backtest.over(noise(items=240))
+    low = [0.9 * said(past, 6.4) for past in backtest.pasts]
+    calibration, moved = calibrate(backtest, low)
+    error, before = backtest.measure(moved), backtest.measure(low)
+    assert error["AverageWeightedQuantileLoss"] < 0.6 * before["AverageWeightedQuantileLoss"]
+    assert error["MASE"] < 0.8 * before["MASE"]
+    further = calibration.apply(backtest.pasts[-1], low[-1]) - low[-1]
+    assert further[..., 2].min() > 0
+    np.testing.assert_allclose(further[..., 0], further[..., 2] / 2)
 
 
 def test_a_forecast_that_is_right_is_left_alone() -> None:
