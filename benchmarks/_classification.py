@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import _jobs
-from _results import FOLDER, Results, Row, apart, script, write_page
+from _results import FOLDER, Results, Row, apart, interval, script, write_page
 
 SECONDS = 1800
 """A set that needs longer has failed."""
@@ -149,14 +149,14 @@ class Benchmark:
     def _line(self, data: str, rows: Sequence[Row], failed: int, names: Sequence[str]) -> str:
         one = rows[0]
         cells = [f"{data}: {one['train']} + {one['test']}, {one['classes']} classes", str(len(rows))]
-        cells += [_interval([row[column] for row in rows]) for column in ("guess", "library")]
+        cells += [_shown([row[column] for row in rows]) for column in ("guess", "library")]
         for name in names:
             measured = [row["candidates"][name][0] for row in rows if name in row["candidates"]]
             times = f" ({len(measured)} of {len(rows)})" if 0 < len(measured) < len(rows) else ""
-            cells.append((_interval(measured) if measured else "-") + times)
-        cells.append(_interval([row["job"] for row in rows]))
+            cells.append((_shown(measured) if measured else "-") + times)
+        cells.append(_shown([row["job"] for row in rows]))
         alone = [max(v[0] for name, v in row["candidates"].items() if name != "blend") for row in rows]
-        cells.append(_interval([row["job"] - better for row, better in zip(rows, alone, strict=True)], signed=True))
+        cells.append(_shown([row["job"] - better for row, better in zip(rows, alone, strict=True)], signed=True))
         cells += [
             f"{sum(row['cpu'] for row in rows) / len(rows):.0f}",
             f"{max(row['memory'] for row in rows)}",
@@ -171,13 +171,7 @@ def _accuracy(predicted: Sequence[str], samples: Samples) -> float:
     return round(right / len(samples), 4)
 
 
-def _interval(values: Sequence[float], signed: bool = False) -> str:
-    """Return the mean and half of its 95 % interval, by Student's t."""
-    import numpy as np
-    from scipy.stats import t
-
-    shown = f"{np.mean(values):{'+' if signed else ''}.3f}"
-    if len(values) < 2:
-        return shown
-    half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return f"{shown} ± {half:.3f}"
+def _shown(values: Sequence[float], signed: bool = False) -> str:
+    """Return the mean and half of its 95 % interval."""
+    mean, half = interval(values)
+    return f"{mean:{'+' if signed else ''}.3f}" + (f" ± {half:.3f}" if len(values) > 1 else "")

@@ -52,6 +52,16 @@ class Results:
         return list(self._rows.values())
 
 
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean, and half of its 95 % interval by Student's t."""
+    import numpy as np
+    from scipy.stats import t
+
+    count = len(values)
+    half = t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count) if count > 1 else np.nan
+    return float(np.mean(values)), float(half)
+
+
 def write_page(page: Path, script: str, text: str) -> None:
     """Replace the part of a page that a script makes."""
     begin, end = f"<!-- made by benchmarks/{Path(script).name} -->", "<!-- until here -->"

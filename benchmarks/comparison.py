@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from _jobs import store
-from _results import FOLDER, Results, Row, apart, script, version, write_page
+from _results import FOLDER, Results, Row, apart, interval, script, version, write_page
 from _tables import CONTENDERS, OURS, RMSE, TABLES, measure, prepare
 
 ELSEWHERE = ("FLAML", "H2O")
@@ -135,26 +135,30 @@ def _cell(found: Sequence[Row], table: str) -> str:
 
 
 def _summary(places: dict[tuple[str, int], Place], among: Sequence[str]) -> list[str]:
-    ranks: dict[str, list[float]] = {name: [] for name in among}
+    ranks: dict[str, dict[str, list[float]]] = {name: {} for name in among}
     verdicts = {name: Counter[str]() for name in among}
     for (table, _), place in places.items():
         sign = -1 if TABLES[table].metric == RMSE else 1
         values = {name: sign * place[name].get("score", -sign * np.inf) for name in among}
         for name, value in values.items():
             higher, equal = (sum(other > value for other in values.values()), list(values.values()).count(value))
-            ranks[name].append(higher + (1 + equal) / 2)
+            ranks[name].setdefault(table, []).append(higher + (1 + equal) / 2)
             verdicts[name][verdict(place[among[0]], place[name], sign)] += 1
     lines = [
-        f"| contender | mean rank | {among[0]} is better, not clearly better or worse, worse | failed | seconds, "
-        "mean | CPU s, mean | peak MB, mean | peak MB, largest |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| contender | mean rank | less that of {among[0]} | {among[0]} is better, not clearly better or worse, "
+        "worse | failed | seconds, mean | CPU s, mean | peak MB, mean | peak MB, largest |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in sorted(among, key=lambda name: float(np.mean(ranks[name]))):
+    # The seeds of one table depend on each other: they are one observation.
+    of_tables = {name: np.array([np.mean(found) for found in by_table.values()]) for name, by_table in ranks.items()}
+    for name in sorted(among, key=lambda name: float(of_tables[name].mean())):
         done = [place[name] for place in places.values() if "score" in place[name]]
         count = verdicts[name]
         beside = "" if name == among[0] else f"{count['better']}, {count['equal']}, {count['worse']}"
         figures = [[row[field] for row in done] or [np.nan] for field in ("seconds", "cpu", "memory")]
-        cells = [name, f"{np.mean(ranks[name]):.2f}", beside, str(len(places) - len(done))]
+        cells = [name, "{:.2f} ± {:.2f}".format(*interval(of_tables[name]))]
+        behind = interval(of_tables[name] - of_tables[among[0]])
+        cells += ["" if name == among[0] else "{:.2f} ± {:.2f}".format(*behind), beside, str(len(places) - len(done))]
         cells += [f"{np.mean(values):.0f}" for values in figures] + [f"{max(figures[2]):.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return lines

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import _jobs
-from _results import FOLDER, Results, apart, script, write_page
+from _results import FOLDER, Results, apart, interval, script, write_page
 from _series import COLLECTIONS
 
 LIBRARY = ("AutoETS", "AutoARIMA", "AutoTheta", "AutoCES", "MSTL")
@@ -146,30 +146,20 @@ def _summary(whole: Mapping[tuple[str, int], Found], approach: str, among: Seque
         covered.setdefault(collection, []).append(found[approach]["covered"])
     shares = np.array([np.mean(each) for each in covered.values()])
     # The ends of one collection depend on each other: they are one observation.
-    log, half = _interval([float(np.mean(each)) for each in relative.values()])
+    log, half = interval([float(np.mean(each)) for each in relative.values()])
     rows = [found[approach] for found in good.values()]
     cells = [
         approach,
         *(f"{np.mean([rank(found, metric) for found in whole.values()]):.2f}" for metric in ("wql", "mase")),
         f"{np.exp(log):.3f} ({np.exp(log - half):.2f} to {np.exp(log + half):.2f})",
         str(sum(value > 0 for each in relative.values() for value in each)),
-        "{:.0%} ± {:.0%}".format(*_interval(shares)),
+        "{:.0%} ± {:.0%}".format(*interval(shares)),
         f"{np.abs(shares - 0.8).mean():.0%}",
         f"{np.mean([row['cpu'] for row in rows]):.0f}",
         f"{max(row['memory'] for row in rows):.0f}",
         str(len(whole) - len(good)),
     ]
     return "| " + " | ".join(cells) + " |"
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean, and half of its 95 % interval by Student's t."""
-    import numpy as np
-    from scipy.stats import t
-
-    count = len(values)
-    half = t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count) if count > 1 else np.nan
-    return float(np.mean(values)), float(half)
 
 
 APART = 3
