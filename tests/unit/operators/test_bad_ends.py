@@ -38,7 +38,7 @@ from airflow_automl.triggers import SageMakerAutoMLEventTrigger
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 from airflow_automl.triggers.payload import failure_event, validate_event
 from airflow_automl.waiting import AUTOML_JOB, Target, stop, wait_until_ended
-from tests.standin import COMPLETED, ENDLESS, Refused, StandIn, connection
+from tests.standin import COMPLETED, ENDLESS, Refused, StandIn, connection, ends
 from tests.unit.operators.test_resuming import V2_RENDERED, TaskRun
 
 DESCRIBES = frozenset({"DescribeAutoMLJobV2", "DescribeAutoMLJob"})
@@ -272,7 +272,8 @@ class TestConnections:
             if pause == 4:
                 monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", there)
                 for job in standin.jobs.values():
-                    job.script = COMPLETED
+                    # At once: pauses that do not sleep are over before a script that takes time.
+                    job.script = ends("Completed", "Completed", after=0)
 
         at_each_pause(go_away_and_return)
         assert task.attempt()
