@@ -19,14 +19,15 @@ PLAIN = "escape=absent"
 _MARK = b"\xef\xbb\xbf"
 _MARKS = re.compile(rb"(^|[\r\n])(?:\xef\xbb\xbf)+")
 _BACKSLASHES = re.compile(rb'(\\+)"')
-_LEADING = re.compile(rb"(?:\xef\xbb\xbf)*+(?:[ \t]*(?:\r\n|\n|\r))*+(?:\xef\xbb\xbf)*+")
+# What is repeated possessively is atomic, too: CPython before 3.11.5 counts a part that begins to match (gh-106052).
+_LEADING = re.compile(rb"(?:\xef\xbb\xbf)*+(?:(?>[ \t]*(?:\r\n|\n|\r)))*+(?:\xef\xbb\xbf)*+")
 _END = rb"(?:\r\n|\n|\r)"
 _STRICT = rb'(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)'
 _ESCAPED = rb'(?:"(?:[^"\\]++|\\.|"")*+"|[^",\r\n]*+)'
 # A value of a lenient parser: quotes matter at its beginning only.
 _VALUE = rb'(?:"(?:[^"]++|"")*+"[^,\r\n]*+|[^",\r\n][^,\r\n]*+|)'
 _ROW = re.compile(rb"(%b(?:,%b)*+)%b" % (_VALUE, _VALUE, _END))
-_ROWS = re.compile(rb"(?:%b)*+" % _ROW.pattern)
+_ROWS = re.compile(rb"(?:(?>%b))*+" % _ROW.pattern)
 _CHUNK = 1 << 20
 
 
@@ -54,7 +55,7 @@ def _reach(data: Any, value: bytes) -> int:
     first = place
     while data[(place := one.match(data, place).end()) : place + 1] == b",":  # type: ignore[union-attr]
         width, place = width + 1, place + 1
-    rows = re.compile(rb"(?:(?:%b,){%d}%b(?:%b|\Z)|%b)*+" % (value, width - 1, value, _END, _END), re.DOTALL)
+    rows = re.compile(rb"(?:(?>(?:%b,){%d}%b(?:%b|\Z)|%b))*+" % (value, width - 1, value, _END, _END), re.DOTALL)
     return rows.match(data, first).end()  # type: ignore[union-attr]
 
 

@@ -148,8 +148,9 @@ def run(bucket: reading.Memory, folder: Path, table: dict[str, Any], mode: str, 
         ).encode()
         for part in range(parts)
     }
-    # The validation channel has another order and other quotes.
-    held = [row[::-1] for row in [header, *rows[learned:]]]
+    # The validation channel has another order and other quotes. A column without a name is known by its place.
+    order = 1 if "" in header else -1
+    held = [row[::order] for row in [header, *rows[learned:]]]
     validation = reading.written(held, csv.QUOTE_ALL).encode() if learned < len(rows) else None
     config = {"types": table["roles"] or None, "validation": validation, "ProblemType": "Regression"}
     try:
