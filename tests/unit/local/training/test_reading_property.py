@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from airflow_automl.local.training.data import csv_text
 from airflow_automl.local.training.engines import metrics
 from tests.unit.local.training import reading
 
@@ -199,6 +200,13 @@ def test_every_way_gives_the_same_predictions(bucket: reading.Memory, tmp_path: 
         run(bucket, tmp_path, table, mode, parts)
 
     everything()
+
+
+@pytest.mark.parametrize("tail", ["", ",6", ",", '"', '"b', "b,c", " "])
+def test_a_row_that_is_not_whole_is_left_for_the_next_block(tail: str) -> None:
+    """CPython before 3.11.5 took its beginning for a row."""
+    rows = b'"g""h",y\n,7.6\n'
+    assert csv_text.whole(rows + tail.encode()) == len(rows)
 
 
 @pytest.mark.parametrize("shape", sorted(SHAPES))
