@@ -7,9 +7,9 @@ and six horizons earlier. All approaches see the same history; the horizon is us
 
 ``--docs docs/benchmarks.md`` writes the tables of that page again from the file, and measures nothing.
 
-For each: weighted quantile loss (p10, p50, p90), MASE of the median, how many true values lay from p10 to p90 (80 % would be right),
-wall and CPU time and the process's largest memory. Autopilot's time is that of the whole job, backtests and all
-candidates included.
+For each: weighted quantile loss (p10, p50, p90), MASE of the median, how many true values lay from p10 to p90 (80 %
+would be right), wall and CPU time and the process's largest memory. Autopilot's time is that of the whole job,
+backtests and all candidates included.
 """
 
 from __future__ import annotations

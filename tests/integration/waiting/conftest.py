@@ -57,6 +57,7 @@ def airflow(
         ),
         # Short enough to notice a crash soon, long enough not to mistake a slow machine for one.
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "120",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
     }
     with full_airflow(

@@ -279,11 +279,13 @@ class FullAirflow:
     def runs(self, dag_id: str) -> list[Run]:
         return [(dag_id, run["dag_run_id"]) for run in self.api.get(f"/dags/{dag_id}/dagRuns", limit=1000)["dag_runs"]]
 
-    def until(self, what: Callable[[], Any], why: str, seconds: float = PATIENCE) -> Any:
-        """Poll until the answer is truthy."""
+    def until(self, what: Callable[[], Any], why: str | Callable[[], str], seconds: float = PATIENCE) -> Any:
+        """Poll until the answer is truthy; a ``why`` that is called says how things are in the end."""
         deadline = time.monotonic() + seconds
         while not (answer := what()):
-            assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {why} (logs: {self.folder})"
+            if time.monotonic() > deadline:
+                reason = why if isinstance(why, str) else why()
+                raise AssertionError(f"not within {seconds:.0f} s: {reason} (logs: {self.folder})")
             time.sleep(0.3)
         return answer
 
