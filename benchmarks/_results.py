@@ -62,6 +62,13 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(half)
 
 
+def ranks(losses: Mapping[str, float]) -> dict[str, float]:
+    """Return each name's place by its loss, from 1; equal ones share the mean of their places."""
+    from scipy.stats import rankdata
+
+    return dict(zip(losses, map(float, rankdata(list(losses.values()))), strict=True))
+
+
 def write_page(page: Path, script: str, text: str) -> None:
     """Replace the part of a page that a script makes."""
     begin, end = f"<!-- made by benchmarks/{Path(script).name} -->", "<!-- until here -->"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from _jobs import store
-from _results import FOLDER, Results, Row, apart, interval, script, version, write_page
+from _results import FOLDER, Results, Row, apart, interval, ranks, script, version, write_page
 from _tables import CONTENDERS, OURS, RMSE, TABLES, measure, prepare
 
 ELSEWHERE = ("FLAML", "H2O")
@@ -135,14 +135,12 @@ def _cell(found: Sequence[Row], table: str) -> str:
 
 
 def _summary(places: dict[tuple[str, int], Place], among: Sequence[str]) -> list[str]:
-    ranks: dict[str, dict[str, list[float]]] = {name: {} for name in among}
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in among}
     verdicts = {name: Counter[str]() for name in among}
     for (table, _), place in places.items():
         sign = -1 if TABLES[table].metric == RMSE else 1
-        values = {name: sign * place[name].get("score", -sign * np.inf) for name in among}
-        for name, value in values.items():
-            higher, equal = (sum(other > value for other in values.values()), list(values.values()).count(value))
-            ranks[name].setdefault(table, []).append(higher + (1 + equal) / 2)
+        for name, rank in ranks({name: -sign * place[name].get("score", -sign * np.inf) for name in among}).items():
+            found[name].setdefault(table, []).append(rank)
             verdicts[name][verdict(place[among[0]], place[name], sign)] += 1
     lines = [
         f"| contender | mean rank | less that of {among[0]} | {among[0]} is better, not clearly better or worse, "
@@ -150,7 +148,7 @@ def _summary(places: dict[tuple[str, int], Place], among: Sequence[str]) -> list
         "|---|---|---|---|---|---|---|---|---|",
     ]
     # The seeds of one table depend on each other: they are one observation.
-    of_tables = {name: np.array([np.mean(found) for found in by_table.values()]) for name, by_table in ranks.items()}
+    of_tables = {name: np.array([np.mean(each) for each in by_table.values()]) for name, by_table in found.items()}
     for name in sorted(among, key=lambda name: float(of_tables[name].mean())):
         done = [place[name] for place in places.values() if "score" in place[name]]
         count = verdicts[name]

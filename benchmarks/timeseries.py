@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import _jobs
-from _results import FOLDER, Results, apart, interval, script, write_page
+from _results import FOLDER, Results, apart, interval, ranks, script, write_page
 from _series import COLLECTIONS
 
 LIBRARY = ("AutoETS", "AutoARIMA", "AutoTheta", "AutoCES", "MSTL")
@@ -132,10 +132,6 @@ def _cell(places: Sequence[Found], approach: str, among: Sequence[str]) -> str:
 def _summary(whole: Mapping[tuple[str, int], Found], approach: str, among: Sequence[str]) -> str:
     import numpy as np
 
-    def rank(found: Found, metric: str) -> int:
-        values = {name: np.inf if found[name].get(metric) is None else found[name][metric] for name in among}
-        return 1 + sum(value < values[approach] for value in values.values())
-
     good = {place: found for place, found in whole.items() if "failed" not in found[approach]}
     if not good:
         return f"| {approach} |" + " - |" * 8 + f" {len(whole)} |"
@@ -144,13 +140,20 @@ def _summary(whole: Mapping[tuple[str, int], Found], approach: str, among: Seque
     for (collection, _), found in good.items():
         relative.setdefault(collection, []).append(np.log(found[approach]["wql"] / found["seasonal naive"]["wql"]))
         covered.setdefault(collection, []).append(found[approach]["covered"])
+    places: dict[str, dict[str, list[float]]] = {"wql": {}, "mase": {}}
+    for metric, by_collection in places.items():
+        for (collection, _), found in whole.items():
+            losses = {name: found[name].get(metric) for name in among}
+            if any(loss is not None for loss in losses.values()):
+                found_ranks = ranks({name: np.inf if loss is None else loss for name, loss in losses.items()})
+                by_collection.setdefault(collection, []).append(found_ranks[approach])
     shares = np.array([np.mean(each) for each in covered.values()])
     # The ends of one collection depend on each other: they are one observation.
     log, half = interval([float(np.mean(each)) for each in relative.values()])
     rows = [found[approach] for found in good.values()]
     cells = [
         approach,
-        *(f"{np.mean([rank(found, metric) for found in whole.values()]):.2f}" for metric in ("wql", "mase")),
+        *("{:.2f} ± {:.2f}".format(*interval([np.mean(each) for each in found.values()])) for found in places.values()),
         f"{np.exp(log):.3f} ({np.exp(log - half):.2f} to {np.exp(log + half):.2f})",
         str(sum(value > 0 for each in relative.values() for value in each)),
         "{:.0%} ± {:.0%}".format(*interval(shares)),
