@@ -57,9 +57,6 @@ def _by_size(config: Mapping[str, Any], channels: Channels) -> str:
     return ENSEMBLING if small else HYPERPARAMETER_TUNING
 
 
-CROSS_VALIDATION_ROWS = 20_000
-"""Up to so many rows, and unless the request sets validation rows apart, each row validates once."""
-
 FOLDS = 5
 
 VALIDATION_ROWS = 4000
@@ -69,21 +66,21 @@ _MOST_MOVED = 40_000
 """If more rows validate, there are so many that learn that these add nothing but a second copy in memory."""
 
 
-def arrange(request: Mapping[str, Any], dataset: TabularDataset, least: int, enough: bool = True) -> TabularDataset:
-    """Return the dataset with its rows divided as suits their number, unless the request sets validation rows apart.
+def arrange(request: Mapping[str, Any], dataset: TabularDataset, least: int, crossed: bool) -> TabularDataset:
+    """Return the dataset with its rows divided anew, unless the request sets validation rows apart.
 
-    Of few rows, all learn and the very same ones are measured on, in a cross-validation. Of many, no more than
+    In a cross-validation, all rows learn and the very same ones are measured on. Without one, no more than
     :data:`VALIDATION_ROWS` are kept from learning.
 
     :param request: the job's, V2-shaped.
     :param least: rows that every class must have for a cross-validation: each must be both learned and measured.
-    :param enough: whether there is time for a cross-validation.
+    :param crossed: whether to cross-validate, if the classes have enough rows.
     """
     channels = {entry.get("ChannelType") or "training" for entry in request["AutoMLJobInputDataConfig"]}
     if "validation" in channels or (request.get("DataSplitConfig") or {}).get("ValidationFraction"):
         return dataset
     measured = dataset.validation
-    if enough and len(dataset.train) + len(measured) <= CROSS_VALIDATION_ROWS:
+    if crossed:
         rows = pd.concat([dataset.train, measured], ignore_index=True)
         if not dataset.classification or rows[dataset.target].value_counts().min() >= least:
             return dataclasses.replace(dataset, train=rows, validation=rows)

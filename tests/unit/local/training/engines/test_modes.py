@@ -24,16 +24,22 @@ def dataset(rows, labels=()):
     return TabularDataset(*parts, features, "y", None, problem, "Accuracy", labels)
 
 
-def test_few_rows_are_cross_validated_if_there_is_time_and_every_class_has_enough_of_them():
-    crossed = modes.arrange(REQUEST, dataset(100), 5)
-    assert (len(crossed.train), crossed.train is crossed.validation) == (100, True)
-    for same, options in ((dataset(100), {"enough": False}), (dataset(100, (0, 1, 2)), {})):
-        assert modes.arrange(REQUEST, same, 5, **options) is same
+@pytest.mark.parametrize("rows", [100, 50_000])
+def test_rows_are_cross_validated_if_there_is_time_and_every_class_has_enough_of_them(rows):
+    crossed = modes.arrange(REQUEST, dataset(rows), 5, crossed=True)
+    assert (len(crossed.train), crossed.train is crossed.validation) == (rows, True)
+    rare = modes.arrange(REQUEST, dataset(rows, (0, 1, 2)), 5, crossed=True)
+    assert rare.train is not rare.validation
+
+
+def test_few_rows_stay_divided_without_a_cross_validation():
+    given = dataset(100)
+    assert modes.arrange(REQUEST, given, 5, crossed=False) is given
 
 
 def test_of_many_rows_no_more_are_kept_from_learning_than_choose_well():
     given = dataset(50_000, (0, 1, 2))
-    divided = modes.arrange(REQUEST, given, 5)
+    divided = modes.arrange(REQUEST, given, 5, crossed=False)
     assert (len(divided.train), len(divided.validation)) == (46_000, 4000)
     assert set(divided.validation["y"]) == {0, 1, 2}, "every class is still measured"
     values = pd.concat([divided.train["x"], divided.validation["x"]]).sort_values()
@@ -49,11 +55,22 @@ def test_of_many_rows_no_more_are_kept_from_learning_than_choose_well():
 )
 def test_validation_rows_that_the_request_sets_apart_stay_apart(request_):
     for given in (dataset(100), dataset(50_000)):
-        assert modes.arrange(request_, given, 5) is given
+        assert modes.arrange(request_, given, 5, crossed=True) is given
 
 
-def test_the_time_for_a_cross_validation_depends_on_values_and_threads():
-    assert plan.may_cross(10**9, None, 1)
-    assert plan.may_cross(plan._CROSSING_RATE * 60, 60.0, 1)
-    assert not plan.may_cross(plan._CROSSING_RATE * 60 + 1, 60.0, 1)
-    assert plan.may_cross(plan._CROSSING_RATE * 120, 60.0, 2)
+@pytest.mark.parametrize(
+    ("rows", "features", "classes", "seconds", "threads"),
+    [
+        (9000, 30, 0, 60, 1),
+        (9000, 30, 2, 60, 1),
+        (9000, 60, 2, 60, 2),
+        (9000, 6, 10, 60, 1),
+        (27_000, 5, 2, 60, 1),
+        (18_000, 900, 0, None, 1),
+    ],
+)
+def test_the_time_for_a_cross_validation_depends_on_values_classes_and_threads(
+    rows, features, classes, seconds, threads
+):
+    assert plan.may_cross(rows, features, classes, seconds, threads)
+    assert not plan.may_cross(rows + 1, features, classes, seconds, threads)

@@ -38,15 +38,18 @@ def test_models_train_in_the_order_of_the_plan():
 
 
 @pytest.mark.parametrize(
-    ("classes", "rows", "first", "last"), [(2, 1000, "GBM", "XT"), (29, 1000, "RF", "GBM"), (29, 50_000, "GBM", "XT")]
+    ("classes", "rows", "order"),
+    [
+        (2, 1000, "GBM CAT XGB LR GBM RF XT"),
+        (29, 1000, "RF XT GBM CAT XGB LR GBM"),
+        (29, 50_000, "GBM CAT XGB LR RF XT GBM"),
+    ],
 )
-def test_forests_train_last_but_of_few_rows_with_many_classes_first(classes, rows, first, last):
-    order = [
-        (entry["ag_args"]["priority"], key)
-        for key, entries in make(classes=classes, rows=rows).hyperparameters.items()
-        for entry in entries
-    ]
-    assert (max(order)[1], min(order)[1]) == (first, last)
+def test_forests_train_last_but_first_with_many_classes_and_before_variants_of_many_rows(classes, rows, order):
+    trees = ["lightgbm", "catboost", "xgboost", "linear-learner", "randomforest", "extra-trees"]
+    made = make(classes=classes, rows=rows, algorithms=trees, max_candidates=8)
+    ranked = [(entry["ag_args"]["priority"], key) for key, entries in made.hyperparameters.items() for entry in entries]
+    assert " ".join(key for _, key in sorted(ranked, reverse=True)) == order
 
 
 def test_only_what_the_request_names_is_trained():

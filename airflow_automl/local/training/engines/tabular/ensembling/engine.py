@@ -87,9 +87,9 @@ def run(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | N
     :raises JobFailure: no candidate could be trained.
     """
     course.run.events.phase("PreTraining")
-    values = len(dataset.train) * len(dataset.features) * max(1, len(dataset.labels) - 1)
-    enough = planning.may_cross(values, course.for_training(), course.run.spec.threads)
-    dataset = modes.arrange(course.run.spec.request, dataset, modes.FOLDS, enough)
+    sizes = (len(dataset.train), len(dataset.features), len(dataset.labels))
+    crossed = planning.may_cross(*sizes, course.for_training(), course.run.spec.threads)
+    dataset = modes.arrange(course.run.spec.request, dataset, modes.FOLDS, crossed)
     predictor, candidates, known = train(course, dataset, algorithms)
     if not candidates or not course.time_for_report():
         return OUT_OF_TIME

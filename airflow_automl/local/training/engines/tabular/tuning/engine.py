@@ -55,6 +55,9 @@ DEFAULT_CANDIDATES = 100
 TRAIN_SAMPLE = 5000
 """Rows of the training data that the Train metrics are measured on."""
 
+CROSS_VALIDATION_ROWS = 20_000
+"""Up to so many rows, each of them validates once."""
+
 _MAX_FAILURES = 10
 """Candidates that may fail in a row before the search ends: the next ones would fail too."""
 
@@ -103,7 +106,8 @@ def train(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] |
             "ENSEMBLING, or leave the weights out."
         )
     run.events.phase("FeatureEngineering")
-    dataset = modes.arrange(run.spec.request, dataset, least=2)
+    few = len(dataset.train) + len(dataset.validation) <= CROSS_VALIDATION_ROWS
+    dataset = modes.arrange(run.spec.request, dataset, least=2, crossed=few)
     began = time.monotonic()
     transformer = FeatureTransformer.fit(dataset.train[dataset.columns], dataset.features)
     bench = workbench(run, dataset, transformer)
