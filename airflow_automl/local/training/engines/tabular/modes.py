@@ -67,9 +67,9 @@ _MOST_MOVED = 40_000
 
 
 def arrange(request: Mapping[str, Any], dataset: TabularDataset, least: int, crossed: bool) -> TabularDataset:
-    """Return the dataset with its rows divided anew, unless the request sets validation rows apart.
+    """Return the dataset for a cross-validation or for a holdout, unless the request sets validation rows apart.
 
-    In a cross-validation, all rows learn and the very same ones are measured on. Without one, no more than
+    In a cross-validation, all rows learn and the very same ones are measured on. In a holdout, no more than
     :data:`VALIDATION_ROWS` are kept from learning.
 
     :param request: the job's, V2-shaped.
