@@ -128,6 +128,7 @@ def _retrain(console: Console, stack: Stack, split: Split, max_runtime: int) -> 
     console.print(f"[bold]==>[/] airflow dags test {DAG_ID}   (evaluate → decide → train → gate → deploy → report)")
     sagemaker = _client(stack, "sagemaker")
     stop_leftovers(sagemaker)
+    _delete_endpoint(sagemaker)
     progress = Progress(console, sagemaker)
     command = ("dags", "test", DAG_ID, "--conf", json.dumps({"max_runtime": max_runtime}))
     dag_run = stack.airflow("airflow-dags-test", *command)
@@ -140,6 +141,14 @@ def _retrain(console: Console, stack: Stack, split: Split, max_runtime: int) -> 
     console.print(f"[bold]==>[/] airflow dags test {DAG_ID} again   (evaluate → decide: is training needed?)")
     stack.finish(again)
     console.print(f"    {_decision(again.log.read_text())}", highlight=False, markup=False)
+
+
+def _delete_endpoint(sagemaker: Any) -> None:
+    """Delete the endpoint of an earlier demo: as long as its model is good, the first run would not train."""
+    found = sagemaker.list_endpoints(NameContains=ENDPOINT)["Endpoints"]
+    if any(endpoint["EndpointName"] == ENDPOINT for endpoint in found):
+        sagemaker.delete_endpoint(EndpointName=ENDPOINT)
+        sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=ENDPOINT, WaiterConfig={"Delay": 1})
 
 
 def _decision(log: str) -> str:
