@@ -145,10 +145,17 @@ def _retrain(console: Console, stack: Stack, split: Split, max_runtime: int) -> 
 
 def _delete_endpoint(sagemaker: Any) -> None:
     """Delete the endpoint of an earlier demo: as long as its model is good, the first run would not train."""
-    found = sagemaker.list_endpoints(NameContains=ENDPOINT)["Endpoints"]
-    if any(endpoint["EndpointName"] == ENDPOINT for endpoint in found):
-        sagemaker.delete_endpoint(EndpointName=ENDPOINT)
-        sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=ENDPOINT, WaiterConfig={"Delay": 1})
+    pages = sagemaker.get_paginator("list_endpoints")
+    while found := [
+        endpoint["EndpointStatus"]
+        for page in pages.paginate(NameContains=ENDPOINT)
+        for endpoint in page["Endpoints"]
+        if endpoint["EndpointName"] == ENDPOINT
+    ]:
+        # One that was interrupted while it deployed is still deploying, and can't be deleted before that is done.
+        if found[0] in {"InService", "Failed"}:
+            sagemaker.delete_endpoint(EndpointName=ENDPOINT)
+        time.sleep(0.5)
 
 
 def _decision(log: str) -> str:

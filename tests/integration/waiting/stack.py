@@ -90,7 +90,6 @@ class FullAirflow:
         (home / "config").mkdir(parents=True, exist_ok=True)
         (home / "config" / "airflow_local_settings.py").write_text(PRELOAD)
         if database is None:
-            database = f"sqlite:///{home / 'airflow.db'}?timeout=60"
             with contextlib.closing(sqlite3.connect(home / "airflow.db")) as target:
                 if migrated is not None:
                     with contextlib.closing(sqlite3.connect(migrated)) as source:
@@ -101,7 +100,7 @@ class FullAirflow:
             dags,
             {
                 **SETTINGS,
-                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+                **({"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database} if database else {}),
                 "AIRFLOW__API__HOST": "127.0.0.1",
                 "AIRFLOW__API__PORT": str(self.port),
                 "AIRFLOW__API__BASE_URL": self.url,

@@ -12,25 +12,33 @@ from botocore.stub import Stubber
 from airflow_automl import demo
 
 
-def _endpoint(name: str) -> dict[str, Any]:
+def _listed(*statuses: tuple[str, str]) -> dict[str, Any]:
     now = datetime.now(UTC)
-    arn = f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{name}"
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/"
+    times = {"CreationTime": now, "LastModifiedTime": now}
     return {
-        "EndpointName": name,
-        "EndpointArn": arn,
-        "EndpointStatus": "InService",
-        "CreationTime": now,
-        "LastModifiedTime": now,
+        "Endpoints": [
+            {"EndpointName": name, "EndpointArn": arn + name, "EndpointStatus": status, **times}
+            for name, status in statuses
+        ]
     }
 
 
-@pytest.mark.parametrize(("names", "deleted"), [([], False), (["churn-of-mine"], False), (["churn-2", "churn"], True)])
-def test_the_endpoint_of_the_earlier_demo_is_deleted_and_no_other(names: list[str], deleted: bool) -> None:
+@pytest.mark.parametrize(
+    "before",
+    [[], [("churn", "InService")], [("churn", "Failed")], [("churn", "Creating"), ("churn", "InService")]],
+)
+def test_the_endpoint_of_the_earlier_demo_is_deleted_and_no_other(
+    before: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo.time, "sleep", lambda seconds: None)
     sagemaker = boto3.client("sagemaker", "us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    other = ("churn-of-mine", "InService")
     with Stubber(sagemaker) as stub:
-        stub.add_response("list_endpoints", {"Endpoints": [_endpoint(name) for name in names]})
-        if deleted:
-            stub.add_response("delete_endpoint", {}, {"EndpointName": "churn"})
-            stub.add_client_error("describe_endpoint", "ValidationException", "Could not find endpoint")
+        for endpoint in before:
+            stub.add_response("list_endpoints", _listed(other, endpoint))
+            if endpoint[1] != "Creating":
+                stub.add_response("delete_endpoint", {}, {"EndpointName": "churn"})
+        stub.add_response("list_endpoints", _listed(other))
         demo._delete_endpoint(sagemaker)
         stub.assert_no_pending_responses()
