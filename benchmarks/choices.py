@@ -163,7 +163,9 @@ def categories(frame: Frame, target: str) -> tuple[float, float]:
         if not frequencies:
             transformer.frequencies = {}
         table = Table(transformer, frame, values)
-        bench = Workbench(Measuring.crossing(table, 0), "Regression", "RMSE", 0, 1, Part(table, np.arange(500)))
+        bench = Workbench(
+            Measuring.crossing(table, 0, len(table)), "Regression", "RMSE", 0, 1, Part(table, np.arange(500))
+        )
         found.append(bench.run(Choice("xgboost", "trees", options), Clock(None), lambda *_: False).measured.value)
     return found[0], found[1]
 

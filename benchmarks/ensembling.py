@@ -181,7 +181,7 @@ def _direct(job: Path) -> dict[str, Any]:
         seconds_per_model=None,
         threads=spec.threads,
         memory_limit=None,
-        crossed=data.train is data.validation,
+        crossed=data.crossed,
     )
     began, worked = time.perf_counter(), time.process_time()
     predictor = engine.fit(data, made, str(job / "direct"))

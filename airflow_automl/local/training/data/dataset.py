@@ -41,6 +41,7 @@ class TabularDataset:
     :param escaped: whether the CSV has quotes escaped by backslashes, as Spark writes them.
     :param notes: sentences on the data that a person should know.
     :param failures: those of them that belong into PartialFailureReasons.
+    :param crossed: whether models are cross-validated: then the rows to measure on are the first ones to train on.
     """
 
     train: pd.DataFrame
@@ -54,6 +55,7 @@ class TabularDataset:
     escaped: bool = False
     notes: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    crossed: bool = False
 
     @property
     def columns(self) -> list[str]:

@@ -66,24 +66,37 @@ _MOST_MOVED = 40_000
 """If more rows validate, there are so many that learn that these add nothing but a second copy in memory."""
 
 
+_MOST_RARE = 0.05
+"""If more of the rows are of classes with too few to be in each fold, a holdout measures more of them."""
+
+
 def arrange(request: Mapping[str, Any], dataset: TabularDataset, least: int, crossed: bool) -> TabularDataset:
     """Return the dataset for a cross-validation or for a holdout, unless the request sets validation rows apart.
 
-    In a cross-validation, all rows learn and the very same ones are measured on. In a holdout, no more than
-    :data:`VALIDATION_ROWS` are kept from learning.
+    In a cross-validation, all rows learn, and all are measured on but those of classes that have too few: these rows
+    come last. In a holdout, no more than :data:`VALIDATION_ROWS` are kept from learning.
 
     :param request: the job's, V2-shaped.
-    :param least: rows that every class must have for a cross-validation: each must be both learned and measured.
-    :param crossed: whether to cross-validate, if the classes have enough rows.
+    :param least: rows that a class must have to be measured on in a cross-validation.
+    :param crossed: whether to cross-validate, unless too many rows are of classes with too few.
     """
     channels = {entry.get("ChannelType") or "training" for entry in request["AutoMLJobInputDataConfig"]}
     if "validation" in channels or (request.get("DataSplitConfig") or {}).get("ValidationFraction"):
         return dataset
     measured = dataset.validation
     if crossed:
-        rows = pd.concat([dataset.train, measured], ignore_index=True)
-        if not dataset.classification or rows[dataset.target].value_counts().min() >= least:
-            return dataclasses.replace(dataset, train=rows, validation=rows)
+        rows, rare, notes = pd.concat([dataset.train, measured], ignore_index=True), 0, dataset.notes
+        if dataset.classification:
+            sizes = rows.groupby(dataset.target, observed=True)[dataset.target].transform("size")
+            rare = int((sizes < least).sum())
+            rows = pd.concat([rows[sizes >= least], rows[sizes < least]], ignore_index=True)
+        validation = rows.iloc[: len(rows) - rare]
+        if rare <= _MOST_RARE * len(rows) and validation[dataset.target].nunique() > 1:
+            if rare:
+                notes += (
+                    f"{rare} rows of classes with fewer than {least} rows each are learned from, not measured on.",
+                )
+            return dataclasses.replace(dataset, train=rows, validation=validation, crossed=True, notes=notes)
     if not VALIDATION_ROWS < len(measured) <= _MOST_MOVED:
         return dataset
     learn, measure = split.holdout(

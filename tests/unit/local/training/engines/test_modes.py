@@ -25,11 +25,30 @@ def dataset(rows, labels=()):
 
 
 @pytest.mark.parametrize("rows", [100, 50_000])
-def test_rows_are_cross_validated_if_there_is_time_and_every_class_has_enough_of_them(rows):
+def test_rows_are_cross_validated_if_there_is_time(rows):
     crossed = modes.arrange(REQUEST, dataset(rows), 5, crossed=True)
-    assert (len(crossed.train), crossed.train is crossed.validation) == (rows, True)
-    rare = modes.arrange(REQUEST, dataset(rows, (0, 1, 2)), 5, crossed=True)
-    assert rare.train is not rare.validation
+    assert (len(crossed.train), len(crossed.validation), crossed.crossed) == (rows, rows, True)
+
+
+def test_in_a_cross_validation_a_class_of_few_rows_is_learned_but_not_measured():
+    given = dataset(100, (0, 1, 2))
+    crossed = modes.arrange(REQUEST, given, 5, crossed=True)
+    assert (len(crossed.train), len(crossed.validation), crossed.crossed) == (100, 97, True)
+    pd.testing.assert_frame_equal(crossed.train[:97], crossed.validation)
+    assert set(crossed.validation["y"]) == {0, 1}
+    assert set(crossed.train["y"][97:]) == {2}
+    assert sorted(crossed.train["x"]) == list(range(100))
+    assert "3 rows of classes with fewer than 5 rows each" in crossed.notes[-1]
+
+
+@pytest.mark.parametrize(("classes", "labels"), [([0] * 497 + [1] * 3, (0, 1)), ([*range(30)] * 2 + [30, 31] * 30, ())])
+def test_without_two_classes_of_many_rows_or_with_many_rare_rows_a_holdout_measures(classes, labels):
+    frame = pd.DataFrame({"x": np.arange(len(classes), dtype="float64"), "y": classes})
+    parts = frame[::2].reset_index(drop=True), frame[1::2].reset_index(drop=True)
+    labels = labels or tuple(range(32))
+    problem = "BinaryClassification" if len(labels) == 2 else "MulticlassClassification"
+    given = TabularDataset(*parts, (Codec("x", Kind.NUMBER),), "y", None, problem, "Accuracy", labels)
+    assert modes.arrange(REQUEST, given, 5, crossed=True) is given
 
 
 def test_few_rows_stay_divided_without_a_cross_validation():

@@ -102,7 +102,7 @@ def run(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | N
 
     def linear(clock: Clock) -> np.ndarray:
         learned = dataset
-        if len(dataset.train) > LINEAR_ROWS and dataset.train is not dataset.validation:
+        if len(dataset.train) > LINEAR_ROWS and not dataset.crossed:
             some = metrics.sample(len(dataset.train), LINEAR_ROWS)
             learned = dataclasses.replace(dataset, train=dataset.train.iloc[some])
         transformer = FeatureTransformer.fit(learned.train[learned.columns], learned.features)
@@ -121,7 +121,7 @@ def unseen(predictor: Any, name: str, dataset: TabularDataset, scores: reports.S
     """
     predictor.persist(models=[name], max_memory=None)
     try:
-        if dataset.train is not dataset.validation:
+        if not dataset.crossed:
             yield reports.Unseen(dataset.validation, scores)
             return
         from autogluon.core.models import WeightedEnsembleModel
@@ -149,7 +149,7 @@ def train(
 ) -> tuple[Any, dict[str, Candidate], dict[str, np.ndarray]]:
     """Train and report the candidates; their artefacts are in S3 when this returns.
 
-    :param dataset: what to train on; the same rows to learn from and to measure on are cross-validated.
+    :param dataset: what to train on.
     :return: AutoGluon's predictor, its name of a model → the completed candidate (none if the time was over first), and
         its name → the answers for the validation rows, given by models that had not seen the row.
     :raises JobFailure: no candidate could be trained.
@@ -170,7 +170,7 @@ def train(
         seconds_per_model=course.criteria.get(PER_CANDIDATE),
         threads=run.spec.threads,
         memory_limit=run.spec.memory_limit,
-        crossed=dataset.train is dataset.validation,
+        crossed=dataset.crossed,
     )
     for algorithm, packages in plan.missing.items():
         log.warning("Algorithm %s is not trained: %s not installed", algorithm, listing(packages))
@@ -220,10 +220,13 @@ def fit(dataset: TabularDataset, plan: planning.Plan, path: str, callbacks: list
         verbosity=2,
     )
     options = dict(plan.fit)
-    crossed = dataset.train is dataset.validation
     others = (dataset.target, dataset.weight)
     train = prepare(dataset.train, dataset.features, others)
     rows = train.drop(columns=[TARGET, WEIGHT], errors="ignore")
+    if dataset.crossed and len(dataset.validation) < len(dataset.train):
+        options["ag_args_ensemble"] = {**options["ag_args_ensemble"], "custom_splits": _folds(dataset)}
+        # AutoGluon would drop a class of one row. Its copy is in no fold.
+        train = pd.concat([train, train[~train[TARGET].duplicated(keep=False)]], ignore_index=True)
     text = [
         name
         for name, feature in zip(rows, dataset.features, strict=True)
@@ -237,11 +240,22 @@ def fit(dataset: TabularDataset, plan: planning.Plan, path: str, callbacks: list
     with nullcontext() if plan.neural else _without("torch"):
         return predictor.fit(
             train_data=train,
-            tuning_data=None if crossed else prepare(dataset.validation, dataset.features, others),
+            tuning_data=None if dataset.crossed else prepare(dataset.validation, dataset.features, others),
             hyperparameters=dict(plan.hyperparameters),
             callbacks=callbacks,
             **options,
         )
+
+
+def _folds(dataset: TabularDataset) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return positions to learn from and to measure on, where some rows only learn."""
+    from sklearn.model_selection import StratifiedKFold
+
+    measured, rows = dataset.validation, np.arange(len(dataset.train), dtype="int32")
+    splitter = StratifiedKFold(modes.FOLDS, shuffle=True, random_state=0)
+    return [
+        (np.delete(rows, measure), rows[measure]) for _, measure in splitter.split(measured, measured[dataset.target])
+    ]
 
 
 @contextmanager

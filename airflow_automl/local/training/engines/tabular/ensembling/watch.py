@@ -151,7 +151,9 @@ class CandidateWatch(AbstractCallback):
             step(spec, "training-job", f"t{len(self.candidates) + 1}-{model.name}"),
         ]
         self.candidates[model.name] = self._course.begin(model.name, steps)
-        self.candidates[model.name].parameters = dict(model.get_params()["hyperparameters"] or {})
+        given = model.get_params()["hyperparameters"] or {}
+        # Not the folds, which are as long as the table.
+        self.candidates[model.name].parameters = {name: given[name] for name in given if name != "custom_splits"}
         return False, False
 
     def _after_model_fit(self, trainer: Any, model_names: list[str], **kwargs: Any) -> bool:
@@ -165,7 +167,7 @@ class CandidateWatch(AbstractCallback):
     def _finished(self, trainer: Any, name: str) -> None:
         candidate = self.candidates[name]
         if self._rows is None:
-            predicted = trainer.get_model_oof(name)
+            predicted = trainer.get_model_oof(name)[: len(self._dataset.validation)]
         else:
             predicted = trainer.get_model_pred_proba_dict(self._rows, [name], use_val_cache=True)[name]
         self._measure(name, np.asarray(predicted, dtype="float64"))

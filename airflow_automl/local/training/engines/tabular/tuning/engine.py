@@ -148,8 +148,8 @@ def workbench(run: Run, dataset: TabularDataset, transformer: FeatureTransformer
         return table.Table(transformer, rows[dataset.columns], numbers)
 
     classes, train = len(dataset.labels), of(dataset.train)
-    if dataset.train is dataset.validation:
-        measuring = table.Measuring.crossing(train, classes)
+    if dataset.crossed:
+        measuring = table.Measuring.crossing(train, classes, len(dataset.validation))
     else:
         size = int(dataset.train[dataset.columns].memory_usage(index=False).sum())
         sampled = size >= table.FIDELITY_BYTES

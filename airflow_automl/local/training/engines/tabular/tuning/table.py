@@ -144,15 +144,16 @@ class Measuring:
         return cls((fold,), validation.values, everything, samples)
 
     @classmethod
-    def crossing(cls, table: Table, classes: int) -> Measuring:
-        """Let every row validate once."""
-        parts = folds(table.values, classes)
+    def crossing(cls, table: Table, classes: int, measured: int) -> Measuring:
+        """Let each of the first ``measured`` rows validate once; the others only learn."""
+        truth = table.values[:measured]
+        parts = np.append(folds(truth, classes), np.full(len(table) - measured, FOLDS))
         entries = [
-            Fold(Part(table, np.flatnonzero(parts != number)), Part(table, np.flatnonzero(parts == number)), positions)
+            Fold(Part(table, np.flatnonzero(parts != number)), Part(table, positions), positions)
             for number in range(FOLDS)
             for positions in [np.flatnonzero(parts == number)]
         ]
-        return cls(tuple(entries), table.values, Part(table))
+        return cls(tuple(entries), truth, Part(table))
 
 
 def _sample(values: np.ndarray, classes: int, share: int) -> np.ndarray:

@@ -48,7 +48,7 @@ def tables():
 
 
 def bench(rows, classes, objective, problem):
-    return Workbench(Measuring.crossing(rows, classes), problem, objective, classes, 2, Part(rows))
+    return Workbench(Measuring.crossing(rows, classes, len(rows)), problem, objective, classes, 2, Part(rows))
 
 
 PROBLEMS = {
@@ -174,7 +174,7 @@ def test_a_model_trained_on_a_sample_is_kept_at_the_time_limit(tables):
 
 def test_every_row_validates_once_and_classes_are_spread(tables):
     rows, classes = tables["load_wine"]
-    measuring = Measuring.crossing(rows, classes)
+    measuring = Measuring.crossing(rows, classes, len(rows))
     assert sorted(np.concatenate([fold.positions for fold in measuring.folds])) == list(range(len(rows)))
     for fold in measuring.folds:
         assert not set(fold.train.rows) & set(fold.validation.rows)
@@ -182,6 +182,15 @@ def test_every_row_validates_once_and_classes_are_spread(tables):
     assert np.bincount(folds(np.random.default_rng(0).normal(size=503), 0)).tolist() == pytest.approx(
         [100.6] * 5, abs=1
     )
+
+
+def test_rows_that_are_not_measured_are_learned_from_in_every_fold(tables):
+    rows, classes = tables["load_wine"]
+    measuring = Measuring.crossing(rows, classes, 170)
+    assert sorted(np.concatenate([fold.positions for fold in measuring.folds])) == list(range(170))
+    assert len(measuring.truth) == 170
+    for fold in measuring.folds:
+        assert set(range(170, len(rows))) <= set(fold.train.rows)
 
 
 def test_predictions_have_the_scale_of_the_target():
