@@ -174,6 +174,7 @@ def _direct(job: Path) -> dict[str, Any]:
     data = modes.arrange(spec.request, data, modes.FOLDS, not spec.criteria.get("MaxAutoMLJobRuntimeInSeconds"))
     made = plan.make(
         rows=len(data.train),
+        features=len(data.features),
         classes=len(data.labels),
         algorithms=None,
         max_candidates=spec.criteria["MaxCandidates"],

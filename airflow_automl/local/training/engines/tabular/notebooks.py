@@ -252,10 +252,11 @@ def definitions(
 
         made = plan.make(
             rows=len(dataset.train),
+            features=len(dataset.features),
             classes=len(dataset.labels),
             algorithms=algorithms,
             max_candidates=criteria.get("MaxCandidates"),
-            seconds=None,
+            seconds=criteria.get("MaxAutoMLJobRuntimeInSeconds"),
             seconds_per_model=criteria.get("MaxRuntimePerTrainingJobInSeconds"),
             threads=spec.threads,
             memory_limit=spec.memory_limit,

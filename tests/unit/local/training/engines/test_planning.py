@@ -8,6 +8,7 @@ from airflow_automl.local.training.engines.tabular.ensembling import engine, pla
 def make(**options):
     defaults = {
         "rows": 1000,
+        "features": 10,
         "classes": 2,
         "algorithms": None,
         "max_candidates": None,
@@ -76,7 +77,12 @@ def test_an_algorithm_is_planned_only_if_everything_that_it_imports_is_there(mon
 
 @pytest.mark.parametrize(
     ("algorithms", "seconds", "trained"),
-    [(None, None, True), (None, 3000.0, True), (None, 60.0, False), (["nn-torch", "fastai"], 60.0, True)],
+    [
+        (None, None, True),
+        (None, 120.0, True),
+        (None, 119.0, False),
+        (["nn-torch", "fastai"], 60.0, True),
+    ],
 )
 def test_neural_networks_are_trained_where_there_is_time_or_they_are_named(monkeypatch, algorithms, seconds, trained):
     monkeypatch.setattr(registry, "_installed", lambda package: True)
@@ -95,7 +101,9 @@ def test_cross_validated_models_are_stacked_where_time_and_rows_allow():
     levels = [sum(map(len, level.values())) for level in made.hyperparameters.values()]
     # With one ensemble for each level, these are the ten candidates.
     assert levels == [6, 2]
-    for less in ({"seconds": 900.0}, {"rows": 600}, {"max_candidates": 5}):
+    assert make(crossed=True, seconds=300.0, rows=45_000, threads=1).fit["num_stack_levels"] == 0
+    assert make(crossed=True, seconds=300.0, rows=20_000, threads=2).fit["num_stack_levels"] == 1
+    for less in ({"seconds": 119.0}, {"rows": 600}, {"max_candidates": 5}):
         made = make(crossed=True, **less)
         assert (made.fit["num_bag_folds"], made.fit["num_stack_levels"]) == (5, 0)
         assert count(made) == less.get("max_candidates", 10) - 1

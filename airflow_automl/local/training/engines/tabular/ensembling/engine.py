@@ -163,6 +163,7 @@ def train(
     run = course.run
     plan = planning.make(
         rows=len(dataset.train),
+        features=len(dataset.features),
         classes=len(dataset.labels),
         algorithms=algorithms,
         max_candidates=course.criteria.get("MaxCandidates"),

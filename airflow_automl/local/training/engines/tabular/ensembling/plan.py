@@ -65,14 +65,16 @@ _MANY_CLASSES = 10
 """With more, boosting takes long, because each round is a tree for each class, and forests are often better."""
 
 _NEURAL = ("nn-torch", "fastai")
-_NEURAL_SECONDS = 600
-"""Neural networks take longer than all trees together: with less time than this, only who names them gets them."""
 
 _CROSSING_RATE = 4500
 """Cross-validation trains every model five times. One thread trains enough of them on so many values in a second; with
 less time than that, each is trained once, and on a holdout."""
 
-_STACKING_SECONDS = 1200
+_AMPLE = 3
+_AMPLE_SECONDS = 120
+"""With so many times the time of a cross-validation, but no less than this, neural networks are trained, which take
+longer than all trees together, and models are stacked."""
+
 _STACKING_CANDIDATES = 8
 _STACKING_ROWS = 1000
 """Second-level models learn from what others say about rows that these had not seen: few rows teach them little."""
@@ -81,7 +83,7 @@ _SHARE = 0.5
 """No model may take more than this part of the time that is left when it starts."""
 
 
-def may_cross(rows: int, features: int, classes: int, seconds: float | None, threads: int) -> bool:
+def may_cross(rows: int, features: int, classes: int, seconds: float | None, threads: int, times: int = 1) -> bool:
     """Return whether there is time for a cross-validation.
 
     Boosting has a tree for each class, the others do not: half of the classes count. Of many rows, values count twice:
@@ -91,9 +93,10 @@ def may_cross(rows: int, features: int, classes: int, seconds: float | None, thr
     :param rows: to learn from.
     :param classes: of the target; 0 for regression.
     :param seconds: time for the training; no limit counts as the hour of a job without limits.
+    :param times: how many times as long as a cross-validation takes there must be.
     """
     values = rows * features * max(1 + (rows > _LARGE), classes / 2)
-    return values <= _CROSSING_RATE * (DEFAULT_RUNTIME if seconds is None else seconds) * threads
+    return times * values <= _CROSSING_RATE * (DEFAULT_RUNTIME if seconds is None else seconds) * threads
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class Plan:
 def make(
     *,
     rows: int,
+    features: int,
     classes: int,
     algorithms: Sequence[str] | None,
     max_candidates: int | None,
@@ -146,8 +150,11 @@ def make(
     :param crossed: whether models are cross-validated on all rows.
     :raises JobFailure: none of the algorithms can be trained here.
     """
+    ample = (seconds is None or seconds >= _AMPLE_SECONDS) and may_cross(
+        rows, features, classes, seconds, threads, _AMPLE
+    )
     wanted = list(dict.fromkeys(algorithms or ALGORITHMS))
-    if not algorithms and seconds is not None and seconds < _NEURAL_SECONDS:
+    if not algorithms and not ample:
         wanted = [name for name in wanted if name not in _NEURAL]
     lacking = {name: missing(ALGORITHMS[name][1]) for name in wanted}
     usable = [ALGORITHMS[name][0] for name in wanted if not lacking[name]]
@@ -159,12 +166,7 @@ def make(
         )
     candidates = max_candidates or DEFAULT_CANDIDATES
     ensemble = candidates > 2
-    stacked = (
-        crossed
-        and candidates >= _STACKING_CANDIDATES
-        and rows >= _STACKING_ROWS
-        and (seconds is None or seconds >= _STACKING_SECONDS)
-    )
+    stacked = crossed and ample and candidates >= _STACKING_CANDIDATES and rows >= _STACKING_ROWS
     upper = (candidates - 2) // 3 if stacked else 0
     base = _portfolio(usable, classes, rows, candidates - ensemble - (upper + 1 if stacked else 0))
     hyperparameters: dict[Any, Any] = _configurations(base)
@@ -215,9 +217,9 @@ def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> li
         ("CAT", {}),
         ("XGB", {}),
         ("LR", {}),
+        ("NN_TORCH", {}),
         ("RF", {**forest}),
         ("XT", {**forest}),
-        ("NN_TORCH", {}),
         ("FASTAI", {}),
         ("GBM", {"extra_trees": True, "ag_args": {"name_suffix": "XT"}}),
     ]
