@@ -49,7 +49,7 @@ def test_classes_of_few_rows_are_learned_in_every_fold_and_measured_in_none(tmp_
     from airflow_automl.local.training.engines.tabular.ensembling.model import answers
     from airflow_automl.local.training.engines.tabular.ensembling.plan import Plan
 
-    # Each class has a place of its own, so that one that was learned is told.
+    # Each class has a place of its own, so that a model that learned it answers it.
     kinds = np.array(["a", "b", "c"] * 100 + ["pair"] * 2 + ["single"])
     numbers = np.random.default_rng(0)
     place = pd.factorize(kinds)[0] * 10.0
