@@ -45,6 +45,7 @@ def folder(tmp_path_factory):
     )
     made = plan.make(
         rows=600,
+        features=len(features),
         classes=2,
         algorithms=["linear-learner"],
         max_candidates=1,
