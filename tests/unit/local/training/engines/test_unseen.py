@@ -42,7 +42,6 @@ def test_rows_of_the_first_fold_get_the_answers_that_were_measured_out_of_fold(t
     assert np.array_equal(scores(frame), whole), "the model is as it was"
 
 
-@pytest.mark.slow
 def test_classes_of_few_rows_are_learned_in_every_fold_and_measured_in_none(tmp_path):
     from airflow_automl.local.training.engines.tabular.ensembling.engine import fit, unseen
     from airflow_automl.local.training.engines.tabular.ensembling.features import prepare

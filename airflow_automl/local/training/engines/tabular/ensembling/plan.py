@@ -140,6 +140,7 @@ def make(
     is of a second level, and each level has its ensemble.
 
     :param rows: of the training data.
+    :param features: of the training data.
     :param classes: of the target; 0 for regression.
     :param algorithms: what the request names; ``None`` or empty for all (R57).
     :param max_candidates: MaxCandidates; by default 10.
