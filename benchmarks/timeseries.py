@@ -210,7 +210,7 @@ def _measure(collection: str, approach: str, cut: int) -> dict[str, Any]:
     said = metrics.tidy(past, said)[0]
     # The median is the forecast of least absolute error: it is what MASE and WAPE judge, with every approach.
     said[..., 0] = said[..., 2]
-    window = metrics.Window(truth, metrics.naive_scale(past))
+    window = metrics.Window.after(past, truth)
     found = metrics.measure(window, said, (10, 50, 90))
     # Counts are often equal to a quantile: the interval has its ends.
     covered = (said[..., 1] <= truth) & (truth <= said[..., 3])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,40 +51,34 @@ def weigh(
     :param forecasts: algorithm → its forecast of each window.
     :return: algorithm → weight; they sum to 1, and weights too small to matter are left out.
     """
-    losses = {name: _loss(windows, found, objective, quantiles) for name, found in forecasts.items()}
-    inverse = {name: (loss + 1e-9) ** -3 for name, loss in losses.items()}
-    combined = _combination(windows, forecasts, objective, quantiles)
-    whole = sum(inverse.values())
-    weights = {name: (2 * combined.get(name, 0.0) + inverse[name] / whole) / 3 for name in forecasts}
+    window, whole = Window.all(windows), {name: np.concatenate(found) for name, found in forecasts.items()}
+
+    def loss(forecast: Array) -> float:
+        return measure(window, forecast, quantiles).get(objective, np.inf)
+
+    inverse = {name: (loss(forecast) + 1e-9) ** -3 for name, forecast in whole.items()}
+    combined = _combination(whole, loss)
+    total = sum(inverse.values())
+    weights = {name: (2 * combined.get(name, 0.0) + inverse[name] / total) / 3 for name in forecasts}
     kept = {name: weight for name, weight in weights.items() if weight >= SMALLEST}
-    whole = sum(kept.values())
-    return {name: weight / whole for name, weight in kept.items()}
+    total = sum(kept.values())
+    return {name: weight / total for name, weight in kept.items()}
 
 
-def _combination(
-    windows: Sequence[Window], forecasts: Mapping[str, Sequence[Array]], objective: str, quantiles: Sequence[int]
-) -> dict[str, float]:
-    """Add one algorithm at a time, also the same one again, always the one that then makes the metric smallest."""
+def _combination(forecasts: Mapping[str, Array], loss: Callable[[Array], float]) -> dict[str, float]:
+    """Add one algorithm at a time, also the same one again, always the one that then makes the loss smallest."""
     counts = dict.fromkeys(forecasts, 0)
-    total = [np.zeros_like(window) for window in next(iter(forecasts.values()))]
+    total = np.zeros_like(next(iter(forecasts.values())))
     best, best_counts = np.inf, dict(counts)
     for size in range(1, ROUNDS + 1):
-        losses = {
-            name: _loss(windows, [(a + b) / size for a, b in zip(total, found, strict=True)], objective, quantiles)
-            for name, found in forecasts.items()
-        }
+        losses = {name: loss((total + forecast) / size) for name, forecast in forecasts.items()}
         chosen = min(losses, key=lambda name: losses[name])
         counts[chosen] += 1
-        total = [whole + part for whole, part in zip(total, forecasts[chosen], strict=True)]
+        total = total + forecasts[chosen]
         if losses[chosen] < best - 1e-12:
             best, best_counts = losses[chosen], dict(counts)
     size = sum(best_counts.values())
     return {name: count / size for name, count in best_counts.items() if count}
-
-
-def _loss(windows: Sequence[Window], forecasts: Sequence[Array], objective: str, quantiles: Sequence[int]) -> float:
-    found = average([measure(window, said, quantiles) for window, said in zip(windows, forecasts, strict=True)])
-    return found.get(objective, np.inf)
 
 
 WEEKS_OF_A_YEAR = 364
@@ -107,7 +101,7 @@ class Backtest:
 
     steps: tuple[int, ...]
     pasts: tuple[Panel, ...]
-    windows: tuple[metrics.Window, ...]
+    windows: tuple[Window, ...]
     naive: tuple[Array, ...]
     training: Panel
 
@@ -133,7 +127,7 @@ class Backtest:
                 truth = sample.truth([series.key for series in past.series], back)
                 steps.append(back)
                 pasts.append(past)
-                windows.append(metrics.Window(truth, metrics.naive_scale(past)))
+                windows.append(Window.after(past, truth))
         said = [metrics.tidy(past, metrics.naive_forecast(past))[0] for past in pasts]
         return cls(tuple(steps), tuple(pasts), tuple(windows), tuple(said), panel.before(steps[0], shortest))
 
@@ -152,9 +146,8 @@ class Backtest:
         return found, failures
 
     def measure(self, forecasts: Sequence[Array]) -> dict[str, float]:
-        """Return the metrics of a candidate: the mean over the windows."""
-        quantiles = self.training.settings.quantiles
-        return average([metrics.measure(w, f, quantiles) for w, f in zip(self.windows, forecasts, strict=True)])
+        """Return the metrics of a candidate, over all windows."""
+        return measure(Window.all(self.windows), np.concatenate(forecasts), self.training.settings.quantiles)
 
     def by_window(self, forecasts: Sequence[Array]) -> list[dict[str, Any]]:
         """Return the metrics of each window, beside the seasonal naive forecast's."""
@@ -168,8 +161,8 @@ class Backtest:
                     "first": stamps[0],
                     "last": stamps[1],
                     "items": len(past),
-                    "metrics": metrics.measure(window, said, quantiles),
-                    "seasonal_naive": metrics.measure(window, bar, quantiles),
+                    "metrics": measure(window, said, quantiles),
+                    "seasonal_naive": measure(window, bar, quantiles),
                 }
             )
         return found
@@ -180,18 +173,17 @@ def _steps_back(panel: Panel) -> list[int]:
 
     The last three horizons, and one that begins whole cycles before the forecast, so that it has the same hours,
     weekdays and, with three years of days, holidays as the time to forecast: of the cycles, the longest one that is
-    possible. What is older than the last two horizons must leave two thirds of a typical series to learn from.
+    possible. What is older than the last two horizons must leave two thirds of a typical series to learn from. Windows
+    that have more than half of their steps in common would count the same errors twice: one of them is left out.
     """
     frequency, horizon = panel.settings.frequency, panel.horizon
     typical = float(np.median([len(series) for series in panel.series]))
     cycles = [*frequency.seasons, *([WEEKS_OF_A_YEAR // frequency.multiple] if frequency.unit == "D" else [])]
     whole = [cycle * -(-2 * horizon // cycle) for cycle in cycles]
-    fitting = [back for back in whole if 3 * back <= typical]
-    older = {3 * horizon} if 9 * horizon <= typical else set()
-    return sorted({horizon, 2 * horizon, *older, *([max(fitting)] if fitting else [])}, reverse=True)
-
-
-def average(found: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return the mean of each metric over those that have it."""
-    names = list(dict.fromkeys(name for each in found for name in each))
-    return {name: float(np.mean([each[name] for each in found if name in each])) for name in names}
+    older = max((back for back in whole if 3 * back <= typical), default=horizon)
+    oldest = 3 * horizon if 9 * horizon <= typical else horizon
+    chosen: list[int] = []
+    for back in (horizon, older, 2 * horizon, oldest):
+        if all(2 * abs(back - other) >= horizon for other in chosen):
+            chosen.append(back)
+    return sorted(chosen, reverse=True)

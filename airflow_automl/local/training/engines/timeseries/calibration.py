@@ -56,11 +56,14 @@ class Calibration:
     def apply(self, panel: Panel, forecast: Array) -> Array:
         """Return a forecast with its quantiles moved, and its mean half as far as the median.
 
+        If all quantiles are on one side of the median, the mean stays.
+
         :param panel: the history that the forecast continues.
         """
         if not self.moves:
             return forecast
-        moves = np.array([np.interp(50, panel.settings.quantiles, self.moves) / 2, *self.moves])
+        median = np.interp(50, panel.settings.quantiles, self.moves, left=0, right=0)
+        moves = np.array([median / 2, *self.moves])
         return metrics.tidy(panel, forecast + _units(panel, forecast)[..., None] * moves)[0]
 
 

@@ -288,6 +288,9 @@ def _facts(panel: Panel, related: Related, rows: int, without: int, notes: Notes
     if filled:
         share = filled / steps
         notes.append(f"{filled} of {steps} steps ({share:.1%}) have no row and were filled in")
+    early = sum(bool(series.filled[-1]) for series in panel.series)
+    if early:
+        notes.append(f"{early} of {len(panel)} series end before the last step of the data; what follows was filled in")
     return {
         "rows": rows,
         "items": len(panel),

@@ -67,9 +67,10 @@ def train(run: Run) -> str:
     events.phase("TrainingModels")
     course = Course(run, PROBLEM_TYPE, dataset.objective, criteria)
     training = _Training(course, dataset, backtest)
+    combined = len(usable) > 1
     for place, name in enumerate(usable):
-        course.make(name, training.steps(name), partial(training.train, name, len(usable) - place))
-    if training.trained and len(usable) > 1:
+        course.make(name, training.steps(name), partial(training.train, name, len(usable) - place + combined))
+    if training.trained and combined:
         course.make(ENSEMBLE, training.steps(ENSEMBLE), training.combine)
     if (secondary := course.without_result()) is not None:
         return secondary
@@ -87,6 +88,7 @@ class _Training:
         self._backtest = backtest
         self._members: dict[str, Forecaster] = {}
         self._forecasts: dict[str, list[np.ndarray]] = {}
+        self._replaced: dict[str, int] = {}
         self.trained: dict[str, Results] = {}
 
     def steps(self, label: str) -> list[dict[str, str]]:
@@ -105,8 +107,8 @@ class _Training:
 
         # Networks check the clock at every step; the others may hang in one series.
         share = None if ALGORITHMS[name].needs else clock.left
-        self._forecasts[name], replaced, self._members[name] = self._course.limited(work, share=share)
-        return self._publish(candidate, name, {name: 1.0}, self._forecasts[name], replaced)
+        self._forecasts[name], self._replaced[name], self._members[name] = self._course.limited(work, share=share)
+        return self._publish(candidate, name, {name: 1.0}, self._forecasts[name])
 
     def combine(self, candidate: Candidate) -> dict[str, str]:
         """Combine the algorithms and the baselines, or take the best baseline if it alone was better.
@@ -118,21 +120,20 @@ class _Training:
         choices = {}
         context = Context(self._course.run.spec.threads, self._course.for_candidate())
         for name in BASELINES:
-            self._members[name] = forecaster(name).fit(self._dataset.panel, context)
             try:
-                found, replaced = self._backtest.run(forecaster(name), context)
+                found, self._replaced[name] = self._backtest.run(forecaster(name), context)
+                self._members[name] = forecaster(name).fit(self._dataset.panel, context)
             except TimeIsUp:
                 log.warning("%s is not a member of the ensemble: there is no time left for it", name)
                 continue
-            if 2 * replaced < sum(len(past) for past in self._backtest.pasts):
+            if 2 * self._replaced[name] < sum(len(past) for past in self._backtest.pasts):
                 forecasts[name] = choices[name] = found
         mixed = weigh(self._backtest.windows, forecasts, objective, quantiles)
         places = range(len(self._backtest.windows))
         choices[ENSEMBLE] = [blend({name: forecasts[name][place] for name in mixed}, mixed) for place in places]
         chosen = min(choices, key=lambda name: self._backtest.measure(choices[name]).get(objective, np.inf))
         weights = mixed if chosen == ENSEMBLE else {chosen: 1.0}
-        replaced = sum(each.replaced for each in self.trained.values() if each.label in weights)
-        return self._publish(candidate, ENSEMBLE, weights, choices[chosen], replaced)
+        return self._publish(candidate, ENSEMBLE, weights, choices[chosen])
 
     def explain(self, candidate: Candidate, trained: Results) -> Files | None:
         """Explain additional columns and holidays; ``None`` if there are none."""
@@ -175,10 +176,10 @@ class _Training:
         label: str,
         weights: Mapping[str, float],
         forecasts: Sequence[np.ndarray],
-        replaced: int,
     ) -> dict[str, str]:
         panel, dataset = self._dataset.panel, self._dataset
         calibration, forecasts = calibrate(self._backtest, forecasts)
+        replaced = sum(self._replaced[name] for name in weights)
         trained = Results(label, dataset.objective, self._backtest, weights, calibration, forecasts, replaced)
         candidate.validation = _required(self._backtest.measure(forecasts), dataset.objective)
         model = self._model(trained)
@@ -248,5 +249,5 @@ def _usable(run: Run, names: tuple[str, ...] | None) -> list[str]:
 def _required(found: dict[str, float], objective: str) -> dict[str, float]:
     if objective in found:
         return found
-    why = "no series changes from one season to the next" if objective == "MASE" else "all values to forecast are zero"
+    why = "no series ever changes" if objective == "MASE" else "all values are zero"
     raise JobFailure(f"the objective {objective} is undefined, because {why}; choose RMSE")

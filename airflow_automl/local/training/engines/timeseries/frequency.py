@@ -166,7 +166,8 @@ def _months(moments: Any) -> Any:
 
 _EPOCH_SECONDS, _EPOCH_MILLISECONDS = "seconds", "milliseconds"
 _PARTIAL = re.compile(r"(\d{4})-(\d{1,2})", re.ASCII)
-_COMPACT = re.compile(r"(\d{4})(\d{2})?(\d{2})?(?:T?(\d{2})(\d{2})(\d{2})?)?", re.ASCII)
+_COMPACT = re.compile(r"(\d{4})(\d{2})?(\d{2})?(?:T?(\d{2})(\d{2})?(\d{2})?)?", re.ASCII)
+_CENTURIES = ("19", "20", "21")
 _ADVICE = "write timestamps as 2024-01-31 or 2024-01-31 13:00:00, between 1678 and 2262"
 
 
@@ -179,8 +180,12 @@ def decide_form(column: pa.ChunkedArray, name: str) -> str:
     """
     texts = [text for text in _distinct(column, name)[0] if text is not None]
     digits = {len(text) if text.isdecimal() else 0 for text in texts}
-    if digits in ({10}, {13}):
-        return _EPOCH_SECONDS if digits == {10} else _EPOCH_MILLISECONDS
+    # As seconds, ten digits that all begin with a year, a month, a day and an hour would be after 2030.
+    if digits and not all(text.startswith(_CENTURIES) and _other(text) for text in texts):
+        if digits <= {9, 10}:
+            return _EPOCH_SECONDS
+        if digits <= {12, 13}:
+            return _EPOCH_MILLISECONDS
     dates = [text for text in texts if _other(text) is None]
     order = moments.order_of(dates) if dates else "ymd"
     if order is None:
@@ -259,8 +264,9 @@ def _other(text: str) -> dt.datetime | None:
     found = _PARTIAL.fullmatch(text) or _COMPACT.fullmatch(text)
     if found is None:
         return None
-    year, month, day, hour, minute, second = [int(part or 0) for part in (*found.groups(), *[0] * 4)][:6]
+    given = [int(part) for part in found.groups() if part is not None]
+    year, month, day, hour, minute, second = (*given, *(1, 1, 1, 0, 0, 0)[len(given) :])
     try:
-        return dt.datetime(year, month or 1, day or 1, hour, minute, second)
+        return dt.datetime(year, month, day, hour, minute, second)
     except ValueError:
         return None

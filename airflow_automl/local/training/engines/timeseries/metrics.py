@@ -19,15 +19,36 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Window:
-    """What happened in a backtest window.
+    """What happened in one backtest window, or in several.
 
     :param truth: shape (series, horizon).
-    :param scale: for each series the mean absolute error of the seasonal naive forecast over its history, one season
-        back; ``NaN`` if the history is shorter than that.
+    :param scale: for each series the mean absolute error of the seasonal naive forecast over its history.
+    :param level: for each series the mean absolute value of its history.
     """
 
     truth: Array
     scale: Array
+    level: Array
+
+    @classmethod
+    def after(cls, past: Panel, truth: Array) -> Window:
+        """Return what happened after some history."""
+        return cls(truth, naive_scale(past), np.array([np.abs(series.target).mean() for series in past.series]))
+
+    @classmethod
+    def all(cls, windows: Sequence[Window]) -> Window:
+        """Return all that happened: metrics over it have the same denominators for all forecasts."""
+        return cls(*(np.concatenate(parts) for parts in zip(*(vars(each).values() for each in windows), strict=True)))
+
+    def of(self, places: Sequence[int]) -> Window:
+        """Return what happened to some of the series."""
+        return Window(self.truth[places], self.scale[places], self.level[places])
+
+    @property
+    def total(self) -> float:
+        """The sum of all absolute values; if all of them are zero, what it would be if the histories went on."""
+        found = np.abs(self.truth).sum() or self.level.sum() * self.truth.shape[1]
+        return float(found)
 
 
 def measure(window: Window, forecast: Array, quantiles: Sequence[int]) -> dict[str, float]:
@@ -36,12 +57,11 @@ def measure(window: Window, forecast: Array, quantiles: Sequence[int]) -> dict[s
     MAPE leaves out the steps at which nothing happened (a truth of zero), MASE the series that never changed.
     """
     error = np.abs(window.truth - forecast[..., 0])
-    total = float(np.abs(window.truth).sum())
     nonzero = window.truth != 0
     scaled = window.scale > 0
     found = {
         "AverageWeightedQuantileLoss": float(np.mean(list(quantile_losses(window, forecast, quantiles).values()))),
-        "WAPE": _ratio(float(error.sum()), total),
+        "WAPE": _ratio(float(error.sum()), window.total),
         "RMSE": float(np.sqrt(np.mean(error**2))),
         "MAPE": float(np.mean(error[nonzero] / np.abs(window.truth[nonzero]))) if nonzero.any() else np.nan,
         "MASE": float(np.mean(error[scaled] / window.scale[scaled, None])) if scaled.any() else np.nan,
@@ -51,9 +71,8 @@ def measure(window: Window, forecast: Array, quantiles: Sequence[int]) -> dict[s
 
 def quantile_losses(window: Window, forecast: Array, quantiles: Sequence[int]) -> dict[str, float]:
     """Return the weighted quantile loss of each quantile: twice the pinball loss over the sum of absolute values."""
-    total = float(np.abs(window.truth).sum())
     return {
-        f"p{percent}": _ratio(2 * float(pinball(window.truth, forecast[..., place], percent / 100).sum()), total)
+        f"p{percent}": _ratio(2 * float(pinball(window.truth, forecast[..., place], percent / 100).sum()), window.total)
         for place, percent in enumerate(quantiles, 1)
     }
 
@@ -70,24 +89,10 @@ def _ratio(loss: float, total: float) -> float:
     return 0.0 if loss == 0 else float("nan")
 
 
-def measure_items(window: Window, forecast: Array, quantiles: Sequence[int]) -> list[dict[str, float]]:
-    """Return the metrics of each series."""
-    return [
-        measure(Window(window.truth[i : i + 1], window.scale[i : i + 1]), forecast[i : i + 1], quantiles)
-        for i in range(len(window.truth))
-    ]
-
-
-def coverage(windows: Sequence[Window], forecasts: Sequence[Array], quantiles: Sequence[int]) -> dict[str, float]:
+def coverage(window: Window, forecast: Array, quantiles: Sequence[int]) -> dict[str, float]:
     """Return for each quantile the share of the true values that were not above it; ideally the quantile itself."""
-    return {
-        f"p{percent}": float(
-            np.mean(
-                np.concatenate([(w.truth <= f[..., place]).ravel() for w, f in zip(windows, forecasts, strict=True)])
-            )
-        )
-        for place, percent in enumerate(quantiles, 1)
-    }
+    shares = [(window.truth <= forecast[..., place]).mean() for place in range(1, len(quantiles) + 1)]
+    return {f"p{percent}": float(share) for percent, share in zip(quantiles, shares, strict=True)}
 
 
 def naive_forecast(panel: Panel, seasons: int = 1) -> Array:
@@ -104,8 +109,7 @@ def naive_forecast(panel: Panel, seasons: int = 1) -> Array:
 
 
 def _naive(series: Series, panel: Panel, seasons: int) -> Array:
-    season = panel.settings.frequency.main_season
-    season = season if season < len(series) else 1
+    season = _season(series, panel)
     ahead = np.arange(panel.horizon)
     target = series.target
     count = max(1, min(seasons, len(target) // season - 1))
@@ -121,15 +125,20 @@ def _naive(series: Series, panel: Panel, seasons: int) -> Array:
 def naive_scale(panel: Panel) -> Array:
     """Return the mean absolute error of each series' seasonal naive forecast (MASE's denominator).
 
-    :return: one number for each series, ``NaN`` if the history is no longer than a season.
+    :return: one number for each series, ``NaN`` if the history is a single step.
     """
+    found = []
+    for series in panel.series:
+        season = _season(series, panel)
+        changes = np.abs(series.target[season:] - series.target[:-season])
+        found.append(float(changes.mean()) if len(changes) else np.nan)
+    return np.array(found)
+
+
+def _season(series: Series, panel: Panel) -> int:
+    """Return the season of the naive forecast; a history that is no longer than it repeats its last step."""
     season = panel.settings.frequency.main_season
-    return np.array(
-        [
-            float(np.mean(np.abs(s.target[season:] - s.target[:-season]))) if len(s) > season else np.nan
-            for s in panel.series
-        ]
-    )
+    return season if season < len(series) else 1
 
 
 def tidy(panel: Panel, found: Array) -> tuple[Array, int]:

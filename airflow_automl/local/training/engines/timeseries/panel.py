@@ -206,11 +206,18 @@ class Panel:
         return self.of(self._cut(s, len(s) - steps) for s in self.series if len(s) - steps >= shortest)
 
     def _cut(self, series: Series, length: int) -> Series:
+        features = self.features_until(series, length)
+        return Series(series.key, series.start, series.target[:length], series.filled[:length], features)
+
+    def features_until(self, series: Series, length: int) -> Array:
+        """Return the features of the first steps of a series, and of the horizon as they are known then.
+
+        :param length: after so many steps; what is not known later keeps its last value, as in a forecast.
+        """
         features = series.features[: length + self.horizon].copy()
         carried = [index for index, known in enumerate(self.known) if not known]
-        # Unknown values are replaced by the last one, as in a real forecast.
         features[length:, carried] = features[length - 1, carried]
-        return Series(series.key, series.start, series.target[:length], series.filled[:length], features)
+        return features
 
     def truth(self, keys: Sequence[tuple[str, ...]], steps: int) -> Array:
         """Return what happened in the horizon that began some steps ago.

@@ -135,7 +135,7 @@ def _learn(rows: Rows, series: Sequence[Gridded], feature: Codec, settings: Sett
     name = feature.name
     fills = settings.fills.get(name, {})
     values = rows.related[name]
-    known = "futurefill" in fills or _known_ahead(rows, series, name, settings)
+    known = _known_ahead(rows, series, name, settings)
     if not (feature.numeric or feature.moment):
         counts = values.value_counts()
         return Column(name, "category", known, tuple(str(v) for v in counts.index[:MAX_CATEGORIES]))

@@ -14,7 +14,7 @@ from airflow_automl.local.training.engines import reports
 from airflow_automl.local.training.engines.course import Clock, Files
 from airflow_automl.local.training.engines.timeseries import metrics
 from airflow_automl.local.training.engines.timeseries.algorithms.base import SEED
-from airflow_automl.local.training.engines.timeseries.backtest import Backtest, average
+from airflow_automl.local.training.engines.timeseries.backtest import Backtest
 from airflow_automl.local.training.engines.timeseries.calibration import Calibration
 from airflow_automl.local.training.engines.timeseries.dataset import Dataset
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
@@ -170,8 +170,8 @@ class Results:
         """Return the metrics, coverage and weights, for ``summary.json`` and the report."""
         backtest, settings = self.backtest, self.backtest.training.settings
         found, bar = backtest.measure(self.forecasts), backtest.measure(backtest.naive)
-        pairs = list(zip(backtest.windows, self.forecasts, strict=True))
-        covered = metrics.coverage(backtest.windows, self.forecasts, settings.quantiles)
+        window, said = metrics.Window.all(backtest.windows), np.concatenate(self.forecasts)
+        quantiles = {percent: said[..., place] for place, percent in enumerate(settings.quantiles, 1)}
         mine, naive = found.get(self.objective), bar.get(self.objective)
         return {
             "candidate": self.label,
@@ -183,15 +183,19 @@ class Results:
             "seasonal_naive": bar,
             "season": settings.frequency.main_season,
             "better_than_seasonal_naive": None if mine is None or naive is None else mine < naive,
-            "quantile_losses": average([metrics.quantile_losses(w, f, settings.quantiles) for w, f in pairs]),
-            "coverage": covered,
+            "quantile_losses": {
+                name: loss
+                for name, loss in metrics.quantile_losses(window, said, settings.quantiles).items()
+                if np.isfinite(loss)
+            },
+            "coverage": metrics.coverage(window, said, settings.quantiles),
             # Pairs of quantiles around the middle: the share that should be between them, and the share that was.
             "intervals": [
                 {
                     "lower": f"p{low}",
                     "upper": f"p{high}",
                     "nominal": (high - low) / 100,
-                    "measured": covered[f"p{high}"] - covered[f"p{low}"],
+                    "measured": float(np.mean((quantiles[low] <= window.truth) & (window.truth <= quantiles[high]))),
                 }
                 for low, high in zip(settings.quantiles, reversed(settings.quantiles), strict=True)
                 if low < 50 < high
@@ -204,15 +208,16 @@ class Results:
         """Return the files of BacktestResults.
 
         ``summary.json`` (see :meth:`summary`), ``predictions.csv`` with forecasts and true values, and
-        ``item-metrics.csv`` with the metrics of each series, the mean over the windows.
+        ``item-metrics.csv`` with the metrics of each series.
 
         :param more: further entries of the summary.
         """
         tables = []
         for past, window, forecast in self._windows():
             table = tabulate(past, forecast)
-            table.insert(0, "window", table[past.settings.timestamp].iloc[0])
-            table.insert(2 + len(past.settings.key), past.settings.target, window.truth.ravel())
+            first = table[past.settings.timestamp].iloc[0]
+            table.insert(0, _free("window", table), first)
+            table.insert(2 + len(past.settings.key), _free(past.settings.target, table), window.truth.ravel())
             tables.append(table)
         names = self.backtest.training.settings.key
         items = [dict(zip(names, key, strict=True)) | found for key, found in self._by_item().items()]
@@ -264,12 +269,17 @@ class Results:
         return list(zip(self.backtest.pasts, self.backtest.windows, self.forecasts, strict=True))
 
     def _by_item(self) -> dict[tuple[str, ...], dict[str, float]]:
+        window, said = metrics.Window.all(self.backtest.windows), np.concatenate(self.forecasts)
+        places: dict[tuple[str, ...], list[int]] = {}
+        for place, series in enumerate(series for past in self.backtest.pasts for series in past.series):
+            places.setdefault(series.key, []).append(place)
         quantiles = self.backtest.training.settings.quantiles
-        found: dict[tuple[str, ...], list[dict[str, float]]] = {}
-        for past, window, forecast in self._windows():
-            for series, measured in zip(past.series, metrics.measure_items(window, forecast, quantiles), strict=True):
-                found.setdefault(series.key, []).append(measured)
-        return {key: average(measured) for key, measured in found.items()}
+        return {key: metrics.measure(window.of(rows), said[rows], quantiles) for key, rows in places.items()}
+
+
+def _free(name: str, table: pd.DataFrame) -> str:
+    """Return a name for a further column; the data may have a column ``window``, or a target ``p50``."""
+    return name if name not in table.columns else f"backtest:{name}"
 
 
 def _band(panel: Panel, series: Series, forecast: Array) -> dict[str, Any]:

@@ -31,9 +31,6 @@ from airflow_automl.local.training.engines.timeseries.panel import Panel, grid
 from airflow_automl.local.training.engines.timeseries.related import Related
 from airflow_automl.local.training.engines.timeseries.settings import Settings
 
-MIN_HISTORY = 4
-"""Values that a series needs to be forecast."""
-
 DRAWS = "deepar"
 """The algorithm whose forecast is a sample of paths."""
 
@@ -104,7 +101,7 @@ class ForecastModel:
     def read(self, table: pa.Table) -> Panel:
         """Put the rows of a request on the grid.
 
-        :raises JobFailure: they can't be read, or a series is too short.
+        :raises JobFailure: they can't be read, or no series has a value; those without one are left out.
         """
         others = [codec.name for codec in self.columns]
         wanted = [*self.settings.reserved, *others]
@@ -119,14 +116,9 @@ class ForecastModel:
         related = read_related(table, self.columns, notes)
         rows, calendar = assemble(table, self.settings, self.reader, related, self.calendar, notes.append)
         series = grid(rows, self.settings)
-        counts = {entry.code: int((~entry.filled).sum()) for entry in series}
-        short = [code for code in range(len(rows.keys)) if counts.get(code, 0) < MIN_HISTORY]
-        if short:
-            names = listing(["/".join(rows.keys[code]) for code in short], 5)
-            raise JobFailure(
-                f"Each series needs at least {MIN_HISTORY} values of '{self.settings.target}' to be forecast; "
-                f"too short: {names}."
-            )
+        if not series:
+            names = listing(["/".join(key) for key in rows.keys], 5)
+            raise JobFailure(f"There is no value of '{self.settings.target}' to forecast from in any series: {names}.")
         return self.related.panel(rows, series, self.settings, calendar)
 
     def of(self, panel: Panel) -> np.ndarray:

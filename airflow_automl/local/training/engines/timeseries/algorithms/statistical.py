@@ -96,9 +96,8 @@ class _Statistical(Forecaster):
         season = panel.settings.frequency.season(len(values))
         if season <= cls.longest_season:
             return values, np.zeros(panel.horizon), season
-        profile = np.array([values[place::season].mean() for place in range(season)]) - values.mean()
-        places = np.arange(len(values) + panel.horizon) % season
-        return values - profile[places[: len(values)]], profile[places[len(values) :]], 1
+        profile = np.resize(_profile(values, season), len(values) + panel.horizon)
+        return values - profile[: len(values)], profile[len(values) :], 1
 
     @classmethod
     @abstractmethod
@@ -126,6 +125,23 @@ class _Statistical(Forecaster):
     def load(cls, folder: Path, document: dict[str, Any]) -> Self:
         found = json.loads((folder / _FILE).read_text())
         return cls({tuple(key): tuple(choice) for key, choice in found["choices"]}, tuple(found["common"]))
+
+
+def _profile(values: np.ndarray, season: int) -> np.ndarray:
+    """Return how each step of a season differs from the trend on average, as far as the seasons agree.
+
+    The mean of n seasons is multiplied by its reliability (Spearman and Brown), n r / (1 + (n - 1) r), where r is how
+    much one season correlates with the next; so it is nothing for noise and random walks.
+
+    :param values: at least two seasons.
+    """
+    from statsmodels.tsa.seasonal import seasonal_decompose
+
+    parts = seasonal_decompose(values, period=season, extrapolate_trend=season - 1)
+    detrended = parts.seasonal + parts.resid
+    agreement = np.nan_to_num(np.corrcoef(detrended[season:], detrended[:-season])[0, 1]).clip(min=0)
+    count = len(values) / season
+    return parts.seasonal[:season] * count * agreement / (1 + (count - 1) * agreement)  # type: ignore[no-any-return]
 
 
 ONE_DEVIATION = 68.26894921370859

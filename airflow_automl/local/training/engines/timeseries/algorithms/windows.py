@@ -16,7 +16,6 @@ import torch
 
 from airflow_automl.local.training.engines.course import TimeIsUp
 from airflow_automl.local.training.engines.timeseries.algorithms.base import SEED, Context
-from airflow_automl.local.training.engines.timeseries.frequency import Calendar
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Series
 
 log = logging.getLogger(__name__)
@@ -99,13 +98,13 @@ class Windows:
             series = ready[place]
             earliest = min(max(4, self.horizon), len(series) - self.horizon)
             pairs.append((series, int(random.integers(max(1, earliest), max(2, len(series) - self.horizon + 1)))))
-        return self._batch(pairs, panel.calendar)
+        return self._batch(pairs, panel)
 
     def last(self, panel: Panel) -> Batch:
         """Return the windows before the time to forecast."""
-        return self._batch([(series, len(series)) for series in panel.series], panel.calendar)
+        return self._batch([(series, len(series)) for series in panel.series], panel)
 
-    def _batch(self, pairs: list[tuple[Series, int]], calendar: Calendar) -> Batch:
+    def _batch(self, pairs: list[tuple[Series, int]], panel: Panel) -> Batch:
         size = self.context + self.horizon
         values, there = np.zeros((len(pairs), size + self.season)), np.zeros((len(pairs), size + self.season))
         features = np.zeros((len(pairs), size, self.features))
@@ -114,7 +113,7 @@ class Windows:
             inside = slice(max(0, begin), min(len(series), end + self.horizon))
             values[row, inside.start - begin : inside.stop - begin] = series.target[inside]
             there[row, inside.start - begin : inside.stop - begin] = 1
-            features[row] = self._features(series, end, calendar)
+            features[row] = self._features(series, end, panel)
         past, seen = values[:, : -self.horizon], there[:, : -self.horizon]
         recent, visible = past[:, -self.context :], seen[:, -self.context :]
         count = np.maximum(visible.sum(axis=1), 1)
@@ -136,9 +135,9 @@ class Windows:
         )
         return Batch(*(torch.as_tensor(part, dtype=torch.float32) for part in tensors))
 
-    def _features(self, series: Series, end: int, calendar: Calendar) -> np.ndarray:
+    def _features(self, series: Series, end: int, panel: Panel) -> np.ndarray:
         first = series.start + end - self.context
-        moments = calendar.stamps(np.arange(first, first + self.context + self.horizon)).astype("int64")
+        moments = panel.calendar.stamps(np.arange(first, first + self.context + self.horizon)).astype("int64")
         parts = []
         for cycle in self.cycles:
             # The epoch began on a Thursday; the start of a cycle makes no difference to a network.
@@ -146,7 +145,7 @@ class Windows:
             parts += [np.stack([f(k * phase) for f in (np.sin, np.cos) for k in (1, 2)], axis=1)]
         own = np.zeros((self.context + self.horizon, self.extra))
         begin = max(0, self.context - end)
-        rows = series.features[max(0, end - self.context) : end + self.horizon]
+        rows = panel.features_until(series, end)[max(0, end - self.context) :]
         own[begin : begin + len(rows)] = rows
         return np.concatenate([*parts, own], axis=1)
 

@@ -56,7 +56,7 @@ def test_a_weekly_pattern_is_found_and_survives_being_stored_whatever_the_column
     assert said.shape == (2, 7, 4)
     assert failed == 0
     assert (np.diff(said[..., 1:], axis=-1) >= 0).all()
-    found = measure(Window(truth, metrics.naive_scale(past)), said, (10, 50, 90))
+    found = measure(Window.after(past, truth), said, (10, 50, 90))
     # The pattern's own amplitude is 5 around 20 and 40; without it the error is about 11 %.
     assert found["WAPE"] < (0.2 if name == "deepar" else 0.08)
     model.save(tmp_path)
@@ -112,6 +112,44 @@ def test_long_seasons_are_taken_out_before_ets_and_arima() -> None:
         assert np.abs(said[..., 0] - truth).mean() < 1
 
 
+@pytest.mark.parametrize("name", ["ets", "theta"])
+@pytest.mark.parametrize("kind", ["trend", "walk", "noise"])
+def test_what_is_no_long_season_is_not_taken_for_one(name: str, kind: str) -> None:
+    random, weeks = np.random.default_rng(1), np.arange(128)
+    made = {
+        "trend": lambda: 100 + 2 * weeks + 4 * random.normal(size=128),
+        "walk": lambda: 1000 + 5 * np.cumsum(random.normal(size=128)),
+        "noise": lambda: 100 + 10 * random.normal(size=128),
+    }[kind]
+    stamps = pd.date_range("2020-01-06", periods=128, freq="7D").strftime("%Y-%m-%d")
+    parts = [pd.DataFrame({"item": f"{n:02}", "ts": stamps, "y": made()}) for n in range(12)]
+    panel = panel_of(pd.concat(parts), config(horizon=8, frequency="1W"))
+    past = panel.before(8, shortest=4)
+    truth = panel.truth([series.key for series in past.series], 8)
+    said = forecaster(name).fit(past, brief()).forecast(past, brief())[..., 0]
+    # What remains of the best possible error, with the noise of twelve series.
+    limit = {"trend": 5.0, "walk": 11.0, "noise": 9.5}[kind]
+    assert np.abs(said - truth).mean() < limit
+
+
+@needs_torch
+def test_networks_do_not_learn_from_a_future_that_forecasts_lack() -> None:
+    from airflow_automl.local.training.engines.timeseries.algorithms.windows import Windows
+
+    random = np.random.default_rng(3)
+    days = pd.date_range("2024-01-01", periods=110).strftime("%Y-%m-%d")
+    parts = []
+    for number in range(8):
+        twin = random.normal(size=110)
+        parts.append(pd.DataFrame({"item": str(number), "ts": days, "y": 50 + 10 * twin, "twin": twin}))
+    panel = panel_of(pd.concat(parts, ignore_index=True), config(horizon=7), [Codec("twin", Kind.NUMBER)])
+    assert panel.known == (False,)
+    series = panel.series[0]
+    window = Windows.over(panel).random(panel, np.random.default_rng(0)).features[..., -1].numpy()
+    assert (window[:, -7:] == window[:, -8:-7]).all()
+    np.testing.assert_array_equal(panel.features_until(series, 50)[:50], series.features[:50])
+
+
 def test_without_time_nothing_is_started() -> None:
     panel = panel_of(weekly(), config())
     for name in available(ALGORITHMS)[0]:
@@ -150,27 +188,29 @@ def test_backtests_of_a_short_history_use_the_last_two_horizons() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frequency", "steps", "horizon", "older"),
+    ("frequency", "steps", "horizon", "begins"),
     [
-        ("1H", 24 * 30, 24, (24 * 7, 24 * 3)),
-        ("1H", 24 * 20, 24, (24 * 3,)),
-        ("1D", 62, 10, ()),
-        ("1D", 63, 10, (21,)),
-        ("1D", 3 * 364, 14, (364, 42)),
-        ("1D", 3 * 364 - 1, 14, (42,)),
-        ("1W", 200, 8, (52, 24)),
-        ("1Y", 35, 4, ()),
-        ("1Y", 36, 4, (12,)),
+        ("1H", 24 * 30, 24, (24 * 7, 24 * 3, 48, 24)),
+        ("1H", 24 * 20, 24, (24 * 3, 48, 24)),
+        ("1H", 24 * 30, 72, (216, 168, 72)),
+        ("1D", 62, 10, (20, 10)),
+        ("1D", 63, 10, (21, 10)),
+        ("1D", 200, 30, (63, 30)),
+        ("1D", 3 * 364, 14, (364, 42, 28, 14)),
+        ("1D", 3 * 364 - 1, 14, (42, 28, 14)),
+        ("1W", 200, 8, (52, 24, 16, 8)),
+        ("1Y", 35, 4, (8, 4)),
+        ("1Y", 36, 4, (12, 8, 4)),
     ],
 )
 def test_older_windows_begin_three_horizons_and_whole_cycles_before_the_forecast(
-    frequency: str, steps: int, horizon: int, older: tuple[int, ...]
+    frequency: str, steps: int, horizon: int, begins: tuple[int, ...]
 ) -> None:
     unit = {"1H": "h", "1D": "D", "1W": "7D", "1Y": "YS"}[frequency]
     moments = pd.date_range("1950-01-01", periods=steps, freq=unit).strftime("%Y-%m-%d %H:%M:%S")
     rows = pd.DataFrame({"item": "a", "ts": moments, "y": np.arange(steps)})
     backtest = Backtest.over(panel_of(rows, config(horizon=horizon, frequency=frequency)))
-    assert backtest.steps == (*older, 2 * horizon, horizon)
+    assert backtest.steps == begins
     first = steps - backtest.steps[0]
     assert backtest.windows[0].truth[0].tolist() == list(range(first, first + horizon))
     assert backtest.training.longest == first

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,12 +40,16 @@ def said(panel: Panel, width: float) -> np.ndarray:
     return np.repeat((mean[:, None] * steps)[:, None, :], panel.horizon, axis=1)
 
 
+def covered_by(backtest: Backtest, forecasts: Sequence[np.ndarray]) -> dict[str, float]:
+    return metrics.coverage(metrics.Window.all(backtest.windows), np.concatenate(forecasts), QUANTILES)
+
+
 @pytest.mark.parametrize("width", [0.0, 0.5, 40.0])
 def test_an_interval_that_is_too_narrow_or_too_wide_is_set_right(width: float) -> None:
     backtest = Backtest.over(noise(items=240))
     forecasts = [said(past, width) for past in backtest.pasts]
     calibration, moved = calibrate(backtest, forecasts)
-    covered = metrics.coverage(backtest.windows, moved, QUANTILES)
+    covered = covered_by(backtest, moved)
     assert covered["p90"] - covered["p10"] == pytest.approx(0.8, abs=0.05)
     assert backtest.measure(moved)["RMSE"] == pytest.approx(backtest.measure(forecasts)["RMSE"], rel=0.01)
     # What is served later is moved by the same amounts, relative to each series.
@@ -69,7 +75,7 @@ def test_a_forecast_that_is_right_is_left_alone() -> None:
     backtest = Backtest.over(noise())
     right = [said(past, 6.4) for past in backtest.pasts]  # 1.28 standard deviations
     calibration, moved = calibrate(backtest, right)
-    covered = metrics.coverage(backtest.windows, moved, QUANTILES)
+    covered = covered_by(backtest, moved)
     assert covered["p90"] - covered["p10"] == pytest.approx(0.8, abs=0.04)
     assert all(abs(move) < 0.1 for move in calibration.moves)
 
@@ -87,6 +93,14 @@ def test_with_few_series_quantiles_move_less_and_widen_more() -> None:
     )
     assert one.moves[2] == pytest.approx(missed.max() / 5)
     assert many.moves[0] < 0 < many.moves[2]
+
+
+def test_quantiles_on_one_side_of_the_median_do_not_move_the_mean() -> None:
+    panel = panel_of(weekly(), config(ForecastQuantiles=["p90", "p95"]))
+    forecast = np.repeat([[[50.0, 60.0, 70.0]]], panel.horizon, axis=1).repeat(len(panel), axis=0)
+    moved = Calibration((0.5, 1.0)).apply(panel, forecast)
+    assert (moved[..., 0] == 50).all()
+    assert (moved[..., 1:] > forecast[..., 1:]).all()
 
 
 def test_one_window_is_not_enough_to_calibrate() -> None:
@@ -122,7 +136,7 @@ def test_the_mean_of_seasons_errs_less_than_the_last_one_where_there_is_only_noi
     backtest = Backtest.over(noise())
     naive, mean = (backtest.run(forecaster(name), Context())[0] for name in SEASONAL)
     assert backtest.measure(mean)["RMSE"] < backtest.measure(naive)["RMSE"]
-    covered = metrics.coverage(backtest.windows, mean, QUANTILES)
+    covered = covered_by(backtest, mean)
     assert covered["p90"] - covered["p10"] == pytest.approx(0.8, abs=0.06)
 
 

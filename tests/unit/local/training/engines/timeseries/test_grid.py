@@ -105,10 +105,11 @@ def test_gaps_of_other_columns_are_filled_or_carried(fills: dict[str, str], expe
     assert related([2, 2, None, 6, None, 8, None], **fills) == expected
 
 
-def test_a_column_without_future_values_is_carried_forward_in_backtests() -> None:
+@pytest.mark.parametrize("fills", [{}, {"futurefill": "median"}])
+def test_a_column_without_future_values_is_carried_forward_in_backtests(fills: dict[str, str]) -> None:
     days = pd.date_range("2024-01-01", periods=12).strftime("%Y-%m-%d")
     rows = pd.DataFrame({"item": "a", "ts": days, "y": range(12), "visitors": np.arange(12.0)})
-    panel = panel_of(rows, config(), [Codec("visitors", Kind.NUMBER)])
+    panel = panel_of(rows, config(Transformations={"Filling": {"visitors": fills}}), [Codec("visitors", Kind.NUMBER)])
     assert panel.known == (False,)
     past = panel.before(3, shortest=4).series[0]
     full = panel.series[0].features[:, 0]

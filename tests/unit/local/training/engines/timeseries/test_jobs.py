@@ -224,9 +224,16 @@ def test_equal_requests_get_equal_answers_whatever_the_order_of_rows_and_columns
     assert invoke(served, shuffled.to_csv(index=False)) == plain
 
 
+def test_short_series_are_forecast_and_those_without_a_value_are_left_out(served: Path) -> None:
+    rows = [HISTORY, HISTORY.head(1).assign(item="short"), HISTORY.assign(item="empty", y="")]
+    status, body, _ = invoke(served, pd.concat(rows).to_csv(index=False))
+    assert status == 200
+    assert {row["item"] for row in csv.DictReader(io.StringIO(body))} == {"item 0", "short"}
+
+
 def test_requests_that_come_together_are_one_panel_and_get_their_own_series(served: Path) -> None:
     model = Hosted((served, {})).model
-    asked = [HISTORY, HISTORY.assign(item="new"), HISTORY.head(3), HISTORY.head(10)]
+    asked = [HISTORY, HISTORY.assign(item="new"), HISTORY.assign(y=None), HISTORY.head(1)]
     payloads = [Payload(rows.to_csv(index=False).encode(), CSV) for rows in asked]
     together = model.respond(payloads)
     assert isinstance(together[2], PayloadError)
@@ -243,7 +250,12 @@ def test_requests_that_come_together_are_one_panel_and_get_their_own_series(serv
         (HISTORY.drop(columns="price").to_csv(index=False), CSV, "", "The column 'price' is not in the request"),
         (HISTORY.rename(columns={"y": "Y"}).to_csv(index=False), CSV, "", "Did you mean 'Y'?"),
         (HISTORY.to_csv(index=False, header=False), CSV, "", "is not in the request"),
-        (HISTORY.head(3).to_csv(index=False), CSV, "", "at least 4 values of 'y'"),
+        (
+            HISTORY.assign(y=None).to_csv(index=False),
+            CSV,
+            "",
+            "no value of 'y' to forecast from in any series: 'item 0'",
+        ),
         (HISTORY.assign(y="many").to_csv(index=False), CSV, "", "must be numeric; it has the value 'many'"),
         (HISTORY.assign(ts="soon").to_csv(index=False), CSV, "", "has the value 'soon'"),
         (HISTORY.assign(price="cheap").to_csv(index=False), CSV, "", "the column 'price' takes a number, not 'cheap'"),
@@ -409,7 +421,7 @@ def test_a_series_that_never_ends_is_killed_at_the_limit(
     limits = {"CompletionCriteria": {"MaxRuntimePerTrainingJobInSeconds": 1}}
     assert killed_in_time(jobs.train(problem("ets", **limits), [channel(uri)]), 1)
     # Without a limit of its own a candidate has its share of the job's time.
-    monkeypatch.setattr(Course, "for_candidate", lambda self, waiting: Clock(0.5 if waiting == 1 else None))
+    monkeypatch.setattr(Course, "for_candidate", lambda self, waiting: Clock(0.5 if waiting == 2 else None))
     events = jobs.train(problem(*QUICK), [channel(uri)])
     assert events[-1]["secondary"] == "Completed"
     stopped = labels(events)["ets"]
@@ -459,13 +471,37 @@ def test_the_ensemble_is_never_worse_than_a_baseline(jobs: Jobs, bucket: Bucket)
     assert set(summary["weights"]) & set(base.BASELINES)
 
 
+def test_columns_may_have_the_names_of_the_results(jobs: Jobs, bucket: Bucket) -> None:
+    frame = weekly(1, 40).rename(columns={"y": "p50", "item": "window"})
+    columns = {"TargetAttributeName": "p50", "ItemIdentifierAttributeName": "window"}
+    events = jobs.train(problem("npts", TimeSeriesConfig=columns), [channel(bucket.put("in/d.csv", frame))])
+    location = labels(events)["npts"]["CandidateProperties"]["CandidateArtifactLocations"]["BacktestResults"]
+    header = bucket.read(f"{location}/predictions.csv").decode().partition("\n")[0]
+    assert header == "backtest:window,window,ts,backtest:p50,p10,p50,p90,mean"
+
+
+def test_a_series_of_zeros_at_its_end_is_measured_by_its_history(jobs: Jobs, bucket: Bucket) -> None:
+    frame = weekly(1, 60)
+    frame["y"] = [float(day % 9 == 0) if day < 40 else 0.0 for day in range(60)]
+    events = jobs.train(problem(*QUICK, horizon=5), [channel(bucket.put("in/d.csv", frame))])
+    assert {entry["CandidateStatus"] for entry in labels(events).values()} == {"Completed"}
+
+
+def test_a_history_without_two_seasons_has_a_scaled_error(jobs: Jobs, bucket: Bucket) -> None:
+    frame = weekly(1, 48).assign(ts=pd.date_range("2024-01-01", periods=48, freq="7D").strftime("%Y-%m-%d"))
+    objective = {"request": {"AutoMLJobObjective": {"MetricName": "MASE"}}}
+    asked = problem("npts", horizon=4, frequency="1W")
+    assert jobs.train(asked, [channel(bucket.put("in/d.csv", frame))], **objective)[-1]["secondary"] == "Completed"
+
+
+@pytest.mark.parametrize("step", ["fit", "forecast"])
 def test_a_member_for_which_there_is_no_time_is_left_out(
-    jobs: Jobs, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    jobs: Jobs, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     def late(*_: Any) -> None:
         raise TimeIsUp
 
-    monkeypatch.setattr(Decomposition, "forecast", late)
+    monkeypatch.setattr(Decomposition, step, late)
     ensemble = labels(jobs.train(problem(*QUICK), [channel(bucket.put("in/d.csv", weekly(2, 40)))]))["ensemble"]
     assert ensemble["CandidateStatus"] == "Completed"
 

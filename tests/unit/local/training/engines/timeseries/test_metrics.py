@@ -8,8 +8,9 @@ import pytest
 from airflow_automl.local.training.engines.timeseries import metrics
 from airflow_automl.local.training.engines.timeseries.backtest import blend, weigh
 from airflow_automl.local.training.engines.timeseries.metrics import Window
+from tests.unit.local.training.engines.timeseries.conftest import config, panel_of, weekly
 
-WINDOW = Window(truth=np.array([[10.0, 20.0], [0.0, 40.0]]), scale=np.array([5.0, np.nan]))
+WINDOW = Window(truth=np.array([[10.0, 20.0], [0.0, 40.0]]), scale=np.array([5.0, np.nan]), level=np.ones(2))
 # mean, p10, p90
 SAID = np.array([[[12.0, 5, 15], [16, 25, 30]], [[4, 0, 5], [40, 30, 50]]])
 
@@ -29,28 +30,43 @@ def test_the_metrics_are_those_that_amazon_publishes() -> None:
 
 
 def test_coverage_is_how_often_the_truth_is_not_above_a_quantile() -> None:
-    assert metrics.coverage([WINDOW], [SAID], (10, 90)) == {"p10": 0.5, "p90": 1.0}
+    assert metrics.coverage(WINDOW, SAID, (10, 90)) == {"p10": 0.5, "p90": 1.0}
 
 
 def test_undefined_metrics_are_omitted() -> None:
-    nothing = Window(np.zeros((1, 2)), np.array([0.0]))
-    assert set(metrics.measure(nothing, np.ones((1, 2, 2)), (50,))) == {"RMSE"}
-    perfect = metrics.measure(nothing, np.zeros((1, 2, 2)), (50,))
+    never = Window(np.zeros((1, 2)), np.zeros(1), np.zeros(1))
+    assert set(metrics.measure(never, np.ones((1, 2, 2)), (50,))) == {"RMSE"}
+    perfect = metrics.measure(never, np.zeros((1, 2, 2)), (50,))
     assert perfect == {"AverageWeightedQuantileLoss": 0.0, "WAPE": 0.0, "RMSE": 0.0}
 
 
-def test_items_are_measured_by_themselves() -> None:
-    first, second = metrics.measure_items(WINDOW, SAID, (10, 90))
-    assert first["WAPE"] == pytest.approx(6 / 30)
-    assert "MASE" not in second
+def test_where_nothing_happens_losses_are_relative_to_what_happened_before() -> None:
+    quiet = Window(np.zeros((1, 2)), np.ones(1), np.array([4.0]))
+    found = metrics.measure(quiet, np.ones((1, 2, 2)), (50,))
+    assert found["WAPE"] == found["AverageWeightedQuantileLoss"] == pytest.approx(2 / 8)
+
+
+def test_some_series_are_measured_by_themselves() -> None:
+    assert metrics.measure(WINDOW.of([0]), SAID[:1], (10, 90))["WAPE"] == pytest.approx(6 / 30)
+    assert "MASE" not in metrics.measure(WINDOW.of([1]), SAID[1:], (10, 90))
+
+
+def test_a_history_no_longer_than_a_season_is_scaled_by_its_steps() -> None:
+    panel = panel_of(weekly(1, 7, noise=0), config(1))
+    changes = np.abs(np.diff(panel.series[0].target))
+    assert metrics.naive_scale(panel) == pytest.approx([changes.mean()])
 
 
 def constant(value: float) -> np.ndarray:
     return np.full((1, 2, 2), value)
 
 
+def happened(value: float) -> Window:
+    return Window(np.full((1, 2), value), np.ones(1), np.full(1, 10.0))
+
+
 def test_the_ensemble_prefers_accurate_members() -> None:
-    windows = [Window(np.full((1, 2), 10.0), np.ones(1)), Window(np.full((1, 2), 20.0), np.ones(1))]
+    windows = [happened(10), happened(20)]
     forecasts = {"good": [constant(11), constant(19)], "bad": [constant(30), constant(60)]}
     weights = weigh(windows, forecasts, "WAPE", (50,))
     assert sum(weights.values()) == pytest.approx(1)
@@ -60,12 +76,11 @@ def test_the_ensemble_prefers_accurate_members() -> None:
     assert weigh(windows, both, "WAPE", (50,)) == pytest.approx({"low": 0.5, "high": 0.5}, abs=0.06)
 
 
-def test_a_window_without_the_metric_does_not_keep_the_others_from_weighing() -> None:
-    # Nothing happens in the first window: WAPE is undefined there.
-    windows = [Window(np.zeros((1, 2)), np.ones(1)), Window(np.full((1, 2), 10.0), np.ones(1))]
-    forecasts = {"good": [constant(1), constant(11)], "bad": [constant(1), constant(30)]}
+def test_windows_in_which_nothing_happens_do_not_favour_a_forecast_of_nothing() -> None:
+    windows = [happened(0), happened(0), happened(10)]
+    forecasts = {"sensible": [constant(1), constant(1), constant(8)], "nothing": [constant(0)] * 3}
     weights = weigh(windows, forecasts, "WAPE", (50,))
-    assert weights["good"] > 0.95
+    assert weights["sensible"] > 0.9
 
 
 def test_a_blend_lies_halfway_between_the_mean_and_the_median() -> None:
