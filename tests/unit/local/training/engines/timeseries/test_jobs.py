@@ -254,7 +254,7 @@ def test_requests_that_come_together_are_one_panel_and_get_their_own_series(serv
             HISTORY.assign(y=None).to_csv(index=False),
             CSV,
             "",
-            "no value of 'y' to forecast from in any series: 'item 0'",
+            "no value of 'y' to forecast from",
         ),
         (HISTORY.assign(y="many").to_csv(index=False), CSV, "", "must be numeric; it has the value 'many'"),
         (HISTORY.assign(ts="soon").to_csv(index=False), CSV, "", "has the value 'soon'"),
