@@ -133,6 +133,11 @@ def test_limits_reach_autogluon():
     assert made.fit["dynamic_stacking"] is False
 
 
+def test_no_model_changes_after_it_was_published():
+    made = make()
+    assert [made.fit[name] for name in ("calibrate", "calibrate_decision_threshold")] == [False, False]
+
+
 @pytest.mark.parametrize(
     ("objective", "problem", "metric"),
     [

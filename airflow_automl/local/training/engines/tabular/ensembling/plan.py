@@ -185,6 +185,8 @@ def make(
         "num_stack_levels": int(stacked),
         "dynamic_stacking": False,
         "fit_weighted_ensemble": ensemble and len(base) > 1,
+        # Candidates are published with their thresholds when they are trained; AutoGluon would change one later.
+        "calibrate": False,
         "calibrate_decision_threshold": False,
         "raise_on_no_models_fitted": False,
         "num_cpus": threads,
