@@ -101,15 +101,20 @@ def run(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | N
         return answers(predictor, prepare(rows, dataset.features), name, dataset.labels)
 
     def linear(clock: Clock) -> np.ndarray:
-        learned = dataset
-        if len(dataset.train) > LINEAR_ROWS and not dataset.crossed:
-            some = metrics.sample(len(dataset.train), LINEAR_ROWS)
-            learned = dataclasses.replace(dataset, train=dataset.train.iloc[some])
+        learned = dataset if dataset.crossed else _sampled(dataset)
         transformer = FeatureTransformer.fit(learned.train[learned.columns], learned.features)
         return linear_answers(workbench(course.run, learned, transformer), clock)
 
     opened = partial(unseen, predictor, name, dataset, scores)
     return reports.report(course, dataset, best, scores, known[name], opened, linear, "Completed")
+
+
+def _sampled(dataset: TabularDataset) -> TabularDataset:
+    """Return the dataset with no more rows to learn from than a linear model needs; no class is lost."""
+    some = metrics.sample(len(dataset.train), LINEAR_ROWS)
+    if dataset.classification:
+        some = np.union1d(some, np.flatnonzero(~dataset.train[dataset.target].duplicated()))
+    return dataclasses.replace(dataset, train=dataset.train.iloc[some])
 
 
 @contextmanager

@@ -145,7 +145,7 @@ def workbench(run: Run, dataset: TabularDataset, transformer: FeatureTransformer
         if dataset.classification:
             values = values.map({label: code for code, label in enumerate(dataset.labels)})
         numbers = np.asarray(values, dtype="int64" if dataset.classification else "float64")
-        return table.Table(transformer, rows[dataset.columns], numbers)
+        return table.Table(transformer, rows[dataset.columns], numbers, dataset.weights(rows))
 
     classes, train = len(dataset.labels), of(dataset.train)
     if dataset.crossed:

@@ -124,7 +124,7 @@ class Assignment:
     @property
     def weights(self) -> np.ndarray | None:
         """Return weights of the rows; ``None`` for equal ones."""
-        return balanced_weights(self.part.values, self.target.classes) if self.choice.balanced else None
+        return balanced_weights(self.part.values, self.target.classes) if self.choice.balanced else self.part.weights
 
 
 class Learner(ABC):
