@@ -90,10 +90,14 @@ class Plan:
     missing: Mapping[str, Sequence[str]]
 
     @property
+    def levels(self) -> list[Mapping[str, Any]]:
+        """Return the configurations of each level."""
+        return [self.hyperparameters] if 1 not in self.hyperparameters else list(self.hyperparameters.values())
+
+    @property
     def neural(self) -> bool:
         """Return whether a neural network is trained."""
-        levels = [self.hyperparameters] if 1 not in self.hyperparameters else self.hyperparameters.values()
-        return any(ALGORITHMS[name][0] in level for level in levels for name in _NEURAL)
+        return any(ALGORITHMS[name][0] in level for level in self.levels for name in _NEURAL)
 
 
 def make(
