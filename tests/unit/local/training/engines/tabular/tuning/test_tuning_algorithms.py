@@ -164,11 +164,13 @@ def test_sample_weights_reach_the_linear_model():
     slope = np.where(heavy, 1.0, -1.0) * frame["x"].to_numpy()
     transformer = FeatureTransformer.fit(frame, [Codec("x", Kind.NUMBER)])
     for choice, values, classes in ((RIDGE, slope, 0), (LOGISTIC, (slope > 0).astype(int), 2)):
-        for weights, sign in ((None, -1), (np.where(heavy, 9.0, 1.0), 1)):
-            part = Part(Table(transformer, frame, values, weights))
+        weights, learned = np.where(heavy, 9.0, 1.0), []
+        for given in (None, weights, weights / 1e6):
+            part = Part(Table(transformer, frame, values, given))
             learner = start(Assignment(part, choice, Target.fit(values, classes), "MSE", 1, 1))
             learner.advance(learner.total, lambda: False)
-            assert np.sign(learner.snapshot().weights[0][0]) == sign
+            learned.append(learner.snapshot().weights[0][0])
+        assert learned[0] < 0 < learned[1] == pytest.approx(learned[2])
 
 
 @pytest.mark.parametrize("seen", [(1, 3), (0, 1, 3)])
