@@ -63,16 +63,23 @@ def interval(differences: np.ndarray) -> list[float]:
     return [float(bound) for bound in np.nanquantile(differences, _QUANTILES)]
 
 
-def constant(objective: str, learned: np.ndarray, rows: int, labels: Sequence[int | str]) -> np.ndarray:
+def constant(
+    objective: str, learned: np.ndarray, rows: int, labels: Sequence[int | str], weights: np.ndarray | None = None
+) -> np.ndarray:
     """Return the answers of the model that has seen no feature: the classes' shares, or the mean (MAE: the median).
 
     :param learned: the target's values in the training data.
     :param rows: number of answers.
+    :param weights: sample weights of the training data, or ``None``.
     """
     if labels:
-        shares = np.array([np.mean(learned == label) for label in labels])
+        shares = np.array([np.average(learned == label, weights=weights) for label in labels])
         return np.tile(shares, (rows, 1))
-    return np.full(rows, np.median(learned) if objective == "MAE" else np.mean(learned), dtype="float64")
+    if objective != "MAE":
+        return np.full(rows, np.average(learned, weights=weights), dtype="float64")
+    order = np.argsort(learned)
+    below = np.cumsum(np.ones(len(learned)) if weights is None else weights[order])
+    return np.full(rows, learned[order][np.searchsorted(below, below[-1] / 2)], dtype="float64")
 
 
 def compare(

@@ -138,6 +138,7 @@ def test_a_binary_job_from_data_to_reports(bucket, tmp_path):
     assert (
         sum(sum(row.values()) for row in insights["binary_classification_metrics"]["confusion_matrix"].values()) == 200
     )
+    assert "of all 200 validation rows, weighted" in insights["dataset"]["note"]
     compared = insights["comparison"]
     assert compared["value"] == pytest.approx(chosen["FinalAutoMLJobObjectiveMetric"]["Value"], abs=1e-4)
     assert set(compared["baselines"]) == {"a constant answer", "a linear model"}

@@ -47,9 +47,10 @@ def train(run: Run) -> str:
     trainer = importlib.import_module(_TRAINERS[mode])
     criteria = trainer.completion_criteria(dict(spec.criteria))
     events.resolved(dataset.problem_type, dataset.objective, mode, criteria)
+    course = Course(run, dataset.problem_type, dataset.objective, criteria)
     only_definitions = spec.config.get("GenerateCandidateDefinitionsOnly")
     try:
-        publish(run, dataset, mode, algorithms, criteria)
+        publish(course, dataset, mode, algorithms)
     except JobFailure:
         raise
     except Exception:
@@ -59,6 +60,5 @@ def train(run: Run) -> str:
         log.exception("The notebooks could not be made")
     if only_definitions:
         return "CandidateDefinitionsGenerated"
-    course = Course(run, dataset.problem_type, dataset.objective, criteria)
     secondary: str = trainer.run(course, dataset, algorithms)
     return secondary

@@ -13,6 +13,7 @@ import pandas as pd
 from airflow_automl import __version__
 from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.engines.base import JobSpec, Run
+from airflow_automl.local.training.engines.course import Course
 from airflow_automl.local.training.engines.tabular import modes
 
 log = logging.getLogger(__name__)
@@ -190,12 +191,13 @@ def _target(sample: pd.DataFrame, dataset: TabularDataset) -> tuple[list[str], l
 
 
 def candidate_definitions(
-    spec: JobSpec, dataset: TabularDataset, mode: str, algorithms: tuple[str, ...] | None, criteria: dict[str, int]
+    course: Course, dataset: TabularDataset, mode: str, algorithms: tuple[str, ...] | None
 ) -> Any:
     """Return the notebook of a job."""
-    defined = definitions(spec, dataset, mode, algorithms, criteria)
+    spec, criteria = course.run.spec, dict(course.criteria)
+    defined = definitions(course, dataset, mode, algorithms)
     what = (
-        "Each row is a model; the last candidate is their weighted ensemble."
+        "Each row is a model; the last candidate of each level is their weighted ensemble."
         if mode == modes.ENSEMBLING
         else "Each row is where the search begins with an algorithm; the search continues from what does best."
     )
@@ -244,31 +246,25 @@ def candidate_definitions(
 
 
 def definitions(
-    spec: JobSpec, dataset: TabularDataset, mode: str, algorithms: tuple[str, ...] | None, criteria: dict[str, int]
+    course: Course, dataset: TabularDataset, mode: str, algorithms: tuple[str, ...] | None
 ) -> list[dict[str, Any]]:
     """Return what a job trains: ``algorithm`` and ``settings`` of each candidate, or of each start of the search."""
     if mode == modes.ENSEMBLING:
-        from airflow_automl.local.training.engines.tabular.ensembling import plan
+        from airflow_automl.local.training.engines.tabular.ensembling import engine, plan
 
-        made = plan.make(
-            rows=len(dataset.train),
-            features=len(dataset.features),
-            classes=len(dataset.labels),
-            algorithms=algorithms,
-            max_candidates=criteria.get("MaxCandidates"),
-            seconds=criteria.get("MaxAutoMLJobRuntimeInSeconds"),
-            seconds_per_model=criteria.get("MaxRuntimePerTrainingJobInSeconds"),
-            threads=spec.threads,
-            memory_limit=spec.memory_limit,
-        )
+        made = engine.plan_for(course, engine.arrange(course, dataset), algorithms)
         names = {key: name for name, (key, _) in plan.ALGORITHMS.items()}
         found = [
-            (options["ag_args"]["priority"], names[key], {k: v for k, v in options.items() if k != "ag_args"})
-            for key, entries in made.hyperparameters.items()
+            (level, -options["ag_args"]["priority"], names[key], {k: v for k, v in options.items() if k != "ag_args"})
+            for level, configurations in enumerate(made.levels, 1)
+            for key, entries in configurations.items()
             for options in entries
         ]
-        found.sort(key=lambda entry: -entry[0])
-        return [{"algorithm": algorithm, "settings": settings} for _, algorithm, settings in found]
+        found.sort(key=lambda entry: entry[:2])
+        return [
+            {"algorithm": algorithm, "settings": settings if level == 1 else {"level": level, **settings}}
+            for level, _, algorithm, settings in found
+        ]
     from airflow_automl.local.training.engines.tabular.tuning.search import SearchSpace, algorithms_for
 
     space = SearchSpace(algorithms_for(algorithms), len(dataset.labels), len(dataset.train), dataset.objective)
@@ -296,19 +292,18 @@ def _request(spec: JobSpec, dataset: TabularDataset, mode: str, criteria: dict[s
     }
 
 
-def publish(
-    run: Run, dataset: TabularDataset, mode: str, algorithms: tuple[str, ...] | None, criteria: dict[str, int]
-) -> None:
+def publish(course: Course, dataset: TabularDataset, mode: str, algorithms: tuple[str, ...] | None) -> None:
     """Store both notebooks and report their locations.
 
     :raises JobFailure: the store refused them.
     """
+    run = course.run
     digest = hashlib.sha256(run.spec.arn.encode()).hexdigest()[:24]
     folder = f"{run.spec.output}sagemaker-automl-candidates/pr-1-{digest}/notebooks/"
     exploring = f"{folder}SageMakerAutopilotDataExplorationNotebook.ipynb"
     defining = f"{folder}SageMakerAutopilotCandidateDefinitionNotebook.ipynb"
     _store(run, exploration(run.spec, dataset), exploring)
-    _store(run, candidate_definitions(run.spec, dataset, mode, algorithms, criteria), defining)
+    _store(run, candidate_definitions(course, dataset, mode, algorithms), defining)
     run.events.artifacts(
         {"CandidateDefinitionNotebookLocation": defining, "DataExplorationNotebookLocation": exploring}
     )

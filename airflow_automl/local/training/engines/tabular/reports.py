@@ -268,8 +268,17 @@ def _insights(
     document = reports.statistics(
         dataset.problem_type, truth[some], scores[some], dataset.labels, candidate.threshold, candidate.validation
     )
+    notes = list(dataset.notes)
+    if len(some) < len(truth) or dataset.weight is not None:
+        weighted = "" if dataset.weight is None else ", weighted"
+        notes.append(
+            f"The metrics are of all {len(truth)} validation rows{weighted}; counts, curves and residuals are of "
+            f"{len(some)}, unweighted."
+        )
+        document["dataset"]["note"] = notes[-1]
     learned = dataset.train[dataset.target].to_numpy()
-    others = {CONSTANT: constant(dataset.objective, learned, len(truth), dataset.labels)}
+    weights = dataset.weights(dataset.train)
+    others = {CONSTANT: constant(dataset.objective, learned, len(truth), dataset.labels, weights)}
     try:
         # What has hardly any time is not begun, and what takes longer is ended.
         clock = Clock(seconds if seconds > isolation.GRACE else 0)
@@ -281,6 +290,6 @@ def _insights(
         dataset.problem_type, dataset.objective, truth, dataset.labels, dataset.weights(dataset.validation)
     )
     document["comparison"] = compare(measure, scores, candidate.threshold, others)
-    parts = [*reports.notes(dataset.notes), *section(document["comparison"]), *reports.sections(document)]
+    parts = [*reports.notes(notes), *section(document["comparison"]), *reports.sections(document)]
     page = reports.page(f"Model insights: {candidate.name}", parts)
     return {"statistics.json": json.dumps(document, indent=1), "report.html": page}

@@ -62,6 +62,14 @@ def test_a_constant_answer_may_call_all_rows_positive():
     assert found["baselines"][comparison.CONSTANT]["value"] == pytest.approx(0.8)
 
 
+@pytest.mark.parametrize(
+    ("metric", "labels", "answer"), [("MAE", (), 9.0), ("RMSE", (), 6.8), ("Accuracy", (1, 2, 9), [0.1, 0.2, 0.7])]
+)
+def test_a_constant_answer_counts_rows_by_their_weights(metric, labels, answer):
+    learned, weights = np.array([9.0, 1.0, 2.0, 9.0]), np.array([1.0, 1.0, 2.0, 6.0])
+    assert comparison.constant(metric, learned, 2, labels, weights) == pytest.approx(np.array([answer] * 2))
+
+
 def permuted(clock: Clock) -> dict:
     frame = pd.DataFrame(RANDOM.normal(size=(300, 3)), columns=["a", "b", "self"])
     frame["y"] = 3 * frame["a"] - frame["b"]

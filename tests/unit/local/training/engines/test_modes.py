@@ -7,7 +7,6 @@ import pytest
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.engines.tabular import modes
-from airflow_automl.local.training.engines.tabular.ensembling import plan
 
 REQUEST = {"AutoMLJobInputDataConfig": [{}]}
 
@@ -91,5 +90,5 @@ def test_validation_rows_that_the_request_sets_apart_stay_apart(request_):
 def test_the_time_for_a_cross_validation_depends_on_values_classes_and_threads(
     rows, features, classes, seconds, threads
 ):
-    assert plan.may_cross(rows, features, classes, seconds, threads)
-    assert not plan.may_cross(rows + 1, features, classes, seconds, threads)
+    assert modes.may_cross(rows, features, classes, seconds, threads)
+    assert not modes.may_cross(rows + 1, features, classes, seconds, threads)

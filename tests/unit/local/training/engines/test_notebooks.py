@@ -4,6 +4,7 @@ import io
 import json
 import os
 from contextlib import redirect_stdout
+from types import SimpleNamespace
 
 import boto3
 import nbformat
@@ -14,6 +15,10 @@ import pytest
 from airflow_automl import __version__
 from airflow_automl.contract import check
 from airflow_automl.local.training import main as trainer
+from airflow_automl.local.training.data.codec import Codec, Kind
+from airflow_automl.local.training.data.dataset import TabularDataset
+from airflow_automl.local.training.engines.tabular.ensembling import engine
+from airflow_automl.local.training.engines.tabular.notebooks import definitions
 from airflow_automl.local.training.engines.tabular.notebooks import value as literal
 from tests.local_s3 import BUCKET, Bucket
 from tests.unit.local.training import running as training
@@ -134,6 +139,22 @@ def test_the_definitions_submit_what_is_selected(bucket, tmp_path, environment, 
     assert "GenerateCandidateDefinitionsOnly" not in config
     compile(wait, "cell", "exec")
     compile(candidates, "cell", "exec")
+
+
+def test_the_definitions_of_an_ensemble_are_those_of_its_plan():
+    rows = pd.DataFrame({"a": np.arange(1500.0), "y": np.arange(1500.0)})
+    data = TabularDataset(
+        rows[300:].reset_index(drop=True), rows[:300], (Codec("a", Kind.NUMBER),), "y", None, "Regression", "MSE", ()
+    )
+    spec = SimpleNamespace(request={"AutoMLJobInputDataConfig": [{}]}, threads=2, memory_limit=None)
+    course = SimpleNamespace(run=SimpleNamespace(spec=spec), criteria={}, for_training=lambda: None)
+    found = definitions(course, data, "ENSEMBLING", ("lightgbm", "xgboost", "linear-learner"))
+    crossed = engine.arrange(course, data)
+    assert (crossed.crossed, len(crossed.train)) == (True, 1500)
+    plan = engine.plan_for(course, crossed, ("lightgbm", "xgboost", "linear-learner"))
+    assert [sum(entry["settings"].get("level") == level for entry in found) for level in (None, 2)] == [
+        sum(map(len, level.values())) for level in plan.levels
+    ]
 
 
 def test_values_survive_as_python_source():

@@ -1,6 +1,12 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
 import pytest
 
 from airflow_automl.local.errors import JobFailure
+from airflow_automl.local.training.data.codec import Codec, Kind
+from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.engines import registry
 from airflow_automl.local.training.engines.tabular.ensembling import engine, plan
 
@@ -133,6 +139,11 @@ def test_limits_reach_autogluon():
     assert made.fit["dynamic_stacking"] is False
 
 
+def test_no_model_changes_after_it_was_published():
+    made = make()
+    assert [made.fit[name] for name in ("calibrate", "calibrate_decision_threshold")] == [False, False]
+
+
 @pytest.mark.parametrize(
     ("objective", "problem", "metric"),
     [
@@ -150,3 +161,12 @@ def test_each_objective_has_a_metric_of_autogluon(objective, problem, metric):
 def test_a_job_without_any_limit_gets_an_hour():
     assert engine.completion_criteria({}) == {"MaxCandidates": 10, "MaxAutoMLJobRuntimeInSeconds": 3600}
     assert engine.completion_criteria({"MaxCandidates": 3}) == {"MaxCandidates": 3}
+
+
+def test_the_linear_model_to_compare_with_learns_from_every_class(monkeypatch):
+    monkeypatch.setattr(engine, "LINEAR_ROWS", 100)
+    rows = pd.DataFrame({"a": np.arange(5000.0), "y": ["b"] * 4998 + ["a", "c"]})
+    data = TabularDataset(rows, rows, (Codec("a", Kind.NUMBER),), "y", None, "M", "Accuracy", ("a", "b", "c"))
+    assert set(engine._sampled(data).train["y"]) == {"a", "b", "c"}
+    regression = dataclasses.replace(data, target="a", labels=(), problem_type="Regression")
+    assert len(engine._sampled(regression).train) == 100

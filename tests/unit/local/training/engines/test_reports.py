@@ -89,6 +89,20 @@ def test_the_explainability_report_has_the_layout_of_clarify():
     assert found == {"feature_importance": {"a": 0.5}}
 
 
+@pytest.mark.parametrize(("most", "weight"), [(60, None), (50, None), (60, "w")])
+def test_insights_say_which_rows_they_are_of_if_these_differ(monkeypatch, most, weight):
+    monkeypatch.setattr(shapley, "MAX_ROWS", most)
+    rows = pd.DataFrame({"a": RANDOM.normal(size=60), "w": 2.0}).assign(y=lambda frame: frame["a"] * 2)
+    data = TabularDataset(rows, rows, (Codec("a", Kind.NUMBER),), "y", weight, "Regression", "MSE", ())
+    candidate = Candidate.__new__(Candidate)
+    candidate.name, candidate.threshold, candidate.validation = "c", 0.5, {"MSE": 0.1}
+    files = shapley._insights(data, candidate, rows["y"].to_numpy(), lambda clock: rows["y"].to_numpy(), 0)
+    dataset = json.loads(files["statistics.json"])["dataset"]
+    weighted = ", weighted" if weight else ""
+    expected = f"of all 60 validation rows{weighted}; counts, curves and residuals are of {most}, unweighted."
+    assert (expected in dataset.get("note", "")) == (expected in files["report.html"]) == (most < 60 or bool(weight))
+
+
 def test_unreadable_values_are_shown_on_both_pages_of_a_tabular_job():
     rows = pd.DataFrame({"a": RANDOM.normal(size=60)}).assign(y=lambda frame: frame["a"] * 2)
     note = "12 of 600 values of the column 'a' can't be read as numbers and count as missing: '<many>' in 12 rows."

@@ -4,6 +4,7 @@ import importlib
 import sys
 import time
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -46,6 +47,38 @@ def test_a_package_that_nothing_needs_is_not_imported_and_can_be_later():
     with engine._without("wave"), pytest.raises(ImportError):
         importlib.import_module("wave")
     assert importlib.import_module("wave") is sys.modules["wave"]
+
+
+@pytest.mark.slow  # imports AutoGluon
+def test_an_ensemble_that_is_saved_again_is_published_as_it_was_measured(tmp_path, monkeypatch):
+    import autogluon.tabular
+    from autogluon.core.models import AbstractModel, WeightedEnsembleModel
+
+    from airflow_automl.local.training.engines.tabular.ensembling.watch import Snapshot
+
+    class Trainer:
+        path, trainer_file_name, callbacks = str(tmp_path / "predictor/models"), "trainer.pkl", ()
+        kinds = {"Forest": AbstractModel, "Ensemble": WeightedEnsembleModel}
+
+        def save(self):
+            (tmp_path / "predictor/models/trainer.pkl").write_text("")
+
+        def get_model_attribute(self, model, attribute):
+            return self.kinds[model] if attribute == "type" else model
+
+        def get_minimum_model_set(self, model):
+            return [*self.kinds]
+
+    for name in Trainer.kinds:
+        (tmp_path / "predictor/models" / name).mkdir(parents=True)
+        (tmp_path / "predictor/models" / name / "model.pkl").write_text("first")
+    snapshot = Snapshot.take(Trainer(), "Ensemble", tmp_path / "copy")
+    (tmp_path / "predictor/models/Ensemble/model.pkl").write_text("second")
+    monkeypatch.setattr(autogluon.tabular, "TabularPredictor", MagicMock())
+    snapshot.strip()
+    files = {name: tmp_path / "copy/models" / name / "model.pkl" for name in Trainer.kinds}
+    assert files["Ensemble"].read_text() == "first"
+    assert files["Forest"].stat().st_nlink == 2
 
 
 @pytest.mark.parametrize("levels", [False, True])

@@ -80,6 +80,32 @@ def completion_criteria(given: dict[str, int]) -> dict[str, int]:
     return criteria_with(given, MaxCandidates=planning.DEFAULT_CANDIDATES)
 
 
+def arrange(course: Course, dataset: TabularDataset) -> TabularDataset:
+    """Return the dataset with the rows divided as the job trains on them."""
+    sizes = (len(dataset.train), len(dataset.features), len(dataset.labels))
+    crossed = modes.may_cross(*sizes, course.for_training(), course.run.spec.threads)
+    return modes.arrange(course.run.spec.request, dataset, modes.FOLDS, crossed)
+
+
+def plan_for(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | None) -> planning.Plan:
+    """Return what the job trains in the time that it has.
+
+    :param dataset: as :func:`arrange` returns it.
+    """
+    return planning.make(
+        rows=len(dataset.train),
+        features=len(dataset.features),
+        classes=len(dataset.labels),
+        algorithms=algorithms,
+        max_candidates=course.criteria.get("MaxCandidates"),
+        seconds=course.for_training(),
+        seconds_per_model=course.criteria.get(PER_CANDIDATE),
+        threads=course.run.spec.threads,
+        memory_limit=course.run.spec.memory_limit,
+        crossed=dataset.crossed,
+    )
+
+
 def run(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | None) -> str:
     """Train the candidates of a job and report on the best one.
 
@@ -87,9 +113,7 @@ def run(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | N
     :raises JobFailure: no candidate could be trained.
     """
     course.run.events.phase("PreTraining")
-    sizes = (len(dataset.train), len(dataset.features), len(dataset.labels))
-    crossed = planning.may_cross(*sizes, course.for_training(), course.run.spec.threads)
-    dataset = modes.arrange(course.run.spec.request, dataset, modes.FOLDS, crossed)
+    dataset = arrange(course, dataset)
     predictor, candidates, known = train(course, dataset, algorithms)
     if not candidates or not course.time_for_report():
         return OUT_OF_TIME
@@ -101,15 +125,20 @@ def run(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] | N
         return answers(predictor, prepare(rows, dataset.features), name, dataset.labels)
 
     def linear(clock: Clock) -> np.ndarray:
-        learned = dataset
-        if len(dataset.train) > LINEAR_ROWS and not dataset.crossed:
-            some = metrics.sample(len(dataset.train), LINEAR_ROWS)
-            learned = dataclasses.replace(dataset, train=dataset.train.iloc[some])
+        learned = dataset if dataset.crossed else _sampled(dataset)
         transformer = FeatureTransformer.fit(learned.train[learned.columns], learned.features)
         return linear_answers(workbench(course.run, learned, transformer), clock)
 
     opened = partial(unseen, predictor, name, dataset, scores)
     return reports.report(course, dataset, best, scores, known[name], opened, linear, "Completed")
+
+
+def _sampled(dataset: TabularDataset) -> TabularDataset:
+    """Return the dataset with no more rows to learn from than a linear model needs; no class is lost."""
+    some = metrics.sample(len(dataset.train), LINEAR_ROWS)
+    if dataset.classification:
+        some = np.union1d(some, np.flatnonzero(~dataset.train[dataset.target].duplicated()))
+    return dataclasses.replace(dataset, train=dataset.train.iloc[some])
 
 
 @contextmanager
@@ -161,18 +190,7 @@ def train(
     from airflow_automl.local.training.engines.tabular.ensembling.watch import CandidateWatch
 
     run = course.run
-    plan = planning.make(
-        rows=len(dataset.train),
-        features=len(dataset.features),
-        classes=len(dataset.labels),
-        algorithms=algorithms,
-        max_candidates=course.criteria.get("MaxCandidates"),
-        seconds=course.for_training(),
-        seconds_per_model=course.criteria.get(PER_CANDIDATE),
-        threads=run.spec.threads,
-        memory_limit=run.spec.memory_limit,
-        crossed=dataset.crossed,
-    )
+    plan = plan_for(course, dataset, algorithms)
     for algorithm, packages in plan.missing.items():
         log.warning("Algorithm %s is not trained: %s not installed", algorithm, listing(packages))
     if requested := [name for name in plan.missing if algorithms and name in algorithms]:

@@ -8,10 +8,9 @@ from typing import Any
 
 from airflow_automl.local.errors import JobFailure, listing
 from airflow_automl.local.training.data.target import BINARY
-from airflow_automl.local.training.engines.base import DEFAULT_RUNTIME
 from airflow_automl.local.training.engines.metrics import THRESHOLD_METRICS
 from airflow_automl.local.training.engines.registry import missing
-from airflow_automl.local.training.engines.tabular.modes import FOLDS
+from airflow_automl.local.training.engines.tabular.modes import FOLDS, LARGE, may_cross
 
 DEFAULT_CANDIDATES = 10
 
@@ -58,17 +57,10 @@ def metric_for(objective: str, problem_type: str) -> str:
     return _METRICS[objective]
 
 
-_LARGE = 20_000
-"""Rows from which forests are capped; uncapped ones take gigabytes."""
-
 _MANY_CLASSES = 10
 """With more, boosting takes long, because each round is a tree for each class, and forests are often better."""
 
 _NEURAL = ("nn-torch", "fastai")
-
-_CROSSING_RATE = 4500
-"""Cross-validation trains every model five times. One thread trains enough of them on so many values in a second; with
-less time than that, each is trained once, and on a holdout."""
 
 _AMPLE = 3
 _AMPLE_SECONDS = 120
@@ -81,22 +73,6 @@ _STACKING_ROWS = 1000
 
 _SHARE = 0.5
 """No model may take more than this part of the time that is left when it starts."""
-
-
-def may_cross(rows: int, features: int, classes: int, seconds: float | None, threads: int, times: int = 1) -> bool:
-    """Return whether there is time for a cross-validation.
-
-    Boosting has a tree for each class, the others do not: half of the classes count. Of many rows, values count twice:
-    with 300 s, four of five tables were better (accuracy of diamonds' cut .805, on a holdout .796), but of 39,000 rows
-    that had hardly enough time for five folds, models were worse (AUC .907, on a holdout .909).
-
-    :param rows: to learn from.
-    :param classes: of the target; 0 for regression.
-    :param seconds: time for the training; no limit counts as the hour of a job without limits.
-    :param times: how many times as long as a cross-validation takes there must be.
-    """
-    values = rows * features * max(1 + (rows > _LARGE), classes / 2)
-    return times * values <= _CROSSING_RATE * (DEFAULT_RUNTIME if seconds is None else seconds) * threads
 
 
 @dataclass(frozen=True)
@@ -114,10 +90,14 @@ class Plan:
     missing: Mapping[str, Sequence[str]]
 
     @property
+    def levels(self) -> list[Mapping[str, Any]]:
+        """Return the configurations of each level."""
+        return [self.hyperparameters] if 1 not in self.hyperparameters else list(self.hyperparameters.values())
+
+    @property
     def neural(self) -> bool:
         """Return whether a neural network is trained."""
-        levels = [self.hyperparameters] if 1 not in self.hyperparameters else self.hyperparameters.values()
-        return any(ALGORITHMS[name][0] in level for level in levels for name in _NEURAL)
+        return any(ALGORITHMS[name][0] in level for level in self.levels for name in _NEURAL)
 
 
 def make(
@@ -185,6 +165,8 @@ def make(
         "num_stack_levels": int(stacked),
         "dynamic_stacking": False,
         "fit_weighted_ensemble": ensemble and len(base) > 1,
+        # Candidates are published with their thresholds when they are trained; AutoGluon would change one later.
+        "calibrate": False,
         "calibrate_decision_threshold": False,
         "raise_on_no_models_fitted": False,
         "num_cpus": threads,
@@ -212,7 +194,7 @@ def _configurations(models: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, l
 
 def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> list[tuple[str, dict[str, Any]]]:
     """Return ``count`` configurations: one of each algorithm, then variants, then AutoGluon's own portfolio."""
-    forest: dict[str, Any] = {"n_estimators": 100, "min_samples_leaf": 5} if rows > _LARGE else {}
+    forest: dict[str, Any] = {"n_estimators": 100, "min_samples_leaf": 5} if rows > LARGE else {}
     variants: list[tuple[str, dict[str, Any]]] = [
         ("GBM", {}),
         ("CAT", {}),
@@ -234,7 +216,7 @@ def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> li
         known = [(key, _settings(options)) for key, options in chosen]
         more = _more(usable, forest)
         chosen += [entry for entry in more if (entry[0], _settings(entry[1])) not in known][: count - len(chosen)]
-    if rows > _LARGE:
+    if rows > LARGE:
         return chosen
     # Forests look at no clock, and what they learn of few rows is often of no weight beside the others.
     return sorted(chosen, key=lambda entry: (entry[0] in {"RF", "XT"}) == (classes <= _MANY_CLASSES))

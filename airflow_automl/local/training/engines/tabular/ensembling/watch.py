@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from autogluon.core.callbacks import AbstractCallback
+from autogluon.core.models import WeightedEnsembleModel
 from autogluon.core.utils.exceptions import TimeLimitExceeded
 
 from airflow_automl.local.errors import JobFailure, cause
@@ -61,6 +62,9 @@ class Snapshot:
             else Path(trainer.path) / needed
             for needed in trainer.get_minimum_model_set(name)
         }
+        if issubclass(trainer.get_model_attribute(name, "type"), WeightedEnsembleModel):
+            # AutoGluon saves an ensemble again if some rows were not measured on.
+            shutil.copytree(models[name], folder / "models" / name)
         return cls(folder, models, name)
 
     def strip(self) -> None:
@@ -68,8 +72,9 @@ class Snapshot:
         from autogluon.tabular import TabularPredictor
 
         for name, path in self.models.items():
-            # Links, not copies: the files of a finished model never change.
-            shutil.copytree(path, self.folder / "models" / name, copy_function=os.link)
+            # Links, not copies: the files of the other models never change.
+            if not (copied := self.folder / "models" / name).exists():
+                shutil.copytree(path, copied, copy_function=os.link)
         predictor = TabularPredictor.load(str(self.folder))
         predictor.delete_models(models_to_keep=[self.name], delete_from_disk=False)
         predictor.set_model_best(self.name, save_trainer=True)

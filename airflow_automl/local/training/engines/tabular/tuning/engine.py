@@ -56,7 +56,10 @@ TRAIN_SAMPLE = 5000
 """Rows of the training data that the Train metrics are measured on."""
 
 CROSS_VALIDATION_ROWS = 20_000
-"""Up to so many rows, each of them validates once."""
+"""Up to so many rows, each of them validates once, if there is time."""
+
+CROSS_VALIDATION_TIMES = 1 / 8
+"""The time that this needs, in that of ENSEMBLING's: XGBoost's first candidate takes from 2/3 of it to all of it."""
 
 _MAX_FAILURES = 10
 """Candidates that may fail in a row before the search ends: the next ones would fail too."""
@@ -106,8 +109,12 @@ def train(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] |
             "ENSEMBLING, or leave the weights out."
         )
     run.events.phase("FeatureEngineering")
-    few = len(dataset.train) + len(dataset.validation) <= CROSS_VALIDATION_ROWS
-    dataset = modes.arrange(run.spec.request, dataset, least=2, crossed=few)
+    rows = len(dataset.train) + len(dataset.validation)
+    sizes = (rows, len(dataset.features), len(dataset.labels))
+    crossed = rows <= CROSS_VALIDATION_ROWS and modes.may_cross(
+        *sizes, course.for_training(), run.spec.threads, CROSS_VALIDATION_TIMES
+    )
+    dataset = modes.arrange(run.spec.request, dataset, least=2, crossed=crossed)
     began = time.monotonic()
     transformer = FeatureTransformer.fit(dataset.train[dataset.columns], dataset.features)
     bench = workbench(run, dataset, transformer)
@@ -126,7 +133,8 @@ def train(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...] |
         [share for share, _ in bench.measuring.samples],
     )
     run.events.phase("ModelTuning")
-    tuning = Tuning(course, dataset, transformer, bench, Search(space, run.spec.name, run.spec.trials > 1))
+    search = Search(space, run.spec.name, run.spec.trials, course.criteria["MaxCandidates"])
+    tuning = Tuning(course, dataset, transformer, bench, search)
     tuning.run()
     return tuning
 
@@ -145,7 +153,7 @@ def workbench(run: Run, dataset: TabularDataset, transformer: FeatureTransformer
         if dataset.classification:
             values = values.map({label: code for code, label in enumerate(dataset.labels)})
         numbers = np.asarray(values, dtype="int64" if dataset.classification else "float64")
-        return table.Table(transformer, rows[dataset.columns], numbers)
+        return table.Table(transformer, rows[dataset.columns], numbers, dataset.weights(rows))
 
     classes, train = len(dataset.labels), of(dataset.train)
     if dataset.crossed:
@@ -216,7 +224,7 @@ class Tuning:
                         return
                     proposal, began = self.search.propose(), time.monotonic()
                     under_way[proposal.number] = proposal, self._begin(proposal), began
-                    trials.start(proposal.number, proposal.choice)
+                    trials.start(proposal)
 
             fill()
             while under_way:

@@ -123,8 +123,11 @@ class Assignment:
 
     @property
     def weights(self) -> np.ndarray | None:
-        """Return weights of the rows; ``None`` for equal ones."""
-        return balanced_weights(self.part.values, self.target.classes) if self.choice.balanced else None
+        """Return weights of the rows, 1 on average, as penalties suppose; ``None`` for equal ones."""
+        if self.choice.balanced:
+            return balanced_weights(self.part.values, self.target.classes)
+        weights = self.part.weights
+        return None if weights is None else weights / weights.mean()
 
 
 class Learner(ABC):

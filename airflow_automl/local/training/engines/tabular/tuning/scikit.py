@@ -21,6 +21,10 @@ _EPOCHS = ((2000, 54), (100_000, 27), (None, 18))
 """Epochs of a whole training of a network, for up to so many rows: many rows make many steps in each."""
 
 
+_UNSEEN = -30.0
+"""Intercept of a class that no row has which is learned from."""
+
+
 @dataclass(frozen=True)
 class LinearModel:
     """Weights of the columns.
@@ -179,7 +183,7 @@ class LinearLearner(_ScikitLearner):
         if self._family == "sgd":
             return super().step(most)
         if self._family == "ridge":
-            self._model.fit(self._matrix, self._values)
+            self._model.fit(self._matrix, self._values, sample_weight=self._weights)
             return 1
         # A few more passes from where the last ones ended; the solver says if it needed fewer.
         passes = min(20, most)
@@ -191,6 +195,13 @@ class LinearLearner(_ScikitLearner):
         """Return the weights as trained so far."""
         weights = np.atleast_2d(np.array(self._model.coef_, dtype="float64"))
         intercepts = np.atleast_1d(np.array(self._model.intercept_, dtype="float64"))
+        if self._family == "logistic" and len(self._model.classes_) < self.classes:
+            # The rows do not have all classes; what they lack gets next to no probability.
+            if len(weights) == 1:
+                weights, intercepts = np.vstack([0 * weights, weights]), np.append(0, intercepts)
+            some, seen = (weights, intercepts), self._model.classes_
+            weights, intercepts = np.zeros((self.classes, weights.shape[1])), np.full(self.classes, _UNSEEN)
+            weights[seen], intercepts[seen] = some
         if not (np.isfinite(weights).all() and np.isfinite(intercepts).all()):
             raise FloatingPointError("the gradient descent diverged: its weights are not finite")
         return LinearModel(weights, intercepts, self.classes, self._family == "logistic")

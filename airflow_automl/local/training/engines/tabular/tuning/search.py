@@ -23,6 +23,9 @@ _UNBALANCED = frozenset({"Accuracy", "AUC", "Precision"})
 _STARTUP = 8
 """Trials before TPE's model is used, in each of Hyperband's brackets."""
 
+_FIRST_SHARE = 1 / 8
+"""Of the time that is left, for the first trial of each algorithm but the one that comes last."""
+
 _UNPRUNED = 2
 """Trials for each algorithm that are never pruned: the pruner needs something to compare with."""
 
@@ -171,21 +174,24 @@ class Proposal:
 
     :param number: from 0.
     :param trial: Optuna's.
+    :param share: of the time that is left, which the candidate may take.
     """
 
     number: int
     choice: Choice
     trial: Any
+    share: float = 1.0
 
 
 class Search:
     """Proposes candidates; equal results in an equal order lead to equal proposals.
 
     :param space: the search space.
-    :param parallel: whether to propose candidates while others are under way: they must not be alike.
+    :param at_once: candidates under way at once; of several, none may be like another.
+    :param most: how many candidates are proposed, ``None`` for no limit.
     """
 
-    def __init__(self, space: SearchSpace, name: str, parallel: bool = False) -> None:
+    def __init__(self, space: SearchSpace, name: str, at_once: int = 1, most: int | None = None) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -197,16 +203,20 @@ class Search:
             # Hyperband assigns its brackets by this name: with a random one no two searches are equal.
             study_name=name,
             direction="minimize" if direction(space.objective) == "Minimize" else "maximize",
-            sampler=optuna.samplers.TPESampler(seed=SEED % 2**31, n_startup_trials=_STARTUP, constant_liar=parallel),
+            sampler=optuna.samplers.TPESampler(seed=SEED % 2**31, n_startup_trials=_STARTUP, constant_liar=at_once > 1),
             pruner=optuna.pruners.HyperbandPruner(min_resource=1, max_resource=RESOURCE, reduction_factor=3),
         )
-        for start in space.starts():
+        # The first one comes last, because trees may need all the time that the others leave.
+        starts = space.starts()[:most][::-1]
+        self._starts, self._at_once = len(starts), at_once
+        for start in starts:
             self._study.enqueue_trial(start)
 
     def propose(self) -> Proposal:
         """Return the next candidate."""
         trial = self._study.ask()
-        return Proposal(trial.number, self._space.choose(trial), trial)
+        share = _FIRST_SHARE if trial.number < self._starts - self._at_once else 1.0
+        return Proposal(trial.number, self._space.choose(trial), trial, share)
 
     def hopeless(self, proposal: Proposal, step: int, value: float) -> bool:
         """Return whether to prune a candidate.

@@ -23,11 +23,19 @@ class Table:
     :param transformer: makes the views.
     :param frame: the features.
     :param values: the target: class numbers, or numbers.
+    :param weights: sample weights, or ``None``.
     """
 
-    def __init__(self, transformer: FeatureTransformer, frame: pd.DataFrame, values: np.ndarray) -> None:
+    def __init__(
+        self,
+        transformer: FeatureTransformer,
+        frame: pd.DataFrame,
+        values: np.ndarray,
+        weights: np.ndarray | None = None,
+    ) -> None:
         self.transformer = transformer
         self.values = values
+        self.weights = weights
         self._extract = transformer.extract(frame)
         self._views: dict[str, Matrix] = {}
         self._lock = threading.Lock()
@@ -71,6 +79,12 @@ class Part:
     def values(self) -> np.ndarray:
         """Return the target of the rows."""
         return self.table.values if self.rows is None else self.table.values[self.rows]
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """Return the sample weights of the rows, if there are any."""
+        weights = self.table.weights
+        return weights if weights is None or self.rows is None else weights[self.rows]
 
     def matrix(self, view: str) -> Matrix:
         """Return a view of the rows."""

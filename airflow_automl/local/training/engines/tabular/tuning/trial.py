@@ -157,7 +157,7 @@ class Workbench:
         return TrainedAlgorithm(choice.algorithm, choice.view, self._target(choice), learner.snapshot())
 
     def prepare(self, choice: Choice) -> None:
-        """Compute the form of the rows that a candidate takes, unless an earlier candidate needed it."""
+        """Compute the form of the rows that a candidate takes, and import what it needs, unless an earlier one did."""
         folds = self.measuring.folds
         for part in (*(fold.validation for fold in folds), self.measuring.everything, self.sample):
             part.table.matrix(choice.view)
@@ -165,7 +165,7 @@ class Workbench:
             threads = 1 if self.measuring.crossed else self.threads
             for part in (*(fold.train for fold in folds), *(sample for _, sample in self.measuring.samples)):
                 part.binned(threads)
-            self.measuring.everything.binned(self.threads)
+        start(self._assignment(choice, self.measuring.everything, self.threads))
 
     def _train(
         self, choice: Choice, parts: list[Part], clock: Clock, report: Callable[[int, float], bool]
@@ -190,14 +190,15 @@ class Workbench:
                 jobs = zip(learners, units, clocks, strict=True)
                 list(pool.map(lambda job: job[0].advance(job[1], lambda: job[2].passed), jobs))
                 cut = any(learner.done < goal for learner, goal in zip(learners, units, strict=True))
-                if cut and (best is not None or not all(learner.done for learner in learners)):
+                if cut and not all(learner.done for learner in learners):
                     break
                 models = list(pool.map(lambda learner: self._model(choice, learner), learners))
                 validation = [fold.validation for fold in self.measuring.folds]
                 answers = pool.map(lambda model, rows: model.scores(rows.matrix(choice.view)), models, validation)
                 measured = self._measure(list(answers))
                 if best is None or self._better(measured.value, best[1].value):
-                    best = (models, measured, min(learner.done / learner.total for learner in learners), step)
+                    share = float(np.mean([learner.done / learner.total for learner in learners]))
+                    best = (models, measured, share, step)
                 done = cut or step == RESOURCE or all(learner.done >= learner.total for learner in learners)
                 if report(step, best[1].value) and not done:
                     raise Pruned(best[1].value, step)

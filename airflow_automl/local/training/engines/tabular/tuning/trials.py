@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_automl.local.training.engines import isolation
 from airflow_automl.local.training.engines.course import PER_CANDIDATE, Clock, Course, TimeIsUp, too_long
-from airflow_automl.local.training.engines.tabular.tuning.search import Choice
+from airflow_automl.local.training.engines.tabular.tuning.search import Choice, Proposal
 from airflow_automl.local.training.engines.tabular.tuning.trial import Result, Workbench
 from airflow_automl.local.training.ray_tasks import RayTasks
 
@@ -38,17 +38,18 @@ class Copies:
         self._what = f"{PER_CANDIDATE} ({self._limit} s)"
         self._under_way: dict[isolation.Step, tuple[int, Clock]] = {}
 
-    def start(self, number: int, choice: Choice) -> None:
+    def start(self, proposal: Proposal) -> None:
         """Begin a trial, at most :attr:`at_once` of them."""
         # Made here and not in the copy of the process, what trials share is there for the next ones too. An error comes
         # again there, where it costs only this trial.
         with contextlib.suppress(Exception):
-            self._bench.prepare(choice)
-        clock = self._end.within(self._limit)
+            self._bench.prepare(proposal.choice)
+        clock = self._end.part(proposal.share).within(self._limit)
         step = isolation.Step(
-            lambda ask: self._bench.run(choice, clock, lambda *progress: bool(ask(progress))), self._limit or math.inf
+            lambda ask: self._bench.run(proposal.choice, clock, lambda *progress: bool(ask(progress))),
+            self._limit or math.inf,
         )
-        self._under_way[step] = number, Clock(self._limit)
+        self._under_way[step] = proposal.number, Clock(self._limit)
 
     def first(self, hopeless: Hopeless) -> tuple[int, Result | Exception]:
         """Wait for the first trial that ends; return its number, and its result or what ended it."""
@@ -69,8 +70,7 @@ class Copies:
 class _Task:
     """A trial that was given to Ray; ``here``: beside this process, in the job's own share of the node."""
 
-    number: int
-    choice: Choice
+    proposal: Proposal
     result: Any
     here: bool
     end: Clock
@@ -97,13 +97,13 @@ class Tasks:
         self._tasks: dict[int, _Task] = {}
         self._keys = itertools.count()
 
-    def start(self, number: int, choice: Choice, attempt: int = 1) -> None:
+    def start(self, proposal: Proposal, attempt: int = 1) -> None:
         """See :meth:`Copies.start`."""
         here, key = not any(task.here for task in self._tasks.values()), next(self._keys)
         # The job's own cores are reserved already, and this process is idle while trials run.
         options = self._cluster.here if here else self._elsewhere
-        result = self._cluster.start(options, [self._bench], key, choice)
-        self._tasks[key] = _Task(number, choice, result, here, self._end, attempt)
+        result = self._cluster.start(options, [self._bench], key, proposal.choice)
+        self._tasks[key] = _Task(proposal, result, here, self._end, attempt)
 
     def first(self, hopeless: Hopeless) -> tuple[int, Result | Exception]:
         """See :meth:`Copies.first`."""
@@ -111,7 +111,7 @@ class Tasks:
             waiting = [key for key, task in self._tasks.items() if task.own is None]
             if waiting and not any(task.here for task in self._tasks.values()):
                 moved = self._drop(waiting[0])
-                self.start(moved.number, moved.choice, moved.attempt)
+                self.start(moved.proposal, moved.attempt)
             keys = {task.result: key for key, task in self._tasks.items()}
             left = min((left for task in self._tasks.values() if (left := task.end.left) is not None), default=None)
             asked, ready = self._cluster.wait(keys, left)
@@ -124,15 +124,15 @@ class Tasks:
                     outcome = self._cluster.ray.get(task.result)
                 except self._cluster.ray.exceptions.RayError as error:
                     if task.attempt < _ATTEMPTS:
-                        log.warning("trial %d begins again: %s", task.number + 1, error)
-                        self.start(task.number, task.choice, task.attempt + 1)
+                        log.warning("trial %d begins again: %s", task.proposal.number + 1, error)
+                        self.start(task.proposal, task.attempt + 1)
                         continue
                     outcome = error
-                return task.number, too_long(outcome, task.own or Clock(None), self._what)
+                return task.proposal.number, too_long(outcome, task.own or Clock(None), self._what)
             for key, task in self._tasks.items():
                 if task.end.passed:
                     self._drop(key)
-                    return task.number, too_long(TimeIsUp(), task.own or Clock(None), self._what)
+                    return task.proposal.number, too_long(TimeIsUp(), task.own or Clock(None), self._what)
 
     def _answer(self, key: int, progress: tuple[int, float] | None, hopeless: Hopeless) -> Any:
         """Return the seconds that a trial has when it begins, and whether it is hopeless later."""
@@ -140,8 +140,8 @@ class Tasks:
         if task is None:
             return 0.0 if progress is None else True
         if progress is not None:
-            return hopeless(task.number, progress)
-        seconds, task.own = self._end.within(self._limit).left, Clock(self._limit)
+            return hopeless(task.proposal.number, progress)
+        seconds, task.own = self._end.part(task.proposal.share).within(self._limit).left, Clock(self._limit)
         task.end = Clock(None if seconds is None else seconds + isolation.GRACE)
         return seconds
 

@@ -131,6 +131,79 @@ def test_a_model_trained_until_the_time_limit_is_kept(tables):
     assert result.measured.value > 0.9
 
 
+class Steps:
+    """A clock that passes after some looks at it."""
+
+    left = None
+
+    def __init__(self, looks):
+        self._looks = iter(range(looks))
+
+    @property
+    def passed(self):
+        return next(self._looks, None) is None
+
+    def part(self, share):
+        return self
+
+
+def test_what_was_trained_since_the_last_measurement_counts_at_the_time_limit(tables):
+    rows, _ = tables["load_diabetes"]
+    measuring = Measuring.holdout(rows, rows, 0, sampled=False)
+    workbench = Workbench(measuring, "Regression", "MSE", 0, 1, Part(rows))
+    long = Choice("xgboost", TREES, BOOSTING.options | {"rounds": 900, "eta": 0.01})
+    result = workbench.run(long, Steps(150), lambda *_: False)
+    assert result.cut
+    assert result.model.estimator.rounds == 150, "one look a round, a measurement after 100"
+
+
+def test_sample_weights_reach_the_linear_model():
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": random.normal(size=400)})
+    heavy = np.arange(400) < 100
+    slope = np.where(heavy, 1.0, -1.0) * frame["x"].to_numpy()
+    transformer = FeatureTransformer.fit(frame, [Codec("x", Kind.NUMBER)])
+    for choice, values, classes in ((RIDGE, slope, 0), (LOGISTIC, (slope > 0).astype(int), 2)):
+        weights, learned = np.where(heavy, 9.0, 1.0), []
+        for given in (None, weights, weights / 1e6):
+            part = Part(Table(transformer, frame, values, given))
+            learner = start(Assignment(part, choice, Target.fit(values, classes), "MSE", 1, 1))
+            learner.advance(learner.total, lambda: False)
+            learned.append(learner.snapshot().weights[0][0])
+        assert learned[0] < 0 < learned[1] == pytest.approx(learned[2])
+
+
+@pytest.mark.parametrize("seen", [(1, 3), (0, 1, 3)])
+def test_a_linear_model_of_fewer_classes_answers_for_each_by_its_number(seen):
+    codes = np.repeat(seen, 50)
+    frame = pd.DataFrame({"x": codes * 5.0, "z": codes % 3 * 5.0})
+    rows = Table(FeatureTransformer.fit(frame, [Codec(name, Kind.NUMBER) for name in frame]), frame, codes)
+    learner = start(Assignment(Part(rows), LOGISTIC, Target(4), "Accuracy", 1, 1))
+    learner.advance(learner.total, lambda: False)
+    answers = learner.snapshot().answer(rows.matrix(STANDARD))
+    assert answers.shape == (len(codes), 4)
+    assert answers.sum(axis=1) == pytest.approx(1)
+    assert answers.argmax(axis=1).tolist() == codes.tolist()
+    assert answers[:, sorted({0, 1, 2, 3} - {*seen})].max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("most", "at_once", "expected"),
+    [
+        (None, 1, [("mlp", 1 / 8), ("linear-learner", 1 / 8), ("xgboost", 1.0)]),
+        (None, 3, [("mlp", 1.0), ("linear-learner", 1.0), ("xgboost", 1.0)]),
+        (2, 1, [("linear-learner", 1 / 8), ("xgboost", 1.0)]),
+        (1, 1, [("xgboost", 1.0)]),
+    ],
+)
+def test_each_algorithm_is_tried_and_leaves_time_for_trees(most, at_once, expected):
+    space = SearchSpace(("xgboost", "linear-learner", "mlp"), 2, 500, "AUC")
+    search = Search(space, "job", at_once, most)
+    proposals = [search.propose() for _ in expected]
+    assert [(each.choice.algorithm, each.share) for each in proposals] == expected
+    assert search.propose().share == 1.0
+
+
 def test_a_search_without_any_time_raises_time_is_up(tables):
     rows, classes = tables["load_breast_cancer"]
     with pytest.raises(TimeIsUp):

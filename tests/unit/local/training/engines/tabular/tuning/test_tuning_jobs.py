@@ -19,6 +19,7 @@ from airflow_automl.local.models import artifacts
 from airflow_automl.local.training import main as trainer
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.course import Clock
+from airflow_automl.local.training.engines.tabular import modes
 from airflow_automl.local.training.engines.tabular.tuning import table
 from airflow_automl.local.training.engines.tabular.tuning.trial import Workbench
 from tests.unit.local.hosted import Hosted
@@ -406,6 +407,15 @@ def test_sequences_are_learned_from(train, bucket):
     found = train(frame, config, objective="Accuracy")
     (candidate,) = completed(found).values()
     assert candidate["FinalAutoMLJobObjectiveMetric"]["Value"] > 0.9
+
+
+@pytest.mark.parametrize(("rate", "folds"), [(4500, 5), (0, 1)])
+def test_without_the_time_for_it_rows_are_not_cross_validated(train, monkeypatch, caplog, rate, folds):
+    monkeypatch.setattr(modes, "_CROSSING_RATE", rate)
+    with caplog.at_level("INFO"):
+        found = train(churn(500), tabular("churn", "linear-learner", limits={"MaxCandidates": 1}))
+    assert f"{folds} folds" in caplog.text
+    assert completed(found)
 
 
 def test_large_tables_are_tried_on_samples_first(train, monkeypatch, caplog):
