@@ -40,6 +40,9 @@ _MARKS = pa.array(sorted(NULLS | NUMERIC_NULLS))
 IDENTIFIER = "identifier"
 """The role of a column that identifies series: each value is a name, and only an empty cell is missing."""
 
+ODD = 0.05
+"""Up to this part of a column's distinct texts need not be dates if the others are."""
+
 EXACT = 2**53
 """From here on, a float does not hold every whole number."""
 
@@ -49,6 +52,7 @@ _NUMBER = re.compile(r"[+\-\u2212]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _GROUPED = re.compile(r"[+\-\u2212]?\d{1,3}([,' \u00a0\u2009\u202f\u2019])\d{3}(\1\d{3})*(\.\d*)?", re.ASCII)
 _FORMATTED = re.compile(r"[+\-\u2212(]?[$€£¥]?\s?\d+([,.'\s\u2019]\d{3})*([.,]\d+)?\s?[%€$£¥)]?")
+_NO_DATE = re.compile(r"0{1,4}([-/.])0{1,2}(?:\1)0{1,4}([T ][0:.]+)?")
 _LEADING_ZERO = re.compile(r"[+\-\u2212]?0\d", re.ASCII)
 _MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*+"
 # Names of time zones are ambiguous: a date with one is not read.
@@ -94,6 +98,7 @@ class Codec:
     :param truths: how false and true are written; ``None`` if the training data has neither.
     :param digits: how many digits a code has: 0 if that differs, -1 if no number can stand for one because zeros lead
         codes of different lengths, ``None`` if the texts are not codes.
+    :param odd: some dates of the training data can't be read: then such values are missing, not refused.
     :param single: numbers are 32-bit floats: those of texts, which are shorter, and of 64 bits become the same.
     """
 
@@ -104,6 +109,7 @@ class Codec:
     order: str = "ymd"
     truths: tuple[str, str] | None = None
     digits: int | None = None
+    odd: bool = False
     single: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -160,7 +166,7 @@ class Codec:
                 (junk if entry is _JUNK else out_of_range).append(position)
                 entry = None
             found.append(entry)
-        if junk and (self.role not in ("numeric", "datetime") or self.spelled):
+        if junk and (self.spelled or not (self.odd or self.role in ("numeric", "datetime"))):
             row = junk[0] if indices is None else int(np.flatnonzero(np.isin(indices, junk))[0])
             raise Refused(row, f"the column '{self.name}' takes {self.takes}, not '{str(found_values[junk[0]])[:60]}'")
         lost = np.array(sorted(junk + out_of_range), dtype="int64")
@@ -243,9 +249,9 @@ class Codec:
 
     def _moment(self, text: str) -> Any:
         text = trimmed(text)
-        if text in NULLS or text in NUMERIC_NULLS:
+        if text in NULLS or _no_date(text):
             return None
-        value = moments.read(text, self.order)
+        value = moments.parse(text, self.order)
         if value is None and self.role == "datetime" and _NAMED_MONTH.fullmatch(text):
             read = pd.to_datetime(text, format="mixed", dayfirst=self.order == "dmy", utc=True, errors="coerce")
             value = None if pd.isna(read) else read.tz_localize(None).to_pydatetime(warn=False)
@@ -264,9 +270,9 @@ class Codec:
             value = self._number(text)
             return text if value is _JUNK else None if value is None or value is _OUT_OF_RANGE else self._spelled(value)
         if self.kind is Kind.MOMENT:
-            if text in NUMERIC_NULLS:
+            if _no_date(text):
                 return None
-            moment = moments.read(text, self.order)
+            moment = moments.parse(text, self.order)
             return text if moment is None else moments.as_written(moment)
         if self.digits is not None and self.digits >= 0 and _NUMBER.fullmatch(text) and not text.lstrip("-").isdigit():
             # pandas makes floats of whole numbers in a column with gaps.
@@ -319,6 +325,11 @@ def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
         return None
     # Arrow reads more spellings of what is not a number than training does.
     return None if pc.any(pc.is_nan(found)).as_py() else found
+
+
+def _no_date(text: str) -> bool:
+    """Whether a text marks a missing date: databases write ``0000-00-00``."""
+    return text in NUMERIC_NULLS or _NO_DATE.fullmatch(text) is not None
 
 
 def _no_value(value: Any) -> Any:
@@ -390,13 +401,15 @@ def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str]
     if role == "datetime":
         return Codec(name, Kind.MOMENT, order=moments.most_readable(filled))
     # Infinity is a number out of range, not a date.
-    filled = [text for text in texts if text not in NUMERIC_NULLS]
-    order = moments.order_of(filled) if filled else None
+    dates = [text for text in texts if not _no_date(text)]
+    order = moments.usual_order(dates, ODD if role == "auto" else 0) if dates else None
     if order is not None:
-        if order != "ymd" and moments.ambiguous(filled):
+        read = [text for text in dates if moments.parse(text, order) is not None]
+        if order != "ymd" and moments.ambiguous(read):
             first = "month" if order == "mdy" else "day"
             warn(f"The dates of '{name}' fit with the day and with the month first; the {first} is taken to be first.")
-        return Codec(name, Kind.MOMENT, order=order)
+        return Codec(name, Kind.MOMENT, order=order, odd=len(read) < len(dates))
+    filled = [text for text in texts if text not in NUMERIC_NULLS]
     if texts and {text.lower() for text in texts} <= set(_TRUTHS):
         return Codec(name, Kind.BOOLEAN, truths=spelling)
     _tell_about_words(name, filled, role, warn)

@@ -169,7 +169,8 @@ class _Reader:
     """Decides how the columns of all channels are read, and reads them.
 
     :param tables: of the channels.
-    :param parquet: whether the training data is Parquet, whose writer chose the types: then texts stay texts.
+    :param parquet: whether the training data is Parquet, whose writer chose the types: then numbers in texts are names.
+        Dates in texts are dates: pandas writes a column of the type object as texts.
     :param notes: gets what a person should know.
     """
 
@@ -186,7 +187,7 @@ class _Reader:
                 f"The column '{name}' can't be used: {error}. Leave it out with a feature specification "
                 "(FeatureAttributeNames), or write it as numbers, texts or timestamps."
             ) from error
-        if self._parquet and role == "auto" and arrow_values.is_text(values.type):
+        if self._parquet and role == "auto" and arrow_values.is_text(values.type) and not codec.moment:
             codec = dataclasses.replace(codec, spelled=True)
         return codec, values
 

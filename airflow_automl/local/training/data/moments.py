@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Collection
+from itertools import islice
 
 ORDERS = ("mdy", "dmy", "ymd")
+_TWO_SOURCES = "mdy."
+"""American dates with slashes among European ones with dots."""
 
 _PATTERN = re.compile(
     r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})"
@@ -14,6 +17,25 @@ _PATTERN = re.compile(
     r"\s*(Z|UTC|[+-]\d{2}(?::?\d{2})?)?",
     re.ASCII,
 )
+_COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})(T\d{4}.*)", re.ASCII)
+_MONTH_ONLY = re.compile(r"(19|20)\d\d-(0[1-9]|1[0-2])", re.ASCII)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = (
+    "(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?|"
+    r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+_DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+_WEEKDAY = r"(?:(?:mon|tue(?:s)?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?,?\s+)?"
+_NAMED = tuple(
+    re.compile(rf"{_WEEKDAY}{form},?(?P<time>\D.*)?", re.IGNORECASE | re.ASCII)
+    for form in (
+        rf"{_DAY}[-/\s]*{_MONTH}[-/\s,]*(?P<year>\d{{4}}|\d\d)",
+        rf"{_MONTH}[-\s]+(?:{_DAY},?[-\s]+)?(?P<year>(?:19|20)\d\d)",
+        rf"(?P<year>\d{{4}})[-/\s]{_MONTH}[-/\s]{_DAY}",
+    )
+)
+_CERTAIN = re.compile(r"[/A-Za-z]|(1[6-9]|2[0-2])\d\d", re.ASCII)
+"""What numbers of versions and parts mostly lack: slashes, letters, or a year that ``datetime64[ns]`` holds."""
 _PIVOT = 69
 """Years of two digits from here on are of the last century, as in POSIX."""
 
@@ -60,6 +82,27 @@ def read(text: str, order: str, *, local: bool = False) -> dt.datetime | None:
         return None
 
 
+def parse(text: str, order: str) -> dt.datetime | None:
+    """Read what :func:`read` reads, a date with the name of its month, ``2024-01`` or ``20240131T101010``.
+
+    :param text: without blanks around it.
+    :param order: as :func:`usual_order` returns it.
+    """
+    if order == _TWO_SOURCES:
+        order = "dmy" if "." in text[:5] else "mdy"
+    if (found := read(text, order)) is not None:
+        return found
+    if compact := _COMPACT.fullmatch(text):
+        return read("{}-{}-{}{}".format(*compact.groups()), "ymd")
+    if _MONTH_ONLY.fullmatch(text):
+        return read(f"{text}-01", "ymd")
+    named = next(filter(None, (form.fullmatch(text) for form in _NAMED)), None)
+    if named is None:
+        return None
+    month = _MONTHS.index(named["month"][:3].lower()) + 1
+    return read(f"{named['day'] or '1':0>2}-{month:02}-{named['year']}{named['time'] or ''}", "dmy")
+
+
 def _offset(zone: str) -> dt.timedelta:
     digits = zone[1:].replace(":", "").ljust(4, "0")
     east = dt.timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
@@ -68,10 +111,10 @@ def _offset(zone: str) -> dt.timedelta:
 
 def _preferred(texts: Collection[str]) -> tuple[str, ...]:
     """The orders in which dates are tried: with slashes the American one first, else the European one."""
-    first = next((text for text in texts if not text[:4].isdigit()), None)
-    if first is None:
+    dates = [text for text in texts if not text[:4].isdigit() and _PATTERN.fullmatch(text)]
+    if not dates:
         return ("ymd",)
-    return ORDERS if "/" in first else ("dmy", "mdy", "ymd")
+    return ORDERS if any("/" in text for text in dates) else ("dmy", "mdy", "ymd")
 
 
 def order_of(texts: Collection[str]) -> str | None:
@@ -84,6 +127,23 @@ def order_of(texts: Collection[str]) -> str | None:
         if all(read(text, order) is not None for text in texts):
             return order
     return None
+
+
+def usual_order(texts: Collection[str], odd: float) -> str | None:
+    """The order of day, month and year with which most texts can be read, if these are all or nearly all.
+
+    :param texts: the distinct values of a column.
+    :param odd: the part of them that need not be dates, if nothing else can be meant by the others.
+    :return: the order; ``None`` if the texts are not dates.
+    """
+    most, unread = int(odd * len(texts)), {}
+    for order in (*_preferred(texts), _TWO_SOURCES):
+        unread[order] = list(islice((text for text in texts if parse(text, order) is None), most + 1))
+    best = min(unread, key=lambda order: len(unread[order]))
+    if not unread[best]:
+        return best
+    uncertain = sum(not _CERTAIN.search(text) for text in texts)
+    return best if len(unread[best]) <= most and uncertain <= most else None
 
 
 def most_readable(texts: Collection[str]) -> str:

@@ -209,6 +209,27 @@ def test_parquet_is_served_as_it_was_trained(bucket: Bucket, tmp_path: Path) -> 
     assert sorted(served.invoke(body, "application/json")) == served.expected
 
 
+def test_dates_in_texts_of_parquet_are_dates(bucket: Bucket, tmp_path: Path) -> None:
+    table = frame()[["y"]].assign(day=frame()["when"].dt.strftime("%Y-%m-%d"), kind=frame()["when"].dt.day.astype(str))
+    table["day"] = table["day"].where(table.index % 9 > 0, None)
+    data = reading.load(bucket, tmp_path, {"a.parquet": parquet(table)}, channel={"ContentType": channels.PARQUET})
+    assert data.train["day"].dtype == "datetime64[ns]"
+    assert data.train["kind"].dtype == object
+    served = reading.Served(data)
+    assert sorted(served.load(table)) == sorted(served.invoke(table.to_csv(index=False))) == served.expected
+
+
+def test_a_few_values_that_are_no_dates_are_missing_and_noted(bucket: Bucket, tmp_path: Path) -> None:
+    table = [[f"2024-{row % 12 + 1:02}-{row % 28 + 1:02}", *entry[1:]] for row, entry in enumerate(rows())]
+    table[5][0], table[90][0], table[91][0] = "unknown", "0000-00-00", ""
+    data = checked(bucket, tmp_path, table)
+    assert data.train["a"].dtype == "datetime64[ns]"
+    assert data.notes == (
+        "1 of 600 values of the column 'a' can't be read as dates between 1678 and 2262 and count as missing: "
+        "'unknown' in 1 rows (first in row 6).",
+    )
+
+
 def test_numbers_of_32_bits_are_the_same_in_their_short_and_long_spelling(bucket: Bucket, tmp_path: Path) -> None:
     table = frame()[["small", "y"]].iloc[:600]
     data = reading.load(bucket, tmp_path, {"a.parquet": parquet(table)}, channel={"ContentType": channels.PARQUET})

@@ -81,8 +81,69 @@ def test_dates_are_read_in_the_order_that_fits_all_of_them(values, expected):
     assert found.tolist() == pd.to_datetime(expected, format="ISO8601").to_numpy("datetime64[ns]").tolist()
 
 
-def test_versions_are_not_dates():
-    assert decide("c", column("1.10.12", "2.4.11")).kind == Kind.TEXT
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("1.10.12", "2.4.11"),
+        [f"{major}.{minor}.2024" for major in range(1, 4) for minor in range(1, 60)],
+        [f"1.{minor}.{1000 + 97 * minor}" for minor in range(1, 13)] + ["beta"] * 20,
+        [f"10.{month}.{build}" for month in (10, 11, 12) for build in range(10, 31)] + ["10.15.7"],
+        [f"2024-{part:02}" for part in range(1, 60)],
+        [f"2024-{part:03}" for part in range(1, 13)],
+        [f"MAR-{part}" for part in range(1001, 1060)],
+        [f"{day}-{serial}" for day in range(10, 25) for serial in (1, 2)],
+        ["2024-01-31"] * 3 + ["n.a.", "unknown"],
+        ["may", "june", "march 5"],
+    ],
+)
+def test_versions_and_part_numbers_are_not_dates(values):
+    assert decide("c", column(*values)).kind == Kind.TEXT
+    plain = [f"202401{day:02}" for day in range(1, 29)]
+    assert decide("c", column(*plain)).kind == Kind.NUMBER
+
+
+DAYS = [dt.date(2024, month, day) for month in range(1, 13) for day in range(1, 29)]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("%d-%b-%Y", "%b %d, %Y", "%d %B %Y", "%A, %B %d, %Y", "%Y-%b-%d", "%d%b%Y", "%d-%b-%y", "%Y%m%dT000000"),
+        *("%m/%d/%Y", "%d.%m.%Y", "%m/%d/%y", "%Y-%m-%d 00:00", "%b %d, %Y, 12:00 AM"),
+    ],
+)
+@pytest.mark.parametrize("odd", [(), ("unknown",), ("2024-02-30", "0000-00-00", "00/00/0000")])
+def test_dates_of_all_spellings_are_dates_although_a_few_values_are_none(form, odd):
+    texts = [day.strftime(form) for day in DAYS]
+    codec = Codec.from_json(decide("c", column(*texts, *odd)).as_json())
+    assert codec.moment
+    reading = codec.read(column(*texts, *odd))
+    assert reading.values.astype("datetime64[D]").tolist() == [*DAYS, *[None] * len(odd)]
+    assert reading.lost.tolist() == ([len(DAYS)] if odd else [])
+    if odd:
+        assert codec.read(column("never seen")).lost.tolist() == [0]
+    else:
+        with pytest.raises(Refused, match="the column 'c' takes a date, not 'never seen'"):
+            codec.read(column("never seen"))
+
+
+def test_american_dates_with_slashes_may_stand_beside_european_ones_with_dots():
+    texts = column(*[day.strftime(form) for day in DAYS for form in ("%m/%d/%Y", "%d.%m.%Y")])
+    found = decide("c", texts).read(texts)
+    assert found.values.astype("datetime64[D]").tolist() == [day for day in DAYS for _ in range(2)]
+
+
+def test_months_are_dates():
+    for values in (["2023-12", "2024-01"], ["Dec 2023", "January 2024"]):
+        found = decide("c", column(*values)).read(column(*values)).values
+        assert found.astype("datetime64[D]").tolist() == [dt.date(2023, 12, 1), dt.date(2024, 1, 1)]
+
+
+def test_dates_in_text_of_a_category_have_one_spelling_and_other_texts_stay():
+    texts = column("5 Mar 2024", "0000-00-00")
+    assert decide("c", texts, "categorical").read(texts).values.tolist() == ["2024-03-05", None]
+    texts = column(*[day.strftime("%m/%d/%Y") for day in DAYS], "unknown")
+    assert decide("c", texts, "categorical").kind == Kind.TEXT
 
 
 @pytest.mark.parametrize(
