@@ -46,6 +46,9 @@ ODD = 0.05
 EXACT = 2**53
 """From here on, a float does not hold every whole number."""
 
+LARGEST = float(np.finfo("float32").max)
+"""What is larger is missing like an infinite number: most algorithms take 32-bit floats, and it is often a mark."""
+
 _MINUS = "\u2212"
 """The minus that word processors and some spreadsheets write."""
 _NUMBER = re.compile(r"[+\-\u2212]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -53,6 +56,8 @@ _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _GROUPED = re.compile(r"[+\-\u2212]?\d{1,3}([,' \u00a0\u2009\u202f\u2019])\d{3}(\1\d{3})*(\.\d*)?", re.ASCII)
 _FORMATTED = re.compile(r"[+\-\u2212(]?[$€£¥]?\s?\d+([,.'\s\u2019]\d{3})*([.,]\d+)?\s?[%€$£¥)]?")
 _NO_DATE = re.compile(r"0{1,4}([-/.])0{1,2}(?:\1)0{1,4}([T ][0:.]+)?")
+_FRACTION = re.compile(r"\D?\d*\.\d*[1-9].*|.*[eE][+-].*", re.ASCII)
+_POINT_ZERO = re.compile(r"[+\-\u2212]?\d+\.0", re.ASCII)
 _LEADING_ZERO = re.compile(r"[+\-\u2212]?0\d", re.ASCII)
 _MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*+"
 # Names of time zones are ambiguous: a date with one is not read.
@@ -98,6 +103,7 @@ class Codec:
     :param truths: how false and true are written; ``None`` if the training data has neither.
     :param digits: how many digits a code has: 0 if that differs, -1 if no number can stand for one because zeros lead
         codes of different lengths, ``None`` if the texts are not codes.
+    :param pointed: whole numbers among the texts are written as ``1.0``, not as ``1``.
     :param odd: some dates of the training data can't be read: then such values are missing, not refused.
     :param single: numbers are 32-bit floats: those of texts, which are shorter, and of 64 bits become the same.
     """
@@ -109,6 +115,7 @@ class Codec:
     order: str = "ymd"
     truths: tuple[str, str] | None = None
     digits: int | None = None
+    pointed: bool = False
     odd: bool = False
     single: bool = False
 
@@ -142,9 +149,7 @@ class Codec:
         """
         reading = self._read(values)
         if self.single and self.numeric:
-            with np.errstate(over="ignore"):
-                rounded = reading.values.astype("float32").astype("float64")
-            return Reading(np.where(np.isinf(rounded), np.nan, rounded), reading.lost)
+            return Reading(reading.values.astype("float32").astype("float64"), reading.lost)
         return reading
 
     def _read(self, values: pa.ChunkedArray) -> Reading:
@@ -207,7 +212,7 @@ class Codec:
         found: np.ndarray = values.to_numpy()
         # Arrays that share the table's memory are read-only.
         found = np.add(found, 0.0, out=found if found.flags.writeable else None)
-        lost = np.flatnonzero(np.isinf(found))
+        lost = np.flatnonzero(np.abs(found) > LARGEST)
         found[lost] = np.nan
         return Reading(found, lost)
 
@@ -238,7 +243,7 @@ class Codec:
             return None
         if _NUMBER.fullmatch(text):
             value = float(text.replace(_MINUS, "-"))
-            return value if math.isfinite(value) else _OUT_OF_RANGE
+            return value if abs(value) <= LARGEST else _OUT_OF_RANGE
         if _INFINITE.fullmatch(text):
             return _OUT_OF_RANGE
         if self.role == "numeric" and _GROUPED.fullmatch(text):
@@ -300,7 +305,7 @@ class Codec:
         if self.kind is Kind.NUMBER:
             return self._spelled(float(value))
         if self.digits is None:
-            return str(value)
+            return str(value) if self.pointed or isinstance(value, int) else spelled(value)
         if self.digits < 0 or (isinstance(value, float) and not (value.is_integer() and abs(value) < EXACT)):
             # Zeros or digits are lost: the code is not known.
             return _JUNK
@@ -395,7 +400,8 @@ def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str]
     if not filled and not (texts and NUMERIC_NULLS.issuperset(texts)):
         return Codec(name, Kind.NUMBER)
     if filled and all(map(_NUMBER.fullmatch, filled)):
-        if not any(map(_is_code, filled)):
+        # A fraction is a number: 007 beside it is one, too.
+        if not any(map(_is_code, filled)) or any(map(_FRACTION.fullmatch, filled)):
             return Codec(name, Kind.NUMBER)
         return Codec(name, Kind.TEXT, digits=_digits(filled))
     if role == "datetime":
@@ -413,7 +419,7 @@ def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str]
     if texts and {text.lower() for text in texts} <= set(_TRUTHS):
         return Codec(name, Kind.BOOLEAN, truths=spelling)
     _tell_about_words(name, filled, role, warn)
-    return Codec(name, Kind.TEXT, truths=spelling)
+    return Codec(name, Kind.TEXT, truths=spelling, pointed=any(map(_POINT_ZERO.fullmatch, texts)))
 
 
 def _digits(codes: Collection[str]) -> int:

@@ -1,5 +1,6 @@
 import datetime as dt
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -25,6 +26,11 @@ def column(*values):
         (("01000", "90210"), Kind.TEXT),
         (("90210", "10001", "00501"), Kind.TEXT),
         (("0", "0.5"), Kind.NUMBER),
+        (("1.5", "2.5", "007"), Kind.NUMBER),
+        (("1e-05", "007"), Kind.NUMBER),
+        (("0.25", "12345678901234567890"), Kind.NUMBER),
+        (("1e5", "007", "12"), Kind.TEXT),
+        (("007", "12.0"), Kind.TEXT),
         (("0", "10"), Kind.NUMBER),
         (("-0.5", "0.25"), Kind.NUMBER),
         (("12345678901234567890", "1"), Kind.TEXT),
@@ -167,6 +173,12 @@ def test_a_category_is_the_same_in_every_type(written, carriers):
         assert codec.read(arrow(values)).values.tolist() == expected
 
 
+@pytest.mark.parametrize("whole", ["250", "250.0"])
+def test_a_float_among_texts_is_written_as_training_writes_it(whole):
+    codec = Codec.from_json(decide("c", column(whole, "250.83", "V57")).as_json())
+    assert codec.take([250.0, 250.83, "V57", None]).tolist() == [whole, "250.83", "V57", None]
+
+
 def test_values_that_training_refuses_are_refused_and_values_that_it_reads_as_missing_are_missing():
     numbers, given = decide("c", column("1", "2")), decide("c", column("1", "x"), "numeric")
     with pytest.raises(Refused, match="the column 'c' takes a number, not 'x'"):
@@ -174,7 +186,8 @@ def test_values_that_training_refuses_are_refused_and_values_that_it_reads_as_mi
     reading = given.read(column("1", "x", "1,234.5", "inf"))
     assert reading.lost.tolist() == [1, 3]
     assert [str(value) for value in reading.values] == ["1.0", "nan", "1234.5", "nan"]
-    assert numbers.read(column("1", "inf")).lost.tolist() == [1]
+    for values in (column("1", "inf", "1e39", "-1.797e308", "1e38"), arrow([1, np.inf, 1e39, -1.797e308, 1e38])):
+        assert numbers.read(values).lost.tolist() == [1, 2, 3]
     for zeros in (column("-0", "\u22120.0"), arrow([-0.0, 0.0])):
         assert [str(value) for value in numbers.read(zeros).values] == ["0.0", "0.0"]
 
