@@ -106,8 +106,14 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
         notes.append(f"{int((~usable).sum())} rows have no value in the target '{name}' and are left out.")
     features, found = [], {}
     for column in given.names:
-        feature, found[column] = reader.feature(column, given.types.get(column, "auto"))
-        features.append(feature)
+        try:
+            feature, found[column] = reader.feature(column, given.types.get(column, "auto"))
+            features.append(feature)
+        except Unusable as error:
+            advice = "Write it as numbers, texts or timestamps."
+            notes.tell(f"The column '{column}' is left out: {error}. {advice}", len(values), len(values))
+    if not features:
+        raise JobFailure(f"There is no column to learn from: {listing(given.names)} can't be used.")
     found[name] = values
     if weight:
         found[weight] = reader.weights(weight)
@@ -179,19 +185,24 @@ class _Reader:
         self.escaped = any(map(typed.escaped, tables))
 
     def _decided(self, name: str, role: str = "auto", quiet: bool = False) -> tuple[Codec, pa.ChunkedArray]:
-        try:
-            values = arrow_values.encoded(codecs.unite([table.column(name) for table in self._tables]))
-            codec = codecs.decide(name, values, role, self._notes.append if not quiet else lambda note: None)
-        except Unusable as error:
-            raise JobFailure(
-                f"The column '{name}' can't be used: {error}. Leave it out with a feature specification "
-                "(FeatureAttributeNames), or write it as numbers, texts or timestamps."
-            ) from error
+        values = arrow_values.encoded(codecs.unite([table.column(name) for table in self._tables]))
+        codec = codecs.decide(name, values, role, self._notes.append if not quiet else lambda note: None)
         if self._parquet and role == "auto" and arrow_values.is_text(values.type) and not codec.moment:
             codec = dataclasses.replace(codec, spelled=True)
         return codec, values
 
+    def _required(self, name: str, role: str = "auto", quiet: bool = False) -> tuple[Codec, pa.ChunkedArray]:
+        try:
+            return self._decided(name, role, quiet)
+        except Unusable as error:
+            advice = "write it as numbers, texts or timestamps"
+            raise JobFailure(f"The column '{name}' can't be used: {error}: {advice}.") from error
+
     def feature(self, name: str, role: str) -> tuple[Codec, np.ndarray]:
+        """How a feature is read, and its values.
+
+        :raises Unusable: it has a type that can't be learned from.
+        """
         codec, values = self._decided(name, role)
         reading = codec.read(values)
         if role != "auto" and len(reading.lost) and pd.isna(reading.values).all():
@@ -204,14 +215,14 @@ class _Reader:
 
     def target(self, name: str, problem_type: str | None) -> pd.Series:
         """The target's values: numbers, or names of classes."""
-        codec, values = self._decided(name, quiet=problem_type == target.REGRESSION)
+        codec, values = self._required(name, quiet=problem_type == target.REGRESSION)
         if problem_type == target.REGRESSION and not codec.numeric:
             if codec.digits is not None:
                 raise JobFailure(
                     f"The target '{name}' of a Regression must be numeric; it has codes such as '{values[0].as_py()}', "
                     "which start with a zero or are longer than a number can be exactly."
                 )
-            codec, _ = self._decided(name, "numeric")
+            codec, _ = self._required(name, "numeric")
             reading = codec.read(values)
             if len(reading.lost):
                 few = len(reading.lost) < 0.5 * len(values)
@@ -229,7 +240,7 @@ class _Reader:
         return pd.Series(reading.values, name=name)
 
     def weights(self, name: str) -> np.ndarray:
-        codec, values = self._decided(name, "numeric")
+        codec, values = self._required(name, "numeric")
         return codec.read(values).values
 
 

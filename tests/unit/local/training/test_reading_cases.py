@@ -245,15 +245,21 @@ def test_numbers_of_32_bits_are_the_same_in_their_short_and_long_spelling(bucket
         served.invoke('[{"small": 1}, {"small": "\\ud800"}]', "application/json")
 
 
-@pytest.mark.parametrize("values", [[[1, 2]], [b"\x00"], [dt.time(1, 2)], [{"a": 1}]])
-def test_a_parquet_column_that_cannot_be_used_may_be_left_out(
-    bucket: Bucket, tmp_path: Path, values: list[Any]
-) -> None:
+@pytest.mark.parametrize("values", [[[1, 2]], [b"\x00"], [dt.time(1, 2)], [dt.timedelta(1)], [{"a": 1}]])
+def test_a_parquet_column_that_cannot_be_used_is_left_out(bucket: Bucket, tmp_path: Path, values: list[Any]) -> None:
     table = frame().assign(odd=pd.Series(values * 600, dtype=object))
     given = {"files": {"a.parquet": parquet(table)}, "channel": {"ContentType": channels.PARQUET}}
-    assert reading.load(bucket, tmp_path, features=["small", "name"], **given).columns == ["small", "name"]
-    with pytest.raises(JobFailure, match=r"The column 'odd' can't be used: .* Leave it out"):
-        reading.load(bucket, tmp_path, **given)
+    chosen = reading.load(bucket, tmp_path, features=["small", "name"], **given)
+    assert (chosen.columns, chosen.failures) == (["small", "name"], ())
+    data = reading.load(bucket, tmp_path, **given)
+    assert data.columns == [name for name in frame() if name != "y"]
+    (failure,) = data.failures
+    assert failure.startswith("The column 'odd' is left out: the type ")
+    served = reading.Served(data)
+    assert sorted(served.load(pd.read_parquet(io.BytesIO(parquet(table))))) == served.expected
+    for more in ({"features": ["odd"]}, {"target": "odd"}, {"SampleWeightAttributeName": "odd"}):
+        with pytest.raises(JobFailure, match=r"'odd' can't be used"):
+            reading.load(bucket, tmp_path, **given, **more)
 
 
 def test_a_validation_channel_may_have_other_spellings_and_another_order(bucket: Bucket, tmp_path: Path) -> None:
