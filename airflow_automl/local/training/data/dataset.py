@@ -123,10 +123,12 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
         frame = frame[usable]
     if weight:
         frame = _drop_invalid_weights(frame, weight, notes)
+    apart = channels.validation is not None
+    if apart and (config.get("ProblemType") or target.infer_problem_type(frame[name])) != target.REGRESSION:
+        frame = _drop_unknown_classes(frame, rows, name, notes)
     prepared, problem_type = target.prepare(frame[name], config.get("ProblemType"))
     frame[name] = prepared
     objective = target.resolve_objective(problem_type, (request.get("AutoMLJobObjective") or {}).get("MetricName"))
-    apart = channels.validation is not None
     train, validation = _split(frame, rows, request, name, problem_type != target.REGRESSION, apart)
     for rows_of, part in (("training", train), ("validation", validation)):
         if weight and not (part[weight] > 0).any():
@@ -134,11 +136,6 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
     labels: tuple[int | str, ...] = ()
     if problem_type != target.REGRESSION:
         labels = target.labels_of(train[name])
-        unknown = sorted(set(validation[name]) - set(labels), key=str)
-        if unknown:
-            raise JobFailure(
-                f"The validation data has the class {listing(unknown, 3)} of '{name}', which the training data lacks."
-            )
         if len(labels) < 2:
             raise JobFailure(f"The target '{name}' has only one class in the training data, '{labels[0]}'.")
     return TabularDataset(
@@ -254,6 +251,25 @@ def _drop_invalid_weights(frame: pd.DataFrame, weight: str, notes: list[str]) ->
     if not valid.all():
         notes.append(f"{int((~valid).sum())} rows have no valid weight in '{weight}' and are left out.")
     return frame[valid].copy()
+
+
+def _drop_unknown_classes(frame: pd.DataFrame, rows: int, name: str, notes: Notes) -> pd.DataFrame:
+    """Leave out validation rows of classes that no training row has.
+
+    :param rows: of the training channel.
+    """
+    training = frame.index < rows
+    known = training | frame[name].isin(frame.loc[training, name])
+    if not training.any() or known.all():
+        return frame
+    lost = frame.loc[~known, name]
+    shown = listing(sorted(map(arrow_values.shown, lost.unique())), 3)
+    given = int((~training).sum())
+    if len(lost) == given:
+        raise JobFailure(f"The training data lacks the classes of '{name}' that the validation data has: {shown}.")
+    note = f"{len(lost)} validation rows are left out: the training data lacks their class of '{name}' ({shown})."
+    notes.tell(note, len(lost), given)
+    return frame[known].copy()
 
 
 def _split(

@@ -129,14 +129,31 @@ def test_metrics_are_measured_on_the_validation_channel(bucket, tmp_path):
     assert {f.name: f.kind for f in data.features}["age"] == Kind.TEXT
 
 
-def test_a_validation_channel_with_another_header_or_class(bucket, tmp_path):
+def test_a_validation_channel_with_another_header(bucket, tmp_path):
     training = bucket.put("train.csv", people())
     other = bucket.put("val.csv", people(50).drop(columns="age"))
     with pytest.raises(JobFailure, match=r"val\.csv differs from that of the training data: it lacks 'age'"):
         load(bucket, tmp_path, [channel(training), channel(other, ChannelType="validation")])
-    other = bucket.put("val.csv", people(50, churn="maybe"))
-    with pytest.raises(JobFailure, match=r"must have two classes|has the class 'maybe'"):
-        load(bucket, tmp_path, [channel(training), channel(other, ChannelType="validation")])
+
+
+@pytest.mark.parametrize("given", [None, "BinaryClassification"])
+@pytest.mark.parametrize(("kinds", "other"), [(("yes", "no"), "maybe"), ((0, 1), 2)])
+def test_validation_rows_of_classes_that_training_lacks_are_left_out(bucket, tmp_path, kinds, other, given):
+    def loaded(held):
+        channels = [channel(bucket.put("train.csv", people(churn=np.resize(kinds, ROWS))))]
+        channels.append(channel(bucket.put("val.csv", people(50, churn=held)), ChannelType="validation"))
+        return load(bucket, tmp_path, channels, ProblemType=given, objective="Accuracy" if given else None)
+
+    data = loaded(np.resize([*kinds, other, *kinds], 50))
+    assert (data.problem_type, len(data.train), len(data.validation)) == ("BinaryClassification", ROWS, 40)
+    assert set(data.labels) == set(data.validation["churn"]) == set(kinds)
+    assert data.failures == (
+        f"10 validation rows are left out: the training data lacks their class of 'churn' ('{other}').",
+    )
+    with pytest.raises(
+        JobFailure, match=f"The training data lacks the classes of 'churn' that the validation data has: '{other}'"
+    ):
+        loaded([other] * 50)
 
 
 @pytest.mark.parametrize(
