@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ IDENTIFIER = "identifier"
 """The role of a column that identifies series: each value is a name, and only an empty cell is missing."""
 
 ODD = 0.05
-"""Up to this part of a column's distinct texts need not be dates if the others are."""
+"""Up to this part of a column's distinct texts need not be dates, or numbers, if the others are."""
 
 EXACT = 2**53
 """From here on, a float does not hold every whole number."""
@@ -56,6 +57,7 @@ _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _GROUPED = re.compile(r"[+\-\u2212]?\d{1,3}([,' \u00a0\u2009\u202f\u2019])\d{3}(\1\d{3})*(\.\d*)?", re.ASCII)
 _FORMATTED = re.compile(r"[+\-\u2212(]?[$€£¥]?\s?\d+([,.'\s\u2019]\d{3})*([.,]\d+)?\s?[%€$£¥)]?")
 _NO_DATE = re.compile(r"0{1,4}([-/.])0{1,2}(?:\1)0{1,4}([T ][0:.]+)?")
+_DIGIT = re.compile(r"\d")
 _FRACTION = re.compile(r"\D?\d*\.\d*[1-9].*|.*[eE][+-].*", re.ASCII)
 _POINT_ZERO = re.compile(r"[+\-\u2212]?\d+\.0", re.ASCII)
 _LEADING_ZERO = re.compile(r"[+\-\u2212]?0\d", re.ASCII)
@@ -104,7 +106,7 @@ class Codec:
     :param digits: how many digits a code has: 0 if that differs, -1 if no number can stand for one because zeros lead
         codes of different lengths, ``None`` if the texts are not codes.
     :param pointed: whole numbers among the texts are written as ``1.0``, not as ``1``.
-    :param odd: some dates of the training data can't be read: then such values are missing, not refused.
+    :param odd: training values that are not dates, or not numbers, are missing: such values are not refused later.
     :param single: numbers are 32-bit floats: those of texts, which are shorter, and of 64 bits become the same.
     """
 
@@ -303,7 +305,7 @@ class Codec:
         if self.kind is Kind.BOOLEAN and value in (0, 1):
             return self._truth(bool(value))
         if self.kind is Kind.NUMBER:
-            return self._spelled(float(value))
+            return self._spelled(float(value)) if abs(value) <= LARGEST else None
         if self.digits is None:
             return str(value) if self.pointed or isinstance(value, int) else spelled(value)
         if self.digits < 0 or (isinstance(value, float) and not (value.is_integer() and abs(value) < EXACT)):
@@ -347,7 +349,11 @@ def spelled(value: float) -> str:
 
 
 def decide(
-    name: str, values: pa.ChunkedArray, role: str = "auto", warn: Callable[[str], None] = lambda note: None
+    name: str,
+    values: pa.ChunkedArray,
+    role: str = "auto",
+    warn: Callable[[str], None] = lambda note: None,
+    odd: float = ODD,
 ) -> Codec:
     """Decide how a column is read.
 
@@ -355,6 +361,7 @@ def decide(
     :param values: all of its values that training sees.
     :param role: what the feature specification calls it.
     :param warn: gets sentences that a person should know about the column.
+    :param odd: see :data:`ODD`; without a role only.
     :raises Unusable: the column is nested, binary or of another type that can't be learned from.
     """
     single = pa.types.is_float32(values.type)
@@ -362,7 +369,7 @@ def decide(
     kind = values.type
     if is_text(kind):
         texts = {trimmed(text) for text in distinct(values)[0] if text is not None} - NULLS
-        codec = _of_texts(name, texts, role, warn)
+        codec = _of_texts(name, texts, role, warn, odd if role == "auto" else 0)
     elif pa.types.is_boolean(kind):
         codec = Codec(name, Kind.BOOLEAN, truths=("False", "True"))
     elif pa.types.is_timestamp(kind):
@@ -393,22 +400,26 @@ def _exceeds(values: pa.ChunkedArray) -> bool:
     return low is not None and (high >= EXACT or low <= -EXACT)
 
 
-def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str], None]) -> Codec:
+def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str], None], odd: float) -> Codec:
     truths = {text.lower(): text for text in sorted(texts) if text.lower() in _TRUTHS}
     spelling = (truths.get("false", "False"), truths.get("true", "True")) if truths else None
     filled = [text for text in texts if text not in NUMERIC_NULLS and not _INFINITE.fullmatch(text)]
     if not filled and not (texts and NUMERIC_NULLS.issuperset(texts)):
         return Codec(name, Kind.NUMBER)
-    if filled and all(map(_NUMBER.fullmatch, filled)):
+    words = set(islice((text for text in filled if not _NUMBER.fullmatch(text)), int(odd * len(filled)) + 1))
+    # With a digit in it, a word may be a code among codes, such as V57.
+    if filled and len(words) <= odd * len(filled) and not any(map(_DIGIT.search, words)):
+        numbers = [text for text in filled if text not in words]
         # A fraction is a number: 007 beside it is one, too.
-        if not any(map(_is_code, filled)) or any(map(_FRACTION.fullmatch, filled)):
-            return Codec(name, Kind.NUMBER)
-        return Codec(name, Kind.TEXT, digits=_digits(filled))
+        if not any(map(_is_code, numbers)) or any(map(_FRACTION.fullmatch, numbers)):
+            return Codec(name, Kind.NUMBER, odd=bool(words))
+        if not words:
+            return Codec(name, Kind.TEXT, digits=_digits(filled))
     if role == "datetime":
         return Codec(name, Kind.MOMENT, order=moments.most_readable(filled))
     # Infinity is a number out of range, not a date.
     dates = [text for text in texts if not _no_date(text)]
-    order = moments.usual_order(dates, ODD if role == "auto" else 0) if dates else None
+    order = moments.usual_order(dates, odd) if dates else None
     if order is not None:
         read = [text for text in dates if moments.parse(text, order) is not None]
         if order != "ymd" and moments.ambiguous(read):

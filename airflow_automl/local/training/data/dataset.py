@@ -181,16 +181,19 @@ class _Reader:
         self._tables, self._parquet, self._notes = tables, parquet, notes
         self.escaped = any(map(typed.escaped, tables))
 
-    def _decided(self, name: str, role: str = "auto", quiet: bool = False) -> tuple[Codec, pa.ChunkedArray]:
+    def _decided(
+        self, name: str, role: str = "auto", quiet: bool = False, odd: float = codecs.ODD
+    ) -> tuple[Codec, pa.ChunkedArray]:
         values = arrow_values.encoded(codecs.unite([table.column(name) for table in self._tables]))
-        codec = codecs.decide(name, values, role, self._notes.append if not quiet else lambda note: None)
+        codec = codecs.decide(name, values, role, self._notes.append if not quiet else lambda note: None, odd)
         if self._parquet and role == "auto" and arrow_values.is_text(values.type) and not codec.moment:
             codec = dataclasses.replace(codec, spelled=True)
         return codec, values
 
     def _required(self, name: str, role: str = "auto", quiet: bool = False) -> tuple[Codec, pa.ChunkedArray]:
         try:
-            return self._decided(name, role, quiet)
+            # Each value of a target may be a class.
+            return self._decided(name, role, quiet, odd=0)
         except Unusable as error:
             advice = "write it as numbers, texts or timestamps"
             raise JobFailure(f"The column '{name}' can't be used: {error}: {advice}.") from error

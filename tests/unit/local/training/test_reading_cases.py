@@ -329,11 +329,19 @@ def test_a_date_with_an_ambiguous_order_of_day_and_month_is_noted(bucket: Bucket
     assert "the month is taken to be first" in data.notes[0]
 
 
-def test_a_column_of_numbers_with_a_few_words_is_text_and_noted(bucket: Bucket, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("word", "kind"), [("n.a.", "number"), ("12-A", "text")])
+def test_a_few_words_among_numbers_are_missing_and_those_with_digits_are_codes(
+    bucket: Bucket, tmp_path: Path, word: str, kind: str
+) -> None:
     table = [[str(row), *entry[1:]] for row, entry in enumerate(rows())]
-    table[9][0] = "n.a."
+    table[9][0] = word
     data = checked(bucket, tmp_path, table)
-    assert "Nearly all values of 'a' are numbers, but 'n.a.' is not" in data.notes[0]
+    assert data.features[0].kind == kind
+    note = {
+        "number": f"1 of 600 values of the column 'a' can't be read as numbers and count as missing: '{word}'",
+        "text": f"Nearly all values of 'a' are numbers, but '{word}' is not: the column is read as text",
+    }
+    assert note[kind] in data.notes[0]
 
 
 def test_f1_finds_the_threshold_of_rare_classes() -> None:

@@ -27,6 +27,11 @@ def column(*values):
         (("90210", "10001", "00501"), Kind.TEXT),
         (("0", "0.5"), Kind.NUMBER),
         (("1.5", "2.5", "007"), Kind.NUMBER),
+        ([*map(str, range(40)), "n.a.", "unknown"], Kind.NUMBER),
+        ([*map(str, range(19)), "n.a.", "unknown"], Kind.TEXT),
+        ([*map(str, range(250, 300)), "250.83", "V57"], Kind.TEXT),
+        ([f"{code:03}" for code in range(40)] + ["other"], Kind.TEXT),
+        ([f"{code:03}" for code in range(40)] + ["other", "0.5"], Kind.NUMBER),
         (("1e-05", "007"), Kind.NUMBER),
         (("0.25", "12345678901234567890"), Kind.NUMBER),
         (("1e5", "007", "12"), Kind.TEXT),
@@ -156,6 +161,7 @@ def test_dates_in_text_of_a_category_have_one_spelling_and_other_texts_stay():
     ("written", "carriers"),
     [
         (("1.0", "9.90"), ([1, 9.9], ["1", "9.90"], [1.0, "9.9"])),
+        (("1", "1e300"), ([1, 1e300], ["1.0", "1e300"])),
         (
             ("2024-01-05", "2024-02-01"),
             ([dt.date(2024, 1, 5), dt.date(2024, 2, 1)], ["2024-01-05 00:00", "2024-02-01"]),
