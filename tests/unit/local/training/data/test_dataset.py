@@ -122,7 +122,7 @@ def test_channels_of_one_kind_twice_or_none_to_train_on(bucket):
 
 def test_metrics_are_measured_on_the_validation_channel(bucket, tmp_path):
     training = bucket.put("train.csv", people())
-    validation = bucket.put("val.csv", people(50, age="unknown"))
+    validation = bucket.put("val.csv", people(50, age="40-A"))
     data = load(bucket, tmp_path, [channel(training), channel(validation, ChannelType="validation")], split=0.5)
     assert (len(data.train), len(data.validation)) == (ROWS, 50)
     # Types are judged over both channels.
