@@ -419,13 +419,13 @@ def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str]
         return Codec(name, Kind.MOMENT, order=moments.most_readable(filled))
     # Infinity is a number out of range, not a date.
     dates = [text for text in texts if not _no_date(text)]
-    order = moments.usual_order(dates, odd) if dates else None
-    if order is not None:
-        read = [text for text in dates if moments.parse(text, order) is not None]
+    if dates and (found := moments.usual_order(dates, odd)) is not None:
+        order, some = found
+        read = [text for text in dates if moments.parse(text, order) is not None] if some else dates
         if order != "ymd" and moments.ambiguous(read):
             first = "month" if order == "mdy" else "day"
             warn(f"The dates of '{name}' fit with the day and with the month first; the {first} is taken to be first.")
-        return Codec(name, Kind.MOMENT, order=order, odd=len(read) < len(dates))
+        return Codec(name, Kind.MOMENT, order=order, odd=some)
     filled = [text for text in texts if text not in NUMERIC_NULLS]
     if texts and {text.lower() for text in texts} <= set(_TRUTHS):
         return Codec(name, Kind.BOOLEAN, truths=spelling)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import islice
 
 ORDERS = ("mdy", "dmy", "ymd")
@@ -129,21 +129,29 @@ def order_of(texts: Collection[str]) -> str | None:
     return None
 
 
-def usual_order(texts: Collection[str], odd: float) -> str | None:
+def usual_order(texts: Collection[str], odd: float) -> tuple[str, bool] | None:
     """The order of day, month and year with which most texts can be read, if these are all or nearly all.
 
     :param texts: the distinct values of a column.
     :param odd: the part of them that need not be dates, if nothing else can be meant by the others.
-    :return: the order; ``None`` if the texts are not dates.
+    :return: the order, and whether some texts can't be read with it; ``None`` if the texts are not dates.
     """
-    most, unread = int(odd * len(texts)), {}
+    most, unread = int(odd * len(texts)), dict[str, int]()
+    # Of most columns of texts, a few values say that they are not dates.
+    if _count((not _PATTERN.fullmatch(text) and parse(text, "ymd") is None for text in texts), most) > most:
+        return None
     for order in (*_preferred(texts), _TWO_SOURCES):
-        unread[order] = list(islice((text for text in texts if parse(text, order) is None), most + 1))
-    best = min(unread, key=lambda order: len(unread[order]))
-    if not unread[best]:
-        return best
-    uncertain = sum(not _CERTAIN.search(text) for text in texts)
-    return best if len(unread[best]) <= most and uncertain <= most else None
+        unread[order] = _count((parse(text, order) is None for text in texts), most)
+        if not unread[order]:
+            return order, False
+    order = min(unread, key=unread.__getitem__)
+    uncertain = _count((not _CERTAIN.search(text) for text in texts), most)
+    return (order, True) if max(unread[order], uncertain) <= most else None
+
+
+def _count(found: Iterable[bool], most: int) -> int:
+    """How many are true, counted until they are more than some."""
+    return sum(islice(filter(None, found), most + 1))
 
 
 def most_readable(texts: Collection[str]) -> str:
