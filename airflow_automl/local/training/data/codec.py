@@ -279,7 +279,8 @@ class Codec:
         if self.kind is Kind.MOMENT:
             if _no_date(text):
                 return None
-            moment = moments.parse(text, self.order)
+            # A class keeps its name if that is 2024-01 or 5 March 2024.
+            moment = moments.read(text, self.order)
             return text if moment is None else moments.as_written(moment)
         if self.digits is not None and self.digits >= 0 and _NUMBER.fullmatch(text) and not text.lstrip("-").isdigit():
             # pandas makes floats of whole numbers in a column with gaps.

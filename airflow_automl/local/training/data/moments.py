@@ -44,7 +44,8 @@ def read(text: str, order: str, *, local: bool = False) -> dt.datetime | None:
     """Read a date or a date with a time.
 
     :param text: without blanks around it.
-    :param order: ``mdy``, ``dmy`` or ``ymd``; a date that begins with four digits is ``ymd`` whatever this says.
+    :param order: as :func:`order_of` or :func:`usual_order` returns it; a date that begins with four digits is ``ymd``
+        whatever this says.
     :param local: keep the clock time that is written and ignore its zone; by default a time with a zone becomes UTC.
     :return: the moment without a zone; ``None`` if the text is not a moment.
     """
@@ -54,6 +55,8 @@ def read(text: str, order: str, *, local: bool = False) -> dt.datetime | None:
     first, separator, second, third, hour, minute, second_, fraction, half, zone = found.groups()
     if len(first) == 4:
         order = "ymd"
+    elif order == _TWO_SOURCES:
+        order = "dmy" if separator == "." else "mdy"
     parts = dict(zip(order, (first, second, third), strict=True))
     year = parts["y"]
     if len(year) not in (2, 4) or len(parts["d"]) > 2 or len(parts["m"]) > 2:
@@ -86,10 +89,8 @@ def parse(text: str, order: str) -> dt.datetime | None:
     """Read what :func:`read` reads, a date with the name of its month, ``2024-01`` or ``20240131T101010``.
 
     :param text: without blanks around it.
-    :param order: as :func:`usual_order` returns it.
+    :param order: as for :func:`read`.
     """
-    if order == _TWO_SOURCES:
-        order = "dmy" if "." in text[:5] else "mdy"
     if (found := read(text, order)) is not None:
         return found
     if compact := _COMPACT.fullmatch(text):

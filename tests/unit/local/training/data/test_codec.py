@@ -150,9 +150,10 @@ def test_months_are_dates():
         assert found.astype("datetime64[D]").tolist() == [dt.date(2023, 12, 1), dt.date(2024, 1, 1)]
 
 
-def test_dates_in_text_of_a_category_have_one_spelling_and_other_texts_stay():
-    texts = column("5 Mar 2024", "0000-00-00")
-    assert decide("c", texts, "categorical").read(texts).values.tolist() == ["2024-03-05", None]
+def test_dates_in_numbers_of_a_category_have_one_spelling_and_other_texts_stay():
+    texts = column("3/31/2024", "31.03.2024", "0000-00-00", "2024-03", "5 Mar 2024")
+    expected = ["2024-03-31", "2024-03-31", None, "2024-03", "5 Mar 2024"]
+    assert decide("c", texts, "categorical").read(texts).values.tolist() == expected
     texts = column(*[day.strftime("%m/%d/%Y") for day in DAYS], "unknown")
     assert decide("c", texts, "categorical").kind == Kind.TEXT
 

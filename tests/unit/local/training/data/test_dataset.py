@@ -286,6 +286,12 @@ def test_a_type_that_no_value_has_is_refused(bucket, tmp_path):
         load(bucket, tmp_path, [channel(uri)], FeatureSpecificationS3Uri=spec)
 
 
+@pytest.mark.parametrize("labels", [("2024-01", "2024-02"), ("Mar 2024", "May 2024"), ("2024-01-31", "none yet")])
+def test_classes_that_look_like_dates_keep_their_names(bucket, tmp_path, labels):
+    data = load(bucket, tmp_path, [channel(bucket.put("in.csv", people(churn=np.resize(labels, ROWS))))])
+    assert data.labels == labels
+
+
 def test_large_whole_numbers_are_exact_labels_although_one_is_missing(bucket, tmp_path):
     ids = ["123456789012345671", "123456789012345672"]
     bucket.put("in/1.csv", people(churn=[None, *(ids[row % 2] for row in range(ROWS - 1))]))
