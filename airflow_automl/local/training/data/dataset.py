@@ -110,8 +110,7 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
             feature, found[column] = reader.feature(column, given.types.get(column, "auto"))
             features.append(feature)
         except Unusable as error:
-            advice = "Write it as numbers, texts or timestamps."
-            notes.tell(f"The column '{column}' is left out: {error}. {advice}", len(values), len(values))
+            notes.tell(arrow_values.left_out(column, error), len(values), len(values))
     if not features:
         raise JobFailure(f"There is no column to learn from: {listing(given.names)} can't be used.")
     found[name] = values
