@@ -158,7 +158,8 @@ class Predictor:
             except (Refused, Unusable) as error:
                 where = f"Row {error.row + 1}" if isinstance(error, Refused) else f"The column '{feature.name}'"
                 raise ArtifactError(f"{where}: {error}. The training data has no such value.") from error
-        return pd.DataFrame(found, index=rows.index, copy=False)
+        # Without the caller's labels: AutoGluon takes them for positions where a date is missing.
+        return pd.DataFrame(found, copy=False)
 
     def predict(self, rows: pd.DataFrame) -> list[Any]:
         """The predicted number or label of each row."""

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,14 @@ _MARKS = pa.array(sorted(NULLS | NUMERIC_NULLS))
 IDENTIFIER = "identifier"
 """The role of a column that identifies series: each value is a name, and only an empty cell is missing."""
 
+ODD = 0.05
+"""Up to this part of a column's distinct texts need not be dates, or numbers, if the others are."""
+
 EXACT = 2**53
 """From here on, a float does not hold every whole number."""
+
+LARGEST = float(np.finfo("float32").max)
+"""What is larger is missing like an infinite number: most algorithms take 32-bit floats, and it is often a mark."""
 
 _MINUS = "\u2212"
 """The minus that word processors and some spreadsheets write."""
@@ -49,6 +56,10 @@ _NUMBER = re.compile(r"[+\-\u2212]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _GROUPED = re.compile(r"[+\-\u2212]?\d{1,3}([,' \u00a0\u2009\u202f\u2019])\d{3}(\1\d{3})*(\.\d*)?", re.ASCII)
 _FORMATTED = re.compile(r"[+\-\u2212(]?[$€£¥]?\s?\d+([,.'\s\u2019]\d{3})*([.,]\d+)?\s?[%€$£¥)]?")
+_NO_DATE = re.compile(r"0{1,4}([-/.])0{1,2}(?:\1)0{1,4}([T ][0:.]+)?")
+_DIGIT = re.compile(r"\d")
+_FRACTION = re.compile(r"\D?\d*\.\d*[1-9].*|.*[eE][+-].*", re.ASCII)
+_POINT_ZERO = re.compile(r"[+\-\u2212]?\d+\.0", re.ASCII)
 _LEADING_ZERO = re.compile(r"[+\-\u2212]?0\d", re.ASCII)
 _MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*+"
 # Names of time zones are ambiguous: a date with one is not read.
@@ -94,6 +105,8 @@ class Codec:
     :param truths: how false and true are written; ``None`` if the training data has neither.
     :param digits: how many digits a code has: 0 if that differs, -1 if no number can stand for one because zeros lead
         codes of different lengths, ``None`` if the texts are not codes.
+    :param pointed: whole numbers among the texts are written as ``1.0``, not as ``1``.
+    :param odd: training values that are not dates, or not numbers, are missing: such values are not refused later.
     :param single: numbers are 32-bit floats: those of texts, which are shorter, and of 64 bits become the same.
     """
 
@@ -104,6 +117,8 @@ class Codec:
     order: str = "ymd"
     truths: tuple[str, str] | None = None
     digits: int | None = None
+    pointed: bool = False
+    odd: bool = False
     single: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -136,9 +151,7 @@ class Codec:
         """
         reading = self._read(values)
         if self.single and self.numeric:
-            with np.errstate(over="ignore"):
-                rounded = reading.values.astype("float32").astype("float64")
-            return Reading(np.where(np.isinf(rounded), np.nan, rounded), reading.lost)
+            return Reading(reading.values.astype("float32").astype("float64"), reading.lost)
         return reading
 
     def _read(self, values: pa.ChunkedArray) -> Reading:
@@ -160,7 +173,7 @@ class Codec:
                 (junk if entry is _JUNK else out_of_range).append(position)
                 entry = None
             found.append(entry)
-        if junk and (self.role not in ("numeric", "datetime") or self.spelled):
+        if junk and (self.spelled or not (self.odd or self.role in ("numeric", "datetime"))):
             row = junk[0] if indices is None else int(np.flatnonzero(np.isin(indices, junk))[0])
             raise Refused(row, f"the column '{self.name}' takes {self.takes}, not '{str(found_values[junk[0]])[:60]}'")
         lost = np.array(sorted(junk + out_of_range), dtype="int64")
@@ -201,7 +214,7 @@ class Codec:
         found: np.ndarray = values.to_numpy()
         # Arrays that share the table's memory are read-only.
         found = np.add(found, 0.0, out=found if found.flags.writeable else None)
-        lost = np.flatnonzero(np.isinf(found))
+        lost = np.flatnonzero(np.abs(found) > LARGEST)
         found[lost] = np.nan
         return Reading(found, lost)
 
@@ -232,7 +245,7 @@ class Codec:
             return None
         if _NUMBER.fullmatch(text):
             value = float(text.replace(_MINUS, "-"))
-            return value if math.isfinite(value) else _OUT_OF_RANGE
+            return value if abs(value) <= LARGEST else _OUT_OF_RANGE
         if _INFINITE.fullmatch(text):
             return _OUT_OF_RANGE
         if self.role == "numeric" and _GROUPED.fullmatch(text):
@@ -243,9 +256,9 @@ class Codec:
 
     def _moment(self, text: str) -> Any:
         text = trimmed(text)
-        if text in NULLS or text in NUMERIC_NULLS:
+        if text in NULLS or _no_date(text):
             return None
-        value = moments.read(text, self.order)
+        value = moments.parse(text, self.order)
         if value is None and self.role == "datetime" and _NAMED_MONTH.fullmatch(text):
             read = pd.to_datetime(text, format="mixed", dayfirst=self.order == "dmy", utc=True, errors="coerce")
             value = None if pd.isna(read) else read.tz_localize(None).to_pydatetime(warn=False)
@@ -264,8 +277,9 @@ class Codec:
             value = self._number(text)
             return text if value is _JUNK else None if value is None or value is _OUT_OF_RANGE else self._spelled(value)
         if self.kind is Kind.MOMENT:
-            if text in NUMERIC_NULLS:
+            if _no_date(text):
                 return None
+            # A class keeps its name if that is 2024-01 or 5 March 2024.
             moment = moments.read(text, self.order)
             return text if moment is None else moments.as_written(moment)
         if self.digits is not None and self.digits >= 0 and _NUMBER.fullmatch(text) and not text.lstrip("-").isdigit():
@@ -292,9 +306,9 @@ class Codec:
         if self.kind is Kind.BOOLEAN and value in (0, 1):
             return self._truth(bool(value))
         if self.kind is Kind.NUMBER:
-            return self._spelled(float(value))
+            return self._spelled(float(value)) if abs(value) <= LARGEST else None
         if self.digits is None:
-            return str(value)
+            return str(value) if self.pointed or isinstance(value, int) else spelled(value)
         if self.digits < 0 or (isinstance(value, float) and not (value.is_integer() and abs(value) < EXACT)):
             # Zeros or digits are lost: the code is not known.
             return _JUNK
@@ -321,6 +335,11 @@ def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return None if pc.any(pc.is_nan(found)).as_py() else found
 
 
+def _no_date(text: str) -> bool:
+    """Whether a text marks a missing date: databases write ``0000-00-00``."""
+    return text in NUMERIC_NULLS or _NO_DATE.fullmatch(text) is not None
+
+
 def _no_value(value: Any) -> Any:
     return _JUNK
 
@@ -331,7 +350,11 @@ def spelled(value: float) -> str:
 
 
 def decide(
-    name: str, values: pa.ChunkedArray, role: str = "auto", warn: Callable[[str], None] = lambda note: None
+    name: str,
+    values: pa.ChunkedArray,
+    role: str = "auto",
+    warn: Callable[[str], None] = lambda note: None,
+    odd: float = ODD,
 ) -> Codec:
     """Decide how a column is read.
 
@@ -339,6 +362,7 @@ def decide(
     :param values: all of its values that training sees.
     :param role: what the feature specification calls it.
     :param warn: gets sentences that a person should know about the column.
+    :param odd: see :data:`ODD`; without a role only.
     :raises Unusable: the column is nested, binary or of another type that can't be learned from.
     """
     single = pa.types.is_float32(values.type)
@@ -346,7 +370,7 @@ def decide(
     kind = values.type
     if is_text(kind):
         texts = {trimmed(text) for text in distinct(values)[0] if text is not None} - NULLS
-        codec = _of_texts(name, texts, role, warn)
+        codec = _of_texts(name, texts, role, warn, odd if role == "auto" else 0)
     elif pa.types.is_boolean(kind):
         codec = Codec(name, Kind.BOOLEAN, truths=("False", "True"))
     elif pa.types.is_timestamp(kind):
@@ -377,30 +401,37 @@ def _exceeds(values: pa.ChunkedArray) -> bool:
     return low is not None and (high >= EXACT or low <= -EXACT)
 
 
-def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str], None]) -> Codec:
+def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str], None], odd: float) -> Codec:
     truths = {text.lower(): text for text in sorted(texts) if text.lower() in _TRUTHS}
     spelling = (truths.get("false", "False"), truths.get("true", "True")) if truths else None
     filled = [text for text in texts if text not in NUMERIC_NULLS and not _INFINITE.fullmatch(text)]
     if not filled and not (texts and NUMERIC_NULLS.issuperset(texts)):
         return Codec(name, Kind.NUMBER)
-    if filled and all(map(_NUMBER.fullmatch, filled)):
-        if not any(map(_is_code, filled)):
-            return Codec(name, Kind.NUMBER)
-        return Codec(name, Kind.TEXT, digits=_digits(filled))
+    words = set(islice((text for text in filled if not _NUMBER.fullmatch(text)), int(odd * len(filled)) + 1))
+    # With a digit in it, a word may be a code among codes, such as V57.
+    if filled and len(words) <= odd * len(filled) and not any(map(_DIGIT.search, words)):
+        numbers = [text for text in filled if text not in words]
+        # A fraction is a number: 007 beside it is one, too.
+        if not any(map(_is_code, numbers)) or any(map(_FRACTION.fullmatch, numbers)):
+            return Codec(name, Kind.NUMBER, odd=bool(words))
+        if not words:
+            return Codec(name, Kind.TEXT, digits=_digits(filled))
     if role == "datetime":
         return Codec(name, Kind.MOMENT, order=moments.most_readable(filled))
     # Infinity is a number out of range, not a date.
-    filled = [text for text in texts if text not in NUMERIC_NULLS]
-    order = moments.order_of(filled) if filled else None
-    if order is not None:
-        if order != "ymd" and moments.ambiguous(filled):
+    dates = [text for text in texts if not _no_date(text)]
+    if dates and (found := moments.usual_order(dates, odd)) is not None:
+        order, some = found
+        read = [text for text in dates if moments.parse(text, order) is not None] if some else dates
+        if order != "ymd" and moments.ambiguous(read):
             first = "month" if order == "mdy" else "day"
             warn(f"The dates of '{name}' fit with the day and with the month first; the {first} is taken to be first.")
-        return Codec(name, Kind.MOMENT, order=order)
+        return Codec(name, Kind.MOMENT, order=order, odd=some)
+    filled = [text for text in texts if text not in NUMERIC_NULLS]
     if texts and {text.lower() for text in texts} <= set(_TRUTHS):
         return Codec(name, Kind.BOOLEAN, truths=spelling)
     _tell_about_words(name, filled, role, warn)
-    return Codec(name, Kind.TEXT, truths=spelling)
+    return Codec(name, Kind.TEXT, truths=spelling, pointed=any(map(_POINT_ZERO.fullmatch, texts)))
 
 
 def _digits(codes: Collection[str]) -> int:

@@ -106,8 +106,13 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
         notes.append(f"{int((~usable).sum())} rows have no value in the target '{name}' and are left out.")
     features, found = [], {}
     for column in given.names:
-        feature, found[column] = reader.feature(column, given.types.get(column, "auto"))
-        features.append(feature)
+        try:
+            feature, found[column] = reader.feature(column, given.types.get(column, "auto"))
+            features.append(feature)
+        except Unusable as error:
+            notes.tell(arrow_values.left_out(column, error), len(values), len(values))
+    if not features:
+        raise JobFailure(f"There is no column to learn from: {listing(given.names)} can't be used.")
     found[name] = values
     if weight:
         found[weight] = reader.weights(weight)
@@ -117,10 +122,12 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
         frame = frame[usable]
     if weight:
         frame = _drop_invalid_weights(frame, weight, notes)
+    apart = channels.validation is not None
+    if apart and (config.get("ProblemType") or target.infer_problem_type(frame[name])) != target.REGRESSION:
+        frame = _drop_unknown_classes(frame, rows, name, notes)
     prepared, problem_type = target.prepare(frame[name], config.get("ProblemType"))
     frame[name] = prepared
     objective = target.resolve_objective(problem_type, (request.get("AutoMLJobObjective") or {}).get("MetricName"))
-    apart = channels.validation is not None
     train, validation = _split(frame, rows, request, name, problem_type != target.REGRESSION, apart)
     for rows_of, part in (("training", train), ("validation", validation)):
         if weight and not (part[weight] > 0).any():
@@ -128,11 +135,6 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
     labels: tuple[int | str, ...] = ()
     if problem_type != target.REGRESSION:
         labels = target.labels_of(train[name])
-        unknown = sorted(set(validation[name]) - set(labels), key=str)
-        if unknown:
-            raise JobFailure(
-                f"The validation data has the class {listing(unknown, 3)} of '{name}', which the training data lacks."
-            )
         if len(labels) < 2:
             raise JobFailure(f"The target '{name}' has only one class in the training data, '{labels[0]}'.")
     return TabularDataset(
@@ -169,7 +171,8 @@ class _Reader:
     """Decides how the columns of all channels are read, and reads them.
 
     :param tables: of the channels.
-    :param parquet: whether the training data is Parquet, whose writer chose the types: then texts stay texts.
+    :param parquet: whether the training data is Parquet, whose writer chose the types: then numbers in texts are names.
+        Dates in texts are dates: pandas writes a column of the type object as texts.
     :param notes: gets what a person should know.
     """
 
@@ -177,20 +180,28 @@ class _Reader:
         self._tables, self._parquet, self._notes = tables, parquet, notes
         self.escaped = any(map(typed.escaped, tables))
 
-    def _decided(self, name: str, role: str = "auto", quiet: bool = False) -> tuple[Codec, pa.ChunkedArray]:
-        try:
-            values = arrow_values.encoded(codecs.unite([table.column(name) for table in self._tables]))
-            codec = codecs.decide(name, values, role, self._notes.append if not quiet else lambda note: None)
-        except Unusable as error:
-            raise JobFailure(
-                f"The column '{name}' can't be used: {error}. Leave it out with a feature specification "
-                "(FeatureAttributeNames), or write it as numbers, texts or timestamps."
-            ) from error
-        if self._parquet and role == "auto" and arrow_values.is_text(values.type):
+    def _decided(
+        self, name: str, role: str = "auto", quiet: bool = False, odd: float = codecs.ODD
+    ) -> tuple[Codec, pa.ChunkedArray]:
+        values = arrow_values.encoded(codecs.unite([table.column(name) for table in self._tables]))
+        codec = codecs.decide(name, values, role, self._notes.append if not quiet else lambda note: None, odd)
+        if self._parquet and role == "auto" and arrow_values.is_text(values.type) and not codec.moment:
             codec = dataclasses.replace(codec, spelled=True)
         return codec, values
 
+    def _required(self, name: str, role: str = "auto", quiet: bool = False) -> tuple[Codec, pa.ChunkedArray]:
+        try:
+            # Each value of a target may be a class.
+            return self._decided(name, role, quiet, odd=0)
+        except Unusable as error:
+            advice = "write it as numbers, texts or timestamps"
+            raise JobFailure(f"The column '{name}' can't be used: {error}: {advice}.") from error
+
     def feature(self, name: str, role: str) -> tuple[Codec, np.ndarray]:
+        """How a feature is read, and its values.
+
+        :raises Unusable: it has a type that can't be learned from.
+        """
         codec, values = self._decided(name, role)
         reading = codec.read(values)
         if role != "auto" and len(reading.lost) and pd.isna(reading.values).all():
@@ -203,14 +214,14 @@ class _Reader:
 
     def target(self, name: str, problem_type: str | None) -> pd.Series:
         """The target's values: numbers, or names of classes."""
-        codec, values = self._decided(name, quiet=problem_type == target.REGRESSION)
+        codec, values = self._required(name, quiet=problem_type == target.REGRESSION)
         if problem_type == target.REGRESSION and not codec.numeric:
             if codec.digits is not None:
                 raise JobFailure(
                     f"The target '{name}' of a Regression must be numeric; it has codes such as '{values[0].as_py()}', "
                     "which start with a zero or are longer than a number can be exactly."
                 )
-            codec, _ = self._decided(name, "numeric")
+            codec, _ = self._required(name, "numeric")
             reading = codec.read(values)
             if len(reading.lost):
                 few = len(reading.lost) < 0.5 * len(values)
@@ -228,7 +239,7 @@ class _Reader:
         return pd.Series(reading.values, name=name)
 
     def weights(self, name: str) -> np.ndarray:
-        codec, values = self._decided(name, "numeric")
+        codec, values = self._required(name, "numeric")
         return codec.read(values).values
 
 
@@ -242,6 +253,25 @@ def _drop_invalid_weights(frame: pd.DataFrame, weight: str, notes: list[str]) ->
     if not valid.all():
         notes.append(f"{int((~valid).sum())} rows have no valid weight in '{weight}' and are left out.")
     return frame[valid].copy()
+
+
+def _drop_unknown_classes(frame: pd.DataFrame, rows: int, name: str, notes: Notes) -> pd.DataFrame:
+    """Leave out validation rows of classes that no training row has.
+
+    :param rows: of the training channel.
+    """
+    training = frame.index < rows
+    known = training | frame[name].isin(frame.loc[training, name])
+    if not training.any() or known.all():
+        return frame
+    lost = frame.loc[~known, name]
+    shown = listing(sorted(map(arrow_values.shown, lost.unique())), 3)
+    given = int((~training).sum())
+    if len(lost) == given:
+        raise JobFailure(f"The training data lacks the classes of '{name}' that the validation data has: {shown}.")
+    note = f"{len(lost)} validation rows are left out: the training data lacks their class of '{name}' ({shown})."
+    notes.tell(note, len(lost), given)
+    return frame[known].copy()
 
 
 def _split(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from itertools import islice
 
 ORDERS = ("mdy", "dmy", "ymd")
+_TWO_SOURCES = "mdy."
+"""American dates with slashes among European ones with dots."""
 
 _PATTERN = re.compile(
     r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})"
@@ -14,6 +17,25 @@ _PATTERN = re.compile(
     r"\s*(Z|UTC|[+-]\d{2}(?::?\d{2})?)?",
     re.ASCII,
 )
+_COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})(T\d{4}.*)", re.ASCII)
+_MONTH_ONLY = re.compile(r"(19|20)\d\d-(0[1-9]|1[0-2])", re.ASCII)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = (
+    "(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?|"
+    r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+_DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+_WEEKDAY = r"(?:(?:mon|tue(?:s)?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?,?\s+)?"
+_NAMED = tuple(
+    re.compile(rf"{_WEEKDAY}{form},?(?P<time>\D.*)?", re.IGNORECASE | re.ASCII)
+    for form in (
+        rf"{_DAY}[-/\s]*{_MONTH}[-/\s,]*(?P<year>\d{{4}}|\d\d)",
+        rf"{_MONTH}[-\s]+(?:{_DAY},?[-\s]+)?(?P<year>(?:19|20)\d\d)",
+        rf"(?P<year>\d{{4}})[-/\s]{_MONTH}[-/\s]{_DAY}",
+    )
+)
+_CERTAIN = re.compile(r"[/A-Za-z]|(1[6-9]|2[0-2])\d\d", re.ASCII)
+"""What numbers of versions and parts mostly lack: slashes, letters, or a year that ``datetime64[ns]`` holds."""
 _PIVOT = 69
 """Years of two digits from here on are of the last century, as in POSIX."""
 
@@ -22,7 +44,8 @@ def read(text: str, order: str, *, local: bool = False) -> dt.datetime | None:
     """Read a date or a date with a time.
 
     :param text: without blanks around it.
-    :param order: ``mdy``, ``dmy`` or ``ymd``; a date that begins with four digits is ``ymd`` whatever this says.
+    :param order: as :func:`order_of` or :func:`usual_order` returns it; a date that begins with four digits is ``ymd``
+        whatever this says.
     :param local: keep the clock time that is written and ignore its zone; by default a time with a zone becomes UTC.
     :return: the moment without a zone; ``None`` if the text is not a moment.
     """
@@ -32,6 +55,8 @@ def read(text: str, order: str, *, local: bool = False) -> dt.datetime | None:
     first, separator, second, third, hour, minute, second_, fraction, half, zone = found.groups()
     if len(first) == 4:
         order = "ymd"
+    elif order == _TWO_SOURCES:
+        order = "dmy" if separator == "." else "mdy"
     parts = dict(zip(order, (first, second, third), strict=True))
     year = parts["y"]
     if len(year) not in (2, 4) or len(parts["d"]) > 2 or len(parts["m"]) > 2:
@@ -60,6 +85,25 @@ def read(text: str, order: str, *, local: bool = False) -> dt.datetime | None:
         return None
 
 
+def parse(text: str, order: str) -> dt.datetime | None:
+    """Read what :func:`read` reads, a date with the name of its month, ``2024-01`` or ``20240131T101010``.
+
+    :param text: without blanks around it.
+    :param order: as for :func:`read`.
+    """
+    if (found := read(text, order)) is not None:
+        return found
+    if compact := _COMPACT.fullmatch(text):
+        return read("{}-{}-{}{}".format(*compact.groups()), "ymd")
+    if _MONTH_ONLY.fullmatch(text):
+        return read(f"{text}-01", "ymd")
+    named = next(filter(None, (form.fullmatch(text) for form in _NAMED)), None)
+    if named is None:
+        return None
+    month = _MONTHS.index(named["month"][:3].lower()) + 1
+    return read(f"{named['day'] or '1':0>2}-{month:02}-{named['year']}{named['time'] or ''}", "dmy")
+
+
 def _offset(zone: str) -> dt.timedelta:
     digits = zone[1:].replace(":", "").ljust(4, "0")
     east = dt.timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
@@ -68,10 +112,10 @@ def _offset(zone: str) -> dt.timedelta:
 
 def _preferred(texts: Collection[str]) -> tuple[str, ...]:
     """The orders in which dates are tried: with slashes the American one first, else the European one."""
-    first = next((text for text in texts if not text[:4].isdigit()), None)
-    if first is None:
+    dates = [text for text in texts if not text[:4].isdigit() and _PATTERN.fullmatch(text)]
+    if not dates:
         return ("ymd",)
-    return ORDERS if "/" in first else ("dmy", "mdy", "ymd")
+    return ORDERS if any("/" in text for text in dates) else ("dmy", "mdy", "ymd")
 
 
 def order_of(texts: Collection[str]) -> str | None:
@@ -84,6 +128,31 @@ def order_of(texts: Collection[str]) -> str | None:
         if all(read(text, order) is not None for text in texts):
             return order
     return None
+
+
+def usual_order(texts: Collection[str], odd: float) -> tuple[str, bool] | None:
+    """The order of day, month and year with which most texts can be read, if these are all or nearly all.
+
+    :param texts: the distinct values of a column.
+    :param odd: the part of them that need not be dates, if nothing else can be meant by the others.
+    :return: the order, and whether some texts can't be read with it; ``None`` if the texts are not dates.
+    """
+    most, unread = int(odd * len(texts)), dict[str, int]()
+    # Of most columns of texts, a few values say that they are not dates.
+    if _count((not _PATTERN.fullmatch(text) and parse(text, "ymd") is None for text in texts), most) > most:
+        return None
+    for order in (*_preferred(texts), _TWO_SOURCES):
+        unread[order] = _count((parse(text, order) is None for text in texts), most)
+        if not unread[order]:
+            return order, False
+    order = min(unread, key=unread.__getitem__)
+    uncertain = _count((not _CERTAIN.search(text) for text in texts), most)
+    return (order, True) if max(unread[order], uncertain) <= most else None
+
+
+def _count(found: Iterable[bool], most: int) -> int:
+    """How many are true, counted until they are more than some."""
+    return sum(islice(filter(None, found), most + 1))
 
 
 def most_readable(texts: Collection[str]) -> str:

@@ -20,9 +20,8 @@ _SIGNATURES = (
     (b"%PDF", "a PDF document"),
     (b"\xff\xfe", "text in UTF-16; use UTF-8"),
     (b"\xfe\xff", "text in UTF-16; use UTF-8"),
-    (b"BZh", "a bzip2 archive"),
+    *((b"BZh%d1AY&SY" % level, "a bzip2 archive") for level in range(1, 10)),
     (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
-    (b"ORC", "an ORC file"),
     (b"Obj\x01", "an Avro file"),
     (b"{\\rtf", "a document in Rich Text Format"),
     (b"<!DOCTYPE", "HTML, which may be an error page"),
@@ -69,9 +68,13 @@ def require_csv(path: Path, uri: str) -> None:
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
+    tail = _tail(path)
     if not head.strip():
         raise JobFailure(f"{uri} is empty.")
-    if head.startswith(_PARQUET):
+    # The first column may be called PAR1 or ORCID; these formats have their marks at the end, too.
+    if head.startswith(b"ORC") and tail.startswith(b"\x03ORC"):
+        raise JobFailure(f"{uri} is not CSV: it is an ORC file.")
+    if head.startswith(_PARQUET) and tail.endswith(_PARQUET):
         raise JobFailure(
             f"{uri} is not CSV but Parquet: set the channel's ContentType to x-application/vnd.amazon+parquet."
         )
@@ -97,18 +100,21 @@ def require_parquet(path: Path, uri: str) -> None:
 
     :raises JobFailure: the file is empty or holds something else.
     """
-    size = path.stat().st_size
-    if size == 0:
-        raise JobFailure(f"{uri} is empty.")
     with path.open("rb") as file:
         head = file.read(4)
-        file.seek(-min(4, size), 2)
-        tail = file.read(4)
-    if head != _PARQUET or tail != _PARQUET:
+    if not head:
+        raise JobFailure(f"{uri} is empty.")
+    if head != _PARQUET or not _tail(path).endswith(_PARQUET):
         raise JobFailure(
             f"{uri} is not Parquet, but the channel's ContentType is x-application/vnd.amazon+parquet: "
             "set it to text/csv;header=present if the data is CSV."
         )
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-min(5, path.stat().st_size), 2)
+        return file.read()
 
 
 def is_blank(path: Path) -> bool:

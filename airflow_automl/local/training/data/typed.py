@@ -93,7 +93,7 @@ def _guess(file: CsvFile) -> dict[str, pa.DataType]:
 
 
 def _type_of(values: pa.ChunkedArray) -> pa.DataType:
-    kind = decide("", values).kind
+    kind = decide("", values, odd=0).kind
     if kind is Kind.NUMBER:
         return pa.float64()
     marks = pc.is_in(values, value_set=pa.array([*NULLS, *NUMERIC_NULLS]))

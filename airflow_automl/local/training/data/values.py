@@ -70,6 +70,11 @@ class Notes(list[str]):
             self.tell(f"{note}missing: {places(values, lost)}.", len(lost), len(values))
 
 
+def left_out(name: str, error: Unusable) -> str:
+    """Say that a column is not learned from, and why."""
+    return f"The column '{name}' is left out: {error}. Write it as numbers, texts or timestamps."
+
+
 def places(values: pa.ChunkedArray, lost: np.ndarray) -> str:
     """Values that can't be read, and in which rows they are."""
     found = pd.Series([shown(values[int(row)].as_py()) for row in lost[:1000]])

@@ -209,6 +209,27 @@ def test_parquet_is_served_as_it_was_trained(bucket: Bucket, tmp_path: Path) -> 
     assert sorted(served.invoke(body, "application/json")) == served.expected
 
 
+def test_dates_in_texts_of_parquet_are_dates(bucket: Bucket, tmp_path: Path) -> None:
+    table = frame()[["y"]].assign(day=frame()["when"].dt.strftime("%Y-%m-%d"), kind=frame()["when"].dt.day.astype(str))
+    table["day"] = table["day"].where(table.index % 9 > 0, None)
+    data = reading.load(bucket, tmp_path, {"a.parquet": parquet(table)}, channel={"ContentType": channels.PARQUET})
+    assert data.train["day"].dtype == "datetime64[ns]"
+    assert data.train["kind"].dtype == object
+    served = reading.Served(data)
+    assert sorted(served.load(table)) == sorted(served.invoke(table.to_csv(index=False))) == served.expected
+
+
+def test_a_few_values_that_are_no_dates_are_missing_and_noted(bucket: Bucket, tmp_path: Path) -> None:
+    table = [[f"2024-{row % 12 + 1:02}-{row % 28 + 1:02}", *entry[1:]] for row, entry in enumerate(rows())]
+    table[5][0], table[90][0], table[91][0] = "unknown", "0000-00-00", ""
+    data = checked(bucket, tmp_path, table)
+    assert data.train["a"].dtype == "datetime64[ns]"
+    assert data.notes == (
+        "1 of 600 values of the column 'a' can't be read as dates between 1678 and 2262 and count as missing: "
+        "'unknown' in 1 rows (first in row 6).",
+    )
+
+
 def test_numbers_of_32_bits_are_the_same_in_their_short_and_long_spelling(bucket: Bucket, tmp_path: Path) -> None:
     table = frame()[["small", "y"]].iloc[:600]
     data = reading.load(bucket, tmp_path, {"a.parquet": parquet(table)}, channel={"ContentType": channels.PARQUET})
@@ -224,15 +245,21 @@ def test_numbers_of_32_bits_are_the_same_in_their_short_and_long_spelling(bucket
         served.invoke('[{"small": 1}, {"small": "\\ud800"}]', "application/json")
 
 
-@pytest.mark.parametrize("values", [[[1, 2]], [b"\x00"], [dt.time(1, 2)], [{"a": 1}]])
-def test_a_parquet_column_that_cannot_be_used_may_be_left_out(
-    bucket: Bucket, tmp_path: Path, values: list[Any]
-) -> None:
+@pytest.mark.parametrize("values", [[[1, 2]], [b"\x00"], [dt.time(1, 2)], [dt.timedelta(1)], [{"a": 1}]])
+def test_a_parquet_column_that_cannot_be_used_is_left_out(bucket: Bucket, tmp_path: Path, values: list[Any]) -> None:
     table = frame().assign(odd=pd.Series(values * 600, dtype=object))
     given = {"files": {"a.parquet": parquet(table)}, "channel": {"ContentType": channels.PARQUET}}
-    assert reading.load(bucket, tmp_path, features=["small", "name"], **given).columns == ["small", "name"]
-    with pytest.raises(JobFailure, match=r"The column 'odd' can't be used: .* Leave it out"):
-        reading.load(bucket, tmp_path, **given)
+    chosen = reading.load(bucket, tmp_path, features=["small", "name"], **given)
+    assert (chosen.columns, chosen.failures) == (["small", "name"], ())
+    data = reading.load(bucket, tmp_path, **given)
+    assert data.columns == [name for name in frame() if name != "y"]
+    (failure,) = data.failures
+    assert failure.startswith("The column 'odd' is left out: the type ")
+    served = reading.Served(data)
+    assert sorted(served.load(pd.read_parquet(io.BytesIO(parquet(table))))) == served.expected
+    for more in ({"features": ["odd"]}, {"target": "odd"}, {"SampleWeightAttributeName": "odd"}):
+        with pytest.raises(JobFailure, match=r"'odd' can't be used"):
+            reading.load(bucket, tmp_path, **given, **more)
 
 
 def test_a_validation_channel_may_have_other_spellings_and_another_order(bucket: Bucket, tmp_path: Path) -> None:
@@ -302,11 +329,19 @@ def test_a_date_with_an_ambiguous_order_of_day_and_month_is_noted(bucket: Bucket
     assert "the month is taken to be first" in data.notes[0]
 
 
-def test_a_column_of_numbers_with_a_few_words_is_text_and_noted(bucket: Bucket, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("word", "kind"), [("n.a.", "number"), ("12-A", "text")])
+def test_a_few_words_among_numbers_are_missing_and_those_with_digits_are_codes(
+    bucket: Bucket, tmp_path: Path, word: str, kind: str
+) -> None:
     table = [[str(row), *entry[1:]] for row, entry in enumerate(rows())]
-    table[9][0] = "n.a."
+    table[9][0] = word
     data = checked(bucket, tmp_path, table)
-    assert "Nearly all values of 'a' are numbers, but 'n.a.' is not" in data.notes[0]
+    assert data.features[0].kind == kind
+    note = {
+        "number": f"1 of 600 values of the column 'a' can't be read as numbers and count as missing: '{word}'",
+        "text": f"Nearly all values of 'a' are numbers, but '{word}' is not: the column is read as text",
+    }
+    assert note[kind] in data.notes[0]
 
 
 def test_f1_finds_the_threshold_of_rare_classes() -> None:

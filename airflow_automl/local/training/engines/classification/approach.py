@@ -70,7 +70,7 @@ def arrange(
     :param validation: the validation channel; without one a part of the training data validates (R68, R70).
     :param what: the samples in plural, for messages: ``texts`` or ``images``.
     :param notes: what was noticed before.
-    :raises JobFailure: there is one class only, there are too many, or validation has one that training lacks.
+    :raises JobFailure: there is one class only, there are too many, or validation has only others than training.
     """
     counts = Counter(training.labels)
     labels = tuple(sorted(counts))
@@ -86,14 +86,15 @@ def arrange(
     code = {label: position for position, label in enumerate(labels)}
     codes = np.array([code[label] for label in training.labels], dtype="int64")
     if validation is not None:
-        unknown = sorted(set(validation.labels) - set(labels))
-        if unknown:
-            raise JobFailure(
-                f"The validation data at {validation.uri} have the class {listing(unknown, 3)}, "
-                "which the training data lack."
-            )
-        found = np.array([code[label] for label in validation.labels], dtype="int64")
-        return Samples(training.items, codes, validation.items, found, labels, tuple(notes))
+        kept = [place for place, label in enumerate(validation.labels) if label in code]
+        if len(kept) < len(validation.labels):
+            unknown = listing(sorted(set(validation.labels) - set(labels)), 3)
+            lacking = f"of the classes {unknown}, which the training data lack"
+            if not kept:
+                raise JobFailure(f"All {what} at {validation.uri} are {lacking}.")
+            notes.append(f"{len(validation.labels) - len(kept)} validation {what} are left out: they are {lacking}.")
+        found = np.array([code[validation.labels[place]] for place in kept], dtype="int64")
+        return Samples(training.items, codes, [validation.items[place] for place in kept], found, labels, tuple(notes))
     learned, measured = split.holdout(pd.Series(codes), split.fraction_of(request), classes=True)
     return Samples(
         [training.items[position] for position in learned],

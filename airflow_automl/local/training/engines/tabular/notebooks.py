@@ -103,11 +103,12 @@ def exploration(spec: JobSpec, dataset: TabularDataset) -> Any:
                 "from airflow_automl.local.training.data import channels, codec\n"
                 "from airflow_automl.local.training.data.store import Store\n\n"
                 f"INPUTS = {value(inputs)}\n"
-                f"TARGET = {value(dataset.target)}\n\n"
+                f"TARGET = {value(dataset.target)}\n"
+                f"COLUMNS = {value([*dataset.columns, dataset.target])}\n\n"
                 "training = channels.resolve(Store(), INPUTS).training\n"
                 'folder = Path(tempfile.mkdtemp()) / "download"\n'
                 "[table] = channels.read(Store(), [training], folder, [], strings=True)\n"
-                "codecs = {name: codec.decide(name, table[name]) for name in table.column_names}\n"
+                "codecs = {name: codec.decide(name, table[name]) for name in COLUMNS}\n"
                 "frame = pd.DataFrame({name: codecs[name].read(table[name]).values for name in codecs})\n"
                 "kinds = {name: str(found.kind) for name, found in codecs.items()}\n"
                 'print(f"{len(frame)} rows, {frame.shape[1]} columns")'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from airflow_automl.local.training.data import specification, typed
 from airflow_automl.local.training.data.channels import Channels, read
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.data.store import Store
-from airflow_automl.local.training.data.values import Notes, Refused, Unusable
+from airflow_automl.local.training.data.values import Notes, Refused, Unusable, left_out
 from airflow_automl.local.training.engines.timeseries import frequency
 from airflow_automl.local.training.engines.timeseries.frequency import Calendar
 from airflow_automl.local.training.engines.timeseries.panel import Panel, Rows, grid
@@ -204,7 +204,7 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: P
         given = specification.parse(document, uri, table.column_names, settings.reserved, PROBLEM_TYPE)
     else:
         given = specification.FeatureSpecification(tuple(others))
-    columns = tuple(_decided(table, name, given.types.get(name, "auto"), notes) for name in given.names)
+    columns = tuple(_decided(table, given, notes))
     frame = read_related(table, columns, notes)
     reader = RowReader.learn(table, settings)
     rows, calendar = assemble(table, settings, reader, frame, None, notes.append)
@@ -224,13 +224,12 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], folder: P
     return Dataset(panel, related, columns, reader, objective, facts, tuple(notes.failures), escaped)
 
 
-def _decided(table: pa.Table, name: str, role: str, notes: Notes) -> Codec:
-    try:
-        return codecs.decide(name, table.column(name), role, notes.append)
-    except Unusable as error:
-        raise JobFailure(
-            f"The column '{name}' can't be used: {error}. Leave it out with a feature specification."
-        ) from error
+def _decided(table: pa.Table, given: specification.FeatureSpecification, notes: Notes) -> Iterator[Codec]:
+    for name in given.names:
+        try:
+            yield codecs.decide(name, table.column(name), given.types.get(name, "auto"), notes.append)
+        except Unusable as error:
+            notes.tell(left_out(name, error), table.num_rows, table.num_rows)
 
 
 def read_related(table: pa.Table, columns: Sequence[Codec], notes: Notes) -> pd.DataFrame:

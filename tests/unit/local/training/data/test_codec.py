@@ -1,5 +1,6 @@
 import datetime as dt
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -25,6 +26,16 @@ def column(*values):
         (("01000", "90210"), Kind.TEXT),
         (("90210", "10001", "00501"), Kind.TEXT),
         (("0", "0.5"), Kind.NUMBER),
+        (("1.5", "2.5", "007"), Kind.NUMBER),
+        ([*map(str, range(40)), "n.a.", "unknown"], Kind.NUMBER),
+        ([*map(str, range(19)), "n.a.", "unknown"], Kind.TEXT),
+        ([*map(str, range(250, 300)), "250.83", "V57"], Kind.TEXT),
+        ([f"{code:03}" for code in range(40)] + ["other"], Kind.TEXT),
+        ([f"{code:03}" for code in range(40)] + ["other", "0.5"], Kind.NUMBER),
+        (("1e-05", "007"), Kind.NUMBER),
+        (("0.25", "12345678901234567890"), Kind.NUMBER),
+        (("1e5", "007", "12"), Kind.TEXT),
+        (("007", "12.0"), Kind.TEXT),
         (("0", "10"), Kind.NUMBER),
         (("-0.5", "0.25"), Kind.NUMBER),
         (("12345678901234567890", "1"), Kind.TEXT),
@@ -81,14 +92,77 @@ def test_dates_are_read_in_the_order_that_fits_all_of_them(values, expected):
     assert found.tolist() == pd.to_datetime(expected, format="ISO8601").to_numpy("datetime64[ns]").tolist()
 
 
-def test_versions_are_not_dates():
-    assert decide("c", column("1.10.12", "2.4.11")).kind == Kind.TEXT
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("1.10.12", "2.4.11"),
+        [f"{major}.{minor}.2024" for major in range(1, 4) for minor in range(1, 60)],
+        [f"1.{minor}.{1000 + 97 * minor}" for minor in range(1, 13)] + ["beta"] * 20,
+        [f"10.{month}.{build}" for month in (10, 11, 12) for build in range(10, 31)] + ["10.15.7"],
+        [f"2024-{part:02}" for part in range(1, 60)],
+        [f"2024-{part:03}" for part in range(1, 13)],
+        [f"MAR-{part}" for part in range(1001, 1060)],
+        [f"{day}-{serial}" for day in range(10, 25) for serial in (1, 2)],
+        ["2024-01-31"] * 3 + ["n.a.", "unknown"],
+        ["may", "june", "march 5"],
+    ],
+)
+def test_versions_and_part_numbers_are_not_dates(values):
+    assert decide("c", column(*values)).kind == Kind.TEXT
+    plain = [f"202401{day:02}" for day in range(1, 29)]
+    assert decide("c", column(*plain)).kind == Kind.NUMBER
+
+
+DAYS = [dt.date(2024, month, day) for month in range(1, 13) for day in range(1, 29)]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("%d-%b-%Y", "%b %d, %Y", "%d %B %Y", "%A, %B %d, %Y", "%Y-%b-%d", "%d%b%Y", "%d-%b-%y", "%Y%m%dT000000"),
+        *("%m/%d/%Y", "%d.%m.%Y", "%m/%d/%y", "%Y-%m-%d 00:00", "%b %d, %Y, 12:00 AM"),
+    ],
+)
+@pytest.mark.parametrize("odd", [(), ("unknown",), ("2024-02-30", "0000-00-00", "00/00/0000")])
+def test_dates_of_all_spellings_are_dates_although_a_few_values_are_none(form, odd):
+    texts = [day.strftime(form) for day in DAYS]
+    codec = Codec.from_json(decide("c", column(*texts, *odd)).as_json())
+    assert codec.moment
+    reading = codec.read(column(*texts, *odd))
+    assert reading.values.astype("datetime64[D]").tolist() == [*DAYS, *[None] * len(odd)]
+    assert reading.lost.tolist() == ([len(DAYS)] if odd else [])
+    if odd:
+        assert codec.read(column("never seen")).lost.tolist() == [0]
+    else:
+        with pytest.raises(Refused, match="the column 'c' takes a date, not 'never seen'"):
+            codec.read(column("never seen"))
+
+
+def test_american_dates_with_slashes_may_stand_beside_european_ones_with_dots():
+    texts = column(*[day.strftime(form) for day in DAYS for form in ("%m/%d/%Y", "%d.%m.%Y")])
+    found = decide("c", texts).read(texts)
+    assert found.values.astype("datetime64[D]").tolist() == [day for day in DAYS for _ in range(2)]
+
+
+def test_months_are_dates():
+    for values in (["2023-12", "2024-01"], ["Dec 2023", "January 2024"]):
+        found = decide("c", column(*values)).read(column(*values)).values
+        assert found.astype("datetime64[D]").tolist() == [dt.date(2023, 12, 1), dt.date(2024, 1, 1)]
+
+
+def test_dates_in_numbers_of_a_category_have_one_spelling_and_other_texts_stay():
+    texts = column("3/31/2024", "31.03.2024", "0000-00-00", "2024-03", "5 Mar 2024")
+    expected = ["2024-03-31", "2024-03-31", None, "2024-03", "5 Mar 2024"]
+    assert decide("c", texts, "categorical").read(texts).values.tolist() == expected
+    texts = column(*[day.strftime("%m/%d/%Y") for day in DAYS], "unknown")
+    assert decide("c", texts, "categorical").kind == Kind.TEXT
 
 
 @pytest.mark.parametrize(
     ("written", "carriers"),
     [
         (("1.0", "9.90"), ([1, 9.9], ["1", "9.90"], [1.0, "9.9"])),
+        (("1", "1e300"), ([1, 1e300], ["1.0", "1e300"])),
         (
             ("2024-01-05", "2024-02-01"),
             ([dt.date(2024, 1, 5), dt.date(2024, 2, 1)], ["2024-01-05 00:00", "2024-02-01"]),
@@ -106,6 +180,12 @@ def test_a_category_is_the_same_in_every_type(written, carriers):
         assert codec.read(arrow(values)).values.tolist() == expected
 
 
+@pytest.mark.parametrize("whole", ["250", "250.0"])
+def test_a_float_among_texts_is_written_as_training_writes_it(whole):
+    codec = Codec.from_json(decide("c", column(whole, "250.83", "V57")).as_json())
+    assert codec.take([250.0, 250.83, "V57", None]).tolist() == [whole, "250.83", "V57", None]
+
+
 def test_values_that_training_refuses_are_refused_and_values_that_it_reads_as_missing_are_missing():
     numbers, given = decide("c", column("1", "2")), decide("c", column("1", "x"), "numeric")
     with pytest.raises(Refused, match="the column 'c' takes a number, not 'x'"):
@@ -113,7 +193,8 @@ def test_values_that_training_refuses_are_refused_and_values_that_it_reads_as_mi
     reading = given.read(column("1", "x", "1,234.5", "inf"))
     assert reading.lost.tolist() == [1, 3]
     assert [str(value) for value in reading.values] == ["1.0", "nan", "1234.5", "nan"]
-    assert numbers.read(column("1", "inf")).lost.tolist() == [1]
+    for values in (column("1", "inf", "1e39", "-1.797e308", "1e38"), arrow([1, np.inf, 1e39, -1.797e308, 1e38])):
+        assert numbers.read(values).lost.tolist() == [1, 2, 3]
     for zeros in (column("-0", "\u22120.0"), arrow([-0.0, 0.0])):
         assert [str(value) for value in numbers.read(zeros).values] == ["0.0", "0.0"]
 

@@ -86,8 +86,7 @@ def test_gzip_manifest_and_parquet(bucket, tmp_path):
         bucket, tmp_path, [channel(manifest, S3DataType="ManifestFile", ContentType="x-application/vnd.amazon+parquet")]
     )
     assert len(packed.train) == len(parquet.train) == 480
-    # Parquet strings stay text even if they look like dates.
-    assert {f.name: f.spelled for f in parquet.features}["joined"]
+    assert [feature.kind for feature in parquet.features] == [feature.kind for feature in packed.features]
 
 
 @pytest.mark.parametrize(
@@ -123,21 +122,38 @@ def test_channels_of_one_kind_twice_or_none_to_train_on(bucket):
 
 def test_metrics_are_measured_on_the_validation_channel(bucket, tmp_path):
     training = bucket.put("train.csv", people())
-    validation = bucket.put("val.csv", people(50, age="unknown"))
+    validation = bucket.put("val.csv", people(50, age="40-A"))
     data = load(bucket, tmp_path, [channel(training), channel(validation, ChannelType="validation")], split=0.5)
     assert (len(data.train), len(data.validation)) == (ROWS, 50)
     # Types are judged over both channels.
     assert {f.name: f.kind for f in data.features}["age"] == Kind.TEXT
 
 
-def test_a_validation_channel_with_another_header_or_class(bucket, tmp_path):
+def test_a_validation_channel_with_another_header(bucket, tmp_path):
     training = bucket.put("train.csv", people())
     other = bucket.put("val.csv", people(50).drop(columns="age"))
     with pytest.raises(JobFailure, match=r"val\.csv differs from that of the training data: it lacks 'age'"):
         load(bucket, tmp_path, [channel(training), channel(other, ChannelType="validation")])
-    other = bucket.put("val.csv", people(50, churn="maybe"))
-    with pytest.raises(JobFailure, match=r"must have two classes|has the class 'maybe'"):
-        load(bucket, tmp_path, [channel(training), channel(other, ChannelType="validation")])
+
+
+@pytest.mark.parametrize("given", [None, "BinaryClassification"])
+@pytest.mark.parametrize(("kinds", "other"), [(("yes", "no"), "maybe"), ((0, 1), 2)])
+def test_validation_rows_of_classes_that_training_lacks_are_left_out(bucket, tmp_path, kinds, other, given):
+    def loaded(held):
+        channels = [channel(bucket.put("train.csv", people(churn=np.resize(kinds, ROWS))))]
+        channels.append(channel(bucket.put("val.csv", people(50, churn=held)), ChannelType="validation"))
+        return load(bucket, tmp_path, channels, ProblemType=given, objective="Accuracy" if given else None)
+
+    data = loaded(np.resize([*kinds, other, *kinds], 50))
+    assert (data.problem_type, len(data.train), len(data.validation)) == ("BinaryClassification", ROWS, 40)
+    assert set(data.labels) == set(data.validation["churn"]) == set(kinds)
+    assert data.failures == (
+        f"10 validation rows are left out: the training data lacks their class of 'churn' ('{other}').",
+    )
+    with pytest.raises(
+        JobFailure, match=f"The training data lacks the classes of 'churn' that the validation data has: '{other}'"
+    ):
+        loaded([other] * 50)
 
 
 @pytest.mark.parametrize(
@@ -268,6 +284,12 @@ def test_a_type_that_no_value_has_is_refused(bucket, tmp_path):
     spec = bucket.put("spec.json", json.dumps({"FeatureDataTypes": {"name": "numeric"}}))
     with pytest.raises(JobFailure, match="calls the column 'name' numeric, but none of its values"):
         load(bucket, tmp_path, [channel(uri)], FeatureSpecificationS3Uri=spec)
+
+
+@pytest.mark.parametrize("labels", [("2024-01", "2024-02"), ("Mar 2024", "May 2024"), ("2024-01-31", "none yet")])
+def test_classes_that_look_like_dates_keep_their_names(bucket, tmp_path, labels):
+    data = load(bucket, tmp_path, [channel(bucket.put("in.csv", people(churn=np.resize(labels, ROWS))))])
+    assert data.labels == labels
 
 
 def test_large_whole_numbers_are_exact_labels_although_one_is_missing(bucket, tmp_path):

@@ -1,3 +1,4 @@
+import bz2
 import gzip
 from types import SimpleNamespace
 
@@ -54,6 +55,8 @@ def test_a_file_with_other_columns_is_named(tmp_path):
         (b"PAR1....PAR1", "is not CSV but Parquet: set the channel's ContentType"),
         (gzip.compress(b"a,b\n1,2\n", mtime=0), "gzip-compressed: set the channel's CompressionType to Gzip"),
         (b"PK\x03\x04....", "a ZIP archive"),
+        (bz2.compress(b"a,b\n1,2\n", 3), "a bzip2 archive"),
+        (b"ORC\n\x06\x12\x00\x82\xf4\x03\x03ORC\x17", "an ORC file"),
         (b"\x89PNG\r\n\x1a\n", "a PNG image"),
         (b"a,b\n1,\x00\n", "binary data"),
         ("a,b\nä,1\n".encode("latin-1"), "not UTF-8"),
@@ -64,6 +67,12 @@ def test_a_file_that_is_not_a_table_is_refused_with_the_reason(tmp_path, content
     with pytest.raises(JobFailure, match=reason) as failure:
         read_csv([(write(tmp_path, content), URI)])
     assert URI in failure.value.reason
+
+
+@pytest.mark.parametrize("name", ["ORCID", "ORC", "PAR1", "BZh9", "Objection", "PK", "sep", "RIFF", "GIF89a"])
+def test_a_column_may_have_the_name_of_a_format(tmp_path, name):
+    table = read_csv([(write(tmp_path, f"{name},b\n1,ORC\n".encode()), URI)])
+    assert table.column_names == [name, "b"]
 
 
 def test_bytes_that_are_not_utf8_far_into_the_file_are_found(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 from airflow_automl import __version__
 from airflow_automl.contract import check
 from airflow_automl.local.training import main as trainer
+from airflow_automl.local.training.data import channels
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.engines.tabular.ensembling import engine
@@ -94,6 +95,21 @@ def test_the_exploration_runs_from_top_to_bottom(bucket, tmp_path, environment):
     ):
         assert finding in words
     assert "na\\|me &lt;b>\\`" in words
+
+
+def test_columns_that_the_job_leaves_out_are_not_read_again(bucket, tmp_path, environment):
+    folder = job(bucket, tmp_path, "odd", Mode="ENSEMBLING")
+    uri = bucket.put("odd/train.parquet", table().assign(odd=[[1, 2]] * 600))
+    spec = json.loads((folder / "spec.json").read_text())
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri}}
+    spec["request"]["AutoMLJobInputDataConfig"] = [{"DataSource": source, "ContentType": channels.PARQUET}]
+    (folder / "spec.json").write_text(json.dumps(spec))
+    exploring, _ = notebooks(bucket, folder)
+    scope = {}
+    for cell in sources(exploring):
+        with redirect_stdout(io.StringIO()):
+            exec(compile(cell, "cell", "exec"), scope)
+    assert list(scope["frame"]) == list(table())
 
 
 def test_the_notebooks_say_what_they_import_and_run_with_that(bucket, tmp_path, environment):

@@ -32,7 +32,8 @@ def prepare(frame: pd.DataFrame, features: Sequence[Codec], others: Sequence[str
     """
     columns = {feature.name: f"c{place}" for place, feature in enumerate(features)}
     columns |= {name: new for name, new in zip(others, (TARGET, WEIGHT), strict=False) if name is not None}
-    rows = frame[list(columns)].rename(columns=columns)
+    # AutoGluon takes labels of rows for positions where a date is missing.
+    rows = frame[list(columns)].rename(columns=columns).reset_index(drop=True)
     roles = [columns[feature.name] for feature in features if feature.role == "categorical"]
     return rows.astype(dict.fromkeys(roles, "category")) if roles else rows
 

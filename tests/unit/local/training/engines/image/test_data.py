@@ -65,11 +65,16 @@ def test_a_validation_channel_validates(bucket, tmp_path):
     assert not samples.own
 
 
-def test_a_class_that_only_validation_has_fails_the_job(bucket, tmp_path):
-    channels = channel(put(bucket, "a", cat=3, dog=3)), channel(put(bucket, "b", cow=2), "validation")
+def test_samples_of_a_class_that_only_validation_has_are_left_out(bucket, tmp_path):
+    training, validation = channel(put(bucket, "a", cat=3, dog=3)), put(bucket, "b", cow=2, dog=1)
+    samples, _ = load(bucket, tmp_path, training, channel(validation, "validation"))
+    assert samples.validation_codes.tolist() == [1]
+    assert len(samples.validation) == 1
+    assert "2 validation images are left out: they are of the classes 'cow'" in " ".join(samples.notes)
+    channels = training, channel(put(bucket, "c", cow=2), "validation")
 
     with pytest.raises(JobFailure, match="'cow', which the training data lack"):
-        load(bucket, tmp_path, *channels)
+        load(bucket, tmp_path / "again", *channels)
 
 
 def test_a_class_that_lost_all_its_images_is_named(bucket, tmp_path):

@@ -205,7 +205,7 @@ def test_data_that_nothing_can_be_learned_from_fail_the_job(jobs, bucket, only_t
     assert re.search(reason, failure(found)), failure(found)
 
 
-def test_a_validation_class_that_training_lacks_fails_the_job(jobs, bucket, only_tfidf):
+def test_validation_data_of_other_classes_than_training_fails_the_job(jobs, bucket, only_tfidf):
     training_data, validation = bucket.put("a/train.csv", toy()), toy().assign(label="toys")
     channels = [channel(training_data), channel(bucket.put("b/val.csv", validation), "validation")]
 

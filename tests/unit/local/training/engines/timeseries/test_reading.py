@@ -224,6 +224,15 @@ def test_parquet_is_served_as_it_was_trained(bucket: Bucket, tmp_path: Path) -> 
     check(data, str(frame.to_csv(index=False)))
 
 
+def test_a_parquet_column_that_cannot_be_used_is_left_out(bucket: Bucket, tmp_path: Path) -> None:
+    frame = pd.read_csv(io.StringIO(history(price=1.5)))
+    buffer = io.BytesIO()
+    frame.assign(odd=[[1, 2]] * len(frame)).to_parquet(buffer)
+    data = trained(bucket, tmp_path, buffer.getvalue(), "in/a.parquet")
+    assert [column.name for column in data.columns] == ["price"]
+    assert "The column 'odd' is left out: the type " in data.failures[0]
+
+
 def test_duplicate_rows_are_noted(bucket: Bucket, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lines = history().splitlines(keepends=True)
     with caplog.at_level(logging.WARNING):
