@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,9 +46,27 @@ def holdout(target: pd.Series, fraction: float, classes: bool) -> tuple[np.ndarr
         members = random.permutation(len(target))
         chosen.append(members[: min(max(round(len(target) * fraction), 1), len(target) - 1)])
     validation = np.sort(np.concatenate(chosen))
-    training = np.setdiff1d(np.arange(len(target)), validation, assume_unique=True)
-    if len(validation) == 0 or len(training) == 0:
+    return _parts(np.isin(np.arange(len(target)), validation), fraction)
+
+
+def holdout_distinct(target: pd.Series, keys: Sequence[Hashable], fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Do as :func:`holdout` does for classes, but keep rows with the same key on one side.
+
+    The first of them stands for all: a class has its share of the distinct rows.
+
+    :param keys: one for each row.
+    """
+    groups = pd.factorize(pd.Series(keys, dtype=object))[0]
+    first = np.unique(groups, return_index=True)[1]
+    held = np.isin(groups, holdout(target.iloc[first], fraction, classes=True)[1])
+    # A class that occurs only with the keys of others must not be lost to training.
+    lost = np.setdiff1d(target, target[~held])
+    return _parts(held & ~np.isin(groups, groups[target.isin(lost)]), fraction)
+
+
+def _parts(held: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    if held.all() or not held.any():
         raise JobFailure(
-            f"A ValidationFraction of {fraction} of {len(target)} rows leaves nothing to train or validate on."
+            f"A ValidationFraction of {fraction} of {len(held)} rows leaves nothing to train or validate on."
         )
-    return training, validation
+    return np.flatnonzero(~held), np.flatnonzero(held)

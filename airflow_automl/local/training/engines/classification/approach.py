@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,11 +27,13 @@ class Labelled:
     :param items: texts, or files of pictures.
     :param labels: one for each.
     :param uri: where they come from.
+    :param keys: one for each, the same for equal items; by default the items.
     """
 
     items: Sequence[Any]
     labels: Sequence[str]
     uri: str
+    keys: Sequence[Hashable] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Samples:
 def arrange(
     training: Labelled, validation: Labelled | None, request: Mapping[str, Any], what: str, notes: Sequence[str] = ()
 ) -> Samples:
-    """Check the labels and set samples aside for validation, each class in its share.
+    """Check the labels and set samples aside for validation, each class in its share, equal ones together.
 
     :param training: the training channel.
     :param validation: the validation channel; without one a part of the training data validates (R68, R70).
@@ -94,7 +96,13 @@ def arrange(
             )
         found = np.array([code[label] for label in validation.labels], dtype="int64")
         return Samples(training.items, codes, validation.items, found, labels, tuple(notes))
-    learned, measured = split.holdout(pd.Series(codes), split.fraction_of(request), classes=True)
+    keys = training.items if training.keys is None else training.keys
+    learned, measured = split.holdout_distinct(pd.Series(codes), keys, split.fraction_of(request))
+    if copies := len(keys) - len(set(keys)):
+        notes.append(
+            f"{copies} of {len(keys)} {what} are copies of others: equal {what} either train or validate, so that "
+            "Accuracy is that of new ones."
+        )
     return Samples(
         [training.items[position] for position in learned],
         codes[learned],

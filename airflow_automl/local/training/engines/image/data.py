@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections import Counter
@@ -158,7 +159,8 @@ def _channel(run: Run, entry: Mapping[str, Any], kind: str, folder: Path, notes:
     broken = [(found[position], reason) for position, reason in enumerate(kept) if reason is not None]
     if broken:
         _tell(run, kind, uri, found, broken, notes)
-    return Labelled([files[position] for position in good], [found[position].label for position in good], uri)
+    items, labels = [files[position] for position in good], [found[position].label for position in good]
+    return Labelled(items, labels, uri, [hashlib.sha256(path.read_bytes()).digest() for path in items])
 
 
 def _keep(store: Store, source: Source, path: Path, wanted: str) -> str | None:

@@ -85,6 +85,25 @@ def test_a_class_that_lost_all_its_images_is_named(bucket, tmp_path):
     assert message in samples.notes
 
 
+def test_equal_images_do_not_both_train_and_validate(bucket, tmp_path):
+    uri = put(bucket, "in", cat=6, dog=6)
+    for number in range(6):
+        bucket.put(f"in/cat/again-{number}.png", png((number, 0, 254)))
+        bucket.put(f"in/dog/again-{number}.png", png((number, 0, 254)))
+    lines = [
+        {"source-ref": each.object.uri, "label-metadata": {"class-name": each.label}}
+        for each in data.find(bucket.store, channel(uri))
+    ]
+    manifest = bucket.put("m.jsonl", "\n".join(json.dumps(line) for line in lines * 2))
+
+    for given in (channel(uri), channel(manifest, data_type="AugmentedManifestFile")):
+        samples, _ = load(bucket, tmp_path / given["DataSource"]["S3DataSource"]["S3DataType"], given)
+        train, validation = ({path.read_bytes() for path in part} for part in (samples.train, samples.validation))
+        assert validation
+        assert not train & validation
+        assert " images are copies of others" in samples.notes[-1]
+
+
 def test_a_manifest_chooses_images(bucket, tmp_path):
     put(bucket, "in", cat=4, dog=4, cow=4)
     keys = [f"{label}/{number}.png" for label in ("cat", "dog") for number in range(3)]

@@ -256,7 +256,7 @@ def test_a_part_that_is_killed_leaves_the_candidate_to_the_other(jobs, bucket, m
 
 @needs_weights
 def test_texts_without_words_leave_the_only_candidate_to_the_embedding(jobs, bucket):
-    frame = pd.DataFrame({"text": ["!!!", "???"] * 20, "label": ["yes", "no"] * 20})
+    frame = pd.DataFrame({"text": [mark * n for n in range(1, 21) for mark in "!?"], "label": ["yes", "no"] * 20})
     found = jobs.train(problem(MaxCandidates=1), [channel(bucket.put("in/train.csv", frame))])
     candidate = completed(found)["blend"]
     path = jobs.artefact(candidate, training.digests(found))

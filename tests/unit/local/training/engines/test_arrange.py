@@ -1,0 +1,50 @@
+"""Which samples validate."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from airflow_automl.local.errors import JobFailure
+from airflow_automl.local.training.data import split
+from airflow_automl.local.training.engines.classification.approach import Labelled, arrange
+
+
+def arranged(texts, labels):
+    return arrange(Labelled(texts, labels, "s3://b/in/"), None, {}, "texts")
+
+
+def test_distinct_texts_are_divided_as_rows_are():
+    texts, labels = [str(number) for number in range(97)], ["abc"[number % 3] for number in range(97)]
+    expected = split.holdout(pd.Series(labels), 0.2, classes=True)
+
+    found = arranged(texts, labels)
+
+    assert found.train == [texts[position] for position in expected[0]]
+    assert found.validation == [texts[position] for position in expected[1]]
+    assert not any("copies" in note for note in found.notes)
+
+
+def test_equal_texts_are_on_one_side():
+    texts = [str(number % 30) for number in range(120)]
+
+    found = arranged(texts, ["ab"[int(text) % 2] for text in texts])
+
+    assert not set(found.train) & set(found.validation)
+    assert np.bincount(found.validation_codes).tolist() == [12, 12]
+    assert any(note.startswith("90 of 120 texts are copies of others") for note in found.notes)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_class_is_lost_to_training_if_equal_texts_have_several_labels(seed):
+    random = np.random.default_rng(seed)
+    texts, labels = random.integers(0, 12, 60).astype(str), random.integers(0, 8, 60).astype(str)
+
+    found = arranged(texts.tolist(), labels.tolist())
+
+    assert not set(found.train) & set(found.validation)
+    assert set(found.train_codes) == set(range(8))
+
+
+def test_a_text_for_each_class_leaves_nothing_to_validate_on():
+    with pytest.raises(JobFailure, match="leaves nothing to train or validate on"):
+        arranged(["yes", "no"] * 20, ["a", "b"] * 20)
