@@ -65,13 +65,17 @@ def _folders(store: Store, uri: str) -> Iterator[Source]:
     folder = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
     for entry in store.objects(f"s3://{bucket}/{folder}"):
         relative = entry.key[len(folder) :]
-        name = PurePosixPath(relative).name
-        if entry.key.endswith("/") or name.startswith((".", "_")) or name.lower() in _NO_PICTURES:
+        path = PurePosixPath(relative)
+        name, pictured = path.name, path.suffix.lower() in _SUFFIXES
+        hidden = any(part.startswith(".") for part in path.parts)
+        # Cameras write names such as _DSC0001.JPG.
+        marker = name.lower() in _NO_PICTURES or (name.startswith("_") and not pictured)
+        if entry.key.endswith("/") or hidden or marker:
             continue
         label, slash, _ = relative.partition("/")
         if slash:
             yield Source(entry, label)
-        elif PurePosixPath(name).suffix.lower() in _SUFFIXES:
+        elif pictured:
             raise JobFailure(
                 f"{entry.uri} is in no folder of a class: the images of each class belong in a folder of their own "
                 f"below {uri}, or name an AugmentedManifestFile that has their labels."
