@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -273,8 +272,8 @@ def insights(problem: Problem, candidate: Candidate, trained: Trained, samples: 
         ("Samples", reports.table(rows, ["sample", "actual", "predicted", "probability"])),
     ]
     return {
-        "statistics.json": json.dumps(document, indent=1),
-        "samples.json": json.dumps({"samples": examples, "notes": notes}, ensure_ascii=False),
+        "statistics.json": reports.encode(document),
+        "samples.json": reports.encode({"samples": examples, "notes": notes}),
         "report.html": reports.page(f"Model insights: {candidate.name}", parts),
     }
 
