@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from airflow_automl.local.errors import JobFailure, cause
 from airflow_automl.local.models import artifacts
+from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.data.target import MULTICLASS
 from airflow_automl.local.training.engines import comparison, metrics, reports
 from airflow_automl.local.training.engines.base import Run
@@ -228,8 +229,12 @@ def explain(problem: Problem, name: str, trained: Trained, samples: Samples, sec
     clock = Clock(seconds)
     losses: dict[str, list[float]] = {}
     count = 0
-    for position in reports.spread(len(samples.validation), EXPLAINED):
+    cut = ""
+    # In random order, so that no class is missing if the time runs out.
+    positions = np.random.default_rng(SEED).permutation(reports.spread(len(samples.validation), EXPLAINED))
+    for position in positions:
         if count and clock.passed:
+            cut = f" of {len(positions)}"
             break
         whole, parts = problem.apart(samples.validation[position])
         if not parts:
@@ -242,7 +247,7 @@ def explain(problem: Problem, name: str, trained: Trained, samples: Samples, sec
     # The sum over the explained samples, so that frequent parts weigh more.
     importance = {part: float(np.sum(np.abs(values))) / max(count, 1) for part, values in losses.items()}
     top = dict(sorted(importance.items(), key=lambda entry: -entry[1])[:200])
-    method = f"{problem.method} {count} validation samples."
+    method = f"{problem.method} {count}{cut} validation samples."
     explanations = {"occlusion": {"global_importance": top}}
     return reports.explanation(
         name, "Contribution to the predicted class", top, method, samples.notes, explanations=explanations

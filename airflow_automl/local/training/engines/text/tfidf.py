@@ -41,6 +41,14 @@ def words(text: str) -> list[str]:
     return found
 
 
+def spans(text: str, most: int) -> list[tuple[str, int, int]]:
+    """Return the first words of a text, each with the places in the text where it begins and ends.
+
+    :param most: number of words.
+    """
+    return [(_plain(each.group()), *each.span()) for each in itertools.islice(_TOKEN.finditer(text), most)]
+
+
 def _plain(text: str, most: int = MAX_CHARACTERS) -> str:
     return unicodedata.normalize("NFKC", text[:most]).casefold()
 

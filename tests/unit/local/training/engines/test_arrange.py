@@ -1,4 +1,7 @@
-"""Which samples validate."""
+"""Which samples validate, and which of them are explained."""
+
+import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -6,7 +9,9 @@ import pytest
 
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data import split
-from airflow_automl.local.training.engines.classification.approach import Labelled, arrange
+from airflow_automl.local.training.engines.classification import engine
+from airflow_automl.local.training.engines.classification.approach import Labelled, Samples, arrange
+from airflow_automl.local.training.engines.text.engine import TextClassification
 
 
 def arranged(texts, labels):
@@ -48,3 +53,24 @@ def test_no_class_is_lost_to_training_if_equal_texts_have_several_labels(seed):
 def test_a_text_for_each_class_leaves_nothing_to_validate_on():
     with pytest.raises(JobFailure, match="leaves nothing to train or validate on"):
         arranged(["yes", "no"] * 20, ["a", "b"] * 20)
+
+
+def test_explained_samples_are_of_all_classes_if_time_is_short(monkeypatch):
+    asked = []
+
+    class Words(TextClassification):
+        def apart(self, item):
+            asked.append(item)
+            return item, {"word": item}
+
+    class Short(engine.Clock):
+        passed = property(lambda self: len(asked) == 8)
+
+    monkeypatch.setattr(engine, "Clock", Short)
+    trained = SimpleNamespace(predict=lambda items: np.tile([0.4, 0.6], (len(items), 1)))
+    samples = Samples([], np.array([]), ["a"] * 30 + ["b"] * 30, np.repeat([0, 1], 30), ("a", "b"))
+
+    files = engine.explain(Words(), "best", trained, samples, 1.0)
+
+    assert set(asked) == {"a", "b"}
+    assert json.loads(files["analysis.json"])["method"].endswith("in 8 of 40 validation samples.")
