@@ -77,6 +77,10 @@ class Clock:
         """Return whether the time is over."""
         return self.left == 0.0
 
+    def allows(self, seconds: float) -> bool:
+        """Return whether more than so many seconds are left."""
+        return self.left is None or self.left > seconds
+
     def check(self) -> None:
         """Return while there is time.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -132,6 +133,9 @@ _ITERATIONS = 300
 _HEAD_SHARE = 0.15
 """Share of the time that is reserved for the head after the embedding."""
 
+_MARGIN = 1.5
+"""A head is only trained if so many times the longest training so far are left."""
+
 
 @dataclass(frozen=True)
 class Trained(ABC):
@@ -253,14 +257,14 @@ def fit(
     clock: Clock,
     own: bool = False,
 ) -> Fitted:
-    """Train a head for each strength until the accuracy drops or the time limit is reached, and keep the best one.
+    """Train a head for each strength until the accuracy drops or the time is short, and keep the best one.
 
     :param features: rows by features, dense or sparse; every class must occur.
     :param codes: class of each row.
     :param validation: rows to measure on.
     :param validation_codes: class of each of these.
     :param strengths: inverse regularizations, from strong to weak.
-    :param clock: time limit, checked between two strengths.
+    :param clock: time limit, checked before each training.
     :param own: whether to train the chosen head, once it is measured, on the validation rows too.
     :raises TimeIsUp: the time limit was reached before the first strength.
     """
@@ -268,10 +272,13 @@ def fit(
 
     clock.check()
     best: tuple[tuple[float, float], Fitted] | None = None
-    worse = 0
+    worse, longest = 0, 0.0
     # Each strength starts from the last one's weights, which are close.
     model = LogisticRegression(max_iter=_ITERATIONS, warm_start=True)
     for strength in strengths:
+        if not clock.allows(_MARGIN * longest):
+            break
+        began = time.monotonic()
         head = _learn(model.set_params(C=strength), features, codes, classes)
         found = head.probabilities(validation)
         reached = score(found, validation_codes)
@@ -279,12 +286,13 @@ def fit(
             best, worse = (reached, Fitted(head, found, strength)), 0
         else:
             worse += 1
-        if clock.passed or worse == 2:
+        longest = max(longest, time.monotonic() - began)
+        if worse == 2:
             break
     if best is None:
         raise TimeIsUp
     fitted = best[1]
-    if not own or clock.passed:
+    if not own or not clock.allows(_MARGIN * longest):
         return fitted
     everything, all_codes = _stacked(features, validation), np.concatenate([codes, validation_codes])
     final = _learn(LogisticRegression(C=fitted.strength, max_iter=_ITERATIONS), everything, all_codes, classes)

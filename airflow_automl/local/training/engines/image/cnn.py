@@ -71,8 +71,7 @@ class Cnn(Approach):
             reached = score(found, samples.validation_codes)
             tried.append((reached[1], net, found, epochs, mirrored))
             turned = score(trainer.answers(validation[:, :, ::-1]), samples.validation_codes)
-            left, took = clock.left, time.monotonic() - began
-            if turned[0] < reached[0] - _TURNED or (left is not None and left < 2 * took):
+            if turned[0] < reached[0] - _TURNED or not clock.allows(2 * (time.monotonic() - began)):
                 break
         _, net, found, epochs, mirrored = max(tried, key=lambda each: each[0])
         notes = (

@@ -100,3 +100,23 @@ def test_only_the_first_words_of_a_long_text_are_explained():
     assert whole.endswith("w38, w39, ")
     assert len(parts) == 40
     assert parts["w39"].endswith("w38, , ")
+
+
+@pytest.mark.parametrize(("seconds", "trained"), [(None, 4), (100, 4), (45, 3), (34, 2), (24, 1)])
+def test_no_head_is_trained_that_could_overrun_the_time(monkeypatch, seconds, trained):
+    now, learn, learned = [0.0], approach._learn, []
+
+    def slow(*given):
+        now[0] += 10
+        learned.append(given)
+        return learn(*given)
+
+    monkeypatch.setattr(approach, "_learn", slow)
+    monkeypatch.setattr(approach.time, "monotonic", lambda: now[0])
+    codes = np.arange(40) % 2
+    features = np.random.default_rng(0).normal(size=(40, 3)) + codes[:, None]
+
+    fitted = approach.fit(features, codes, features, codes, 2, [0.1, 1.0, 10.0], Clock(seconds), own=True)
+
+    assert len(learned) == trained
+    assert fitted.head.weights.shape == (3, 2)
