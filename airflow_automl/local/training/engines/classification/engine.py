@@ -157,9 +157,8 @@ class _Training:
         """
         course, threads = self._course, self._course.run.spec.threads
         limit = course.criteria.get(PER_CANDIDATE)
-        share = limit / parts if limit and parts > 1 else None
-        clock = course.for_candidate(waiting).within(share)
-        return course.limited(lambda ask: approach.train(self._samples, clock, threads), share=share)
+        clock = course.for_candidate(waiting).within(limit / parts if limit else None)
+        return course.limited(lambda ask: approach.train(self._samples, clock, threads), share=clock.left)
 
     def train_all(self, approaches: Sequence[Approach]) -> Blend:
         """Train several approaches for one candidate; one that fails is left out.

