@@ -4,7 +4,9 @@ import csv
 import html
 import io
 import json
+import os
 import re
+import signal
 import time
 
 import numpy as np
@@ -17,6 +19,7 @@ from airflow_automl.local.training.engines import isolation
 from airflow_automl.local.training.engines.classification import engine as classification
 from airflow_automl.local.training.engines.classification.approach import Samples
 from airflow_automl.local.training.engines.course import Clock, Course, TimeIsUp
+from airflow_automl.local.training.engines.text import minilm
 from airflow_automl.local.training.engines.text.minilm import Encoder, MiniLm
 from airflow_automl.local.training.engines.text.tfidf import Tfidf
 from tests.unit.local.training import reading
@@ -260,8 +263,8 @@ def test_an_embedding_batch_that_never_ends_is_killed(jobs, bucket, monkeypatch)
 
 @needs_weights
 def test_a_part_that_is_killed_leaves_the_candidate_to_the_other(jobs, bucket, monkeypatch):
-    monkeypatch.setattr(Tfidf, "train", lambda *_: time.sleep(60))
-    limits = {"MaxCandidates": 1, "MaxRuntimePerTrainingJobInSeconds": 6}
+    monkeypatch.setattr(Tfidf, "train", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    limits = {"MaxCandidates": 1, "MaxRuntimePerTrainingJobInSeconds": 120}
     found = jobs.train(problem(**limits), [channel(bucket.put("in/train.csv", toy()))])
     path = jobs.artefact(completed(found)["blend"], training.digests(found))
     assert artifacts.describe(path)["settings"]["weights"] == {"minilm": 1.0}
@@ -307,6 +310,24 @@ def test_texts_after_the_time_limit_are_not_embedded():
 
     assert vectors.shape == (0, 384)
     assert len(positions) == 0
+
+
+@needs_weights
+def test_texts_are_read_a_part_at_a_time_and_only_as_far_as_they_are_embedded(monkeypatch):
+    encoder = Encoder(weights.locate("minilm-int8"), weights.locate("minilm-tokenizer"), threads=1)
+    read, pieces = [], encoder._pieces
+    monkeypatch.setattr(minilm, "_PART", 4)
+    monkeypatch.setattr(encoder, "_pieces", lambda text: read.append(text) or pieces(text))
+
+    encoder.encode(["long " * 1000] * 20, Clock(0))
+
+    assert len(read) == 4
+    read.clear()
+    texts = [str(number) for number in range(20)]
+    vectors, positions = encoder.encode(texts)
+    assert sorted(positions) == list(range(20))
+    alone = np.concatenate([encoder.encode([texts[position]])[0] for position in positions[:3]])
+    assert (vectors[:3] * alone).sum(axis=1).min() > 0.98
 
 
 class Short(Clock):
