@@ -51,6 +51,7 @@ class Samples:
     :param own: whether the validation items were taken out of the training data, and not given apart. Then the chosen
         candidate may learn from them too, once it was measured.
     :param escaped: whether their CSV has quotes escaped by backslashes.
+    :param bits: that grey pictures with 16 bits use.
     """
 
     train: Sequence[Any]
@@ -62,6 +63,7 @@ class Samples:
     failures: tuple[str, ...] = ()
     own: bool = False
     escaped: bool = False
+    bits: int = 16
 
 
 def arrange(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -142,7 +143,17 @@ def load(run: Run, folder: Path) -> Samples:
         kind: _channel(run, entry, kind, folder / kind, notes)
         for kind, entry in by_kind(request["AutoMLJobInputDataConfig"]).items()
     }
-    return arrange(found["training"], found.get("validation"), request, "images", notes)
+    bits = _coloured({kind: each.items for kind, each in found.items()})
+    return replace(arrange(found["training"], found.get("validation"), request, "images", notes), bits=bits)
+
+
+def _coloured(found: Mapping[str, Sequence[Path]]) -> int:
+    """Give pictures with 16 bits of grey their colours; return how many of the bits those of the training use."""
+    grey = {kind: [path for path in files if opened(path).ndim == 2] for kind, files in found.items()}
+    bits = pictures.bits_used(max((int(opened(path).max()) for path in grey["training"]), default=2**16 - 1))
+    for path in itertools.chain(*grey.values()):
+        np.save(path, pictures.coloured(opened(path), bits))
+    return bits
 
 
 def _channel(run: Run, entry: Mapping[str, Any], kind: str, folder: Path, notes: list[str]) -> Labelled:
@@ -178,7 +189,7 @@ def _keep(store: Store, source: Source, path: Path, wanted: str) -> str | None:
             raise JobFailure(
                 f"{source.object.uri} is {kind}, but the channel's ContentType is {wanted}: set it to {_ANY} for both."
             )
-        np.save(path, pictures.read(raw))
+        np.save(path, pictures.squared(raw))
     except PictureError as error:
         return str(error)
     except OSError as error:

@@ -4,6 +4,7 @@ import io
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -102,6 +103,26 @@ def test_equal_images_do_not_both_train_and_validate(bucket, tmp_path):
         assert validation
         assert not train & validation
         assert " images are copies of others" in samples.notes[-1]
+
+
+def test_the_training_images_decide_how_bright_16_bits_of_grey_are(bucket, tmp_path):
+    def grey(value):
+        file = io.BytesIO()
+        Image.fromarray(np.full((8, 8), value, dtype="uint16")).save(file, "PNG")
+        return file.getvalue()
+
+    for number in range(4):
+        bucket.put(f"a/dark/{number}.png", grey(400 + number))
+        bucket.put(f"a/light/{number}.png", grey(4000 + number))
+    bucket.put("b/dark/1.png", grey(400))
+    bucket.put("b/light/1.png", grey(60_000))
+    channels = (channel(f"s3://learning-data/{key}/", kind) for key, kind in (("a", "training"), ("b", "validation")))
+
+    samples, _ = load(bucket, tmp_path, *channels)
+
+    assert samples.bits == 12
+    assert [data.opened(path)[5, 5].tolist() for path in samples.validation] == [[25] * 3, [255] * 3]
+    assert {int(data.opened(path)[5, 5, 0]) for path in samples.train} == {25, 249}
 
 
 def test_a_manifest_chooses_images(bucket, tmp_path):
