@@ -31,6 +31,10 @@ def holdout(target: pd.Series, fraction: float, classes: bool) -> tuple[np.ndarr
     :return: training positions and validation positions, both ascending.
     :raises JobFailure: one of the parts would be empty.
     """
+    return _parts(_held(target, fraction, classes), fraction)
+
+
+def _held(target: pd.Series, fraction: float, classes: bool) -> np.ndarray:
     random = np.random.default_rng(SEED)
     chosen: list[np.ndarray] = []
     if classes:
@@ -45,23 +49,23 @@ def holdout(target: pd.Series, fraction: float, classes: bool) -> tuple[np.ndarr
     else:
         members = random.permutation(len(target))
         chosen.append(members[: min(max(round(len(target) * fraction), 1), len(target) - 1)])
-    validation = np.sort(np.concatenate(chosen))
-    return _parts(np.isin(np.arange(len(target)), validation), fraction)
+    return np.isin(np.arange(len(target)), np.concatenate(chosen))
 
 
 def holdout_distinct(target: pd.Series, keys: Sequence[Hashable], fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """Do as :func:`holdout` does for classes, but keep rows with the same key on one side.
 
-    The first of them stands for all: a class has its share of the distinct rows.
+    The first of them stands for all: a class has its share of the distinct rows. If that leaves nothing to validate on,
+    they are divided as in :func:`holdout`.
 
     :param keys: one for each row.
     """
-    groups = pd.factorize(pd.Series(keys, dtype=object))[0]
-    first = np.unique(groups, return_index=True)[1]
-    held = np.isin(groups, holdout(target.iloc[first], fraction, classes=True)[1])
+    groups, first = pd.factorize(pd.Series(keys, dtype=object))[0], ~pd.Series(keys, dtype=object).duplicated()
+    held = np.isin(groups, groups[first][_held(target[first], fraction, classes=True)])
     # A class that occurs only with the keys of others must not be lost to training.
     lost = np.setdiff1d(target, target[~held])
-    return _parts(held & ~np.isin(groups, groups[target.isin(lost)]), fraction)
+    held &= ~np.isin(groups, groups[target.isin(lost)])
+    return _parts(held, fraction) if held.any() else holdout(target, fraction, classes=True)
 
 
 def _parts(held: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:

@@ -102,10 +102,9 @@ def arrange(
     keys = training.items if training.keys is None else training.keys
     learned, measured = split.holdout_distinct(pd.Series(codes), keys, split.fraction_of(request))
     if copies := len(keys) - len(set(keys)):
-        notes.append(
-            f"{copies} of {len(keys)} {what} are copies of others: equal {what} either train or validate, so that "
-            "Accuracy is that of new ones."
-        )
+        apart = {keys[position] for position in learned}.isdisjoint(keys[position] for position in measured)
+        how = "equal ones either train or validate" if apart else "with so few different ones, copies validate, too"
+        notes.append(f"{copies} of {len(keys)} {what} are copies of others: {how}.")
     return Samples(
         [training.items[position] for position in learned],
         codes[learned],

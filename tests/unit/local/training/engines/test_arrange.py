@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data import split
 from airflow_automl.local.training.engines.classification import engine
 from airflow_automl.local.training.engines.classification.approach import Labelled, Samples, arrange
@@ -50,9 +49,11 @@ def test_no_class_is_lost_to_training_if_equal_texts_have_several_labels(seed):
     assert set(found.train_codes) == set(range(8))
 
 
-def test_a_text_for_each_class_leaves_nothing_to_validate_on():
-    with pytest.raises(JobFailure, match="leaves nothing to train or validate on"):
-        arranged(["yes", "no"] * 20, ["a", "b"] * 20)
+def test_copies_validate_if_there_is_nothing_else_to_validate_on():
+    found = arranged(["yes", "no"] * 20, ["a", "b"] * 20)
+
+    assert len(found.validation) == 8
+    assert found.notes[-1].endswith("with so few different ones, copies validate, too.")
 
 
 def test_explained_samples_are_of_all_classes_if_time_is_short(monkeypatch):
