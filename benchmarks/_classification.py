@@ -91,6 +91,7 @@ class Benchmark:
 
         from airflow_automl.contract.metrics import best
         from airflow_automl.local.models import artifacts
+        from airflow_automl.local.training.engines.classification.engine import TIE_BREAK
 
         with tempfile.TemporaryDirectory() as temporary, _jobs.store() as environment:
             os.environ |= environment
@@ -103,7 +104,7 @@ class Benchmark:
             request = {"AutoMLJobInputDataConfig": [{"DataSource": source}], "AutoMLProblemTypeConfig": self.problem}
             candidates = _jobs.candidates_of(_jobs.train(folder / "job", request, threads))
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            chosen, found, sizes = best(candidates), {}, {}
+            chosen, found, sizes = best(candidates, then=TIE_BREAK), {}, {}
             for candidate in candidates:
                 (container,) = candidate["InferenceContainerDefinitions"]["CPU"]
                 archive = folder / "model.tar.gz"

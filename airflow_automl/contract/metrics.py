@@ -167,11 +167,14 @@ def objective_value(candidate: Mapping[str, Any]) -> float | None:
     return _number(final.get("Value")) if isinstance(final, Mapping) else None
 
 
-def rank(candidate: Mapping[str, Any], objective: str | None = None) -> tuple[float, float] | None:
+def rank(
+    candidate: Mapping[str, Any], objective: str | None = None, then: str | None = None
+) -> tuple[float, float, float] | None:
     """Return what sorts candidates, the best first: the objective, then InferenceLatency (R94).
 
     :param candidate: an AutoMLCandidate.
     :param objective: the metric to compare by; by default that of the candidate's final objective metric.
+    :param then: a loss that decides before InferenceLatency if the objectives are equal.
     :return: a sort key, ``None`` if the candidate lacks the objective.
     """
     final, measured = objective_name(candidate), candidate_metrics(candidate)
@@ -181,18 +184,23 @@ def rank(candidate: Mapping[str, Any], objective: str | None = None) -> tuple[fl
         value = measured.get(name or "")
     if name is None or value is None:
         return None
-    return (value if direction(name) == "Minimize" else -value, measured.get("InferenceLatency", math.inf))
+    latency = measured.get("InferenceLatency", math.inf)
+    loss = measured.get(then, math.inf) if then else latency
+    return (value if direction(name) == "Minimize" else -value, loss, latency)
 
 
-def best(candidates: Iterable[Mapping[str, Any]], objective: str | None = None) -> Mapping[str, Any] | None:
+def best(
+    candidates: Iterable[Mapping[str, Any]], objective: str | None = None, then: str | None = None
+) -> Mapping[str, Any] | None:
     """Choose the best candidate: best objective, then lowest InferenceLatency, then the first of them (R94).
 
     :param candidates: AutoMLCandidates; those that are not ``Completed`` or lack the objective are passed over.
     :param objective: the metric to compare by; by default that of each candidate's final objective metric.
+    :param then: a loss that decides before InferenceLatency if the objectives are equal.
     :return: one of the candidates, or ``None`` if none qualifies.
     """
     completed = (each for each in candidates if each.get("CandidateStatus", "Completed") == "Completed")
-    ranked = [(key, each) for each in completed if (key := rank(each, objective)) is not None]
+    ranked = [(key, each) for each in completed if (key := rank(each, objective, then)) is not None]
     return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
 

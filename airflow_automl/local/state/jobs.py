@@ -285,7 +285,7 @@ class JobStore:
         best = self.get(job).best
         if best in (None, name):
             self._choose_best(job)
-        elif metrics.best([self.candidate(job, best) or {}, document], self._objective(job)) is document:
+        elif metrics.best([self.candidate(job, best) or {}, document], *self._ranked_by(job)) is document:
             self._touch(job, "best = ?", name)
 
     def stop(self, name: str) -> bool:
@@ -334,11 +334,12 @@ class JobStore:
             self._choose_best(name)
 
     def _choose_best(self, name: str) -> None:
-        best = metrics.best(self.candidates(name), self._objective(name))
+        best = metrics.best(self.candidates(name), *self._ranked_by(name))
         self._touch(name, "best = ?", None if best is None else best["CandidateName"])
 
-    def _objective(self, name: str) -> str | None:
-        return (self.get(name).resolved or {}).get("objective")
+    def _ranked_by(self, name: str) -> tuple[str | None, str | None]:
+        resolved = self.get(name).resolved or {}
+        return resolved.get("objective"), resolved.get("tie_break")
 
     def _close_candidates(self, name: str, status: str) -> None:
         now = self.database.now()

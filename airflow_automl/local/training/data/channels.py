@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from airflow_automl.local.errors import JobFailure, listing
+from airflow_automl.local.storage.client import parse_uri
 from airflow_automl.local.training.data import sniff, table, typed
 from airflow_automl.local.training.data.columns import same_columns
 from airflow_automl.local.training.data.store import S3Object, Store
@@ -162,7 +163,7 @@ def _channel(store: Store, kind: str, entry: Mapping[str, Any], notes: list[str]
         objects = [entry for entry in store.objects(uri) if not entry.key.endswith("/")]
         if not objects:
             raise JobFailure(f"There is no object under {uri} ({kind} channel).")
-        objects = _without_markers(objects, kind, notes)
+        objects = _without_markers(objects, uri, kind, notes)
     channel = Channel(
         kind=kind,
         uri=uri,
@@ -179,14 +180,16 @@ def _channel(store: Store, kind: str, entry: Mapping[str, Any], notes: list[str]
     return channel
 
 
-def _without_markers(objects: list[S3Object], kind: str, notes: list[str]) -> list[S3Object]:
-    """Drop marker files of Spark and others, and empty parts; a single object is always used."""
+def _without_markers(objects: list[S3Object], uri: str, kind: str, notes: list[str]) -> list[S3Object]:
+    """Drop marker files of Spark and others, hidden folders, and empty parts; a single object is always used."""
     if len(objects) == 1:
         return objects
+    folder = parse_uri(uri)[1].rpartition("/")[0]
 
     def counts(entry: S3Object) -> bool:
-        name = PurePosixPath(entry.key).name
-        return entry.size > 0 and not name.startswith(("_", ".")) and not name.endswith(".crc")
+        parts = PurePosixPath(entry.key[len(folder) :]).parts
+        hidden = any(part.startswith(("_", ".")) for part in parts)
+        return entry.size > 0 and not hidden and not entry.key.endswith(".crc")
 
     kept = [entry for entry in objects if counts(entry)]
     left_out = [entry.uri for entry in objects if not counts(entry)]

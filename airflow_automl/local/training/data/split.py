@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,10 @@ def holdout(target: pd.Series, fraction: float, classes: bool) -> tuple[np.ndarr
     :return: training positions and validation positions, both ascending.
     :raises JobFailure: one of the parts would be empty.
     """
+    return _parts(_held(target, fraction, classes), fraction)
+
+
+def _held(target: pd.Series, fraction: float, classes: bool) -> np.ndarray:
     random = np.random.default_rng(SEED)
     chosen: list[np.ndarray] = []
     if classes:
@@ -45,10 +49,28 @@ def holdout(target: pd.Series, fraction: float, classes: bool) -> tuple[np.ndarr
     else:
         members = random.permutation(len(target))
         chosen.append(members[: min(max(round(len(target) * fraction), 1), len(target) - 1)])
-    validation = np.sort(np.concatenate(chosen))
-    training = np.setdiff1d(np.arange(len(target)), validation, assume_unique=True)
-    if len(validation) == 0 or len(training) == 0:
+    return np.isin(np.arange(len(target)), np.concatenate(chosen))
+
+
+def holdout_distinct(target: pd.Series, keys: Sequence[Hashable], fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Do as :func:`holdout` does for classes, but keep rows with the same key on one side.
+
+    The first of them stands for all: a class has its share of the distinct rows. If that leaves nothing to validate on,
+    they are divided as in :func:`holdout`.
+
+    :param keys: one for each row.
+    """
+    groups, first = pd.factorize(pd.Series(keys, dtype=object))[0], ~pd.Series(keys, dtype=object).duplicated()
+    held = np.isin(groups, groups[first][_held(target[first], fraction, classes=True)])
+    # A class that occurs only with the keys of others must not be lost to training.
+    lost = np.setdiff1d(target, target[~held])
+    held &= ~np.isin(groups, groups[target.isin(lost)])
+    return _parts(held, fraction) if held.any() else holdout(target, fraction, classes=True)
+
+
+def _parts(held: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    if held.all() or not held.any():
         raise JobFailure(
-            f"A ValidationFraction of {fraction} of {len(target)} rows leaves nothing to train or validate on."
+            f"A ValidationFraction of {fraction} of {len(held)} rows leaves nothing to train or validate on."
         )
-    return training, validation
+    return np.flatnonzero(~held), np.flatnonzero(held)

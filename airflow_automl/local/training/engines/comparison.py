@@ -92,8 +92,7 @@ def compare(
     :param others: name of a model → its answers.
     :return: for ``statistics.json``; :func:`section` shows it.
     """
-    some = metrics.sample(len(measure.truth), ROWS)
-    weights = None if measure.weights is None else measure.weights[some]
+    some, weights = metrics.draw(measure.truth, ROWS, measure.weights, bool(measure.labels))
     measure = Measure(measure.problem_type, measure.objective, measure.truth[some], measure.labels, weights)
     mine = measure.values(answers[some], threshold)
     sign = 1 if direction(measure.objective) == "Maximize" else -1

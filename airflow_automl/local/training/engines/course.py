@@ -77,6 +77,10 @@ class Clock:
         """Return whether the time is over."""
         return self.left == 0.0
 
+    def allows(self, seconds: float) -> bool:
+        """Return whether more than so many seconds are left."""
+        return self.left is None or self.left > seconds
+
     def check(self) -> None:
         """Return while there is time.
 
@@ -112,13 +116,22 @@ class Course:
 
     :param run: the job and its surroundings.
     :param problem_type: of all candidates.
+    :param tie_break: the loss that decides between candidates with the same objective; without one, the latency does.
     """
 
-    def __init__(self, run: Run, problem_type: str, objective: str, criteria: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        problem_type: str,
+        objective: str,
+        criteria: Mapping[str, int],
+        tie_break: str | None = None,
+    ) -> None:
         self.run = run
         self.problem_type = problem_type
         self.objective = objective
         self.criteria = criteria
+        self._tie_break = tie_break
         self.candidates: list[Candidate] = []
         self._failures: list[str] = []
         # The service enforces the request's limit; the default one is enforced here alone.
@@ -242,7 +255,7 @@ class Course:
 
     def best(self) -> Candidate:
         """Return the candidate that the job answers as its BestCandidate (R94); there must be a completed one."""
-        return best_of(self.completed, self.objective)
+        return best_of(self.completed, self.objective, self._tie_break)
 
     @property
     def own_limit_first(self) -> bool:
@@ -351,9 +364,9 @@ def too_long(outcome: Any, own: Clock, what: str) -> Any:
     return TimeIsUp(f"It was still training after {what}, and was ended.")
 
 
-def best_of(candidates: Sequence[Candidate], objective: str) -> Candidate:
+def best_of(candidates: Sequence[Candidate], objective: str, tie_break: str | None = None) -> Candidate:
     """Return the best of some candidates by the rule of the API (R94)."""
-    chosen = best([candidate.document() for candidate in candidates], objective)
+    chosen = best([candidate.document() for candidate in candidates], objective, tie_break)
     names = {candidate.name: candidate for candidate in candidates}
     return names[chosen["CandidateName"]] if chosen else candidates[0]
 

@@ -44,8 +44,12 @@ class EventLog:
         mode: str | None,
         completion_criteria: Mapping[str, int],
         base_model: str | None = None,
+        tie_break: str | None = None,
     ) -> None:
-        """Report what the request left open (R47)."""
+        """Report what the request left open (R47).
+
+        :param tie_break: the loss that decides between candidates with the same objective.
+        """
         self._write(
             {
                 "event": "resolved",
@@ -55,6 +59,7 @@ class EventLog:
                 "completion_criteria": dict(completion_criteria),
             }
             | ({"base_model": base_model} if base_model else {})
+            | ({"tie_break": tie_break} if tie_break else {})
         )
 
     def candidate(self, candidate: Mapping[str, Any], digests: Mapping[str, str] | None = None) -> None:

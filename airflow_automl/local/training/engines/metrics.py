@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from airflow_automl.contract import metrics as contract
 from airflow_automl.local.models.artifacts import Threshold, chosen
@@ -14,6 +15,9 @@ from airflow_automl.local.training.data.target import BINARY, REGRESSION
 
 THRESHOLD_METRICS = frozenset({"F1", "BalancedAccuracy", "F1macro", "RecallMacro"})
 """Objectives for which the most probable class is rarely the best answer."""
+
+_LEAST = 50
+"""Rows of a class in a sample, if it has them."""
 
 _POWERS = np.arange(11) / 10
 _RESAMPLES = 40
@@ -35,6 +39,29 @@ def sample(count: int, most: int) -> Array:
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(SEED).choice(count, most, replace=False))
+
+
+def draw(truth: Array, most: int, weights: Array | None, classes: bool) -> tuple[Array, Array | None]:
+    """Return the positions of some rows, ascending, the same ones every time, and the weights of these.
+
+    Each class gives its share of the rows, but at least 50 if it has them. Its rows then weigh less, so that with the
+    weights the classes have the shares that they have in all rows.
+
+    :param truth: the target's values.
+    :param most: rows to draw, beside those that rare classes give; all of them if there are no more.
+    :param weights: of all rows, or ``None``.
+    :param classes: whether the target holds classes.
+    """
+    if not classes or len(truth) <= most:
+        some = sample(len(truth), most)
+        return some, None if weights is None else weights[some]
+    _, codes, counts = np.unique(truth, return_inverse=True, return_counts=True)
+    wanted = np.minimum(counts, np.maximum(counts * most // len(truth), min(_LEAST, most // len(counts))))
+    order = np.random.default_rng(SEED).permutation(len(truth))
+    place = pd.Series(codes[order]).groupby(codes[order]).cumcount().to_numpy()
+    some = np.sort(order[place < wanted[codes[order]]])
+    stands_for = (counts / np.maximum(wanted, 1))[codes[some]]
+    return some, stands_for if weights is None else stands_for * weights[some]
 
 
 def scores(

@@ -35,6 +35,11 @@ def page(title: str, sections: Sequence[tuple[str, str]]) -> str:
     )
 
 
+def encode(document: Mapping[str, Any]) -> str:
+    """Return a document as JSON; numbers that are not finite become ``null``, since JSON has none."""
+    return json.dumps(json.loads(json.dumps(document), parse_constant=lambda name: None), indent=1)
+
+
 def notes(sentences: Sequence[str]) -> list[tuple[str, str]]:
     """The section on what a person should know about the data; none without a sentence."""
     return [("Notes", table([[sentence] for sentence in sentences], ["on the data"]))] if sentences else []
@@ -60,7 +65,7 @@ def explanation(
     """
     parts = [(heading, bars(contributions)), ("Method", f"<p>{escape(method)}</p>"), *more, *notes(sentences)]
     return {
-        "analysis.json": json.dumps({"version": "1.0", "method": method, **document}, indent=1),
+        "analysis.json": encode({"version": "1.0", "method": method, **document}),
         "report.html": page(f"Explainability: {name}", parts),
     }
 
@@ -190,7 +195,8 @@ def statistics(
         }
     }
     if problem_type == BINARY:
-        section |= _curves(actual, scores[:, 1])
+        # Without rows of both classes there are no rates.
+        section |= _curves(actual, scores[:, 1]) if len(np.unique(actual)) == 2 else {}
         section["threshold"] = {"value": threshold}
         document["binary_classification_metrics"] = section
     else:

@@ -82,6 +82,16 @@ def test_the_best_candidate_has_the_best_objective_then_the_lowest_latency(jobs:
     assert jobs.get(job).best == "c"
 
 
+def test_the_loss_that_a_job_names_decides_between_equal_objectives(jobs: JobStore, job: str) -> None:
+    jobs.set_resolved(job, {"objective": "AUC", "tie_break": "LogLoss"})
+    for name, latency, loss in [("fast", 0.1, 0.5), ("sure", 2.0, 0.3), ("slow", 3.0, 0.3)]:
+        document = candidate(name, 0.9, latency)
+        document["CandidateProperties"]["CandidateMetrics"].append({"StandardMetricName": "LogLoss", "Value": loss})
+        jobs.put_candidate(job, document, {}, 1)
+    jobs.put_candidate(job, jobs.candidate(job, "sure") or {}, {}, 1)
+    assert jobs.get(job).best == "sure"
+
+
 def test_a_candidate_of_an_earlier_attempt_stays_until_it_is_made_again(jobs: JobStore, job: str) -> None:
     jobs.put_candidate(job, candidate("a", 0.7), {"s3://b/a": "1"}, 1)
     jobs.put_candidate(job, candidate("old", 0.9), {}, 1)

@@ -317,6 +317,8 @@ def test_marker_files_of_spark_and_others_are_ignored_and_noted(bucket: Bucket, 
         "_SUCCESS": b"",
         ".DS_Store": b"\x00\x01",
         "part-0.csv.crc": b"\x00",
+        ".ipynb_checkpoints/part-0-checkpoint.csv": csv(rows()),
+        "_temporary/0/part-3.csv": csv(rows()),
     }
     data = reading.load(bucket, tmp_path, files)
     assert len(data.train) + len(data.validation) == 600

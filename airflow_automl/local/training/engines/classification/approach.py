@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,11 +28,13 @@ class Labelled:
     :param items: texts, or files of pictures.
     :param labels: one for each.
     :param uri: where they come from.
+    :param keys: one for each, the same for equal items; by default the items.
     """
 
     items: Sequence[Any]
     labels: Sequence[str]
     uri: str
+    keys: Sequence[Hashable] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Samples:
     :param own: whether the validation items were taken out of the training data, and not given apart. Then the chosen
         candidate may learn from them too, once it was measured.
     :param escaped: whether their CSV has quotes escaped by backslashes.
+    :param bits: that grey pictures with 16 bits use.
     """
 
     train: Sequence[Any]
@@ -59,12 +63,13 @@ class Samples:
     failures: tuple[str, ...] = ()
     own: bool = False
     escaped: bool = False
+    bits: int = 16
 
 
 def arrange(
     training: Labelled, validation: Labelled | None, request: Mapping[str, Any], what: str, notes: Sequence[str] = ()
 ) -> Samples:
-    """Check the labels and set samples aside for validation, each class in its share.
+    """Check the labels and set samples aside for validation, each class in its share, equal ones together.
 
     :param training: the training channel.
     :param validation: the validation channel; without one a part of the training data validates (R68, R70).
@@ -95,7 +100,12 @@ def arrange(
             notes.append(f"{len(validation.labels) - len(kept)} validation {what} are left out: they are {lacking}.")
         found = np.array([code[validation.labels[place]] for place in kept], dtype="int64")
         return Samples(training.items, codes, [validation.items[place] for place in kept], found, labels, tuple(notes))
-    learned, measured = split.holdout(pd.Series(codes), split.fraction_of(request), classes=True)
+    keys = training.items if training.keys is None else training.keys
+    learned, measured = split.holdout_distinct(pd.Series(codes), keys, split.fraction_of(request))
+    if copies := len(keys) - len(set(keys)):
+        apart = {keys[position] for position in learned}.isdisjoint(keys[position] for position in measured)
+        how = "equal ones either train or validate" if apart else "with so few different ones, copies validate, too"
+        notes.append(f"{copies} of {len(keys)} {what} are copies of others: {how}.")
     return Samples(
         [training.items[position] for position in learned],
         codes[learned],
@@ -124,6 +134,9 @@ FILE = "head.npz"
 _ITERATIONS = 300
 _HEAD_SHARE = 0.15
 """Share of the time that is reserved for the head after the embedding."""
+
+_MARGIN = 1.5
+"""A head is only trained if so many times the longest training so far are left."""
 
 
 @dataclass(frozen=True)
@@ -246,14 +259,14 @@ def fit(
     clock: Clock,
     own: bool = False,
 ) -> Fitted:
-    """Train a head for each strength until the accuracy drops or the time limit is reached, and keep the best one.
+    """Train a head for each strength until the accuracy drops or the time is short, and keep the best one.
 
     :param features: rows by features, dense or sparse; every class must occur.
     :param codes: class of each row.
     :param validation: rows to measure on.
     :param validation_codes: class of each of these.
     :param strengths: inverse regularizations, from strong to weak.
-    :param clock: time limit, checked between two strengths.
+    :param clock: time limit, checked before each training.
     :param own: whether to train the chosen head, once it is measured, on the validation rows too.
     :raises TimeIsUp: the time limit was reached before the first strength.
     """
@@ -261,10 +274,13 @@ def fit(
 
     clock.check()
     best: tuple[tuple[float, float], Fitted] | None = None
-    worse = 0
+    worse, longest = 0, 0.0
     # Each strength starts from the last one's weights, which are close.
     model = LogisticRegression(max_iter=_ITERATIONS, warm_start=True)
     for strength in strengths:
+        if not clock.allows(_MARGIN * longest):
+            break
+        began = time.monotonic()
         head = _learn(model.set_params(C=strength), features, codes, classes)
         found = head.probabilities(validation)
         reached = score(found, validation_codes)
@@ -272,12 +288,13 @@ def fit(
             best, worse = (reached, Fitted(head, found, strength)), 0
         else:
             worse += 1
-        if clock.passed or worse == 2:
+        longest = max(longest, time.monotonic() - began)
+        if worse == 2:
             break
     if best is None:
         raise TimeIsUp
     fitted = best[1]
-    if not own or clock.passed:
+    if not own or not clock.allows(_MARGIN * longest):
         return fitted
     everything, all_codes = _stacked(features, validation), np.concatenate([codes, validation_codes])
     final = _learn(LogisticRegression(C=fitted.strength, max_iter=_ITERATIONS), everything, all_codes, classes)

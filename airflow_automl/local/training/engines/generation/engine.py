@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import shutil
@@ -15,7 +14,7 @@ from typing import Any
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models import artifacts
 from airflow_automl.local.training.data.channels import resolve
-from airflow_automl.local.training.engines import isolation
+from airflow_automl.local.training.engines import isolation, reports
 from airflow_automl.local.training.engines.base import Run
 from airflow_automl.local.training.engines.candidates import Candidate, image, step
 from airflow_automl.local.training.engines.course import OUT_OF_TIME, PER_CANDIDATE, Clock, Course, Stopped, TimeIsUp
@@ -87,7 +86,7 @@ def publish(
     uri, digest = course.publish(
         f"{folder}/model.tar.gz", metadata, lambda to: shutil.copytree(adapter.folder, to, dirs_exist_ok=True)
     )
-    course.write(folder, {EVALUATION: json.dumps(adapter.evaluation, ensure_ascii=False, indent=1)})
+    course.write(folder, {EVALUATION: reports.encode(adapter.evaluation)})
     environment = {
         MAX_INPUT: str(total - 1),
         MAX_TOTAL: str(total),

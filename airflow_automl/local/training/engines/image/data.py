@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -64,13 +66,17 @@ def _folders(store: Store, uri: str) -> Iterator[Source]:
     folder = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
     for entry in store.objects(f"s3://{bucket}/{folder}"):
         relative = entry.key[len(folder) :]
-        name = PurePosixPath(relative).name
-        if entry.key.endswith("/") or name.startswith((".", "_")) or name.lower() in _NO_PICTURES:
+        path = PurePosixPath(relative)
+        name, pictured = path.name, path.suffix.lower() in _SUFFIXES
+        hidden = any(part.startswith(".") for part in path.parts)
+        # Cameras write names such as _DSC0001.JPG.
+        marker = name.lower() in _NO_PICTURES or (name.startswith("_") and not pictured)
+        if entry.key.endswith("/") or hidden or marker:
             continue
         label, slash, _ = relative.partition("/")
         if slash:
             yield Source(entry, label)
-        elif PurePosixPath(name).suffix.lower() in _SUFFIXES:
+        elif pictured:
             raise JobFailure(
                 f"{entry.uri} is in no folder of a class: the images of each class belong in a folder of their own "
                 f"below {uri}, or name an AugmentedManifestFile that has their labels."
@@ -137,7 +143,17 @@ def load(run: Run, folder: Path) -> Samples:
         kind: _channel(run, entry, kind, folder / kind, notes)
         for kind, entry in by_kind(request["AutoMLJobInputDataConfig"]).items()
     }
-    return arrange(found["training"], found.get("validation"), request, "images", notes)
+    bits = _coloured({kind: each.items for kind, each in found.items()})
+    return replace(arrange(found["training"], found.get("validation"), request, "images", notes), bits=bits)
+
+
+def _coloured(found: Mapping[str, Sequence[Path]]) -> int:
+    """Give pictures with 16 bits of grey their colours; return how many of the bits those of the training use."""
+    grey = {kind: [path for path in files if opened(path).ndim == 2] for kind, files in found.items()}
+    bits = pictures.bits_used(max((int(opened(path).max()) for path in grey["training"]), default=2**16 - 1))
+    for path in itertools.chain(*grey.values()):
+        np.save(path, pictures.coloured(opened(path), bits))
+    return bits
 
 
 def _channel(run: Run, entry: Mapping[str, Any], kind: str, folder: Path, notes: list[str]) -> Labelled:
@@ -158,7 +174,8 @@ def _channel(run: Run, entry: Mapping[str, Any], kind: str, folder: Path, notes:
     broken = [(found[position], reason) for position, reason in enumerate(kept) if reason is not None]
     if broken:
         _tell(run, kind, uri, found, broken, notes)
-    return Labelled([files[position] for position in good], [found[position].label for position in good], uri)
+    items, labels = [files[position] for position in good], [found[position].label for position in good]
+    return Labelled(items, labels, uri, [hashlib.sha256(path.read_bytes()).digest() for path in items])
 
 
 def _keep(store: Store, source: Source, path: Path, wanted: str) -> str | None:
@@ -172,7 +189,7 @@ def _keep(store: Store, source: Source, path: Path, wanted: str) -> str | None:
             raise JobFailure(
                 f"{source.object.uri} is {kind}, but the channel's ContentType is {wanted}: set it to {_ANY} for both."
             )
-        np.save(path, pictures.read(raw))
+        np.save(path, pictures.squared(raw))
     except PictureError as error:
         return str(error)
     except OSError as error:

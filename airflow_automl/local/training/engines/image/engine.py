@@ -48,4 +48,5 @@ class ImageClassification(Problem):
 def train(run: Run) -> str:
     """Train ImageClassificationJobConfig jobs; see :data:`airflow_automl.local.training.engines.base.Engine`."""
     run.events.phase("AnalyzingData")
-    return train_candidates(run, ImageClassification(), data.load(run, run.folder / "pictures"))
+    samples = data.load(run, run.folder / "pictures")
+    return train_candidates(run, ImageClassification({"bits": samples.bits}), samples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class ImagePredictor:
         self.labels: tuple[str, ...] = tuple(metadata["labels"])
         self._model = model
         self._keys = keys
+        self._bits = int(metadata.get("bits", 16))
 
     def predict(self, images: Sequence[bytes | Path]) -> list[str]:
         """Return the label of each image.
@@ -62,7 +64,7 @@ class ImagePredictor:
 
     def respond(self, requests: Sequence[Payload]) -> Responses:
         """Answer requests; see :class:`airflow_automl.local.models.artifacts.Responder`."""
-        return payloads.answer_together(requests[:_BATCH], _read, self._answers)
+        return payloads.answer_together(requests[:_BATCH], partial(_read, self._bits), self._answers)
 
     def _answers(self, read: Sequence[tuple[str, np.ndarray]]) -> Responses:
         rows = np.asarray(self._model.predict([picture for _, picture in read]), dtype="float64")
@@ -72,11 +74,11 @@ class ImagePredictor:
         ]
 
     def _probabilities(self, images: Sequence[bytes | Path]) -> np.ndarray:
-        found = self._model.predict([pictures.read(image) for image in images])
+        found = self._model.predict([pictures.read(image, self._bits) for image in images])
         return np.asarray(found, dtype="float64")
 
 
-def _read(request: Payload) -> tuple[str, np.ndarray]:
+def _read(bits: int, request: Payload) -> tuple[str, np.ndarray]:
     """Return the type of the answer, and the picture."""
     given = (request.content_type or CONTENT_TYPES[0]).partition(";")[0].strip().lower()
     if _ALIASES.get(given, given) not in CONTENT_TYPES:
@@ -88,7 +90,7 @@ def _read(request: Payload) -> tuple[str, np.ndarray]:
     wanted = [part for part in (request.accept or "").split(",") if "image" not in part]
     kind = payloads.negotiate(",".join(wanted))
     try:
-        return kind, pictures.read(request.body)
+        return kind, pictures.read(request.body, bits)
     except PictureError as error:
         raise PayloadError(f"The image can't be read: {error}.") from error
 

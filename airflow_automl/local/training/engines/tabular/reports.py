@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -113,7 +112,7 @@ Scores = Callable[[pd.DataFrame], np.ndarray]
 
 _PERMUTATIONS = 2
 _PERMUTED = 30_000
-"""Predictions for the permutation importance, of at least 100 and at most 1,000 rows."""
+"""Predictions for the permutation importance, of at least 100 and at most 1,000 rows, beside those of rare classes."""
 
 LINEAR_SECONDS = 15.0
 
@@ -138,20 +137,18 @@ def permutation(
 ) -> dict[str, dict[str, Any]]:
     """Measure how much worse the objective gets when the values of a feature are shuffled.
 
+    Rows of rare classes are measured more often, and weigh less, so that the objective is that of all rows.
+
     :param order: the features; those at the end are left out if there is no time.
     :return: feature → ``value`` and the ``interval`` that 95 % of the resampled rows and shuffles give; the largest
-        value first, equal ones by name.
+        value first, equal ones by name. None if the rows leave the objective undefined.
     """
     most = min(max(_PERMUTED // (_PERMUTATIONS * len(order)), 100), 1000)
-    rows = unseen.rows.iloc[metrics.sample(len(unseen.rows), most)]
+    truth = unseen.rows[dataset.target].to_numpy()
+    some, weights = metrics.draw(truth, most, dataset.weights(unseen.rows), dataset.classification)
+    rows = unseen.rows.iloc[some]
     features = rows[dataset.columns].reset_index(drop=True)
-    measure = Measure(
-        dataset.problem_type,
-        dataset.objective,
-        rows[dataset.target].to_numpy(),
-        dataset.labels,
-        dataset.weights(rows),
-    )
+    measure = Measure(dataset.problem_type, dataset.objective, truth[some], dataset.labels, weights)
     whole = measure.values(unseen.scores(features), candidate.threshold)
     step = max(1, _ROWS_PER_ROUND // (_PERMUTATIONS * len(rows)))
     found: dict[str, dict[str, Any]] = {}
@@ -176,7 +173,8 @@ def permutation(
                 now = measure.values(part, candidate.threshold, every)
                 losses.append(np.append(whole[0], whole[1:][every]) - now)
             value = float(np.mean([loss[0] for loss in losses]))
-            found[name] = {"value": value, "interval": interval(np.concatenate([loss[1:] for loss in losses]))}
+            if np.isfinite(value):
+                found[name] = {"value": value, "interval": interval(np.concatenate([loss[1:] for loss in losses]))}
     return dict(sorted(found.items(), key=lambda entry: (-entry[1]["value"], entry[0])))
 
 
@@ -292,4 +290,4 @@ def _insights(
     document["comparison"] = compare(measure, scores, candidate.threshold, others)
     parts = [*reports.notes(notes), *section(document["comparison"]), *reports.sections(document)]
     page = reports.page(f"Model insights: {candidate.name}", parts)
-    return {"statistics.json": json.dumps(document, indent=1), "report.html": page}
+    return {"statistics.json": reports.encode(document), "report.html": page}

@@ -23,7 +23,7 @@ from airflow_automl.local.training.engines.classification.approach import Labell
 from airflow_automl.local.training.engines.classification.engine import Problem
 from airflow_automl.local.training.engines.classification.engine import train as train_candidates
 from airflow_automl.local.training.engines.text.minilm import MiniLm
-from airflow_automl.local.training.engines.text.tfidf import Tfidf, words
+from airflow_automl.local.training.engines.text.tfidf import Tfidf, spans
 
 _PARTS = 40
 _SHOWN = 400
@@ -35,15 +35,18 @@ class TextClassification(Problem):
     name = "TextClassification"
     engine = "text"
     approaches = (Tfidf(), MiniLm())
-    method = "How much the probability of the predicted class changes when a word is removed from the text, in"
+    method = "How much the probability of the predicted class changes when one of the first 40 words is removed, in"
 
     def apart(self, item: str) -> tuple[str, Mapping[str, str]]:
-        """Return the text's first words, and these without each of them."""
-        found = words(item)[:_PARTS]
-        if len(found) < 2:
-            return item, {}
-        parts = {word: " ".join(other for other in found if other != word) for word in dict.fromkeys(found)}
-        return " ".join(found), parts
+        """Return the text up to its 41st word, and this without each of its words; nothing else is changed."""
+        found = spans(item, _PARTS + 1)
+        whole = item[: found.pop()[1]] if len(found) > _PARTS else item
+        parts: dict[str, str] = {}
+        # From the end, so that the places before it stay right.
+        for word, start, end in reversed(found):
+            text = parts.get(word, whole)
+            parts[word] = text[:start] + text[end:]
+        return whole, parts if len(found) > 1 else {}
 
     def shown(self, item: str) -> dict[str, str]:
         return {"text": item if len(item) <= _SHOWN else item[: _SHOWN - 1] + "…"}

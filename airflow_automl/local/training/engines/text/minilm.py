@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,12 @@ MODEL, TOKENIZER = "encoder.onnx", "tokenizer.json"
 MAX_PIECES = 256
 """Word pieces of a text that are read: what the model was trained with."""
 
-_MAX_CHARACTERS = 8_000
+_MAX_CHARACTERS = 2_500
+"""Texts have more pieces than that in so many characters, in most languages in half of them."""
+
+_PART = 1_000
+"""Texts whose pieces are found at once; the clock is read in between."""
+
 _BATCH_PIECES = 4_096
 _BATCH_TEXTS = 32
 _STRENGTHS = (1.0, 10.0, 100.0)
@@ -65,22 +70,27 @@ class Encoder:
         :param clock: when to end, even if not all texts were embedded.
         :return: vectors, and the positions of their texts.
         """
-        pieces: list[list[int]] = []
-        for text in texts:
-            short = " ".join(text[:_MAX_CHARACTERS].split())
-            found = self._tokenizer.encode(short).ids
-            if len(found) > MAX_PIECES or len(text) > _MAX_CHARACTERS:
-                self.longer += 1
-                found = [*found[: MAX_PIECES - 1], found[-1]] if len(found) > MAX_PIECES else found
-            pieces.append(found)
-        vectors, positions = [], []
-        for batch in _batches(pieces):
+        vectors, positions = [np.empty((0, 384), dtype="float32")], list[int]()
+        for batch, pieces in self._batches(texts):
             if clock is not None and clock.passed:
                 break
-            vectors.append(self._run([pieces[position] for position in batch]))
+            vectors.append(self._run(pieces))
             positions.extend(batch)
-        empty = np.empty((0, 384), dtype="float32")
-        return (np.concatenate(vectors) if vectors else empty), np.array(positions, dtype="int64")
+        return np.concatenate(vectors), np.array(positions, dtype="int64")
+
+    def _batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[list[int]]]]:
+        """Yield the positions of some texts, and their pieces."""
+        order = np.random.default_rng(SEED).permutation(len(texts)).tolist()
+        for start in range(0, len(order), _PART):
+            part = order[start : start + _PART]
+            pieces = [self._pieces(texts[position]) for position in part]
+            for batch in _batches(pieces):
+                yield [part[place] for place in batch], [pieces[place] for place in batch]
+
+    def _pieces(self, text: str) -> list[int]:
+        found: list[int] = self._tokenizer.encode(" ".join(text[:_MAX_CHARACTERS].split())).ids
+        self.longer += len(found) > MAX_PIECES or len(text) > _MAX_CHARACTERS
+        return found if len(found) <= MAX_PIECES else [*found[: MAX_PIECES - 1], found[-1]]
 
     def _run(self, batch: list[list[int]]) -> np.ndarray:
         width = max(len(entry) for entry in batch)

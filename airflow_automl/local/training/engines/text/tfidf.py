@@ -41,6 +41,14 @@ def words(text: str) -> list[str]:
     return found
 
 
+def spans(text: str, most: int) -> list[tuple[str, int, int]]:
+    """Return the first words of a text, each with the places in the text where it begins and ends.
+
+    :param most: number of words.
+    """
+    return [(_plain(each.group()), *each.span()) for each in itertools.islice(_TOKEN.finditer(text), most)]
+
+
 def _plain(text: str, most: int = MAX_CHARACTERS) -> str:
     return unicodedata.normalize("NFKC", text[:most]).casefold()
 
@@ -66,10 +74,14 @@ _RARE = 2_000
 _STRENGTHS = (1.0, 10.0, 100.0)
 
 
+_PARTS = "char_wb"
+"""scikit-learn's name of parts of words."""
+
+
 def _vectorizer(parts: bool, **options: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    kind = {"analyzer": "char_wb", "ngram_range": (2, 5), "preprocessor": _beginning} if parts else {"analyzer": _terms}
+    kind = {"analyzer": _PARTS, "ngram_range": (2, 5), "preprocessor": _beginning} if parts else {"analyzer": _terms}
     return TfidfVectorizer(**kind, sublinear_tf=True, dtype=np.float32, **options)
 
 
@@ -85,14 +97,14 @@ def _features(vectorizers: Sequence[Any], texts: Sequence[str]) -> Any:
 
 
 _FILES = (("vocabulary.json", "idf.npz"), ("parts.json", "parts.npz"))
-"""Files of each vectorizer."""
+"""Files of the vectorizer of words, and of that of parts of words."""
 
 
 @dataclass(frozen=True)
 class TrainedTfidf(Trained):
     """A trained candidate.
 
-    :param vectorizers: scikit-learn's, fitted: of words, and of parts of words if they are used.
+    :param vectorizers: scikit-learn's, fitted: of words, of parts of words, or both.
     :param head: on their features.
     """
 
@@ -104,7 +116,8 @@ class TrainedTfidf(Trained):
 
     def save(self, folder: Path) -> None:
         """Write vocabularies, weights of the terms and head."""
-        for vectorizer, (terms, weights) in zip(self.vectorizers, _FILES, strict=False):
+        for vectorizer in self.vectorizers:
+            terms, weights = _FILES[vectorizer.analyzer == _PARTS]
             vocabulary = {term: int(position) for term, position in vectorizer.vocabulary_.items()}
             (folder / terms).write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
             np.savez(folder / weights, idf=vectorizer.idf_.astype("float32"))
@@ -138,18 +151,19 @@ class Tfidf(Approach):
 
         classes = len(samples.labels)
         most = min(_MAX_FEATURES, max(_MAX_WEIGHTS // classes // 2, 1000))
-        vectorizers = [_vectorizer(False, min_df=2 if len(samples.train) >= _RARE else 1, max_features=most)]
-        try:
-            learned = [vectorizers[0].fit_transform(samples.train)]
-        except ValueError as error:
-            raise ValueError("the texts have no words") from error
-        if sum(min(len(text), _PARTS_CHARACTERS) for text in samples.train) <= _PARTS_MOST:
-            parts = _vectorizer(True, min_df=2, max_features=most)
+        characters = sum(min(len(text), _PARTS_CHARACTERS) for text in samples.train)
+        vectorizers, learned = list[Any](), list[Any]()
+        for parts in (False, True):
+            if parts and learned and characters > _PARTS_MOST:
+                break
+            vectorizer = _vectorizer(parts, min_df=2 if parts or len(samples.train) >= _RARE else 1, max_features=most)
             try:
-                learned.append(parts.fit_transform(samples.train))
-                vectorizers.append(parts)
+                learned.append(vectorizer.fit_transform(samples.train))
+                vectorizers.append(vectorizer)
             except ValueError as error:
-                log.info("Without parts of words, which few short texts may not share: %s", error)
+                log.info("Without %s, of which the texts share none: %s", "parts of words" if parts else "words", error)
+        if not learned:
+            raise ValueError("the texts have no words in common")
         features, measured = hstack(learned, format="csr"), _features(vectorizers, samples.validation)
         codes = samples.train_codes, samples.validation_codes
         fitted = fit(features, codes[0], measured, codes[1], classes, _STRENGTHS, clock, samples.own)

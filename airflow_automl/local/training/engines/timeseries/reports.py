@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,7 +76,7 @@ def insights(name: str, summary: Mapping[str, Any], facts: Mapping[str, Any]) ->
             *reports.notes(facts["notes"]),
         ],
     )
-    return {"statistics.json": json.dumps(document, indent=1), "report.html": page}
+    return {"statistics.json": reports.encode(document), "report.html": page}
 
 
 def explain(dataset: Dataset, name: str, forecast: Callable[[Panel], np.ndarray], seconds: float) -> Files:
@@ -224,7 +223,7 @@ class Results:
         return {
             "predictions.csv": pd.concat(tables).to_csv(index=False, lineterminator="\n"),
             "item-metrics.csv": pd.DataFrame(items).to_csv(index=False, lineterminator="\n"),
-            "summary.json": json.dumps(self.summary() | more, indent=1),
+            "summary.json": reports.encode(self.summary() | more),
         }
 
     def shown(self) -> list[tuple[str, ...]]:

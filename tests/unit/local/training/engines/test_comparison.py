@@ -9,7 +9,7 @@ import pytest
 
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.data.dataset import TabularDataset
-from airflow_automl.local.training.engines import comparison, reports
+from airflow_automl.local.training.engines import comparison, metrics, reports
 from airflow_automl.local.training.engines.candidates import Candidate
 from airflow_automl.local.training.engines.course import Clock
 from airflow_automl.local.training.engines.tabular.reports import Unseen, permutation
@@ -90,3 +90,46 @@ def test_permutation_importance_ranks_features_with_intervals_and_is_json():
 
 def test_permutation_importance_ends_with_its_time():
     assert permuted(Clock(0)) == {}
+
+
+def rare(positive: int) -> tuple[pd.DataFrame, TabularDataset, Unseen]:
+    frame = pd.DataFrame(np.random.default_rng(1).normal(size=(20_000, 2)), columns=["a", "b"])
+    frame["y"] = np.where(frame["a"].rank(ascending=False) <= positive, "yes", "no")
+    codecs = tuple(Codec(name, Kind.NUMBER) for name in "ab")
+    dataset = TabularDataset(frame, frame, codecs, "y", None, "BinaryClassification", "AUC", ("no", "yes"))
+    return frame, dataset, Unseen(frame, lambda rows: np.column_stack([-rows["a"], rows["a"]]) / 10 + 0.5)
+
+
+def test_permutation_importance_is_known_for_a_rare_class():
+    _, dataset, unseen = rare(12)
+    candidate = Candidate("n", "BinaryClassification", "AUC", [])
+    found = permutation(dataset, unseen, candidate, ["a", "b"], Clock(None))
+    assert found["a"]["value"] == pytest.approx(0.5, abs=0.15)
+    assert found["a"]["interval"][0] > 0.2
+    assert found["b"] == {"value": 0, "interval": [0, 0]}
+
+
+def test_permutation_importance_that_is_undefined_is_left_out():
+    _, dataset, unseen = rare(0)
+    assert permutation(dataset, unseen, Candidate("n", "", "AUC", []), ["a", "b"], Clock(None)) == {}
+
+
+def test_a_sample_has_rows_of_rare_classes_and_the_shares_of_all():
+    frame, *_ = rare(12)
+    truth = frame["y"].to_numpy()
+    some, weights = metrics.draw(truth, 1000, None, classes=True)
+    assert weights is not None
+    assert (truth[some] == "yes").sum() == 12
+    assert len(some) <= 1012
+    assert weights[truth[some] == "yes"].sum() == pytest.approx(12)
+    assert weights.sum() == pytest.approx(20_000)
+
+
+def test_statistics_without_a_positive_row_are_json():
+    truth = np.array(["no"] * 30)
+    document = reports.statistics("BinaryClassification", truth, np.full((30, 2), 0.5), ("no", "yes"), 0.5, {})
+    measure = comparison.Measure("BinaryClassification", "AUC", truth, ("no", "yes"))
+    document["comparison"] = comparison.compare(measure, np.full((30, 2), 0.5), 0.5, {})
+    found = json.loads(reports.encode(document), parse_constant=pytest.fail)
+    assert found["comparison"]["value"] is None
+    assert reports.sections(document)

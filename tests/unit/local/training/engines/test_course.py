@@ -30,7 +30,7 @@ def course(tmp_path: Path) -> Any:
         store: Any = SimpleNamespace(write=lambda content, uri, kind: written.update({uri: content}), written=written)
         spec = JobSpec.read(folder / "spec.json")
         run = Run(spec, EventLog(folder / "events.jsonl", 1), store, folder / "work")
-        return Course(run, "Regression", "MSE", criteria)
+        return Course(run, "Regression", "MSE", criteria, "LogLoss")
 
     return make
 
@@ -94,6 +94,14 @@ def test_a_failed_candidate_does_not_fail_the_job_that_has_another(course: Any) 
     assert found == {"Failed", "Completed"}
     (partial,) = [event for event in events(job) if event["event"] == "partial_failure"]
     assert "broken failed: ZeroDivisionError" in partial["message"]
+
+
+def test_the_likelier_of_two_equal_candidates_is_the_best(course: Any) -> None:
+    job = course()
+    for label, loss, latency in (("fast", 0.5, 0.1), ("sure", 0.3, 2.0), ("slow", 0.3, 3.0)):
+        job.make(label, [], done)
+        job.completed[-1].validation |= {"LogLoss": loss, "InferenceLatency": latency}
+    assert job.best().label == "sure"
 
 
 def test_a_job_whose_candidates_all_failed_fails_with_a_reason(course: Any) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -88,6 +89,45 @@ def test_a_class_that_lost_all_its_images_is_named(bucket, tmp_path):
     assert "it is neither PNG nor JPEG" in message
     assert "nothing is left of the class 'cow'" in message
     assert message in samples.notes
+
+
+def test_equal_images_do_not_both_train_and_validate(bucket, tmp_path):
+    uri = put(bucket, "in", cat=6, dog=6)
+    for number in range(6):
+        bucket.put(f"in/cat/again-{number}.png", png((number, 0, 254)))
+        bucket.put(f"in/dog/again-{number}.png", png((number, 0, 254)))
+    lines = [
+        {"source-ref": each.object.uri, "label-metadata": {"class-name": each.label}}
+        for each in data.find(bucket.store, channel(uri))
+    ]
+    manifest = bucket.put("m.jsonl", "\n".join(json.dumps(line) for line in lines * 2))
+
+    for given in (channel(uri), channel(manifest, data_type="AugmentedManifestFile")):
+        samples, _ = load(bucket, tmp_path / given["DataSource"]["S3DataSource"]["S3DataType"], given)
+        train, validation = ({path.read_bytes() for path in part} for part in (samples.train, samples.validation))
+        assert validation
+        assert not train & validation
+        assert " images are copies of others" in samples.notes[-1]
+
+
+def test_the_training_images_decide_how_bright_16_bits_of_grey_are(bucket, tmp_path):
+    def grey(value):
+        file = io.BytesIO()
+        Image.fromarray(np.full((8, 8), value, dtype="uint16")).save(file, "PNG")
+        return file.getvalue()
+
+    for number in range(4):
+        bucket.put(f"a/dark/{number}.png", grey(400 + number))
+        bucket.put(f"a/light/{number}.png", grey(4000 + number))
+    bucket.put("b/dark/1.png", grey(400))
+    bucket.put("b/light/1.png", grey(60_000))
+    channels = (channel(f"s3://learning-data/{key}/", kind) for key, kind in (("a", "training"), ("b", "validation")))
+
+    samples, _ = load(bucket, tmp_path, *channels)
+
+    assert samples.bits == 12
+    assert [data.opened(path)[5, 5].tolist() for path in samples.validation] == [[25] * 3, [255] * 3]
+    assert {int(data.opened(path)[5, 5, 0]) for path in samples.train} == {25, 249}
 
 
 def test_a_manifest_chooses_images(bucket, tmp_path):

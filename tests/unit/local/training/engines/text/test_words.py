@@ -6,6 +6,7 @@ import pytest
 from airflow_automl.local.training.engines.classification import approach
 from airflow_automl.local.training.engines.classification.approach import Head, Samples
 from airflow_automl.local.training.engines.course import Clock, TimeIsUp
+from airflow_automl.local.training.engines.text.engine import TextClassification
 from airflow_automl.local.training.engines.text.tfidf import Tfidf, TrainedTfidf, words
 
 
@@ -79,3 +80,43 @@ def test_a_head_that_was_measured_learns_from_the_validation_rows_too():
     assert np.array_equal(final.probabilities, apart.probabilities)
     reference = LogisticRegression(C=1.0, max_iter=300).fit(features, codes).predict_proba(features)
     assert np.allclose(final.head.probabilities(features), reference, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("我爱北京。", {"我": "爱北京。", "爱": "我北京。", "北": "我爱京。", "京": "我爱北。"}),
+        ("No, NO way!", {"no": ",  way!", "way": "No, NO !"}),
+        ("alone!", {}),
+        ("", {}),
+    ],
+)
+def test_a_text_without_one_of_its_words_is_otherwise_the_same(text, parts):
+    assert TextClassification().apart(text) == (text, parts)
+
+
+def test_only_the_first_words_of_a_long_text_are_explained():
+    whole, parts = TextClassification().apart("".join(f"w{number}, " for number in range(60)))
+    assert whole.endswith("w38, w39, ")
+    assert len(parts) == 40
+    assert parts["w39"].endswith("w38, , ")
+
+
+@pytest.mark.parametrize(("seconds", "trained"), [(None, 4), (100, 4), (45, 3), (34, 2), (24, 1)])
+def test_no_head_is_trained_that_could_overrun_the_time(monkeypatch, seconds, trained):
+    now, learn, learned = [0.0], approach._learn, []
+
+    def slow(*given):
+        now[0] += 10
+        learned.append(given)
+        return learn(*given)
+
+    monkeypatch.setattr(approach, "_learn", slow)
+    monkeypatch.setattr(approach.time, "monotonic", lambda: now[0])
+    codes = np.arange(40) % 2
+    features = np.random.default_rng(0).normal(size=(40, 3)) + codes[:, None]
+
+    fitted = approach.fit(features, codes, features, codes, 2, [0.1, 1.0, 10.0], Clock(seconds), own=True)
+
+    assert len(learned) == trained
+    assert fitted.head.weights.shape == (3, 2)
