@@ -522,4 +522,4 @@ def test_thousands_of_items_are_trained_together(jobs: Jobs, bucket: Bucket) -> 
     summary = json.loads(bucket.read(f"{location}/summary.json"))
     assert summary["data"]["items"] == 3000
     # Measured on a sample of them.
-    assert [window["items"] for window in summary["windows"]] == [250] * 4
+    assert [window["items"] for window in summary["windows"]] == [333] * 3
