@@ -124,6 +124,7 @@ class SeriesExam(Exam):
         """Return the mean absolute error of the seasonal naive forecast over the past (MASE's denominator)."""
         cycle, size = _CYCLES.get(self.step, 1), self.multiple * _SECONDS.get(self.step, 1)
         season = cycle // size if cycle % size == 0 else 1
+        season = season if season < len(values) else 1
         if len(values) <= season:
             return None
         return math.fsum(abs(a - b) for a, b in zip(values, values[season:], strict=False)) / (len(values) - season)

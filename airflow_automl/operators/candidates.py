@@ -54,6 +54,6 @@ class SageMakerAutoMLCandidatesOperator(JobReader):
         listed = [documents.json_safe(candidate) for candidate in self.hook.list_candidates(name)]
         if self.completed_only:
             listed = [candidate for candidate in listed if candidate.get("CandidateStatus") == "Completed"]
-        listed.sort(key=lambda candidate: metrics.rank(candidate) or (math.inf, math.inf))
+        listed.sort(key=lambda candidate: metrics.rank(candidate) or (math.inf,) * 3)
         self.log.info("Job %s has %d candidates", name, len(listed))
         return listed[: whole_number(self.limit, "limit")]

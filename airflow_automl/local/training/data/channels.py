@@ -184,10 +184,11 @@ def _without_markers(objects: list[S3Object], uri: str, kind: str, notes: list[s
     """Drop marker files of Spark and others, hidden folders, and empty parts; a single object is always used."""
     if len(objects) == 1:
         return objects
-    folder = parse_uri(uri)[1].rpartition("/")[0]
+    folder, _, named = parse_uri(uri)[1].rpartition("/")
 
     def counts(entry: S3Object) -> bool:
-        parts = PurePosixPath(entry.key[len(folder) :]).parts
+        # What the request names is not hidden.
+        parts = PurePosixPath(entry.key[len(folder) :].lstrip("/")).parts[bool(named) :]
         hidden = any(part.startswith(("_", ".")) for part in parts)
         return entry.size > 0 and not hidden and not entry.key.endswith(".crc")
 

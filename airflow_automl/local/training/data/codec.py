@@ -59,6 +59,7 @@ _FORMATTED = re.compile(r"[+\-\u2212(]?[$€£¥]?\s?\d+([,.'\s\u2019]\d{3})*([.
 _NO_DATE = re.compile(r"0{1,4}([-/.])0{1,2}(?:\1)0{1,4}([T ][0:.]+)?")
 _DIGIT = re.compile(r"\d")
 _FRACTION = re.compile(r"\D?\d*\.\d*[1-9].*|.*[eE][+-].*", re.ASCII)
+_SHORT_CODE = re.compile(r"[+\-\u2212]?0\d{1,14}", re.ASCII)
 _POINT_ZERO = re.compile(r"[+\-\u2212]?\d+\.0", re.ASCII)
 _LEADING_ZERO = re.compile(r"[+\-\u2212]?0\d", re.ASCII)
 _MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*+"
@@ -411,8 +412,9 @@ def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str]
     # With a digit in it, a word may be a code among codes, such as V57.
     if filled and len(words) <= odd * len(filled) and not any(map(_DIGIT.search, words)):
         numbers = [text for text in filled if text not in words]
-        # A fraction is a number: 007 beside it is one, too.
-        if not any(map(_is_code, numbers)) or any(map(_FRACTION.fullmatch, numbers)):
+        codes = [text for text in numbers if _is_code(text)]
+        # A fraction is a number: 007 beside it is one, too; but 01.10 is a code of its own.
+        if not codes or (all(map(_SHORT_CODE.fullmatch, codes)) and any(map(_FRACTION.fullmatch, numbers))):
             return Codec(name, Kind.NUMBER, odd=bool(words))
         if not words:
             return Codec(name, Kind.TEXT, digits=_digits(filled))

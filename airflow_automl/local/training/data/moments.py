@@ -137,6 +137,10 @@ def usual_order(texts: Collection[str], odd: float) -> tuple[str, bool] | None:
     :param odd: the part of them that need not be dates, if nothing else can be meant by the others.
     :return: the order, and whether some texts can't be read with it; ``None`` if the texts are not dates.
     """
+    months = [text for text in texts if _MONTH_ONLY.fullmatch(text)]
+    if len(months) > 1 and all(int(text[5:]) == (int(text[2:4]) + 1) % 100 for text in months):
+        # 2001-02 and 2002-03 are seasons.
+        return None
     most, unread = int(odd * len(texts)), dict[str, int]()
     # Of most columns of texts, a few values say that they are not dates.
     if _count((not _PATTERN.fullmatch(text) and parse(text, "ymd") is None for text in texts), most) > most:

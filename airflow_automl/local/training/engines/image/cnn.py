@@ -11,7 +11,7 @@ import numpy as np
 
 from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.engines.classification.approach import Approach, Samples, score
-from airflow_automl.local.training.engines.course import Clock
+from airflow_automl.local.training.engines.course import Clock, TimeIsUp
 from airflow_automl.local.training.engines.image import pictures
 from airflow_automl.local.training.engines.image.data import opened
 from airflow_automl.local.training.engines.image.network import Graph, Network
@@ -131,15 +131,17 @@ class _Trainer:
         self._random = np.random.default_rng(SEED)
 
     def learn(self, train: np.ndarray, codes: np.ndarray) -> int:
-        """Train; return the number of epochs.
+        """Train; return the number of whole epochs.
 
         The last state is kept. The rate has fallen to almost nothing by then, and the one of 30 states that is best on
         few validation pictures is not as accurate as it seems.
+
+        :raises TimeIsUp: there was not even time to begin.
         """
         batch = min(64, max(8, len(train) // 10))
         steps = -(-len(train) // batch)
         began, seconds = time.monotonic(), self._clock.left
-        epoch = 0
+        epoch, begun = 0, False
         while epoch < EPOCHS and not self._clock.passed:
             order = self._random.permutation(len(train))
             for number in range(steps):
@@ -152,8 +154,11 @@ class _Trainer:
                 some = order[number * batch : (number + 1) * batch]
                 if len(some) > 1:
                     self._step(train[some], codes[some], done)
+                    begun = True
             else:
                 epoch += 1
+        if not begun:
+            raise TimeIsUp
         self._net.eval()
         return epoch
 

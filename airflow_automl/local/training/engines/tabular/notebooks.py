@@ -108,7 +108,8 @@ def exploration(spec: JobSpec, dataset: TabularDataset) -> Any:
                 "training = channels.resolve(Store(), INPUTS).training\n"
                 'folder = Path(tempfile.mkdtemp()) / "download"\n'
                 "[table] = channels.read(Store(), [training], folder, [], strings=True)\n"
-                "codecs = {name: codec.decide(name, table[name]) for name in COLUMNS}\n"
+                "odd = {TARGET: 0}\n"
+                "codecs = {name: codec.decide(name, table[name], odd=odd.get(name, codec.ODD)) for name in COLUMNS}\n"
                 "frame = pd.DataFrame({name: codecs[name].read(table[name]).values for name in codecs})\n"
                 "kinds = {name: str(found.kind) for name, found in codecs.items()}\n"
                 'print(f"{len(frame)} rows, {frame.shape[1]} columns")'

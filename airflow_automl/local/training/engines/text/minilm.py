@@ -88,7 +88,7 @@ class Encoder:
                 yield [part[place] for place in batch], [pieces[place] for place in batch]
 
     def _pieces(self, text: str) -> list[int]:
-        found: list[int] = self._tokenizer.encode(" ".join(text[:_MAX_CHARACTERS].split())).ids
+        found: list[int] = self._tokenizer.encode(" ".join(text[: 4 * _MAX_CHARACTERS].split())[:_MAX_CHARACTERS]).ids
         self.longer += len(found) > MAX_PIECES or len(text) > _MAX_CHARACTERS
         return found if len(found) <= MAX_PIECES else [*found[: MAX_PIECES - 1], found[-1]]
 

@@ -249,5 +249,5 @@ def _usable(run: Run, names: tuple[str, ...] | None) -> list[str]:
 def _required(found: dict[str, float], objective: str) -> dict[str, float]:
     if objective in found:
         return found
-    why = "no series ever changes" if objective == "MASE" else "all values are zero"
+    why = "no series ever changes" if objective == "MASE" else "all values of the backtests are zero"
     raise JobFailure(f"the objective {objective} is undefined, because {why}; choose RMSE")

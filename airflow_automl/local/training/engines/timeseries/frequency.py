@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -180,8 +181,9 @@ def decide_form(column: pa.ChunkedArray, name: str) -> str:
     """
     texts = [text for text in _distinct(column, name)[0] if text is not None]
     digits = {len(text) if text.isdecimal() else 0 for text in texts}
-    # As seconds, ten digits that all begin with a year, a month, a day and an hour would be after 2030.
-    if digits and not all(text.startswith(_CENTURIES) and _other(text) for text in texts):
+    # As seconds, ten digits that are a year, a month, a day and an hour would be after 2030.
+    written = sum(text.startswith(_CENTURIES) and _other(text) is not None for text in texts)
+    if digits and 2 * written < len(texts):
         if digits <= {9, 10}:
             return _EPOCH_SECONDS
         if digits <= {12, 13}:
@@ -264,8 +266,8 @@ def _other(text: str) -> dt.datetime | None:
     found = _PARTIAL.fullmatch(text) or _COMPACT.fullmatch(text)
     if found is None:
         return None
-    given = [int(part) for part in found.groups() if part is not None]
-    year, month, day, hour, minute, second = (*given, *(1, 1, 1, 0, 0, 0)[len(given) :])
+    parts = itertools.zip_longest(found.groups(), (1, 1, 1, 0, 0, 0))
+    year, month, day, hour, minute, second = (int(part or least) for part, least in parts)
     try:
         return dt.datetime(year, month, day, hour, minute, second)
     except ValueError:

@@ -209,14 +209,15 @@ class Panel:
         features = self.features_until(series, length)
         return Series(series.key, series.start, series.target[:length], series.filled[:length], features)
 
-    def features_until(self, series: Series, length: int) -> Array:
-        """Return the features of the first steps of a series, and of the horizon as they are known then.
+    def features_until(self, series: Series, length: int, first: int = 0) -> Array:
+        """Return the features of some steps of a series, and of the horizon after them as they are known then.
 
-        :param length: after so many steps; what is not known later keeps its last value, as in a forecast.
+        :param length: the step after the last one; what is not known later keeps its last value, as in a forecast.
+        :param first: the first step.
         """
-        features = series.features[: length + self.horizon].copy()
+        features = series.features[first : length + self.horizon].copy()
         carried = [index for index, known in enumerate(self.known) if not known]
-        features[length:, carried] = features[length - 1, carried]
+        features[length - first :, carried] = features[length - first - 1, carried]
         return features
 
     def truth(self, keys: Sequence[tuple[str, ...]], steps: int) -> Array:

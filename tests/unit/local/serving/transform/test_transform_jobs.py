@@ -347,9 +347,9 @@ class Watched:
 class Echo(Model):
     """Answers each row with the length of its first value, and keeps the payloads."""
 
-    def __init__(self, names: list[str], escaped: bool) -> None:
+    def __init__(self, names: list[str], escaped: bool, apart: bool) -> None:
         super().__init__()
-        self.names, self.escaped, self.apart = names, escaped, True
+        self.names, self.escaped, self.apart = names, escaped, apart
         self.payloads: list[bytes] = []
         self.types: list[str] = []
 
@@ -368,8 +368,8 @@ class Echo(Model):
 
 @pytest.fixture
 def echo(model: Any) -> Any:
-    def become(names: list[str], escaped: bool) -> Echo:
-        found = Echo(names, escaped)
+    def become(names: list[str], escaped: bool, apart: bool = True) -> Echo:
+        found = Echo(names, escaped, apart)
         model.columns, model.invoke = found.columns, found.invoke
         return found
 
@@ -395,6 +395,18 @@ async def test_filters_and_joins_read_escaped_quotes_as_the_model_does(
     assert job(resources).status == "Completed", job(resources).document
     found = list(csv.reader(store.objects["out/a.csv.out"].decode().splitlines()))
     assert found == [['say "hi", you', "13"], ['5 "', "3"], ["C:\\", "3"]]
+
+
+async def test_history_of_forecasts_is_not_cut_into_rows(
+    transforms: Transforms, resources: ResourceStore, store: Store, echo: Any
+) -> None:
+    echo(["say", "b"], True, False)
+    store.objects["in/a.csv"] = ESCAPED
+    add_job(resources, BatchStrategy="SingleRecord")
+    transforms.begin("score")
+    await ended(transforms)
+    assert job(resources).status == "Failed"
+    assert "must not be cut" in job(resources).document["FailureReason"]
 
 
 async def test_history_of_forecasts_keeps_its_header_in_every_payload(

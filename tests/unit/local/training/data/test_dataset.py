@@ -46,6 +46,14 @@ def load(bucket: Bucket, tmp_path, inputs, mode="ENSEMBLING", target="churn", ob
     return dataset.load(bucket.store, found, request, mode, tmp_path / "download")
 
 
+@pytest.mark.parametrize("uri", ["in/_train", "in/_train/", "in/_tr"])
+def test_what_the_request_names_is_not_hidden(bucket, uri):
+    for name, body in (("part-0.csv", "a,b"), ("part-1.csv", "a,b"), ("_SUCCESS", b""), (".part-0.crc", "x")):
+        bucket.put(f"in/_train/{name}", body)
+    found = channels.resolve(bucket.store, [channel(f"s3://{BUCKET}/{uri}")]).training
+    assert [entry.key.rpartition("/")[2] for entry in found.objects] == ["part-0.csv", "part-1.csv"]
+
+
 def test_csv_under_a_prefix_is_read_typed_and_split(bucket, tmp_path):
     frame = people()
     bucket.put("in/1.csv", frame[:300])

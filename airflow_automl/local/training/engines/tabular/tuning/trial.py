@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -80,6 +81,10 @@ class Result:
     measured: Measured
     train: dict[str, float]
     cut: bool
+
+
+_BRIEF = 0.5
+"""Seconds of a measurement that may still be made when the time is over."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,7 @@ class Workbench:
         workers = min(self.threads, len(parts))
         waves = -(-len(parts) // workers)
         best: tuple[list[TrainedAlgorithm], Measured, float, int] | None = None
-        cut = False
+        cut, took = False, 0.0
         with ThreadPoolExecutor(workers, "fold") as pool:
             learners = list(pool.map(lambda part: start(self._assignment(choice, part, threads)), parts))
             for step in range(1, RESOURCE + 1):
@@ -187,15 +192,19 @@ class Workbench:
                 # Folds that begin late must not find the time used up by the first ones: nothing would be measured.
                 shares = [(number // workers + 1) / waves if best is None else 1.0 for number in range(len(parts))]
                 clocks = [clock.part(share) for share in shares]
+                before = [learner.done for learner in learners]
                 jobs = zip(learners, units, clocks, strict=True)
                 list(pool.map(lambda job: job[0].advance(job[1], lambda: job[2].passed), jobs))
                 cut = any(learner.done < goal for learner, goal in zip(learners, units, strict=True))
-                if cut and not all(learner.done for learner in learners):
+                again = [learner.done for learner in learners] != before and took < _BRIEF
+                if cut and not (all(learner.done for learner in learners) and (best is None or again)):
                     break
+                began = time.monotonic()
                 models = list(pool.map(lambda learner: self._model(choice, learner), learners))
                 validation = [fold.validation for fold in self.measuring.folds]
                 answers = pool.map(lambda model, rows: model.scores(rows.matrix(choice.view)), models, validation)
                 measured = self._measure(list(answers))
+                took = time.monotonic() - began
                 if best is None or self._better(measured.value, best[1].value):
                     share = float(np.mean([learner.done / learner.total for learner in learners]))
                     best = (models, measured, share, step)

@@ -62,10 +62,10 @@ class _Statistical(Forecaster):
 
     @classmethod
     def _try_to_choose(cls, series: Series, panel: Panel) -> Choice | None:
-        values, _, season = cls._prepare(series, panel)
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
+                values, _, season = cls._prepare(series, panel)
                 return cls.choose(values, season)
         except TimeIsUp:
             raise
@@ -80,10 +80,10 @@ class _Statistical(Forecaster):
         nothing = np.full((panel.horizon, 1 + len(panel.settings.quantiles)), np.nan)
         if not usable(series):
             return nothing
-        values, profile, season = self._prepare(series, panel)
         for choice in (self.choices.get(series.key, self.common), self.simplest()):
             with contextlib.suppress(Exception), warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
+                values, profile, season = self._prepare(series, panel)
                 mean, deviation = self.apply(values, season, choice, panel.horizon)
                 if np.isfinite(mean).all() and np.isfinite(deviation).all():
                     return normal_quantiles(mean + profile, deviation, panel.settings.quantiles)

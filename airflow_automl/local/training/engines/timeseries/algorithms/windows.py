@@ -145,7 +145,7 @@ class Windows:
             parts += [np.stack([f(k * phase) for f in (np.sin, np.cos) for k in (1, 2)], axis=1)]
         own = np.zeros((self.context + self.horizon, self.extra))
         begin = max(0, self.context - end)
-        rows = panel.features_until(series, end)[max(0, end - self.context) :]
+        rows = panel.features_until(series, end, max(0, end - self.context))
         own[begin : begin + len(rows)] = rows
         return np.concatenate([*parts, own], axis=1)
 

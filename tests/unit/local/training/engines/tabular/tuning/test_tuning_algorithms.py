@@ -9,6 +9,7 @@ from airflow_automl.contract.metrics import OBJECTIVES, direction
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.course import Clock, TimeIsUp
+from airflow_automl.local.training.engines.tabular.tuning import trial
 from airflow_automl.local.training.engines.tabular.tuning.features import RANKS, STANDARD, TREES, FeatureTransformer
 from airflow_automl.local.training.engines.tabular.tuning.learners import (
     Assignment,
@@ -147,14 +148,20 @@ class Steps:
         return self
 
 
-def test_what_was_trained_since_the_last_measurement_counts_at_the_time_limit(tables):
+@pytest.mark.parametrize(("looks", "brief", "rounds"), [(150, 60, 150), (150, 0, 100), (100, 60, 100)])
+def test_what_was_trained_since_the_last_measurement_counts_at_the_time_limit(
+    tables, monkeypatch, looks, brief, rounds
+):
+    monkeypatch.setattr(trial, "_BRIEF", brief)
     rows, _ = tables["load_diabetes"]
     measuring = Measuring.holdout(rows, rows, 0, sampled=False)
     workbench = Workbench(measuring, "Regression", "MSE", 0, 1, Part(rows))
     long = Choice("xgboost", TREES, BOOSTING.options | {"rounds": 900, "eta": 0.01})
-    result = workbench.run(long, Steps(150), lambda *_: False)
+    told = []
+    result = workbench.run(long, Steps(looks), lambda step, value: bool(told.append(step)))
     assert result.cut
-    assert result.model.estimator.rounds == 150, "one look a round, a measurement after 100"
+    assert result.model.estimator.rounds == rounds, "one look a round, a measurement after 100"
+    assert told == ([1] if rounds == 100 else [1, 2])
 
 
 def test_sample_weights_reach_the_linear_model():
