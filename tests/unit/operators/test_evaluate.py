@@ -239,6 +239,17 @@ def test_series_are_judged_by_the_values_that_have_come_since(
     assert values["MASE"] == pytest.approx((1 / 7 + 2 / 7) / 2)
 
 
+def test_series_that_are_no_longer_than_a_season_are_scaled_by_their_steps(
+    serve: Serve, context: dict[str, Any], tmp_path: Path
+) -> None:
+    rows = "".join(f"a,2026-01-{day:02},{day}\n" for day in range(1, 7))
+    (tmp_path / "rows.csv").write_text(f"item,day,sold\n{rows}")
+    hosting = serve(SERIES, "MASE")
+    answers = "".join(f"a,2026-01-{day:02} 00:00:00,4,4,4,4\n" for day in (5, 6))
+    hosting.predict = lambda body: f"item,day,p10,p50,p90,mean\n{answers}"
+    assert metrics.candidate_metrics(evaluate(context, tmp_path))["MASE"] == pytest.approx((1 + 2) / 2)
+
+
 def test_generated_texts_are_compared_by_rouge(serve: Serve, context: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("input,output\nWho?,the small cat\nWhat?,\n")
     hosting = serve({"TextGenerationJobConfig": {}})

@@ -157,11 +157,11 @@ class Worker:
         self, job: _Job, processing: Processing, columns: Columns, handle: IO[bytes], out: IO[bytes]
     ) -> None:
         lines = job.request["TransformOutput"].get("AssembleWith", "None") == "Line"
-        # Where rows don't depend on each other, small payloads keep all processes busy. A series must not be cut.
         if columns.names and not columns.apart and job.single:
             raise RecordError(
                 "a series must not be cut into its rows: use SplitType None, or BatchStrategy MultiRecord"
             )
+        # Where rows don't depend on each other, small payloads keep all processes busy. A series must not be cut.
         fill = (lambda: job.pace.size) if columns.names and columns.apart else None
         found = blocks(handle, processing, job.limit, fill or (lambda: _MEBI))
         top, found = await asyncio.to_thread(begin, found, columns.names, processing)

@@ -119,6 +119,8 @@ class ForecastModel:
         if not series:
             names = listing(["/".join(key) for key in rows.keys], 5)
             raise JobFailure(f"There is no value of '{self.settings.target}' to forecast from in any series: {names}.")
+        if without := len(rows.keys) - len(series):
+            notes.append(f"{without} items have no value in '{self.settings.target}' and are left out")
         return self.related.panel(rows, series, self.settings, calendar)
 
     def of(self, panel: Panel) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_automl.local.models import weights
 from airflow_automl.local.training.engines.classification.approach import Head, Samples, open_session, score
-from airflow_automl.local.training.engines.course import Clock
+from airflow_automl.local.training.engines.course import Clock, TimeIsUp
 from airflow_automl.local.training.engines.image import backbone, network
 
 needs_weights = pytest.mark.skipif(not weights.available("efficientnet-lite0"), reason="needs EfficientNet's weights")
@@ -108,6 +108,16 @@ def stripes(folder, turned):
         np.save(files[-1], picture)
         codes.append(number % 2)
     return Samples(files[:24], np.array(codes[:24]), files[24:], np.array(codes[24:]), ("one", "other"))
+
+
+@needs_torch
+def test_a_network_that_had_no_time_for_a_step_is_no_candidate():
+    from airflow_automl.local.training.engines.image import cnn
+
+    scale = np.zeros(3, "float32"), np.ones(3, "float32")
+    trainer = cnn._Trainer(cnn._network(2, 28), scale, Clock(0), False)
+    with pytest.raises(TimeIsUp):
+        trainer.learn(np.zeros((24, 28, 28, 3), "uint8"), np.arange(24) % 2)
 
 
 @needs_torch
