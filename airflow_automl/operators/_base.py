@@ -98,8 +98,7 @@ class AutoMLBaseOperator(BaseOperator):
         rendered = super()._render(template, context, dag)
         if not isinstance(template.environment, NativeEnvironment):
             return rendered
-        found = template.environment.context_class(template.environment, context, template.name, template.blocks)
-        parts = list(template.root_render_func(found))
+        parts = list(template.root_render_func(template.new_context(context)))
         is_object = len(parts) == 1 and not isinstance(parts[0], str | int | float | complex)
         return rendered if is_object else "".join(map(str, parts))
 

@@ -106,6 +106,15 @@ def test_text_that_native_rendering_makes_a_number_of_is_still_the_same_text() -
     assert (deploy.instance_count, deploy.verify) == (2, False)
 
 
+def test_native_rendering_knows_the_macros_of_the_dag() -> None:
+    with DAG("macros", render_template_as_native_obj=True, user_defined_macros={"endpoint": lambda: "churn"}) as dag:
+        deploy = SageMakerAutoMLDeployOperator(
+            task_id="deploy", endpoint_name="{{ endpoint() }}-{{ range(7) | length }}", job_name="{{ params.number }}"
+        )
+    deploy.render_template_fields({"params": {"number": 7}}, dag.get_template_env())  # type: ignore[arg-type,typeddict-item]
+    assert (deploy.endpoint_name, deploy.job_name) == ("churn-7", "7")
+
+
 @pytest.mark.parametrize("native", [False, True])
 def test_nested_values_get_the_types_of_the_service_model(
     hosting: HostingStandIn, run_task: Callable[..., Any], job: dict[str, Any], native: bool
