@@ -88,8 +88,6 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
     )
     candidate_is_required = False
     ui_color = "#fce5cd"
-    #: The addresses of sample and predictions, because ``output_path`` becomes the transform job's.
-    _found_folder: str | None = None
 
     def __init__(
         self,
@@ -155,9 +153,11 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
         from airflow_automl.evaluation.subject import Subject
 
         super().execute_complete(context, event)
-        storage, folder = self.storage, self._folder(context)
+        # A clear of another task of the run changes the folder that would be derived now; older releases noted none.
+        predictions = event["state"].get("output") or f"{self._folder(context)}predictions/"
+        storage, folder = self.storage, predictions.removesuffix("predictions/")
         sample: dict[str, Any] = json.loads(storage.read(f"{folder}sample.json"))
-        found = {each.rpartition("/")[2]: each for each in storage.find(f"{folder}predictions/")}
+        found = {each.rpartition("/")[2]: each for each in storage.find(predictions)}
         exam = exam_for(Subject(**sample["subject"]), sample["keys"])
 
         def answer(question: Question) -> bytes:
@@ -196,16 +196,13 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
         storage.write(f"{folder}sample.json", json.dumps(about).encode())
 
     def _folder(self, context: Context) -> str:
-        if self._found_folder:
-            return self._found_folder
         job = document(self.job, "job") or {}
         below = (job.get("output") or {}).get("S3OutputPath") or self.hook.defaults.get("output_path")
         given = self.output_path or (f"{below.rstrip('/')}/evaluations/" if below else "")
         if not given:
             raise AutoMLValidationError("output_path", ["output_path: no job and no connection names one; name it"])
         name = derived_name(self.task_id.replace(".", "-"), TaskGeneration.of(context).generation_identity)
-        self._found_folder = f"{given.rstrip('/')}/{name}/"
-        return self._found_folder
+        return f"{given.rstrip('/')}/{name}/"
 
     @property
     def _most(self) -> int | None:

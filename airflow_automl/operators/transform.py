@@ -144,7 +144,7 @@ class SageMakerAutoMLTransformOperator(ServingOperator, WaitingOperator):
             self._running = name
             self.on_kill()
             raise task_terminated(f"transform job {name}")
-        state = {"model": model["ModelName"]}
+        state = {"model": model["ModelName"], "output": self.output_path}
         if not self.wait_for_completion:
             self._running = None
             return self._result(self.hook.describe_transform_job(name) or {}, state["model"])

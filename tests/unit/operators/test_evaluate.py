@@ -341,6 +341,7 @@ def test_arguments_that_contradict(settings: dict[str, Any], message: str) -> No
         SageMakerAutoMLEvaluateOperator(task_id="evaluate", data="s3://b/d/", **{"endpoint_name": "churn", **settings})
 
 
+@pytest.mark.parametrize("deferrable", [False, True])
 def test_a_candidate_is_evaluated_by_batch_transform(
     hosting: HostingStandIn,
     bucket: Bucket,
@@ -348,6 +349,7 @@ def test_a_candidate_is_evaluated_by_batch_transform(
     job: dict[str, Any],
     run_task: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
+    deferrable: bool,
 ) -> None:
     from airflow_automl.hooks.storage import Storage
 
@@ -359,6 +361,8 @@ def test_a_candidate_is_evaluated_by_batch_transform(
     original = type(hosting).CreateTransformJob
 
     def transform(self: Any, request: dict[str, Any]) -> Any:
+        # Meanwhile, a user clears another task of the run.
+        context["dag_run"].clear_number += 1
         source = request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
         assert (request["TransformInput"]["SplitType"], request["TransformOutput"]["AssembleWith"]) == ("None", "None")
         for key in bucket.keys():  # noqa: SIM118 - not a mapping
@@ -387,7 +391,7 @@ def test_a_candidate_is_evaluated_by_batch_transform(
             candidate=make_candidate(),
             job=job,
             poll_interval=0.01,
-            deferrable=True,
+            deferrable=deferrable,
         )
     )
     assert metrics.candidate_metrics(found)["AUC"] == 0.75
