@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
 from airflow.sdk.definitions.asset import AssetRef
+from airflow.sdk.definitions.xcom_arg import XComArg
 
 from airflow_automl import xcom
 from airflow_automl.contract import documents, states
@@ -19,7 +20,6 @@ from airflow_automl.times import duration_text, seconds_between
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import BaseOperatorLink, Context
-    from airflow.sdk.definitions.xcom_arg import XComArg
 
     from airflow_automl.contract.documents import BestCandidate, Transition
     from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook
@@ -57,6 +57,8 @@ class JobResultsMixin(_Operator):
                 mapped: Any = expand(self, *args, **kwargs)
                 mapped.best_candidate = xcom.xcom_arg(mapped, xcom.BEST_CANDIDATE_KEY)
                 mapped.job = xcom.xcom_arg(mapped, xcom.JOB_KEY)
+                # The sensor's template field for its argument `job` has another name, under which Airflow looks for it.
+                XComArg.apply_upstream_relationship(mapped, mapped.partial_kwargs.get("job"))
                 return mapped
 
         begun._expand_called = True  # its successor is the one that is to be expanded

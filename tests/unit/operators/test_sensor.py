@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from botocore.exceptions import ClientError
 
 from airflow_automl.compat import AirflowSkipException, TaskDeferred
 from airflow_automl.exceptions import AutoMLJobFailed, AutoMLJobNotFound
+from airflow_automl.operators import SageMakerAutoMLJobOperator
 from airflow_automl.sensors import SageMakerAutoMLJobSensor
 from airflow_automl.triggers.job import SageMakerAutoMLJobTrigger
 from tests.fakes import fake
@@ -24,6 +26,13 @@ WHERE = r"\(region us-east-1, connection 'aws_default'\)"
 
 def make_sensor(**arguments: Any) -> SageMakerAutoMLJobSensor:
     return SageMakerAutoMLJobSensor(task_id="wait", job_name="later", poke_interval=0.1, timeout=60, **arguments)
+
+
+def test_mapped_sensors_run_after_the_task_whose_job_they_wait_for() -> None:
+    with DAG("mapped"):
+        train = SageMakerAutoMLJobOperator(task_id="train", config={})
+        wait = SageMakerAutoMLJobSensor.partial(task_id="wait", job=train.job).expand(region_name=["eu-west-1", None])
+    assert wait.upstream_task_ids == {"train"}
 
 
 def test_it_pokes_until_the_job_is_there(standin: StandIn, context: dict[str, Any]) -> None:
