@@ -74,7 +74,7 @@ def automl_pipeline(
         task, a task group, or a list of them.
     :param options: task id → further arguments of its operator; they win over everything else.
     :param over: map the group: a list of dicts, or the output of a task that returns one. Each dict has values for some
-        of ``config``, ``endpoint_name``, ``evaluation_data`` and ``report_path``.
+        of ``config``, ``endpoint_name``, ``evaluation_data`` and ``report_path``, the same ones in all dicts.
     :param keys: which of them, if ``over`` is the output of a task.
     :param common: arguments of all operators, such as ``aws_conn_id`` or ``pool``. ``deferrable`` (default: ``True``),
         ``poll_interval`` and ``timeout`` go to those that wait.
@@ -93,7 +93,10 @@ def automl_pipeline(
     given |= {"evaluation_data": evaluation_data, "report_path": report_path}
     mapped = set[str]()
     if over is not None:
-        mapped = set(over[0]) if isinstance(over, list | tuple) and over else set(keys)
+        literal = over if isinstance(over, list | tuple) else ()
+        mapped = set(literal[0]) if literal else set(keys)
+        if any(set(each) != mapped for each in literal):
+            problems.append("over: the dicts have different keys; call automl_pipeline once for each set of keys")
         problems += [f"over: {name} {unknown(name, _MAPPED)}" for name in sorted(mapped) if name not in _MAPPED]
     if config is None and "config" not in mapped:
         problems.append("config: is not given; pass what tabular() or one of its siblings returns")

@@ -132,6 +132,7 @@ def test_mapped_over_a_list_and_over_the_output_of_a_task() -> None:
         ({"config": None}, "config: is not given"),
         ({"before": {"deply": print}}, "before: deply is unknown; did you mean deploy"),
         ({"options": {"gat": {}}}, "options: gat is unknown; did you mean gate"),
+        ({"over": [{"config": CHURN}, {"config": CHURN, "endpoint_name": "x"}]}, "over: the dicts have different keys"),
         ({"over": [{"endpoint": "x"}]}, "over: endpoint is unknown; did you mean endpoint_name"),
     ],
 )
