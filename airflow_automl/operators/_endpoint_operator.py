@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from airflow_automl.exceptions import AutoMLError, AutoMLValidationError
+from airflow_automl.exceptions import AutoMLError, AutoMLValidationError, explained
 from airflow_automl.operators._base import document
 from airflow_automl.operators._waiting_operator import WaitingOperator
 from airflow_automl.waiting import RESOURCES
@@ -70,6 +70,9 @@ class EndpointOperator(WaitingOperator):
                 scaling = self._scaling_in_the_way(serving, str(request["EndpointConfigName"]))
                 if not scaling:
                     raise
+                if not self.wait_for_completion:
+                    hint = "autoscaling is removed and restored only by a task that waits (wait_for_completion=True)"
+                    raise explained(error, f"endpoint {self.endpoint_name}", hint) from error
                 self.log.info("Removing autoscaling of %s during the update: %s", ", ".join(scaling), error)
                 state["scaling"] = scaling
                 store = context.get("task_state_store")
@@ -84,6 +87,19 @@ class EndpointOperator(WaitingOperator):
                 # The answer to an update that began may have been lost.
                 if not is_changing(self.hook.describe_endpoint(self.endpoint_name)):
                     self.put_scaling_back(context, state, serving)
+            raise
+
+    def state_of(self, event: Any) -> dict[str, Any]:
+        """Return the notes of a wait; if it failed, log the autoscaling that remains removed."""
+        try:
+            return super().state_of(event)
+        except AutoMLError:
+            if scaling := isinstance(event, Mapping) and (event.get("state") or {}).get("scaling"):
+                self.log.warning(
+                    "The autoscaling of endpoint %s was removed for the update, whose end is not known. Register it "
+                    "again after the update, or run this task again: %s",
+                    *(self.endpoint_name, scaling),
+                )
             raise
 
     def put_scaling_back(self, context: Context, state: Mapping[str, Any], config_name: str | None) -> None:

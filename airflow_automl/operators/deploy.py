@@ -64,7 +64,7 @@ class SageMakerAutoMLDeployOperator(ServingOperator, EndpointOperator):
     :param variants: AWS's ``ProductionVariants``; those without ``ModelName`` serve the candidate, and get default
         values for missing members. Default: one variant, ``AllTraffic``.
     :param autoscaling: ``{"MinCapacity", "MaxCapacity", "TargetTrackingScalingPolicyConfiguration"}`` for every
-        variant that serves the candidate (Application Auto Scaling).
+        variant that serves the candidate (Application Auto Scaling). Not with ``wait_for_completion=False``.
     :param deployment_config: AWS's ``DeploymentConfig``: blue/green (all at once, canary, linear) or rolling, alarms
         that roll back.
     :param retain_variant_properties: on an update, keep instance counts and weights that changed since.
@@ -115,6 +115,9 @@ class SageMakerAutoMLDeployOperator(ServingOperator, EndpointOperator):
         self.retain_variant_properties = retain_variant_properties
         self.endpoint_config = endpoint_config
         self.keep_versions = keep_versions
+        if autoscaling is not None and not self.wait_for_completion:
+            problem = "autoscaling: is given, but wait_for_completion is False; it needs the endpoint in service"
+            raise AutoMLValidationError(type(self).__name__, [problem])
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Deploy, or continue where an earlier try of this task stopped."""

@@ -26,8 +26,9 @@ class SageMakerAutoMLRollbackOperator(EndpointOperator):
 
     :param endpoint_name: the endpoint (templated).
     :param endpoint_config: the config to roll back to, such as
-        ``deploy.output["previous_endpoint_config"]`` (templated); default: the config that the endpoint served before,
-        which :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator` wrote into its config's tags.
+        ``"{{ ti.xcom_pull('deploy')['previous_endpoint_config'] }}"`` (templated); default: the config that the
+        endpoint served before, which :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator` wrote into its
+        config's tags.
     :param deployment_config: AWS's ``DeploymentConfig``, as for deploying.
     :param wait_for_completion: ``False`` ends the task when the rollback has started.
     :param deferrable: wait in the triggerer, without a worker slot. Default: ``[operators] default_deferrable``.

@@ -14,6 +14,7 @@ from airflow_automl.exceptions import (
     AutoMLTerminalError,
     AutoMLThrottled,
     AutoMLTransientError,
+    AutoMLValidationError,
 )
 from airflow_automl.operators import SageMakerAutoMLDeployOperator, SageMakerAutoMLRollbackOperator
 from airflow_automl.version_tags import TAG_PREVIOUS, TAG_STATE
@@ -405,6 +406,32 @@ def test_the_autoscaling_of_two_variants_survives_an_update_that_does_not_begin(
         case.run(tried)
     assert calls == 2
     assert (case.hosting.scalable, case.hosting.policies) == before
+
+
+def test_a_task_that_does_not_wait_leaves_the_autoscaling_alone(case: Case) -> None:
+    with pytest.raises(AutoMLValidationError, match="autoscaling: is given, but wait_for_completion is False"):
+        case.deploy("first", autoscaling=SCALING, wait_for_completion=False)()
+    case.run(case.deploy("first", autoscaling=SCALING))
+    before = copy.deepcopy((case.hosting.scalable, case.hosting.policies))
+    case.context["ti"].run_id = "manual__2"
+    with pytest.raises(AutoMLDeploymentFailed, match=r"(?s)must be deregistered .* only by a task that waits"):
+        case.run(case.deploy("second", instance_type="ml.c5.large", wait_for_completion=False))
+    assert (case.hosting.scalable, case.hosting.policies) == before
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_timeout_during_an_update_logs_the_autoscaling_that_was_removed(
+    case: Case, capsys: pytest.CaptureFixture[str], deferrable: bool
+) -> None:
+    case.run(case.deploy("first", autoscaling=SCALING))
+    case.context["ti"].run_id = "manual__2"
+    case.hosting.looks = 1000
+    tried = case.deploy("second", instance_type="ml.c5.large", timeout=0.02, deferrable=deferrable)
+    with pytest.raises(AutoMLDeploymentFailed, match="ended with timeout"):
+        case.run(tried)
+    logged = capsys.readouterr().out
+    assert "autoscaling of endpoint churn was removed" in logged
+    assert "MaxCapacity" in logged
 
 
 def test_an_update_that_is_denied_leaves_the_autoscaling_alone(case: Case) -> None:
