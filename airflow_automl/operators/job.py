@@ -277,6 +277,19 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
     def _with_link(self, said: str) -> str:
         return f"{said} (SageMaker console: {self.console_url})" if self.console_url else said
 
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Continue after a deferral; called by Airflow, also if the trigger failed.
+
+        The trigger fails in a triggerer without this package. The job is stopped then, unless another try adopts it.
+        """
+        ti = context["ti"]
+        if next_method == "__fail__" and ti.try_number > ti.max_tries:
+            self._try_number = ti.try_number
+            if job := xcom.pull_job(ti, ti.task_id, map_indexes=ti.map_index):
+                said = self.described(self.stop(job["name"])) if self.stop_on_kill else _RUNS_ON
+                self.log.error("AutoML job %s, whose trigger failed: %s", job["name"], said)
+        return super().resume_execution(next_method, next_kwargs, context)
+
     def execute_complete(self, context: Context, event: Any = None) -> BestCandidate | None:
         """Conclude after the deferred wait; called by Airflow with the trigger's event."""
         from airflow_automl.triggers.payload import EventStatus, validate_event

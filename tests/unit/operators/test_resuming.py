@@ -197,6 +197,25 @@ def test_the_last_try_stops_its_job_if_airflow_does_not_answer(standin: StandIn,
     assert caught.value.__notes__ == [f"AutoML job {job.name}; it was stopped"]
 
 
+@pytest.mark.parametrize("stop_on_kill", [True, False])
+def test_a_job_whose_trigger_failed_is_stopped_by_the_last_try(
+    standin: StandIn, task: TaskRun, stop_on_kill: bool
+) -> None:
+    standin.plan = lambda request: ENDLESS
+    failed = ("__fail__", {"error": "Trigger failure", "traceback": ["ModuleNotFoundError: airflow_automl"]})
+    for _ in range(3):
+        (job,) = standin.jobs.values() or (None,)
+        assert job is None or job.stopped is None
+        context = task.context()
+        context["ti"].xcom_pull = lambda task_ids, key, map_indexes: task.xcoms.get(key)
+        with pytest.raises(TaskDeferred):
+            task.operator(deferrable=True, stop_on_kill=stop_on_kill).execute(context)
+        with pytest.raises(AirflowException, match="Trigger failure"):
+            task.operator(deferrable=True, stop_on_kill=stop_on_kill).resume_execution(*failed, context)
+    (job,) = standin.jobs.values()
+    assert (job.stopped is not None) is stop_on_kill
+
+
 def test_a_try_killed_while_deferring_is_continued(standin: StandIn, task: TaskRun) -> None:
     standin.plan = lambda request: ENDLESS
     with pytest.raises(TaskDeferred):
