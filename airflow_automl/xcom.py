@@ -2,7 +2,8 @@
 
 ``return_value`` is the best candidate's document in AWS's own keys, or ``None``; ``job`` is the job's document
 (:class:`airflow_automl.contract.documents.JobDocument`), pushed at the submission and again at the end; ``summary`` is
-a report task's summary of its job, ``history`` the history of the runs of its DAG.
+a report task's summary of its job, ``history`` the history of the runs of its DAG, and ``run`` what it notes of one run
+for the histories of later ones.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ BEST_CANDIDATE_KEY = "return_value"
 JOB_KEY = "job"
 SUMMARY_KEY = "summary"
 HISTORY_KEY = "history"
+RUN_KEY = "run"
 
 
 def push_job(context: Context, job: Mapping[str, Any]) -> None:

@@ -6,12 +6,13 @@ import json
 import logging
 import posixpath
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_automl.exceptions import AutoMLError
 from airflow_automl.links.sagemaker_automl import JOB_PAGE, REPORT_PAGE, AutoMLReportLink, page_url
 from airflow_automl.operators._base import JobReader, document
-from airflow_automl.xcom import HISTORY_KEY, SUMMARY_KEY
+from airflow_automl.xcom import HISTORY_KEY, RUN_KEY, SUMMARY_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -85,7 +86,7 @@ class SageMakerAutoMLReportOperator(JobReader):
         if not name:
             return self._report_no_job(context, job)
         describe = self.hook.describe_job(name)
-        storage = Storage(self.hook)
+        storage, earlier = Storage(self.hook), self._earlier(context)
         report = build(
             describe,
             self._candidates(name),
@@ -97,12 +98,12 @@ class SageMakerAutoMLReportOperator(JobReader):
                 documents.problem_type(describe),
             ),
             run=_run(context),
-            previous=self._previous(context),
+            previous=next((each["summary"] for each in reversed(earlier) if each["summary"]), None),
             timeline=job.get("timeline"),
             prices=self.hook.prices,
             queues=not self.hook.is_aws,
         )
-        report["history"] = self._history(context, report["summary"])
+        report["history"] = self._history(context, report["summary"], earlier)
         html, beside = self._addresses()
         self._write(html, render(report))
         self._write(beside, json.dumps(report, indent=2, ensure_ascii=False))
@@ -122,32 +123,38 @@ class SageMakerAutoMLReportOperator(JobReader):
         refusal = {"reason": decision["reason"]} if kept else refusal
         reason = refusal.get("reason") or "The task that should have submitted it ended early: see its log."
         shown = refusal.get("violations") or [reason]
-        over_time = history.section(self._history(context, {}))
+        over_time = history.section(self._history(context, {}, self._earlier(context)))
         html, beside = self._addresses()
         self._write(html, render_note(title, [str(each) for each in shown], over_time))
         self._write(beside, json.dumps({"schema_version": 1, "job": None, "run": _run(context), **refusal}, indent=2))
         self.log.log(logging.INFO if kept else logging.WARNING, "%s: %s", title, reason)
         return html
 
-    def _history(self, context: Context, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-        from datetime import UTC, datetime
-
+    def _history(
+        self, context: Context, summary: Mapping[str, Any], earlier: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
         from airflow_automl.report import history
 
         said = {name: document(getattr(self, name), name) for name in ("evaluation", "decision", "gate", "deployment")}
-        run = _run(context)
-        this = history.entry(run, summary, datetime.now(UTC).isoformat(timespec="seconds"), **said)
-        before = self._previous(context, HISTORY_KEY)
-        listed = before if isinstance(before, list) else []
-        found = [*(each for each in listed if each["run_id"] != run["run_id"]), this][-history.MOST :]
-        context["ti"].xcom_push(key=HISTORY_KEY, value=found)
+        run, ti, now = context["dag_run"], context["ti"], datetime.now(UTC)
+        this = history.entry(_run(context), summary, now.isoformat(timespec="seconds"), **said)
+        date = getattr(run, "logical_date", None) or getattr(run, "run_after", None) or now
+        noted = {"entry": this, "summary": summary, "date": date.isoformat(), "map_index": ti.map_index}
+        ti.xcom_push(key=RUN_KEY, value=noted)
+        found = [*(each["entry"] for each in earlier), this][-history.MOST :]
+        ti.xcom_push(key=HISTORY_KEY, value=found)
         return found
 
-    def _previous(self, context: Context, key: str = SUMMARY_KEY) -> Any:
+    def _earlier(self, context: Context) -> list[dict[str, Any]]:
+        """Return what this task noted in each run before, oldest first.
+
+        What Airflow takes for the newest XCom is that with the latest logical date, which runs of assets lack.
+        """
         ti = context["ti"]
-        wanted: dict[str, Any] = {"task_ids": self.task_id, "key": key, "include_prior_dates": True}
-        # Airflow logs an error if a single XCom is missing, as on every first run; a list may be empty.
-        return ti.xcom_pull(**wanted, map_indexes=ti.map_index) if ti.xcom_pull(**wanted) else None
+        pulled = ti.xcom_pull(task_ids=self.task_id, key=RUN_KEY, include_prior_dates=True) or []
+        noted = [pulled] if isinstance(pulled, dict) else pulled
+        own = (each for each in noted if each["map_index"] == ti.map_index and each["entry"]["run_id"] != ti.run_id)
+        return sorted(own, key=lambda each: datetime.fromisoformat(each["date"]))
 
     def _candidates(self, name: str) -> list[dict[str, Any]] | None:
         try:

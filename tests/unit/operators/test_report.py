@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from airflow.sdk import DAG
 
 from airflow_automl import xcom
 from airflow_automl.contract.documents import schema
@@ -91,7 +94,9 @@ def test_jobs_that_did_not_complete_have_a_report_too(
 def test_the_previous_run_is_compared_with(
     completed: HostingStandIn, context: dict[str, Any], tmp_path: Path, job: dict[str, Any]
 ) -> None:
-    context["ti"].prior = {"summary": {"job_name": "churn-1111", "metrics": {"AUC": 0.81}}}
+    summary = {"job_name": "churn-1111", "metrics": {"AUC": 0.81}}
+    date = "2026-11-20T00:00:00+00:00"
+    context["ti"].prior = {"run": {"entry": {"run_id": "0"}, "summary": summary, "date": date, "map_index": -1}}
     SageMakerAutoMLReportOperator(task_id="r", job=job, path=str(tmp_path)).execute(context)
     data = json.loads((tmp_path / "report.json").read_text())
     assert data["previous"]["gain"] == pytest.approx(0.01)
@@ -178,7 +183,7 @@ def test_a_run_that_kept_the_model_is_reported_and_the_history_continues(
     assert (first["end"], first["value"], first["job_name"]) == ("deployed", pytest.approx(0.82), "churn-5a8e")
     assert " over the runs" not in (tmp_path / "report.html").read_text()
 
-    context["ti"].prior["history"], context["ti"].run_id = [first], "manual__2"
+    context["ti"].prior["run"], context["ti"].run_id = context["ti"].xcoms["run"], "manual__2"
     decision = {"train": False, "reason": "The model is kept, because it is as good as it was."}
     SageMakerAutoMLReportOperator(
         task_id="report", job=None, job_name="", decision=decision, path=str(tmp_path)
@@ -188,3 +193,24 @@ def test_a_run_that_kept_the_model_is_reported_and_the_history_continues(
     assert "The deployed model is kept" in page
     assert decision["reason"] in page
     assert "AUC over the runs" in page
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_the_history_has_every_run_with_and_without_a_logical_date(
+    run_dag: Callable[..., Any], tmp_path: Path, mapped: bool
+) -> None:
+    """Runs of assets have no logical date, and Airflow sorts prior runs by it."""
+    paths = [str(tmp_path / "a"), str(tmp_path / "b")]
+    with DAG(f"mixed_{mapped}") as dag:
+        if mapped:
+            SageMakerAutoMLReportOperator.partial(task_id="report", job_name="").expand(path=paths)
+        else:
+            SageMakerAutoMLReportOperator(task_id="report", job_name="", path=paths[0])
+    made = []
+    for hour, dated in enumerate((True, False, True)):
+        at = datetime(2026, 11, 21, hour, tzinfo=UTC)
+        run = run_dag(dag, run_after=at, logical_date=at if dated else None)
+        made.append(run.run_id)
+    for ti in run.get_task_instances():
+        (history,) = ti.xcom_pull(task_ids="report", key="history", map_indexes=[ti.map_index])
+        assert [each["run_id"] for each in history] == made
