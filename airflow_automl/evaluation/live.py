@@ -51,7 +51,7 @@ class Live:
     """What an endpoint serves.
 
     :param name: of the endpoint.
-    :param config: the endpoint config, as described.
+    :param config: the endpoint config, as described; the weights of its variants are those of now.
     :param tags: of endpoint and config.
     """
 
@@ -69,6 +69,11 @@ class Live:
         if endpoint is None or endpoint["EndpointStatus"] in {"Failed", "Deleting", "Creating"}:
             return None
         config = hook.describe_endpoint_config(endpoint["EndpointConfigName"]) or {}
+        # The weights may have been changed since the deployment.
+        weights = {each["VariantName"]: each.get("CurrentWeight") for each in endpoint.get("ProductionVariants") or ()}
+        for each in config.get("ProductionVariants") or ():
+            if (weight := weights.get(each["VariantName"])) is not None:
+                each["InitialVariantWeight"] = weight
         tags: dict[str, str] = {}
         # The config's tags describe what is served now, also after a rollback; the endpoint's may be set by hand.
         for arn in (endpoint["EndpointArn"], config.get("EndpointConfigArn")):

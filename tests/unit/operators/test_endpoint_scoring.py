@@ -104,6 +104,11 @@ def test_the_variant_with_the_most_traffic_is_called(
     config["ProductionVariants"] = [{**variant, "VariantName": "shadow", "InitialVariantWeight": 0.1}, variant]
     decide(context, champion="churn", champion_data=rows, target="churn")
     assert champion.made("InvokeEndpoint")[0]["TargetVariant"] == "AllTraffic"
+    # As after UpdateEndpointWeightsAndCapacities.
+    weights = [("shadow", 0.9), ("AllTraffic", 0.1)]
+    champion.endpoints["churn"]["ProductionVariants"] = [{"VariantName": n, "CurrentWeight": w} for n, w in weights]
+    decide(context, champion="churn", champion_data=rows, target="churn")
+    assert champion.made("InvokeEndpoint")[1]["TargetVariant"] == "shadow"
 
 
 def test_regressions(champion: HostingStandIn, context: dict[str, Any], tmp_path: Path) -> None:
