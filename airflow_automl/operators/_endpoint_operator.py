@@ -74,11 +74,13 @@ class EndpointOperator(WaitingOperator):
                     hint = "autoscaling is removed and restored only by a task that waits (wait_for_completion=True)"
                     raise explained(error, f"endpoint {self.endpoint_name}", hint) from error
                 self.log.info("Removing autoscaling of %s during the update: %s", ", ".join(scaling), error)
-                state["scaling"] = scaling
                 store = context.get("task_state_store")
+                # A try that died may have removed that of other variants.
+                removed: Any = store.get(_SCALING_KEY) if store is not None else None
+                state["scaling"] = {**(removed or {}), **scaling}
                 if store is not None:
                     # For the next try, if this one dies before the wait.
-                    store.set(_SCALING_KEY, scaling)
+                    store.set(_SCALING_KEY, state["scaling"])
                 for variant in scaling:
                     self.hook.unscale_endpoint(self.endpoint_name, variant)
                 self.hook.update_endpoint(request)

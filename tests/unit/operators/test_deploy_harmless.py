@@ -353,6 +353,30 @@ def test_autoscaling_survives_a_kill_during_the_update(
     assert (case.hosting.scalable, case.hosting.policies) == before
 
 
+def test_the_autoscaling_of_two_variants_survives_a_kill_between_them(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_automl.hooks.sagemaker_deployment import SageMakerAutoMLDeploymentHook as Hook
+
+    variants = [{"VariantName": "blue"}, {"VariantName": "green"}]
+    case.context["task_state_store"] = Store()
+    case.run(case.deploy("first", autoscaling=SCALING, variants=variants))
+    before = copy.deepcopy((case.hosting.scalable, case.hosting.policies))
+    case.context["ti"].run_id = "manual__2"
+    tried = case.deploy("second", variants=variants, instance_type="ml.c5.large")
+    original = Hook.unscale_endpoint
+
+    def die(self: Any, *arguments: Any) -> None:
+        original(self, *arguments)
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Hook, "unscale_endpoint", die)
+        case.run(tried)
+    case.run(tried)
+    assert (case.hosting.scalable, case.hosting.policies) == before
+
+
 @pytest.mark.parametrize("throttled", [False, True])
 def test_a_rollback_to_another_instance_type_keeps_the_autoscaling(
     case: Case, monkeypatch: pytest.MonkeyPatch, throttled: bool
