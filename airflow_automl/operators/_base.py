@@ -220,17 +220,19 @@ def document_or_name(value: Any, name: str) -> Any:
 
 
 def whole_number(value: Any, name: str) -> int | None:
-    """Return an argument that is a whole number, also if a template rendered it to text; ``None`` if it is empty.
+    """Return a whole number of at least 1, also if a template rendered it to text; ``None`` if it is empty.
 
     :raises AutoMLValidationError: it is something else.
     """
     if value in (None, "", "None"):
         return None
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        problem = f"{value!r} is not valid for {name}: not a whole number. Pass 1 or more"
-        raise AutoMLValidationError(name, [problem]) from None
+    found = 0
+    with suppress(TypeError, ValueError):
+        found = int(value)
+    if found < 1 or (isinstance(value, float) and found != value):
+        problem = f"{value!r} is not valid for {name}: expected a whole number of at least 1"
+        raise AutoMLValidationError(name, [problem])
+    return found
 
 
 def response_keys(value: Any) -> Sequence[str]:

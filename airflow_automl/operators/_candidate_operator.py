@@ -109,7 +109,7 @@ class ServingOperator(CandidateOperator):
     def instances(self) -> int:
         """Return how many instances to use.
 
-        :raises AutoMLValidationError: ``instance_count`` is not a whole number.
+        :raises AutoMLValidationError: ``instance_count`` is not a whole number of at least 1.
         """
         count = whole_number(self.instance_count, "instance_count")
         return 1 if count is None else count

@@ -128,7 +128,11 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
             said = f"the model is {age / 86_400:.3g} days old (at most {self.max_age / 86_400:.3g})"
             (needed if age >= self.max_age else kept).append(said)
         if self.min_new_data not in (None, "", "None"):
-            share, least = self._new_share(trained), number("min_new_data", self.min_new_data)
+            least = number("min_new_data", self.min_new_data)
+            if not 0 <= least <= 1:
+                problem = f"min_new_data: is {least:g}; expected a share from 0 to 1, such as 0.2 for a fifth"
+                raise AutoMLValidationError("min_new_data", [problem])
+            share = self._new_share(trained)
             found["new_data_share"] = share
             said = f"{share:.0%} of the data at {self.training_data} are newer than the model (from {least:.0%} on)"
             (needed if share >= least else kept).append(said)

@@ -95,6 +95,8 @@ def test_new_data_require_training(
     found = [decide(context, training_data="s3://b/", min_new_data=least) for least in (0.3, "0.31")]
     assert [each["train"] for each in found] == [True, False]
     assert "30% of the data at s3://b/ are newer than the model" in found[0]["reason"]
+    with pytest.raises(AutoMLValidationError, match="min_new_data: is 20; expected a share from 0 to 1"):
+        decide(context, training_data="s3://b/", min_new_data=20)
     with pytest.raises(AutoMLValidationError, match="min_new_data: is given, but no training_data"):
         SageMakerAutoMLRetrainOperator(task_id="decide", endpoint_name="churn", min_new_data=0.1)
 

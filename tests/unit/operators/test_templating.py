@@ -216,7 +216,7 @@ def test_text_that_is_no_number_is_refused_with_the_name_of_its_argument() -> No
     for name, read in (
         ("instance_count", deploy.instances),
         ("max_rows", lambda: evaluate._most),
-        ("limit", lambda: whole_number("many", "limit")),
+        *(("limit", lambda given=given: whole_number(given, "limit")) for given in ("many", -1, "0", 2.5)),
         ("min_new_data", lambda: number("min_new_data", "many")),
     ):
         with pytest.raises(AutoMLValidationError, match=name):
