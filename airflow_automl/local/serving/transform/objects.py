@@ -98,7 +98,8 @@ class Worker:
 
         async def work(number: int) -> None:
             while each := await take(number):
-                if not (each.again and await self.with_store(partial(_written_by, each.target, name))):
+                # An earlier attempt may have written the output, or the object itself: outputs may be below the input.
+                if not (each.again and await self.with_store(partial(_written_by, each, name))):
                     await self._one_object(job, each.source, each.target)
 
         tasks = [asyncio.create_task(work(number)) for number in range(at_once)]
@@ -238,16 +239,19 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _written_by(target: Location, job: str, store: Any) -> bool:
+def _written_by(each: Object, job: str, store: Any) -> bool:
     from botocore.exceptions import ClientError
 
-    try:
-        found = store.head_object(Bucket=target.bucket, Key=target.key)
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-            return False
-        raise
-    return bool(found["Metadata"].get(_WRITER) == job)
+    for place in (each.target, each.source):
+        try:
+            found = store.head_object(Bucket=place.bucket, Key=place.key)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise
+        else:
+            if found["Metadata"].get(_WRITER) == job:
+                return True
+    return False
 
 
 def _owner(name: str) -> str:
@@ -257,7 +261,7 @@ def _owner(name: str) -> str:
 
 def _finished(processing: Processing, records: Sequence[bytes], answer: bytes) -> bytes:
     found = answers(answer, records, processing.accept)
-    return b"\n".join(processing.finish(record, each) for record, each in zip(records, found, strict=True))
+    return b"".join(b"%b\n" % processing.finish(record, each) for record, each in zip(records, found, strict=True))
 
 
 def objects_of(store: Any, request: Mapping[str, Any], again: bool) -> list[Object]:
