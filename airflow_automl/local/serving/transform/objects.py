@@ -21,7 +21,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 from airflow_automl.local.errors import JobFailure, ServiceError
 from airflow_automl.local.jobs.executors.base import EXCHANGE
 from airflow_automl.local.models.wire import Payload
-from airflow_automl.local.retry import TIMEOUT, unreachable
+from airflow_automl.local.retry import Retries
 from airflow_automl.local.serving.model_host_client import Columns, Container, ModelHost
 from airflow_automl.local.serving.model_pool import HostingError
 from airflow_automl.local.serving.transform.records import Processing, RecordError, answers, batches, begin, blocks
@@ -111,12 +111,12 @@ class Worker:
 
     async def with_store(self, work: Callable[[Any], _T]) -> _T:
         """Do something with the S3 store, in a thread; a cancelled job does not wait for it."""
-        ends = time.monotonic() + TIMEOUT
+        retries = Retries()
         while True:
             try:
                 return await asyncio.to_thread(lambda: work(self._s3_client()))
             except Exception as error:
-                if not unreachable(error) or time.monotonic() >= ends:
+                if not retries.left(error):
                     raise
                 await asyncio.sleep(1)
 
