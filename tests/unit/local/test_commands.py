@@ -84,6 +84,8 @@ def test_other_machines_need_credentials(tmp_path: Path) -> None:
         ["--port", "70000"],
         ["--max-jobs", "-1"],
         ["--account", "12"],
+        ["--region", "EU West"],
+        ["--region", ""],
         ["--job-memory", "much"],
         ["--quota", "x"],
         ["--executor", "slurm"],
