@@ -126,11 +126,11 @@ class Worker:
             await self.with_store(lambda store: store.download_file(source.bucket, source.key, str(given)))
             try:
                 if job.request["TransformInput"].get("CompressionType") == "Gzip":
-                    uri = f"s3://{source.bucket}/{source.key}"
-                    given = await asyncio.to_thread(sniff.decompress, given, uri, _UNPACKED)
+                    given = await asyncio.to_thread(sniff.decompress, given, source.uri, _UNPACKED)
                 await self._records(job, given, made)
             except (HostingError, RecordError) as error:
-                raise RecordError(f"s3://{source.bucket}/{source.key}: {error}") from error
+                packed = " (the object is gzip-compressed: set CompressionType Gzip)" if sniff.is_gzip(given) else ""
+                raise RecordError(f"{source.uri}: {error}{packed}") from error
             more = {"Metadata": {_WRITER: job.name}}
             await self.with_store(lambda store: store.upload_file(str(made), target.bucket, target.key, ExtraArgs=more))
 

@@ -283,8 +283,9 @@ def _write(value: Any, content_type: str) -> bytes:
     if not _is_csv(content_type):
         return json.dumps(value, ensure_ascii=False).encode()
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(value if isinstance(value, list) else [value])
-    return line.getvalue().encode()
+    # The writer quotes line breaks only if its own lines end with them.
+    csv.writer(line, lineterminator="\r\n").writerow(value if isinstance(value, list) else [value])
+    return line.getvalue()[:-2].encode()
 
 
 def _apply(selection: Filter, value: Any) -> Any:

@@ -508,3 +508,15 @@ async def test_a_job_that_continues_does_not_read_its_own_outputs(
     await ended(transforms)
     assert job(resources).status == "Completed", job(resources).document
     assert model.payloads == [b"5,6\n"]
+
+
+async def test_an_object_that_is_compressed_unexpectedly_is_named(
+    transforms: Transforms, resources: ResourceStore, store: Store, echo: Any
+) -> None:
+    echo(["a", "b"], False)
+    store.objects["in/a.csv"] = gzip.compress(b"1,2\n")
+    add_job(resources)
+    transforms.begin("score")
+    await ended(transforms)
+    hint = "(the object is gzip-compressed: set CompressionType Gzip)"
+    assert job(resources).document["FailureReason"].endswith(hint)
