@@ -33,6 +33,21 @@ COMMANDS = {
 }
 
 
+#: Where the service and its store listen.
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def exemptions() -> dict[str, str]:
+    """Return the variables with which a proxy is not asked for addresses of this machine; none without a proxy."""
+    if not any(value and name.lower() in ("http_proxy", "all_proxy") for name, value in os.environ.items()):
+        return {}
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    # Libraries read one of the two spellings first. A single asterisk exempts all addresses.
+    exempt = ["*"] if "*" in names else dict.fromkeys([*names, *_LOOPBACK])
+    return dict.fromkeys(("NO_PROXY", "no_proxy"), ",".join(exempt))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand.
 
@@ -67,6 +82,7 @@ def _run(arguments: list[str]) -> int:
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     args = parser.parse_args(arguments)
+    os.environ.update(exemptions())
     try:
         code = int(args.run(args))
         sys.stdout.flush()

@@ -9,9 +9,22 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 TIMEOUT = 60.0
-"""Seconds during which calls of an unreachable store are repeated."""
+"""Seconds from the first failure during which calls of an unreachable store are repeated."""
 
 _PAUSE = 0.5
+
+
+class Retries:
+    """Decides how often a call is repeated. What it did before it failed, such as half of a download, may take long."""
+
+    def __init__(self) -> None:
+        self._ends: float | None = None
+
+    def left(self, error: Exception) -> bool:
+        """Return whether the call should be repeated after this error."""
+        if self._ends is None:
+            self._ends = time.monotonic() + TIMEOUT
+        return unreachable(error) and time.monotonic() < self._ends
 
 
 def retrying(work: Callable[[], _T]) -> _T:
@@ -20,12 +33,12 @@ def retrying(work: Callable[[], _T]) -> _T:
     :param work: uses the store; it may be called more than once.
     :return: what ``work`` returns.
     """
-    ends = time.monotonic() + TIMEOUT
+    retries = Retries()
     while True:
         try:
             return work()
         except Exception as error:
-            if not unreachable(error) or time.monotonic() >= ends:
+            if not retries.left(error):
                 raise
             time.sleep(_PAUSE)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -78,7 +78,8 @@ def seconds(value: Any) -> float:
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     if isinstance(value, datetime):
-        value = value.timestamp()
+        # As botocore reads it, a time without a zone is UTC.
+        value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     return round(float(value), 3)
 
 

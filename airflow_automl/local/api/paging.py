@@ -39,10 +39,11 @@ def read_token(token: str, column: str) -> tuple[Any, str]:
     :raises ServiceError: ValidationException if no answer to the same request gave this token.
     """
     try:
-        value, name = json.loads(base64.b64decode(token.encode(), altchars=b"-_", validate=True))
+        value, name = json.loads(base64.b64decode(token.encode(), altchars=b"-_", validate=True), parse_int=float)
+        f"{value}{name}".encode()  # refuses lone surrogates
     except (ValueError, TypeError, binascii.Error, RecursionError):
         value = name = None
-    known = isinstance(value, str) if column in _TEXT else isinstance(value, int | float)
+    known = isinstance(value, str) if column in _TEXT else isinstance(value, float)
     if not isinstance(name, str) or not (known or (value is None and column == "objective")):
         raise invalid(
             f"NextToken: received {token[:40]!r}; must be the NextToken of the previous answer to the same request"

@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 
+from airflow_automl.cli import exemptions
 from airflow_automl.local.commands.jobs import add_data_dir
 from airflow_automl.local.errors import StartupError
 from airflow_automl.local.state.folder import ServiceInfo, running_service
@@ -60,6 +61,7 @@ def variables(info: ServiceInfo) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": info.access_key_id,
         "AWS_SECRET_ACCESS_KEY": info.secret_access_key,
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(connection(info), separators=(",", ":")),
+        **exemptions(),
     }
 
 

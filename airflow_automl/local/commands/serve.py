@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import configparser
 import logging
+import re
 import sys
 import time
 from pathlib import Path
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--job-memory", type=_size, metavar="SIZE", help="memory of a job, such as 8G (default: an equal share of 90%%)"
     )
     add("--serving-memory", "--model-memory", type=_size, metavar="SIZE", help="memory of all models (default: half)")
-    add("--region", default="us-east-1", help="AWS region of all ARNs (default: %(default)s)")
+    add("--region", type=_region, default="us-east-1", help="AWS region of all ARNs (default: %(default)s)")
     add("--account", type=_account, default="123456789012", help="AWS account of all ARNs (default: %(default)s)")
     add("--model-dir", type=Path, metavar="DIR", help="folder of weights and base models (default: $AUTOML_MODEL_DIR)")
     add("--access-key", metavar="KEY", help="require requests signed with this access key")
@@ -172,6 +173,13 @@ def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"received {text!r}; must be a whole number, 0 or more")
     return int(text)
+
+
+def _region(text: str) -> str:
+    # What botocore takes, in lower case as ARNs have it.
+    if not re.fullmatch(r"(?=.*[a-z])[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError(f"received {text!r}; must be a region such as us-east-1")
+    return text
 
 
 def _account(text: str) -> str:

@@ -30,7 +30,7 @@ _GROUPS = (GROUP, "/aws/sagemaker/AutoMLJobs")
 _OURS = "/aws/sagemaker/"
 _STREAM = "trainer"
 _TARGET = "Logs_20140328."
-_TOKEN = re.compile(r"([fb])/(\d+)")
+_TOKEN = re.compile(r"([fb])/(\d{1,18})")
 #: Largest answer of GetLogEvents, and what each event counts beside its message.
 _EVENTS, _BYTES, _OVERHEAD = 10_000, 1_000_000, 26
 _STREAMS = 50

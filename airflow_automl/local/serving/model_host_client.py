@@ -306,17 +306,25 @@ class ModelHost:
     # Artefacts
 
     def _fetch(self, container: Container) -> Path:
+        target = self._folder.models / container.sha256
+        if not target.is_dir():
+            try:
+                self._download(container, target)
+            except OSError as error:
+                # Such as a full disk.
+                raise HostingError(f"{container.model_data} can't be kept in {target}: {error}") from error
+        return target
+
+    def _download(self, container: Container, target: Path) -> None:
+        from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
-        target = self._folder.models / container.sha256
-        if target.is_dir():
-            return target
         location = parse_uri(container.model_data)
         with tempfile.TemporaryDirectory(dir=self._folder.models, prefix=_SCRATCH) as temporary:
             archive = Path(temporary) / "model.tar.gz"
             try:
                 retrying(lambda: self._s3_client().download_file(location.bucket, location.key, str(archive)))
-            except (BotoCoreError, ClientError) as error:
+            except (Boto3Error, BotoCoreError, ClientError) as error:
                 raise HostingError(f"{container.model_data} can't be read: {error}") from error
             with archive.open("rb") as handle:
                 found = hashlib.file_digest(handle, "sha256").hexdigest()
@@ -328,7 +336,7 @@ class ModelHost:
             extracted = Path(temporary) / "model"
             try:
                 unpack(archive, extracted)
-            except (ArtifactError, OSError) as error:
+            except ArtifactError as error:
                 raise HostingError(f"{container.model_data} can't be unpacked: {error}") from error
             try:
                 extracted.rename(target)
@@ -336,7 +344,6 @@ class ModelHost:
                 # Another model with this artefact may have been faster.
                 if not target.is_dir():
                     raise
-        return target
 
 
 def key_of(containers: Sequence[Container]) -> str:

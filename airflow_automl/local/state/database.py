@@ -133,7 +133,8 @@ class Database:
         self._depth = 0
         self._last = 0.0
         self._path = path
-        uri = f"file:{path}?mode=ro" if read_only else f"file:{path}"
+        # Escaped: '#' and '?' would end the path, and '%' begins an escape.
+        uri = path.absolute().as_uri() + ("?mode=ro" if read_only else "")
         self._connection = sqlite3.connect(
             uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=10
         )

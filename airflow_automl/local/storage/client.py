@@ -93,10 +93,13 @@ def client(
     :param plain_keys: the store is the embedded one: raise JobFailure for keys that it would alter.
     """
     import boto3
+    import botocore.session
     from botocore.config import Config
 
     key, secret, token = credentials or (None, None, None)
-    made = boto3.session.Session().client(
+    # Beside credentials, the profile that the environment names does not matter, and need not exist.
+    without = {"profile": (None, None, None, None)} if credentials else None
+    made = boto3.session.Session(botocore_session=botocore.session.Session(without)).client(
         "s3",
         endpoint_url=endpoint_url,
         aws_access_key_id=key,

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from airflow_automl.cli import exemptions
 from airflow_automl.local import processes
 from airflow_automl.local.commands import env, serve
 from airflow_automl.local.errors import StartupError
@@ -84,6 +85,8 @@ def test_other_machines_need_credentials(tmp_path: Path) -> None:
         ["--port", "70000"],
         ["--max-jobs", "-1"],
         ["--account", "12"],
+        ["--region", "EU West"],
+        ["--region", ""],
         ["--job-memory", "much"],
         ["--quota", "x"],
         ["--executor", "slurm"],
@@ -202,3 +205,27 @@ def test_variables_are_waited_for_until_the_service_is_ready(tmp_path: Path) -> 
     DataFolder(tmp_path).write_info(info(pid=own.pid, started=own.started, endpoint_url="http://127.0.0.1:4566"))
     assert "AWS_ENDPOINT_URL=http://127.0.0.1:4566\n" in waits.communicate(timeout=60)[0]
     assert waits.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, None),
+        ({"no_proxy": "a"}, None),
+        ({"HTTP_PROXY": ""}, None),
+        ({"HTTP_PROXY": "http://p"}, "localhost,127.0.0.1,::1"),
+        ({"all_proxy": "http://p", "NO_PROXY": "a, .b ,127.0.0.1"}, "a,.b,127.0.0.1,localhost,::1"),
+        ({"http_proxy": "http://p", "NO_PROXY": "a", "no_proxy": "b"}, "b,localhost,127.0.0.1,::1"),
+        ({"http_proxy": "http://p", "no_proxy": "*"}, "*"),
+    ],
+)
+def test_proxies_are_not_asked_for_addresses_of_this_machine(
+    given: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert exemptions() == ({} if expected is None else {"NO_PROXY": expected, "no_proxy": expected})
+    assert exemptions().items() <= env.variables(info()).items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,9 +22,26 @@ def test_an_answer_keeps_only_members_of_its_shape() -> None:
     }
 
 
-@pytest.mark.parametrize("value", [1e9, "2001-09-09T01:46:40+00:00", datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)])
-def test_times_are_epoch_seconds(value: Any) -> None:
-    assert seconds(value) == 1e9
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(1e9, "2001-09-09T01:46:40+00:00", "2001-09-09T01:46:40", "2001-09-09T08:46:40+07:00"),
+        datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC),
+    ],
+)
+def test_times_are_epoch_seconds_of_utc(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert seconds(value) == 1e9
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("value", ["0001-01-01", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_the_first_and_the_last_times_are_known(value: str) -> None:
+    assert abs(seconds(value)) > 6e10
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 COMMAND = (sys.executable, "-m", "airflow_automl.local.training.main")
 
 #: AWS settings in the service's environment that must not redirect a trainer.
-_EXCLUDED_SETTINGS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE")
+_EXCLUDED_SETTINGS = (
+    *("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "AWS_SESSION_TOKEN"),
+    *("AWS_ENDPOINT_URL", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"),
+)
 
 _CHUNK = 1 << 20
 

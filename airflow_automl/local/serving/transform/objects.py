@@ -21,7 +21,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 from airflow_automl.local.errors import JobFailure, ServiceError
 from airflow_automl.local.jobs.executors.base import EXCHANGE
 from airflow_automl.local.models.wire import Payload
-from airflow_automl.local.retry import TIMEOUT, unreachable
+from airflow_automl.local.retry import Retries
 from airflow_automl.local.serving.model_host_client import Columns, Container, ModelHost
 from airflow_automl.local.serving.model_pool import HostingError
 from airflow_automl.local.serving.transform.records import Processing, RecordError, answers, batches, begin, blocks
@@ -98,7 +98,8 @@ class Worker:
 
         async def work(number: int) -> None:
             while each := await take(number):
-                if not (each.again and await self.with_store(partial(_written_by, each.target, name))):
+                # An earlier attempt may have written the output, or the object itself: outputs may be below the input.
+                if not (each.again and await self.with_store(partial(_written_by, each, name))):
                     await self._one_object(job, each.source, each.target)
 
         tasks = [asyncio.create_task(work(number)) for number in range(at_once)]
@@ -110,12 +111,12 @@ class Worker:
 
     async def with_store(self, work: Callable[[Any], _T]) -> _T:
         """Do something with the S3 store, in a thread; a cancelled job does not wait for it."""
-        ends = time.monotonic() + TIMEOUT
+        retries = Retries()
         while True:
             try:
                 return await asyncio.to_thread(lambda: work(self._s3_client()))
             except Exception as error:
-                if not unreachable(error) or time.monotonic() >= ends:
+                if not retries.left(error):
                     raise
                 await asyncio.sleep(1)
 
@@ -125,11 +126,11 @@ class Worker:
             await self.with_store(lambda store: store.download_file(source.bucket, source.key, str(given)))
             try:
                 if job.request["TransformInput"].get("CompressionType") == "Gzip":
-                    uri = f"s3://{source.bucket}/{source.key}"
-                    given = await asyncio.to_thread(sniff.decompress, given, uri, _UNPACKED)
+                    given = await asyncio.to_thread(sniff.decompress, given, source.uri, _UNPACKED)
                 await self._records(job, given, made)
             except (HostingError, RecordError) as error:
-                raise RecordError(f"s3://{source.bucket}/{source.key}: {error}") from error
+                packed = " (the object is gzip-compressed: set CompressionType Gzip)" if sniff.is_gzip(given) else ""
+                raise RecordError(f"{source.uri}: {error}{packed}") from error
             more = {"Metadata": {_WRITER: job.name}}
             await self.with_store(lambda store: store.upload_file(str(made), target.bucket, target.key, ExtraArgs=more))
 
@@ -238,16 +239,19 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _written_by(target: Location, job: str, store: Any) -> bool:
+def _written_by(each: Object, job: str, store: Any) -> bool:
     from botocore.exceptions import ClientError
 
-    try:
-        found = store.head_object(Bucket=target.bucket, Key=target.key)
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-            return False
-        raise
-    return bool(found["Metadata"].get(_WRITER) == job)
+    for place in (each.target, each.source):
+        try:
+            found = store.head_object(Bucket=place.bucket, Key=place.key)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise
+        else:
+            if found["Metadata"].get(_WRITER) == job:
+                return True
+    return False
 
 
 def _owner(name: str) -> str:
@@ -257,7 +261,7 @@ def _owner(name: str) -> str:
 
 def _finished(processing: Processing, records: Sequence[bytes], answer: bytes) -> bytes:
     found = answers(answer, records, processing.accept)
-    return b"\n".join(processing.finish(record, each) for record, each in zip(records, found, strict=True))
+    return b"".join(b"%b\n" % processing.finish(record, each) for record, each in zip(records, found, strict=True))
 
 
 def objects_of(store: Any, request: Mapping[str, Any], again: bool) -> list[Object]:

@@ -94,7 +94,7 @@ class Processing:
         """The model's answer to a record, as the job is to store it."""
         if not self.join and self.output_filter is None:
             return answer
-        if self._appended and b'"' not in record + answer:
+        if self._appended and not any(mark in record + answer for mark in (b'"', b"\n")):
             # What CSV's reader and writer would make of it.
             return b"%b,%b" % (record, answer)
         value = _read(answer, self.accept)
@@ -269,7 +269,12 @@ def _is_csv(content_type: str) -> bool:
 def _read(record: bytes, content_type: str) -> Any:
     try:
         text = record.decode("utf-8-sig")
-        return next(csv.reader(io.StringIO(text, newline="")), []) if _is_csv(content_type) else json.loads(text)
+        if not _is_csv(content_type):
+            return json.loads(text)
+        rows = list(filter(None, csv.reader(io.StringIO(text, newline=""))))
+        if len(rows) > 1:
+            raise RecordError("DataProcessing filters and joins records of one row: use SplitType Line")
+        return rows[0] if rows else []
     except (ValueError, RecursionError, csv.Error) as error:
         raise RecordError(f"the record {record[:80]!r} can't be read as {content_type}: {error}") from None
 
@@ -278,8 +283,9 @@ def _write(value: Any, content_type: str) -> bytes:
     if not _is_csv(content_type):
         return json.dumps(value, ensure_ascii=False).encode()
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(value if isinstance(value, list) else [value])
-    return line.getvalue().encode()
+    # The writer quotes line breaks only if its own lines end with them.
+    csv.writer(line, lineterminator="\r\n").writerow(value if isinstance(value, list) else [value])
+    return line.getvalue()[:-2].encode()
 
 
 def _apply(selection: Filter, value: Any) -> Any:

@@ -41,9 +41,8 @@ def decompress(path: Path, uri: str, limit: int) -> Path:
     :return: the unpacked file.
     :raises JobFailure: the file is not gzip, is cut off, or unpacks to more than it may.
     """
-    with path.open("rb") as file:
-        if file.read(2) != _GZIP:
-            raise JobFailure(f"{uri} is not gzip-compressed, but the channel's CompressionType is Gzip.")
+    if not is_gzip(path):
+        raise JobFailure(f"{uri} is not gzip-compressed, but the channel's CompressionType is Gzip.")
     unpacked = path.with_name(path.name + ".unpacked")
     try:
         room = int(0.9 * shutil.disk_usage(path.parent).free)
@@ -59,6 +58,12 @@ def decompress(path: Path, uri: str, limit: int) -> Path:
         raise JobFailure(f"{uri} could not be unpacked: {error.strerror or error}.") from error
     path.unlink()
     return unpacked
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether a file begins as gzip does."""
+    with path.open("rb") as file:
+        return file.read(2) == _GZIP
 
 
 def require_csv(path: Path, uri: str) -> None:

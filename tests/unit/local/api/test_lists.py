@@ -158,12 +158,19 @@ def test_a_new_entry_between_two_pages_does_not_shift_the_list(listed: Any, data
         base64.urlsafe_b64encode(b'[{},"a"]').decode(),
         base64.urlsafe_b64encode(json.dumps(["text", "a"]).encode()).decode(),
         base64.urlsafe_b64encode(json.dumps([None, "a"]).encode()).decode(),
+        base64.urlsafe_b64encode(json.dumps([1.0, "\ud800"]).encode()).decode(),
     ],
 )
 def test_a_token_of_another_caller_is_refused(listed: Any, token: str) -> None:
     ask, _ = listed
     with pytest.raises(ServiceError, match="NextToken"):
         ask(SortBy="CreationTime", NextToken=token)
+
+
+def test_a_token_may_have_a_number_of_any_size(listed: Any) -> None:
+    ask, _ = listed
+    token = base64.urlsafe_b64encode(json.dumps([10**400, "a"]).encode()).decode()
+    assert ask(SortBy="CreationTime", SortOrder="Ascending", NextToken=token)[0] == []
 
 
 def test_a_page_reads_rows_of_an_index_and_no_others(database: Database) -> None:

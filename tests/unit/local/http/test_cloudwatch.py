@@ -127,6 +127,11 @@ def test_a_long_log_is_read_whole_page_by_page_while_it_grows(service: Any, head
         ("GetLogEvents", {"logStreamName": "../churn-a/trainer"}, "ResourceNotFoundException"),
         ("GetLogEvents", {"logStreamName": "churn-a/trainer", "limit": 20_000}, "InvalidParameterException"),
         ("GetLogEvents", {"logStreamName": "churn-a/trainer", "nextToken": "x"}, "InvalidParameterException"),
+        (
+            "GetLogEvents",
+            {"logStreamName": "churn-a/trainer", "nextToken": f"f/{'9' * 5000}"},
+            "InvalidParameterException",
+        ),
         ("GetLogEvents", {}, "InvalidParameterException"),
         ("GetLogEvents", {"logStreamName": 7}, "InvalidParameterException"),
         ("DescribeLogStreams", {"logStreamNamePrefix": 7}, "InvalidParameterException"),

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from boto3.exceptions import RetriesExceededError
 
 from airflow_automl.local.models.wire import Answer, Payload
 from airflow_automl.local.processes import identify
@@ -48,6 +49,24 @@ async def test_models_that_share_an_artefact_may_be_loaded_at_once(tmp_path: Pat
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(host._fetch, models)) == [folder.models / sha256] * 2
     assert [path.name for path in folder.models.iterdir()] == [sha256]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device"), "can't be kept in .*No space left on device"),
+        (RetriesExceededError(ValueError("cut off")), "can't be read: Max Retries Exceeded"),
+    ],
+)
+async def test_an_artefact_that_can_not_be_fetched_is_named(tmp_path: Path, error: Exception, reason: str) -> None:
+    class Store:
+        def download_file(self, *_: Any) -> None:
+            raise error
+
+    folder = DataFolder(tmp_path / "data")
+    folder.prepare()
+    with pytest.raises(HostingError, match=f"s3://automl/model.tar.gz {reason}"):
+        await ModelHost(folder, Store, 1).columns([Container("image", "s3://automl/model.tar.gz", "0" * 64, {})])
 
 
 #: A host whose models follow the body of a request, and otherwise answer how many requests came together.

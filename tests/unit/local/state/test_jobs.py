@@ -8,8 +8,19 @@ from typing import Any
 import pytest
 
 from airflow_automl.local.errors import StartupError
-from airflow_automl.local.state.database import SCHEMA_VERSION, Database
+from airflow_automl.local.state.database import SCHEMA_VERSION, Database, reading
 from airflow_automl.local.state.jobs import JobStore
+
+
+@pytest.mark.parametrize("folder", ["app#1", "app?1", "feature%2Fone", "äpp 1"])
+def test_the_database_is_in_its_folder_whatever_that_is_called(tmp_path: Path, folder: str) -> None:
+    path = tmp_path / folder / "state.db"
+    path.parent.mkdir()
+    Database(path).close()
+    assert path.is_file()
+    with reading(path) as database:
+        assert JobStore(database).in_stage("queued") == []
+    assert [each.name for each in tmp_path.iterdir()] == [folder]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from airflow_automl.local.errors import StartupError
-from airflow_automl.local.storage.client import Credentials
+from airflow_automl.local.storage.client import Credentials, client
 from airflow_automl.local.storage.s3 import ExternalStore
 
 
@@ -46,3 +46,10 @@ async def test_a_key_that_may_not_list_buckets_is_enough(refusing: ExternalStore
 async def test_a_key_that_the_store_does_not_know_is_named(refusing: ExternalStore) -> None:
     with pytest.raises(StartupError, match="can't be used"):
         await refusing.start()
+
+
+@pytest.mark.parametrize("name", ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])
+def test_a_client_with_credentials_needs_no_profile(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "is-not-there")
+    made = client("http://127.0.0.1:9", Credentials("key", "secret"), "us-east-1")
+    assert made.generate_presigned_url("list_buckets").startswith("http://127.0.0.1:9/?AWSAccessKeyId=key&")

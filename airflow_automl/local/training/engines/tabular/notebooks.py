@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,10 +50,14 @@ def code(content: str) -> Any:
     return v4.new_code_cell(content.strip())
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+_CELL, _SENTENCE = 80, 1000
+"""Characters of a value, and of settings or of a note, that are shown."""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], most: int = _CELL) -> str:
     """Return a Markdown table; values can't break out of their cell."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    lines += ["| " + " | ".join(escape(entry) for entry in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(escape(entry, most) for entry in row) + " |" for row in rows]
     return "\n".join(lines)
 
 
@@ -61,12 +66,16 @@ def value(content: Any) -> str:
     return f"json.loads({json.dumps(json.dumps(content, indent=2))})"
 
 
-def escape(content: object) -> str:
-    """Return a value as Markdown text: nothing in it is markup."""
-    shown = f"{content:.4g}" if isinstance(content, float) else str(content)
-    for character, escaped in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("`", "\\`"), ("[", "\\["), ("\n", " ")):
-        shown = shown.replace(character, escaped)
-    return shown[:80]
+def escape(content: object, most: int = _CELL) -> str:
+    """Return a value as Markdown text: nothing in it is markup.
+
+    :param most: characters that are shown.
+    """
+    shown = " ".join((f"{content:.4g}" if isinstance(content, float) else str(content)).split())
+    shown = shown if len(shown) <= most else f"{shown[: most - 1]}…"
+    # Jupyter shows what is between two dollars as a formula.
+    shown = re.sub(r"[\\|`\[*_$~]", r"\\\g<0>", shown)
+    return shown.replace("&", "&amp;").replace("<", "&lt;")
 
 
 SAMPLE = 20_000
@@ -156,7 +165,7 @@ def findings(sample: pd.DataFrame, dataset: TabularDataset) -> list[str]:
             found.append(f"**{escape(feature.name)}** is different in nearly every row: an identifier, or free text.")
         elif feature.numeric and distinct == len(values) > 100 and values.is_monotonic_increasing:
             found.append(f"**{escape(feature.name)}** counts the rows: leave it out if it is an index.")
-    found += [escape(note) for note in dataset.notes]
+    found += [escape(note, _SENTENCE) for note in dataset.notes]
     duplicates = int(sample.duplicated().sum())
     if duplicates:
         found.append(f"{duplicates} of {len(sample)} rows are exact copies of others.")
@@ -211,7 +220,7 @@ def candidate_definitions(
                 f"# Candidate definitions: {spec.name}\n\nMode {mode}, objective {dataset.objective}, limits "
                 f"{json.dumps(criteria)}. {what}\n\nThe cells import boto3:\n\n    pip install boto3"
             ),
-            text("## Candidates\n\n" + table(["algorithm", "settings"], rows)),
+            text("## Candidates\n\n" + table(["algorithm", "settings"], rows, _SENTENCE)),
             text(
                 "## Train again\n\nThe cells submit the job again, with the algorithms left in `SELECTED`, and "
                 "wait for it. They run against the service that the environment names: the embedded Autopilot "

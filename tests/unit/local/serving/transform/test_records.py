@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from typing import Any
@@ -140,6 +141,16 @@ def test_the_first_record_is_a_header_if_it_names_the_models_columns() -> None:
 
 def test_an_input_filter_takes_columns_away() -> None:
     assert cut(b'id,"x, y",2\n', processing(InputFilter="$[1:]")) == [b'"x, y",2\n']
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "a\rb", 'say "a"\n', ""])
+def test_filters_and_joins_keep_line_breaks_inside_values(text: str) -> None:
+    record = b'1,"%b",2' % text.replace('"', '""').encode()
+    for made, expected in (
+        (processing(InputFilter="$[1:]").payload(record), [text, "2"]),
+        (processing(JoinSource="Input", OutputFilter="$[1,-1]").finish(record, b"yes"), [text, "yes"]),
+    ):
+        assert list(csv.reader(io.StringIO(made.decode(), newline=""))) == [expected]
 
 
 def test_csv_is_joined_as_columns_and_filtered() -> None:

@@ -460,3 +460,63 @@ async def test_series_of_forecasts_are_cut_at_the_largest_payload_alone(
     assert job(resources).status == "Completed", job(resources).document
     assert store.objects["out/a.csv.out"].count(b"\n") == 20_000
     assert (len(model.payloads) == 1) is not apart
+
+
+async def test_joined_records_keep_their_lines_over_several_payloads(
+    transforms: Transforms, resources: ResourceStore, store: Store, echo: Any
+) -> None:
+    echo(["a", "b"], False)
+    rows = [f"{'x' * (number % 50 + 1)},{number}" for number in range(20_000)]
+    store.objects["in/a.csv"] = "\n".join(rows).encode()
+    add_job(resources, DataProcessing={"JoinSource": "Input"})
+    transforms.begin("score")
+    await ended(transforms)
+    assert job(resources).status == "Completed", job(resources).document
+    assert store.objects["out/a.csv.out"].decode().splitlines() == [f"{row},{row.index(',')}" for row in rows]
+
+
+@pytest.mark.parametrize("processing", [{"JoinSource": "Input"}, {"InputFilter": "$[0]"}, {"OutputFilter": "$[0]"}])
+async def test_rows_that_are_not_split_are_not_filtered_as_one(
+    transforms: Transforms, resources: ResourceStore, store: Store, echo: Any, processing: dict[str, str]
+) -> None:
+    echo(["a", "b"], False)
+    add_job(resources, split="None", DataProcessing=processing)
+    transforms.begin("score")
+    await ended(transforms)
+    assert job(resources).status == "Failed", store.objects
+    assert "use SplitType Line" in job(resources).document["FailureReason"]
+
+
+async def test_one_row_that_is_not_split_is_joined(
+    transforms: Transforms, resources: ResourceStore, store: Store, echo: Any
+) -> None:
+    echo(["a", "b"], False)
+    store.objects["in/a.csv"] = b"xyz,2\n"
+    add_job(resources, split="None", DataProcessing={"JoinSource": "Input"})
+    transforms.begin("score")
+    await ended(transforms)
+    assert store.objects["out/a.csv.out"] == b"xyz,2,3"
+
+
+async def test_a_job_that_continues_does_not_read_its_own_outputs(
+    transforms: Transforms, resources: ResourceStore, store: Store, model: Model
+) -> None:
+    store.objects = {"in/a.csv": b"1,2\n", "in/out/a.csv.out": b"4\n", "in/out/old.out": b"5,6\n"}
+    store.writers = {"in/out/a.csv.out": {"transform-job": "score"}, "in/out/old.out": {"transform-job": "yesterday"}}
+    add_job(resources, TransformOutput={"S3OutputPath": "s3://automl/in/out"}, TransformStartTime=1.0)
+    transforms.begin("score")
+    await ended(transforms)
+    assert job(resources).status == "Completed", job(resources).document
+    assert model.payloads == [b"5,6\n"]
+
+
+async def test_an_object_that_is_compressed_unexpectedly_is_named(
+    transforms: Transforms, resources: ResourceStore, store: Store, echo: Any
+) -> None:
+    echo(["a", "b"], False)
+    store.objects["in/a.csv"] = gzip.compress(b"1,2\n")
+    add_job(resources)
+    transforms.begin("score")
+    await ended(transforms)
+    hint = "(the object is gzip-compressed: set CompressionType Gzip)"
+    assert job(resources).document["FailureReason"].endswith(hint)

@@ -1,8 +1,10 @@
 """Notebooks of jobs that define candidates and train none; their code is run, cell by cell, as a kernel would."""
 
+import html
 import io
 import json
 import os
+import re
 from contextlib import redirect_stdout
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from markdown_it import MarkdownIt
 
 from airflow_automl import __version__
 from airflow_automl.contract import check
@@ -19,7 +22,8 @@ from airflow_automl.local.training.data import channels
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.engines.tabular.ensembling import engine
-from airflow_automl.local.training.engines.tabular.notebooks import definitions
+from airflow_automl.local.training.engines.tabular.notebooks import definitions, escape, findings
+from airflow_automl.local.training.engines.tabular.notebooks import table as markdown
 from airflow_automl.local.training.engines.tabular.notebooks import value as literal
 from tests.local_s3 import BUCKET, Bucket
 from tests.unit.local.training import running as training
@@ -155,6 +159,8 @@ def test_the_definitions_submit_what_is_selected(bucket, tmp_path, environment, 
     assert "GenerateCandidateDefinitionsOnly" not in config
     compile(wait, "cell", "exec")
     compile(candidates, "cell", "exec")
+    rows = [row.split(" | ") for row in sources(defining, "markdown")[1].splitlines() if "{" in row]
+    assert all(isinstance(json.loads(row[1].removesuffix(" |").replace("\\", "")), dict) for row in rows)
 
 
 def test_the_definitions_of_an_ensemble_are_those_of_its_plan():
@@ -171,6 +177,20 @@ def test_the_definitions_of_an_ensemble_are_those_of_its_plan():
     assert [sum(entry["settings"].get("level") == level for entry in found) for level in (None, 2)] == [
         sum(map(len, level.values())) for level in plan.levels
     ]
+
+
+def test_texts_are_shown_as_they_are_written():
+    given = ["*a_b*", "~~x~~", "R&amp;D", "a\r\nb", "<b>", "[a](b)", "a|b", "\\", "Price ($)", "Cost ($)"]
+    made = MarkdownIt().enable(["table", "strikethrough"]).render(markdown(["text"], [[text] for text in given]))
+    assert re.findall("<td>(.*)</td>", made) == [html.escape(" ".join(text.split())) for text in given]
+    assert escape("Price ($)") == "Price (\\$)"
+
+
+def test_notes_and_settings_are_not_cut_off():
+    note = "12 of 600 values of the column 'a' can't be read as numbers and count as missing: 'many' in 12 rows."
+    data = SimpleNamespace(columns=["index"], features=(), notes=(note,), classification=False)
+    assert note in findings(table(), data)
+    assert escape("x" * 100) == f"{'x' * 79}…"
 
 
 def test_values_survive_as_python_source():
