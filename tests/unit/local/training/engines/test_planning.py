@@ -104,9 +104,10 @@ def test_forests_are_capped_on_many_rows():
 def test_cross_validated_models_are_stacked_where_time_and_rows_allow():
     made = make(crossed=True)
     assert (made.fit["num_bag_folds"], made.fit["num_stack_levels"], made.fit["fit_weighted_ensemble"]) == (5, 1, True)
-    levels = [sum(map(len, level.values())) for level in made.hyperparameters.values()]
-    # With one ensemble for each level, these are the ten candidates.
-    assert levels == [6, 2]
+    # With one ensemble for each level, these are all candidates.
+    assert [sum(map(len, level.values())) for level in made.hyperparameters.values()] == [16, 8]
+    ten = make(crossed=True, max_candidates=10)
+    assert [sum(map(len, level.values())) for level in ten.hyperparameters.values()] == [6, 2]
     assert make(crossed=True, seconds=300.0, rows=45_000, threads=1).fit["num_stack_levels"] == 0
     assert make(crossed=True, seconds=300.0, rows=20_000, threads=2).fit["num_stack_levels"] == 1
     for less in ({"seconds": 119.0}, {"rows": 600}, {"max_candidates": 5}):
@@ -121,10 +122,12 @@ def test_limits_of_a_cross_validated_candidate_hold_for_all_of_its_folds():
     assert "ag_args_fit" not in made.fit
 
 
-def test_no_configuration_is_trained_twice():
+@pytest.mark.parametrize("classes", [0, 2])
+def test_no_configuration_is_trained_twice(classes):
+    criterion = {"criterion": "gini" if classes else "squared_error"}
     entries = [
-        (key, {name: value for name, value in entry.items() if name != "ag_args"})
-        for key, options in make(max_candidates=40).hyperparameters.items()
+        (key, (criterion if key in {"RF", "XT"} else {}) | {name: entry[name] for name in entry if name != "ag_args"})
+        for key, options in make(max_candidates=40, classes=classes).hyperparameters.items()
         for entry in options
     ]
     assert all(entries.count(entry) == 1 for entry in entries)
@@ -161,6 +164,11 @@ def test_each_objective_has_a_metric_of_autogluon(objective, problem, metric):
 def test_a_job_without_any_limit_gets_an_hour():
     assert engine.completion_criteria({}) == {"MaxCandidates": 10, "MaxAutoMLJobRuntimeInSeconds": 3600}
     assert engine.completion_criteria({"MaxCandidates": 3}) == {"MaxCandidates": 3}
+
+
+def test_a_time_for_the_job_is_its_only_limit():
+    given = {"MaxAutoMLJobRuntimeInSeconds": 300}
+    assert engine.completion_criteria(given) == given
 
 
 def test_the_linear_model_to_compare_with_learns_from_every_class(monkeypatch):

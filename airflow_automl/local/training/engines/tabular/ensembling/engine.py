@@ -19,7 +19,14 @@ from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.data.target import BINARY, MULTICLASS, REGRESSION
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.candidates import Candidate
-from airflow_automl.local.training.engines.course import OUT_OF_TIME, PER_CANDIDATE, Clock, Course, median_seconds
+from airflow_automl.local.training.engines.course import (
+    OUT_OF_TIME,
+    PER_CANDIDATE,
+    PER_JOB,
+    Clock,
+    Course,
+    median_seconds,
+)
 from airflow_automl.local.training.engines.course import completion_criteria as criteria_with
 from airflow_automl.local.training.engines.tabular import modes
 from airflow_automl.local.training.engines.tabular import reports as reports
@@ -76,8 +83,11 @@ def measure(
 
 
 def completion_criteria(given: dict[str, int]) -> dict[str, int]:
-    """Return the limits that a job runs under: the request's; if it has none, an hour (R47)."""
-    return criteria_with(given, MaxCandidates=planning.DEFAULT_CANDIDATES)
+    """Return the limits that a job runs under: the request's; if it has none, an hour (R47).
+
+    Only a time for the job limits how many candidates there are: :mod:`.plan` says what fits into it.
+    """
+    return given if PER_JOB in given else criteria_with(given, MaxCandidates=planning.DEFAULT_CANDIDATES)
 
 
 def arrange(course: Course, dataset: TabularDataset) -> TabularDataset:

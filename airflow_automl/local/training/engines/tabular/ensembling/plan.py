@@ -14,6 +14,9 @@ from airflow_automl.local.training.engines.tabular.modes import FOLDS, LARGE, ma
 
 DEFAULT_CANDIDATES = 10
 
+STACKED_CANDIDATES = 26
+"""Of a stacked job that only its time limits: small tables would end long before it with ten."""
+
 _METRICS = {
     "Accuracy": "accuracy",
     "AUC": "roc_auc",
@@ -123,7 +126,7 @@ def make(
     :param features: of the training data.
     :param classes: of the target; 0 for regression.
     :param algorithms: what the request names; ``None`` or empty for all (R57).
-    :param max_candidates: MaxCandidates; by default 10.
+    :param max_candidates: MaxCandidates; ``None`` for as many as the time allows.
     :param seconds: time for the training, ``None`` for no limit.
     :param seconds_per_model: MaxRuntimePerTrainingJobInSeconds.
     :param threads: cores that the job may keep busy.
@@ -145,9 +148,10 @@ def make(
             f"None of the algorithms {listing(lacking)} can be trained here: {listing(packages)} not installed. "
             "Run `pip install 'airflow-automl[torch]'` where the embedded Autopilot runs."
         )
-    candidates = max_candidates or DEFAULT_CANDIDATES
+    stacked = crossed and ample and rows >= _STACKING_ROWS
+    candidates = max_candidates or (STACKED_CANDIDATES if stacked else DEFAULT_CANDIDATES)
+    stacked &= candidates >= _STACKING_CANDIDATES
     ensemble = candidates > 2
-    stacked = crossed and ample and candidates >= _STACKING_CANDIDATES and rows >= _STACKING_ROWS
     upper = (candidates - 2) // 3 if stacked else 0
     base = _portfolio(usable, classes, rows, candidates - ensemble - (upper + 1 if stacked else 0))
     hyperparameters: dict[Any, Any] = _configurations(base)
@@ -233,8 +237,10 @@ def _more(usable: Sequence[str], forest: Mapping[str, Any]) -> list[tuple[str, d
     entries = []
     for key, options in get_hyperparameter_config("zeroshot").items():
         for entry in options if isinstance(options, list) else [options]:
-            if key in usable and isinstance(entry, dict):
-                priority = entry.get("ag_args", {}).get("priority", 0)
-                entries.append((-priority, key, {**entry, **(forest if key in {"RF", "XT"} else {})}))
+            arguments = entry.get("ag_args", {}) if isinstance(entry, dict) else {}
+            # Those that are for some problem types only are forests with another criterion, which are variants here.
+            if key in usable and isinstance(entry, dict) and "problem_types" not in arguments:
+                more = forest if key in {"RF", "XT"} else {}
+                entries.append((-arguments.get("priority", 0), key, {**entry, **more}))
     entries.sort(key=lambda entry: (entry[0], entry[1]))
     return [(key, options) for _, key, options in entries]
