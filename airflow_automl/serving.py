@@ -18,6 +18,13 @@ from airflow_automl.exceptions import AutoMLValidationError, NoBestCandidate
 #: What an Autopilot classification container can answer with (``SAGEMAKER_INFERENCE_SUPPORTED``).
 RESPONSE_KEYS = ("predicted_label", "probability", "probabilities", "labels")
 
+#: Problem type → content type of requests; ``text/csv`` for the others.
+CONTENT_TYPES: Mapping[str | None, str] = {
+    "TimeSeriesForecasting": "text/csv;header=present",
+    "ImageClassification": "application/x-image",
+    "TextGeneration": "application/json",
+}
+
 _NAME_LIMIT = 63
 _DIGEST = 12
 _ACCELERATED = re.compile(r"ml\.(p|g|inf|trn|dl)\d")

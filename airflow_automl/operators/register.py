@@ -10,7 +10,7 @@ from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.naming import TaskGeneration, tag_list, tag_value
 from airflow_automl.operators._base import document, response_keys
 from airflow_automl.operators._candidate_operator import CandidateOperator
-from airflow_automl.serving import containers_of, is_accelerated, with_response_keys
+from airflow_automl.serving import CONTENT_TYPES, containers_of, is_accelerated, with_response_keys
 from airflow_automl.version_tags import origin_tags, version_tags
 
 if TYPE_CHECKING:
@@ -42,8 +42,10 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
     :param approval_status: ``PendingManualApproval``, ``Approved`` or ``Rejected`` (templated).
     :param response: as for :class:`~airflow_automl.operators.SageMakerAutoMLDeployOperator`.
     :param metadata: further customer metadata; its values are converted to text.
-    :param content_types: content types of requests.
-    :param response_types: content types of responses.
+    :param content_types: content types of requests. Default: of the job's problem type, as for
+        :class:`~airflow_automl.operators.SageMakerAutoMLTransformOperator`.
+    :param response_types: content types of responses. Default: ``application/json`` of text generation, otherwise
+        ``text/csv``.
     :param instance_type: chooses between CPU and GPU containers if the candidate has both.
     :param model_package: other members of CreateModelPackage in AWS's shape; they take precedence.
     :param tags: tags for a group that is created, beside the connection's.
@@ -70,8 +72,8 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
         approval_status: str = "PendingManualApproval",
         response: Sequence[str] | None = None,
         metadata: dict[str, Any] | None = None,
-        content_types: Sequence[str] = ("text/csv",),
-        response_types: Sequence[str] = ("text/csv",),
+        content_types: Sequence[str] | None = None,
+        response_types: Sequence[str] | None = None,
         instance_type: str | None = None,
         model_package: dict[str, Any] | None = None,
         tags: dict[str, str] | None = None,
@@ -132,6 +134,8 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
                 "metadata", [f"metadata: {len(extra)} entries and {len(own)} of our own are more than AWS's 50"]
             )
         name = (job or {}).get("name")
+        content_type = CONTENT_TYPES.get((job or {}).get("problem_type"), "text/csv").partition(";")[0]
+        response_type = content_type if content_type == "application/json" else "text/csv"
         request: dict[str, Any] = {
             "ModelPackageGroupName": self.group,
             "ModelPackageDescription": f"Candidate {candidate['CandidateName']}"
@@ -139,8 +143,8 @@ class SageMakerAutoMLRegisterOperator(CandidateOperator):
             "ModelApprovalStatus": self.approval_status,
             "InferenceSpecification": {
                 "Containers": containers,
-                "SupportedContentTypes": list(self.content_types),
-                "SupportedResponseMIMETypes": list(self.response_types),
+                "SupportedContentTypes": list(self.content_types or [content_type]),
+                "SupportedResponseMIMETypes": list(self.response_types or [response_type]),
             },
             "CustomerMetadataProperties": {**extra, **own},
             "ClientToken": token,

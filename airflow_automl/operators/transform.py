@@ -23,7 +23,7 @@ from airflow_automl.operators._base import document, task_terminated
 from airflow_automl.operators._candidate_operator import ServingOperator
 from airflow_automl.operators._model_request import ServedCandidate, problems_of_role
 from airflow_automl.operators._waiting_operator import WaitingOperator
-from airflow_automl.serving import derived_name, encrypts_itself
+from airflow_automl.serving import CONTENT_TYPES, derived_name, encrypts_itself
 from airflow_automl.version_tags import TAG_CANDIDATE, TAG_JOB
 
 if TYPE_CHECKING:
@@ -31,12 +31,7 @@ if TYPE_CHECKING:
 
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9-]+")
 _LINES = {"SplitType": "Line", "AssembleWith": "Line"}
-#: Problem type → content type, SplitType, AssembleWith.
-_SHAPES: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "TimeSeriesForecasting": ("text/csv;header=present", {"SplitType": "None", "AssembleWith": "None"}),
-    "ImageClassification": ("application/x-image", {"SplitType": "None", "AssembleWith": "None"}),
-    "TextGeneration": ("application/json", {"SplitType": "None", "AssembleWith": "None"}),
-}
+_WHOLE = {"SplitType": "None", "AssembleWith": "None"}
 #: Files of whole series can't be split, and forecasting all of them takes long.
 _WHOLE_SERIES: Mapping[str, Any] = {"MaxPayloadInMB": 0, "ModelClientConfig": {"InvocationsTimeoutInSeconds": 3600}}
 _RUNNING = frozenset({"InProgress", "Completed"})
@@ -214,8 +209,8 @@ class SageMakerAutoMLTransformOperator(ServingOperator, WaitingOperator):
         job, instance = served.job, served.instance
         problem_type = job.get("problem_type")
         kms = None if encrypts_itself(instance) else served.volume_key
-        content_type, shape = _SHAPES.get(problem_type or "", ("text/csv", _LINES))
-        content_type = self.content_type or content_type
+        shape = _WHOLE if problem_type in CONTENT_TYPES else _LINES
+        content_type = self.content_type or CONTENT_TYPES.get(problem_type, "text/csv")
         if self.join and shape is not _LINES:
             raise AutoMLValidationError(
                 "transform", [f"join: {problem_type} is not scored line by line, so its inputs can't be joined"]

@@ -65,6 +65,29 @@ def test_all_response_keys_of_the_candidate_are_requested(hosting: HostingStandI
     assert outputs[-1] == next(filter(None, reversed(supported)))
 
 
+@pytest.mark.parametrize(
+    ("problem_type", "requests", "responses"),
+    [
+        (None, "text/csv", "text/csv"),
+        ("TextClassification", "text/csv", "text/csv"),
+        ("TimeSeriesForecasting", "text/csv", "text/csv"),
+        ("ImageClassification", "application/x-image", "text/csv"),
+        ("TextGeneration", "application/json", "application/json"),
+    ],
+)
+def test_content_types_are_those_of_the_problem_type(
+    hosting: HostingStandIn,
+    context: dict[str, Any],
+    job: dict[str, Any],
+    problem_type: str | None,
+    requests: str,
+    responses: str,
+) -> None:
+    register(context, candidate=make_candidate(), job={**job, "problem_type": problem_type})
+    (made,) = (package["InferenceSpecification"] for package in hosting.packages)
+    assert (made["SupportedContentTypes"], made["SupportedResponseMIMETypes"]) == ([requests], [responses])
+
+
 def test_a_retry_finds_what_was_registered(
     hosting: HostingStandIn, context: dict[str, Any], candidate: dict[str, Any], job: dict[str, Any]
 ) -> None:
