@@ -61,7 +61,7 @@ def metric_for(objective: str, problem_type: str) -> str:
 
 
 _MANY_CLASSES = 10
-"""With more, boosting takes long, because each round is a tree for each class, and forests are often better."""
+"""With more, boosting takes long, because each round is a tree for each class: a linear model and a forest come first."""
 
 _NEURAL = ("nn-torch", "fastai")
 
@@ -222,8 +222,10 @@ def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> li
         chosen += [entry for entry in more if (entry[0], _settings(entry[1])) not in known][: count - len(chosen)]
     if rows > LARGE:
         return chosen
+    if classes > _MANY_CLASSES:
+        return sorted(chosen, key=lambda entry: entry not in (("LR", {}), ("RF", {})))
     # Forests look at no clock, and what they learn of few rows is often of no weight beside the others.
-    return sorted(chosen, key=lambda entry: (entry[0] in {"RF", "XT"}) == (classes <= _MANY_CLASSES))
+    return sorted(chosen, key=lambda entry: entry[0] in {"RF", "XT"})
 
 
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
