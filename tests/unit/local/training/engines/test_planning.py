@@ -52,7 +52,7 @@ def test_models_train_in_the_order_of_the_plan():
         (29, 50_000, "GBM CAT XGB LR RF XT GBM"),
     ],
 )
-def test_forests_train_last_but_one_is_early_with_many_classes_and_all_before_variants_of_many_rows(classes, rows, order):
+def test_forests_train_last_but_one_early_with_many_classes_and_all_before_variants_of_many_rows(classes, rows, order):
     trees = ["lightgbm", "catboost", "xgboost", "linear-learner", "randomforest", "extra-trees"]
     made = make(classes=classes, rows=rows, algorithms=trees, max_candidates=8)
     ranked = [(entry["ag_args"]["priority"], key) for key, entries in made.hyperparameters.items() for entry in entries]

@@ -61,7 +61,7 @@ def metric_for(objective: str, problem_type: str) -> str:
 
 
 _MANY_CLASSES = 10
-"""With more, boosting takes long, because each round is a tree for each class: a linear model and a forest come first."""
+"""With more, boosting takes long, because each round is a tree for each class: others come first."""
 
 _NEURAL = ("nn-torch", "fastai")
 
