@@ -85,7 +85,7 @@ def measure(
 def completion_criteria(given: dict[str, int]) -> dict[str, int]:
     """Return the limits that a job runs under: the request's; if it has none, an hour (R47).
 
-    Only a time for the job limits how many candidates there are: :mod:`.plan` says what fits into it.
+    With a time for the job, the plan decides how many candidates there are.
     """
     return given if PER_JOB in given else criteria_with(given, MaxCandidates=planning.DEFAULT_CANDIDATES)
 

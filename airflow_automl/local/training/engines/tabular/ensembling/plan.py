@@ -126,7 +126,7 @@ def make(
     :param features: of the training data.
     :param classes: of the target; 0 for regression.
     :param algorithms: what the request names; ``None`` or empty for all (R57).
-    :param max_candidates: MaxCandidates; ``None`` for as many as the time allows.
+    :param max_candidates: MaxCandidates; ``None`` for 10, or 26 if models are stacked.
     :param seconds: time for the training, ``None`` for no limit.
     :param seconds_per_model: MaxRuntimePerTrainingJobInSeconds.
     :param threads: cores that the job may keep busy.
@@ -239,9 +239,11 @@ def _more(usable: Sequence[str], forest: Mapping[str, Any]) -> list[tuple[str, d
     entries = []
     for key, options in get_hyperparameter_config("zeroshot").items():
         for entry in options if isinstance(options, list) else [options]:
-            arguments = entry.get("ag_args", {}) if isinstance(entry, dict) else {}
+            if key not in usable or not isinstance(entry, dict):
+                continue
+            arguments = entry.get("ag_args", {})
             # Those that are for some problem types only are forests with another criterion, which are variants here.
-            if key in usable and isinstance(entry, dict) and "problem_types" not in arguments:
+            if "problem_types" not in arguments:
                 more = forest if key in {"RF", "XT"} else {}
                 entries.append((-arguments.get("priority", 0), key, {**entry, **more}))
     entries.sort(key=lambda entry: (entry[0], entry[1]))
