@@ -148,13 +148,15 @@ class SageMakerAutoMLReportOperator(JobReader):
     def _earlier(self, context: Context) -> list[dict[str, Any]]:
         """Return what this task noted in each run before, oldest first.
 
-        What Airflow takes for the newest XCom is that with the latest logical date, which runs of assets lack.
+        What Airflow takes for the newest XCom is that with the latest logical date, which runs of assets lack. Some
+        Airflows (3.0.6 for one) answer each as often as there are DAGs with a run of this run's ID.
         """
         ti = context["ti"]
         pulled = ti.xcom_pull(task_ids=self.task_id, key=RUN_KEY, include_prior_dates=True) or []
         noted = [pulled] if isinstance(pulled, dict) else pulled
-        own = (each for each in noted if each["map_index"] == ti.map_index and each["entry"]["run_id"] != ti.run_id)
-        return sorted(own, key=lambda each: datetime.fromisoformat(each["date"]))
+        own = {each["entry"]["run_id"]: each for each in noted if each["map_index"] == ti.map_index}
+        own.pop(ti.run_id, None)
+        return sorted(own.values(), key=lambda each: datetime.fromisoformat(each["date"]))
 
     def _candidates(self, name: str) -> list[dict[str, Any]] | None:
         try:
