@@ -139,7 +139,7 @@ class _Neural(Forecaster):
             batch = self.windows.last(panel.of(panel.series[begin : begin + self.rows]))
             with torch.inference_mode():
                 answer = self.answer(batch, panel.settings.quantiles)
-            found.append(answer * batch.scale.numpy()[:, None, None] + batch.level.numpy()[:, None, None])
+            found.append(answer * batch.scale[:, None, None] + batch.level[:, None, None])
         # A constant or very short series can't be forecast this way.
         useless = np.array([not usable(series) for series in panel.series])
         return np.where(useless[:, None, None], np.nan, np.concatenate(found))

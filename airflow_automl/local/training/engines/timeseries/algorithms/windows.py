@@ -43,7 +43,7 @@ class Batch(NamedTuple):
     :param features: of time and of the panel, shape (windows, context + horizon, features).
     :param future: scaled values of the horizon.
     :param level: what was subtracted from the values.
-    :param scale: what they were divided by.
+    :param scale: what they were divided by; both with all digits, which a series far from zero needs.
     """
 
     past: torch.Tensor
@@ -51,8 +51,8 @@ class Batch(NamedTuple):
     lagged: torch.Tensor
     features: torch.Tensor
     future: torch.Tensor
-    level: torch.Tensor
-    scale: torch.Tensor
+    level: np.ndarray
+    scale: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -119,21 +119,21 @@ class Windows:
         count = np.maximum(visible.sum(axis=1), 1)
         level = (recent * visible).sum(axis=1) / count
         scale = np.sqrt((((recent - level[:, None]) * visible) ** 2).sum(axis=1) / count)
-        scale = np.where(scale > 1e-9 * np.maximum(1, np.abs(level)), scale, np.maximum(1, np.abs(level)))
+        # What does not change is measured by its level.
+        scale = np.where(scale > 1e-9 * np.abs(level), scale, np.where(level == 0, 1, np.abs(level)))
         scaled = (values - level[:, None]) / scale[:, None] * there
         # Within the horizon, a lagged value may be unknown: it is 0.
         known = scaled.copy()
         known[:, -self.horizon :] = 0
-        tensors = (
+        parts = (
             scaled[:, self.season : self.season + self.context],
             visible,
             known[:, :size],
             features,
             scaled[:, -self.horizon :],
-            level,
-            scale,
         )
-        return Batch(*(torch.as_tensor(part, dtype=torch.float32) for part in tensors))
+        past, there, lagged, features, future = (torch.as_tensor(part, dtype=torch.float32) for part in parts)
+        return Batch(past, there, lagged, features, future, level, scale)
 
     def _features(self, series: Series, end: int, panel: Panel) -> np.ndarray:
         first = series.start + end - self.context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -62,6 +63,21 @@ def test_a_weekly_pattern_is_found_and_survives_being_stored_whatever_the_column
     model.save(tmp_path)
     again = forecaster(name).load(tmp_path, {})
     assert again.forecast(past, brief()) == pytest.approx(model.forecast(past, brief()))
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(("unit", "zero"), [(1e-12, 0.0), (1e12, 0.0), (1.0, 1e7)], ids=["tiny", "huge", "far"])
+def test_it_does_not_matter_what_the_unit_is_and_where_zero_is(name: str, unit: float, zero: float) -> None:
+    panel = panel_of(weekly(items=2, days=70), config(horizon=7))
+    truth = panel.truth([series.key for series in panel.series], 7)
+    other = panel.of(replace(series, target=zero + unit * series.target) for series in panel.series)
+    past = other.before(7, shortest=4)
+
+    said, failed = metrics.tidy(past, forecaster(name).fit(past, brief()).forecast(past, brief()))
+
+    assert failed == 0
+    # Without the pattern, whose amplitude is 5, the error is about 3.
+    assert np.abs((said[..., 0] - zero) / unit - truth).mean() < 2
 
 
 @pytest.mark.parametrize("name", EVERY)
