@@ -188,7 +188,7 @@ class Arima(_Statistical):
     def choose(cls, values: np.ndarray, season: int) -> Choice:
         from statsforecast.arima import auto_arima_f
 
-        model = auto_arima_f(values, period=season, approximation=True, max_p=3, max_q=3, allowmean=True)
+        model = auto_arima_f(_standard(values)[0], period=season, approximation=True, max_p=3, max_q=3, allowmean=True)
         p, q, seasonal_p, seasonal_q, _, d, seasonal_d = (int(part) for part in model["arma"])
         names = set(model["coef"])
         return (p, d, q, seasonal_p, seasonal_d, seasonal_q, "intercept" in names, "drift" in names)
@@ -203,8 +203,9 @@ class Arima(_Statistical):
         from statsforecast import arima as library
 
         p, d, q, seasonal_p, seasonal_d, seasonal_q, mean, drift = choice
+        standard, level, size = _standard(values)
         model = library.Arima(
-            values,
+            standard,
             order=(p, d, q),
             seasonal={"order": (seasonal_p, seasonal_d, seasonal_q), "period": season},
             include_mean=mean,
@@ -213,7 +214,17 @@ class Arima(_Statistical):
         )
         found = library.forecast_arima(model, horizon, level=[ONE_DEVIATION])
         upper = np.asarray(found["upper"]).ravel()
-        return np.asarray(found["mean"]), upper - np.asarray(found["mean"])
+        return level + size * np.asarray(found["mean"]), size * (upper - np.asarray(found["mean"]))
+
+
+def _standard(values: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Return values around 0 with a deviation of 1, what was subtracted from them and what they were divided by.
+
+    Of a model with differences the library's intervals grow with the level of the series, however little it changes;
+    and of tiny values it chooses another model.
+    """
+    level, size = float(values.mean()), float(values.std()) or 1.0
+    return (values - level) / size, level, size
 
 
 class Theta(_Statistical):

@@ -78,6 +78,7 @@ def test_it_does_not_matter_what_the_unit_is_and_where_zero_is(name: str, unit: 
     assert failed == 0
     # Without the pattern, whose amplitude is 5, the error is about 3.
     assert np.abs((said[..., 0] - zero) / unit - truth).mean() < 2
+    assert np.mean(said[..., -1] - said[..., 1]) / unit < 20
 
 
 @pytest.mark.parametrize("name", EVERY)
