@@ -107,7 +107,7 @@ class Codec:
     :param digits: how many digits a code has: 0 if that differs, -1 if no number can stand for one because zeros lead
         codes of different lengths, ``None`` if the texts are not codes.
     :param pointed: whole numbers among the texts are written as ``1.0``, not as ``1``.
-    :param odd: training values that are not dates, or not numbers, are missing: such values are not refused later.
+    :param odd: training values that are not dates, or not numbers, are missing, or all are: none is refused later.
     :param single: numbers are 32-bit floats: those of texts, which are shorter, and of 64 bits become the same.
     """
 
@@ -381,7 +381,7 @@ def decide(
     else:
         codec = Codec(name, Kind.NUMBER, single=single)
     if role == "auto":
-        return codec
+        return dataclasses.replace(codec, odd=codec.odd or values.null_count == len(values))
     if role == IDENTIFIER:
         digits = 0 if codec.kind is Kind.NUMBER and _whole(values) else codec.digits
         return dataclasses.replace(codec, role=role, kind=Kind.TEXT, digits=digits)
@@ -407,7 +407,7 @@ def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str]
     spelling = (truths.get("false", "False"), truths.get("true", "True")) if truths else None
     filled = [text for text in texts if text not in NUMERIC_NULLS and not _INFINITE.fullmatch(text)]
     if not filled and not (texts and NUMERIC_NULLS.issuperset(texts)):
-        return Codec(name, Kind.NUMBER)
+        return Codec(name, Kind.NUMBER, odd=True)
     words = set(islice((text for text in filled if not _NUMBER.fullmatch(text)), int(odd * len(filled)) + 1))
     # With a digit in it, a word may be a code among codes, such as V57.
     if filled and len(words) <= odd * len(filled) and not any(map(_DIGIT.search, words)):

@@ -84,6 +84,8 @@ def scores(
     :return: metric → value; metrics that are undefined for the data are left out.
     """
     weights = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype="float64")
+    if not weights.any():
+        return {}
     if problem_type == REGRESSION:
         found = _regression(np.asarray(truth, dtype="float64"), np.asarray(predicted, dtype="float64"), weights)
     else:

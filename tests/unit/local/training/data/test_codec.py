@@ -203,6 +203,15 @@ def test_values_that_training_refuses_are_refused_and_values_that_it_reads_as_mi
 
 
 @pytest.mark.parametrize(
+    "empty", [column("", "NA"), column("inf", ""), pa.chunked_array([pa.nulls(2)]), arrow([np.nan])]
+)
+def test_a_column_without_a_value_in_training_refuses_none_later(empty):
+    codec = Codec.from_json(decide("c", empty).as_json())
+    assert np.isnan(codec.take(["x", None, "2024-01-01", dt.datetime(2024, 1, 1), "nan"])).all()
+    assert codec.take([1.5, "2"]).tolist() == [1.5, 2]
+
+
+@pytest.mark.parametrize(
     ("values", "role", "kind", "expected"),
     [
         (pa.array([True, None]), "auto", Kind.BOOLEAN, ["True", None]),

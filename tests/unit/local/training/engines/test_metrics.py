@@ -66,6 +66,11 @@ def test_regression_metrics_and_a_negative_r2():
     assert found["R2"] < 0
 
 
+@pytest.mark.parametrize(("problem", "scores"), [("Regression", np.ones(2)), ("BinaryClassification", np.eye(2))])
+def test_rows_that_weigh_nothing_leave_all_metrics_undefined(problem, scores):
+    assert metrics.scores(problem, np.array([0, 1]), scores, (0, 1), np.zeros(2)) == {}
+
+
 def test_undefined_metrics_are_left_out():
     assert "AUC" not in metrics.scores(
         "BinaryClassification", np.array(["a", "a"]), np.array([[1, 0], [0.5, 0.5]]), ("a", "b")

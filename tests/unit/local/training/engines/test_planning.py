@@ -44,6 +44,15 @@ def test_models_train_in_the_order_of_the_plan():
     assert len(set(ranks)) == len(ranks)
 
 
+def test_boosting_learns_the_median_for_the_mean_absolute_error():
+    def losses(objective):
+        made = make(classes=0, algorithms=["lightgbm", "xgboost"], crossed=True, max_candidates=20, objective=objective)
+        return {entry.get("objective") for level in made.levels for entries in level.values() for entry in entries}
+
+    assert losses("MAE") == {"regression_l1", "reg:absoluteerror"}
+    assert losses("RMSE") == {None}
+
+
 @pytest.mark.parametrize(
     ("classes", "rows", "order"),
     [

@@ -9,6 +9,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 
+from airflow_automl.local.errors import cause
 from airflow_automl.local.training.engines.course import PER_CANDIDATE
 from airflow_automl.local.training.engines.tabular.ensembling import engine, plan
 
@@ -41,6 +42,15 @@ def test_a_model_that_looks_at_no_clock_takes_neither_the_time_of_the_ensemble_n
     with pytest.raises(TimeLimitExceeded, match=f"Forest was still training after {reason}"):
         model.fit()
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.slow  # imports AutoGluon
+def test_a_model_without_a_column_that_varies_says_so():
+    from airflow_automl.local.training.engines.tabular.ensembling.watch import _why
+
+    error = {"exc_type": "NoValidFeatures", "exc_str": "No valid features exist to fit LightGBM"}
+    reason = _why(SimpleNamespace(_models_failed_to_train_errors={"LightGBM": error}), "LightGBM")
+    assert cause(reason).startswith("No feature column varies")
 
 
 def test_a_package_that_nothing_needs_is_not_imported_and_can_be_later():

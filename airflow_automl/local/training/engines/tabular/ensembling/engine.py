@@ -113,6 +113,7 @@ def plan_for(course: Course, dataset: TabularDataset, algorithms: tuple[str, ...
         threads=course.run.spec.threads,
         memory_limit=course.run.spec.memory_limit,
         crossed=dataset.crossed,
+        objective=dataset.objective,
     )
 
 

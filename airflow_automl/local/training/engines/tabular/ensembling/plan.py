@@ -115,6 +115,7 @@ def make(
     threads: int,
     memory_limit: int | None,
     crossed: bool = False,
+    objective: str = "",
 ) -> Plan:
     """Plan an ensembling job.
 
@@ -132,6 +133,7 @@ def make(
     :param threads: cores that the job may keep busy.
     :param memory_limit: bytes that the job may use, ``None`` for no limit.
     :param crossed: whether models are cross-validated on all rows.
+    :param objective: metric to optimize.
     :raises JobFailure: none of the algorithms can be trained here.
     """
     ample = (seconds is None or seconds >= _AMPLE_SECONDS) and may_cross(
@@ -154,9 +156,9 @@ def make(
     ensemble = candidates > 2
     upper = (candidates - 2) // 3 if stacked else 0
     base = _portfolio(usable, classes, rows, candidates - ensemble - (upper + 1 if stacked else 0))
-    hyperparameters: dict[Any, Any] = _configurations(base)
+    hyperparameters: dict[Any, Any] = _configurations(base, objective)
     if stacked:
-        hyperparameters = {1: hyperparameters, 2: _configurations(_portfolio(usable, classes, rows, upper))}
+        hyperparameters = {1: hyperparameters, 2: _configurations(_portfolio(usable, classes, rows, upper), objective)}
     limits: dict[str, Any] = {}
     if seconds_per_model is not None:
         limits["max_time_limit"] = seconds_per_model
@@ -187,12 +189,17 @@ def make(
     return Plan(hyperparameters, fit, {name: packages for name, packages in lacking.items() if packages})
 
 
-def _configurations(models: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+_ABSOLUTE = {"GBM": {"objective": "regression_l1"}, "XGB": {"objective": "reg:absoluteerror"}}
+"""What learns the median. AutoGluon lets these two learn the mean whatever the metric; few large values move that."""
+
+
+def _configurations(models: Sequence[tuple[str, dict[str, Any]]], objective: str) -> dict[str, list[dict[str, Any]]]:
     """Models in AutoGluon's shape, which trains them in their order."""
     found: dict[str, list[dict[str, Any]]] = {}
     for rank, (key, options) in enumerate(models):
         arguments = {**options.get("ag_args", {}), "priority": 1000 - rank}
-        found.setdefault(key, []).append({**options, "ag_args": arguments})
+        loss = _ABSOLUTE.get(key, {}) if objective == "MAE" else {}
+        found.setdefault(key, []).append({**options, **loss, "ag_args": arguments})
     return found
 
 

@@ -23,6 +23,7 @@ from airflow_automl.local.training.engines import isolation, metrics
 from airflow_automl.local.training.engines.candidates import Candidate, image, step
 from airflow_automl.local.training.engines.course import PER_CANDIDATE, Course, Stopped
 from airflow_automl.local.training.engines.tabular.ensembling.model import distributions
+from airflow_automl.local.training.engines.tabular.tuning.features import NOTHING_VARIES
 
 
 @dataclass(frozen=True)
@@ -222,6 +223,8 @@ def _why(trainer: Any, name: str) -> Exception:
     if known is None or known["exc_type"] in {"TimeLimitExceeded", "InsufficientTime"}:
         said = "" if known is None else str(known["exc_str"])
         return Stopped(said if _ENDED in said else f"There was not enough time left to train {name}.")
+    if known["exc_type"] == "NoValidFeatures":
+        return JobFailure(NOTHING_VARIES)
     return JobFailure(cause(f"{known['exc_type']}: {known['exc_str']}"))
 
 

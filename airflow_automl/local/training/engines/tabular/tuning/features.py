@@ -209,6 +209,11 @@ SPARSE_WIDTH = 300
 
 DOCUMENT, ARRAYS = "features.json", "arrays.npz"
 
+NOTHING_VARIES = (
+    "No feature column varies: each is empty, always the same, or different in every row. "
+    "There is nothing to learn from."
+)
+
 
 @dataclass(frozen=True)
 class Extract:
@@ -268,10 +273,7 @@ class FeatureTransformer:
         numbers = _numbers(judged, frame)
         kept = np.array([position for position in range(numbers.shape[1]) if _varies(numbers[:, position])], dtype=int)
         if not len(kept) and not categories and not words:
-            raise JobFailure(
-                "No feature column varies: each is empty, always the same, or different in every row. "
-                "There is nothing to learn from."
-            )
+            raise JobFailure(NOTHING_VARIES)
         scalers = {view: Scaler.fit(numbers[:, kept], ranks=view == RANKS) for view in (STANDARD, RANKS)}
         frequencies = {
             name: [*np.log1p(np.bincount(codes[codes >= 0], minlength=len(known) + 1)[:-1]).tolist(), 0.0]
