@@ -77,6 +77,10 @@ _STACKING_ROWS = 1000
 _SHARE = 0.5
 """No model may take more than this part of the time that is left when it starts."""
 
+_FOLD_SHARE = 0.75
+"""What a fold may take of that; the rest is for its predictions, which take as long with thousands of trees. AutoGluon
+reserves a fifth, and drops all folds of a model that would need more."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -163,7 +167,7 @@ def make(
     if seconds_per_model is not None:
         limits["max_time_limit"] = seconds_per_model
     if seconds is not None and len(base) > 1:
-        limits["max_time_limit_ratio"] = _SHARE
+        limits["max_time_limit_ratio"] = _SHARE / _FOLD_SHARE if crossed else _SHARE
     fit: dict[str, Any] = {
         "time_limit": seconds,
         "num_bag_folds": FOLDS if crossed else 0,
@@ -182,6 +186,7 @@ def make(
         # The limits are those of a candidate, which is all of its folds; these train one after the other.
         own = {f"ag.{key}": value for key, value in limits.items()}
         fit["ag_args_ensemble"] = {"fold_fitting_strategy": "sequential_local", **own}
+        fit["ag_args_fit"] = {"max_time_limit_ratio": _FOLD_SHARE}
     elif limits:
         fit["ag_args_fit"] = limits
     if memory_limit is not None:
@@ -227,12 +232,12 @@ def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> li
         known = [(key, _settings(options)) for key, options in chosen]
         more = _more(usable, forest)
         chosen += [entry for entry in more if (entry[0], _settings(entry[1])) not in known][: count - len(chosen)]
-    if rows > LARGE:
-        return chosen
-    if classes > _MANY_CLASSES:
-        return sorted(chosen, key=lambda entry: entry not in (("LR", {}), ("RF", {})))
+    many = classes > _MANY_CLASSES and rows <= LARGE
+    # The linear model takes little time, and of what is linear learns more than all trees together.
+    first = [("LR", {}), ("RF", {})] if many else [("GBM", {}), ("LR", {})]
     # Forests look at no clock, and what they learn of few rows is often of no weight beside the others.
-    return sorted(chosen, key=lambda entry: entry[0] in {"RF", "XT"})
+    last = set() if many or rows > LARGE else {"RF", "XT"}
+    return sorted(chosen, key=lambda entry: (entry not in first, entry[0] in last))
 
 
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
