@@ -194,11 +194,18 @@ def make(
     return Plan(hyperparameters, fit, {name: packages for name, packages in lacking.items() if packages})
 
 
+Configuration = tuple[str, dict[str, Any]]
+"""AutoGluon's key of an algorithm, and settings of it."""
+
+_EXACT: Configuration = ("LR", {"C": 1000, "proc.skew_threshold": None, "ag_args": {"name_suffix": "Exact"}})
+"""A target that is a sum of columns, as prices and totals often are, is one for this only: AutoGluon's own settings of
+the linear model bend columns that are skewed, and keep coefficients small."""
+
 _ABSOLUTE = {"GBM": {"objective": "regression_l1"}, "XGB": {"objective": "reg:absoluteerror"}}
 """What learns the median. AutoGluon lets these two learn the mean whatever the metric; few large values move that."""
 
 
-def _configurations(models: Sequence[tuple[str, dict[str, Any]]], objective: str) -> dict[str, list[dict[str, Any]]]:
+def _configurations(models: Sequence[Configuration], objective: str) -> dict[str, list[dict[str, Any]]]:
     """Models in AutoGluon's shape, which trains them in their order."""
     found: dict[str, list[dict[str, Any]]] = {}
     for rank, (key, options) in enumerate(models):
@@ -208,10 +215,10 @@ def _configurations(models: Sequence[tuple[str, dict[str, Any]]], objective: str
     return found
 
 
-def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> list[tuple[str, dict[str, Any]]]:
+def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> list[Configuration]:
     """Return ``count`` configurations: one of each algorithm, then variants, then AutoGluon's own portfolio."""
     forest: dict[str, Any] = {"n_estimators": 100, "min_samples_leaf": 5} if rows > LARGE else {}
-    variants: list[tuple[str, dict[str, Any]]] = [
+    variants: list[Configuration] = [
         ("GBM", {}),
         ("CAT", {}),
         ("XGB", {}),
@@ -227,6 +234,8 @@ def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> li
             ("RF", {**forest, "criterion": "entropy", "ag_args": {"name_suffix": "Entr"}}),
             ("XT", {**forest, "criterion": "entropy", "ag_args": {"name_suffix": "Entr"}}),
         ]
+    else:
+        variants.append(_EXACT)
     chosen = [entry for entry in variants if entry[0] in usable][:count]
     if len(chosen) < count:
         known = [(key, _settings(options)) for key, options in chosen]
@@ -234,7 +243,7 @@ def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> li
         chosen += [entry for entry in more if (entry[0], _settings(entry[1])) not in known][: count - len(chosen)]
     many = classes > _MANY_CLASSES and rows <= LARGE
     # The linear model takes little time, and of what is linear learns more than all trees together.
-    first = [("LR", {}), ("RF", {})] if many else [("GBM", {}), ("LR", {})]
+    first: list[Configuration] = [("LR", {}), ("RF", {})] if many else [("GBM", {}), ("LR", {}), _EXACT]
     # Forests look at no clock, and what they learn of few rows is often of no weight beside the others.
     last = set() if many or rows > LARGE else {"RF", "XT"}
     return sorted(chosen, key=lambda entry: (entry not in first, entry[0] in last))
@@ -244,7 +253,7 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key != "ag_args"}
 
 
-def _more(usable: Sequence[str], forest: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def _more(usable: Sequence[str], forest: Mapping[str, Any]) -> list[Configuration]:
     """Configurations that AutoGluon found to complement each other on many tables."""
     from autogluon.tabular.configs.hyperparameter_configs import get_hyperparameter_config
 
