@@ -140,8 +140,11 @@ def test_cross_validated_models_are_stacked_where_time_and_rows_allow():
 
 def test_limits_of_a_cross_validated_candidate_hold_for_all_of_its_folds():
     made = make(crossed=True, seconds=900.0, seconds_per_model=30)
-    assert made.fit["ag_args_ensemble"]["ag.max_time_limit"] == 30
-    assert "max_time_limit" not in made.fit["ag_args_fit"]
+    bag, fold = made.fit["ag_args_ensemble"], made.fit["ag_args_fit"]
+    assert bag["ag.max_time_limit"] == 30
+    # Folds learn for their part of half of the time, and the bag has more than that for their predictions.
+    assert fold == {"max_time_limit_ratio": pytest.approx(0.5 / bag["ag.max_time_limit_ratio"])}
+    assert bag["ag.max_time_limit_ratio"] > 0.5
 
 
 @pytest.mark.parametrize("classes", [0, 2])

@@ -44,7 +44,6 @@ def test_a_model_that_looks_at_no_clock_takes_neither_the_time_of_the_ensemble_n
     assert time.monotonic() - began < 20
 
 
-@pytest.mark.slow  # imports AutoGluon
 def test_a_model_without_a_column_that_varies_says_so():
     from airflow_automl.local.training.engines.tabular.ensembling.watch import _why
 

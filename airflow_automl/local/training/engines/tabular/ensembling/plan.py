@@ -198,11 +198,12 @@ Configuration = tuple[str, dict[str, Any]]
 """AutoGluon's key of an algorithm, and settings of it."""
 
 _EXACT: Configuration = ("LR", {"C": 1000, "proc.skew_threshold": None, "ag_args": {"name_suffix": "Exact"}})
-"""A target that is a sum of columns, as prices and totals often are, is one for this only: AutoGluon's own settings of
-the linear model bend columns that are skewed, and keep coefficients small."""
+"""Only this learns a target that is a sum of columns, as totals are: with AutoGluon's defaults, the linear model makes
+skewed columns normal first, and shrinks its coefficients."""
 
 _ABSOLUTE = {"GBM": {"objective": "regression_l1"}, "XGB": {"objective": "reg:absoluteerror"}}
-"""What learns the median. AutoGluon lets these two learn the mean whatever the metric; few large values move that."""
+"""Settings with which boosting learns the median. AutoGluon lets these two learn the mean, which few large values move,
+whatever its metric is."""
 
 
 def _configurations(models: Sequence[Configuration], objective: str) -> dict[str, list[dict[str, Any]]]:

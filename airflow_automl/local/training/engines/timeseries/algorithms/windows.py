@@ -125,15 +125,15 @@ class Windows:
         # Within the horizon, a lagged value may be unknown: it is 0.
         known = scaled.copy()
         known[:, -self.horizon :] = 0
-        parts = (
-            scaled[:, self.season : self.season + self.context],
-            visible,
-            known[:, :size],
-            features,
-            scaled[:, -self.horizon :],
+        return Batch(
+            _tensor(scaled[:, self.season : self.season + self.context]),
+            _tensor(visible),
+            _tensor(known[:, :size]),
+            _tensor(features),
+            _tensor(scaled[:, -self.horizon :]),
+            level,
+            scale,
         )
-        past, there, lagged, features, future = (torch.as_tensor(part, dtype=torch.float32) for part in parts)
-        return Batch(past, there, lagged, features, future, level, scale)
 
     def _features(self, series: Series, end: int, panel: Panel) -> np.ndarray:
         first = series.start + end - self.context
@@ -204,3 +204,7 @@ def load_weights(folder: Path) -> tuple[Windows, dict[str, Any], dict[str, torch
         state = {name: torch.as_tensor(arrays[name]) for name in arrays.files}
     sizes = document.pop("windows")
     return Windows(**sizes | {"cycles": tuple(sizes["cycles"])}), document, state
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    return torch.as_tensor(values, dtype=torch.float32)
