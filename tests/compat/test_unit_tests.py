@@ -12,7 +12,7 @@ from tools import compat
 
 UNIT = "tests/unit/"
 #: Tests that are not of the Airflow side, or whose code is the same on every Airflow.
-ELSEWHERE = ("local", "report", "demo", "contract")
+ELSEWHERE = ("local", "report", "demo", "contract", "doctor", "triggers/test_watcher.py")
 
 
 def run_tests(cell: compat.Cell, *arguments: str) -> None:

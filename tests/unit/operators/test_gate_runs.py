@@ -85,8 +85,17 @@ def test_a_rejection_in_a_mapped_group_skips_its_own_map_index_only(run_dag: Run
     }
 
 
-@pytest.mark.parametrize("expansion", ["literal", "xcom"])
-@pytest.mark.parametrize("on_reject", ["fail", "segment.notify", "segment.rejected"])
+@pytest.mark.parametrize(
+    ("on_reject", "expansion"),
+    [
+        ("fail", "xcom"),
+        ("segment.notify", "literal"),
+        ("segment.rejected", "xcom"),
+        pytest.param("fail", "literal", marks=pytest.mark.slow),
+        pytest.param("segment.notify", "xcom", marks=pytest.mark.slow),
+        pytest.param("segment.rejected", "literal", marks=pytest.mark.slow),
+    ],
+)
 def test_every_form_of_rejection_holds_in_a_mapped_group(run_dag: RunDag, on_reject: str, expansion: str) -> None:
     with DAG(f"forms_{on_reject.replace('.', '_')}_{expansion}") as dag:
 
