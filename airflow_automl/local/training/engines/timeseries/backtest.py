@@ -45,8 +45,8 @@ def weigh(
 ) -> dict[str, float]:
     """Weigh algorithms by how good they were.
 
-    Two thirds of the weight go to the combination that minimizes the metric on these windows; it is the best one, and
-    fits them too closely. The rest goes to all algorithms by the inverse cube of their own metric, which errs less.
+    Half of the weight goes to the combination that minimizes the metric on these windows; it is the best one, and fits
+    them too closely. The rest goes to all algorithms by the inverse cube of their own metric, which errs less.
 
     :param forecasts: algorithm → its forecast of each window.
     :return: algorithm → weight; they sum to 1, and weights too small to matter are left out.
@@ -59,7 +59,7 @@ def weigh(
     inverse = {name: (loss(forecast) + 1e-9) ** -3 for name, forecast in whole.items()}
     combined = _combination(whole, loss)
     total = sum(inverse.values())
-    weights = {name: (2 * combined.get(name, 0.0) + inverse[name] / total) / 3 for name in forecasts}
+    weights = {name: (combined.get(name, 0.0) + inverse[name] / total) / 2 for name in forecasts}
     kept = {name: weight for name, weight in weights.items() if weight >= SMALLEST}
     total = sum(kept.values())
     return {name: weight / total for name, weight in kept.items()}

@@ -16,6 +16,9 @@ Array = np.ndarray
 _DOUBT = 4
 """Shrinks the moves that few series were enough for: their errors are chance."""
 
+_WORTH = 1.2
+"""Quantiles that hold what they promise may make the quantile loss larger by a fifth: a few windows measure no better."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -72,23 +75,26 @@ def _units(panel: Panel, forecast: Array) -> Array:
     return forecast[..., -1] - forecast[..., 1] + error[:, None]  # type: ignore[no-any-return]
 
 
-def calibrate(backtest: Backtest, forecasts: Sequence[Array]) -> tuple[Calibration, list[Array]]:
-    """Calibrate a candidate on its backtests, if that makes it better.
+def calibrate(backtest: Backtest, forecasts: Sequence[Array], objective: str) -> tuple[Calibration, list[Array]]:
+    """Calibrate a candidate on its backtests, unless that makes it much worse.
 
     :param forecasts: the candidate's forecast of each window.
+    :param objective: what the candidate is judged by.
     :return: the calibration, and the forecasts of the windows, each calibrated on the other windows alone, so that the
-        candidate is measured on what its calibration has not seen. With one window, or if the quantile loss is not
-        smaller so, nothing is calibrated.
+        candidate is measured on what its calibration has not seen. Nothing is calibrated with one window, or if the
+        quantile loss or the objective becomes larger so, and either by a fifth or than the seasonal naive forecast's.
     """
     pasts, truths = backtest.pasts, [window.truth for window in backtest.windows]
-    places = range(len(pasts))
     if len(pasts) > 1:
         moved = []
-        for place in places:
+        for place in range(len(pasts)):
             known = [[*each[:place], *each[place + 1 :]] for each in (pasts, truths, forecasts)]
             moved.append(Calibration.of(*known).apply(pasts[place], forecasts[place]))
-        loss = "AverageWeightedQuantileLoss"
-        before, after = (backtest.measure(each).get(loss, np.inf) for each in (forecasts, moved))
-        if after < before:
+        measured = [backtest.measure(each) for each in (forecasts, moved, backtest.naive)]
+        for name in ("AverageWeightedQuantileLoss", objective):
+            before, after, naive = (found.get(name, np.inf) for found in measured)
+            if after > max(before, min(_WORTH * before, naive)):
+                break
+        else:
             return Calibration.of(pasts, truths, forecasts), moved
     return Calibration(), list(forecasts)

@@ -178,7 +178,7 @@ class _Training:
         forecasts: Sequence[np.ndarray],
     ) -> dict[str, str]:
         panel, dataset = self._dataset.panel, self._dataset
-        calibration, forecasts = calibrate(self._backtest, forecasts)
+        calibration, forecasts = calibrate(self._backtest, forecasts, dataset.objective)
         replaced = sum(self._replaced[name] for name in weights)
         trained = Results(label, dataset.objective, self._backtest, weights, calibration, forecasts, replaced)
         candidate.validation = _required(self._backtest.measure(forecasts), dataset.objective)

@@ -16,6 +16,7 @@ from airflow_automl.local.training.engines.timeseries.panel import Panel
 from tests.unit.local.training.engines.timeseries.conftest import config, panel_of, weekly
 
 QUANTILES = (10, 50, 90)
+LOSS = "AverageWeightedQuantileLoss"
 SEASONAL = ("seasonal-naive", "seasonal-mean")
 
 
@@ -48,7 +49,7 @@ def covered_by(backtest: Backtest, forecasts: Sequence[np.ndarray]) -> dict[str,
 def test_an_interval_that_is_too_narrow_or_too_wide_is_set_right(width: float) -> None:
     backtest = Backtest.over(noise(items=240))
     forecasts = [said(past, width) for past in backtest.pasts]
-    calibration, moved = calibrate(backtest, forecasts)
+    calibration, moved = calibrate(backtest, forecasts, LOSS)
     covered = covered_by(backtest, moved)
     assert covered["p90"] - covered["p10"] == pytest.approx(0.8, abs=0.05)
     assert backtest.measure(moved)["RMSE"] == pytest.approx(backtest.measure(forecasts)["RMSE"], rel=0.01)
@@ -62,9 +63,9 @@ def test_an_interval_that_is_too_narrow_or_too_wide_is_set_right(width: float) -
 def test_the_mean_follows_the_median_half_the_way() -> None:
     backtest = Backtest.over(noise(items=240))
     low = [0.9 * said(past, 6.4) for past in backtest.pasts]
-    calibration, moved = calibrate(backtest, low)
+    calibration, moved = calibrate(backtest, low, LOSS)
     error, before = backtest.measure(moved), backtest.measure(low)
-    assert error["AverageWeightedQuantileLoss"] < 0.6 * before["AverageWeightedQuantileLoss"]
+    assert error[LOSS] < 0.6 * before[LOSS]
     assert error["MASE"] < 0.8 * before["MASE"]
     further = calibration.apply(backtest.pasts[-1], low[-1]) - low[-1]
     assert further[..., 2].min() > 0
@@ -74,7 +75,7 @@ def test_the_mean_follows_the_median_half_the_way() -> None:
 def test_a_forecast_that_is_right_is_left_alone() -> None:
     backtest = Backtest.over(noise())
     right = [said(past, 6.4) for past in backtest.pasts]  # 1.28 standard deviations
-    calibration, moved = calibrate(backtest, right)
+    calibration, moved = calibrate(backtest, right, LOSS)
     covered = covered_by(backtest, moved)
     assert covered["p90"] - covered["p10"] == pytest.approx(0.8, abs=0.04)
     assert all(abs(move) < 0.1 for move in calibration.moves)
@@ -103,12 +104,30 @@ def test_quantiles_on_one_side_of_the_median_do_not_move_the_mean() -> None:
     assert (moved[..., 1:] > forecast[..., 1:]).all()
 
 
+@pytest.mark.parametrize("objective", [LOSS, "RMSE"])
+def test_it_may_cost_a_fifth_of_the_loss_and_never_makes_a_forecast_worse_than_the_naive_one(
+    monkeypatch: pytest.MonkeyPatch, objective: str
+) -> None:
+    backtest = Backtest.over(noise())
+    right = [said(past, 6.4) for past in backtest.pasts]
+
+    def worsened(by: float, naive: float) -> bool:
+        losses = iter([{LOSS: 1.0, objective: 1.0}, {LOSS: 1.0, objective: by}, {LOSS: naive, objective: naive}])
+        monkeypatch.setattr(Backtest, "measure", lambda self, forecasts: next(losses))
+        return bool(calibrate(backtest, right, objective)[0].moves)
+
+    assert worsened(by=1.19, naive=2.0)
+    assert not worsened(by=1.21, naive=2.0)
+    assert not worsened(by=1.19, naive=1.1)
+    assert worsened(by=0.99, naive=0.5)
+
+
 def test_one_window_is_not_enough_to_calibrate() -> None:
     short = noise(days=14)
     backtest = Backtest.over(short)
     assert len(backtest.pasts) == 1
     forecasts = [said(past, 0.5) for past in backtest.pasts]
-    calibration, moved = calibrate(backtest, forecasts)
+    calibration, moved = calibrate(backtest, forecasts, LOSS)
     assert calibration == Calibration()
     np.testing.assert_array_equal(moved, forecasts)
 
