@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
+from airflow_automl.contract.wording import counted
 from airflow_automl.local.errors import JobFailure, ServiceError
 from airflow_automl.local.jobs.executors.base import EXCHANGE
 from airflow_automl.local.models.wire import Payload
@@ -83,24 +84,30 @@ class Worker:
     async def run(
         self, name: str, request: dict[str, Any], containers: Sequence[Container], take: Take, at_once: int
     ) -> None:
-        """Work on a job's objects until there are none.
+        """Work on a job's objects until there are none; one that can't be transformed does not keep the others from it.
 
         :param name: of the job.
         :param request: CreateTransformJob's.
         :param containers: of the model.
         :param take: says which object is next.
         :param at_once: objects side by side: while one is read or stored, the model works on another.
-        :raises Exception: an object can't be transformed; see :func:`reason_of`.
+        :raises RecordError: with a reason for each object that could not be transformed.
+        :raises Exception: the model or the store fails; see :func:`reason_of`.
         """
         single = request.get("BatchStrategy") == "SingleRecord"
         payloads = max(2, ((_SINGLE if single else self._cores) + 1) // at_once)
         job = _Job(name, request, containers, payloads, single, _Pace())
+        bad: list[str] = []
 
         async def work(number: int) -> None:
             while each := await take(number):
                 # An earlier attempt may have written the output, or the object itself: outputs may be below the input.
                 if not (each.again and await self.with_store(partial(_written_by, each, name))):
-                    await self._one_object(job, each.source, each.target)
+                    try:
+                        await self._one_object(job, each.source, each.target)
+                    except (RecordError, JobFailure) as error:
+                        log.warning("transform job %s: %s", name, error)
+                        bad.append(str(error))
 
         tasks = [asyncio.create_task(work(number)) for number in range(at_once)]
         try:
@@ -108,6 +115,8 @@ class Worker:
         finally:
             await _cancel(tasks)
             self._host.release(_owner(name))
+        if bad:
+            raise RecordError(*bad)
 
     async def with_store(self, work: Callable[[Any], _T]) -> _T:
         """Do something with the S3 store, in a thread; a cancelled job does not wait for it."""
@@ -130,7 +139,7 @@ class Worker:
                 await self._records(job, given, made)
             except (HostingError, RecordError) as error:
                 packed = " (the object is gzip-compressed: set CompressionType Gzip)" if sniff.is_gzip(given) else ""
-                raise RecordError(f"{source.uri}: {error}{packed}") from error
+                raise type(error)(f"{source.uri}: {error}{packed}") from error
             more = {"Metadata": {_WRITER: job.name}}
             await self.with_store(lambda store: store.upload_file(str(made), target.bucket, target.key, ExtraArgs=more))
 
@@ -196,7 +205,9 @@ class Worker:
         seconds = job.request.get("ModelClientConfig", {}).get("InvocationsTimeoutInSeconds", 600)
         answer = await self._host.invoke(_owner(job.name), job.containers, payload, seconds, self._cores)
         if answer.status != 200:
-            raise HostingError(f"the model answered {answer.status}: {answer.body.decode()}")
+            # 400 is about the payload; with 500, the model gives no better answer to others.
+            failure = RecordError if answer.status == 400 else HostingError
+            raise failure(f"the model answered {answer.status}: {answer.body.decode()}")
         return answer.body
 
 
@@ -303,7 +314,10 @@ def reason_of(error: Exception) -> str:
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
-    if isinstance(error, HostingError | RecordError | JobFailure):
+    if isinstance(error, RecordError):
+        first, *others = sorted(error.args)
+        return f"{first} (and {counted(len(others), 'more object')})" if others else first
+    if isinstance(error, HostingError | JobFailure):
         return str(error)
     if isinstance(error, ServiceError):
         return error.message

@@ -26,6 +26,7 @@ from airflow_automl.local.jobs.specification import Share
 from airflow_automl.local.retry import retrying
 from airflow_automl.local.serving.model_host_client import Container, ModelHost
 from airflow_automl.local.serving.transform.objects import Object, Worker, objects_of, reason_of
+from airflow_automl.local.serving.transform.records import RecordError
 from airflow_automl.local.state.folder import DataFolder
 from airflow_automl.local.storage.client import client
 from airflow_automl.local.training.engines.events import EventLog
@@ -73,6 +74,7 @@ def _spread(job: dict[str, Any], objects: list[Object]) -> str | None:
     tasks: dict[Any, int] = {}
     given: dict[tuple[int, int], Object] = {}
     working: set[int] = set()
+    bad: list[str] = []
 
     def start() -> None:
         key = next(keys)
@@ -94,9 +96,10 @@ def _spread(job: dict[str, Any], objects: list[Object]) -> str | None:
             key = tasks.pop(task)
             working.discard(key)
             try:
-                reason: str | None = cluster.ray.get(task)
-                if reason is not None:
-                    return reason
+                found: str | list[str] = cluster.ray.get(task)
+                if isinstance(found, str):
+                    return found
+                bad += found
             except cluster.ray.exceptions.RayError as error:
                 log.warning("Task %d died: %s", key, error)
                 for slot in [slot for slot in given if slot[0] == key]:
@@ -108,11 +111,14 @@ def _spread(job: dict[str, Any], objects: list[Object]) -> str | None:
                     start()
                 if not tasks:
                     raise
-    return None
+    return reason_of(RecordError(*bad)) if bad else None
 
 
-def _work(questions: Any, key: int, job: Mapping[str, Any], at_once: int) -> str | None:
-    """Work on objects on a node until there are none; return why that failed."""
+def _work(questions: Any, key: int, job: Mapping[str, Any], at_once: int) -> str | list[str]:
+    """Work on objects on a node until there are none.
+
+    :return: why each object failed that could not be transformed, or why all will fail.
+    """
     from ray.exceptions import RayError
 
     _remove_leftovers()
@@ -121,9 +127,11 @@ def _work(questions: Any, key: int, job: Mapping[str, Any], at_once: int) -> str
             asyncio.run(_transform(questions, key, job, at_once, DataFolder(name)))
     except RayError:
         raise
+    except RecordError as error:
+        return list(error.args)
     except Exception as error:
         return reason_of(error)
-    return None
+    return []
 
 
 async def _transform(questions: Any, key: int, job: Mapping[str, Any], at_once: int, folder: DataFolder) -> None:

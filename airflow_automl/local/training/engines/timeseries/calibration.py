@@ -17,7 +17,7 @@ _DOUBT = 4
 """Shrinks the moves that few series were enough for: their errors are chance."""
 
 _WORTH = 1.2
-"""Quantiles that hold what they promise may make the quantile loss larger by a fifth: a few windows measure no better."""
+"""Quantiles that hold what they promise may cost a fifth of the loss: a few windows measure it no better than that."""
 
 
 @dataclass(frozen=True)

@@ -273,7 +273,7 @@ def spread(monkeypatch: pytest.MonkeyPatch, count: int, *steps: tuple[int, Any])
 
 
 def test_objects_of_a_dead_task_go_to_others(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    asks = [(0, 0), (1, 0), (1, 0), (0, Died("node")), (0, 0), (1, 0), (1, 0), (1, None)]
+    asks = [(0, 0), (1, 0), (1, 0), (0, Died("node")), (0, 0), (1, 0), (1, 0), (1, [])]
     with caplog.at_level(logging.WARNING):
         reason, fake = spread(monkeypatch, 3, *asks)
     assert reason is None
@@ -289,8 +289,15 @@ def test_an_object_that_kills_its_tasks_fails_the_job(monkeypatch: pytest.Monkey
     assert fake.started == [0, 1, 2]
 
 
-def test_an_object_that_is_bad_fails_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert spread(monkeypatch, 2, (0, 0), (0, "s3://b/a: it is bad"))[0] == "s3://b/a: it is bad"
+def test_objects_that_are_bad_fail_the_job_once_all_others_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    asks = [(0, 0), (1, 0), (1, 0), (1, ["s3://b/b: it is bad"]), (0, 0), (0, ["s3://b/a: so is this"])]
+    reason, fake = spread(monkeypatch, 2, *asks)
+    assert reason == "s3://b/a: so is this (and 1 more object)"
+    assert fake.answers == ["a", "b", None, None]
+
+
+def test_a_model_that_fails_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert spread(monkeypatch, 2, (0, 0), (0, "the model was deleted"))[0] == "the model was deleted"
 
 
 def test_tasks_that_never_begin_end_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -300,6 +300,31 @@ async def test_payloads_grow_while_the_model_answers_soon_and_shrink_when_it_doe
     assert b"".join(model.payloads) == store.objects["in/a.csv"]
 
 
+async def test_objects_that_are_bad_fail_the_job_once_all_others_are_done(
+    transforms: Transforms, resources: ResourceStore, store: Store, model: Model
+) -> None:
+    answer = model.invoke
+
+    async def invoke(owner: str, containers: Any, payload: Payload, *others: Any) -> Answer:
+        if b"bad" in payload.body:
+            return Answer(400, "text/plain", b"it is bad")
+        return await answer(owner, containers, payload, *others)
+
+    model.invoke = invoke
+    packed = gzip.compress(b"4\n")
+    store.objects = {f"in/{name}.csv.gz": gzip.compress(name.encode() + b"\n") for name in ("1", "2-bad", "3")}
+    store.objects |= {"in/4.csv.gz": packed[:-9], "in/5.csv.gz": packed}
+    add_job(resources, compression="Gzip")
+    transforms.begin("score")
+    await ended(transforms)
+    assert job(resources).status == "Failed"
+    reason = job(resources).document["FailureReason"]
+    assert reason == "s3://automl/in/2-bad.csv.gz: the model answered 400: it is bad (and 1 more object)"
+    assert sorted(key for key in store.objects if key.startswith("out/")) == [
+        *("out/1.csv.gz.out", "out/3.csv.gz.out", "out/5.csv.gz.out")
+    ]
+
+
 async def test_a_job_that_fails_ends_what_it_works_on(
     transforms: Transforms, resources: ResourceStore, store: Store, model: Model
 ) -> None:
@@ -308,7 +333,7 @@ async def test_a_job_that_fails_ends_what_it_works_on(
     async def invoke(owner: str, containers: Any, payload: Payload, *_: Any) -> Answer:
         if payload.body == b"bad\n":
             await asked.wait()
-            return Answer(400, "text/plain", b"it is bad")
+            return Answer(500, "text/plain", b"it is broken")
         asked.set()
         try:
             await asyncio.Event().wait()
@@ -321,7 +346,7 @@ async def test_a_job_that_fails_ends_what_it_works_on(
     add_job(resources)
     transforms.begin("score")
     await ended(transforms)
-    assert job(resources).document["FailureReason"] == "s3://automl/in/b.csv: the model answered 400: it is bad"
+    assert job(resources).document["FailureReason"] == "s3://automl/in/b.csv: the model answered 500: it is broken"
     assert cancelled.is_set()
     assert model.released == "transform-job:score"
 
