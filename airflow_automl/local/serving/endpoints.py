@@ -106,7 +106,9 @@ class Deployments:
         return {"status": status, "Wanted": None, "FailureReason": reason[:MAX_REASON]}
 
     def _record(self, name: str, changes: Mapping[str, Any]) -> None:
-        if self._resources.find(ENDPOINT, name) is not None:
+        if (endpoint := self._resources.find(ENDPOINT, name)) is not None:
+            # Bounds may have been registered or removed while the models were loaded.
+            _scale_as_before(changes.get("Variants", ()), endpoint)
             self._resources.update(ENDPOINT, name, **changes)
             log.info("endpoint %s is %s", name, changes["status"])
 
@@ -114,14 +116,9 @@ class Deployments:
         config = self._resources.find(CONFIG, config_name)
         if config is None:
             raise HostingError(f"the endpoint configuration {config_name!r} was deleted")
-        before = {variant["VariantName"]: variant for variant in endpoint.document.get("Variants", ())}
-        retained = before if endpoint.document.get("Retain") else {}
+        retained = _by_name(endpoint) if endpoint.document.get("Retain") else {}
         variants = [self._variant(variant, retained) for variant in config.document["ProductionVariants"]]
-        for variant in variants:
-            # Autoscaling is the variant's, whatever configuration comes.
-            if scale := before.get(variant["VariantName"], {}).get("Scale"):
-                variant["Scale"] = scale
-                variant["Count"] = _within(variant)
+        _scale_as_before(variants, endpoint)
         return variants
 
     def scale(self, resource: str, bounds: tuple[int | None, int | None] | None) -> None:
@@ -198,6 +195,20 @@ class Deployments:
 def containers_of(variant: Mapping[str, Any]) -> list[Container]:
     """A variant's containers, as they were when it was deployed."""
     return [Container(**container) for container in variant["Containers"]]
+
+
+def _by_name(endpoint: Resource) -> dict[str, dict[str, Any]]:
+    return {variant["VariantName"]: variant for variant in endpoint.document.get("Variants", ())}
+
+
+def _scale_as_before(variants: Sequence[dict[str, Any]], endpoint: Resource) -> None:
+    """Give new variants the autoscaling of those that an endpoint has: it is kept, whatever configuration comes."""
+    before = _by_name(endpoint)
+    for variant in variants:
+        variant.pop("Scale", None)
+        if scale := before.get(variant["VariantName"], {}).get("Scale"):
+            variant["Scale"] = scale
+            variant["Count"] = _within(variant)
 
 
 def _within(variant: Mapping[str, Any]) -> int | None:

@@ -150,3 +150,34 @@ async def test_autoscaling_bounds_the_processes_of_a_variant(resources: Resource
     for wrong in ("endpoint/churn/variant/other", "endpoint/other/variant/all", "service/churn"):
         with pytest.raises(ServiceError, match="received"):
             deployments.scale(wrong, (1, 2))
+
+
+@pytest.mark.parametrize("bounds", [(2, 4), None])
+async def test_bounds_that_are_set_during_an_update_hold_after_it(
+    resources: ResourceStore, jobs: JobStore, bounds: tuple[int, int] | None
+) -> None:
+    class Host:
+        def release(self, owner: str, keep: Any = None) -> None:
+            pass
+
+        async def load(self, owner: str, containers: Any, count: int) -> None:
+            deployments.scale("endpoint/churn/variant/all", bounds)
+
+    jobs.database.execute("INSERT INTO digests VALUES ('s3://automl/model.tar.gz', 'sha', 'churn')")
+    model = {"PrimaryContainer": {"ModelDataUrl": "s3://automl/model.tar.gz"}}
+    config = {"ProductionVariants": [{"VariantName": "all", "ModelName": "churn", "InitialInstanceCount": 1}]}
+    served = [{"VariantName": "all", "Weight": 1.0, "Count": 3, "Containers": [], "Scale": [3, 3]}]
+    for kind, document, status in (
+        (MODEL, model, None),
+        (CONFIG, config, None),
+        (ENDPOINT, {"Wanted": "churn", "Variants": served}, "Updating"),
+    ):
+        resources.add(kind, "churn", f"arn:{kind}", document, taken=in_use("taken"), status=status)
+    deployments = Deployments(resources, jobs, Host(), Background())  # type: ignore[arg-type]
+    deployments.begin("churn")
+    await deployments.wait_until_deployed("churn")
+    found = resources.find(ENDPOINT, "churn")
+    assert found is not None
+    assert found.status == "InService"
+    (variant,) = found.document["Variants"]
+    assert variant.get("Scale") == (list(bounds) if bounds else None)
