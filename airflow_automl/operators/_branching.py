@@ -82,9 +82,9 @@ class BranchingOperator(AutoMLBaseOperator, SkipMixin):
         """
         groups, branch, problems = self.dag.task_group_dict, set(), []
         argument, words = self.branch_argument, ", ".join(self.branch_words)
-        for name in [self._followed] if isinstance(self._followed, str) else self._followed:
-            group = groups.get(name)
-            found = {root.task_id for root in group.roots} if group else {name}
+        for name in self._followed if isinstance(self._followed, list | tuple | set) else [self._followed]:
+            group = groups.get(str(name))
+            found = {root.task_id for root in group.roots} if group else {str(name)}
             if not found <= self.downstream_task_ids:
                 valid = ", ".join(sorted(self.downstream_task_ids)) or "none"
                 problems.append(

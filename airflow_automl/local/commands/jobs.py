@@ -126,7 +126,7 @@ def age(text: str) -> float:
 def _count_of_jobs(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not valid: give a whole number, 1 or more")
-    return int(text)
+    return min(int(text), 1 << 32)  # SQLite's numbers have an end
 
 
 def _since(text: str) -> float:

@@ -63,9 +63,11 @@ def run(args: argparse.Namespace) -> int:
     :return: 0, or 1 if the question was answered with no, or S3 refused to delete an object.
     """
     with open_store(args.data_dir) as (folder, store):
-        ended = time.time() - args.older_than
-        jobs = [job for job in store.in_stage("ended") if job.ended is not None and job.ended <= ended]
-        named = _named(store)
+        latest, ended = time.time() - args.older_than, store.in_stage("ended")
+        jobs = [job for job in ended if job.ended is not None and job.ended <= latest]
+        # A job that stays may have its artefacts below those of one that goes.
+        staying = {_output(job) for job in ended if job not in jobs}
+        named = _named(store) | {output for output in staying if output}
         freed = [_remove_working_files(folder, store, job, named, args.dry_run) for job in jobs]
         would = "would free" if args.dry_run else "freed"
         having = counted(sum(map(bool, freed)), "job")
@@ -144,7 +146,7 @@ def _unnamed(objects: Any, jobs: list[Job], named: set[str]) -> Iterator[_Artefa
         if (output := _output(job)) is None:
             continue
         if _is_named(job, named):
-            print(f"{job.name}: kept, because a model, a model package, an endpoint or a running job names {output}")
+            print(f"{job.name}: kept, because a model, a model package, an endpoint or a job that stays names {output}")
             continue
         location = parse_uri(output)
         pages = objects.get_paginator("list_objects_v2").paginate(Bucket=location.bucket, Prefix=location.key)

@@ -102,6 +102,19 @@ def test_artefacts_go_when_the_user_says_yes(
     assert "out/churn-2/not-ours" in world.objects_left()
 
 
+def test_artefacts_of_a_later_job_below_those_of_an_earlier_one_stay(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.add("churn")
+    world.jobs.database.execute("UPDATE jobs SET ended = ended - 100")
+    world.add("nested", output="s3://automl/out/churn")
+    assert world.prune("--artefacts", "--yes", "--older-than", "1m") == 0
+    assert "churn: kept, because" in capsys.readouterr().out
+    assert "out/churn/model.tar.gz" in world.objects_left()
+    assert world.prune("--artefacts", "--yes") == 0
+    assert world.objects_left() == ["out/nested/model.tar.gz"]
+
+
 def test_without_a_terminal_artefacts_need_an_explicit_yes(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.add("churn")
     assert world.prune("--artefacts") == 1

@@ -107,11 +107,12 @@ def test_a_metric_that_was_not_recorded_is_named(live: HostingStandIn, context: 
     assert "Recall is not compared" in decide(context, evaluation=found, max_drop={"Recall": 0})["reason"]
 
 
-def test_a_wrong_branch_is_an_import_error() -> None:
+@pytest.mark.parametrize(("wrong", "named"), [("tell", "'tell'"), (None, "None"), ({"to": "train"}, "{'to': 'train'}")])
+def test_a_wrong_branch_is_an_import_error(wrong: Any, named: str) -> None:
     with DAG("wrong") as dag:
-        decides = SageMakerAutoMLRetrainOperator(task_id="decide", endpoint_name="churn", on_keep="tell")
+        decides = SageMakerAutoMLRetrainOperator(task_id="decide", endpoint_name="churn", on_keep=wrong)
         decides >> BaseOperator(task_id="train")
-    with pytest.raises(AutoMLValidationError, match="on_keep: 'tell' is neither skip, nor a task"):
+    with pytest.raises(AutoMLValidationError, match=f"on_keep: {named} is neither skip, nor a task"):
         check_cycle(dag)
 
 
