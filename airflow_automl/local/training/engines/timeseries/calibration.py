@@ -80,9 +80,10 @@ def calibrate(backtest: Backtest, forecasts: Sequence[Array], objective: str) ->
 
     :param forecasts: the candidate's forecast of each window.
     :param objective: what the candidate is judged by.
-    :return: the calibration, and the forecasts of the windows, each calibrated on the other windows alone, so that the
-        candidate is measured on what its calibration has not seen. Nothing is calibrated with one window, or if the
-        quantile loss or the objective becomes larger so, and either by a fifth or than the seasonal naive forecast's.
+    :return: the calibration, and the forecasts of the windows to measure the candidate by: each calibrated on the other
+        windows alone, which its calibration has not seen, or as they were if that was better. Nothing is calibrated with
+        one window, or if the quantile loss or the objective becomes larger so, and either by a fifth or than the
+        seasonal naive forecast's.
     """
     pasts, truths = backtest.pasts, [window.truth for window in backtest.windows]
     if len(pasts) > 1:
@@ -90,11 +91,12 @@ def calibrate(backtest: Backtest, forecasts: Sequence[Array], objective: str) ->
         for place in range(len(pasts)):
             known = [[*each[:place], *each[place + 1 :]] for each in (pasts, truths, forecasts)]
             moved.append(Calibration.of(*known).apply(pasts[place], forecasts[place]))
-        measured = [backtest.measure(each) for each in (forecasts, moved, backtest.naive)]
-        for name in ("AverageWeightedQuantileLoss", objective):
-            before, after, naive = (found.get(name, np.inf) for found in measured)
-            if after > max(before, min(_WORTH * before, naive)):
-                break
-        else:
-            return Calibration.of(pasts, truths, forecasts), moved
+        losses = [
+            [backtest.measure(each).get(name, np.inf) for name in ("AverageWeightedQuantileLoss", objective)]
+            for each in (forecasts, moved, backtest.naive)
+        ]
+        before, after, naive = np.array(losses)
+        if (after <= np.maximum(before, np.minimum(_WORTH * before, naive))).all():
+            # A loss that a few windows made larger by chance must not decide between candidates.
+            return Calibration.of(pasts, truths, forecasts), moved if after[1] < before[1] else list(forecasts)
     return Calibration(), list(forecasts)

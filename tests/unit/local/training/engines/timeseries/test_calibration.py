@@ -112,9 +112,15 @@ def test_it_may_cost_a_fifth_of_the_loss_and_never_makes_a_forecast_worse_than_t
     right = [said(past, 6.4) for past in backtest.pasts]
 
     def worsened(by: float, naive: float) -> bool:
-        losses = iter([{LOSS: 1.0, objective: 1.0}, {LOSS: 1.0, objective: by}, {LOSS: naive, objective: naive}])
-        monkeypatch.setattr(Backtest, "measure", lambda self, forecasts: next(losses))
-        return bool(calibrate(backtest, right, objective)[0].moves)
+        def measure(_: Backtest, forecasts: Sequence[np.ndarray]) -> dict[str, float]:
+            found = 1.0 if forecasts is right else naive if forecasts is backtest.naive else by
+            return {LOSS: min(found, 1.0), objective: found}
+
+        monkeypatch.setattr(Backtest, "measure", measure)
+        calibration, measured = calibrate(backtest, right, objective)
+        # What is measured is the better one.
+        assert (measured[0] is right[0]) == (by > 1)
+        return bool(calibration.moves)
 
     assert worsened(by=1.19, naive=2.0)
     assert not worsened(by=1.21, naive=2.0)
