@@ -153,7 +153,7 @@ class Results:
     :param label: of the candidate.
     :param weights: algorithm → its share in the forecast.
     :param calibration: of the quantiles.
-    :param forecasts: the candidate's forecast of each window, calibrated.
+    :param forecasts: the candidate's forecast of each window, as it is measured.
     :param replaced: number of forecasts that are the seasonal naive one because the algorithm had none.
     """
 
