@@ -81,8 +81,8 @@ def calibrate(backtest: Backtest, forecasts: Sequence[Array], objective: str) ->
     :param forecasts: the candidate's forecast of each window.
     :param objective: what the candidate is judged by.
     :return: the calibration, and the forecasts of the windows to measure the candidate by: each calibrated on the other
-        windows alone, which its calibration has not seen, or as they were if that was better. Nothing is calibrated with
-        one window, or if the quantile loss or the objective becomes larger so, and either by a fifth or than the
+        windows alone, which its calibration has not seen, or as they were if that was better. Nothing is calibrated
+        with one window, or if the quantile loss or the objective becomes larger so, and either by a fifth or than the
         seasonal naive forecast's.
     """
     pasts, truths = backtest.pasts, [window.truth for window in backtest.windows]
