@@ -16,7 +16,7 @@ from airflow_automl.local.jobs.specification import Share
 from airflow_automl.local.serving.endpoints import MODEL, Deployments
 from airflow_automl.local.serving.model_host_client import Container, ModelHost
 from airflow_automl.local.serving.model_pool import HostingError
-from airflow_automl.local.serving.transform.objects import SCRATCH, Object, Worker, objects_of, reason_of
+from airflow_automl.local.serving.transform.objects import SCRATCH, Object, Worker, objects_of, reason_of, together
 from airflow_automl.local.state.resources import TRANSFORM_JOB, Resource, ResourceStore
 from airflow_automl.local.storage.client import parse_uri
 
@@ -145,13 +145,14 @@ class Transforms:
 
     async def _here(self, job: Resource, containers: Sequence[Container], again: bool) -> str | None:
         objects = await self._worker.with_store(lambda store: objects_of(store, job.document, again))
-        left = iter(objects)
+        left, bad = iter(objects), list[str]()
 
-        async def take(_: int) -> Object | None:
+        async def take(_: int, reason: str | None) -> Object | None:
+            bad.extend([reason] if reason else [])
             return next(left, None)
 
         await self._worker.run(job.name, job.document, containers, take, min(2 * self._cores, len(objects)))
-        return None
+        return together(bad)
 
     async def _there(
         self, cluster: Executor, job: Resource, containers: Sequence[Container], again: bool

@@ -62,8 +62,9 @@ class Object(NamedTuple):
     again: bool
 
 
-Take = Callable[[int], Awaitable[Object | None]]
-"""Returns the next object for one of those who work side by side, by number; ``None`` if there is none."""
+Take = Callable[[int, str | None], Awaitable[Object | None]]
+"""Returns the next object for one of those who work side by side, by number; ``None`` if there is none. It is told why
+the object before could not be transformed, ``None`` if it was."""
 
 
 class Worker:
@@ -91,23 +92,23 @@ class Worker:
         :param containers: of the model.
         :param take: says which object is next.
         :param at_once: objects side by side: while one is read or stored, the model works on another.
-        :raises RecordError: with a reason for each object that could not be transformed.
         :raises Exception: the model or the store fails; see :func:`reason_of`.
         """
         single = request.get("BatchStrategy") == "SingleRecord"
         payloads = max(2, ((_SINGLE if single else self._cores) + 1) // at_once)
         job = _Job(name, request, containers, payloads, single, _Pace())
-        bad: list[str] = []
 
         async def work(number: int) -> None:
-            while each := await take(number):
+            bad = None
+            while each := await take(number, bad):
+                bad = None
                 # An earlier attempt may have written the output, or the object itself: outputs may be below the input.
                 if not (each.again and await self.with_store(partial(_written_by, each, name))):
                     try:
                         await self._one_object(job, each.source, each.target)
                     except (RecordError, JobFailure) as error:
                         log.warning("transform job %s: %s", name, error)
-                        bad.append(str(error))
+                        bad = str(error)
 
         tasks = [asyncio.create_task(work(number)) for number in range(at_once)]
         try:
@@ -115,8 +116,6 @@ class Worker:
         finally:
             await _cancel(tasks)
             self._host.release(_owner(name))
-        if bad:
-            raise RecordError(*bad)
 
     async def with_store(self, work: Callable[[Any], _T]) -> _T:
         """Do something with the S3 store, in a thread; a cancelled job does not wait for it."""
@@ -309,15 +308,20 @@ def _listed(store: Any, kind: str, source: Location) -> Iterator[tuple[Location,
                 yield Location(source.bucket, entry["Key"]), entry["Key"].removeprefix(parent)
 
 
+def together(bad: Sequence[str]) -> str | None:
+    """Return the FailureReason of a job from those of its objects."""
+    if not bad:
+        return None
+    first, *others = sorted(bad)
+    return f"{first} (and {counted(len(others), 'more object')})" if others else first
+
+
 def reason_of(error: Exception) -> str:
     """Return the FailureReason of a job from what failed it."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
-    if isinstance(error, RecordError):
-        first, *others = sorted(error.args)
-        return f"{first} (and {counted(len(others), 'more object')})" if others else first
-    if isinstance(error, HostingError | JobFailure):
+    if isinstance(error, HostingError | RecordError | JobFailure):
         return str(error)
     if isinstance(error, ServiceError):
         return error.message

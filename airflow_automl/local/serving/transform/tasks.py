@@ -25,8 +25,7 @@ from airflow_automl.local.jobs.executors.jobs_api import one_line
 from airflow_automl.local.jobs.specification import Share
 from airflow_automl.local.retry import retrying
 from airflow_automl.local.serving.model_host_client import Container, ModelHost
-from airflow_automl.local.serving.transform.objects import Object, Worker, objects_of, reason_of
-from airflow_automl.local.serving.transform.records import RecordError
+from airflow_automl.local.serving.transform.objects import Object, Worker, objects_of, reason_of, together
 from airflow_automl.local.state.folder import DataFolder
 from airflow_automl.local.storage.client import client
 from airflow_automl.local.training.engines.events import EventLog
@@ -89,6 +88,8 @@ def _spread(job: dict[str, Any], objects: list[Object]) -> str | None:
             slot = asked[0]
             working.add(slot[0])
             given.pop(slot, None)
+            # Told at once: a task that dies later can't.
+            bad += [asked[1]] if asked[1] else []
             if left:
                 given[slot] = left.popleft()
             cluster.answer(slot, given.get(slot))
@@ -96,10 +97,9 @@ def _spread(job: dict[str, Any], objects: list[Object]) -> str | None:
             key = tasks.pop(task)
             working.discard(key)
             try:
-                found: str | list[str] = cluster.ray.get(task)
-                if isinstance(found, str):
-                    return found
-                bad += found
+                reason: str | None = cluster.ray.get(task)
+                if reason is not None:
+                    return reason
             except cluster.ray.exceptions.RayError as error:
                 log.warning("Task %d died: %s", key, error)
                 for slot in [slot for slot in given if slot[0] == key]:
@@ -111,14 +111,11 @@ def _spread(job: dict[str, Any], objects: list[Object]) -> str | None:
                     start()
                 if not tasks:
                     raise
-    return reason_of(RecordError(*bad)) if bad else None
+    return together(bad)
 
 
-def _work(questions: Any, key: int, job: Mapping[str, Any], at_once: int) -> str | list[str]:
-    """Work on objects on a node until there are none.
-
-    :return: why each object failed that could not be transformed, or why all will fail.
-    """
+def _work(questions: Any, key: int, job: Mapping[str, Any], at_once: int) -> str | None:
+    """Work on objects on a node until there are none; return why that failed."""
     from ray.exceptions import RayError
 
     _remove_leftovers()
@@ -127,11 +124,9 @@ def _work(questions: Any, key: int, job: Mapping[str, Any], at_once: int) -> str
             asyncio.run(_transform(questions, key, job, at_once, DataFolder(name)))
     except RayError:
         raise
-    except RecordError as error:
-        return list(error.args)
     except Exception as error:
         return reason_of(error)
-    return []
+    return None
 
 
 async def _transform(questions: Any, key: int, job: Mapping[str, Any], at_once: int, folder: DataFolder) -> None:
@@ -139,8 +134,8 @@ async def _transform(questions: Any, key: int, job: Mapping[str, Any], at_once: 
     store, cores = client(), Share(*job["share"]).cores
     host = ModelHost(folder, lambda: store, cores)
 
-    async def take(number: int) -> Object | None:
-        found: Object | None = await questions.ask.remote((key, number), None)
+    async def take(number: int, reason: str | None) -> Object | None:
+        found: Object | None = await questions.ask.remote((key, number), reason)
         return found
 
     await host.start()

@@ -250,8 +250,9 @@ class RayTasks:
 
     def wait(self, running: Mapping[int, int]) -> tuple[Any, list[int]]:
         key, what = self.steps.pop(0)
-        if isinstance(what, int):
-            return ((key, what), None), []
+        if isinstance(what, int | tuple):
+            number, reason = what if isinstance(what, tuple) else (what, None)
+            return ((key, number), reason), []
         self.outcome = what
         assert key in running
         return None, [key]
@@ -273,7 +274,7 @@ def spread(monkeypatch: pytest.MonkeyPatch, count: int, *steps: tuple[int, Any])
 
 
 def test_objects_of_a_dead_task_go_to_others(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    asks = [(0, 0), (1, 0), (1, 0), (0, Died("node")), (0, 0), (1, 0), (1, 0), (1, [])]
+    asks = [(0, 0), (1, 0), (1, 0), (0, Died("node")), (0, 0), (1, 0), (1, 0), (1, None)]
     with caplog.at_level(logging.WARNING):
         reason, fake = spread(monkeypatch, 3, *asks)
     assert reason is None
@@ -290,10 +291,11 @@ def test_an_object_that_kills_its_tasks_fails_the_job(monkeypatch: pytest.Monkey
 
 
 def test_objects_that_are_bad_fail_the_job_once_all_others_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    asks = [(0, 0), (1, 0), (1, 0), (1, ["s3://b/b: it is bad"]), (0, 0), (0, ["s3://b/a: so is this"])]
-    reason, fake = spread(monkeypatch, 2, *asks)
-    assert reason == "s3://b/a: so is this (and 1 more object)"
-    assert fake.answers == ["a", "b", None, None]
+    # The task that had the bad object a dies with c.
+    asks = [(0, 0), (0, (0, "s3://b/a: it is bad")), (1, 0), (0, Died("node")), (1, (0, "s3://b/b: it is bad"))]
+    reason, fake = spread(monkeypatch, 3, *asks, (1, 0), (1, None))
+    assert reason == "s3://b/a: it is bad (and 1 more object)"
+    assert fake.answers == ["a", "b", "c", "b again", None]
 
 
 def test_a_model_that_fails_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
