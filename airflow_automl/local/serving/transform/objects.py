@@ -63,8 +63,8 @@ class Object(NamedTuple):
 
 
 Take = Callable[[int, str | None], Awaitable[Object | None]]
-"""Returns the next object for one of those who work side by side, by number; ``None`` if there is none. It is told why
-the object before could not be transformed, ``None`` if it was."""
+"""Returns the next object for one of those who work side by side, by number; ``None`` if there is none. It takes the
+reason why the object before could not be transformed, ``None`` if it was."""
 
 
 class Worker:
