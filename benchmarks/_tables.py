@@ -140,7 +140,7 @@ class Data:
         truth, answer, score = self.test[self.target].to_numpy(), np.asarray(answer), root_mean_squared_error
         if self.metric != RMSE:
             labels = np.array([str(label) for label in labels])
-            truth = truth.astype(str)
+            truth = np.array([str(value).strip() for value in truth])
             if self.metric == AUC:
                 truth, answer, score = truth == labels[1], answer[:, 1], roc_auc_score
             else:

@@ -123,7 +123,7 @@ class Predictor:
         self._stages = stages
         self.features = tuple(Codec.from_json(entry) for entry in metadata["features"])
         self.problem_type = str(metadata["problem_type"])
-        self.labels: tuple[int | str, ...] = tuple(metadata["labels"])
+        self.labels: tuple[float | str, ...] = tuple(metadata["labels"])
 
     @property
     def columns(self) -> list[str]:
@@ -188,7 +188,7 @@ def chosen(scores: np.ndarray, threshold: Threshold = 0.5) -> np.ndarray:
 
 
 def answer_of(
-    scores: np.ndarray, labels: Sequence[int | str], threshold: Threshold = 0.5, positive_probability: bool = False
+    scores: np.ndarray, labels: Sequence[float | str], threshold: Threshold = 0.5, positive_probability: bool = False
 ) -> dict[str, Any]:
     """The answer of a chain's last stage, from plain scores.
 

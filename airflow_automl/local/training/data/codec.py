@@ -60,7 +60,7 @@ _NO_DATE = re.compile(r"0{1,4}([-/.])0{1,2}(?:\1)0{1,4}([T ][0:.]+)?")
 _DIGIT = re.compile(r"\d")
 _FRACTION = re.compile(r"\D?\d*\.\d*[1-9].*|.*[eE][+-].*", re.ASCII)
 _SHORT_CODE = re.compile(r"[+\-\u2212]?0\d{1,14}", re.ASCII)
-_POINT_ZERO = re.compile(r"[+\-\u2212]?\d+\.0", re.ASCII)
+POINT_ZERO = re.compile(r"[+\-\u2212]?\d+\.0", re.ASCII)
 _LEADING_ZERO = re.compile(r"[+\-\u2212]?0\d", re.ASCII)
 _MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*+"
 # Names of time zones are ambiguous: a date with one is not read.
@@ -433,7 +433,7 @@ def _of_texts(name: str, texts: Collection[str], role: str, warn: Callable[[str]
     if texts and {text.lower() for text in texts} <= set(_TRUTHS):
         return Codec(name, Kind.BOOLEAN, truths=spelling)
     _tell_about_words(name, filled, role, warn)
-    return Codec(name, Kind.TEXT, truths=spelling, pointed=any(map(_POINT_ZERO.fullmatch, texts)))
+    return Codec(name, Kind.TEXT, truths=spelling, pointed=any(map(POINT_ZERO.fullmatch, texts)))
 
 
 def _digits(codes: Collection[str]) -> int:

@@ -51,7 +51,7 @@ class TabularDataset:
     weight: str | None
     problem_type: str
     objective: str
-    labels: tuple[int | str, ...]
+    labels: tuple[float | str, ...]
     escaped: bool = False
     notes: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
@@ -98,7 +98,7 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
         )
     given = _specified(store, config, tables[0].column_names, name, weight, mode)
     reader = _Reader(tables, channels.training.content_type == PARQUET, notes)
-    values = reader.target(name, config.get("ProblemType"))
+    values, pointed = reader.target(name, config.get("ProblemType")), typed.pointed(tables[0], name)
     usable = values.notna().to_numpy()
     if not usable.any():
         raise JobFailure(f"The target '{name}' is missing in every row.")
@@ -125,14 +125,14 @@ def load(store: Store, channels: Channels, request: Mapping[str, Any], mode: str
     apart = channels.validation is not None
     if apart and (config.get("ProblemType") or target.infer_problem_type(frame[name])) != target.REGRESSION:
         frame = _drop_unknown_classes(frame, rows, name, notes)
-    prepared, problem_type = target.prepare(frame[name], config.get("ProblemType"))
+    prepared, problem_type = target.prepare(frame[name], config.get("ProblemType"), pointed)
     frame[name] = prepared
     objective = target.resolve_objective(problem_type, (request.get("AutoMLJobObjective") or {}).get("MetricName"))
     train, validation = _split(frame, rows, request, name, problem_type != target.REGRESSION, apart)
     for rows_of, part in (("training", train), ("validation", validation)):
         if weight and not (part[weight] > 0).any():
             raise JobFailure(f"The sample weight column '{weight}' has no positive number in the {rows_of} data.")
-    labels: tuple[int | str, ...] = ()
+    labels: tuple[float | str, ...] = ()
     if problem_type != target.REGRESSION:
         labels = target.labels_of(train[name])
         if len(labels) < 2:

@@ -44,11 +44,12 @@ def infer_problem_type(target: pd.Series) -> str:
     return REGRESSION
 
 
-def prepare(target: pd.Series, problem_type: str | None) -> tuple[pd.Series, str]:
+def prepare(target: pd.Series, problem_type: str | None, pointed: bool = False) -> tuple[pd.Series, str]:
     """Check a target against its problem and give it its final type.
 
     :param target: the target's values, missing ones dropped.
     :param problem_type: what the request says; ``None`` to infer it.
+    :param pointed: classes that are whole numbers are written as ``1.0``, and stay so.
     :return: floats for regression; labels (whole numbers or strings) for classification; and the problem type.
     :raises JobFailure: one class only, or values that don't fit the problem type.
     """
@@ -83,8 +84,8 @@ def prepare(target: pd.Series, problem_type: str | None) -> tuple[pd.Series, str
     if not numeric:
         return target, problem
     if bool(((target == target.round()) & (target.abs() < EXACT)).all()):
-        return target.astype("int64"), problem
-    return target.map(spelled), problem
+        return target if pointed else target.astype("int64"), problem
+    return target.map(repr if pointed else spelled), problem
 
 
 def alike(name: str, texts: Iterable[str | None]) -> list[str]:
@@ -110,10 +111,9 @@ def twins(labels: Iterable[str]) -> list[str]:
     return [f"The labels {listing(same, 6)} differ by case or blanks only, and count as different classes."]
 
 
-def labels_of(target: pd.Series) -> tuple[int | str, ...]:
+def labels_of(target: pd.Series) -> tuple[float | str, ...]:
     """The classes in order; of two, the second is the positive one."""
-    labels = sorted(target.unique())
-    return tuple(int(label) if not isinstance(label, str) else label for label in labels)
+    return tuple(sorted(target.unique().tolist()))
 
 
 def resolve_objective(problem_type: str, objective: str | None) -> str:

@@ -7,6 +7,7 @@ the strings that :mod:`airflow_automl.local.training.data.codec` judges. What is
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_automl.local.training.data.codec import EXACT, NULLS, NUMERIC_NULLS, Kind, decide
+from airflow_automl.local.training.data.codec import EXACT, NULLS, NUMERIC_NULLS, POINT_ZERO, Kind, decide
+from airflow_automl.local.training.data.columns import trimmed
 from airflow_automl.local.training.data.csv_file import CsvFile, Ragged, code_starts
+from airflow_automl.local.training.data.values import distinct, is_text
 
-_ESCAPED = b"escaped"
-"""Key in a table's metadata: its CSV had quotes escaped by backslashes."""
+_ESCAPED, _POINTED = b"escaped", b"pointed"
+"""Keys in a table's metadata: whether its CSV had quotes escaped by backslashes; and columns whose whole numbers are
+written as ``1.0``."""
 
 _GLANCE = 1 << 15
 _SCAN = 1 << 18
@@ -58,10 +62,10 @@ def read(groups: Sequence[Sequence[tuple[Path, str]]], notes: list[str], strings
         file if file.escaped is not None else CsvFile.open(file.path, file.uri, header, "the training data", usual)
         for file in files
     ]
-    if strings or any(file.repeated for file in files):
-        wanted = dict.fromkeys(header, pa.string())
-    else:
-        wanted = _guess(files[0])
+    wanted: dict[str, pa.DataType] = dict.fromkeys(header, pa.string())
+    with_points: list[str] = []
+    if not (strings or any(file.repeated for file in files)):
+        wanted, with_points = _guess(files[0])
     found = [_read_one(file, wanted).select(header) for file in files]
     for file in files:
         for column in _with_codes(file, [name for name in header if wanted[name] != pa.string()]):
@@ -71,7 +75,8 @@ def read(groups: Sequence[Sequence[tuple[Path, str]]], notes: list[str], strings
             wanted[name] = pa.string()
     found = [_corrected(rows, file, wanted) for rows, file in zip(found, files, strict=True)]
     tables = []
-    metadata = {_ESCAPED: b"1"} if any(file.escaped for file in files) else None
+    metadata = {_ESCAPED: b"1"} if any(file.escaped for file in files) else {}
+    metadata[_POINTED] = json.dumps(with_points).encode()
     for group in groups:
         tables.append(pa.concat_tables(found[: len(group)]).replace_schema_metadata(metadata))
         found = found[len(group) :]
@@ -83,13 +88,27 @@ def escaped(table: pa.Table) -> bool:
     return _ESCAPED in (table.schema.metadata or {})
 
 
-def _guess(file: CsvFile) -> dict[str, pa.DataType]:
-    """The type of each column by the first rows; strings if there is any doubt."""
+def pointed(table: pa.Table, name: str) -> bool:
+    """Whether a column's whole numbers are written as ``1.0``: of CSV by its first rows, and all floats of Parquet."""
+    values, known = table.column(name), (table.schema.metadata or {}).get(_POINTED)
+    if is_text(values.type):
+        return _pointed(values)
+    return pa.types.is_floating(values.type) if known is None else name in json.loads(known)
+
+
+def _pointed(values: pa.ChunkedArray) -> bool:
+    texts = [trimmed(text) for text in distinct(values)[0] if text is not None]
+    return any(map(POINT_ZERO.fullmatch, texts)) and not any(map(str.isdigit, texts))
+
+
+def _guess(file: CsvFile) -> tuple[dict[str, pa.DataType], list[str]]:
+    """Return the type of each column by the first rows, strings if there is any doubt; and :data:`_POINTED` columns."""
     try:
         rows = file.first(_GLANCE)
     except (Ragged, pa.ArrowInvalid):
-        return dict.fromkeys(file.names, pa.string())
-    return {name: _type_of(rows.column(name)) for name in file.names}
+        return dict.fromkeys(file.names, pa.string()), []
+    wanted = {name: _type_of(rows.column(name)) for name in file.names}
+    return wanted, [name for name, kind in wanted.items() if kind == pa.float64() and _pointed(rows.column(name))]
 
 
 def _type_of(values: pa.ChunkedArray) -> pa.DataType:

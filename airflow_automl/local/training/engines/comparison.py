@@ -37,7 +37,7 @@ class Measure:
     problem_type: str
     objective: str
     truth: np.ndarray
-    labels: Sequence[int | str]
+    labels: Sequence[float | str]
     weights: np.ndarray | None = None
 
     def values(self, answers: np.ndarray, threshold: Threshold, every: slice = slice(None)) -> np.ndarray:
@@ -64,7 +64,7 @@ def interval(differences: np.ndarray) -> list[float]:
 
 
 def constant(
-    objective: str, learned: np.ndarray, rows: int, labels: Sequence[int | str], weights: np.ndarray | None = None
+    objective: str, learned: np.ndarray, rows: int, labels: Sequence[float | str], weights: np.ndarray | None = None
 ) -> np.ndarray:
     """Return the answers of the model that has seen no feature: the classes' shares, or the mean (MAE: the median).
 

@@ -68,7 +68,7 @@ def scores(
     problem_type: str,
     truth: Array,
     predicted: Array,
-    labels: Sequence[int | str] = (),
+    labels: Sequence[float | str] = (),
     weights: Array | None = None,
     threshold: Threshold = 0.5,
 ) -> dict[str, float]:

@@ -151,7 +151,7 @@ def statistics(
     problem_type: str,
     truth: np.ndarray,
     scores: np.ndarray,
-    labels: Sequence[int | str],
+    labels: Sequence[float | str],
     threshold: Threshold,
     metrics: Mapping[str, float],
 ) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import csv
 import gzip
 import json
 
@@ -306,6 +307,38 @@ def test_large_whole_numbers_are_exact_labels_although_one_is_missing(bucket, tm
     data = load(bucket, tmp_path, [channel(f"s3://{BUCKET}/in/")])
     assert data.labels == tuple(ids)
     assert len(data.train) + len(data.validation) == ROWS - 1
+
+
+@pytest.mark.parametrize(
+    ("written", "labels"),
+    [
+        (["1", "0"], ["0", "1"]),
+        (["1.0", "0.0"], ["0.0", "1.0"]),
+        (["1.0", "", "0.0"], ["0.0", "1.0"]),
+        (["2.0", "10.0", "-1.0"], ["-1.0", "2.0", "10.0"]),
+        (["1.0", "0.5"], ["0.5", "1.0"]),
+        (["1.0", "0"], ["0", "1"]),
+        (["1.0", "no"], ["1.0", "no"]),
+    ],
+)
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_labels_are_written_as_in_the_csv(bucket, tmp_path, quoting, written, labels):
+    frame = people(churn=np.resize(written, ROWS))
+    for part in range(2):
+        bucket.put(f"in/{part}.csv", frame[part * 300 : part * 300 + 300].to_csv(index=False, quoting=quoting))
+    problem = "BinaryClassification" if len(labels) == 2 else "MulticlassClassification"
+    data = load(bucket, tmp_path, [channel(f"s3://{BUCKET}/in/")], ProblemType=problem)
+    assert [str(label) for label in data.labels] == labels
+    assert set(data.train["churn"]) == set(data.labels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"), [("int64", ["0", "1"]), ("float64", ["0.0", "1.0"]), ("Int32", ["0", "1"])]
+)
+def test_labels_of_parquet_are_written_as_their_type_is(bucket, tmp_path, kind, labels):
+    uri = bucket.put("in.parquet", people(churn=pd.Series(np.resize([0, 1], ROWS), dtype=kind)))
+    data = load(bucket, tmp_path, [channel(uri, ContentType="x-application/vnd.amazon+parquet")])
+    assert [str(label) for label in data.labels] == labels
 
 
 def test_rows_without_a_target_are_left_out_of_the_channel_that_they_are_in(bucket, tmp_path):

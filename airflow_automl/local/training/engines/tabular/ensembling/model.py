@@ -36,7 +36,7 @@ def distributions(models: Sequence[str]) -> list[str]:
 
 
 def answers(
-    predictor: Any, rows: pd.DataFrame, model: str, labels: Sequence[int | str], transformed: bool = False
+    predictor: Any, rows: pd.DataFrame, model: str, labels: Sequence[float | str], transformed: bool = False
 ) -> np.ndarray:
     """Return the predictions of a model for rows, or probabilities in the order of the labels.
 

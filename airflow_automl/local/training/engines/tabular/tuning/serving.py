@@ -40,7 +40,7 @@ class Processor:
 
     transformer: FeatureTransformer
     view: str
-    labels: tuple[int | str, ...]
+    labels: tuple[float | str, ...]
     mode: str | None
 
     def __call__(self, value: Any) -> Any:
