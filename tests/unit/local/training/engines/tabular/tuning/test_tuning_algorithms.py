@@ -317,6 +317,20 @@ def test_a_frame_of_many_words_stays_sparse():
         assert learner.snapshot().answer(rows.matrix(choice.view)).shape == (1200, 2)
 
 
+def test_ridge_regression_is_solved_exactly_beside_many_words():
+    sizes = np.random.default_rng(0).integers(0, 24, (1200, 2))
+    texts = [f"word{hour * 20 + minute} here and word{number % 397}" for number, (hour, minute) in enumerate(sizes)]
+    frame = pd.DataFrame({"hour": sizes[:, 0], "minute": sizes[:, 1], "text": texts}).astype({"hour": float})
+    codecs = [Codec("hour", Kind.NUMBER), Codec("minute", Kind.NUMBER), Codec("text", Kind.TEXT, "text")]
+    rows = Table(FeatureTransformer.fit(frame, codecs), frame, 100.0 * sizes[:, 0] + sizes[:, 1])
+    choice = Choice("linear-learner", STANDARD, {"family": "ridge", "strength": 1e-6})
+    target = Target.fit(rows.values, 0, False)
+    learner = start(Assignment(Part(rows), choice, target, "RMSE", 1, 1))
+    learner.advance(1, lambda: False)
+    errors = target.decode(learner.snapshot().answer(rows.matrix(STANDARD))) - rows.values
+    assert errors.std() < 2e-4 * rows.values.std()
+
+
 @pytest.mark.parametrize(
     ("data", "objective"),
     [(data, objective) for data, (problem, _, _) in PROBLEMS.items() for objective in OBJECTIVES[problem]],
