@@ -77,9 +77,8 @@ def test_a_target_that_is_a_sum_of_skewed_columns_is_learned_exactly(tmp_path, c
     random = np.random.default_rng(1)
     rows = pd.DataFrame(random.lognormal(size=(3000, 3)), columns=["price", "tax", "discount"])
     if categories:
-        rows["item"] = [
-            f"N{number}" for number in (rows["price"] * 50 + random.integers(0, categories, 3000)).astype(int)
-        ]
+        items = rows["price"] * 50 + random.integers(0, categories, len(rows))
+        rows["item"] = "N" + items.astype(int).astype(str)
     rows["paid"] = rows["price"] + rows["tax"] - rows["discount"]
     predictor = TabularPredictor("paid", "regression", path=str(tmp_path), verbosity=0)
     predictor.fit(rows[:2000], hyperparameters=models, num_cpus=1, fit_weighted_ensemble=False)
