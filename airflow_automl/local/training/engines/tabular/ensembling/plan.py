@@ -80,6 +80,8 @@ _SHARE = 0.5
 _FOLD_SHARE = 0.75
 """What a fold may take of that; the rest is for its predictions, which take as long with thousands of trees. AutoGluon
 reserves a fifth, and drops all folds of a model that would need more."""
+_LIGHTGBM_FOLD_SHARE = 0.55
+"""LightGBM's trees are written as text, twice: what follows the learning takes up to 0.8 times as long as that."""
 
 
 @dataclass(frozen=True)
@@ -160,9 +162,10 @@ def make(
     ensemble = candidates > 2
     upper = (candidates - 2) // 3 if stacked else 0
     base = _portfolio(usable, classes, rows, candidates - ensemble - (upper + 1 if stacked else 0))
-    hyperparameters: dict[Any, Any] = _configurations(base, objective)
+    hyperparameters: dict[Any, Any] = _configurations(base, objective, crossed)
     if stacked:
-        hyperparameters = {1: hyperparameters, 2: _configurations(_portfolio(usable, classes, rows, upper), objective)}
+        second = _configurations(_portfolio(usable, classes, rows, upper), objective, crossed)
+        hyperparameters = {1: hyperparameters, 2: second}
     limits: dict[str, Any] = {}
     if seconds_per_model is not None:
         limits["max_time_limit"] = seconds_per_model
@@ -209,13 +212,15 @@ _ABSOLUTE = {"GBM": {"objective": "regression_l1"}, "XGB": {"objective": "reg:ab
 whatever its metric is."""
 
 
-def _configurations(models: Sequence[Configuration], objective: str) -> dict[str, list[dict[str, Any]]]:
+def _configurations(models: Sequence[Configuration], objective: str, crossed: bool) -> dict[str, list[dict[str, Any]]]:
     """Models in AutoGluon's shape, which trains them in their order."""
     found: dict[str, list[dict[str, Any]]] = {}
     for rank, (key, options) in enumerate(models):
         arguments = {**options.get("ag_args", {}), "priority": 1000 - rank}
-        loss = _ABSOLUTE.get(key, {}) if objective == "MAE" else {}
-        found.setdefault(key, []).append({**options, **loss, "ag_args": arguments})
+        own = dict(_ABSOLUTE.get(key, {}) if objective == "MAE" else {})
+        if crossed and key == "GBM":
+            own["ag_args_fit"] = {"max_time_limit_ratio": _LIGHTGBM_FOLD_SHARE}
+        found.setdefault(key, []).append({**options, **own, "ag_args": arguments})
     return found
 
 
