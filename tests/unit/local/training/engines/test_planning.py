@@ -153,6 +153,7 @@ def test_limits_of_a_cross_validated_candidate_hold_for_all_of_its_folds():
     # LightGBM needs more time than others for what comes after learning.
     for level in made.levels:
         assert all(entry["ag_args_fit"]["max_time_limit_ratio"] < 0.75 * 0.8 for entry in level["GBM"])
+        assert all(entry["ag_args_ensemble"]["ag.max_time_limit_ratio"] == 0.5 for entry in level["GBM"])
         assert not any("ag_args_fit" in entry for key in level for entry in level[key] if key != "GBM")
     assert "ag_args_fit" not in make(seconds=900.0).hyperparameters["GBM"][0]
 

@@ -81,7 +81,8 @@ _FOLD_SHARE = 0.75
 """What a fold may take of that; the rest is for its predictions, which take as long with thousands of trees. AutoGluon
 reserves a fifth, and drops all folds of a model that would need more."""
 _LIGHTGBM_FOLD_SHARE = 0.55
-"""LightGBM's trees are written as text, twice: what follows the learning takes up to 0.8 times as long as that."""
+"""LightGBM's trees are written as text, twice: what follows the learning takes up to 0.8 times as long as that. As it
+trains first, all of this must fit into half of the time, or little is left for others."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,10 @@ def _configurations(models: Sequence[Configuration], objective: str, crossed: bo
         arguments = {**options.get("ag_args", {}), "priority": 1000 - rank}
         own = dict(_ABSOLUTE.get(key, {}) if objective == "MAE" else {})
         if crossed and key == "GBM":
-            own["ag_args_fit"] = {"max_time_limit_ratio": _LIGHTGBM_FOLD_SHARE}
+            own |= {
+                "ag_args_fit": {"max_time_limit_ratio": _LIGHTGBM_FOLD_SHARE},
+                "ag_args_ensemble": {"ag.max_time_limit_ratio": _SHARE},
+            }
         found.setdefault(key, []).append({**options, **own, "ag_args": arguments})
     return found
 
