@@ -294,6 +294,11 @@ def test_few_rows_are_cross_validated_and_models_stacked(bucket, tmp_path):
     assert sum(name.endswith("_BAG_L1") for name in models) == 4
     assert sum(name.endswith("_BAG_L2") for name in models) == 2
     assert models >= {"WeightedEnsemble_L2", "WeightedEnsemble_L3"}
+    learned = {
+        entry["InferenceContainers"][0]["Environment"]["MODEL_NAME"]: entry["CandidateSteps"][-1].get("HyperParameters")
+        for entry, _ in opened.values()
+    }
+    assert learned["LightGBMXT_BAG_L1"] == {"extra_trees": "true"}
     chosen, predictor = opened[best(list(training.candidates(found).values()), "AUC")["CandidateName"]]
     # Measured on rows that the models had not seen, they are worse than on those that they learned from.
     properties = chosen["CandidateProperties"]

@@ -157,9 +157,10 @@ class CandidateWatch(AbstractCallback):
             step(spec, "training-job", f"t{len(self.candidates) + 1}-{model.name}"),
         ]
         self.candidates[model.name] = self._course.begin(model.name, steps)
-        given = model.get_params()["hyperparameters"] or {}
-        # Not the folds, which are as long as the table.
-        self.candidates[model.name].parameters = {name: given[name] for name in given if name != "custom_splits"}
+        # A bag's own are how it trains its folds.
+        learner = model.get_params().get("model_base", model)
+        given = learner.get_params()["hyperparameters"] or {}
+        self.candidates[model.name].parameters = {name: given[name] for name in given if not name.startswith("ag_args")}
         return False, False
 
     def _after_model_fit(self, trainer: Any, model_names: list[str], **kwargs: Any) -> bool:
