@@ -218,7 +218,7 @@ def _configurations(models: Sequence[Configuration], objective: str, crossed: bo
     found: dict[str, list[dict[str, Any]]] = {}
     for rank, (key, options) in enumerate(models):
         arguments = {**options.get("ag_args", {}), "priority": 1000 - rank}
-        own = dict(_ABSOLUTE.get(key, {}) if objective == "MAE" else {})
+        own: dict[str, Any] = dict(_ABSOLUTE.get(key, {}) if objective == "MAE" else {})
         if crossed and key == "GBM":
             own |= {
                 "ag_args_fit": {"max_time_limit_ratio": _LIGHTGBM_FOLD_SHARE},
