@@ -70,8 +70,8 @@ def model(service: RunningService) -> str:
     return "digits"
 
 
-def begin_transform(service: RunningService, name: str, model: str) -> None:
-    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://automl/rows/"}}
+def begin_transform(service: RunningService, name: str, model: str, rows: str = "rows") -> None:
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://automl/{rows}/"}}
     service.client().create_transform_job(
         TransformJobName=name,
         ModelName=model,
@@ -196,6 +196,26 @@ def test_a_dead_node_and_a_killed_service_cost_a_transform_only_what_was_under_w
     assert outputs(service, "disturbed") == expected
     assert attempts(ray, "disturbed") == 1
     ray.workers.append(ray.worker())
+
+
+def test_objects_that_cannot_be_transformed_fail_the_job_after_the_others(service: RunningService, model: str) -> None:
+    s3 = service.client("s3")
+    for number in range(6):
+        values = ["?"] if number in (1, 4) else ["0"] * 64
+        s3.put_object(Bucket="automl", Key=f"mixed/{number}.csv", Body=",".join(values).encode())
+    begin_transform(service, "mixed", model, "mixed")
+    found = until(
+        lambda: (
+            found
+            if (found := service.client().describe_transform_job(TransformJobName="mixed"))["TransformJobStatus"]
+            not in ("InProgress", "Stopping")
+            else None
+        ),
+        240,
+    )
+    assert found["TransformJobStatus"] == "Failed"
+    assert "mixed/1.csv" in found["FailureReason"] or "mixed/4.csv" in found["FailureReason"], found["FailureReason"]
+    assert sorted(outputs(service, "mixed")) == [f"{number}.csv.out" for number in (0, 2, 3, 5)]
 
 
 def test_stop_ends_the_transform_on_all_nodes(ray: Cluster, service: RunningService, model: str) -> None:
