@@ -202,8 +202,8 @@ def test_objects_that_cannot_be_transformed_fail_the_job_after_the_others(servic
     s3 = service.client("s3")
     for number in range(6):
         values = ["?"] if number in (1, 4) else ["0"] * 64
-        s3.put_object(Bucket="automl", Key=f"mixed/{number}.csv", Body=",".join(values).encode())
-    begin_transform(service, "mixed", model, "mixed")
+        s3.put_object(Bucket="automl", Key=f"some/{number}.csv", Body=",".join(values).encode())
+    begin_transform(service, "mixed", model, "some")
     found = until(
         lambda: (
             found
@@ -214,7 +214,7 @@ def test_objects_that_cannot_be_transformed_fail_the_job_after_the_others(servic
         240,
     )
     assert found["TransformJobStatus"] == "Failed"
-    assert "mixed/1.csv" in found["FailureReason"] or "mixed/4.csv" in found["FailureReason"], found["FailureReason"]
+    assert "some/1.csv" in found["FailureReason"] or "some/4.csv" in found["FailureReason"], found["FailureReason"]
     assert sorted(outputs(service, "mixed")) == [f"{number}.csv.out" for number in (0, 2, 3, 5)]
 
 
