@@ -148,7 +148,8 @@ class Transforms:
         left, bad = iter(objects), list[str]()
 
         async def take(_: int, reason: str | None) -> Object | None:
-            bad.extend([reason] if reason else [])
+            if reason:
+                bad.append(reason)
             return next(left, None)
 
         await self._worker.run(job.name, job.document, containers, take, min(2 * self._cores, len(objects)))

@@ -88,8 +88,9 @@ def _spread(job: dict[str, Any], objects: list[Object]) -> str | None:
             slot = asked[0]
             working.add(slot[0])
             given.pop(slot, None)
-            # Told at once: a task that dies later can't.
-            bad += [asked[1]] if asked[1] else []
+            # A task that dies later can't return it.
+            if asked[1]:
+                bad.append(asked[1])
             if left:
                 given[slot] = left.popleft()
             cluster.answer(slot, given.get(slot))

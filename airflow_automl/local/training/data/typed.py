@@ -98,7 +98,7 @@ def pointed(table: pa.Table, name: str) -> bool:
 
 def _pointed(values: pa.ChunkedArray) -> bool:
     texts = [trimmed(text) for text in distinct(values)[0] if text is not None]
-    return any(map(POINT_ZERO.fullmatch, texts)) and not any(map(str.isdigit, texts))
+    return any(map(POINT_ZERO.fullmatch, texts)) and not any(text.lstrip("+-").isdigit() for text in texts)
 
 
 def _guess(file: CsvFile) -> tuple[dict[str, pa.DataType], list[str]]:

@@ -266,7 +266,7 @@ def definitions(
         made = engine.plan_for(course, engine.arrange(course, dataset), algorithms)
         names = {key: name for name, (key, _) in plan.ALGORITHMS.items()}
         found = [
-            (level, -options["ag_args"]["priority"], names[key], {k: options[k] for k in options if k[:7] != "ag_args"})
+            (level, -options["ag_args"]["priority"], names[key], plan.settings(options))
             for level, configurations in enumerate(made.levels, 1)
             for key, entries in configurations.items()
             for options in entries

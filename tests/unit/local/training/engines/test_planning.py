@@ -156,6 +156,11 @@ def test_limits_of_a_cross_validated_candidate_hold_for_all_of_its_folds():
         assert all(entry["ag_args_ensemble"]["ag.max_time_limit_ratio"] == 0.5 for entry in level["GBM"])
         assert not any("ag_args_fit" in entry for key in level for entry in level[key] if key != "GBM")
     assert "ag_args_fit" not in make(seconds=900.0).hyperparameters["GBM"][0]
+    # A single model may have all of the time, and its folds need time for their predictions, too.
+    alone = make(crossed=True, seconds=900.0, algorithms=["lightgbm"], max_candidates=1)
+    assert alone.hyperparameters["GBM"][0]["ag_args_fit"] == made.levels[0]["GBM"][0]["ag_args_fit"]
+    assert "ag_args_ensemble" not in alone.hyperparameters["GBM"][0]
+    assert "ag.max_time_limit_ratio" not in alone.fit["ag_args_ensemble"]
 
 
 @pytest.mark.parametrize("classes", [0, 2])

@@ -163,15 +163,20 @@ def make(
     ensemble = candidates > 2
     upper = (candidates - 2) // 3 if stacked else 0
     base = _portfolio(usable, classes, rows, candidates - ensemble - (upper + 1 if stacked else 0))
-    hyperparameters: dict[Any, Any] = _configurations(base, objective, crossed)
-    if stacked:
-        second = _configurations(_portfolio(usable, classes, rows, upper), objective, crossed)
-        hyperparameters = {1: hyperparameters, 2: second}
+    own: dict[str, dict[str, Any]] = {key: {**loss} if objective == "MAE" else {} for key, loss in _ABSOLUTE.items()}
+    if crossed:
+        # In place of the limits that all models have.
+        own["GBM"]["ag_args_fit"] = {"max_time_limit_ratio": _LIGHTGBM_FOLD_SHARE}
     limits: dict[str, Any] = {}
     if seconds_per_model is not None:
         limits["max_time_limit"] = seconds_per_model
     if seconds is not None and len(base) > 1:
         limits["max_time_limit_ratio"] = _SHARE / _FOLD_SHARE if crossed else _SHARE
+        if crossed:
+            own["GBM"]["ag_args_ensemble"] = {"ag.max_time_limit_ratio": _SHARE}
+    hyperparameters: dict[Any, Any] = _configurations(base, own)
+    if stacked:
+        hyperparameters = {1: hyperparameters, 2: _configurations(_portfolio(usable, classes, rows, upper), own)}
     fit: dict[str, Any] = {
         "time_limit": seconds,
         "num_bag_folds": FOLDS if crossed else 0,
@@ -213,18 +218,17 @@ _ABSOLUTE = {"GBM": {"objective": "regression_l1"}, "XGB": {"objective": "reg:ab
 whatever its metric is."""
 
 
-def _configurations(models: Sequence[Configuration], objective: str, crossed: bool) -> dict[str, list[dict[str, Any]]]:
-    """Models in AutoGluon's shape, which trains them in their order."""
+def _configurations(
+    models: Sequence[Configuration], own: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Models in AutoGluon's shape, which trains them in their order.
+
+    :param own: AutoGluon's key of an algorithm → settings of all its models in this job.
+    """
     found: dict[str, list[dict[str, Any]]] = {}
     for rank, (key, options) in enumerate(models):
         arguments = {**options.get("ag_args", {}), "priority": 1000 - rank}
-        own: dict[str, Any] = dict(_ABSOLUTE.get(key, {}) if objective == "MAE" else {})
-        if crossed and key == "GBM":
-            own |= {
-                "ag_args_fit": {"max_time_limit_ratio": _LIGHTGBM_FOLD_SHARE},
-                "ag_args_ensemble": {"ag.max_time_limit_ratio": _SHARE},
-            }
-        found.setdefault(key, []).append({**options, **own, "ag_args": arguments})
+        found.setdefault(key, []).append({**options, **own.get(key, {}), "ag_args": arguments})
     return found
 
 
@@ -251,9 +255,9 @@ def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> li
         variants.append(_EXACT)
     chosen = [entry for entry in variants if entry[0] in usable][:count]
     if len(chosen) < count:
-        known = [(key, _settings(options)) for key, options in chosen]
+        known = [(key, settings(options)) for key, options in chosen]
         more = _more(usable, forest)
-        chosen += [entry for entry in more if (entry[0], _settings(entry[1])) not in known][: count - len(chosen)]
+        chosen += [entry for entry in more if (entry[0], settings(entry[1])) not in known][: count - len(chosen)]
     many = classes > _MANY_CLASSES and rows <= LARGE
     # The linear model takes little time, and of what is linear learns more than all trees together.
     first: list[Configuration] = [("LR", {}), ("RF", {})] if many else [("GBM", {}), ("LR", {}), _EXACT]
@@ -262,8 +266,9 @@ def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> li
     return sorted(chosen, key=lambda entry: (entry not in first, entry[0] in last))
 
 
-def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if key != "ag_args"}
+def settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's hyperparameters without what tells AutoGluon how to train it."""
+    return {key: value for key, value in options.items() if not key.startswith("ag_args")}
 
 
 def _more(usable: Sequence[str], forest: Mapping[str, Any]) -> list[Configuration]:

@@ -23,6 +23,7 @@ from airflow_automl.local.training.engines import isolation, metrics
 from airflow_automl.local.training.engines.candidates import Candidate, image, step
 from airflow_automl.local.training.engines.course import PER_CANDIDATE, Course, Stopped
 from airflow_automl.local.training.engines.tabular.ensembling.model import distributions
+from airflow_automl.local.training.engines.tabular.ensembling.plan import settings
 from airflow_automl.local.training.engines.tabular.tuning.features import NOTHING_VARIES
 
 
@@ -159,8 +160,7 @@ class CandidateWatch(AbstractCallback):
         self.candidates[model.name] = self._course.begin(model.name, steps)
         # A bag's own are how it trains its folds.
         learner = model.get_params().get("model_base", model)
-        given = learner.get_params()["hyperparameters"] or {}
-        self.candidates[model.name].parameters = {name: given[name] for name in given if not name.startswith("ag_args")}
+        self.candidates[model.name].parameters = settings(learner.get_params()["hyperparameters"] or {})
         return False, False
 
     def _after_model_fit(self, trainer: Any, model_names: list[str], **kwargs: Any) -> bool:
