@@ -6,12 +6,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from airflow_automl.contract.wording import counted
 from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data import split
 from airflow_automl.local.training.data.channels import Channels
 from airflow_automl.local.training.data.dataset import TabularDataset
+from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.base import DEFAULT_RUNTIME
 
 ENSEMBLING = "ENSEMBLING"
@@ -104,7 +107,28 @@ def arrange(request: Mapping[str, Any], dataset: TabularDataset, least: int, cro
     :param request: the job's, V2-shaped.
     :param least: rows that a class must have to be measured on in a cross-validation.
     :param crossed: whether to cross-validate, unless too many rows are of classes with too few.
+    :raises JobFailure: the validation rows can't be measured with the objective.
     """
+    arranged = _divided(request, dataset, least, crossed)
+    rows, labels = arranged.validation, arranged.labels
+    truth, weights = rows[arranged.target].to_numpy(), arranged.weights(rows)
+    values = pd.unique(truth if weights is None else truth[weights > 0])[:2]
+    perfect = np.array([[float(value == label) for label in labels] for value in values]) if labels else values
+    # What is undefined for perfect answers is undefined for all.
+    if arranged.objective not in metrics.scores(arranged.problem_type, values, perfect, labels):
+        same = (
+            f"all {'' if weights is None else 'with a weight '}have the same target"
+            if len(values)
+            else "all weigh zero"
+        )
+        raise JobFailure(
+            f"{arranged.objective} is undefined on the {counted(len(rows), 'validation row')}: {same}. Add rows with "
+            "other values, or name another objective metric."
+        )
+    return arranged
+
+
+def _divided(request: Mapping[str, Any], dataset: TabularDataset, least: int, crossed: bool) -> TabularDataset:
     channels = {entry.get("ChannelType") or "training" for entry in request["AutoMLJobInputDataConfig"]}
     if "validation" in channels or (request.get("DataSplitConfig") or {}).get("ValidationFraction"):
         return dataset

@@ -1,9 +1,12 @@
 """How the rows of a table are divided into those to learn from and those to measure on."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.engines.tabular import modes
@@ -17,10 +20,10 @@ def dataset(rows, labels=()):
     if len(labels) < 3:
         frame["y"] %= 2
     cut = rows // 5
-    problem = "MulticlassClassification" if labels else "Regression"
+    problem, objective = ("MulticlassClassification", "Accuracy") if labels else ("Regression", "MSE")
     features = (Codec("x", Kind.NUMBER),)
     parts = frame.iloc[cut:].reset_index(drop=True), frame.iloc[:cut].reset_index(drop=True)
-    return TabularDataset(*parts, features, "y", None, problem, "Accuracy", labels)
+    return TabularDataset(*parts, features, "y", None, problem, objective, labels)
 
 
 @pytest.mark.parametrize("rows", [100, 50_000])
@@ -48,6 +51,42 @@ def test_without_two_classes_of_many_rows_or_with_many_rare_rows_a_holdout_measu
     problem = "BinaryClassification" if len(labels) == 2 else "MulticlassClassification"
     given = TabularDataset(*parts, (Codec("x", Kind.NUMBER),), "y", None, problem, "Accuracy", labels)
     assert modes.arrange(REQUEST, given, 5, crossed=True) is given
+
+
+@pytest.mark.parametrize(
+    ("problem", "objective", "labels", "value", "defined"),
+    [
+        ("BinaryClassification", "F1", ("no", "yes"), "no", False),
+        ("BinaryClassification", "F1", ("no", "yes"), "yes", True),
+        ("BinaryClassification", "AUC", ("no", "yes"), "yes", False),
+        ("BinaryClassification", "Accuracy", ("no", "yes"), "no", True),
+        ("Regression", "R2", (), 3.0, False),
+        ("Regression", "RMSE", (), 3.0, True),
+    ],
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_objective_that_no_validation_row_can_measure_is_refused(
+    problem, objective, labels, value, defined, weighted
+):
+    other = labels[value == labels[0]] if labels else 5.0
+    frame = pd.DataFrame({"x": np.arange(40.0), "w": 1.0, "y": [value] * 39 + [other]})
+    validation = frame[20:39]
+    if weighted:
+        validation = pd.concat([validation, frame[39:].assign(w=0.0)])
+    features = (Codec("x", Kind.NUMBER),)
+    given = TabularDataset(frame, validation, features, "y", "w" if weighted else None, problem, objective, labels)
+    if defined:
+        assert modes.arrange(REQUEST, given, 5, crossed=False) is given
+        return
+    with pytest.raises(JobFailure, match=f"{objective} is undefined on the {len(validation)} validation rows: all"):
+        modes.arrange(REQUEST, given, 5, crossed=False)
+
+
+def test_validation_rows_without_any_weight_are_refused():
+    given = dataclasses.replace(dataset(100), weight="w")
+    given.train["w"], given.validation["w"] = 1.0, 0.0
+    with pytest.raises(JobFailure, match="MSE is undefined on the 20 validation rows: all weigh zero"):
+        modes.arrange(REQUEST, given, 5, crossed=False)
 
 
 def test_few_rows_stay_divided_without_a_cross_validation():

@@ -230,9 +230,6 @@ class Workbench:
             raise FloatingPointError("the model's answers are not finite")
         threshold = metrics.decide(self.objective, truth, scores) if self.classes else 0.5
         found = self._metrics(truth, scores, threshold)
-        if self.objective not in found:
-            same = "class" if self.classes else "value"
-            raise ValueError(f"{self.objective} is undefined on the validation rows: they have one {same} only")
         return Measured(scores, threshold, found, found[self.objective])
 
     def _metrics(self, truth: np.ndarray, scores: np.ndarray, threshold: Threshold) -> dict[str, float]:
