@@ -68,6 +68,16 @@ def test_the_linear_model_trains_early_and_forests_where_boosting_takes_long(cla
     assert " ".join(key for _, key in sorted(ranked, reverse=True)) == order
 
 
+@pytest.mark.parametrize(("classes", "rows", "trained"), [(29, 1000, True), (10, 1000, False), (29, 50_000, False)])
+def test_with_many_classes_a_network_comes_first_also_in_short_jobs(monkeypatch, classes, rows, trained):
+    monkeypatch.setattr(registry, "_installed", lambda package: True)
+    made = make(classes=classes, rows=rows, seconds=30.0)
+    entries = made.hyperparameters.get("NN_TORCH", [])
+    assert [entry["ag_args"]["priority"] for entry in entries] == [1000] * trained
+    assert "FASTAI" not in made.hyperparameters, "one network is enough"
+    assert made.neural == trained
+
+
 @pytest.mark.parametrize("categories", [0, 1000])
 def test_a_target_that_is_a_sum_of_skewed_columns_is_learned_exactly(tmp_path, categories):
     from autogluon.tabular import TabularPredictor

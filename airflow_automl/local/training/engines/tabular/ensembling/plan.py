@@ -60,10 +60,10 @@ def metric_for(objective: str, problem_type: str) -> str:
     return _METRICS[objective]
 
 
-_MANY_CLASSES = 10
-"""With more, boosting takes long, because each round is a tree for each class: others come first."""
-
 _NEURAL = ("nn-torch", "fastai")
+"""The first one is trained without ample time, too, if there are many classes."""
+
+_MANY_CLASSES = 10
 
 _AMPLE = 3
 _AMPLE_SECONDS = 120
@@ -148,7 +148,7 @@ def make(
     )
     wanted = list(dict.fromkeys(algorithms or ALGORITHMS))
     if not algorithms and not ample:
-        wanted = [name for name in wanted if name not in _NEURAL]
+        wanted = [name for name in wanted if name not in _NEURAL[_many(classes, rows) :]]
     lacking = {name: missing(ALGORITHMS[name][1]) for name in wanted}
     usable = [ALGORITHMS[name][0] for name in wanted if not lacking[name]]
     if not usable:
@@ -201,6 +201,11 @@ def make(
     if memory_limit is not None:
         fit["memory_limit"] = memory_limit / (1 << 30)
     return Plan(hyperparameters, fit, {name: packages for name, packages in lacking.items() if packages})
+
+
+def _many(classes: int, rows: int) -> bool:
+    """Return whether boosting takes too long to come first: each of its rounds is a tree for each class."""
+    return classes > _MANY_CLASSES and rows <= LARGE
 
 
 Configuration = tuple[str, dict[str, Any]]
@@ -258,12 +263,13 @@ def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> li
         known = [(key, settings(options)) for key, options in chosen]
         more = _more(usable, forest)
         chosen += [entry for entry in more if (entry[0], settings(entry[1])) not in known][: count - len(chosen)]
-    many = classes > _MANY_CLASSES and rows <= LARGE
     # The linear model takes little time, and of what is linear learns more than all trees together.
-    first: list[Configuration] = [("LR", {}), ("RF", {})] if many else [("GBM", {}), ("LR", {}), _EXACT]
+    first: list[Configuration] = [("GBM", {}), ("LR", {}), _EXACT]
     # Forests look at no clock, and what they learn of few rows is often of no weight beside the others.
-    last = set() if many or rows > LARGE else {"RF", "XT"}
-    return sorted(chosen, key=lambda entry: (entry not in first, entry[0] in last))
+    last = set() if rows > LARGE else {"RF", "XT"}
+    if _many(classes, rows):
+        first, last = [("NN_TORCH", {}), ("LR", {}), ("RF", {})], set()
+    return sorted(chosen, key=lambda entry: ([*first, entry].index(entry), entry[0] in last))
 
 
 def settings(options: Mapping[str, Any]) -> dict[str, Any]:
