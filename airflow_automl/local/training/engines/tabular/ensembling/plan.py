@@ -65,7 +65,7 @@ _NEURAL = ("nn-torch", "fastai")
 
 _MANY_CLASSES = 10
 
-_AMPLE = 3
+_AMPLE = 2.5
 _AMPLE_SECONDS = 120
 """With so many times the time of a cross-validation, but no less than this, neural networks are trained, which take
 longer than all trees together, and models are stacked."""
