@@ -116,13 +116,10 @@ def arrange(request: Mapping[str, Any], dataset: TabularDataset, least: int, cro
     perfect = np.array([[float(value == label) for label in labels] for value in values]) if labels else values
     # What is undefined for perfect answers is undefined for all.
     if arranged.objective not in metrics.scores(arranged.problem_type, values, perfect, labels):
-        same = (
-            f"all {'' if weights is None else 'with a weight '}have the same target"
-            if len(values)
-            else "all weigh zero"
-        )
+        which = "all" if weights is None else "all that have a weight"
+        why = f"{which} have the same target" if len(values) else "none has a weight above zero"
         raise JobFailure(
-            f"{arranged.objective} is undefined on the {counted(len(rows), 'validation row')}: {same}. Add rows with "
+            f"{arranged.objective} is undefined on the {counted(len(rows), 'validation row')}: {why}. Add rows with "
             "other values, or name another objective metric."
         )
     return arranged

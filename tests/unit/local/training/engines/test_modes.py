@@ -85,7 +85,7 @@ def test_an_objective_that_no_validation_row_can_measure_is_refused(
 def test_validation_rows_without_any_weight_are_refused():
     given = dataclasses.replace(dataset(100), weight="w")
     given.train["w"], given.validation["w"] = 1.0, 0.0
-    with pytest.raises(JobFailure, match="MSE is undefined on the 20 validation rows: all weigh zero"):
+    with pytest.raises(JobFailure, match="MSE is undefined on the 20 validation rows: none has a weight above zero"):
         modes.arrange(REQUEST, given, 5, crossed=False)
 
 

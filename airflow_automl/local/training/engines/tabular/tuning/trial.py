@@ -230,6 +230,8 @@ class Workbench:
             raise FloatingPointError("the model's answers are not finite")
         threshold = metrics.decide(self.objective, truth, scores) if self.classes else 0.5
         found = self._metrics(truth, scores, threshold)
+        if self.objective not in found:
+            raise FloatingPointError(f"{self.objective} of the model's answers is not finite")
         return Measured(scores, threshold, found, found[self.objective])
 
     def _metrics(self, truth: np.ndarray, scores: np.ndarray, threshold: Threshold) -> dict[str, float]:

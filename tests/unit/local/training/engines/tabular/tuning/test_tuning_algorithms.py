@@ -228,6 +228,12 @@ def test_a_pruned_candidate_ends_at_once(tables):
     assert [step for step, _ in told] == [1, 2]
 
 
+def test_answers_whose_objective_overflows_are_a_failure(tables):
+    rows, _ = tables["load_diabetes"]
+    with pytest.raises(FloatingPointError, match="MSE of the model's answers is not finite"):
+        bench(rows, 0, "MSE", "Regression")._measured(np.full(len(rows), 1e200))
+
+
 def test_samples_come_before_all_rows(tables):
     rows, classes = tables["load_breast_cancer"]
     measuring = Measuring.holdout(rows, rows, classes, sampled=True)
