@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from airflow_automl.contract.metrics import best
 from airflow_automl.local.errors import JobFailure, cause
 from airflow_automl.local.models import artifacts
-from airflow_automl.local.training.engines import isolation
+from airflow_automl.local.training.engines import isolation, metrics
 from airflow_automl.local.training.engines.base import DEFAULT_RUNTIME, Run
 from airflow_automl.local.training.engines.candidates import Candidate
 
@@ -200,7 +200,6 @@ class Course:
         try:
             digests = work(candidate)
         except Exception as error:
-            candidate.validation = {}
             self.end(candidate, error)
         else:
             self.end(candidate, digests)
@@ -212,6 +211,11 @@ class Course:
         :param outcome: the digests of its artefacts, or what ended it.
         """
         digests: Mapping[str, str] = {}
+        measured = self.objective in candidate.validation or self.objective not in metrics.OBJECTIVES
+        if not (measured or isinstance(outcome, Exception)):
+            outcome = JobFailure(f"{self.objective} of the model's answers is not finite")
+        if isinstance(outcome, Exception):
+            candidate.validation = {}
         if isinstance(outcome, Stopped):
             candidate.stop(str(outcome))
         elif isinstance(outcome, Exception):

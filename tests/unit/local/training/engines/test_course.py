@@ -96,6 +96,17 @@ def test_a_failed_candidate_does_not_fail_the_job_that_has_another(course: Any) 
     assert "broken failed: ZeroDivisionError" in partial["message"]
 
 
+def test_a_candidate_without_a_value_of_the_objective_failed(course: Any) -> None:
+    def overflow(candidate: Candidate) -> dict[str, str]:
+        candidate.validation = {"MAE": 1e200}
+        return {"s3://b/model": "0" * 64}
+
+    job = course()
+    candidate = job.make("huge", [], overflow)
+    assert (candidate.status, candidate.validation) == ("Failed", {})
+    assert candidate.failure == "huge failed: MSE of the model's answers is not finite"
+
+
 def test_the_likelier_of_two_equal_candidates_is_the_best(course: Any) -> None:
     job = course()
     for label, loss, latency in (("fast", 0.5, 0.1), ("sure", 0.3, 2.0), ("slow", 0.3, 3.0)):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.engines.tabular.tuning.features import Matrix
 from airflow_automl.local.training.engines.tabular.tuning.learners import Assignment, Learner
 
@@ -203,7 +204,7 @@ class LinearLearner(_ScikitLearner):
             weights, intercepts = np.zeros((self.classes, weights.shape[1])), np.full(self.classes, _UNSEEN)
             weights[seen], intercepts[seen] = some
         if not (np.isfinite(weights).all() and np.isfinite(intercepts).all()):
-            raise FloatingPointError("the gradient descent diverged: its weights are not finite")
+            raise JobFailure("the gradient descent diverged: its weights are not finite")
         return LinearModel(weights, intercepts, self.classes, self._family == "logistic")
 
 
@@ -249,6 +250,6 @@ class NetworkLearner(_ScikitLearner):
         """Return the weights as trained so far."""
         weights = [np.array(layer) for layer in self._model.coefs_]
         if not all(np.isfinite(layer).all() for layer in weights):
-            raise FloatingPointError("the network diverged: its weights are not finite")
+            raise JobFailure("the network diverged: its weights are not finite")
         intercepts = [np.array(layer) for layer in self._model.intercepts_]
         return Network(weights, intercepts, self.options["activation"], self.classes)

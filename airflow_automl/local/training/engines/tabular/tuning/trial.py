@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from airflow_automl.contract.metrics import direction
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.models.artifacts import Threshold
 from airflow_automl.local.training.data.split import SEED
 from airflow_automl.local.training.engines import metrics
@@ -227,11 +228,11 @@ class Workbench:
     def _measured(self, scores: np.ndarray) -> Measured:
         truth = self.measuring.truth
         if not np.isfinite(scores).all():
-            raise FloatingPointError("the model's answers are not finite")
+            raise JobFailure("the model's answers are not finite")
         threshold = metrics.decide(self.objective, truth, scores) if self.classes else 0.5
         found = self._metrics(truth, scores, threshold)
         if self.objective not in found:
-            raise FloatingPointError(f"{self.objective} of the model's answers is not finite")
+            raise JobFailure(f"{self.objective} of the model's answers is not finite")
         return Measured(scores, threshold, found, found[self.objective])
 
     def _metrics(self, truth: np.ndarray, scores: np.ndarray, threshold: Threshold) -> dict[str, float]:

@@ -6,6 +6,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 from airflow_automl.contract.metrics import OBJECTIVES, direction
+from airflow_automl.local.errors import JobFailure
 from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.engines import metrics
 from airflow_automl.local.training.engines.course import Clock, TimeIsUp
@@ -230,7 +231,7 @@ def test_a_pruned_candidate_ends_at_once(tables):
 
 def test_answers_whose_objective_overflows_are_a_failure(tables):
     rows, _ = tables["load_diabetes"]
-    with pytest.raises(FloatingPointError, match="MSE of the model's answers is not finite"):
+    with pytest.raises(JobFailure, match="MSE of the model's answers is not finite"):
         bench(rows, 0, "MSE", "Regression")._measured(np.full(len(rows), 1e200))
 
 
