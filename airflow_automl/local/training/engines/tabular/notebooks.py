@@ -16,6 +16,7 @@ from airflow_automl.local.training.data.dataset import TabularDataset
 from airflow_automl.local.training.engines.base import JobSpec, Run
 from airflow_automl.local.training.engines.course import Course
 from airflow_automl.local.training.engines.tabular import modes
+from airflow_automl.local.training.engines.tabular.tuning.search import LINEAR, MLP, SearchSpace, algorithms_for
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +214,8 @@ def candidate_definitions(
         else "Each row is where the search begins with an algorithm; the search continues from what does best."
     )
     rows = [[entry["algorithm"], json.dumps(entry["settings"])] for entry in defined]
-    names = sorted({entry["algorithm"] for entry in defined})
+    # No request can name the network of an ensembling job (R55): it is trained if none are named.
+    names = sorted({entry["algorithm"] for entry in defined} - ({MLP} if mode == modes.ENSEMBLING else set()))
     return notebook(
         [
             text(
@@ -229,15 +231,16 @@ def candidate_definitions(
             code(
                 "import json\nimport time\n\nimport boto3\n\n"
                 f"REQUEST = {value(_request(spec, dataset, mode, criteria))}\n"
-                f"SELECTED = {names!r}\n"
+                f"ALGORITHMS = {names!r}\nSELECTED = [*ALGORITHMS]\n"
                 "NAME = f\"{REQUEST.pop('Prefix')}-{int(time.time())}\"[:32]"
             ),
             code(
                 'sagemaker = boto3.client("sagemaker")\n'
                 'tabular = REQUEST["AutoMLProblemTypeConfig"]["TabularJobConfig"]\n'
-                'tabular["CandidateGenerationConfig"] = {\n'
-                '    **tabular.get("CandidateGenerationConfig", {}),\n'
-                '    "AlgorithmsConfig": [{"AutoMLAlgorithms": SELECTED}],\n}\n'
+                "if SELECTED != ALGORITHMS:\n"
+                '    tabular["CandidateGenerationConfig"] = {\n'
+                '        **tabular.get("CandidateGenerationConfig", {}),\n'
+                '        "AlgorithmsConfig": [{"AutoMLAlgorithms": SELECTED}],\n    }\n'
                 "sagemaker.create_auto_ml_job_v2(AutoMLJobName=NAME, **REQUEST)"
             ),
             code(
@@ -264,7 +267,7 @@ def definitions(
         from airflow_automl.local.training.engines.tabular.ensembling import engine, plan
 
         made = engine.plan_for(course, engine.arrange(course, dataset), algorithms)
-        names = {key: name for name, (key, _) in plan.ALGORITHMS.items()}
+        names = {key: name for name, (key, _) in plan.ALGORITHMS.items()} | {plan.SPARSE: LINEAR, plan.MLP: MLP}
         found = [
             (level, -options["ag_args"]["priority"], names[key], plan.settings(options))
             for level, configurations in enumerate(made.levels, 1)
@@ -276,8 +279,6 @@ def definitions(
             {"algorithm": algorithm, "settings": settings if level == 1 else {"level": level, **settings}}
             for level, _, algorithm, settings in found
         ]
-    from airflow_automl.local.training.engines.tabular.tuning.search import SearchSpace, algorithms_for
-
     space = SearchSpace(algorithms_for(algorithms), len(dataset.labels), len(dataset.train), dataset.objective)
     starts = []
     for start in space.starts():

@@ -56,12 +56,12 @@ def test_boosting_learns_the_median_for_the_mean_absolute_error():
 @pytest.mark.parametrize(
     ("classes", "rows", "order"),
     [
-        (2, 1000, "GBM LR CAT XGB GBM RF XT"),
-        (29, 1000, "LR RF GBM CAT XGB XT GBM"),
-        (29, 50_000, "GBM LR CAT XGB RF XT GBM"),
+        (2, 1000, "GBM LR SPARSE CAT XGB RF XT"),
+        (29, 1000, "LR SPARSE RF GBM CAT XGB XT"),
+        (29, 50_000, "GBM LR SPARSE CAT XGB RF XT"),
     ],
 )
-def test_the_linear_model_trains_early_and_forests_where_boosting_takes_long(classes, rows, order):
+def test_linear_models_train_early_and_forests_where_boosting_takes_long(classes, rows, order):
     trees = ["lightgbm", "catboost", "xgboost", "linear-learner", "randomforest", "extra-trees"]
     made = make(classes=classes, rows=rows, algorithms=trees, max_candidates=8)
     ranked = [(entry["ag_args"]["priority"], key) for key, entries in made.hyperparameters.items() for entry in entries]
@@ -73,7 +73,8 @@ def test_with_many_classes_a_network_comes_first_also_in_short_jobs(monkeypatch,
     monkeypatch.setattr(registry, "_installed", lambda package: True)
     made = make(classes=classes, rows=rows, seconds=30.0)
     entries = made.hyperparameters.get("NN_TORCH", [])
-    assert [entry["ag_args"]["priority"] for entry in entries] == [1000] * trained
+    assert [entry["ag_args"]["priority"] for entry in entries] == [999] * trained
+    assert made.hyperparameters["MLP"][0]["ag_args"]["priority"] == (1000 if classes * rows == 29_000 else 999)
     assert "FASTAI" not in made.hyperparameters, "one network is enough"
     assert made.neural == trained
 
@@ -82,7 +83,8 @@ def test_with_many_classes_a_network_comes_first_also_in_short_jobs(monkeypatch,
 def test_a_target_that_is_a_sum_of_skewed_columns_is_learned_exactly(tmp_path, categories):
     from autogluon.tabular import TabularPredictor
 
-    models = make(classes=0, algorithms=["linear-learner"], max_candidates=3).hyperparameters
+    models = make(classes=0, algorithms=["linear-learner"], max_candidates=4).hyperparameters
+    assert list(models) == ["LR", "SPARSE"]
     assert len(models["LR"]) == 2
     random = np.random.default_rng(1)
     rows = pd.DataFrame(random.lognormal(size=(3000, 3)), columns=["price", "tax", "discount"])
@@ -91,7 +93,7 @@ def test_a_target_that_is_a_sum_of_skewed_columns_is_learned_exactly(tmp_path, c
         rows["item"] = "N" + items.astype(int).astype(str)
     rows["paid"] = rows["price"] + rows["tax"] - rows["discount"]
     predictor = TabularPredictor("paid", "regression", path=str(tmp_path), verbosity=0)
-    predictor.fit(rows[:2000], hyperparameters=models, num_cpus=1, fit_weighted_ensemble=False)
+    predictor.fit(rows[:2000], hyperparameters={"LR": models["LR"]}, num_cpus=1, fit_weighted_ensemble=False)
     errors = predictor.predict(rows[2000:]) - rows["paid"][2000:]
     assert errors.std() < 1e-5 * rows["paid"].std()
 
@@ -99,6 +101,7 @@ def test_a_target_that_is_a_sum_of_skewed_columns_is_learned_exactly(tmp_path, c
 def test_only_what_the_request_names_is_trained():
     made = make(algorithms=["xgboost", "linear-learner", "xgboost"], max_candidates=3)
     assert set(made.hyperparameters) == {"XGB", "LR"}
+    assert set(make(algorithms=["xgboost", "linear-learner"]).hyperparameters) == {"XGB", "LR", "SPARSE"}
 
 
 def test_missing_packages_are_reported(monkeypatch):
@@ -129,7 +132,7 @@ def test_an_algorithm_is_planned_only_if_everything_that_it_imports_is_there(mon
 )
 def test_neural_networks_are_trained_where_there_is_time_or_they_are_named(monkeypatch, algorithms, seconds, trained):
     monkeypatch.setattr(registry, "_installed", lambda package: True)
-    made = make(algorithms=algorithms, seconds=seconds, max_candidates=2 if algorithms else 9)
+    made = make(algorithms=algorithms, seconds=seconds, max_candidates=2 if algorithms else 11)
     assert set(made.hyperparameters) & {"NN_TORCH", "FASTAI"} == ({"NN_TORCH", "FASTAI"} if trained else set())
 
 

@@ -236,7 +236,13 @@ def fit(dataset: TabularDataset, plan: planning.Plan, path: str, callbacks: list
     from autogluon.common.features.infer_types import check_if_nlp_feature, get_type_map_raw
     from autogluon.features.generators import DatetimeFeatureGenerator
     from autogluon.tabular import FeatureMetadata, TabularPredictor
+    from autogluon.tabular.registry import ag_model_registry
 
+    from airflow_automl.local.training.engines.tabular.ensembling import tuner
+
+    for kind in (tuner.Network, tuner.SparseLinear):
+        if not ag_model_registry.exists(kind):
+            ag_model_registry.add(kind)
     predictor = TabularPredictor(
         label=TARGET,
         problem_type=_PROBLEMS[dataset.problem_type],
@@ -266,7 +272,12 @@ def fit(dataset: TabularDataset, plan: planning.Plan, path: str, callbacks: list
     options["feature_metadata"] = FeatureMetadata(get_type_map_raw(rows), {"text": text})
     # AutoGluon's own parts of a date lack the time of day.
     dates = DatetimeFeatureGenerator(features=[*_DATE_PARTS])
-    options["_feature_generator_kwargs"] = {"enable_datetime_features": False, "custom_feature_generators": [dates]}
+    options["_feature_generator_kwargs"] = {
+        "enable_datetime_features": False,
+        # Only the tuner's models read them.
+        "enable_raw_text_features": True,
+        "custom_feature_generators": [dates],
+    }
     with nullcontext() if plan.neural else _without("torch"):
         return predictor.fit(
             train_data=train,

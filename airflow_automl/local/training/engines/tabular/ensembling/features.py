@@ -20,6 +20,9 @@ from airflow_automl.local.training.data.codec import Codec
 TARGET, WEIGHT = "target", "weight"
 """AutoGluon's names of the columns that are not features."""
 
+_RAW = "_raw_text"
+"""What AutoGluon appends to the names of texts that it passes on as they are."""
+
 _BY_VALUE = {"AsType", "FillNa", "Identity", "Category", "DropUnique", "DropDuplicates"}
 """AutoGluon's generators that look at nothing but a value and what they learned about its column."""
 
@@ -78,8 +81,10 @@ class Features:
         for name, kind in self._made.items():
             if name in columns:
                 continue
-            values = rows[self._names[name]].to_numpy()
-            if name in self._truths:
+            values = rows[self._names[name.removesuffix(_RAW)]].to_numpy()
+            if name.endswith(_RAW):
+                columns[name] = np.where(pd.isna(values), "", values)
+            elif name in self._truths:
                 columns[name] = (values == self._truths[name]).astype("int8")
             elif name in self._codes:
                 codes = np.fromiter(map(self._codes[name].get, values, repeat(-1)), "int64", len(values))

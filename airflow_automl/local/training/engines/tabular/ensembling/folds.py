@@ -19,6 +19,8 @@ _LEARNED = {
     "LGBModel": ("_requires_remap", "_features_internal_map"),
     "CatBoostModel": ("_category_features", "_category_mapping"),
     "XGBoostModel": ("_ohe", "_ohe_generator", "_cat_col_names", "_category_mapping"),
+    "Network": ("transformer",),
+    "SparseLinear": ("transformer",),
 }
 """What AutoGluon's models learn about the columns, besides their names; others learn more, such as scales."""
 
@@ -86,6 +88,8 @@ def _learned(fold: Any) -> bytes:
 def _form(fold: Any, examples: pd.DataFrame) -> Callable[[pd.DataFrame], Any]:
     """What makes the library's form of rows; shorter ways than AutoGluon's are tried on the examples."""
     model, preprocess, names = fold.model, fold.preprocess, list(fold._features_internal)
+    # Those that a bag passes on: most models do not take texts as they are.
+    examples = examples[examples.columns.intersection(fold.features)]
     # A bag of a higher level gets more than features.
     usual = set(names) <= set(examples)
 

@@ -46,6 +46,10 @@ ALGORITHMS = {
 }
 """Algorithm of the API → AutoGluon's key for it and the packages it imports."""
 
+MLP, SPARSE = "MLP", "SPARSE"
+"""Keys of what the tuner trains too: its network, which no request can name in this mode (R55), and its linear model,
+which is trained where AutoGluon's is. They learn from rare categories and words, which others leave out."""
+
 
 def metric_for(objective: str, problem_type: str) -> str:
     """Return what AutoGluon optimizes for an objective.
@@ -157,6 +161,7 @@ def make(
             f"None of the algorithms {listing(lacking)} can be trained here: {listing(packages)} not installed. "
             "Run `pip install 'airflow-automl[torch]'` where the embedded Autopilot runs."
         )
+    usable += [SPARSE] * ("LR" in usable) + [MLP] * (not algorithms)
     stacked = crossed and ample and rows >= _STACKING_ROWS
     candidates = max_candidates or (STACKED_CANDIDATES if stacked else DEFAULT_CANDIDATES)
     stacked &= candidates >= _STACKING_CANDIDATES
@@ -244,7 +249,9 @@ def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> li
         ("GBM", {}),
         ("CAT", {}),
         ("XGB", {}),
+        (MLP, {}),
         ("LR", {}),
+        (SPARSE, {}),
         ("NN_TORCH", {}),
         ("RF", {**forest}),
         ("XT", {**forest}),
@@ -263,12 +270,12 @@ def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> li
         known = [(key, settings(options)) for key, options in chosen]
         more = _more(usable, forest)
         chosen += [entry for entry in more if (entry[0], settings(entry[1])) not in known][: count - len(chosen)]
-    # The linear model takes little time, and of what is linear learns more than all trees together.
-    first: list[Configuration] = [("GBM", {}), ("LR", {}), _EXACT]
+    # These take little time, and of what is linear learn more than all trees together.
+    first: list[Configuration] = [("GBM", {}), (MLP, {}), ("LR", {}), (SPARSE, {}), _EXACT]
     # Forests look at no clock, and what they learn of few rows is often of no weight beside the others.
     last = set() if rows > LARGE else {"RF", "XT"}
     if _many(classes, rows):
-        first, last = [("NN_TORCH", {}), ("LR", {}), ("RF", {})], set()
+        first, last = [(MLP, {}), ("NN_TORCH", {}), ("LR", {}), (SPARSE, {}), ("RF", {})], set()
     return sorted(chosen, key=lambda entry: ([*first, entry].index(entry), entry[0] in last))
 
 

@@ -308,8 +308,7 @@ class FeatureTransformer:
                     counts.append(np.where(column < 0, np.nan, np.take(self.frequencies[name], column))[:, None])
                     codes[:, index] = np.minimum(codes[:, index], _TREE_CATEGORIES)
             return np.hstack([extract.numbers, codes, *topics, *counts]).astype("float32")
-        parts: list[Any] = [self.scalers[view].apply(extract.numbers)]
-        parts += [_one_hot(extract.codes[:, index], width) for index, width in enumerate(self._widths())]
+        parts: list[Any] = [self.scalers[view].apply(extract.numbers), _one_hot(extract.codes, self._widths())]
         parts += extract.texts
         if self.is_sparse:
             return sparse.csr_matrix(sparse.hstack([sparse.csr_matrix(part) for part in parts], format="csr"))
@@ -397,13 +396,19 @@ def _categories(values: pd.Series) -> list[str]:
 
 
 def _code(values: pd.Series, known: Sequence[str]) -> np.ndarray:
-    texts = columns.strings(values)
-    codes = np.array(pd.Categorical(texts, categories=list(known)).codes, dtype="int32")
-    codes[(codes < 0) & texts.notna().to_numpy()] = len(known)
-    return codes
+    codes = {name: code for code, name in enumerate(known)}
+    # For one row, what pandas does with a column takes longer than all else.
+    found = (
+        -1
+        if value is None or value != value
+        else codes.get(value if isinstance(value, str) else str(value), len(known))
+        for value in values.tolist()
+    )
+    return np.fromiter(found, "int32", len(values))
 
 
-def _one_hot(codes: np.ndarray, width: int) -> sparse.csr_matrix:
-    rows = np.flatnonzero(codes >= 0)
+def _one_hot(codes: np.ndarray, widths: Sequence[int]) -> sparse.csr_matrix:
+    rows, places = np.nonzero(codes >= 0)
+    begins = np.cumsum([0, *widths])
     ones = np.ones(len(rows), dtype="float32")
-    return sparse.csr_matrix((ones, (rows, codes[rows])), shape=(len(codes), width))
+    return sparse.csr_matrix((ones, (rows, codes[rows, places] + begins[places])), shape=(len(codes), begins[-1]))

@@ -154,6 +154,11 @@ class SearchSpace:
         }
         return Choice(algorithm, options.pop("view", TREES), options, **switches)
 
+    def first(self, algorithm: str) -> Choice:
+        """Return the candidate that the search of an algorithm starts at."""
+        options: dict[str, Any] = {key: space.start for key, space in self._of(algorithm).items()}
+        return Choice(algorithm, options.pop("view", TREES), options)
+
     def starts(self) -> list[dict[str, Any]]:
         """Return the parameters of the first trials, one for each algorithm."""
         common = {name: False for name, searched in self._switches.items() if searched}
