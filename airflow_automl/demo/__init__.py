@@ -96,7 +96,7 @@ def _dags_folder() -> Path:
 def _prepare(console: Console, stack: Stack, dags: Path) -> Split:
     console.print("[bold]==>[/] starting the embedded Autopilot and preparing Airflow's database")
     stack.use_airflow(dags, {"AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO"})
-    migration = stack.airflow("airflow-db-migrate", "db", "migrate")
+    stack.airflow("airflow-db-migrate", "db", "migrate")
     stack.start_autopilot()
     split = dataset.load()
     console.print(
@@ -104,7 +104,7 @@ def _prepare(console: Console, stack: Stack, dags: Path) -> Split:
         f"{dataset.FOLDER}/"
     )
     dataset.upload(_client(stack, "s3"), dataset.files(split))
-    stack.finish(migration)
+    stack.finish("airflow-db-migrate")
     return split
 
 
@@ -133,13 +133,13 @@ def _retrain(console: Console, stack: Stack, split: Split, max_runtime: int) -> 
     command = ("dags", "test", DAG_ID, "--conf", json.dumps({"max_runtime": max_runtime}))
     dag_run = stack.airflow("airflow-dags-test", *command)
     progress.follow(lambda: dag_run.popen.poll() is None)
-    stack.finish(dag_run)
+    stack.finish("airflow-dags-test")
     if progress.job_name is None:
         raise DemoFailed(f"no AutoML job was submitted:\n{tail(dag_run.log)}")
     again = stack.airflow("airflow-dags-test-again", *command)
     _show_result(console, stack, split, progress.job_name)
     console.print(f"[bold]==>[/] airflow dags test {DAG_ID} again   (evaluate → decide: is training needed?)")
-    stack.finish(again)
+    stack.finish("airflow-dags-test-again")
     console.print(f"    {_decision(again.log.read_text())}", highlight=False, markup=False)
 
 
@@ -246,15 +246,18 @@ def _web_interface(console: Console, stack: Stack) -> None:
     # The connection's defaults for requests without role and output path.
     defaults = json.loads(stack.environment["AIRFLOW_CONN_AWS_DEFAULT"])["extra"]["automl"]
     examples.submit(_client(stack, "s3"), _client(stack, "sagemaker"), split, defaults)
-    console.print(f"[bold]==>[/] starting Airflow (about a minute; its log: {stack.folder / 'airflow-standalone.log'})")
-    url, standalone = stack.start_standalone()
-    examples.start_runs(url, DAG_ID, "manual_automl")
-    page = f"{url}/plugin/automl"
-    console.print(f"[bold green]ready[/] {page}   (no login; the form of manual_automl: {url}/dags/manual_automl)")
+    console.print(f"[bold]==>[/] starting Airflow (about a minute; its logs are in {stack.folder})")
+    stack.start_airflow()
+    examples.start_runs(stack.url, DAG_ID, "manual_automl")
+    page = f"{stack.url}/plugin/automl"
+    console.print(
+        f"[bold green]ready[/] {page}   (no login; the form of manual_automl: {stack.url}/dags/manual_automl)"
+    )
     if sys.stdout.isatty():
         webbrowser.open(page)
     for sentence in left_out:
         console.print(f"      not shown: {sentence}", markup=False)
     console.print("Ctrl-C stops everything")
-    code = standalone.popen.wait()
-    raise DemoFailed(f"Airflow ended with exit code {code}:\n{tail(standalone.log)}")
+    while True:
+        stack.check()
+        time.sleep(1)

@@ -6,9 +6,11 @@ import contextlib
 import fcntl
 import os
 import queue
+import secrets
 import shlex
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -22,6 +24,12 @@ from airflow_automl.exceptions import AutoMLError
 
 READY_WITHIN = 600.0
 STOP_WITHIN = 20.0
+
+#: All of Airflow.
+COMPONENTS = ("api-server", "scheduler", "triggerer", "dag-processor")
+
+DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+PATIENCE = "?timeout=60"
 
 
 class DemoFailed(AutoMLError):
@@ -48,7 +56,7 @@ class Stack:
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.environment: dict[str, str] = dict(os.environ)
-        self._running: list[Process] = []
+        self.running: dict[str, Process] = {}
 
     def __enter__(self) -> Stack:
         # Checked before anything is written: a second demo would empty the logs of the first.
@@ -66,39 +74,52 @@ class Stack:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        while self._running:
-            self.stop(self._running[-1])
+        while self.running:
+            self.stop(next(reversed(self.running)))
         self._lock.close()
 
     def start(
-        self, name: str, command: Sequence[str], *, stdout: int | IO[bytes] | None = None, stop: signal.Signals
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        stdout: int | IO[bytes] | None = None,
+        stop: signal.Signals,
+        environment: Mapping[str, str] | None = None,
     ) -> Process:
         """Start a command in its own process group; its output goes to ``<name>.log`` in the folder."""
         log = self.folder / f"{name}.log"
         with log.open("wb") as output:
             popen = subprocess.Popen(
                 list(command),
-                env=self.environment,
+                env=self.environment if environment is None else environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output if stdout is None else stdout,
                 stderr=output,
                 start_new_session=True,
             )
-        process = Process(popen, stop, log)
-        self._running.append(process)
+        self.running[name] = process = Process(popen, stop, log)
         return process
 
-    def stop(self, process: Process) -> None:
-        """Ask the process to end, wait, and then end whatever is left of its group."""
-        self._running.remove(process)
+    def stop(self, name: str) -> None:
+        """Ask a process to end, wait, and then end whatever is left of its group."""
+        process = self.running.pop(name)
         if process.popen.poll() is None:
             process.popen.send_signal(process.stop_signal)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.popen.wait(STOP_WITHIN)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.popen.pid, signal.SIGKILL)
-        process.popen.wait()
+        _kill(process)
+
+    def kill(self, name: str) -> None:
+        """End a process and its children at once, as the loss of a container does."""
+        _kill(self.running.pop(name))
+
+    def check(self) -> None:
+        """Raise an error if a process has ended before it was stopped."""
+        for name, process in list(self.running.items()):
+            if process.popen.poll() is not None:
+                raise _ended(name, process)
 
     def start_autopilot(self, python: str | Path = sys.executable) -> None:
         """Start the embedded Autopilot on a free port, and point AWS clients and Airflow's connection at it.
@@ -121,17 +142,35 @@ class Stack:
         self.environment.update(parse_environment(printed))
 
     def use_airflow(self, dags: Path, overrides: Mapping[str, str]) -> None:
-        """Point Airflow at a home and a database of its own inside the folder, whatever the caller's are."""
+        """Point Airflow at a home and a database of its own inside the folder, and at a free port.
+
+        :param dags: the folder of the DAGs.
+        :param overrides: further settings; by default there is no login, and Airflow is small.
+        """
         binaries = str(Path(self._python).parent)
         home = self.folder / "airflow"
+        home.mkdir(exist_ok=True)
+        with contextlib.closing(sqlite3.connect(home / "airflow.db")) as database:
+            # With WAL, a property of the file, readers and writers don't wait for each other.
+            database.execute("PRAGMA journal_mode=WAL")
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
         self.environment.update(
             {
                 "PATH": f"{binaries}{os.pathsep}{self.environment.get('PATH', '')}",
                 "AIRFLOW_HOME": str(home),
                 # The scheduler dies if it finds the database locked for longer than this; by default that is 5 s.
-                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
+                DATABASE: f"sqlite:///{home / 'airflow.db'}{PATIENCE}",
+                "AIRFLOW__API__HOST": "127.0.0.1",
+                "AIRFLOW__API__PORT": str(port),
+                "AIRFLOW__API__BASE_URL": self.url,
+                "AIRFLOW__API__SECRET_KEY": secrets.token_hex(16),
+                "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+                "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
                 "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
                 "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+                "AIRFLOW__CORE__PARALLELISM": "4",
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
                 "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
                 "PYTHONWARNINGS": "ignore",
                 **overrides,
@@ -139,41 +178,62 @@ class Stack:
         )
 
     def airflow(self, name: str, *arguments: str) -> Process:
+        """Start one of Airflow's commands."""
         return self.start(name, [self._python, "-m", "airflow", *arguments], stop=signal.SIGINT)
 
     def run_airflow(self, name: str, *arguments: str) -> None:
-        self.finish(self.airflow(name, *arguments))
+        self.airflow(name, *arguments)
+        self.finish(name)
 
-    def start_standalone(self, users: str | None = None) -> tuple[str, Process]:
-        """Start all of Airflow (``airflow standalone``, small) on a free port, and wait for it.
-
-        :param users: users and roles, as ``[core] simple_auth_manager_users`` takes them; without, there is no login.
-        :return: the web interface's address, and the process.
-        """
-        port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        self.environment.update(
-            {
-                "AIRFLOW__API__HOST": "127.0.0.1",
-                "AIRFLOW__API__PORT": str(port),
-                "AIRFLOW__API__BASE_URL": url,
-                "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-                "AIRFLOW__CORE__PARALLELISM": "4",
-                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": str(users is None),
-                **({"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": users} if users else {}),
-            }
-        )
-        process = self.airflow("airflow-standalone", "standalone")
-        wait_for_http(f"{url}/api/v2/monitor/health", process, READY_WITHIN)
+    def start_airflow(self) -> None:
+        """Start all of Airflow, and wait until it answers; it knows its DAGs from the beginning."""
         self.run_airflow("airflow-dags-reserialize", "dags", "reserialize")
-        return url, process
+        for name in COMPONENTS:
+            self.start_component(name)
+        self.await_airflow()
 
-    def finish(self, process: Process) -> None:
+    def start_component(self, name: str) -> None:
+        """Start a component of Airflow."""
+        environment = dict(self.environment)
+        if name == "api-server":
+            # Its event loop awaits SQLite's lock to log who asked for what, and meanwhile no request can end that holds
+            # the lock: all of Airflow stands still until one of the two gives up. Tasks and clients ask again.
+            environment[DATABASE] = environment[DATABASE].removesuffix(PATIENCE)
+        self.start(name, [self._python, "-m", "airflow", name], stop=signal.SIGTERM, environment=environment)
+
+    def await_airflow(self) -> None:
+        """Wait until the API server answers."""
+        import httpx
+
+        deadline = time.monotonic() + READY_WITHIN
+        while time.monotonic() < deadline:
+            self.check()
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"{self.url}/api/v2/monitor/health", timeout=30).is_success:
+                    return
+            time.sleep(0.5)
+        log = self.running["api-server"].log
+        raise DemoFailed(f"Airflow did not answer at {self.url} within {READY_WITHIN:.0f} s:\n{tail(log)}")
+
+    def finish(self, name: str) -> None:
         """Wait until a process has ended; raise if it failed."""
-        code = process.popen.wait()
-        self._running.remove(process)
+        process = self.running.pop(name)
+        try:
+            code = process.popen.wait()
+        finally:
+            _kill(process)
         if code != 0:
-            raise DemoFailed(f"{process.log.stem} ended with exit code {code}:\n{tail(process.log)}")
+            raise _ended(name, process)
+
+
+def _kill(process: Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.popen.pid, signal.SIGKILL)
+    process.popen.wait()
+
+
+def _ended(name: str, process: Process) -> DemoFailed:
+    return DemoFailed(f"{name} ended with exit code {process.popen.returncode}:\n{tail(process.log)}")
 
 
 def _first_line(process: Process, within: float) -> str:
@@ -204,20 +264,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def wait_for_http(url: str, process: Process, within: float) -> None:
-    """Wait until an URL answers 200, or say why it never will."""
-    import httpx
-
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        if process.popen.poll() is not None:
-            raise DemoFailed(f"{process.log.stem} ended early:\n{tail(process.log)}")
-        try:
-            if httpx.get(url, timeout=30).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.5)
-    raise DemoFailed(f"{url} did not answer within {within:.0f} s:\n{tail(process.log)}")

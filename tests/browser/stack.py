@@ -75,7 +75,9 @@ def running_airflow(folder: Path) -> Iterator[Airflow]:
         stack.use_airflow(
             dags,
             {
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in USERS.items()),
                 # On a busy machine the API server is slow; tasks must not fail because of that.
                 "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "120",
                 "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
@@ -88,8 +90,9 @@ def running_airflow(folder: Path) -> Iterator[Airflow]:
             text=True,
         ).stdout
         stack.environment.update(parse_environment(printed))
-        url, _ = stack.start_standalone(",".join(f"{name}:{role}" for name, role in USERS.items()))
-        yield Airflow(url, service)
+        stack.run_airflow("db-migrate", "db", "migrate")
+        stack.start_airflow()
+        yield Airflow(stack.url, service)
 
 
 class Watched:

@@ -124,7 +124,7 @@ def test_a_clear_stops_the_old_job_and_trains_again(airflow: FullAirflow, jobs: 
 def test_a_triggerer_that_dies_or_restarts_stops_nothing(airflow: FullAirflow, jobs: Jobs) -> None:
     run = airflow.trigger("deferred", "restart", script=ENDLESS)
     airflow.until(lambda: airflow.watched(run), f"the triggerer watches {run}")
-    airflow.stop("triggerer")
+    airflow.stack.stop("triggerer")
     airflow.start("triggerer")
     # The next trigger's log has another name: it has the triggerer's number in it.
     airflow.until(lambda: airflow.watched(run, times=2), f"the next triggerer watches {run}")
@@ -190,7 +190,7 @@ def test_a_job_of_another_user_starts_a_dag_once_even_if_the_triggerer_restarts(
     prefix = f"watched-{secrets.token_hex(3)}-job-"
     submit(f"{prefix}1")
     airflow.until(lambda: told(prefix) == [f"{prefix}1"], "an event of the first job")
-    airflow.stop("triggerer")
+    airflow.stack.stop("triggerer")
     submit(f"{prefix}2")
     airflow.start("triggerer")
     airflow.until(lambda: f"{prefix}2" in told(prefix), "an event of the job that ended meanwhile")
@@ -200,7 +200,7 @@ def test_a_job_of_another_user_starts_a_dag_once_even_if_the_triggerer_restarts(
 
 
 def test_the_tab_is_there_from_3_1_on(airflow: FullAirflow) -> None:
-    answer = airflow.api.send("GET", f"{airflow.url}/automl/jobs")
+    answer = airflow.api.send("GET", f"{airflow.stack.url}/automl/jobs")
     has_pages = airflow.version >= (3, 1)
     assert (answer.status_code == 200 and "AutoML" in answer.text) is has_pages
     views = airflow.api.get("/plugins")["plugins"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tests.airflow_rest import Rest
-
-RUN_WITHIN = 1500.0
+from airflow_automl.demo.stack import Stack
+from tests.airflow_rest import Rest, until
 
 
 class Run(NamedTuple):
@@ -25,21 +23,21 @@ class Run(NamedTuple):
 class Airflow:
     """Airflow's public REST API."""
 
-    def __init__(self, url: str) -> None:
-        self._api = Rest(url)
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._api = Rest(stack.url)
 
     def unpause(self, dag_id: str) -> None:
         self._api.ask("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
     def scheduled_run(self, dag_id: str) -> Run:
         """The run that the scheduler creates when the DAG is unpaused."""
-        deadline = time.monotonic() + RUN_WITHIN
-        while time.monotonic() < deadline:
-            runs = self._api.get(f"/dags/{dag_id}/dagRuns", run_type="scheduled")
-            for run in runs["dag_runs"]:
-                return Run(dag_id, run["dag_run_id"])
-            time.sleep(0.3)
-        raise AssertionError(f"the scheduler made no run of {dag_id}")
+        (run, *_) = until(
+            self._stack,
+            lambda: self._api.get(f"/dags/{dag_id}/dagRuns", run_type="scheduled")["dag_runs"],
+            f"the scheduler makes a run of {dag_id}",
+        )
+        return Run(dag_id, run["dag_run_id"])
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> Run:
         run = self._api.ask("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf}).json()
@@ -49,16 +47,17 @@ class Airflow:
         """Wait until all runs have ended; return each one's state and every state that its tasks were seen in."""
         seen: dict[Run, dict[str, set[str]]] = {run: {} for run in runs}
         ended: dict[Run, str] = {}
-        deadline = time.monotonic() + RUN_WITHIN
-        while len(ended) < len(runs):
-            assert time.monotonic() < deadline, f"not all runs ended within {RUN_WITHIN:.0f} s; seen: {seen}"
+
+        def all_ended() -> bool:
             for run in [run for run in runs if run not in ended]:
                 state = self._api.get(run.path)["state"]
                 for task in self._tasks(run):
                     seen[run].setdefault(task["task_id"], set()).add(str(task["state"]))
                 if state in {"success", "failed"}:
                     ended[run] = state
-            time.sleep(0.3)
+            return len(ended) == len(runs)
+
+        until(self._stack, all_ended, lambda: f"all runs have ended; seen: {seen}")
         return {run: (ended[run], seen[run]) for run in runs}
 
     def succeeded(self, runs: Sequence[Run]) -> dict[Run, dict[str, set[str]]]:
@@ -98,8 +97,8 @@ class Airflow:
 
         :param source: the run that updated the asset; ``None`` if no other run could have.
         """
-        deadline = time.monotonic() + RUN_WITHIN
-        while time.monotonic() < deadline:
+
+        def started() -> Run | None:
             found = self._api.get(f"/dags/{dag_id}/dagRuns", run_type="asset_triggered")
             for each in found["dag_runs"]:
                 run = Run(dag_id, each["dag_run_id"])
@@ -108,8 +107,10 @@ class Airflow:
                 events = self._api.get(f"{run.path}/upstreamAssetEvents")["asset_events"]
                 if source is None or source.run_id in {event["source_run_id"] for event in events}:
                     return run
-            time.sleep(0.3)
-        raise AssertionError(f"there is no run of {dag_id} that an event of {source} made")
+            return None
+
+        run: Run = until(self._stack, started, f"an event of {source} makes a run of {dag_id}")
+        return run
 
     def asset_event(self, name: str, extra: dict[str, Any]) -> None:
         """Create an asset event."""
@@ -119,15 +120,15 @@ class Airflow:
 
     def question(self, run: Run, task_id: str) -> dict[str, Any]:
         """Wait until a task asks a person; return the question."""
-        deadline = time.monotonic() + RUN_WITHIN
-        path = f"{run.path}/taskInstances/{task_id}/-1/hitlDetails"
-        while time.monotonic() < deadline:
-            task = self._api.get(f"{run.path}/taskInstances/{task_id}")
+        path = f"{run.path}/taskInstances/{task_id}"
+
+        def asks() -> bool:
+            task = self._api.get(path)
             assert task["state"] not in {"failed", "upstream_failed", "skipped"}, task
-            if task["state"] == "awaiting_input":
-                return dict(self._api.get(path))
-            time.sleep(0.3)
-        raise AssertionError(f"{task_id} of {run} asked nobody")
+            return bool(task["state"] == "awaiting_input")
+
+        until(self._stack, asks, f"{task_id} of {run} asks somebody")
+        return dict(self._api.get(f"{path}/-1/hitlDetails"))
 
     def answer(self, run: Run, task_id: str, option: str) -> None:
         """Answer a task's question as in the UI."""

@@ -43,9 +43,10 @@ class World:
         )
 
     def dags_test(self, dag_id: str, conf: dict[str, Any], within: float = 600) -> Outcome:
-        process = self.stack.airflow(f"dags-test-{dag_id}", "dags", "test", dag_id, "--conf", json.dumps(conf))
+        name = f"dags-test-{dag_id}"
+        process = self.stack.airflow(name, "dags", "test", dag_id, "--conf", json.dumps(conf))
         code = process.popen.wait(timeout=within)
-        self.stack.stop(process)
+        self.stack.stop(name)
         return Outcome(code, process.log.read_text())
 
     def task_states(self, dag_id: str) -> dict[str, str]:
@@ -77,13 +78,13 @@ def started(folder: Path, **environment: str) -> Iterator[World]:
         # A test that needs its own weights puts them there.
         stack.environment["AUTOML_MODEL_DIR"] = str(stack.folder / "models")
         stack.environment.update(environment)
-        migration = stack.airflow("db-migrate", "db", "migrate")
+        stack.airflow("db-migrate", "db", "migrate")
         stack.start_autopilot()
         world = World(stack)
         split = dataset.load()
         small = dataset.Split(split.train.head(ROWS), split.validation.head(ROWS // 2), split.test.head(50))
         dataset.upload(world.client("s3"), dataset.files(small))
-        stack.finish(migration)
+        stack.finish("db-migrate")
         yield world
 
 

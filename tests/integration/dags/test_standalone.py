@@ -33,8 +33,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def airflow(world: World) -> Airflow:
     """All of Airflow: scheduler, executor and triggerer."""
-    url, _ = world.stack.start_standalone()
-    return Airflow(url)
+    world.stack.start_airflow()
+    return Airflow(world.stack)
 
 
 def value(xcom: Any) -> Any:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
-import signal
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,8 +15,8 @@ from typing import Any
 import httpx
 import psutil
 
-from airflow_automl.demo.stack import Process, Stack, free_port, wait_for_http
-from tests.airflow_rest import Rest
+from airflow_automl.demo.stack import DATABASE, Stack
+from tests.airflow_rest import Rest, until
 
 DAGS = Path(__file__).with_name("dags")
 ROOT = Path(__file__).resolve().parents[3]
@@ -41,7 +38,6 @@ IMPATIENT = {
 }
 SETTINGS = {
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
     "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "200",
     "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
     "AIRFLOW__API__WORKERS": "1",
@@ -82,31 +78,17 @@ class FullAirflow:
         dags: Path = DAGS,
     ) -> None:
         self.folder = folder
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._stack = Stack(folder, python)
-        self._components: dict[str, Process] = {}
+        self.stack = Stack(folder, python)
         home = folder / "airflow"
         (home / "config").mkdir(parents=True, exist_ok=True)
         (home / "config" / "airflow_local_settings.py").write_text(PRELOAD)
-        if database is None:
-            with contextlib.closing(sqlite3.connect(home / "airflow.db")) as target:
-                if migrated is not None:
-                    with contextlib.closing(sqlite3.connect(migrated)) as source:
-                        source.backup(target)
-                # With WAL, a property of the file, readers and writers don't wait for each other.
-                target.execute("PRAGMA journal_mode=WAL")
-        self._stack.use_airflow(
+        if migrated is not None:
+            shutil.copy(migrated, home / "airflow.db")
+        self.stack.use_airflow(
             dags,
             {
                 **SETTINGS,
-                **({"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database} if database else {}),
-                "AIRFLOW__API__HOST": "127.0.0.1",
-                "AIRFLOW__API__PORT": str(self.port),
-                "AIRFLOW__API__BASE_URL": self.url,
-                "AIRFLOW__API__SECRET_KEY": secrets.token_hex(16),
-                "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
-                "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+                **({DATABASE: database} if database else {}),
                 # A LocalExecutor does not replace a worker whose task Airflow ended from outside.
                 "AIRFLOW__CORE__PARALLELISM": "20",
                 "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
@@ -116,49 +98,23 @@ class FullAirflow:
                 **(overrides or {}),
             },
         )
-        for name in [name for name in self._stack.environment if name.startswith("AWS_")]:
-            del self._stack.environment[name]
+        for name in [name for name in self.stack.environment if name.startswith("AWS_")]:
+            del self.stack.environment[name]
 
     def begin(self) -> None:
-        """Start all of it, and wait until it serves and knows its DAGs."""
-        self._stack.run_airflow("db-migrate", "db", "migrate")
-        for name in ("api-server", "scheduler", "triggerer", "dag-processor"):
-            self.start(name)
-        self.await_api()
-        self.api = Rest(self.url)
-        self.until(lambda: self.api.get("/dags")["total_entries"] > 0, "the DAGs are known")
+        """Start all of it, and wait until it serves."""
+        self.stack.run_airflow("db-migrate", "db", "migrate")
+        self.stack.start_airflow()
+        self.api = Rest(self.stack.url)
         assert not self.api.get("/importErrors")["total_entries"], self.api.get("/importErrors")
 
-    def end(self) -> None:
-        """Kill all components that run."""
-        for name in list(self._components):
-            self.kill(name)
-
     # Components
-
-    def await_api(self) -> None:
-        """Wait until the API server answers."""
-        wait_for_http(f"{self.url}/api/v2/monitor/health", self._components["api-server"], PATIENCE)
 
     def start(self, name: str) -> None:
         """Start a component, also again."""
         with contextlib.suppress(FileNotFoundError):
             shutil.move(self.log_of(name), self.folder / f"{name}-{time.time_ns()}.log")
-        self._components[name] = self._stack.airflow(name, name)
-
-    def kill(self, name: str) -> None:
-        """End a component and its children at once, as the loss of a container does."""
-        process = self._components.pop(name)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.popen.pid, signal.SIGKILL)
-        self._stack.stop(process)
-
-    def stop(self, name: str) -> None:
-        """End a component as an administrator does."""
-        process = self._components.pop(name)
-        process.popen.send_signal(signal.SIGTERM)
-        process.popen.wait(60)
-        self._stack.stop(process)
+        self.stack.start_component(name)
 
     def log_of(self, name: str) -> Path:
         return self.folder / f"{name}.log"
@@ -166,7 +122,7 @@ class FullAirflow:
     def tasks(self) -> dict[str, psutil.Process]:
         """The processes that run a task's code, by the task instance's id; the parent of each is its supervisor."""
         found = {}
-        for process in psutil.Process(self._components["scheduler"].popen.pid).children(recursive=True):
+        for process in psutil.Process(self.stack.running["scheduler"].popen.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 title = " ".join(process.cmdline())
                 if title.startswith("airflow worker -- ") and "LocalExecutor" not in title:
@@ -279,14 +235,8 @@ class FullAirflow:
         return [(dag_id, run["dag_run_id"]) for run in self.api.get(f"/dags/{dag_id}/dagRuns", limit=1000)["dag_runs"]]
 
     def until(self, what: Callable[[], Any], why: str | Callable[[], str], seconds: float = PATIENCE) -> Any:
-        """Poll until the answer is truthy; a ``why`` that is called says how things are in the end."""
-        deadline = time.monotonic() + seconds
-        while not (answer := what()):
-            if time.monotonic() > deadline:
-                reason = why if isinstance(why, str) else why()
-                raise AssertionError(f"not within {seconds:.0f} s: {reason} (logs: {self.folder})")
-            time.sleep(0.3)
-        return answer
+        """Poll until the answer is truthy."""
+        return until(self.stack, what, why, seconds)
 
 
 def _path(run: Run) -> str:
@@ -298,8 +248,11 @@ def _path(run: Run) -> str:
 def full_airflow(*arguments: Any, **more: Any) -> Iterator[FullAirflow]:
     """Run Airflow until the block ends; the parameters are those of :class:`FullAirflow`."""
     airflow = FullAirflow(*arguments, **more)
-    try:
-        airflow.begin()
-        yield airflow
-    finally:
-        airflow.end()
+    with airflow.stack:
+        try:
+            airflow.begin()
+            yield airflow
+        finally:
+            # The triggerer takes 10 s to end when it is asked to.
+            for name in list(airflow.stack.running):
+                airflow.stack.kill(name)

@@ -80,24 +80,24 @@ class Storm:
     def _kill_scheduler(self) -> str:
         """Its executor's workers and their tasks die with it."""
         lost = len(self.airflow.tasks())
-        self.airflow.kill("scheduler")
+        self.airflow.stack.kill("scheduler")
         self.airflow.start("scheduler")
         return f"with {lost} tasks"
 
     def _kill_triggerer(self) -> str:
-        self.airflow.kill("triggerer")
+        self.airflow.stack.kill("triggerer")
         self.airflow.start("triggerer")
         return ""
 
     def _kill_api_server(self) -> str:
         """Tasks and triggers reach Airflow through it: their messages during the failure are lost."""
-        self.airflow.kill("api-server")
+        self.airflow.stack.kill("api-server")
         self.airflow.start("api-server")
-        self.airflow.await_api()
+        self.airflow.stack.await_airflow()
         return ""
 
     def _kill_dag_processor(self) -> str:
-        self.airflow.kill("dag-processor")
+        self.airflow.stack.kill("dag-processor")
         self.airflow.start("dag-processor")
         return ""
 

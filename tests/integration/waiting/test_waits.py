@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,15 @@ def test_sensors_wait_in_every_mode_and_hand_on_the_candidate(airflow: FullAirfl
     (event,) = airflow.asset_events("sensed_model")
     assert event["extra"]["job"]["name"] == job["AutoMLJobName"]
     assert event["source_task_id"] == "from_trigger"
+
+
+def test_a_request_gives_up_a_locked_database_before_the_scheduler_dies_of_it(airflow: FullAirflow) -> None:
+    with contextlib.closing(sqlite3.connect(airflow.folder / "airflow" / "airflow.db")) as database:
+        database.execute("BEGIN IMMEDIATE")
+        body = {"logical_date": None}
+        refused = airflow.api.client.post("/dags/mapped/dagRuns", json=body, timeout=40)
+        assert refused.is_server_error, refused.text
+    airflow.stack.check()
 
 
 def test_mapped_tasks_have_a_job_each(airflow: FullAirflow, service: Autopilot) -> None:
@@ -91,7 +102,7 @@ def test_a_restart_of_the_triggerer_neither_repeats_nor_loses_an_event(
         lambda: [first] in [airflow.xcom(run, "names") for run in airflow.runs("on_trained")],
         "the DAG that is scheduled on the asset has run",
     )
-    airflow.stop("triggerer")
+    airflow.stack.stop("triggerer")
     train(second)
     train(f"of-no-interest-{tag}")
     airflow.start("triggerer")
