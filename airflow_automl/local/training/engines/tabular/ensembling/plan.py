@@ -13,9 +13,10 @@ from airflow_automl.local.training.engines.registry import missing
 from airflow_automl.local.training.engines.tabular.modes import FOLDS, LARGE, may_cross
 
 DEFAULT_CANDIDATES = 10
+"""Of a job without any limit."""
 
-STACKED_CANDIDATES = 26
-"""Of a stacked job that only its time limits: small tables would end long before it with ten."""
+TIMED_CANDIDATES = 26
+"""Of a job that only its time limits: small tables would end long before it with ten."""
 
 _METRICS = {
     "Accuracy": "accuracy",
@@ -138,7 +139,7 @@ def make(
     :param features: of the training data.
     :param classes: of the target; 0 for regression.
     :param algorithms: what the request names; ``None`` or empty for all (R57).
-    :param max_candidates: MaxCandidates; ``None`` for 10, or 26 if models are stacked.
+    :param max_candidates: MaxCandidates; ``None`` for 26.
     :param seconds: time for the training, ``None`` for no limit.
     :param seconds_per_model: MaxRuntimePerTrainingJobInSeconds.
     :param threads: cores that the job may keep busy.
@@ -162,9 +163,8 @@ def make(
             "Run `pip install 'airflow-automl[torch]'` where the embedded Autopilot runs."
         )
     usable += [SPARSE] * ("LR" in usable) + [MLP] * (not algorithms)
-    stacked = crossed and ample and rows >= _STACKING_ROWS
-    candidates = max_candidates or (STACKED_CANDIDATES if stacked else DEFAULT_CANDIDATES)
-    stacked &= candidates >= _STACKING_CANDIDATES
+    candidates = max_candidates or TIMED_CANDIDATES
+    stacked = crossed and ample and rows >= _STACKING_ROWS and candidates >= _STACKING_CANDIDATES
     ensemble = candidates > 2
     upper = (candidates - 2) // 3 if stacked else 0
     base = _portfolio(usable, classes, rows, candidates - ensemble - (upper + 1 if stacked else 0))
@@ -243,7 +243,7 @@ def _configurations(
 
 
 def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> list[Configuration]:
-    """Return ``count`` configurations: one of each algorithm, then variants, then AutoGluon's own portfolio."""
+    """Return ``count`` configurations: one of each algorithm, variants of some, then AutoGluon's own portfolio."""
     forest: dict[str, Any] = {"n_estimators": 100, "min_samples_leaf": 5} if rows > LARGE else {}
     variants: list[Configuration] = [
         ("GBM", {}),
@@ -266,17 +266,18 @@ def _portfolio(usable: Sequence[str], classes: int, rows: int, count: int) -> li
     else:
         variants.append(_EXACT)
     chosen = [entry for entry in variants if entry[0] in usable][:count]
-    if len(chosen) < count:
-        known = [(key, settings(options)) for key, options in chosen]
-        more = _more(usable, forest)
-        chosen += [entry for entry in more if (entry[0], settings(entry[1])) not in known][: count - len(chosen)]
     # These take little time, and of what is linear learn more than all trees together.
     first: list[Configuration] = [("GBM", {}), (MLP, {}), ("LR", {}), (SPARSE, {}), _EXACT]
     # Forests look at no clock, and what they learn of few rows is often of no weight beside the others.
     last = set() if rows > LARGE else {"RF", "XT"}
     if _many(classes, rows):
         first, last = [(MLP, {}), ("NN_TORCH", {}), ("LR", {}), (SPARSE, {}), ("RF", {})], set()
-    return sorted(chosen, key=lambda entry: ([*first, entry].index(entry), entry[0] in last))
+    chosen.sort(key=lambda entry: ([*first, entry].index(entry), entry[0] in last))
+    if len(chosen) < count:
+        known = [(key, settings(options)) for key, options in chosen]
+        more = _more(usable, forest)
+        chosen += [entry for entry in more if (entry[0], settings(entry[1])) not in known][: count - len(chosen)]
+    return chosen
 
 
 def settings(options: Mapping[str, Any]) -> dict[str, Any]:
