@@ -9,6 +9,7 @@ from airflow_automl.contract import documents
 from airflow_automl.doctor.findings import Findings
 from airflow_automl.exceptions import error_code
 from airflow_automl.hooks.storage import bucket_and_key
+from airflow_automl.operators._base import is_template
 
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
@@ -19,7 +20,7 @@ __all__ = ["check_buckets", "object_arns"]
 def _inputs(request: Mapping[str, Any]) -> list[str]:
     """Return the addresses of a request's data, except templates."""
     found = (documents.s3_source(each).get("S3Uri") for each in documents.channels(request))
-    return list(dict.fromkeys(each for each in found if isinstance(each, str) and "{{" not in each))
+    return list(dict.fromkeys(each for each in found if isinstance(each, str) and not is_template(each)))
 
 
 def check_buckets(findings: Findings, hook: SageMakerAutoMLHook, request: Mapping[str, Any]) -> None:
@@ -31,7 +32,7 @@ def check_buckets(findings: Findings, hook: SageMakerAutoMLHook, request: Mappin
             "neither the connection nor a request says where results go",
             "put output_path into the connection's extra `automl`, or output= into every request",
         )
-    elif "{{" not in output and _bucket(findings, hook, "output", output):
+    elif not is_template(output) and _bucket(findings, hook, "output", output):
         _writable(findings, hook, output)
     for address in _inputs(request):
         if _bucket(findings, hook, "input", address):
@@ -102,7 +103,7 @@ def _writable(findings: Findings, hook: SageMakerAutoMLHook, address: str) -> No
 def object_arns(partition: str, request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what the job's role must be allowed: pairs of an action and a resource."""
     output = (request.get("OutputDataConfig") or {}).get("S3OutputPath")
-    if output and "{{" not in output:
+    if output and not is_template(output):
         bucket, key = bucket_and_key(output)
         yield "s3:PutObject", f"arn:{partition}:s3:::{bucket}/{key.rstrip('/')}/x".replace("//x", "/x")
     for address in _inputs(request):

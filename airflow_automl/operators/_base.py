@@ -187,6 +187,11 @@ def no_job_given(operator: BaseOperator) -> AutoMLValidationError:
     )
 
 
+def is_template(value: Any) -> bool:
+    """Return whether Airflow is still to render a value, or a part of it."""
+    return any(mark in str(value) for mark in ("{{", "{%", "{#"))
+
+
 def document(value: Any, name: str, shape: str | None = None, service: str = "sagemaker") -> Any:
     """Return an argument that is a document, also if a template rendered it to text.
 

@@ -9,7 +9,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_automl.compat import AirflowSkipException, DownstreamTasksSkipped, SkipMixin
 from airflow_automl.exceptions import AutoMLValidationError
-from airflow_automl.operators._base import AutoMLBaseOperator, document_or_name
+from airflow_automl.operators._base import AutoMLBaseOperator, document_or_name, is_template
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -29,7 +29,7 @@ class BranchingOperator(AutoMLBaseOperator, SkipMixin):
     @property
     def _followed(self) -> Any:
         followed = getattr(self, self.branch_argument) if self.branch_argument else "skip"
-        return followed if "{{" in str(followed) else document_or_name(followed, self.branch_argument)
+        return followed if is_template(followed) else document_or_name(followed, self.branch_argument)
 
     def check_branch(self) -> None:
         """Raise if the argument names no task directly downstream."""
@@ -103,7 +103,7 @@ class BranchingOperator(AutoMLBaseOperator, SkipMixin):
         in the argument becomes an import error, and that tasks in a mapped group learn to ask for the decision.
         """
         if not upstream:
-            if "{{" not in str(self._followed):
+            if not is_template(self._followed):
                 self.check_branch()
             self._let_downstream_ask()
         return super().get_direct_relative_ids(upstream)

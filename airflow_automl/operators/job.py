@@ -22,7 +22,7 @@ from airflow_automl.exceptions import (
     restored,
 )
 from airflow_automl.naming import TaskGeneration
-from airflow_automl.operators._base import document, task_terminated
+from airflow_automl.operators._base import document, is_template, task_terminated
 from airflow_automl.operators._job_creation import CreateRefused, JobCreation, Submission
 from airflow_automl.operators._job_request import api_of, complete, read_config
 from airflow_automl.operators._job_results import JobResultsMixin
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from airflow_automl.contract.documents import BestCandidate
     from airflow_automl.waiting import StopResult
 
-_TEMPLATE_MARKS = ("{{", "{%", "{#")
 _RUNS_ON = "it continues, because stop_on_kill is False"
 
 
@@ -144,7 +143,7 @@ class SageMakerAutoMLJobOperator(JobResultsMixin, WaitingOperator):
         if parent is self:
             given = self.config
             in_dag_file = isinstance(given, str) and id(given) not in seen_oids
-            self._names_template = in_dag_file and not any(mark in str(given) for mark in _TEMPLATE_MARKS)
+            self._names_template = in_dag_file and not is_template(given)
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
 
     def execute(self, context: Context) -> BestCandidate | None:

@@ -242,6 +242,16 @@ def test_a_request_brings_its_data_its_role_and_its_keys(account: Account, docto
     assert found["config"][0].startswith("problem: AutoMLJobObjective")
 
 
+@pytest.mark.parametrize("bucket", ["{{ var.value.bucket }}", "{% if x %}a{% else %}b{% endif %}"])
+def test_no_bucket_is_asked_for_before_its_template_is_rendered(
+    account: Account, doctor: Doctor, tmp_path: Path, bucket: str
+) -> None:
+    request = tabular(f"s3://{bucket}/train/", target="churn", output=f"s3://{bucket}/o/")
+    (tmp_path / "job.json").write_text(json.dumps(request))
+    _, found = doctor("--config", str(tmp_path / "job.json"))
+    assert not {"input", "output", "role's data"} & found.keys()
+
+
 def test_a_file_that_cannot_be_read(connect: Connect, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--config", "/nowhere.json"]) == 2
     assert "/nowhere.json" in capsys.readouterr().err

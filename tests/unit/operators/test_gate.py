@@ -239,6 +239,20 @@ def test_a_branch_that_is_not_directly_downstream_is_an_import_error(on_reject: 
         gate.execute({})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("template", ["{{ params.end }}", "{% if params.strict %}fail{% else %}retry{% endif %}"])
+def test_a_template_is_checked_once_it_is_rendered(context: dict[str, Any], template: str) -> None:
+    with DAG("d", params={"end": "retry", "strict": False}) as dag:
+        gate = SageMakerAutoMLGateOperator(
+            task_id="gate", candidate=make_candidate(), require={"AUC": 0.9}, on_reject=template
+        )
+        gate >> [BaseOperator(task_id="deploy"), BaseOperator(task_id="retry")]
+    check_cycle(dag)
+    gate.render_template_fields({"params": dag.params.dump()})  # type: ignore[arg-type]
+    with pytest.raises(DownstreamTasksSkipped) as raised:
+        gate.execute(context)  # type: ignore[arg-type]
+    assert list(raised.value.tasks) == ["deploy"]
+
+
 def group_of_rejection(gate: Any) -> None:
     with TaskGroup("rejected", prefix_group_id=False) as group:
         BaseOperator(task_id="notify") >> BaseOperator(task_id="retrain")
