@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_automl.contract import metrics
-from airflow_automl.contract.wording import unknown
+from airflow_automl.contract.wording import show, unknown
 from airflow_automl.exceptions import AutoMLValidationError
 from airflow_automl.report.scores import Scores
 
@@ -82,17 +82,21 @@ class Bound:
         return f"{scores.label} {scores.exact(value)} is {' and '.join(parts)}"
 
 
-def check_bounds(require: Mapping[str, Any]) -> None:
+def check_bounds(require: Any) -> None:
     """Check what can be checked before there is a candidate.
 
-    :raises AutoMLValidationError: an entry of ``require`` has other keys than ``min`` and ``max``, or none.
+    :raises AutoMLValidationError: ``require`` is not a dict, or one of its entries has other keys than ``min`` and
+        ``max``, or neither.
     """
+    if not isinstance(require, Mapping):
+        problem = f"require: expected a dict such as {{'AUC': 0.8}}, received {show(require)}"
+        raise AutoMLValidationError("require", [problem])
     problems = []
     for name, bound in require.items():
         if isinstance(bound, Mapping):
             problems += [f"{name}.{key} {unknown(key, ('min', 'max'))}" for key in bound if key not in ("min", "max")]
-            if not bound:
-                problems.append(f"{name}: is {{}}; give min, max or both")
+            if all(limit is None for limit in bound.values()):
+                problems.append(f"{name}: is {bound!r}; give min, max or both")
     if problems:
         raise AutoMLValidationError("require", problems)
 

@@ -95,7 +95,10 @@ def test_the_reason_is_one_sentence_and_the_decision_says_all(context: dict[str,
         ({"AUC": True}, "AUC: is True; expected a number"),
         ({"AUC": float("nan")}, "expected a number"),
         ({"AUC": {"minimum": 1}}, "AUC.minimum is unknown; did you mean min?"),
+        ({"AUC": {"min": None}}, r"AUC: is {'min': None}; give min, max or both"),
         ("AUC > 0.8", "is not valid for require"),
+        ("0.8", "require: expected a dict such as {'AUC': 0.8}, received 0.8"),
+        (["AUC"], "require: expected a dict"),
     ],
 )
 def test_bounds_that_make_no_sense(context: dict[str, Any], require: Any, message: str) -> None:
