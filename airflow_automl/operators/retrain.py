@@ -169,7 +169,8 @@ class SageMakerAutoMLRetrainOperator(BranchingOperator):
         kept += verdict.grounds
         if not self._wants_drop:
             return
-        given = document(self.max_drop, "max_drop") if self.max_drop is not None else 0.0
+        given = document(self.max_drop, "max_drop")
+        given = 0.0 if given is None else given
         for key, most in (given if isinstance(given, Mapping) else {OBJECTIVE: given}).items():
             name = metric_name(key, evaluation)
             recorded, value = live.metrics.get(name), verdict.metrics.get(name)

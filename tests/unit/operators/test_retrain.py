@@ -64,6 +64,8 @@ def test_a_misspelt_bound_is_reported_before_anything_is_deployed(
     [
         ({"evaluation": evaluation(0.80, 0.77, 0.83)}, True, "against 0.85 at deployment is a drop of 0.05."),
         ({"evaluation": evaluation(0.80, 0.77, 0.83), "require": {}}, True, "is a drop of 0.05."),
+        ({"evaluation": evaluation(0.80, 0.77, 0.83), "max_drop": "None"}, True, "is a drop of 0.05."),
+        ({"evaluation": evaluation(0.80, 0.77, 0.83), "max_drop": ""}, True, "is a drop of 0.05."),
         ({"evaluation": evaluation(0.84, 0.81, 0.87)}, False, "is not a significant drop"),
         ({"evaluation": evaluation(0.86, 0.855, 0.87)}, False, "is not a drop"),
         ({"evaluation": evaluation(0.8, 0.7, 0.83), "max_drop": 0.06}, False, "is a drop of at most 0.06"),
