@@ -57,8 +57,8 @@ def summarize(
         facts.append(("Report", report))
     facts.append(("Task", f"{dag_id}.{task_id}, run {run_id}"))
     lines = "\n".join(f"{key}: {value}" for key, value in facts)
-    # Channels escape Markdown differently: code spans keep values from becoming markup.
-    marked = "\n".join(f"- {key}: `{value.replace('`', chr(39))}`" for key, value in facts)
+    # Channels escape Markdown differently: code spans keep values from becoming markup. A line of its own ends one.
+    marked = "\n".join(f"- {key}: `{' '.join(value.replace('`', chr(39)).split())}`" for key, value in facts)
     rows = "".join(f"<tr><th align=left>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in facts)
     return {
         "title": title,

@@ -84,6 +84,15 @@ def test_a_task_that_never_submitted_a_job() -> None:
     assert sent[0]["job"] is None
 
 
+def test_in_markdown_a_reason_of_several_lines_stays_a_code_span() -> None:
+    sent: list[dict[str, Any]] = []
+    error = AutoMLValidationError("request", ["Mode: received '[a](b)'\n\n# c", "RoleArn: is missing"])
+    SageMakerAutoMLNotifier(sent.append)(context({}, exception=error))
+    _, _, reason, task = sent[0]["markdown"].splitlines()
+    assert reason == "- Reason: `request has 2 errors: - Mode: received '[a](b)' # c - RoleArn: is missing`"
+    assert task.startswith("- Task: `")
+
+
 def test_a_channel_that_is_none() -> None:
     with pytest.raises(AutoMLValidationError, match="channel: is 'mail'"):
         SageMakerAutoMLNotifier("mail")  # type: ignore[arg-type]
