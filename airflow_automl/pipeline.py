@@ -71,7 +71,7 @@ def automl_pipeline(
         model has become worse by more than chance explains.
     :param before: task id → function that makes what runs before that task, such as a check of the data before
         ``train``, or a person's approval before ``deploy``. It gets the tasks that exist, by their ids, and returns a
-        task, a task group, or a list of them.
+        task, a task group, or a list of them, which may be empty.
     :param options: task id → further arguments of its operator; they win over everything else.
     :param over: map the group: a list of dicts, or the output of a task that returns one. Each dict has values for some
         of ``config``, ``endpoint_name``, ``evaluation_data`` and ``report_path``, the same ones in all dicts.
@@ -168,7 +168,7 @@ class _Tasks:
             made = list(made) if isinstance(made, list | tuple) else [made]
             for each in before:
                 each >> made
-            before = made
+            before = made or before
         task = operator(task_id=name, **{**self.common, **arguments, **self.options.get(name, {})})
         for each in before:
             each >> task

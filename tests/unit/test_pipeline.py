@@ -100,6 +100,12 @@ def test_own_tasks_run_between() -> None:
     assert "automl.train" not in dag.get_task("automl.decide").downstream_task_ids
 
 
+def test_without_own_tasks_the_chain_holds() -> None:
+    dag = build(before={"deploy": lambda tasks: []}, **ALL)
+    # A gate that rejects skips what is directly downstream.
+    assert "automl.deploy" in dag.get_task("automl.gate").downstream_task_ids
+
+
 def test_options_reach_their_operator_and_common_arguments_all() -> None:
     dag = build(options={"deploy": {"instance_type": "ml.m5.large"}}, poll_interval=5, pool="automl", **ALL)
     deploy = dag.get_task("automl.deploy")
