@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,7 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
     :param max_rows: how many rows, images, series or texts are drawn. Default: 5,000 rows, 500 images, 200 series, 50
         texts.
     :param max_seconds: a timedelta, or seconds, after which no more requests are sent to the endpoint. The rows sent so
-        far are measured, and the document has ``"complete": false``.
+        far are measured, and the document has ``"complete": false``. ``None``: no limit.
     :param seed: of the sample and the bootstrap.
     :param confidence: of the intervals, between 0 and 1.
     :param resamples: of the bootstrap; ``0`` leaves the intervals out.
@@ -97,7 +98,7 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
         variant: str | None = None,
         target: str | None = None,
         max_rows: int | str | None = None,
-        max_seconds: timedelta | float = 300.0,
+        max_seconds: timedelta | float | None = 300.0,
         seed: int = 0,
         confidence: float = 0.95,
         resamples: int = 200,
@@ -110,7 +111,8 @@ class SageMakerAutoMLEvaluateOperator(SageMakerAutoMLTransformOperator):
         self.variant = variant
         self.target = target
         self.max_rows = max_rows
-        self.max_seconds = seconds(max_seconds, "max_seconds", type(self).__name__) or 0.0
+        limit = seconds(max_seconds, "max_seconds", type(self).__name__)
+        self.max_seconds = math.inf if limit is None else limit
         self.seed = seed
         self.confidence = confidence
         self.resamples = resamples

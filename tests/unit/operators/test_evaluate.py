@@ -301,6 +301,7 @@ def test_an_evaluation_ends_at_its_time_limit_with_the_answered_rows(
     found = evaluate(context, tmp_path, max_seconds=3.5)
     assert (found["rows"], found["complete"]) == (4, False)
     assert "max_seconds (3.5) was reached" in capsys.readouterr().out + caplog.text
+    assert evaluate(context, tmp_path, max_seconds=None)["complete"]
 
 
 def test_a_variant_is_called_by_its_name(serve: Serve, context: dict[str, Any], churn: str) -> None:
