@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from decimal import Decimal
+from numbers import Integral
 from typing import Any
 
 from airflow_automl.contract.files import json_or_literal
@@ -25,8 +27,9 @@ def coerce(api: Api, request: Any) -> Any:
     """Convert strings to the types of the service model.
 
     ``"5"`` becomes 5 where an integer belongs, ``"0.2"`` 0.2 where a number belongs, ``"True"`` or ``"false"`` a
-    boolean where one belongs. A number becomes a string where one belongs, and the JSON or Python literal of an object
-    or list becomes that. An optional member that rendered to nothing (``None``, an empty string or ``"None"`` that is
+    boolean where one belongs. Decimals, and integers of other libraries such as NumPy's, become Python's own numbers,
+    which JSON knows. A number becomes a string where one belongs, and the JSON or Python literal of an object or list
+    becomes that. An optional member that rendered to nothing (``None``, an empty string or ``"None"`` that is
     not valid there) is left out, because the service accepts no null. Values that can't be converted are not changed;
     :func:`airflow_automl.contract.check` reports them.
 
@@ -61,7 +64,9 @@ def coerce_shape(known: Mapping[str, Any], shape_name: str, value: Any) -> Any:
         case "integer" | "long" if isinstance(value, str):
             text = value.strip()
             return int(text.partition(".")[0]) if _INTEGER.fullmatch(text) else value
-        case "float" | "double" if isinstance(value, str):
+        case "integer" | "long" if isinstance(value, Integral) and not isinstance(value, bool):
+            return int(value)
+        case "float" | "double" if isinstance(value, str | Decimal):
             return _number(value)
     return value
 
@@ -81,7 +86,7 @@ def _is_nothing(known: Mapping[str, Any], shape_name: str, item: Any) -> bool:
     return rendered and bool(check_shape(known, shape_name, item))
 
 
-def _number(value: str) -> float | str:
+def _number(value: str | Decimal) -> float | str | Decimal:
     try:
         number = float(value)
     except ValueError:

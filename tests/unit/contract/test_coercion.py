@@ -1,4 +1,6 @@
 import copy
+import json
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -138,3 +140,10 @@ def _stringified(value):
         return [_stringified(item) for item in value]
     # Templates render integers of any size, but no service counts beyond 64 bits.
     return value if isinstance(value, int) and abs(value) >= 10**18 else str(value)
+
+
+def test_numbers_of_databases_and_of_numpy_become_numbers_that_json_knows():
+    five = pytest.importorskip("numpy").int64(5)
+    coerced = coerce("V2", criteria(five) | {"DataSplitConfig": {"ValidationFraction": Decimal("0.2")}})
+    assert max_candidates(json.loads(json.dumps(coerced))) == 5
+    assert coerced["DataSplitConfig"] == {"ValidationFraction": 0.2}
