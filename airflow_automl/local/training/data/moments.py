@@ -97,11 +97,20 @@ def parse(text: str, order: str) -> dt.datetime | None:
         return read("{}-{}-{}{}".format(*compact.groups()), "ymd")
     if _MONTH_ONLY.fullmatch(text):
         return read(f"{text}-01", "ymd")
-    named = next(filter(None, (form.fullmatch(text) for form in _NAMED)), None)
-    if named is None:
+    return named(text)
+
+
+def named(text: str, *, local: bool = False) -> dt.datetime | None:
+    """Read a date with the name of its month, which has but one order.
+
+    :param text: without blanks around it.
+    :param local: as for :func:`read`.
+    """
+    found = next(filter(None, (form.fullmatch(text) for form in _NAMED)), None)
+    if found is None:
         return None
-    month = _MONTHS.index(named["month"][:3].lower()) + 1
-    return read(f"{named['day'] or '1':0>2}-{month:02}-{named['year']}{named['time'] or ''}", "dmy")
+    month = _MONTHS.index(found["month"][:3].lower()) + 1
+    return read(f"{found['day'] or '1':0>2}-{month:02}-{found['year']}{found['time'] or ''}", "dmy", local=local)
 
 
 def _offset(zone: str) -> dt.timedelta:

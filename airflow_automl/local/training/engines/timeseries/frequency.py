@@ -204,9 +204,10 @@ def decide_form(column: pa.ChunkedArray, name: str) -> str:
 def parse_timestamps(column: pa.ChunkedArray, name: str, frequency: Frequency, form: str) -> np.ndarray:
     """Read a column of timestamps.
 
-    Text may be ISO 8601 (a year, a month, a day, or with a time), a date with slashes, dots or dashes, or seconds or
-    milliseconds since 1970. With time zones, the day that was written down counts if a step is a day or longer; below
-    that all instants are brought to UTC, so that no hour of a change of clocks is lost or counted twice.
+    Text may be ISO 8601 (a year, a month, a day, or with a time), a date with slashes, dots, dashes or the name of its
+    month, or seconds or milliseconds since 1970. With time zones, the day that was written down counts if a step is a
+    day or longer; below that all instants are brought to UTC, so that no hour of a change of clocks is lost or counted
+    twice.
 
     :param column: text, numbers, dates or timestamps.
     :param form: what :func:`decide_form` found in the training data.
@@ -258,14 +259,14 @@ def _read(text: str, form: str, local: bool) -> dt.datetime | None:
         except (OverflowError, ValueError):
             # Milliseconds where training had seconds.
             return None
-    other = _other(text)
+    other = _other(text, local)
     return moments.read(text, form, local=local) if other is None else other
 
 
-def _other(text: str) -> dt.datetime | None:
+def _other(text: str, local: bool = False) -> dt.datetime | None:
     found = _PARTIAL.fullmatch(text) or _COMPACT.fullmatch(text)
     if found is None:
-        return None
+        return moments.named(text, local=local)
     parts = itertools.zip_longest(found.groups(), (1, 1, 1, 0, 0, 0))
     year, month, day, hour, minute, second = (int(part or least) for part, least in parts)
     try:

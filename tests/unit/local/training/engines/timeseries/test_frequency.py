@@ -117,6 +117,9 @@ def read(values: list[object] | pa.Array, frequency: str = "1H") -> list[str]:
         (["31/01/2024 10:00", "01/02/2024 11:00"], "2024-01-31T10:00:00"),
         (["31.01.2024"], "2024-01-31T00:00:00"),
         (["2024/01/31 23:59"], "2024-01-31T23:59:00"),
+        (["31-Jan-2024", "01-Feb-2024"], "2024-01-31T00:00:00"),
+        (["Jan 31, 2024 1:05 PM +0100", "1 February 2024"], "2024-01-31T12:05:00"),
+        (["January 2024", "February 2024"], "2024-01-01T00:00:00"),
     ],
 )
 def test_timestamps_are_read_as_people_write_them(values: list[object], first: str) -> None:
@@ -135,7 +138,7 @@ def test_instants_in_different_zones_are_brought_to_one_clock() -> None:
 
 
 def test_the_day_that_was_written_down_counts_where_a_step_is_a_day() -> None:
-    assert read(["2024-06-01T00:00:00+02:00", "2024-12-01T00:00:00+0100"], "1D") == [
+    assert read(["2024-06-01T00:00:00+02:00", "1 Dec 2024 00:00:00 +0100"], "1D") == [
         "2024-06-01T00:00:00",
         "2024-12-01T00:00:00",
     ]
