@@ -18,7 +18,7 @@ from airflow_automl.local.training.data import codec as codecs
 from airflow_automl.local.training.data import columns, specification, split, target, typed
 from airflow_automl.local.training.data import values as arrow_values
 from airflow_automl.local.training.data.channels import PARQUET, Channels, read
-from airflow_automl.local.training.data.codec import Codec
+from airflow_automl.local.training.data.codec import Codec, Kind
 from airflow_automl.local.training.data.store import Store
 from airflow_automl.local.training.data.values import Notes, Unusable, places
 
@@ -232,11 +232,16 @@ class _Reader:
         elif codec.moment:
             codec = dataclasses.replace(codec, spelled=True)
         reading = codec.read(values)
+        found = reading.values
         self._notes.unread(codec.name, codec.kind, values, reading.lost)
         if arrow_values.is_text(values.type) and not codec.numeric:
+            if codec.kind is Kind.MOMENT:
+                # Each class keeps its name, however its date is written.
+                found = Codec(name, Kind.TEXT).read(values).values
+                found[pd.isna(reading.values)] = None
             self._notes.extend(target.alike(name, pc.unique(values.cast(pa.string())).to_pylist()))
-            self._notes.extend(target.twins(text for text in set(reading.values) if text is not None))
-        return pd.Series(reading.values, name=name)
+            self._notes.extend(target.twins(text for text in set(found) if text is not None))
+        return pd.Series(found, name=name)
 
     def weights(self, name: str) -> np.ndarray:
         codec, values = self._required(name, "numeric")

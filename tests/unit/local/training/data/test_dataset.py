@@ -295,7 +295,17 @@ def test_a_type_that_no_value_has_is_refused(bucket, tmp_path):
         load(bucket, tmp_path, [channel(uri)], FeatureSpecificationS3Uri=spec)
 
 
-@pytest.mark.parametrize("labels", [("2024-01", "2024-02"), ("Mar 2024", "May 2024"), ("2024-01-31", "none yet")])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("2024-01", "2024-02"),
+        ("Mar 2024", "May 2024"),
+        ("2024-01-31", "none yet"),
+        ("1/2/2024", "12/31/2023"),
+        ("01.02.2024", "31.12.2023"),
+        ("2024-01-31", "31.12.2023"),
+    ],
+)
 def test_classes_that_look_like_dates_keep_their_names(bucket, tmp_path, labels):
     data = load(bucket, tmp_path, [channel(bucket.put("in.csv", people(churn=np.resize(labels, ROWS))))])
     assert data.labels == labels
