@@ -9,8 +9,6 @@ from airflow_automl.contract.rules import violations
 from airflow_automl.contract.shapes import check_shape
 from airflow_automl.contract.violations import Violation
 
-__all__ = ["check"]
-
 
 def check(api: Api, request: Any) -> list[Violation]:
     """Find everything that is wrong or doubtful in a request, before any call.

@@ -14,8 +14,6 @@ from airflow_automl.contract.files import json_or_literal
 from airflow_automl.contract.model import Api, create_shape, shapes
 from airflow_automl.contract.shapes import check_shape
 
-__all__ = ["coerce", "coerce_shape"]
-
 _CONTAINERS = ("structure", "map", "list")
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}(?:\.0*)?")
 _BOOLEANS = {"true": True, "false": False}

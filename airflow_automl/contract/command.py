@@ -17,8 +17,6 @@ from airflow_automl.contract.violations import Violation, errors, warnings
 from airflow_automl.contract.wording import counted
 from airflow_automl.exceptions import DOCS
 
-__all__ = ["add_arguments", "run"]
-
 _TEMPLATE = re.compile(r"\{\{.*\}\}|\{%.*%\}", re.DOTALL)
 #: What an operator fills in if its config does not have it.
 _FROM_OPERATOR = ("AutoMLJobName", "OutputDataConfig", "OutputDataConfig.S3OutputPath", "RoleArn")

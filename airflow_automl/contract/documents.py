@@ -18,22 +18,6 @@ from typing import Any, Literal, TypedDict, cast
 from airflow_automl.contract import states
 from airflow_automl.contract.metrics import objective_value, standard_name
 
-__all__ = [
-    "SCHEMA_VERSION",
-    "BestCandidate",
-    "JobDocument",
-    "Transition",
-    "api_version",
-    "best_candidate",
-    "channels",
-    "job",
-    "json_safe",
-    "mode",
-    "problem_type",
-    "s3_source",
-    "schema",
-]
-
 #: Version of the job document; raised when a key changes its meaning or goes away, not when one is added.
 SCHEMA_VERSION = 1
 

@@ -7,8 +7,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["json_or_literal", "parse_json", "parse_yaml"]
-
 
 def parse_json(text: str) -> Any:
     """Parse JSON.

@@ -11,19 +11,6 @@ from typing import Any, Literal
 
 from airflow_automl.contract.model import shapes
 
-__all__ = [
-    "DEFAULT_OBJECTIVE",
-    "OBJECTIVES",
-    "best",
-    "candidate_metrics",
-    "direction",
-    "objective_name",
-    "objective_value",
-    "rank",
-    "standard_metrics",
-    "standard_name",
-]
-
 Direction = Literal["Maximize", "Minimize"]
 
 #: Problem type → metrics that AutoMLJobObjective.MetricName may name (R40, R42, R43, R44).

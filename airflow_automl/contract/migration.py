@@ -9,8 +9,6 @@ from airflow_automl.contract.metrics import DEFAULT_OBJECTIVE, OBJECTIVES
 from airflow_automl.contract.values import TABULAR_PROBLEM_TYPES
 from airflow_automl.exceptions import AutoMLValidationError
 
-__all__ = ["to_v2"]
-
 _IN_TABULAR = ("CompletionCriteria", "CandidateGenerationConfig", "Mode")
 _COLUMNS = ("TargetAttributeName", "SampleWeightAttributeName")
 

@@ -11,8 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-__all__ = ["CREATE_OPERATIONS", "Api", "Field", "create_shape", "fields", "input_shape", "output_shape", "shapes"]
-
 Api = Literal["V1", "V2"]
 
 CREATE_OPERATIONS: Mapping[Api, str] = {"V1": "CreateAutoMLJob", "V2": "CreateAutoMLJobV2"}

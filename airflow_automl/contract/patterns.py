@@ -10,8 +10,6 @@ import re
 from functools import cache
 from typing import Any, Protocol, cast
 
-__all__ = ["describe_pattern", "matches"]
-
 _ASCII_CLASSES = {"d": "0-9", "w": "a-zA-Z0-9_", "s": r" \t\n\x0b\f\r"}
 _CLASS = re.compile(r"\[(?:\\.|[^\]\\])*\]")
 # The ASCII characters of each category, for use inside brackets.

@@ -8,8 +8,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-__all__ = ["METRICS", "rouge", "rouge_scores"]
-
 METRICS = ("Rouge1", "Rouge2", "RougeL", "RougeLSum")
 
 # A script that puts no blanks between words has one word for each of its letters.

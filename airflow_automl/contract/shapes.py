@@ -16,8 +16,6 @@ from airflow_automl.contract.patterns import describe_pattern, matches
 from airflow_automl.contract.violations import SHAPE, Violation
 from airflow_automl.contract.wording import alternatives, closest, counted, kind, show
 
-__all__ = ["check_shape"]
-
 _MAX_DEPTH = 64
 
 _TYPE_NAMES = {

@@ -13,32 +13,6 @@ from enum import Enum, StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-__all__ = [
-    "FINAL_PRECEDENCE",
-    "ORDER",
-    "PAIRS",
-    "QUEUED",
-    "End",
-    "Expectation",
-    "JobStatus",
-    "Outcome",
-    "Pair",
-    "Phase",
-    "SecondaryStatus",
-    "Use",
-    "definitions_only",
-    "deployment_failed",
-    "end",
-    "is_terminal",
-    "outcome",
-    "phases",
-    "queued",
-    "runtime_limit_reached",
-    "secondary_status",
-    "status_text",
-    "words",
-]
-
 
 class JobStatus(StrEnum):
     """``AutoMLJobStatus``."""

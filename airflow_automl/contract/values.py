@@ -6,31 +6,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-__all__ = [
-    "CONTENT_TYPES",
-    "CSV",
-    "DEFAULT_AGGREGATION",
-    "DEFAULT_BASE_MODEL",
-    "DEFAULT_CHANNEL_TYPE",
-    "DEFAULT_QUANTILES",
-    "DEFAULT_VALIDATION_FRACTION",
-    "ENSEMBLING_ALGORITHMS",
-    "FILLING_METHODS",
-    "HYPERPARAMETERS",
-    "HYPERPARAMETER_TUNING_ALGORITHMS",
-    "MAX_FORECAST_HORIZON",
-    "MAX_OUTPUT_PATH",
-    "MAX_OUTPUT_PATH_V1",
-    "MODE_ALGORITHMS",
-    "PARQUET",
-    "PROBLEM_CONFIGS",
-    "S3_DATA_TYPES",
-    "TABULAR_PROBLEM_TYPES",
-    "TIME_SERIES_ALGORITHMS",
-    "Range",
-    "default_content_type",
-]
-
 CSV = "text/csv;header=present"
 PARQUET = "x-application/vnd.amazon+parquet"
 
@@ -49,7 +24,7 @@ TABULAR_PROBLEM_TYPES = ("BinaryClassification", "MulticlassClassification", "Re
 
 _TABLES = (CSV, PARQUET)
 
-#: Problem → content types of its channels, the default first (R23, R24).
+#: Problem → content types of its channels; the first is that of a channel which names none (R23, R24).
 CONTENT_TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Tabular": _TABLES,
@@ -127,8 +102,3 @@ HYPERPARAMETERS: Mapping[str, Range] = MappingProxyType(
         "learningRateWarmupSteps": Range(0, 250, integer=True),
     }
 )
-
-
-def default_content_type(problem: str) -> str:
-    """Return the ContentType of a channel that names none: CSV, or any image for image classification."""
-    return CONTENT_TYPES[problem][0]

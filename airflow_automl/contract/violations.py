@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["SHAPE", "Severity", "Violation", "errors", "warnings"]
-
 Severity = Literal["error", "warning"]
 
 #: The rule of every constraint that the service model states by itself: types, lengths, patterns, enums, unions.

@@ -6,8 +6,6 @@ import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["alternatives", "closest", "counted", "kind", "show", "unknown"]
-
 _WIDTH = 80
 
 _repr = reprlib.Repr()

@@ -15,8 +15,6 @@ from airflow_automl.exceptions import DOCS, AutoMLError, error_code
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
-__all__ = ["examine"]
-
 
 def examine(
     conn_id: str,

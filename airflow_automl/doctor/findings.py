@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from airflow_automl.exceptions import error_code
 
-__all__ = ["Finding", "Findings", "Status"]
-
 _REFUSALS = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "Forbidden", "403"})
 
 

@@ -13,8 +13,6 @@ from airflow_automl.exceptions import DOCS, error_code
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
-__all__ = ["check_permissions", "check_role"]
-
 _SERVICE = "sagemaker.amazonaws.com"
 #: Kind of task → resource type → actions; List actions have no resource.
 _ACTIONS: Mapping[str, Mapping[str, str]] = {

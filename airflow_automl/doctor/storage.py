@@ -14,8 +14,6 @@ from airflow_automl.operators._base import is_template
 if TYPE_CHECKING:
     from airflow_automl.hooks.sagemaker_automl import SageMakerAutoMLHook
 
-__all__ = ["check_buckets", "object_arns"]
-
 
 def _inputs(request: Mapping[str, Any]) -> list[str]:
     """Return the addresses of a request's data, except templates."""

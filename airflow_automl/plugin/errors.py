@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
@@ -20,7 +18,8 @@ def explained(error: Exception) -> tuple[int, str, str, int | None]:
     if isinstance(error, Denied):
         return 403, "Access denied", str(error), None
     if isinstance(error, RequestValidationError):
-        return 400, "This address is not complete", "; ".join(_where(each) for each in error.errors()), None
+        problems = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
+        return 400, "This address is not complete", problems, None
     if isinstance(error, HTTPException):
         if error.status_code == 401:
             return 401, "You are not logged in", "Log in to Airflow and open this page again.", None
@@ -38,7 +37,3 @@ def explained(error: Exception) -> tuple[int, str, str, int | None]:
     if isinstance(error, AutoMLError):
         return 502, "SageMaker refused the request", str(error), _AGAIN
     return 500, "Something went wrong here", "The log of Airflow's API server says what.", None
-
-
-def _where(problem: Any) -> str:
-    return f"{problem['loc'][-1]}: {problem['msg']}"

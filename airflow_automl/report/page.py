@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Any
 
@@ -36,10 +36,6 @@ def _moment(value: datetime | str | None) -> str:
     return known.strftime("%Y-%m-%d %H:%M:%S UTC") if known else str(value or "\N{EN DASH}")
 
 
-def _json_text(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
-
-
 def _breakable(name: str) -> Markup:
     """Let a long metric name in a table's head break before its capitals."""
     return Markup("<wbr>").join(part for part in re.split(r"(?<=[a-z])(?=[A-Z])", name) if part)
@@ -63,7 +59,7 @@ def environment(*packages: str) -> Environment:
         "money": cost_text,
         "moment": _moment,
         "breakable": _breakable,
-        "json_text": _json_text,
+        "json_text": partial(json.dumps, indent=2, ensure_ascii=False, default=str),
     }
     made.globals["version"] = __version__
     return made

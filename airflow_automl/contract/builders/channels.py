@@ -7,8 +7,6 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from airflow_automl.contract.builders.parts import builder, given
 
-__all__ = ["Channel", "Data", "augmented_manifest", "channel", "channels", "manifest", "validation"]
-
 Channel = Mapping[str, Any]
 #: Input data: an S3 prefix, a channel, or a list of channels.
 Data = str | Channel | Sequence[str | Channel]

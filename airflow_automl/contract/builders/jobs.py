@@ -18,8 +18,6 @@ from airflow_automl.contract.builders.parts import (
     tags,
 )
 
-__all__ = ["JobOptions", "JobV2Options", "job_v1", "job_v2"]
-
 
 class JobOptions(TypedDict, total=False):
     """Options of jobs of both versions.

@@ -10,23 +10,6 @@ from typing import Any, ParamSpec, TypeVar
 
 from airflow_automl.contract.wording import closest, unknown
 
-__all__ = [
-    "Seconds",
-    "algorithms_config",
-    "builder",
-    "completion_criteria",
-    "compute",
-    "deployment",
-    "given",
-    "listed",
-    "objective_config",
-    "output",
-    "security",
-    "split",
-    "tags",
-    "to_seconds",
-]
-
 #: A duration: seconds, a ``timedelta`` (rounded up to whole seconds), or a template that renders to seconds.
 Seconds = int | timedelta | str
 

@@ -20,16 +20,6 @@ from airflow_automl.contract.builders.parts import (
 )
 from airflow_automl.exceptions import AutoMLValidationError
 
-__all__ = [
-    "ProblemOptions",
-    "TrainingOptions",
-    "image_classification",
-    "tabular",
-    "text_classification",
-    "text_generation",
-    "time_series",
-]
-
 _LIMITS = ("max_candidates", "max_runtime_per_training_job", "max_runtime")
 
 

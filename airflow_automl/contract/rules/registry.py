@@ -9,8 +9,6 @@ from typing import NamedTuple
 from airflow_automl.contract.rules.request import JobRequest
 from airflow_automl.contract.violations import Severity
 
-__all__ = ["RULES", "Finding", "Findings", "Rule", "reject", "warn"]
-
 
 class Finding(NamedTuple):
     """A place where a request breaks a rule, and the message about it."""

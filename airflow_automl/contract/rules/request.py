@@ -9,14 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from airflow_automl.contract.model import Api
-from airflow_automl.contract.values import (
-    DEFAULT_CHANNEL_TYPE,
-    PROBLEM_CONFIGS,
-    TABULAR_PROBLEM_TYPES,
-    default_content_type,
-)
-
-__all__ = ["JobRequest", "Node"]
+from airflow_automl.contract.values import CONTENT_TYPES, DEFAULT_CHANNEL_TYPE, PROBLEM_CONFIGS, TABULAR_PROBLEM_TYPES
 
 
 class Node:
@@ -134,7 +127,7 @@ class JobRequest:
         """Return ContentType, the problem's default if it is not given."""
         if channel.has("ContentType") or self.problem is None:
             return channel.text("ContentType")
-        return default_content_type(self.problem)
+        return CONTENT_TYPES[self.problem][0]
 
     @cached_property
     def validation_channel(self) -> Node | None:

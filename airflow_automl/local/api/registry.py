@@ -99,10 +99,7 @@ def describe_package(backend: Backend, request: dict[str, Any]) -> Mapping[str, 
     """DescribeModelPackage."""
     package = _package(backend, request["ModelPackageName"])
     statuses = [{"Name": package.name.replace("/", "-"), "Status": "Completed"}]
-    return {
-        **_described(package),
-        "ModelPackageStatusDetails": {"ValidationStatuses": statuses},
-    }
+    return {**_described(package), "ModelPackageStatusDetails": {"ValidationStatuses": statuses}}
 
 
 def _described(package: Resource) -> dict[str, Any]:

@@ -18,8 +18,6 @@ from typing import Any
 from airflow_automl.local.errors import StartupError
 from airflow_automl.local.files import write_private
 
-__all__ = ["DataKeys", "encryption_key"]
-
 _NONCE = 32
 
 

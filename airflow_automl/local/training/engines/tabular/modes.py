@@ -39,7 +39,8 @@ def resolve(config: Mapping[str, Any], channels: Channels, algorithms: tuple[str
     """
     mode = config.get("Mode") or "AUTO"
     if mode == "AUTO":
-        mode = _by_algorithms(algorithms) or _by_size(config, channels)
+        small = channels.training.size < AUTO_LIMIT and len(channels.training.objects) <= AUTO_OBJECTS
+        mode = _by_algorithms(algorithms) or (ENSEMBLING if small else HYPERPARAMETER_TUNING)
     if mode == HYPERPARAMETER_TUNING and config.get("SampleWeightAttributeName"):
         raise JobFailure(
             f"The sample weight column '{config['SampleWeightAttributeName']}' can't be used in HYPERPARAMETER_TUNING, "
@@ -54,11 +55,6 @@ def _by_algorithms(algorithms: tuple[str, ...] | None) -> str | None:
     if algorithms and _ONLY_TUNING & set(algorithms):
         return HYPERPARAMETER_TUNING
     return None
-
-
-def _by_size(config: Mapping[str, Any], channels: Channels) -> str:
-    small = channels.training.size < AUTO_LIMIT and len(channels.training.objects) <= AUTO_OBJECTS
-    return ENSEMBLING if small else HYPERPARAMETER_TUNING
 
 
 FOLDS = 5
