@@ -26,7 +26,7 @@ DAGS = [
 def world(tmp_path: Path) -> Iterator[World]:
     """One for each try: remains of a failed test would fail it again, and hide the reason."""
     # DAGs run with the defaults of their forms, which allow hours.
-    with started(tmp_path / "world", AIRFLOW__AUTOML__MAX_RUNTIME="300") as world:
+    with started(tmp_path / "world", AIRFLOW__AUTOML__MAX_RUNTIME="90") as world:
         yield world
 
 
