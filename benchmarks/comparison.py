@@ -109,11 +109,12 @@ def _of_budget(budget: int, places: dict[tuple[str, int], Place]) -> list[str]:
         found = [place for (each, _), place in places.items() if each == table]
         what = f", {TABLES[table].what}" if TABLES[table].what else ""
         seeds = "" if len(found) == 1 else f", {len(found)} seeds"
-        cells = [_cell([place[name] for place in found if name in place], table) for name in measured]
+        cells = [_cell([place.get(name) for place in found], table) for name in measured]
         lines.append(f"| {table}{what}{seeds} | {TABLES[table].metric} | " + " | ".join(cells) + " |")
-    complete = [name for name in measured if name not in ELSEWHERE]
-    shown = 0
-    for among in (measured, complete):
+    often = {name: sum(name in place for place in places.values()) for name in measured}
+    shown = 4  # fewer say nothing about others
+    for least in sorted(set(often.values())):
+        among = [name for name in measured if often[name] >= least]
         whole = {key: place for key, place in places.items() if set(among) <= set(place)}
         if len(whole) > shown:
             shown = len(whole)
@@ -122,15 +123,17 @@ def _of_budget(budget: int, places: dict[tuple[str, int], Place]) -> list[str]:
     return [*lines, ""]
 
 
-def _cell(found: Sequence[Row], table: str) -> str:
-    """The mean of the scores, with half of the 95 % interval of that."""
-    done = [row for row in found if "score" in row]
-    failed = len(found) - len(done)
+def _cell(found: Sequence[Row | None], table: str) -> str:
+    """The mean of the scores of a table's seeds, with half of the 95 % interval of that."""
+    done = [row for row in found if row and "score" in row]
+    missing = found.count(None)
+    failed = len(found) - len(done) - missing
     if not done:
         return f"{failed} failed" if failed else "-"
     mean = float(np.mean([row["score"] for row in done]))
     half = 1.96 * float(np.sqrt(sum(_spread(row["parts"]) ** 2 for row in done))) / len(done)
     text = f"{mean:.4g} ± {half:.2g}" if TABLES[table].metric == RMSE else f"{mean:.4f} ± {half:.3f}"
+    text += f" ({len(found) - missing} of {len(found)} seeds)" if missing else ""
     return text + (f", {failed} failed" if failed else "")
 
 
