@@ -217,11 +217,9 @@ class Stack:
 
     def finish(self, name: str) -> None:
         """Wait until a process has ended; raise if it failed."""
-        process = self.running.pop(name)
-        try:
-            code = process.popen.wait()
-        finally:
-            _kill(process)
+        process = self.running[name]
+        code = process.popen.wait()
+        self.stop(name)
         if code != 0:
             raise _ended(name, process)
 
