@@ -1,3 +1,6 @@
+import signal
+import sys
+
 import pytest
 
 from airflow_automl.cli import main
@@ -13,6 +16,37 @@ def test_a_second_demo_in_the_same_folder_touches_nothing_and_says_what_to_do(tm
         assert log.read_text() == "of the running service"
     with Stack(tmp_path):
         pass
+
+
+def test_a_command_that_is_waited_for_is_asked_to_end_at_ctrl_c(tmp_path):
+    waits = """
+import time
+try:
+    print("runs", flush=True)
+    time.sleep(600)
+except KeyboardInterrupt:
+    print("asked")
+"""
+
+    def interrupt(*_):
+        del process.popen.wait
+        while "runs" not in process.log.read_text():
+            pass
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Stack(tmp_path) as stack:
+        process = stack.start("waits", [sys.executable, "-c", waits], stop=signal.SIGINT)
+        process.popen.wait = interrupt
+        stack.finish("waits")
+    assert process.log.read_text().split() == ["runs", "asked"]
+
+
+def test_a_process_that_has_ended_by_itself_is_named_with_its_log(tmp_path):
+    with Stack(tmp_path) as stack:
+        process = stack.start("ends", [sys.executable, "-c", "raise SystemExit('no luck')"], stop=signal.SIGINT)
+        process.popen.wait()
+        with pytest.raises(DemoFailed, match=r"(?s)ends ended with exit code 1:.*no luck"):
+            stack.check()
 
 
 @pytest.mark.parametrize("given", ["abc", "", "1.5", "29", "-40"])
